@@ -1,0 +1,123 @@
+//! The seam between ordering and executing. Consensus knows blocks as bytes with a name; what they mean is asked here.
+//!
+//! Calls are plain and synchronous: the same block on the same tip gives the same answer on every node, which is what
+//! lets one seed replay a whole network.
+
+use protocol::{Account, Amount, BlockHash, Height, Time, TxHash, ValidatorKey};
+
+/// Where a block stands: everything about it that its builder does not choose from the mempool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The height it is for, one above the tip.
+    pub height: Height,
+    /// The proposer's clock. Only whole seconds reach the header, never less than the parent's.
+    pub time: Time,
+    /// Who earns its fees: the `beneficiary` of the header.
+    pub proposer: Account,
+    /// Digest of the certificate that finalised the parent: `parent_beacon_block_root` of the header.
+    pub parent_certificate: [u8; 32],
+}
+
+/// The last block that is final here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tip {
+    /// Its height; 0 is genesis.
+    pub height: Height,
+    /// Its name.
+    pub hash: BlockHash,
+    /// The seconds in its header.
+    pub timestamp_s: u64,
+}
+
+/// A block that this node built and executed.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// Its name.
+    pub hash: BlockHash,
+    /// Its encoding.
+    pub block: Vec<u8>,
+    /// Offered transactions that can never be included on this tip (wrong nonce, no funds): the mempool forgets them.
+    pub rejected: Vec<TxHash>,
+}
+
+/// A validator as chain state knows it, stake unscaled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staker {
+    /// The key it votes with.
+    pub key: ValidatorKey,
+    /// The account that owns the stake and earns the fees of its blocks.
+    pub account: Account,
+    /// What it has at stake.
+    pub stake: Amount,
+}
+
+/// What became of a block that was committed.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The new tip.
+    pub tip: Tip,
+    /// The root of the state after it.
+    pub state_root: [u8; 32],
+    /// What it included, with the sender and the nonce that sender uses next.
+    pub included: Vec<(TxHash, Account, u64)>,
+    /// The validators of the next epoch, if this block ends one.
+    pub next_validators: Option<Vec<Staker>>,
+}
+
+/// What the mempool asks about a sender.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountState {
+    /// The nonce of its next transaction.
+    pub nonce: u64,
+    /// What it can spend.
+    pub balance: Amount,
+}
+
+/// Why a block is refused: it breaks a rule that every honest node checks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("block refused: {0}")]
+pub struct Refusal(pub String);
+
+/// A failure of this node, not of a peer: its state cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("execution failed: {what}")]
+pub struct ExecutionError {
+    /// What could not be done.
+    pub what: String,
+    /// Why.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Executes blocks on the tip. One block is committed per height; any number may be built or verified before.
+pub trait Execution {
+    /// The last committed block.
+    fn tip(&self) -> Tip;
+
+    /// Builds a block on the tip out of `offered` transactions (EIP-2718 bytes, best first, nonces in order).
+    fn build(&mut self, slot: &Slot, offered: &[std::sync::Arc<[u8]>]) -> Result<Built, ExecutionError>;
+
+    /// Executes a block that a peer proposed for `height` on the tip. `Ok(Err(_))` is the peer's fault.
+    ///
+    /// `now` bounds how far ahead its timestamp may lie; `parent_certificate` is the digest its header must carry.
+    fn verify(
+        &mut self,
+        block: &[u8],
+        height: Height,
+        now: Time,
+        parent_certificate: [u8; 32],
+        proposer: Account,
+    ) -> Result<Result<BlockHash, Refusal>, ExecutionError>;
+
+    /// Makes a block that was built or verified here the tip; forgets the others of its height.
+    fn commit(&mut self, hash: BlockHash) -> Result<Committed, ExecutionError>;
+
+    /// The encoding of a block that was built or verified at the height above the tip and not yet committed.
+    fn pending_block(&self, hash: BlockHash) -> Option<&[u8]>;
+
+    /// Nonce and balance at the tip.
+    fn account(&self, account: Account) -> Result<AccountState, ExecutionError>;
+
+    /// The validators that chain state names at the tip: what an epoch that starts now would use.
+    fn validators(&self) -> Result<Vec<Staker>, ExecutionError>;
+}

@@ -1,0 +1,16 @@
+//! What two nodes must agree on: names, units, bytes on the wire, signatures, facts that happened.
+//!
+//! Pure by rule: no clock, file, socket, thread or randomness, and no map whose order can be seen to vary.
+//! `.clippy.toml` beside this crate bans them with the reason.
+
+pub mod codec;
+pub mod crypto;
+pub mod event;
+pub mod id;
+pub mod message;
+pub mod time;
+pub mod unit;
+
+pub use id::{Account, BlockHash, NodeId, TxHash, ValidatorKey};
+pub use time::{Height, Time};
+pub use unit::Amount;
