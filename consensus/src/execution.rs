@@ -99,14 +99,16 @@ pub trait Execution {
 
     /// Executes a block that a peer proposed for `height` on the tip. `Ok(Err(_))` is the peer's fault.
     ///
-    /// `now` bounds how far ahead its timestamp may lie; `parent_certificate` is the digest its header must carry.
+    /// `now` bounds how far ahead its timestamp may lie; `parent_certificate` is the digest its header must carry; its
+    /// beneficiary must be one of `proposers`, the accounts of the validators (a later round may re-propose the block
+    /// of an earlier proposer, so it need not be the sender's).
     fn verify(
         &mut self,
         block: &[u8],
         height: Height,
         now: Time,
         parent_certificate: [u8; 32],
-        proposer: Account,
+        proposers: &[Account],
     ) -> Result<Result<BlockHash, Refusal>, ExecutionError>;
 
     /// Makes a block that was built or verified here the tip; forgets the others of its height.

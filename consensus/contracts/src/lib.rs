@@ -1,1 +1,24 @@
-//! x
+//! The contracts that are on the chain from genesis, as data: addresses, bytecode, bindings, genesis storage.
+//!
+//! Sources are in `sol/`, compiled artefacts in `artifacts/`; both are committed and a task recompiles to compare. What
+//! the node does with the contracts is decided in `evm`.
+
+pub mod address;
+pub mod stake_hub;
+
+/// Bindings generated from the artefacts.
+#[allow(missing_docs, reason = "the Solidity sources document them")]
+mod bindings {
+    alloy_sol_types::sol!(
+        #[derive(Debug, PartialEq, Eq)]
+        StakeHub,
+        "artifacts/StakeHub.json"
+    );
+    alloy_sol_types::sol!(
+        #[derive(Debug, PartialEq, Eq)]
+        TestToken,
+        "artifacts/TestToken.json"
+    );
+}
+
+pub use bindings::{StakeHub, TestToken};

@@ -1,1 +1,4 @@
-//! x
+//! What nodes say to each other: one file per conversation.
+
+pub mod chain;
+pub mod vote;
