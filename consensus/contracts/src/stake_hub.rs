@@ -46,7 +46,10 @@ pub fn genesis_storage(terms: &Terms, founders: &[Founder]) -> BTreeMap<B256, B2
         }
     };
     set(MINIMUM_STAKE, terms.minimum_stake);
-    set(UNBONDING_AND_MAX, U256::from(terms.unbonding_blocks) | U256::from(terms.listed_max) << 64);
+    set(
+        UNBONDING_AND_MAX,
+        U256::from(terms.unbonding_blocks) | U256::from(terms.listed_max) << 64,
+    );
     set(LISTED, U256::from(founders.len()));
     let first = U256::from_be_bytes(keccak256(LISTED.to_be_bytes::<32>()).0);
     for (index, founder) in founders.iter().enumerate() {
