@@ -27,6 +27,8 @@ pub struct Tip {
     pub hash: BlockHash,
     /// The seconds in its header.
     pub timestamp_s: u64,
+    /// What a unit of gas costs at least in the block above it.
+    pub next_base_fee: u128,
 }
 
 /// A block that this node built and executed.
@@ -51,6 +53,15 @@ pub struct Staker {
     pub stake: Amount,
 }
 
+/// Who votes around the tip. Chain state is asked at the edge of an epoch only; in between, this is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Who votes on the block above the tip.
+    pub voting: Vec<Staker>,
+    /// Who voted on the tip itself: the epoch before, if the tip ended one.
+    pub before: Vec<Staker>,
+}
+
 /// What became of a block that was committed.
 #[derive(Clone, Debug)]
 pub struct Committed {
@@ -60,7 +71,9 @@ pub struct Committed {
     pub state_root: [u8; 32],
     /// What it included, with the sender and the nonce that sender uses next.
     pub included: Vec<(TxHash, Account, u64)>,
-    /// The validators of the next epoch, if this block ends one.
+    /// How many transactions it has.
+    pub transactions: usize,
+    /// The validators of the next epoch, if this block ends one (its height is a multiple of the epoch's length).
     pub next_validators: Option<Vec<Staker>>,
 }
 
@@ -120,6 +133,9 @@ pub trait Execution {
     /// Nonce and balance at the tip.
     fn account(&self, account: Account) -> Result<AccountState, ExecutionError>;
 
-    /// The validators that chain state names at the tip: what an epoch that starts now would use.
-    fn validators(&self) -> Result<Vec<Staker>, ExecutionError>;
+    /// Who votes above the tip and who voted on it, remembered across restarts with the state they were read from.
+    fn epoch(&self) -> Result<Epoch, ExecutionError>;
+
+    /// The name of an encoded block, without executing it; `None` if it does not even have a header.
+    fn name(&self, block: &[u8]) -> Option<BlockHash>;
 }

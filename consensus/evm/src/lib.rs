@@ -1,1 +1,14 @@
-//! x
+//! Executes blocks: Ethereum's rules on a chain that the validators order.
+//!
+//! Pure by rule: the same block on the same state gives the same roots on every node. Blocks, headers, transactions and
+//! receipts are Ethereum's, so that wallets, explorers and other clients can read and check them. Where the chain
+//! differs from Ethereum it says so in [`chain`] and [`block`], and nowhere else.
+
+pub mod alloc;
+pub mod call;
+pub mod chain;
+pub mod conformance;
+pub mod execute;
+pub mod history;
+pub mod import;
+pub mod seal;
