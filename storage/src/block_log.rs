@@ -1,0 +1,599 @@
+//! Every decided block, in order, for ever: the truth that all else is rebuilt from.
+//!
+//! Append-only segments `blocks-NNNN.log`, each preallocated. An entry is opaque here: a block with its certificate and
+//! evidence. A block whose append was synced is there after any crash; a torn one at the end is cut off; a damaged one
+//! anywhere else is an error that says where, and never a gap. Opening checks the chain of frames of all segments and
+//! the payloads of the last; other payloads are checked whenever they are read.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use protocol::Height;
+
+use crate::{
+    disk::{Disk, File},
+    journal::{self, Corrupt, Depth, FRAME_BYTES, Head, Header, Journal, JournalError, RECORDS_AT, Scanned},
+};
+
+/// How a log is laid out.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// The size of a segment. An entry that is larger gets one of its own.
+    pub segment_bytes: u64,
+    /// The height of the first block of an empty log.
+    pub first: Height,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            first: Height(1),
+        }
+    }
+}
+
+/// Why a block was not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Blocks come one after the other.
+    #[error("block {height} does not follow: the log waits for block {wanted}")]
+    OutOfOrder {
+        /// What was given.
+        height: Height,
+        /// What must come next.
+        wanted: Height,
+    },
+    /// It could not be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+const ADVICE: &str =
+    "this node must not sign. Run `openledger chain repair`: it cuts the log there and fetches the rest from peers";
+
+/// The block log. Shared: one thread appends while any number read.
+pub struct BlockLog {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    layout: Layout,
+    writer: Mutex<Option<Journal>>,
+    index: RwLock<Index>,
+}
+
+#[derive(Default)]
+struct Index {
+    segments: Vec<Segment>,
+    /// Where each block lies, by height from the first: the segment above bit 40, the offset below.
+    places: Vec<u64>,
+}
+
+struct Segment {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    header: Header,
+}
+
+const OFFSET_BITS: u32 = 40;
+
+impl BlockLog {
+    /// Opens the log in `dir`, which need not exist, and cuts off what was never synced.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, layout: Layout) -> Result<Self, JournalError> {
+        disk.create_dir(dir).map_err(JournalError::io("create", dir))?;
+        let log = Self {
+            disk,
+            dir: dir.to_owned(),
+            layout,
+            writer: Mutex::new(None),
+            index: RwLock::default(),
+        };
+        let mut paths = Self::segment_files(&*log.disk, dir)?;
+        while let Some(path) = paths.last() {
+            let file = log.disk.open(path).map_err(JournalError::io("open", path))?;
+            if !matches!(journal::head(&*file, path)?, Head::Blank) {
+                break;
+            }
+            // The crash came while the segment was made: no block was in it.
+            remove(&*log.disk, path)?;
+            paths.pop();
+        }
+        for (n, path) in paths.iter().enumerate() {
+            log.open_segment(n, path, n + 1 == paths.len())?;
+        }
+        Ok(log)
+    }
+
+    /// Opens a damaged log, checks every byte of it, and cuts it before the first block that does not read back.
+    /// Says which block that was, if any.
+    pub fn repair(disk: Arc<dyn Disk>, dir: &Path, layout: Layout) -> Result<(Self, Option<Height>), JournalError> {
+        let damage = match Self::open(disk.clone(), dir, layout) {
+            Ok(log) => match log.first_damaged()? {
+                Some(height) => {
+                    log.truncate_from(height)?;
+                    return Ok((log, Some(height)));
+                }
+                None => return Ok((log, None)),
+            },
+            Err(JournalError::Corrupt(damage)) => damage,
+            Err(error) => return Err(error),
+        };
+        // The damage keeps the log from opening. Later segments go first, so that a crash leaves a log that is shorter.
+        let paths = Self::segment_files(&*disk, dir)?;
+        for path in paths.iter().rev().take_while(|path| **path != damage.file) {
+            remove(&*disk, path)?;
+            disk.sync_dir(dir).map_err(JournalError::io("sync", dir))?;
+        }
+        let mut cut = damage.sequence;
+        let file = disk
+            .open(&damage.file)
+            .map_err(JournalError::io("open", &damage.file))?;
+        match journal::head(&*file, &damage.file)? {
+            Head::Valid(header) if damage.offset > 0 => {
+                let scanned = journal::scan(&*file, &damage.file, &header, Depth::Payloads, |_, _, _| ())?;
+                cut = cut.min(scanned.next);
+                Journal::resume(file, &damage.file, header, &scanned)?;
+            }
+            _ => {
+                remove(&*disk, &damage.file)?;
+                disk.sync_dir(dir).map_err(JournalError::io("sync", dir))?;
+            }
+        }
+        let (log, earlier) = Self::repair(disk, dir, layout)?;
+        Ok((log, Some(earlier.unwrap_or(Height(cut)))))
+    }
+
+    /// Appends the block after the tip. It is durable after [`BlockLog::sync`].
+    pub fn append(&self, height: Height, entry: &[u8]) -> Result<(), AppendError> {
+        let mut writer = self.writer();
+        let wanted = writer
+            .as_ref()
+            .map_or(self.layout.first, |journal| Height(journal.next()));
+        if height != wanted {
+            return Err(AppendError::OutOfOrder { height, wanted });
+        }
+        if entry.is_empty() || entry.len() > journal::PAYLOAD_BYTES_MAX {
+            return Err(JournalError::Length { bytes: entry.len() }.into());
+        }
+        if !writer.as_ref().is_some_and(|journal| journal.fits(entry.len())) {
+            if let Some(full) = writer.as_mut() {
+                // Only the last segment may end in something torn.
+                full.sync()?;
+            }
+            *writer = Some(self.create_segment(height, entry.len())?);
+        }
+        let journal = writer.as_mut().expect("just made sure");
+        let at = journal.append(entry)?;
+        let mut index = self.index_mut();
+        let segment = index.segments.len() - 1;
+        index.places.push(place(segment, at));
+        Ok(())
+    }
+
+    /// Returns when every block appended so far is durable.
+    pub fn sync(&self) -> Result<(), JournalError> {
+        self.writer().as_mut().map_or(Ok(()), Journal::sync)
+    }
+
+    /// The entry of a block; `None` if it is not in the log.
+    pub fn read(&self, height: Height) -> Result<Option<Vec<u8>>, JournalError> {
+        let (file, path, header, at) = {
+            let index = self.index();
+            let Some((segment, at)) = index.find(height) else {
+                return Ok(None);
+            };
+            (segment.file.clone(), segment.path.clone(), segment.header, at)
+        };
+        journal::read(&*file, &path, &header, at, height.0, ADVICE).map(Some)
+    }
+
+    /// The last block appended.
+    pub fn tip(&self) -> Option<Height> {
+        let index = self.index();
+        let count = index.places.len() as u64;
+        (count > 0).then(|| Height(index.first().expect("a block lies in a segment") + count - 1))
+    }
+
+    /// The first block.
+    pub fn first(&self) -> Option<Height> {
+        let index = self.index();
+        if index.places.is_empty() {
+            None
+        } else {
+            index.first().map(Height)
+        }
+    }
+
+    /// The last block that a power cut would leave.
+    pub fn synced_tip(&self) -> Option<Height> {
+        let first = self.first()?;
+        let synced = self.writer().as_ref()?.synced();
+        (synced > first.0).then(|| Height(synced - 1))
+    }
+
+    /// The blocks from `height` on, up to the tip at the time each is read.
+    pub fn iter_from(&self, height: Height) -> impl Iterator<Item = Result<(Height, Vec<u8>), JournalError>> + '_ {
+        (height.0..).map(Height).map_while(|height| match self.read(height) {
+            Ok(entry) => entry.map(|entry| Ok((height, entry))),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// Forgets `height` and all blocks after it, durably.
+    pub fn truncate_from(&self, height: Height) -> Result<(), JournalError> {
+        let mut writer = self.writer();
+        let mut index = self.index_mut();
+        let Some(first) = index.first() else { return Ok(()) };
+        while let Some(last) = index.segments.last().filter(|segment| segment.header.first >= height.0) {
+            remove(&*self.disk, &last.path)?;
+            self.disk
+                .sync_dir(&self.dir)
+                .map_err(JournalError::io("sync", &self.dir))?;
+            index.segments.pop();
+        }
+        let kept = usize::try_from(height.0.saturating_sub(first))
+            .unwrap_or(usize::MAX)
+            .min(index.places.len());
+        let cut = index.places.get(kept).copied();
+        index.places.truncate(kept);
+        let Some(last) = index.segments.last() else {
+            *writer = None;
+            return Ok(());
+        };
+        let len = last.file.len().map_err(JournalError::io("measure", &last.path))?;
+        // The cut is in the last segment that is left, or it ended just there.
+        let until = match cut {
+            Some(cut) if cut >> OFFSET_BITS == index.segments.len() as u64 - 1 => offset(cut),
+            _ => journal::scan(&*last.file, &last.path, &last.header, Depth::Frames, |_, _, _| ())?.end,
+        };
+        let scanned = Scanned::cut(until, first + kept as u64, len);
+        *writer = Some(Journal::resume(last.file.clone(), &last.path, last.header, &scanned)?);
+        Ok(())
+    }
+
+    /// The first block whose payload does not read back.
+    fn first_damaged(&self) -> Result<Option<Height>, JournalError> {
+        let Some(first) = self.first() else { return Ok(None) };
+        for entry in self.iter_from(first) {
+            match entry {
+                Ok(_) => (),
+                Err(JournalError::Corrupt(damage)) => return Ok(Some(Height(damage.sequence))),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn open_segment(&self, n: usize, path: &Path, is_last: bool) -> Result<(), JournalError> {
+        let mut index = self.index_mut();
+        let next = index.first().map(|first| first + index.places.len() as u64);
+        let corrupt = |offset, sequence, what| Corrupt {
+            file: path.to_owned(),
+            offset,
+            sequence,
+            what,
+            advice: ADVICE,
+        };
+        let expected = next.unwrap_or(self.layout.first.0);
+        if path != self.segment_path(n) {
+            return Err(corrupt(0, expected, "a segment before it is missing").into());
+        }
+        let file = self.disk.open(path).map_err(JournalError::io("open", path))?;
+        let header = match journal::head(&*file, path)? {
+            Head::Valid(header) => header,
+            Head::Blank | Head::Broken => {
+                return Err(corrupt(0, expected, "its header does not match its checksum").into());
+            }
+        };
+        if next.is_some_and(|next| next != header.first) {
+            return Err(corrupt(0, expected, "it does not continue the segment before it").into());
+        }
+        let depth = if is_last { Depth::Payloads } else { Depth::Frames };
+        let places = &mut index.places;
+        let scanned = journal::scan(&*file, path, &header, depth, |_, at, _| places.push(place(n, at)))?;
+        if scanned.damaged {
+            return Err(corrupt(
+                scanned.end,
+                scanned.next,
+                "a block that was synced does not match its checksum",
+            )
+            .into());
+        }
+        index.segments.push(Segment {
+            file: file.clone(),
+            path: path.to_owned(),
+            header,
+        });
+        if is_last {
+            *self.writer() = Some(Journal::resume(file, path, header, &scanned)?);
+        }
+        Ok(())
+    }
+
+    fn create_segment(&self, first: Height, payload: usize) -> Result<Journal, JournalError> {
+        let mut index = self.index_mut();
+        let path = self.segment_path(index.segments.len());
+        // What a full disk left of an attempt before this one.
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(JournalError::io("remove", &path)(error));
+            }
+            _ => (),
+        }
+        let header = Header {
+            tag: first.0,
+            first: first.0,
+            nonce: self.disk.nonce(),
+            flags: 0,
+        };
+        let need = RECORDS_AT + 2 * FRAME_BYTES + payload as u64;
+        let journal = Journal::create(&*self.disk, &path, header, need.max(self.layout.segment_bytes))?;
+        index.segments.push(Segment {
+            file: journal.file(),
+            path,
+            header,
+        });
+        Ok(journal)
+    }
+
+    fn segment_path(&self, n: usize) -> PathBuf {
+        self.dir.join(format!("blocks-{n:04}.log"))
+    }
+
+    fn segment_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
+        let mut files = disk.list(dir).map_err(JournalError::io("list", dir))?;
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+        // By number: the ten-thousandth segment has a longer name.
+        files.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
+        Ok(files)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Option<Journal>> {
+        // A panic leaves the journal as consistent as a crash would.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    fn first(&self) -> Option<u64> {
+        self.segments.first().map(|segment| segment.header.first)
+    }
+
+    fn find(&self, height: Height) -> Option<(&Segment, u64)> {
+        let nth = usize::try_from(height.0.checked_sub(self.first()?)?).ok()?;
+        let place = *self.places.get(nth)?;
+        let segment = usize::try_from(place >> OFFSET_BITS).expect("segments are counted in memory");
+        Some((&self.segments[segment], offset(place)))
+    }
+}
+
+fn place(segment: usize, at: u64) -> u64 {
+    assert!(at >> OFFSET_BITS == 0, "a segment is far below a terabyte");
+    (segment as u64) << OFFSET_BITS | at
+}
+
+fn offset(place: u64) -> u64 {
+    place & ((1 << OFFSET_BITS) - 1)
+}
+
+fn remove(disk: &dyn Disk, path: &Path) -> Result<(), JournalError> {
+    disk.remove(path).map_err(JournalError::io("remove", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        FaultDisk,
+        fault::{Dice, Fault},
+    };
+
+    const DIR: &str = "/blocks";
+    const SMALL: Layout = Layout {
+        segment_bytes: 8 << 10,
+        first: Height(1),
+    };
+
+    fn open(disk: &FaultDisk) -> Result<BlockLog, JournalError> {
+        BlockLog::open(Arc::new(disk.clone()), Path::new(DIR), SMALL)
+    }
+
+    fn block(height: u64) -> Vec<u8> {
+        let mut bytes = format!("block {height} ").into_bytes();
+        bytes.resize(bytes.len() + Dice(height).below(2500), b'.');
+        bytes
+    }
+
+    fn fill(log: &BlockLog, until: u64) {
+        let from = log.tip().map_or(1, |tip| tip.0 + 1);
+        for height in from..=until {
+            log.append(Height(height), &block(height)).expect("appended");
+            log.sync().expect("synced");
+        }
+    }
+
+    fn check_whole(log: &BlockLog, tip: u64, why: &str) {
+        assert_eq!(log.tip(), (tip > 0).then_some(Height(tip)), "{why}");
+        let blocks: Result<Vec<_>, _> = log.iter_from(Height(1)).collect();
+        let expect: Vec<_> = (1..=tip).map(|height| (Height(height), block(height))).collect();
+        assert!(blocks.expect(why) == expect, "{why}: blocks differ");
+    }
+
+    #[test]
+    fn after_a_crash_at_any_change_synced_blocks_are_there_and_nothing_is_half_there() {
+        for seed in 0..12u64 {
+            for after in 0..120u64 {
+                let why = format!("seed {seed}, power cut after {after} changes");
+                let disk = FaultDisk::new();
+                let mut dice = Dice(seed);
+                disk.fail_after(after, Fault::PowerCut);
+                let (mut appended, mut synced) = (0, 0);
+                let _ = open(&disk).map_err(AppendError::from).and_then(|log| {
+                    for height in 1..=20 {
+                        // An append that fails may be there: it was only not promised.
+                        appended = height;
+                        log.append(Height(height), &block(height))?;
+                        if dice.below(2) == 0 {
+                            log.sync()?;
+                            synced = height;
+                        }
+                    }
+                    Ok(())
+                });
+                disk.crash(seed ^ after << 20);
+                let log = open(&disk).unwrap_or_else(|error| panic!("{why}: {error}"));
+                let tip = log.tip().map_or(0, |tip| tip.0);
+                assert!(
+                    (synced..=appended).contains(&tip),
+                    "{why}: tip {tip}, synced {synced}, appended {appended}"
+                );
+                check_whole(&log, tip, &why);
+                disk.crash(seed);
+                let log = open(&disk).expect("opens twice");
+                check_whole(&log, tip, &why);
+                fill(&log, 25);
+                disk.crash(seed + 1);
+                check_whole(&open(&disk).expect("opens"), 25, &why);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_disk_stops_appends_and_loses_nothing() {
+        for after in 0..60 {
+            let disk = FaultDisk::new();
+            let log = open(&disk).expect("opens");
+            fill(&log, 3);
+            disk.fail_after(after, Fault::NoSpace);
+            let mut synced = 3;
+            for height in 4..30 {
+                if log.append(Height(height), &block(height)).is_err() || log.sync().is_err() {
+                    break;
+                }
+                synced = height;
+            }
+            disk.kill();
+            let log = open(&disk).expect("opens once there is space");
+            let tip = log.tip().expect("not empty").0;
+            assert!(
+                tip == synced || tip == synced + 1,
+                "tip {tip} after {synced} were synced"
+            );
+            fill(&log, 30);
+            check_whole(&log, 30, "goes on");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_detected_and_repair_keeps_what_lies_before() {
+        let disk = FaultDisk::new();
+        fill(&open(&disk).expect("opens"), 9);
+        let (mut refused, mut unread) = (0, 0);
+        for name in ["blocks-0000.log", "blocks-0001.log"] {
+            let path = Path::new(DIR).join(name);
+            let len = disk.bytes(&path).expect("a segment").len();
+            for at in 0..len {
+                let disk = copy(&disk);
+                disk.corrupt(&path, at, 1 << (at % 8));
+                let damaged = match open(&disk) {
+                    Ok(log) => {
+                        let damaged = log.first_damaged().expect("readable");
+                        unread += usize::from(damaged.is_some());
+                        damaged
+                    }
+                    Err(JournalError::Corrupt(damage)) => {
+                        refused += 1;
+                        assert!(damage.to_string().contains("chain repair"), "{damage}");
+                        Some(Height(damage.sequence))
+                    }
+                    Err(error) => panic!("{name} byte {at}: {error}"),
+                };
+                let Some(damaged) = damaged else {
+                    check_whole(
+                        &open(&disk).expect("opens"),
+                        9,
+                        &format!("{name} byte {at} changed nothing"),
+                    );
+                    continue;
+                };
+                let disk_of_node: Arc<dyn Disk> = Arc::new(disk.clone());
+                let (log, cut) = BlockLog::repair(disk_of_node, Path::new(DIR), SMALL).expect("repaired");
+                assert_eq!(cut, Some(damaged), "{name} byte {at}");
+                check_whole(&log, damaged.0 - 1, "what lies before");
+                fill(&log, 9);
+                drop(log);
+                disk.crash(at as u64);
+                check_whole(&open(&disk).expect("opens"), 9, "fetched again");
+            }
+        }
+        assert!(
+            refused > 1000 && unread > 1000,
+            "{refused} refused at open, {unread} when read"
+        );
+    }
+
+    fn copy(disk: &FaultDisk) -> FaultDisk {
+        let copy = FaultDisk::new();
+        for path in disk.list(Path::new(DIR)).expect("listed") {
+            let file = copy.create(&path).expect("a new disk");
+            file.write_at(&disk.bytes(&path).expect("listed"), 0)
+                .and_then(|()| file.sync_data())
+                .expect("written");
+        }
+        copy.sync_dir(Path::new(DIR)).expect("synced");
+        copy
+    }
+
+    #[test]
+    fn a_log_is_cut_at_any_height_and_goes_on() {
+        for cut in 1..=13 {
+            let disk = FaultDisk::new();
+            let log = open(&disk).expect("opens");
+            fill(&log, 12);
+            log.truncate_from(Height(cut)).expect("cut");
+            check_whole(&log, cut - 1, "cut");
+            disk.crash(cut);
+            let log = open(&disk).expect("opens");
+            check_whole(&log, cut - 1, "cut for good");
+            fill(&log, 14);
+            check_whole(&open(&disk).expect("opens"), 14, "goes on");
+        }
+    }
+
+    #[test]
+    fn blocks_follow_one_another() {
+        let log = open(&FaultDisk::new()).expect("opens");
+        let error = log.append(Height(2), b"x").expect_err("the first is block 1");
+        assert_eq!(error.to_string(), "block 2 does not follow: the log waits for block 1");
+        fill(&log, 2);
+        assert!(log.append(Height(2), b"x").is_err());
+        assert_eq!(log.read(Height(3)).expect("readable"), None);
+    }
+
+    #[test]
+    fn a_block_larger_than_a_segment_gets_one_of_its_own() {
+        let disk = FaultDisk::new();
+        let log = open(&disk).expect("opens");
+        fill(&log, 1);
+        log.append(Height(2), &vec![7; 100_000])
+            .and_then(|()| Ok(log.sync()?))
+            .expect("appended");
+        log.append(Height(3), b"small")
+            .and_then(|()| Ok(log.sync()?))
+            .expect("appended");
+        assert_eq!(log.synced_tip(), Some(Height(3)));
+        disk.crash(1);
+        let log = open(&disk).expect("opens");
+        assert_eq!(log.read(Height(2)).expect("readable").expect("there").len(), 100_000);
+        assert_eq!(log.tip(), Some(Height(3)));
+    }
+}

@@ -1,0 +1,177 @@
+//! The operations on files that durability rests on, and the real disk.
+//!
+//! Small on purpose: what is here behaves the same on a real disk and on [`crate::FaultDisk`]. Promised is only what a
+//! disk promises: bytes survive a power cut after [`File::sync_data`], a name after [`Disk::sync_dir`] of its directory.
+
+use std::{
+    fs,
+    hash::{BuildHasher, RandomState},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// An open file. Positions are explicit, so that readers and the one writer share it.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "nobody asks whether a preallocated file is empty"
+)]
+pub trait File: Send + Sync {
+    /// Reads until `buf` is full or the file ends; says how much was read.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `bytes`; on an error any part of them may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// How many bytes the file holds.
+    fn len(&self) -> io::Result<u64>;
+    /// Makes the file at least `len` bytes long, zeros at the end, with the space reserved.
+    fn preallocate(&self, len: u64) -> io::Result<()>;
+    /// Returns when everything written so far would survive a power cut.
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// A place for files.
+pub trait Disk: Send + Sync {
+    /// Opens a file that exists, to read and write.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Creates an empty file; an error if the name is taken.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Creates a directory and those above it; fine if it exists.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Gives a file another name, replacing what had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// The files of a directory, sorted; none if there is no such directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Returns when names created, changed and removed in `dir` would survive a power cut.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// A number that peers cannot foresee, so that no payload can be crafted to look like a record.
+    fn nonce(&self) -> u64;
+}
+
+/// The operating system's disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(fs::OpenOptions::new().read(true).write(true).open(path)?))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(
+            fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(path)?,
+        ))
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        dir.parent().map_or(Ok(()), |above| self.sync_dir(above))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                files.push(entry.path());
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // The parent of a relative name such as `home` is the empty path, which means the current directory.
+        let dir = if dir.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            dir
+        };
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn nonce(&self) -> u64 {
+        // The standard library seeds this from the operating system.
+        RandomState::new().hash_one(std::process::id())
+    }
+}
+
+impl File for fs::File {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            match FileExt::read_at(self, &mut buf[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn preallocate(&self, len: u64) -> io::Result<()> {
+        use rustix::{fs::FallocateFlags, io::Errno};
+        if len <= File::len(self)? {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(self, FallocateFlags::empty(), 0, len) {
+            // Some file systems cannot reserve. The journal writes zeros ahead of itself, which then reserves.
+            Err(Errno::OPNOTSUPP) => self.set_len(len),
+            done => Ok(done?),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        fs::File::sync_data(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preallocated_file_is_long_and_zero() {
+        let home = tempfile::tempdir().expect("a place for files");
+        let path = home.path().join("a");
+        let file = RealDisk.create(&path).expect("created");
+        file.preallocate(10_000).expect("room");
+        file.write_at(b"x", 9_999).expect("written");
+        file.preallocate(100).expect("never shrinks");
+        let mut buf = [7; 20_000];
+        assert_eq!(file.read_at(&mut buf, 0).expect("read"), 10_000);
+        assert_eq!((&buf[..9_999], buf[9_999]), (&[0; 9_999][..], b'x'));
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_lists_as_empty() {
+        assert!(RealDisk.list(Path::new("/no/such/dir")).expect("listed").is_empty());
+    }
+}

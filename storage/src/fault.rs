@@ -1,0 +1,456 @@
+//! A disk in memory that loses power: for the simulator and the property tests.
+//!
+//! It keeps apart what was synced and what was not. A [`FaultDisk::crash`] tears and drops an arbitrary part of what was
+//! not, decided by a seed alone. It can also fail after a number of changes. It does not model bit rot: tests flip bits
+//! with [`FaultDisk::corrupt`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use crate::disk::{Disk, File};
+
+/// How the disk fails once its operations are used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Changes are refused with `ENOSPC`; a write may leave its first half.
+    NoSpace,
+    /// Changes are refused with `EIO`.
+    Io,
+    /// Nothing works any more, reading included, until [`FaultDisk::crash`].
+    PowerCut,
+}
+
+/// A disk in memory; clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct FaultDisk(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    files: Vec<Inode>,
+    names: BTreeMap<PathBuf, usize>,
+    synced_names: BTreeMap<PathBuf, usize>,
+    /// Changes of names since the directory was synced, oldest first.
+    renames: Vec<NameChange>,
+    /// Handles opened before a crash belong to a process that is gone.
+    generation: u64,
+    changes: u64,
+    fault: Option<(u64, Fault)>,
+    nonce: u64,
+}
+
+#[derive(Debug, Default)]
+struct Inode {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    unsynced: Vec<Change>,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Write { offset: usize, bytes: Vec<u8> },
+    Grow(usize),
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Set(PathBuf, usize),
+    Move(PathBuf, PathBuf),
+    Remove(PathBuf),
+}
+
+impl FaultDisk {
+    /// An empty disk.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets `count` more changes (writes, syncs, names) pass and fails those after.
+    pub fn fail_after(&self, count: u64, fault: Fault) {
+        let mut state = self.state();
+        let at = state.changes + count;
+        state.fault = Some((at, fault));
+    }
+
+    /// Makes every operation work again, as after space was freed.
+    pub fn heal(&self) {
+        self.state().fault = None;
+    }
+
+    /// How many changes were asked for so far.
+    pub fn changes(&self) -> u64 {
+        self.state().changes
+    }
+
+    /// Cuts the power: of what was not synced, parts chosen by `seed` are lost or torn. Open files stop working.
+    pub fn crash(&self, seed: u64) {
+        let mut dice = Dice(seed);
+        let mut state = self.state();
+        let mut names = std::mem::take(&mut state.synced_names);
+        let renames = std::mem::take(&mut state.renames);
+        // A file system that journals its names loses the newest first.
+        let kept = dice.below(renames.len() + 1);
+        renames.iter().take(kept).for_each(|change| change.apply(&mut names));
+        state.names.clone_from(&names);
+        state.synced_names = names;
+        for file in &mut state.files {
+            for change in std::mem::take(&mut file.unsynced) {
+                change.tear(&mut dice, &mut file.synced);
+            }
+            file.now.clone_from(&file.synced);
+        }
+        let named: BTreeSet<usize> = state.names.values().copied().collect();
+        // A long simulation would otherwise keep the bytes of every file it ever removed.
+        for (_, file) in state.files.iter_mut().enumerate().filter(|(id, _)| !named.contains(id)) {
+            *file = Inode::default();
+        }
+        state.generation += 1;
+        state.fault = None;
+    }
+
+    /// Ends the process and not the power: what was written stays, synced or not. Open files stop working.
+    pub fn kill(&self) {
+        let mut state = self.state();
+        state.generation += 1;
+        state.fault = None;
+    }
+
+    /// Flips bits of one byte, synced: what a bad disk does to bytes at rest.
+    pub fn corrupt(&self, path: &Path, offset: usize, flip: u8) {
+        let mut state = self.state();
+        let id = state.names[path];
+        let file = &mut state.files[id];
+        file.now[offset] ^= flip;
+        if let Some(byte) = file.synced.get_mut(offset) {
+            *byte ^= flip;
+        }
+    }
+
+    /// The bytes of a file as they read now.
+    pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state();
+        state.names.get(path).map(|&id| state.files[id].now.clone())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no operation panics while it holds the state")
+    }
+}
+
+impl State {
+    /// Counts one change and says whether it may happen.
+    fn change(&mut self) -> io::Result<()> {
+        self.changes += 1;
+        match self.fault {
+            Some((at, fault)) if self.changes > at => Err(fault.error()),
+            _ => Ok(()),
+        }
+    }
+
+    fn look(&self) -> io::Result<()> {
+        match self.fault {
+            Some((at, Fault::PowerCut)) if self.changes > at => Err(Fault::PowerCut.error()),
+            _ => Ok(()),
+        }
+    }
+
+    fn rename(&mut self, change: NameChange) -> io::Result<()> {
+        self.change()?;
+        change.apply(&mut self.names);
+        self.renames.push(change);
+        Ok(())
+    }
+}
+
+impl Fault {
+    fn error(self) -> io::Error {
+        match self {
+            Self::NoSpace => io::Error::new(io::ErrorKind::StorageFull, "no space left on the simulated disk"),
+            Self::Io => io::Error::other("the simulated disk failed"),
+            Self::PowerCut => io::Error::other("the simulated power is out"),
+        }
+    }
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+        match self {
+            Self::Set(path, id) => {
+                names.insert(path.clone(), *id);
+            }
+            Self::Move(from, to) => {
+                if let Some(id) = names.remove(from) {
+                    names.insert(to.clone(), id);
+                }
+            }
+            Self::Remove(path) => {
+                names.remove(path);
+            }
+        }
+    }
+
+    fn is_in(&self, dir: &Path) -> bool {
+        let (Self::Set(path, _) | Self::Move(_, path) | Self::Remove(path)) = self;
+        path.parent() == Some(dir)
+    }
+}
+
+impl Change {
+    fn apply(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::Write { offset, bytes } => {
+                if to.len() < offset + bytes.len() {
+                    to.resize(offset + bytes.len(), 0);
+                }
+                to[*offset..offset + bytes.len()].copy_from_slice(bytes);
+            }
+            Self::Grow(len) => to.resize((*len).max(to.len()), 0),
+        }
+    }
+
+    /// Applies a part: each 512-byte sector that the change touches is kept, dropped, or torn at some byte.
+    fn tear(self, dice: &mut Dice, to: &mut Vec<u8>) {
+        let Self::Write { offset, bytes } = self else {
+            if dice.below(2) == 0 {
+                self.apply(to);
+            }
+            return;
+        };
+        // Half of the writes are whole or gone, so that both likely and unlikely histories come up.
+        let fate = dice.below(4);
+        let mut done = 0;
+        while done < bytes.len() {
+            let sector = (512 - (offset + done) % 512).min(bytes.len() - done);
+            let kept = match (fate, dice.below(3)) {
+                (0, _) | (2 | 3, 0) => sector,
+                (1, _) | (2 | 3, 1) => 0,
+                _ => dice.below(sector),
+            };
+            if kept > 0 {
+                let part = Self::Write {
+                    offset: offset + done,
+                    bytes: bytes[done..done + kept].to_vec(),
+                };
+                part.apply(to);
+            }
+            done += sector;
+        }
+    }
+}
+
+impl Disk for FaultDisk {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let state = self.state();
+        state.look()?;
+        let id = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::new(Handle {
+            disk: self.clone(),
+            id,
+            generation: state.generation,
+        }))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let mut state = self.state();
+        if state.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let id = state.files.len();
+        state.rename(NameChange::Set(path.to_owned(), id))?;
+        state.files.push(Inode::default());
+        Ok(Arc::new(Handle {
+            disk: self.clone(),
+            id,
+            generation: state.generation,
+        }))
+    }
+
+    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+        self.state().look()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if !state.names.contains_key(from) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.rename(NameChange::Move(from.to_owned(), to.to_owned()))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if !state.names.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.rename(NameChange::Remove(path.to_owned()))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let state = self.state();
+        state.look()?;
+        Ok(state
+            .names
+            .keys()
+            .filter(|path| path.parent() == Some(dir))
+            .cloned()
+            .collect())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.change()?;
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut state.renames)
+            .into_iter()
+            .partition(|c| c.is_in(dir));
+        now.iter().for_each(|change| change.apply(&mut state.synced_names));
+        state.renames = later;
+        Ok(())
+    }
+
+    fn nonce(&self) -> u64 {
+        let mut state = self.state();
+        state.nonce += 1;
+        Dice(state.nonce).next()
+    }
+}
+
+struct Handle {
+    disk: FaultDisk,
+    id: usize,
+    generation: u64,
+}
+
+impl Handle {
+    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.disk.state();
+        if state.generation == self.generation {
+            Ok(state)
+        } else {
+            Err(Fault::PowerCut.error())
+        }
+    }
+
+    fn change(&self, change: Change) -> io::Result<()> {
+        let mut state = self.state()?;
+        let passed = state.change();
+        let change = match (&passed, state.fault, change) {
+            (Ok(()), _, change) => change,
+            (Err(_), Some((_, Fault::NoSpace)), Change::Write { offset, mut bytes }) => {
+                bytes.truncate(bytes.len() / 2);
+                Change::Write { offset, bytes }
+            }
+            (Err(_), ..) => return passed,
+        };
+        let file = &mut state.files[self.id];
+        change.apply(&mut file.now);
+        file.unsynced.push(change);
+        passed
+    }
+}
+
+impl File for Handle {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let state = self.state()?;
+        state.look()?;
+        let bytes = &state.files[self.id].now;
+        let from = position(offset).min(bytes.len());
+        let len = buf.len().min(bytes.len() - from);
+        buf[..len].copy_from_slice(&bytes[from..from + len]);
+        Ok(len)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.change(Change::Write {
+            offset: position(offset),
+            bytes: bytes.to_vec(),
+        })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let state = self.state()?;
+        state.look()?;
+        Ok(state.files[self.id].now.len() as u64)
+    }
+
+    fn preallocate(&self, len: u64) -> io::Result<()> {
+        self.change(Change::Grow(position(len)))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.state()?;
+        state.change()?;
+        let file = &mut state.files[self.id];
+        for change in std::mem::take(&mut file.unsynced) {
+            change.apply(&mut file.synced);
+        }
+        debug_assert_eq!(file.synced.len(), file.now.len());
+        Ok(())
+    }
+}
+
+fn position(offset: u64) -> usize {
+    usize::try_from(offset).expect("simulated files fit in memory")
+}
+
+/// A small generator of numbers: splitmix64, so that a seed replays.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end.max(1) as u64).expect("below a usize")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn synced_bytes_survive_every_crash_and_the_rest_may_not() {
+        let (mut lost, mut kept) = (0, 0);
+        for seed in 0..100 {
+            let disk = FaultDisk::new();
+            let (dir, path) = (Path::new("/d"), Path::new("/d/a"));
+            let file = disk.create(path).expect("created");
+            file.write_at(b"synced", 0).expect("written");
+            file.sync_data().expect("synced");
+            disk.sync_dir(dir).expect("synced");
+            file.write_at(b"later", 6).expect("written");
+            disk.crash(seed);
+            assert!(file.write_at(b"x", 0).is_err(), "the process is gone");
+            let bytes = disk.bytes(path).expect("still named");
+            assert!(bytes.starts_with(b"synced"), "seed {seed}");
+            if bytes.ends_with(b"later") {
+                kept += 1
+            } else {
+                lost += 1
+            }
+        }
+        assert!(lost > 20 && kept > 20, "both happen: {lost} lost, {kept} kept");
+    }
+
+    #[test]
+    fn a_full_disk_refuses_until_healed() {
+        let disk = FaultDisk::new();
+        let file = disk.create(Path::new("/a")).expect("created");
+        disk.fail_after(1, Fault::NoSpace);
+        file.write_at(b"one", 0).expect("the last change that fits");
+        assert_eq!(
+            file.write_at(b"two", 3).expect_err("full").kind(),
+            io::ErrorKind::StorageFull
+        );
+        disk.heal();
+        file.write_at(b"two", 3).expect("space again");
+    }
+}

@@ -1,0 +1,490 @@
+//! The consensus journal: what a validator did at the height it is deciding, so that it never contradicts itself.
+//!
+//! Two preallocated files take turns. A height begins in the file that does not hold the one before it, so there is no
+//! moment at which a crash loses the synced entries of the height in progress. A torn end was never synced and is cut
+//! off. An entry that was synced and no longer reads back is an error: the validator must not sign.
+//!
+//! What the entries mean is the business of consensus.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use protocol::Height;
+
+use crate::{
+    disk::{Disk, File},
+    journal::{self, Corrupt, Depth, Head, Header, Journal, JournalError, Scanned},
+};
+
+const NAMES: [&str; 2] = ["wal-0", "wal-1"];
+const LEN: u64 = 4 << 20;
+/// A height that writes more than this goes round in circles; the error is better than a full disk.
+const LEN_MAX: u64 = 256 << 20;
+/// The journal began at this height: what this validator signed there before is not known.
+const FRESH: u32 = 1;
+const ADVICE: &str = "do not sign: what this validator signed at this height is not known for certain. Move the `wal` directory aside \
+     and start again: the node then sits out one height";
+
+/// The consensus journal, open for the height in progress.
+pub struct Wal {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// The file of the height in progress; none until the first [`Wal::start_height`] of a new journal.
+    current: Option<(usize, Journal)>,
+    /// The file of the height before, to be used next.
+    spare: Option<Journal>,
+    len: u64,
+}
+
+/// What the journal held when it was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The height in progress; 0 where there was no journal.
+    pub height: Height,
+    /// Its entries, in the order they were appended. All of them are durable now.
+    pub entries: Vec<Vec<u8>>,
+    /// There was no journal before `height`; see [`Recovered::sits_out`].
+    pub fresh: bool,
+}
+
+impl Recovered {
+    /// The height at which this validator must not sign, given the tip of its block log.
+    ///
+    /// Where blocks exist and the journal is newer than they are, votes at the height in progress may have been lost
+    /// with an older journal. A node without blocks has signed nothing.
+    pub fn sits_out(&self, tip: Option<Height>) -> Option<Height> {
+        match tip {
+            Some(tip) if self.fresh && self.height == Height(0) => Some(tip.next()),
+            Some(_) if self.fresh => Some(self.height),
+            _ => None,
+        }
+    }
+}
+
+struct Found {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    header: Header,
+}
+
+impl Wal {
+    /// Opens the journal in `dir`, which need not exist.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, Recovered), JournalError> {
+        Self::open_sized(disk, dir, LEN)
+    }
+
+    fn open_sized(disk: Arc<dyn Disk>, dir: &Path, len: u64) -> Result<(Self, Recovered), JournalError> {
+        disk.create_dir(dir).map_err(JournalError::io("create", dir))?;
+        let mut found = [None, None];
+        let mut broken = None;
+        for (slot, name) in NAMES.iter().enumerate() {
+            let path = dir.join(name);
+            let file = match disk.open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                file => file.map_err(JournalError::io("open", &path))?,
+            };
+            match journal::head(&*file, &path)? {
+                Head::Valid(header) => found[slot] = Some(Found { file, path, header }),
+                Head::Blank => (),
+                Head::Broken => broken = Some(path),
+            }
+        }
+        // A broken file beside a good one was being taken into use when the power went: it held nothing yet.
+        let slot = match (&found[0], &found[1]) {
+            (Some(a), Some(b)) => usize::from(b.header.tag > a.header.tag),
+            (Some(_), None) => 0,
+            (None, Some(_)) => 1,
+            (None, None) => {
+                if let Some(file) = broken {
+                    let what = "its header does not match its checksum";
+                    return Err(Corrupt {
+                        file,
+                        offset: 0,
+                        sequence: 0,
+                        what,
+                        advice: ADVICE,
+                    }
+                    .into());
+                }
+                let fresh = Recovered {
+                    fresh: true,
+                    ..Recovered::default()
+                };
+                return Ok((
+                    Self {
+                        disk,
+                        dir: dir.to_owned(),
+                        current: None,
+                        spare: None,
+                        len,
+                    },
+                    fresh,
+                ));
+            }
+        };
+        let latest = found[slot].take().expect("just seen");
+        let mut entries = Vec::new();
+        let current = latest.resume(|entry| entries.push(entry.to_vec()))?;
+        let spare = found[1 - slot].take().map(Found::resume_empty).transpose()?;
+        let recovered = Recovered {
+            height: Height(current.header().tag),
+            entries,
+            fresh: current.header().flags & FRESH != 0,
+        };
+        Ok((
+            Self {
+                disk,
+                dir: dir.to_owned(),
+                current: Some((slot, current)),
+                spare,
+                len,
+            },
+            recovered,
+        ))
+    }
+
+    /// Begins `height`, which must be above the one in progress, whose entries are given up by this.
+    ///
+    /// Call it only when the block of the height before is durable.
+    pub fn start_height(&mut self, height: Height) -> Result<(), JournalError> {
+        let flags = if self.current.is_none() { FRESH } else { 0 };
+        let header = Header {
+            tag: height.0,
+            first: 0,
+            nonce: self.disk.nonce(),
+            flags,
+        };
+        let Some((slot, mut current)) = self.current.take() else {
+            self.current = Some((0, self.create(0, header)?));
+            return Ok(());
+        };
+        assert!(current.header().tag < height.0, "heights are started in order");
+        if current.next() == 0 && self.spare.is_some() {
+            // Nothing happened at the height before, as in catching up. Its file serves again and the other stays whole.
+            let restarted = current.restart(header);
+            self.current = Some((slot, current));
+            return restarted;
+        }
+        // One of the two files must always have a header that holds.
+        let synced = if current.is_dirty() { current.sync() } else { Ok(()) };
+        let next = synced.and_then(|()| match self.spare.take() {
+            Some(mut spare) => spare.restart(header).map(|()| spare),
+            None => self.create(1 - slot, header),
+        });
+        match next {
+            Ok(next) => {
+                self.spare = Some(current);
+                self.current = Some((1 - slot, next));
+                Ok(())
+            }
+            Err(error) => {
+                self.current = Some((slot, current));
+                Err(error)
+            }
+        }
+    }
+
+    /// Adds an entry to the height in progress. It is durable after [`Wal::sync`].
+    pub fn append(&mut self, entry: &[u8]) -> Result<(), JournalError> {
+        let len = self.len;
+        let journal = self.journal();
+        while !journal.fits(entry.len()) && entry.len() <= journal::PAYLOAD_BYTES_MAX {
+            let longer = journal.len() + len;
+            if longer > LEN_MAX {
+                return Err(JournalError::Full {
+                    file: journal.path().to_owned(),
+                    limit: LEN_MAX,
+                });
+            }
+            journal.grow(longer)?;
+        }
+        journal.append(entry).map(|_| ())
+    }
+
+    /// Returns when every entry so far is durable. Only then may anything signed leave the node.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        self.current.as_mut().map_or(Ok(()), |(_, journal)| journal.sync())
+    }
+
+    /// The height in progress; 0 before the first.
+    pub fn height(&self) -> Height {
+        Height(self.current.as_ref().map_or(0, |(_, journal)| journal.header().tag))
+    }
+
+    fn journal(&mut self) -> &mut Journal {
+        &mut self
+            .current
+            .as_mut()
+            .expect("`start_height` comes before the first entry")
+            .1
+    }
+
+    fn create(&self, slot: usize, header: Header) -> Result<Journal, JournalError> {
+        let path = self.dir.join(NAMES[slot]);
+        // A file without a header that holds is left from a creation, or a change of height, that a crash cut short.
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(JournalError::io("remove", &path)(error)),
+            _ => Journal::create(&*self.disk, &path, header, self.len),
+        }
+    }
+}
+
+impl Found {
+    fn resume(self, mut visit: impl FnMut(&[u8])) -> Result<Journal, JournalError> {
+        let Self { file, path, header } = self;
+        let scanned = journal::scan(&*file, &path, &header, Depth::Payloads, |_, _, entry| visit(entry))?;
+        if scanned.damaged {
+            let Scanned {
+                end: offset,
+                next: sequence,
+                ..
+            } = scanned;
+            let what = "an entry that was synced does not match its checksum";
+            return Err(Corrupt {
+                file: path,
+                offset,
+                sequence,
+                what,
+                advice: ADVICE,
+            }
+            .into());
+        }
+        Journal::resume(file, &path, header, &scanned)
+    }
+
+    /// The file of a height that is over: whatever state its entries are in, it will be used from the start.
+    fn resume_empty(self) -> Result<Journal, JournalError> {
+        let Self { file, path, header } = self;
+        let scanned = journal::scan(&*file, &path, &header, Depth::Frames, |_, _, _| ())?;
+        Journal::resume(file, &path, header, &scanned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        FaultDisk,
+        fault::{Dice, Fault},
+    };
+
+    const DIR: &str = "/wal";
+
+    fn open(disk: &FaultDisk) -> Result<(Wal, Recovered), JournalError> {
+        Wal::open_sized(Arc::new(disk.clone()), Path::new(DIR), 16 << 10)
+    }
+
+    fn entry(height: u64, n: u64, dice: &mut Dice) -> Vec<u8> {
+        let mut bytes = format!("{height}/{n}/").into_bytes();
+        bytes.resize(bytes.len() + dice.below(900), b'.');
+        bytes
+    }
+
+    /// What was promised before the power went: for each height that may be the one in progress, its entries.
+    #[derive(Default)]
+    struct Promised {
+        height: u64,
+        synced: Vec<Vec<u8>>,
+        appended: Vec<Vec<u8>>,
+    }
+
+    /// Heights of a few entries each, until the disk fails.
+    fn live(wal: &mut Wal, from: u64, heights: u64, dice: &mut Dice, seen: &mut Promised) -> Result<(), JournalError> {
+        for height in from..from + heights {
+            wal.start_height(Height(height))?;
+            *seen = Promised {
+                height,
+                ..Promised::default()
+            };
+            for n in 0..dice.below(5) as u64 {
+                let entry = entry(height, n, dice);
+                seen.appended.push(entry.clone());
+                wal.append(&entry)?;
+                if dice.below(2) == 0 {
+                    wal.sync()?;
+                    seen.synced.clone_from(&seen.appended);
+                }
+            }
+            // A height may also end in the blocks of others, with nothing that had to be durable.
+            if height + 1 == from + heights || dice.below(2) == 0 {
+                wal.sync()?;
+                seen.synced.clone_from(&seen.appended);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn after_a_crash_at_any_change_synced_entries_are_there_and_nothing_is_half_there() {
+        for seed in 0..12u64 {
+            for after in 0..150u64 {
+                let replay = format!("seed {seed}, power cut after {after} changes");
+                let disk = FaultDisk::new();
+                let mut dice = Dice(seed);
+                disk.fail_after(after, Fault::PowerCut);
+                let mut seen = Promised::default();
+                let lived = open(&disk).and_then(|(mut wal, _)| live(&mut wal, 1, 8, &mut dice, &mut seen));
+                disk.crash(seed ^ after << 20);
+                let (mut wal, recovered) = open(&disk).unwrap_or_else(|error| panic!("{replay}: {error}"));
+                if lived.is_err() && recovered.height.0 != seen.height {
+                    // The crash hit while a height began: then the one before was over, and the new one is empty.
+                    assert!(
+                        seen.synced.is_empty() || recovered.height.0 == seen.height + 1,
+                        "{replay}: lost the height"
+                    );
+                    assert!(
+                        recovered.height.0 <= seen.height || recovered.entries.is_empty(),
+                        "{replay}"
+                    );
+                } else {
+                    assert!(
+                        recovered.entries.starts_with(&seen.synced),
+                        "{replay}: lost a synced entry"
+                    );
+                    assert!(
+                        seen.appended.starts_with(&recovered.entries),
+                        "{replay}: an entry nobody wrote"
+                    );
+                }
+                // What it recovered it keeps, and it goes on from there.
+                disk.crash(seed);
+                drop(wal);
+                let again;
+                (wal, again) = open(&disk).expect("opens twice");
+                assert_eq!(again, recovered, "{replay}: recovered another history");
+                let from = recovered.height.0.max(seen.height) + 1;
+                live(&mut wal, from, 3, &mut dice, &mut seen).expect("no fault is left");
+                disk.crash(seed);
+                let (_, last) = open(&disk).expect("opens");
+                assert_eq!((last.height, last.entries), (Height(from + 2), seen.synced), "{replay}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_detected_or_changed_nothing() {
+        let disk = FaultDisk::new();
+        let (mut wal, _) = open(&disk).expect("opens");
+        let mut seen = Promised::default();
+        live(&mut wal, 1, 2, &mut Dice(3), &mut seen).expect("no fault");
+        for n in 0..3 {
+            let entry = vec![b'a'; 20 * (n + 1)];
+            wal.append(&entry).and_then(|()| wal.sync()).expect("no fault");
+            seen.synced.push(entry);
+        }
+        let (path, mut refused) = (Path::new(DIR).join(NAMES[1]), 0);
+        let frame = usize::try_from(journal::FRAME_BYTES).expect("small");
+        let records: usize = seen.synced.iter().map(|entry| frame + entry.len()).sum();
+        let len = usize::try_from(journal::RECORDS_AT).expect("small") + records + frame + 100;
+        for at in 0..len {
+            let disk = copy(&disk);
+            disk.corrupt(&path, at, 1 << (at % 8));
+            match open(&disk) {
+                Ok((_, recovered)) => {
+                    assert_eq!(
+                        (recovered.height, recovered.entries),
+                        (Height(2), seen.synced.clone()),
+                        "byte {at}"
+                    );
+                }
+                Err(JournalError::Corrupt(damage)) => {
+                    refused += 1;
+                    assert!(
+                        damage.offset <= at as u64 && damage.to_string().contains("do not sign"),
+                        "{damage}"
+                    );
+                }
+                Err(error) => panic!("byte {at}: {error}"),
+            }
+        }
+        assert_eq!(refused, records, "every byte of every synced record counts");
+    }
+
+    fn copy(disk: &FaultDisk) -> FaultDisk {
+        let copy = FaultDisk::new();
+        for name in NAMES {
+            let path = Path::new(DIR).join(name);
+            let file = copy.create(&path).expect("a new disk");
+            file.write_at(&disk.bytes(&path).expect("both are in use"), 0)
+                .and_then(|()| file.sync_data())
+                .expect("written");
+        }
+        copy.sync_dir(Path::new(DIR)).expect("synced");
+        copy
+    }
+
+    #[test]
+    fn an_entry_cut_off_with_the_torn_one_before_it_never_comes_back() {
+        for seed in 0..20 {
+            let disk = FaultDisk::new();
+            let (mut wal, _) = open(&disk).expect("opens");
+            wal.start_height(Height(1)).expect("started");
+            wal.append(b"first, torn")
+                .and_then(|()| wal.append(b"second, kept"))
+                .expect("appended");
+            disk.kill();
+            disk.corrupt(
+                &Path::new(DIR).join(NAMES[0]),
+                usize::try_from(journal::RECORDS_AT).expect("small") + 30,
+                1,
+            );
+            let (mut wal, recovered) = open(&disk).expect("neither was promised");
+            assert!(recovered.entries.is_empty());
+            wal.append(b"other, kept").and_then(|()| wal.sync()).expect("appended");
+            disk.crash(seed);
+            // It has the length of the torn one, so the second would follow it.
+            assert_eq!(open(&disk).expect("opens").1.entries, [b"other, kept"], "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_journal_lost_beside_blocks_sits_out_one_height_even_after_a_restart() {
+        let disk = FaultDisk::new();
+        let (mut wal, recovered) = open(&disk).expect("opens");
+        assert_eq!(recovered.sits_out(Some(Height(9))), Some(Height(10)));
+        assert_eq!(recovered.sits_out(None), None, "a new node has signed nothing");
+        wal.start_height(Height(10)).expect("started");
+        disk.crash(1);
+        let (mut wal, recovered) = open(&disk).expect("opens");
+        assert_eq!(
+            recovered.sits_out(Some(Height(9))),
+            Some(Height(10)),
+            "still that height"
+        );
+        wal.start_height(Height(11)).expect("started");
+        wal.sync().expect("synced");
+        disk.crash(2);
+        assert_eq!(open(&disk).expect("opens").1.sits_out(Some(Height(10))), None);
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_more_is_claimed() {
+        let disk = FaultDisk::new();
+        let (mut wal, _) = open(&disk).expect("opens");
+        wal.start_height(Height(1)).expect("started");
+        wal.append(b"vote").expect("appended");
+        disk.fail_after(0, Fault::Io);
+        assert!(wal.sync().is_err());
+        disk.heal();
+        assert!(
+            matches!(wal.sync(), Err(JournalError::Failed { .. })),
+            "the pages may be gone"
+        );
+    }
+
+    #[test]
+    fn a_height_may_outgrow_its_file() {
+        let disk = FaultDisk::new();
+        let (mut wal, _) = open(&disk).expect("opens");
+        wal.start_height(Height(1)).expect("started");
+        let entries = vec![vec![7; 1000]; 100];
+        for entry in &entries {
+            wal.append(entry).expect("appended");
+        }
+        wal.sync().expect("synced");
+        disk.crash(5);
+        assert_eq!(open(&disk).expect("opens").1.entries, entries);
+    }
+}
