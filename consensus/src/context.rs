@@ -230,15 +230,33 @@ impl Context for Ours {
         polka_round: Round,
         proposer: Address,
     ) -> Proposal {
-        Proposal { height, round, value, polka_round, proposer }
+        Proposal {
+            height,
+            round,
+            value,
+            polka_round,
+            proposer,
+        }
     }
 
     fn new_prevote(&self, height: CoreHeight, round: Round, value: NilOrVal<ValueName>, voter: Address) -> Vote {
-        Vote { kind: VoteType::Prevote, height, round, value, voter }
+        Vote {
+            kind: VoteType::Prevote,
+            height,
+            round,
+            value,
+            voter,
+        }
     }
 
     fn new_precommit(&self, height: CoreHeight, round: Round, value: NilOrVal<ValueName>, voter: Address) -> Vote {
-        Vote { kind: VoteType::Precommit, height, round, value, voter }
+        Vote {
+            kind: VoteType::Precommit,
+            height,
+            round,
+            value,
+            voter,
+        }
     }
 }
 
@@ -311,7 +329,10 @@ pub(crate) fn proposal_out(proposal: &Proposal) -> wire::Proposal {
 }
 
 pub(crate) fn signed_vote_out(vote: &SignedVote<Ours>) -> Signed<wire::Vote> {
-    Signed { message: vote_out(&vote.message), signature: signature_out(vote.signature) }
+    Signed {
+        message: vote_out(&vote.message),
+        signature: signature_out(vote.signature),
+    }
 }
 
 pub(crate) fn signed_vote_in(vote: &Signed<wire::Vote>) -> SignedVote<Ours> {
@@ -319,7 +340,10 @@ pub(crate) fn signed_vote_in(vote: &Signed<wire::Vote>) -> SignedVote<Ours> {
 }
 
 pub(crate) fn signed_proposal_out(proposal: &SignedProposal<Ours>) -> Signed<wire::Proposal> {
-    Signed { message: proposal_out(&proposal.message), signature: signature_out(proposal.signature) }
+    Signed {
+        message: proposal_out(&proposal.message),
+        signature: signature_out(proposal.signature),
+    }
 }
 
 pub(crate) fn signed_proposal_in(signed: &Signed<wire::Proposal>) -> SignedProposal<Ours> {
@@ -370,8 +394,17 @@ pub(crate) fn polka_in(certificate: &Certificate) -> PolkaCertificate<Ours> {
 pub(crate) fn rounds_out(certificate: &malachite_types::RoundCertificate<Ours>) -> RoundCertificate {
     let (height, round) = (certificate.height, certificate.round);
     let vote = |one: &RoundSignature<Ours>| {
-        let vote = Vote { kind: one.vote_type, height, round, value: one.value_id, voter: one.address };
-        Signed { message: vote_out(&vote), signature: signature_out(one.signature) }
+        let vote = Vote {
+            kind: one.vote_type,
+            height,
+            round,
+            value: one.value_id,
+            voter: one.address,
+        };
+        Signed {
+            message: vote_out(&vote),
+            signature: signature_out(one.signature),
+        }
     };
     RoundCertificate {
         height: height.0,
@@ -399,8 +432,11 @@ pub(crate) fn rounds_in(certificate: &RoundCertificate) -> Option<malachite_type
             })
         })
         .collect::<Option<Vec<_>>>()?;
-    let cert_type =
-        if certificate.precommits { RoundCertificateType::Precommit } else { RoundCertificateType::Skip };
+    let cert_type = if certificate.precommits {
+        RoundCertificateType::Precommit
+    } else {
+        RoundCertificateType::Skip
+    };
     Some(malachite_types::RoundCertificate {
         height: CoreHeight(certificate.height),
         round: Round::new(certificate.round),

@@ -28,8 +28,8 @@ use protocol::{
 
 use crate::{
     context::{
-        Address, CoreHeight, Ours, Value, commit_out, number, polka_in, polka_out, proposal_out, rounds_in,
-        rounds_out, signed_proposal_in, signed_proposal_out, signed_vote_in, signed_vote_out, vote_out,
+        Address, CoreHeight, Ours, Value, commit_out, number, polka_in, polka_out, proposal_out, rounds_in, rounds_out,
+        signed_proposal_in, signed_proposal_out, signed_vote_in, signed_vote_out, vote_out,
     },
     journal::{Record, Timer},
     validator::ValidatorSet,
@@ -140,7 +140,10 @@ enum Asked {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("height", &self.height()).field("round", &self.round()).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("height", &self.height())
+            .field("round", &self.round())
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,8 +158,24 @@ impl Engine {
             enabled: true,
         };
         let core = State::new(Ours, CoreHeight(height), set, params, QUEUE_HEIGHTS, QUEUE_MESSAGES);
-        let voice = Voice { key, domain, verdicts: Verdicts::new(domain), replaying: false };
-        Self { core, voice, timeouts, timers: BTreeMap::new(), decided: None }
+        let voice = Voice {
+            key,
+            domain,
+            verdicts: Verdicts::new(domain),
+            replaying: false,
+        };
+        Self {
+            core,
+            voice,
+            timeouts,
+            timers: BTreeMap::new(),
+            decided: None,
+        }
+    }
+
+    /// Whose voice this is.
+    pub fn validator(&self) -> ValidatorKey {
+        self.core.address().0
     }
 
     /// The height being decided.
@@ -176,13 +195,7 @@ impl Engine {
     }
 
     /// Begins a height.
-    pub fn start(
-        &mut self,
-        now: Time,
-        height: Height,
-        set: ValidatorSet,
-        todo: &mut Vec<Effect>,
-    ) -> Result<(), Fatal> {
+    pub fn start(&mut self, now: Time, height: Height, set: ValidatorSet, todo: &mut Vec<Effect>) -> Result<(), Fatal> {
         self.voice.verdicts.forget();
         self.feed(now, start(height, set, false), todo)
     }
@@ -209,6 +222,15 @@ impl Engine {
         }
         self.core.reset_entries_index();
         self.voice.replaying = false;
+        // A round for which our proposal is journalled has its block.
+        let ours = self.validator();
+        let proposed = |round: u32| {
+            records.iter().any(|record| {
+                matches!(record, Record::Proposal(Signed { message, .. })
+                    if message.proposer == ours && message.round == round)
+            })
+        };
+        todo.retain(|effect| !matches!(effect, Effect::Build { round } if proposed(*round)));
         Ok(())
     }
 
@@ -223,12 +245,15 @@ impl Engine {
                 Some(certificate) => CoreInput::RoundCertificate(certificate),
                 None => return Ok(()),
             },
-            Input::Built { round, block } => CoreInput::Propose(LocallyProposedValue::new(
-                height,
-                Round::new(round),
-                Value(block),
-            )),
-            Input::Executed { round, proposer, block, valid } => executed(height, round, proposer, block, valid),
+            Input::Built { round, block } => {
+                CoreInput::Propose(LocallyProposedValue::new(height, Round::new(round), Value(block)))
+            }
+            Input::Executed {
+                round,
+                proposer,
+                block,
+                valid,
+            } => executed(height, round, proposer, block, valid),
             Input::Tick => return self.run_due_timers(now, todo),
         };
         self.feed(now, input, todo)
@@ -263,7 +288,12 @@ impl Engine {
                 | CoreError::WalCorrupted(_)
                 | CoreError::UnexpectedResume(..)
                 | CoreError::DecisionNotFound(..)),
-            ) => return Err(Fatal { height: self.height(), why: error.to_string() }),
+            ) => {
+                return Err(Fatal {
+                    height: self.height(),
+                    why: error.to_string(),
+                });
+            }
             // These are about one message; it had no effect.
             Err(error) => tracing::debug!(%error, "consensus set a message aside"),
         }
@@ -321,9 +351,12 @@ fn replayed(height: Height, record: &Record) -> Option<CoreInput<Ours>> {
             };
             CoreInput::TimeoutElapsed(Timeout::new(Round::new(*round), kind))
         }
-        Record::Executed { round, proposer, block, valid } => {
-            executed(CoreHeight(height), *round, *proposer, *block, *valid)
-        }
+        Record::Executed {
+            round,
+            proposer,
+            block,
+            valid,
+        } => executed(CoreHeight(height), *round, *proposer, *block, *valid),
         Record::Body(_) => return None,
     })
 }
@@ -371,8 +404,7 @@ fn evidence(found: &MisbehaviorEvidence<Ours>) -> Vec<Evidence> {
     let votes = found.votes.iter().flat_map(|(_, pairs)| pairs);
     let votes = votes.map(|(one, two)| Evidence::Votes(signed_vote_out(one), signed_vote_out(two)));
     let proposals = found.proposals.iter().flat_map(|(_, pairs)| pairs);
-    let proposals =
-        proposals.map(|(one, two)| Evidence::Proposals(signed_proposal_out(one), signed_proposal_out(two)));
+    let proposals = proposals.map(|(one, two)| Evidence::Proposals(signed_proposal_out(one), signed_proposal_out(two)));
     votes.chain(proposals).collect()
 }
 
@@ -387,9 +419,7 @@ impl Voice {
             CoreEffect::StartRound(_, _, _, _, then) => then.resume_with(()),
             CoreEffect::PublishConsensusMsg(message, then) => note(asked, publish(spoken(&message)), then),
             CoreEffect::PublishLivenessMsg(message, then) => note(asked, publish(repeated(&message)), then),
-            CoreEffect::RepublishVote(vote, then) => {
-                note(asked, publish(Gossip::Vote(signed_vote_out(&vote))), then)
-            }
+            CoreEffect::RepublishVote(vote, then) => note(asked, publish(Gossip::Vote(signed_vote_out(&vote))), then),
             CoreEffect::RepublishRoundCertificate(certificate, then) => {
                 note(asked, publish(Gossip::Rounds(rounds_out(&certificate))), then)
             }
@@ -401,15 +431,11 @@ impl Voice {
                 let round = number(round).expect("blocks are proposed in real rounds");
                 note(asked, Asked::Do(Effect::Restream { round, block: block.0 }), then)
             }
-            CoreEffect::WalAppend(_, input, then) => {
-                match record(&input).filter(|_| !self.replaying) {
-                    Some(record) => note(asked, Asked::Do(Effect::Journal(record)), then),
-                    None => then.resume_with(()),
-                }
-            }
-            CoreEffect::Decide(certificate, _, then) => {
-                note(asked, Asked::Decided(commit_out(&certificate)), then)
-            }
+            CoreEffect::WalAppend(_, input, then) => match record(&input).filter(|_| !self.replaying) {
+                Some(record) => note(asked, Asked::Do(Effect::Journal(record)), then),
+                None => then.resume_with(()),
+            },
+            CoreEffect::Decide(certificate, _, then) => note(asked, Asked::Decided(commit_out(&certificate)), then),
             CoreEffect::Finalize(_, _, found, then) => note(asked, Asked::Finalized(evidence(&found)), then),
             CoreEffect::SignVote(vote, then) => {
                 let signature = self.sign(&vote_out(&vote));
@@ -426,9 +452,9 @@ impl Voice {
                     ConsensusMsg::Proposal(proposal) => verdicts.is_good(&proposal_out(proposal), signature, &key),
                 })
             }
-            CoreEffect::VerifyCommitCertificate(certificate, set, thresholds, then) => then.resume_with(now(
-                self.verdicts.verify_commit_certificate(&Ours, &certificate, &set, thresholds),
-            )),
+            CoreEffect::VerifyCommitCertificate(certificate, set, thresholds, then) => then.resume_with(now(self
+                .verdicts
+                .verify_commit_certificate(&Ours, &certificate, &set, thresholds))),
             CoreEffect::VerifyExtendedCommitCertificate(certificate, set, thresholds, policy, then) => then
                 .resume_with(now(self.verdicts.verify_extended_commit_certificate(
                     &Ours,
@@ -437,12 +463,12 @@ impl Voice {
                     thresholds,
                     policy,
                 ))),
-            CoreEffect::VerifyPolkaCertificate(certificate, set, thresholds, then) => {
-                then.resume_with(now(self.verdicts.verify_polka_certificate(&Ours, &certificate, &set, thresholds)))
-            }
-            CoreEffect::VerifyRoundCertificate(certificate, set, thresholds, then) => {
-                then.resume_with(now(self.verdicts.verify_round_certificate(&Ours, &certificate, &set, thresholds)))
-            }
+            CoreEffect::VerifyPolkaCertificate(certificate, set, thresholds, then) => then.resume_with(now(self
+                .verdicts
+                .verify_polka_certificate(&Ours, &certificate, &set, thresholds))),
+            CoreEffect::VerifyRoundCertificate(certificate, set, thresholds, then) => then.resume_with(now(self
+                .verdicts
+                .verify_round_certificate(&Ours, &certificate, &set, thresholds))),
             CoreEffect::ExtendVote(_, _, _, _, then) => then.resume_with(None),
             CoreEffect::VerifyVoteExtension(_, _, _, _, _, _, then) => {
                 then.resume_with(Err(malachite_core::VoteExtensionError::InvalidVoteExtension))
@@ -463,9 +489,7 @@ fn note(asked: &mut Vec<Asked>, one: Asked, then: impl Resumable<Ours, Value = (
     then.resume_with(())
 }
 
-fn now(
-    check: impl Future<Output = Result<(), CertificateError<Ours>>>,
-) -> Result<(), CertificateError<Ours>> {
+fn now(check: impl Future<Output = Result<(), CertificateError<Ours>>>) -> Result<(), CertificateError<Ours>> {
     check.now_or_never().expect("checking a signature waits for nothing")
 }
 

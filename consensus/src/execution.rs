@@ -62,6 +62,15 @@ pub struct Epoch {
     pub before: Vec<Staker>,
 }
 
+/// What the header of a block says, before anything is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its name.
+    pub hash: BlockHash,
+    /// The digest of its parent's certificate.
+    pub parent_certificate: [u8; 32],
+}
+
 /// What became of a block that was committed.
 #[derive(Clone, Debug)]
 pub struct Committed {
@@ -73,7 +82,8 @@ pub struct Committed {
     pub included: Vec<(TxHash, Account, u64)>,
     /// How many transactions it has.
     pub transactions: usize,
-    /// The validators of the next epoch, if this block ends one (its height is a multiple of the epoch's length).
+    /// The validators of the next epoch, if this block ends one (its height is a multiple of the epoch's length) and
+    /// chain state names somebody with stake; otherwise the same ones go on.
     pub next_validators: Option<Vec<Staker>>,
 }
 
@@ -136,6 +146,6 @@ pub trait Execution {
     /// Who votes above the tip and who voted on it, remembered across restarts with the state they were read from.
     fn epoch(&self) -> Result<Epoch, ExecutionError>;
 
-    /// The name of an encoded block, without executing it; `None` if it does not even have a header.
-    fn name(&self, block: &[u8]) -> Option<BlockHash>;
+    /// What an encoded block claims to be, without executing it; `None` if it does not even have a header.
+    fn name(&self, block: &[u8]) -> Option<Named>;
 }

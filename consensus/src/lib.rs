@@ -9,5 +9,6 @@ pub mod engine;
 pub mod execution;
 pub mod journal;
 pub mod mempool;
+pub mod node;
 pub mod validator;
 mod verdicts;

@@ -57,7 +57,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { transactions: 20_000, per_sender: 1024, bytes: 64 << 20, bump_percent: 10, nonce_ahead: 4096 }
+        Self {
+            transactions: 20_000,
+            per_sender: 1024,
+            bytes: 64 << 20,
+            bump_percent: 10,
+            nonce_ahead: 4096,
+        }
     }
 }
 
@@ -136,7 +142,10 @@ struct Sender {
 impl Mempool {
     /// An empty pool.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, ..Self::default() }
+        Self {
+            limits,
+            ..Self::default()
+        }
     }
 
     /// How many wait.
@@ -180,21 +189,29 @@ impl Mempool {
     /// Whether any could go into the next block.
     pub fn has_ready(&self, base_fee: u128) -> bool {
         self.senders.values().any(|sender| {
-            sender.waiting.get(&sender.next).is_some_and(|one| one.tx.tip(base_fee).is_some())
+            sender
+                .waiting
+                .get(&sender.next)
+                .is_some_and(|one| one.tx.tip(base_fee).is_some())
         })
     }
 
     /// The nonce a wallet should use next for `account`, if it has anything waiting.
     pub fn next_nonce(&self, account: &Account) -> Option<u64> {
         let sender = self.senders.get(account)?;
-        let ready = (sender.next..).take_while(|nonce| sender.waiting.contains_key(nonce)).count();
+        let ready = (sender.next..)
+            .take_while(|nonce| sender.waiting.contains_key(nonce))
+            .count();
         Some(sender.next + ready as u64)
     }
 
     /// Takes a transaction in. `account` is its sender at the tip.
     pub fn insert(&mut self, tx: Pooled, account: AccountState) -> Result<(), PoolError> {
         self.check(&tx, account)?;
-        let old = self.senders.get(&tx.sender).and_then(|sender| sender.waiting.get(&tx.nonce));
+        let old = self
+            .senders
+            .get(&tx.sender)
+            .and_then(|sender| sender.waiting.get(&tx.nonce));
         if let Some(old) = old.map(|old| old.tx.hash) {
             self.remove(&old);
         }
@@ -202,10 +219,17 @@ impl Mempool {
 
         self.bytes += tx.raw.len();
         self.by_hash.insert(tx.hash, (tx.sender, tx.nonce));
-        self.by_price.insert((tx.tip_cap, std::cmp::Reverse(self.arrivals), tx.hash));
+        self.by_price
+            .insert((tx.tip_cap, std::cmp::Reverse(self.arrivals), tx.hash));
         let sender = self.senders.entry(tx.sender).or_default();
         sender.next = account.nonce;
-        sender.waiting.insert(tx.nonce, Waiting { tx, order: self.arrivals });
+        sender.waiting.insert(
+            tx.nonce,
+            Waiting {
+                tx,
+                order: self.arrivals,
+            },
+        );
         self.arrivals += 1;
         self.assert_bounds();
         Ok(())
@@ -224,9 +248,14 @@ impl Mempool {
             return Err(PoolError::NonceTooHigh { expected, found, ahead });
         }
         if tx.cost > account.balance {
-            return Err(PoolError::Funds { have: account.balance.0, need: tx.cost.0 });
+            return Err(PoolError::Funds {
+                have: account.balance.0,
+                need: tx.cost.0,
+            });
         }
-        let Some(sender) = self.senders.get(&tx.sender) else { return Ok(()) };
+        let Some(sender) = self.senders.get(&tx.sender) else {
+            return Ok(());
+        };
         if let Some(Waiting { tx: old, .. }) = sender.waiting.get(&tx.nonce) {
             let bumped = |price: u128| price + (price * u128::from(self.limits.bump_percent)).div_ceil(100);
             let need = bumped(old.fee_cap);
@@ -242,7 +271,9 @@ impl Mempool {
     /// Evicts the worst paid until `tx` fits; refuses it if it is itself the worst paid.
     fn make_room(&mut self, tx: &Pooled) -> Result<(), PoolError> {
         while self.len() >= self.limits.transactions || self.bytes + tx.raw.len() > self.limits.bytes {
-            let Some(&(price, _, worst)) = self.by_price.first() else { return Err(PoolError::Full(0)) };
+            let Some(&(price, _, worst)) = self.by_price.first() else {
+                return Err(PoolError::Full(0));
+            };
             if price >= tx.tip_cap {
                 return Err(PoolError::Full(price));
             }
@@ -258,8 +289,11 @@ impl Mempool {
             let tip = one.tx.tip(base_fee)?;
             Some((tip, std::cmp::Reverse(one.order), *sender, nonce))
         };
-        let mut heads: BTreeSet<_> =
-            self.senders.iter().filter_map(|(account, sender)| head(account, sender.next)).collect();
+        let mut heads: BTreeSet<_> = self
+            .senders
+            .iter()
+            .filter_map(|(account, sender)| head(account, sender.next))
+            .collect();
         let mut best = Vec::new();
         while let Some((_, _, sender, nonce)) = heads.pop_last() {
             let tx = &self.senders[&sender].waiting[&nonce].tx;
@@ -278,9 +312,15 @@ impl Mempool {
     /// A block was committed: forgets what it included and everything its senders can no longer use.
     pub fn included(&mut self, included: &[(TxHash, Account, u64)]) {
         for (_, account, next) in included {
-            let Some(sender) = self.senders.get_mut(account) else { continue };
+            let Some(sender) = self.senders.get_mut(account) else {
+                continue;
+            };
             sender.next = sender.next.max(*next);
-            let used: Vec<_> = sender.waiting.range(..sender.next).map(|(_, one)| one.tx.hash).collect();
+            let used: Vec<_> = sender
+                .waiting
+                .range(..sender.next)
+                .map(|(_, one)| one.tx.hash)
+                .collect();
             used.iter().for_each(|hash| self.remove(hash));
         }
     }
@@ -291,11 +331,17 @@ impl Mempool {
     }
 
     fn remove(&mut self, hash: &TxHash) {
-        let Some((account, nonce)) = self.by_hash.remove(hash) else { return };
-        let sender = self.senders.get_mut(&account).expect("a known transaction has a sender");
+        let Some((account, nonce)) = self.by_hash.remove(hash) else {
+            return;
+        };
+        let sender = self
+            .senders
+            .get_mut(&account)
+            .expect("a known transaction has a sender");
         let gone = sender.waiting.remove(&nonce).expect("a known transaction waits");
         self.bytes -= gone.tx.raw.len();
-        self.by_price.remove(&(gone.tx.tip_cap, std::cmp::Reverse(gone.order), *hash));
+        self.by_price
+            .remove(&(gone.tx.tip_cap, std::cmp::Reverse(gone.order), *hash));
         if sender.waiting.is_empty() {
             self.senders.remove(&account);
         }
@@ -311,7 +357,10 @@ impl Mempool {
 mod tests {
     use super::*;
 
-    const RICH: AccountState = AccountState { nonce: 0, balance: Amount(1_000_000) };
+    const RICH: AccountState = AccountState {
+        nonce: 0,
+        balance: Amount(1_000_000),
+    };
 
     fn tx(sender: u8, nonce: u64, tip: u128) -> Pooled {
         let name = [&[sender][..], &nonce.to_be_bytes(), &tip.to_be_bytes()].concat();
@@ -366,14 +415,20 @@ mod tests {
     #[test]
     fn a_replacement_pays_a_tenth_more() {
         let mut pool = pool(Limits::default(), &[tx(1, 0, 100)]);
-        assert_eq!(pool.insert(tx(1, 0, 109), RICH), Err(PoolError::Underpriced { need: 220 }));
+        assert_eq!(
+            pool.insert(tx(1, 0, 109), RICH),
+            Err(PoolError::Underpriced { need: 220 })
+        );
         pool.insert(tx(1, 0, 120), RICH).unwrap();
         assert_eq!(pool.len(), 1);
     }
 
     #[test]
     fn a_full_pool_evicts_the_worst_paid() {
-        let limits = Limits { transactions: 2, ..Limits::default() };
+        let limits = Limits {
+            transactions: 2,
+            ..Limits::default()
+        };
         let mut pool = pool(limits, &[tx(1, 0, 5), tx(2, 0, 7)]);
         assert_eq!(pool.insert(tx(3, 0, 5), RICH), Err(PoolError::Full(5)));
         pool.insert(tx(3, 0, 6), RICH).unwrap();
@@ -390,11 +445,26 @@ mod tests {
 
     #[test]
     fn every_refusal_says_why() {
-        let account = AccountState { nonce: 3, balance: Amount(5) };
-        let mut pool = Mempool::new(Limits { per_sender: 1, ..Limits::default() });
-        assert_eq!(pool.insert(tx(1, 2, 1), account), Err(PoolError::NonceTooLow { expected: 3, found: 2 }));
-        assert!(matches!(pool.insert(tx(1, 9999, 1), account), Err(PoolError::NonceTooHigh { .. })));
-        assert_eq!(pool.insert(tx(1, 3, 1), account), Err(PoolError::Funds { have: 5, need: 10 }));
+        let account = AccountState {
+            nonce: 3,
+            balance: Amount(5),
+        };
+        let mut pool = Mempool::new(Limits {
+            per_sender: 1,
+            ..Limits::default()
+        });
+        assert_eq!(
+            pool.insert(tx(1, 2, 1), account),
+            Err(PoolError::NonceTooLow { expected: 3, found: 2 })
+        );
+        assert!(matches!(
+            pool.insert(tx(1, 9999, 1), account),
+            Err(PoolError::NonceTooHigh { .. })
+        ));
+        assert_eq!(
+            pool.insert(tx(1, 3, 1), account),
+            Err(PoolError::Funds { have: 5, need: 10 })
+        );
         pool.insert(tx(1, 0, 1), RICH).unwrap();
         assert_eq!(pool.insert(tx(1, 0, 1), RICH), Err(PoolError::Known));
         assert_eq!(pool.insert(tx(1, 1, 1), RICH), Err(PoolError::SenderFull(1)));

@@ -43,9 +43,6 @@ pub enum SetError {
     /// Nobody is at stake.
     #[error("no validator has any stake")]
     Empty,
-    /// A key that cannot verify anything.
-    #[error("validator key {0} is not a point of the curve")]
-    BadKey(ValidatorKey),
     /// The same key twice.
     #[error("validator key {0} is named twice")]
     Twice(ValidatorKey),
@@ -75,18 +72,31 @@ pub enum CertificateError {
 
 impl ValidatorSet {
     /// The set that `stakers` make. Stake is scaled to power by the same shift for everyone, rounding down, never to 0.
+    /// A key that is no point of the curve could never sign: whoever registered it is left out.
     pub fn new(stakers: &[Staker]) -> Result<Self, SetError> {
-        let at_stake = stakers.iter().filter(|staker| staker.stake.0 > 0);
-        let sum: u128 = at_stake.clone().map(|staker| staker.stake.0).fold(0, u128::saturating_add);
+        let usable = |staker: &Staker| Some((*staker).clone()).zip(PublicKey::from_bytes(staker.key.0).ok());
+        let at_stake: Vec<_> = stakers
+            .iter()
+            .filter(|staker| staker.stake.0 > 0)
+            .filter_map(usable)
+            .collect();
+        let sum: u128 = at_stake
+            .iter()
+            .map(|(staker, _)| staker.stake.0)
+            .fold(0, u128::saturating_add);
         let shift = (128 - sum.leading_zeros()).saturating_sub(POWER_MAX.trailing_zeros());
-        let mut voters = at_stake
-            .map(|staker| {
-                let public = PublicKey::from_bytes(staker.key.0).map_err(|_| SetError::BadKey(staker.key))?;
-                let power = u64::try_from((staker.stake.0 >> shift).max(1)).expect("the shift leaves 41 bits");
-                let (key, account) = (staker.key, staker.account);
-                Ok(Validator { key, address: Address(key), public, power, account })
-            })
-            .collect::<Result<Vec<_>, SetError>>()?;
+        let voter = |(staker, public): &(Staker, PublicKey)| {
+            let power = u64::try_from((staker.stake.0 >> shift).max(1)).expect("the shift leaves 41 bits");
+            let (key, account) = (staker.key, staker.account);
+            Validator {
+                key,
+                address: Address(key),
+                public: *public,
+                power,
+                account,
+            }
+        };
+        let mut voters: Vec<_> = at_stake.iter().map(voter).collect();
         voters.sort_by_key(|voter| voter.key);
         if let Some(pair) = voters.windows(2).find(|pair| pair[0].key == pair[1].key) {
             return Err(SetError::Twice(pair[0].key));
@@ -96,7 +106,10 @@ impl ValidatorSet {
             return Err(SetError::Empty);
         }
         assert!(total <= POWER_MAX + voters.len() as u64);
-        Ok(Self { voters: Arc::new(voters), total })
+        Ok(Self {
+            voters: Arc::new(voters),
+            total,
+        })
     }
 
     /// Everyone, in the order of their keys.
@@ -111,7 +124,10 @@ impl ValidatorSet {
 
     /// The voter of that name.
     pub fn get(&self, key: &ValidatorKey) -> Option<&Validator> {
-        self.voters.binary_search_by_key(key, |voter| voter.key).ok().map(|at| &self.voters[at])
+        self.voters
+            .binary_search_by_key(key, |voter| voter.key)
+            .ok()
+            .map(|at| &self.voters[at])
     }
 
     /// Whose turn it is: a Weyl sequence over the line of stakes, so that turns are as frequent as stake is large, spread
@@ -153,12 +169,19 @@ impl ValidatorSet {
             have += self.get(key).ok_or(CertificateError::Stranger(*key))?.power;
         }
         if !self.is_quorum(have) {
-            return Err(CertificateError::Quorum { have, total: self.total });
+            return Err(CertificateError::Quorum {
+                have,
+                total: self.total,
+            });
         }
         let preimage = |key| protocol::crypto::Preimage::preimage(&certificate.vote(VoteKind::Precommit, key), domain);
         match certificate.signatures.iter().find(|(key, signature)| {
             let voter = self.get(key).expect("weighed above");
-            voter.public.inner().verify(&signature.0.into(), &preimage(*key)).is_err()
+            voter
+                .public
+                .inner()
+                .verify(&signature.0.into(), &preimage(*key))
+                .is_err()
         }) {
             Some((key, _)) => Err(CertificateError::Signature(*key)),
             None => Ok(()),
@@ -221,11 +244,18 @@ pub(crate) mod tests {
     #[test]
     fn a_certificate_needs_a_quorum_of_real_signatures() {
         let keys = keys(4);
-        let domain = Domain { chain_id: 1, genesis: [2; 32] };
+        let domain = Domain {
+            chain_id: 1,
+            genesis: [2; 32],
+        };
         let set = ValidatorSet::new(&stakers(&keys, |_| Amount::open(5))).unwrap();
         let signed = |signers: &[usize]| {
-            let mut certificate =
-                Certificate { height: Height(3), round: 0, block: BlockHash([7; 32]), signatures: Vec::new() };
+            let mut certificate = Certificate {
+                height: Height(3),
+                round: 0,
+                block: BlockHash([7; 32]),
+                signatures: Vec::new(),
+            };
             for &i in signers {
                 let vote = certificate.vote(VoteKind::Precommit, keys[i].validator());
                 let signature = protocol::crypto::Signed::new(vote, &keys[i], &domain).signature;
@@ -235,11 +265,23 @@ pub(crate) mod tests {
             certificate
         };
         assert_eq!(set.check(&signed(&[0, 1, 2]), &domain), Ok(()));
-        assert!(matches!(set.check(&signed(&[0, 1]), &domain), Err(CertificateError::Quorum { .. })));
-        assert!(matches!(set.check(&signed(&[0, 1, 1]), &domain), Err(CertificateError::Order)));
+        assert!(matches!(
+            set.check(&signed(&[0, 1]), &domain),
+            Err(CertificateError::Quorum { .. })
+        ));
+        assert!(matches!(
+            set.check(&signed(&[0, 1, 1]), &domain),
+            Err(CertificateError::Order)
+        ));
         let foreign = Domain { chain_id: 2, ..domain };
-        assert!(matches!(set.check(&signed(&[0, 1, 2]), &foreign), Err(CertificateError::Signature(_))));
+        assert!(matches!(
+            set.check(&signed(&[0, 1, 2]), &foreign),
+            Err(CertificateError::Signature(_))
+        ));
         let small = ValidatorSet::new(&stakers(&keys[..3], |_| Amount::open(5))).unwrap();
-        assert!(matches!(small.check(&signed(&[0, 1, 2, 3]), &domain), Err(CertificateError::Stranger(_))));
+        assert!(matches!(
+            small.check(&signed(&[0, 1, 2, 3]), &domain),
+            Err(CertificateError::Stranger(_))
+        ));
     }
 }

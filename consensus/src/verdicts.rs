@@ -21,7 +21,10 @@ pub(crate) struct Verdicts {
 
 impl Verdicts {
     pub(crate) fn new(domain: Domain) -> Self {
-        Self { domain, good: Mutex::default() }
+        Self {
+            domain,
+            good: Mutex::default(),
+        }
     }
 
     pub(crate) fn forget(&self) {
@@ -31,7 +34,10 @@ impl Verdicts {
     /// Whether `key` signed `message`. Only good verdicts are remembered: a bad one costs its sender its reputation.
     pub(crate) fn is_good(&self, message: &impl Preimage, signature: &Signature, key: &PublicKey) -> bool {
         let preimage = message.preimage(&self.domain);
-        let name = digest("openledger/verdict/1", &[key.as_bytes(), &signature.to_bytes(), &preimage]);
+        let name = digest(
+            "openledger/verdict/1",
+            &[key.as_bytes(), &signature.to_bytes(), &preimage],
+        );
         let mut good = self.good.lock().expect("nothing panics while holding it");
         if good.contains(&name) {
             return true;
@@ -54,7 +60,11 @@ impl Verifier<Ours> for Verdicts {
         signature: &Signature,
         key: &PublicKey,
     ) -> Result<VerificationResult, Error> {
-        Ok(VerificationResult::from_bool(self.is_good(&vote_out(vote), signature, key)))
+        Ok(VerificationResult::from_bool(self.is_good(
+            &vote_out(vote),
+            signature,
+            key,
+        )))
     }
 
     async fn verify_signed_proposal(
@@ -63,7 +73,11 @@ impl Verifier<Ours> for Verdicts {
         signature: &Signature,
         key: &PublicKey,
     ) -> Result<VerificationResult, Error> {
-        Ok(VerificationResult::from_bool(self.is_good(&proposal_out(proposal), signature, key)))
+        Ok(VerificationResult::from_bool(self.is_good(
+            &proposal_out(proposal),
+            signature,
+            key,
+        )))
     }
 
     // Neither extensions nor validator proofs exist on this chain: whoever sends one is lying.

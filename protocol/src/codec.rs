@@ -29,7 +29,10 @@ pub const LIMIT_MAX: usize = 64 << 20;
 
 fn layout() -> impl config::Config {
     // Fixed integers: with variable ones several byte strings would mean the same number.
-    config::standard().with_big_endian().with_fixed_int_encoding().with_limit::<LIMIT_MAX>()
+    config::standard()
+        .with_big_endian()
+        .with_fixed_int_encoding()
+        .with_limit::<LIMIT_MAX>()
 }
 
 /// The bytes of a value.
@@ -40,7 +43,10 @@ pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
 /// The value that `bytes` describe, if they are at most `limit` long and describe it exactly.
 pub fn decode<T: Decode<()>>(bytes: &[u8], limit: usize) -> Result<T, DecodeError> {
     if bytes.len() > limit {
-        return Err(DecodeError::TooLong { found: bytes.len(), limit });
+        return Err(DecodeError::TooLong {
+            found: bytes.len(),
+            limit,
+        });
     }
     let (value, used) = bincode::decode_from_slice(bytes, layout()).map_err(DecodeError::Malformed)?;
     match bytes.len() - used {
@@ -56,11 +62,20 @@ mod tests {
     #[test]
     fn a_value_has_one_encoding_and_nothing_behind_it() {
         let bytes = encode(&(7u64, Some(vec![1u8, 2])));
-        assert_eq!(decode::<(u64, Option<Vec<u8>>)>(&bytes, 64).expect("round trip"), (7, Some(vec![1, 2])));
+        assert_eq!(
+            decode::<(u64, Option<Vec<u8>>)>(&bytes, 64).expect("round trip"),
+            (7, Some(vec![1, 2]))
+        );
 
         let longer = [&bytes[..], &[0]].concat();
-        assert!(matches!(decode::<(u64, Option<Vec<u8>>)>(&longer, 64), Err(DecodeError::Trailing(1))));
-        assert!(matches!(decode::<(u64, Option<Vec<u8>>)>(&bytes, 8), Err(DecodeError::TooLong { .. })));
+        assert!(matches!(
+            decode::<(u64, Option<Vec<u8>>)>(&longer, 64),
+            Err(DecodeError::Trailing(1))
+        ));
+        assert!(matches!(
+            decode::<(u64, Option<Vec<u8>>)>(&bytes, 8),
+            Err(DecodeError::TooLong { .. })
+        ));
     }
 
     #[test]

@@ -135,6 +135,9 @@ mod tests {
         assert!(verify(&key.public(), b"openledger/test/1 hello", &signature));
         assert!(!verify(&other.public(), b"openledger/test/1 hello", &signature));
         assert!(!verify(&key.public(), b"openledger/test/1 hellp", &signature));
-        assert!(!verify(&[0xff; 32], b"openledger/test/1 hello", &signature), "not a curve point");
+        assert!(
+            !verify(&[0xff; 32], b"openledger/test/1 hello", &signature),
+            "not a curve point"
+        );
     }
 }

@@ -112,6 +112,12 @@ mod tests {
     fn a_wrong_length_says_both_lengths() {
         let error = "0x1234".parse::<Account>().expect_err("too short");
         assert_eq!(error.to_string(), "`0x1234` has 4 hex digits where 40 are needed");
-        assert!("0xzz".parse::<Account>().expect_err("not hex").to_string().contains("not hexadecimal"));
+        assert!(
+            "0xzz"
+                .parse::<Account>()
+                .expect_err("not hex")
+                .to_string()
+                .contains("not hexadecimal")
+        );
     }
 }

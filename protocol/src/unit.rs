@@ -63,7 +63,11 @@ impl FromStr for Amount {
         }
         let whole: u128 = whole.parse().map_err(|_| bad())?;
         let part: u128 = format!("{part:0<18}").parse().map_err(|_| bad())?;
-        whole.checked_mul(ONE).and_then(|w| w.checked_add(part)).map(Self).ok_or_else(bad)
+        whole
+            .checked_mul(ONE)
+            .and_then(|w| w.checked_add(part))
+            .map(Self)
+            .ok_or_else(bad)
     }
 }
 
@@ -86,7 +90,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_not_an_amount() {
-        for text in ["", "-1", "1e3", "1.0000000000000000001", ".5", "1,5", "999999999999999999999999"] {
+        for text in [
+            "",
+            "-1",
+            "1e3",
+            "1.0000000000000000001",
+            ".5",
+            "1,5",
+            "999999999999999999999999",
+        ] {
             assert!(text.parse::<Amount>().is_err(), "{text}");
         }
     }

@@ -3,8 +3,16 @@
 use alloy_evm::{EthEvmFactory, Evm, EvmEnv, EvmFactory};
 use revm::{
     DatabaseCommit, DatabaseRef,
-    context::{TxEnv, result::{EVMError, ExecutionResult, InvalidTransaction}},
-    database::{BundleState, State, WrapDatabaseRef, states::bundle_state::BundleRetention},
+    context::{
+        TxEnv,
+        result::{EVMError, ExecutionResult, InvalidTransaction},
+    },
+    database::BundleState,
+};
+
+use crate::{
+    chain::ChainSpec,
+    execute::{close, open},
 };
 
 /// Why a transaction was not run.
@@ -20,17 +28,17 @@ pub enum TransactError {
 
 /// Runs one transaction; the state itself stays as it is, what would change is returned.
 pub fn transact<DB: DatabaseRef + std::fmt::Debug>(
+    spec: &ChainSpec,
     env: EvmEnv,
     db: DB,
     transaction: TxEnv,
 ) -> Result<(ExecutionResult, BundleState), TransactError> {
-    let mut state = State::builder().with_database(WrapDatabaseRef(db)).with_bundle_update().build();
+    let mut state = open(spec, db);
     let outcome = EthEvmFactory::default().create_evm(&mut state, env).transact(transaction);
     let outcome = outcome.map_err(|error| match error {
         EVMError::Transaction(why) => TransactError::Invalid(why),
         other => TransactError::State(other.to_string()),
     })?;
     state.commit(outcome.state);
-    state.merge_transitions(BundleRetention::PlainState);
-    Ok((outcome.result, state.take_bundle()))
+    Ok((outcome.result, close(spec, state)))
 }

@@ -3,7 +3,7 @@
 //! A [`ChainSpec`] is a value, so the executor that runs this chain also runs foreign blocks of any fork. Left out:
 //! the DAO's irregular state change and proof of work; no chain that is run here has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_consensus::{Header, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{BlobScheduleBlobParams, eip1559::BaseFeeParams, eip7840::BlobParams};
@@ -32,6 +32,8 @@ pub struct ChainSpec {
     pub fee_collector: Option<Address>,
     /// The contract whose logs are deposits (EIP-6110).
     pub deposit_contract: Address,
+    /// Accounts of genesis that have storage and neither code nor nonce; see [`crate::collision`].
+    pub bare_storage: BTreeSet<Address>,
 }
 
 impl ChainSpec {
@@ -79,6 +81,7 @@ impl ChainSpec {
             base_fee_min: 0,
             fee_collector: None,
             deposit_contract: config.deposit_contract_address.unwrap_or(Address::ZERO),
+            bare_storage: BTreeSet::new(),
         }
     }
 

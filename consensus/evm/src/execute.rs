@@ -15,7 +15,7 @@ use alloy_evm::{
     precompiles::PrecompilesMap,
 };
 use alloy_hardforks::EthereumHardforks;
-use alloy_primitives::{B256, Bloom, U256};
+use alloy_primitives::{B256, Bloom};
 use revm::{
     DatabaseRef,
     context::result::InvalidTransaction,
@@ -23,7 +23,7 @@ use revm::{
     inspector::NoOpInspector,
 };
 
-use crate::chain::ChainSpec;
+use crate::{chain::ChainSpec, collision::Guarded};
 
 /// What a block did.
 #[derive(Clone, Debug, Default)]
@@ -89,10 +89,10 @@ impl<'a> Frame<'a> {
     }
 }
 
-type Database<DB> = State<WrapDatabaseRef<DB>>;
-type Executor<'a, DB> = EthBlockExecutor<
+pub(crate) type Overlay<'a, DB> = State<WrapDatabaseRef<Guarded<'a, DB>>>;
+type Executor<'a, 's, DB> = EthBlockExecutor<
     'a,
-    EthEvm<&'a mut Database<DB>, NoOpInspector, PrecompilesMap>,
+    EthEvm<&'a mut Overlay<'s, DB>, NoOpInspector, PrecompilesMap>,
     &'a ChainSpec,
     AlloyReceiptBuilder,
 >;
@@ -108,7 +108,7 @@ pub fn execute<DB: DatabaseRef + std::fmt::Debug>(
     transactions: &[Recovered<TxEnvelope>],
     root_of: RootOf<'_>,
 ) -> Result<Executed, ExecuteError> {
-    let mut state = open(db);
+    let mut state = open(spec, db);
     // Receipts before Byzantium carry the state root after their transaction instead of a status.
     let roots_inside = !spec.is_byzantium_active_at_block(frame.header.number);
     let mut roots = Vec::new();
@@ -129,8 +129,7 @@ pub fn execute<DB: DatabaseRef + std::fmt::Debug>(
     for (receipt, root) in executed.receipts.iter_mut().zip(roots) {
         carry_root(receipt, root);
     }
-    state.merge_transitions(BundleRetention::PlainState);
-    executed.changes = state.take_bundle();
+    executed.changes = close(spec, state);
     Ok(executed)
 }
 
@@ -152,7 +151,7 @@ pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
     candidates: &[Recovered<TxEnvelope>],
     mut has_room: impl FnMut(usize) -> bool,
 ) -> Result<(Executed, Vec<usize>, Vec<(usize, Left)>), ExecuteError> {
-    let mut state = open(db);
+    let mut state = open(spec, db);
     let (mut included, mut left) = (Vec::new(), Vec::new());
     let mut executed = {
         let mut executor = start(spec, &mut state, Frame::of(header))?;
@@ -171,20 +170,29 @@ pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
         }
         finish(spec, executor, header)?
     };
-    state.merge_transitions(BundleRetention::PlainState);
-    executed.changes = state.take_bundle();
+    executed.changes = close(spec, state);
     Ok((executed, included, left))
 }
 
-fn open<DB: DatabaseRef>(db: DB) -> Database<DB> {
-    State::builder().with_database(WrapDatabaseRef(db)).with_bundle_update().build()
+/// A layer over the state that collects changes.
+pub(crate) fn open<DB: DatabaseRef>(spec: &ChainSpec, db: DB) -> Overlay<'_, DB> {
+    let guarded = Guarded { db, listed: &spec.bare_storage };
+    State::builder().with_database(WrapDatabaseRef(guarded)).with_bundle_update().build()
 }
 
-fn start<'a, DB: DatabaseRef + std::fmt::Debug>(
+/// The changes it collected.
+pub(crate) fn close<DB: DatabaseRef>(spec: &ChainSpec, mut state: Overlay<'_, DB>) -> BundleState {
+    state.merge_transitions(BundleRetention::PlainState);
+    let mut changes = state.take_bundle();
+    Guarded::<DB>::translate(&spec.bare_storage, &mut changes);
+    changes
+}
+
+fn start<'a, 's, DB: DatabaseRef + std::fmt::Debug>(
     spec: &'a ChainSpec,
-    state: &'a mut Database<DB>,
+    state: &'a mut Overlay<'s, DB>,
     frame: Frame<'a>,
-) -> Result<Executor<'a, DB>, ExecuteError> {
+) -> Result<Executor<'a, 's, DB>, ExecuteError> {
     let evm = EthEvmFactory::default().create_evm(state, spec.evm_env(frame.header));
     let context = EthBlockExecutionCtx {
         parent_hash: frame.header.parent_hash,
@@ -202,7 +210,7 @@ fn start<'a, DB: DatabaseRef + std::fmt::Debug>(
 
 fn finish<DB: DatabaseRef + std::fmt::Debug>(
     spec: &ChainSpec,
-    executor: Executor<'_, DB>,
+    executor: Executor<'_, '_, DB>,
     header: &Header,
 ) -> Result<Executed, ExecuteError> {
     let (mut evm, result) = executor.finish().map_err(outside)?;
@@ -256,9 +264,4 @@ fn carry_root(receipt: &mut ReceiptEnvelope, root: B256) {
     if let ReceiptEnvelope::Legacy(ReceiptWithBloom { receipt, .. }) = receipt {
         receipt.status = Eip658Value::PostState(root);
     }
-}
-
-/// The fees that `gas_used` brings at `base_fee`: what the collector earns.
-pub fn base_fees(base_fee: u64, gas_used: u64) -> U256 {
-    U256::from(base_fee) * U256::from(gas_used)
 }

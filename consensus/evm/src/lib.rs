@@ -7,6 +7,7 @@
 pub mod alloc;
 pub mod call;
 pub mod chain;
+pub mod collision;
 pub mod conformance;
 pub mod execute;
 pub mod history;

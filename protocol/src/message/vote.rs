@@ -100,12 +100,23 @@ pub struct Certificate {
 impl Certificate {
     /// What genesis has in place of a certificate: nobody had to vote for it.
     pub fn genesis(block: BlockHash) -> Self {
-        Self { height: Height(0), round: 0, block, signatures: Vec::new() }
+        Self {
+            height: Height(0),
+            round: 0,
+            block,
+            signatures: Vec::new(),
+        }
     }
 
     /// The vote that each of its signatures must be under.
     pub fn vote(&self, kind: VoteKind, validator: ValidatorKey) -> Vote {
-        Vote { kind, height: self.height, round: self.round, block: Some(self.block), validator }
+        Vote {
+            kind,
+            height: self.height,
+            round: self.round,
+            block: Some(self.block),
+            validator,
+        }
     }
 
     /// Its name: what the next block's header carries in `parent_beacon_block_root`.
@@ -116,7 +127,10 @@ impl Certificate {
             signatures.extend(signature.0);
         }
         let (height, round) = (self.height.0.to_be_bytes(), self.round.to_be_bytes());
-        digest("openledger/certificate/1", &[&height, &round, &self.block.0, &signatures])
+        digest(
+            "openledger/certificate/1",
+            &[&height, &round, &self.block.0, &signatures],
+        )
     }
 }
 
@@ -178,11 +192,19 @@ mod tests {
     use super::*;
     use crate::crypto::SecretKey;
 
-    const HERE: Domain = Domain { chain_id: 7, genesis: [9; 32] };
+    const HERE: Domain = Domain {
+        chain_id: 7,
+        genesis: [9; 32],
+    };
 
     fn vote(block: Option<BlockHash>, key: &SecretKey) -> Signed<Vote> {
-        let vote =
-            Vote { kind: VoteKind::Prevote, height: Height(3), round: 1, block, validator: key.validator() };
+        let vote = Vote {
+            kind: VoteKind::Prevote,
+            height: Height(3),
+            round: 1,
+            block,
+            validator: key.validator(),
+        };
         Signed::new(vote, key, &HERE)
     }
 
@@ -192,7 +214,13 @@ mod tests {
         let signed = vote(Some(BlockHash([5; 32])), &key);
         assert!(signed.verify(&key.validator(), &HERE));
         assert!(!signed.verify(&key.validator(), &Domain { chain_id: 8, ..HERE }));
-        assert!(!signed.verify(&key.validator(), &Domain { genesis: [8; 32], ..HERE }));
+        assert!(!signed.verify(
+            &key.validator(),
+            &Domain {
+                genesis: [8; 32],
+                ..HERE
+            }
+        ));
     }
 
     #[test]
@@ -209,7 +237,10 @@ mod tests {
         assert!(Evidence::Votes(a.clone(), b.clone()).proves(&HERE));
         assert!(!Evidence::Votes(a.clone(), a.clone()).proves(&HERE));
         assert!(!Evidence::Votes(a.clone(), vote(None, &other)).proves(&HERE));
-        let forged = Signed { signature: a.signature, ..b };
+        let forged = Signed {
+            signature: a.signature,
+            ..b
+        };
         assert!(!Evidence::Votes(a, forged).proves(&HERE));
     }
 }

@@ -14,6 +14,7 @@ use super::{Outcome, Report, forks, plain::PlainState};
 use crate::{
     alloc,
     chain::ChainSpec,
+    collision::bare_storage,
     history::{Ancestors, WithAncestors},
     import,
 };
@@ -66,7 +67,7 @@ pub fn run_file(origin: &str, json: &[u8]) -> Report {
     };
     for (name, test) in &tests {
         let outcome = match forks::spec(&test.network) {
-            Ok(spec) => check(test, &spec).into(),
+            Ok(spec) => check(test, &ChainSpec { bare_storage: bare_storage(&test.pre), ..spec }).into(),
             Err(why) => Outcome::Skipped(why),
         };
         report.record(format!("{origin}::{name}"), outcome);

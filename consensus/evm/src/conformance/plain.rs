@@ -58,7 +58,7 @@ impl PlainState {
 
     /// The Merkle-Patricia root, computed from all accounts.
     pub fn root(&self) -> B256 {
-        root::state_root(self.accounts.iter().map(|(address, account)| {
+        root::state_root_unhashed(self.accounts.iter().map(|(address, account)| {
             let storage_root = if account.storage.is_empty() {
                 EMPTY_ROOT_HASH
             } else {
@@ -70,7 +70,7 @@ impl PlainState {
                 storage_root,
                 code_hash: account.info.code_hash,
             };
-            (keccak256(address), leaf)
+            (*address, leaf)
         }))
     }
 

@@ -12,7 +12,7 @@ use revm::context::TxEnv;
 use serde::Deserialize;
 
 use super::{Outcome, Report, forks, plain::PlainState};
-use crate::{alloc, call::transact, chain::ChainSpec};
+use crate::{alloc, call::transact, chain::ChainSpec, collision::bare_storage};
 
 #[derive(Deserialize)]
 struct Test {
@@ -75,10 +75,11 @@ pub fn run_file(origin: &str, json: &[u8]) -> Report {
 }
 
 fn run_case(test: &Test, fork: &str, case: &Expected) -> Outcome {
-    let spec = match forks::spec(fork) {
+    let mut spec = match forks::spec(fork) {
         Ok(spec) => spec,
         Err(why) => return Outcome::Skipped(why),
     };
+    spec.bare_storage = bare_storage(&test.pre);
     let Some(bytes) = &case.txbytes else {
         return Outcome::Skipped("the file predates `txbytes`, so there is no transaction to decode".into());
     };
@@ -122,7 +123,7 @@ fn run_transaction(
         transaction.recover_signer_unchecked()
     }
     .map_err(|error| format!("no sender: {error}"))?;
-    let (result, changes) = transact(spec.evm_env(header), before, TxEnv::from_recovered_tx(&transaction, sender))
+    let (result, changes) = transact(spec, spec.evm_env(header), before, TxEnv::from_recovered_tx(&transaction, sender))
         .map_err(|error| error.to_string())?;
     Ok((before.apply(&changes), result.into_logs()))
 }

@@ -1,0 +1,79 @@
+//! EIP-7610: no contract is created where storage already lies, even if the account has neither code nor nonce.
+//!
+//! Such accounts come only from genesis files (and, on Ethereum, from before EIP-161), so the chain's rules list them
+//! and the state need not be asked. The EVM looks at the code hash of an account to find a collision; it is shown a hash
+//! of zero for these, which it treats as empty everywhere else, and the changes it makes are translated back. One that
+//! also holds a balance is left alone, because there the hash would be seen; no contract can be put there on purpose.
+
+use std::{collections::BTreeSet, fmt};
+
+use alloy_genesis::GenesisAccount;
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use revm::{DatabaseRef, bytecode::Bytecode, database::BundleState, state::AccountInfo};
+
+/// Those of `accounts` that have storage and neither code nor nonce.
+pub fn bare_storage<'a>(
+    accounts: impl IntoIterator<Item = (&'a Address, &'a GenesisAccount)>,
+) -> BTreeSet<Address> {
+    accounts
+        .into_iter()
+        .filter(|(_, account)| account.nonce.unwrap_or(0) == 0 && account.non_empty_code().is_none())
+        .filter(|(_, account)| account.storage_slots().any(|(_, value)| !value.is_zero()))
+        .map(|(address, _)| *address)
+        .collect()
+}
+
+/// A state in which the listed accounts refuse creation.
+pub(crate) struct Guarded<'a, DB> {
+    pub(crate) db: DB,
+    pub(crate) listed: &'a BTreeSet<Address>,
+}
+
+impl<DB> Guarded<'_, DB> {
+    /// Gives the listed accounts their true code hash back.
+    pub(crate) fn translate(listed: &BTreeSet<Address>, changes: &mut BundleState) {
+        for address in listed {
+            let Some(account) = changes.state.get_mut(address) else { continue };
+            for info in [&mut account.info, &mut account.original_info].into_iter().flatten() {
+                if info.code_hash.is_zero() {
+                    info.code_hash = KECCAK256_EMPTY;
+                }
+            }
+        }
+    }
+}
+
+impl<DB> fmt::Debug for Guarded<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded").field("listed", &self.listed.len()).finish_non_exhaustive()
+    }
+}
+
+impl<DB: DatabaseRef> DatabaseRef for Guarded<'_, DB> {
+    type Error = DB::Error;
+
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, DB::Error> {
+        let mut account = self.db.basic_ref(address)?;
+        if !self.listed.is_empty()
+            && self.listed.contains(&address)
+            && let Some(info) = &mut account
+            && info.is_empty()
+        {
+            info.code_hash = B256::ZERO;
+            info.code = None;
+        }
+        Ok(account)
+    }
+
+    fn code_by_hash_ref(&self, code_hash: B256) -> Result<Bytecode, DB::Error> {
+        if code_hash.is_zero() { Ok(Bytecode::default()) } else { self.db.code_by_hash_ref(code_hash) }
+    }
+
+    fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, DB::Error> {
+        self.db.storage_ref(address, slot)
+    }
+
+    fn block_hash_ref(&self, number: u64) -> Result<B256, DB::Error> {
+        self.db.block_hash_ref(number)
+    }
+}
