@@ -1,9 +1,10 @@
 //! EIP-7610: no contract is created where storage already lies, even if the account has neither code nor nonce.
 //!
 //! Such accounts come only from genesis files (and, on Ethereum, from before EIP-161), so the chain's rules list them
-//! and the state need not be asked. The EVM looks at the code hash of an account to find a collision; it is shown a hash
-//! of zero for these, which it treats as empty everywhere else, and the changes it makes are translated back. One that
-//! also holds a balance is left alone, because there the hash would be seen; no contract can be put there on purpose.
+//! and the state need not be asked. The EVM finds a collision in an account's code hash or nonce, so it is shown what
+//! collides and is seen nowhere else: a code hash of zero where the account counts as empty anyway, a nonce of one where
+//! it holds a balance. What the EVM changes is translated back. Left out: a listed account that itself sends; nobody
+//! holds a key to one.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -37,6 +38,8 @@ impl<DB> Guarded<'_, DB> {
             for info in [&mut account.info, &mut account.original_info].into_iter().flatten() {
                 if info.code_hash.is_zero() {
                     info.code_hash = KECCAK256_EMPTY;
+                } else if info.is_empty_code_hash() {
+                    info.nonce = info.nonce.saturating_sub(1);
                 }
             }
         }
@@ -57,10 +60,15 @@ impl<DB: DatabaseRef> DatabaseRef for Guarded<'_, DB> {
         if !self.listed.is_empty()
             && self.listed.contains(&address)
             && let Some(info) = &mut account
-            && info.is_empty()
+            && info.is_empty_code_hash()
+            && info.nonce == 0
         {
-            info.code_hash = B256::ZERO;
-            info.code = None;
+            if info.balance.is_zero() {
+                info.code_hash = B256::ZERO;
+                info.code = None;
+            } else {
+                info.nonce = 1;
+            }
         }
         Ok(account)
     }
