@@ -410,6 +410,7 @@ fn evidence(found: &MisbehaviorEvidence<Ours>) -> Vec<Evidence> {
 
 impl Voice {
     /// Answers the core at once where it needs an answer, and notes everything else.
+    #[expect(clippy::result_large_err, reason = "the error type is the core's")]
     fn answer(&self, effect: CoreEffect<Ours>, asked: &mut Vec<Asked>) -> Result<Resume<Ours>, CoreError<Ours>> {
         let publish = |message| Asked::Do(Effect::Publish(message));
         Ok(match effect {
@@ -489,6 +490,7 @@ fn note(asked: &mut Vec<Asked>, one: Asked, then: impl Resumable<Ours, Value = (
     then.resume_with(())
 }
 
+#[expect(clippy::result_large_err, reason = "the error type is the core's")]
 fn now(check: impl Future<Output = Result<(), CertificateError<Ours>>>) -> Result<(), CertificateError<Ours>> {
     check.now_or_never().expect("checking a signature waits for nothing")
 }

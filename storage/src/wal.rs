@@ -75,7 +75,8 @@ impl Wal {
         Self::open_sized(disk, dir, LEN)
     }
 
-    fn open_sized(disk: Arc<dyn Disk>, dir: &Path, len: u64) -> Result<(Self, Recovered), JournalError> {
+    /// Opens it with files of `len` bytes each, as a simulation of many small nodes wants.
+    pub fn open_sized(disk: Arc<dyn Disk>, dir: &Path, len: u64) -> Result<(Self, Recovered), JournalError> {
         disk.create_dir(dir).map_err(JournalError::io("create", dir))?;
         let mut found = [None, None];
         let mut broken = None;

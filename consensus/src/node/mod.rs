@@ -623,3 +623,6 @@ impl<X: Execution> Node<X> {
 fn engine(params: &Params, key: SecretKey, height: Height, set: &ValidatorSet) -> Engine {
     Engine::new(params.domain, key, params.timeouts, height, set.clone())
 }
+
+#[cfg(test)]
+mod tests;
