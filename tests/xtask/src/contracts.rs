@@ -19,10 +19,13 @@ const CONTRACTS: [&str; 2] = ["StakeHub", "TestToken"];
 /// Recompiles every contract. With `check`, fails if an artefact would change; without, writes it.
 ///
 /// Where node or npm is missing it says so and succeeds, unless `require` is set.
-pub fn run(check: bool, require: bool) -> Result<()> {
+pub(crate) fn run(check: bool, require: bool) -> Result<()> {
     if let Some(missing) = ["node", "npm"].into_iter().find(|program| !is_installed(program)) {
         let message = format!("contracts: `{missing}` is not installed, so the bytecode was not recompiled");
-        ensure!(!require, "{message}; install Node.js 20 or newer, or leave out --require");
+        ensure!(
+            !require,
+            "{message}; install Node.js 20 or newer, or leave out --require"
+        );
         eprintln!("{message}");
         return Ok(());
     }
@@ -39,14 +42,26 @@ pub fn run(check: bool, require: bool) -> Result<()> {
         }
     }
     if !stale.is_empty() {
-        bail!("artefacts differ from their sources: {}; run `cargo xtask contracts` and commit", stale.join(", "));
+        bail!(
+            "artefacts differ from their sources: {}; run `cargo xtask contracts` and commit",
+            stale.join(", ")
+        );
     }
-    eprintln!("contracts: {} {} with solc {SOLC_VERSION}", CONTRACTS.len(), if check { "agree" } else { "written" });
+    eprintln!(
+        "contracts: {} {} with solc {SOLC_VERSION}",
+        CONTRACTS.len(),
+        if check { "agree" } else { "written" }
+    );
     Ok(())
 }
 
 fn is_installed(program: &str) -> bool {
-    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 /// Installs the pinned compiler under the target folder once, and says where its program is.
@@ -59,13 +74,23 @@ fn install(root: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(&prefix).with_context(|| format!("could not create {}", prefix.display()))?;
     let status = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--prefix"])
+        .args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--silent",
+            "--prefix",
+        ])
         .arg(&prefix)
         .arg(format!("solc@{SOLC_VERSION}"))
         .stdout(Stdio::null())
         .status()
         .context("could not start npm")?;
-    ensure!(status.success(), "npm could not install solc {SOLC_VERSION}; is the package registry reachable?");
+    ensure!(
+        status.success(),
+        "npm could not install solc {SOLC_VERSION}; is the package registry reachable?"
+    );
     Ok(program)
 }
 
@@ -93,16 +118,28 @@ fn compile(program: &Path, sources: &Path) -> Result<Value> {
         .stdout(Stdio::piped())
         .spawn()
         .context("could not start node")?;
-    child.stdin.take().context("the compiler has no stdin")?.write_all(input.to_string().as_bytes())?;
+    child
+        .stdin
+        .take()
+        .context("the compiler has no stdin")?
+        .write_all(input.to_string().as_bytes())?;
     let output = child.wait_with_output()?;
     ensure!(output.status.success(), "the compiler exited with {}", output.status);
     let text = String::from_utf8(output.stdout).context("the compiler did not answer in UTF-8")?;
     // The program may greet before it answers.
     let start = text.find('{').context("the compiler did not answer in JSON")?;
     let output: Value = serde_json::from_str(&text[start..]).context("the compiler did not answer in JSON")?;
-    let complaints: Vec<&str> =
-        output["errors"].as_array().into_iter().flatten().filter_map(|e| e["formattedMessage"].as_str()).collect();
-    ensure!(complaints.is_empty(), "the compiler complains:\n{}", complaints.join("\n"));
+    let complaints: Vec<&str> = output["errors"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|e| e["formattedMessage"].as_str())
+        .collect();
+    ensure!(
+        complaints.is_empty(),
+        "the compiler complains:\n{}",
+        complaints.join("\n")
+    );
     Ok(output)
 }
 
@@ -110,7 +147,9 @@ fn compile(program: &Path, sources: &Path) -> Result<Value> {
 fn artefact(name: &str, output: &Value) -> Result<String> {
     let contract = &output["contracts"][format!("{name}.sol")][name];
     let code = |field: &str| {
-        let object = contract["evm"][field]["object"].as_str().with_context(|| format!("{name} has no {field}"))?;
+        let object = contract["evm"][field]["object"]
+            .as_str()
+            .with_context(|| format!("{name} has no {field}"))?;
         Ok::<_, anyhow::Error>(format!("0x{object}"))
     };
     let artefact = json!({

@@ -1,1 +1,58 @@
-fn main(){}
+//! The chores of the house: `cargo xtask help`. Imports none of our crates, so that it builds in a moment.
+
+mod contracts;
+mod layers;
+mod steps;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The chores of the house")]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Everything that CI checks, cheapest first
+    Ci,
+    /// Who may import whom
+    Layers,
+    /// Recompile the Solidity sources and write their artefacts
+    Contracts {
+        /// Write nothing; fail if a committed artefact differs
+        #[arg(long)]
+        check: bool,
+        /// Fail where node or npm is missing instead of saying so
+        #[arg(long)]
+        require: bool,
+    },
+    /// Run the benches, all or those whose name contains FILTER, and print their figures
+    Bench {
+        /// A part of a bench's name
+        filter: Option<String>,
+    },
+    /// Simulate this many seeds of a whole network
+    Sim {
+        /// How many
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+        /// The first of them
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+    },
+    /// A development network of four nodes on this machine
+    Dev,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().chore {
+        Chore::Ci => steps::ci(),
+        Chore::Layers => layers::run(),
+        Chore::Contracts { check, require } => contracts::run(check, require),
+        Chore::Bench { filter } => steps::bench(filter.as_deref()),
+        Chore::Sim { seeds, from } => steps::sim(from, seeds),
+        Chore::Dev => steps::dev(),
+    }
+}

@@ -1,0 +1,145 @@
+//! Who may import whom, as data, compared with what the manifests say. A new edge is a visible line here.
+//!
+//! `protocol` lies under everything; `net`, `storage` and `compute` never meet but in `daemon`; pure crates name nothing
+//! that reads a clock, a file or a socket.
+
+use std::{collections::BTreeMap, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Each crate and the crates of ours that it may name, tests and benches included.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("protocol", &[]),
+    ("contracts", &[]),
+    ("config", &["protocol"]),
+    ("consensus", &["protocol"]),
+    ("evm", &["consensus", "contracts", "protocol"]),
+    ("net", &["config", "protocol"]),
+    ("storage", &["config", "protocol"]),
+    ("compute", &["config", "protocol"]),
+    (
+        "daemon",
+        &[
+            "compute",
+            "config",
+            "consensus",
+            "contracts",
+            "evm",
+            "net",
+            "protocol",
+            "storage",
+        ],
+    ),
+    (
+        "tests",
+        &[
+            "config",
+            "consensus",
+            "contracts",
+            "daemon",
+            "evm",
+            "net",
+            "protocol",
+            "storage",
+        ],
+    ),
+    ("xtask", &[]),
+];
+
+/// Crates that take time, randomness and storage as arguments.
+const PURE: &[&str] = &["protocol", "contracts", "consensus", "evm"];
+
+/// What a pure crate never depends on (its tests may).
+const IMPURE: &[&str] = &[
+    "tokio",
+    "sled",
+    "libp2p",
+    "iroh",
+    "rand",
+    "getrandom",
+    "fastrand",
+    "reqwest",
+    "axum",
+    "jsonrpsee",
+    "rustix",
+    "tempfile",
+    "chrono",
+    "time",
+];
+
+/// Fails with every edge that the table does not allow.
+pub(crate) fn run() -> Result<()> {
+    let found = check(&metadata()?);
+    ensure!(
+        found.is_empty(),
+        "edges that the layers do not allow:\n  {}",
+        found.join("\n  ")
+    );
+    Ok(())
+}
+
+fn metadata() -> Result<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .context("could not run `cargo metadata`")?;
+    ensure!(
+        output.status.success(),
+        "`cargo metadata` failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).context("`cargo metadata` printed no JSON")
+}
+
+fn check(metadata: &Value) -> Vec<String> {
+    let layers: BTreeMap<_, _> = LAYERS.iter().copied().collect();
+    let mut found = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some(allowed) = layers.get(name) else {
+            found.push(format!("{name} is in no layer: give it a line in LAYERS"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let on = dependency["name"].as_str().unwrap_or_default();
+            if layers.contains_key(on) && dependency["path"].is_string() && !allowed.contains(&on) {
+                found.push(format!("{name} must not import {on}"));
+            }
+            if PURE.contains(&name) && IMPURE.contains(&on) && dependency["kind"].is_null() {
+                found.push(format!("{name} is pure and must not depend on {on}"));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_workspace_keeps_its_layers() {
+        run().unwrap();
+    }
+
+    #[test]
+    fn a_forbidden_edge_is_named() {
+        let packages = json!({ "packages": [
+            { "name": "storage", "dependencies": [{ "name": "net", "path": "x", "kind": null }] },
+            { "name": "evm", "dependencies": [{ "name": "tokio", "kind": null }, { "name": "rand", "kind": "dev" }] },
+            { "name": "stranger", "dependencies": [] },
+        ]});
+        assert_eq!(
+            check(&packages),
+            [
+                "storage must not import net",
+                "evm is pure and must not depend on tokio",
+                "stranger is in no layer: give it a line in LAYERS",
+            ]
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! Chores that are a few commands in a row.
+
+use std::{path::Path, process::Command, time::Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{contracts, layers};
+
+/// Everything that must hold before a change lands, cheapest first. The test command is the README's.
+pub(crate) fn ci() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    layers::run()?;
+    contracts::run(true, false)?;
+    cargo(
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "--deny",
+            "warnings",
+        ],
+        &[],
+    )?;
+    cargo(&["test", "--workspace", "--locked"], &[])?;
+    cargo(
+        &["doc", "--workspace", "--no-deps", "--locked"],
+        &[("RUSTDOCFLAGS", "--deny warnings")],
+    )
+}
+
+/// Every bench of the workspace, built for speed.
+pub(crate) fn bench(filter: Option<&str>) -> Result<()> {
+    let mut args = vec!["bench", "--workspace", "--benches"];
+    if let Some(filter) = filter {
+        args.extend(["--bench", filter]);
+    }
+    cargo(&args, &[])
+}
+
+/// `seeds` simulated networks from seed `from` on.
+pub(crate) fn sim(from: u64, seeds: u64) -> Result<()> {
+    let (from, seeds) = (from.to_string(), seeds.to_string());
+    cargo(
+        &[
+            "run",
+            "--release",
+            "--package",
+            "tests",
+            "--bin",
+            "sim",
+            "--",
+            "--from",
+            &from,
+            "--seeds",
+            &seeds,
+        ],
+        &[],
+    )
+}
+
+/// The development network.
+pub(crate) fn dev() -> Result<()> {
+    cargo(&["run", "--release", "--bin", "openledger", "--", "devnet"], &[])
+}
+
+fn cargo(args: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    let line = format!("cargo {}", args.join(" "));
+    eprintln!("\n$ {line}");
+    let begun = Instant::now();
+    let status = Command::new(env!("CARGO"))
+        .args(args)
+        .envs(environment.iter().copied())
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+        .status()
+        .with_context(|| format!("could not run `{line}`"))?;
+    ensure!(status.success(), "`{line}` failed");
+    eprintln!("$ {line}: done in {} s", begun.elapsed().as_secs());
+    Ok(())
+}
