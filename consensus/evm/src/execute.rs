@@ -142,21 +142,22 @@ pub enum Left {
     Invalid(InvalidTransaction),
 }
 
-/// Executes those of `candidates` that are valid and fit, in order. Returns which of them were included, and of the
-/// others why not, by position.
+/// Executes those of `candidates` that are valid and fit, in order: into the gas of the header, and with their `sizes`
+/// into `room` bytes. Returns which of them were included, and of the others why not, by position.
 pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
     spec: &ChainSpec,
     db: DB,
     header: &Header,
     candidates: &[Recovered<TxEnvelope>],
-    mut has_room: impl FnMut(usize) -> bool,
+    sizes: &[usize],
+    mut room: usize,
 ) -> Result<(Executed, Vec<usize>, Vec<(usize, Left)>), ExecuteError> {
     let mut state = open(spec, db);
     let (mut included, mut left) = (Vec::new(), Vec::new());
     let mut executed = {
         let mut executor = start(spec, &mut state, Frame::of(header))?;
         for (index, transaction) in candidates.iter().enumerate() {
-            if !has_room(index) {
+            if sizes[index] > room {
                 left.push((index, Left::ForLater));
                 continue;
             }
@@ -164,6 +165,7 @@ pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
                 Ok(output) => {
                     executor.commit_transaction(output);
                     included.push(index);
+                    room -= sizes[index];
                 }
                 Err(error) => left.push((index, leave(index, error)?)),
             }

@@ -5,11 +5,16 @@
 //! differs from Ethereum it says so in [`chain`] and [`block`], and nowhere else.
 
 pub mod alloc;
+pub mod block;
 pub mod call;
 pub mod chain;
 pub mod collision;
 pub mod conformance;
 pub mod execute;
+pub mod genesis;
 pub mod history;
 pub mod import;
+pub mod ledger;
+pub mod pool_tx;
 pub mod seal;
+pub mod senders;

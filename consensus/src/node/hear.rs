@@ -11,7 +11,7 @@ use protocol::{
     },
 };
 
-use super::{Effect, Node, Verdict};
+use super::{Effect, Fault, Node, Verdict};
 use crate::{
     engine,
     execution::{Execution, ExecutionError},
@@ -35,7 +35,7 @@ impl<X: Execution> Node<X> {
             Ok(message) => self.consider(now, id, from, message, todo),
             Err(_) => {
                 todo.push(Effect::Verdict(id, Verdict::Reject));
-                todo.push(Effect::Blame(from, "gossip that cannot be read"));
+                todo.push(Effect::Blame(from, Fault::Unreadable));
                 Ok(())
             }
         }
@@ -73,7 +73,7 @@ impl<X: Execution> Node<X> {
         }
         if !self.is_signed(&message) {
             todo.push(Effect::Verdict(id, Verdict::Reject));
-            todo.push(Effect::Blame(from, "a consensus message that its author did not sign"));
+            todo.push(Effect::Blame(from, Fault::Unsigned));
             return Ok(());
         }
         todo.push(Effect::Verdict(id, Verdict::Accept));
@@ -272,7 +272,7 @@ impl<X: Execution> Node<X> {
             }
             Ok(Direct::Body(body)) => self.hear_body(now, from, body, todo),
             Err(_) => {
-                todo.push(Effect::Blame(from, "a message that cannot be read"));
+                todo.push(Effect::Blame(from, Fault::Unreadable));
                 Ok(())
             }
         }
@@ -290,7 +290,7 @@ impl<X: Execution> Node<X> {
                     self.execute(now, named.hash, todo)?;
                 }
             }
-            Some(_) | None => todo.push(Effect::Blame(from, "a block body that does not belong together")),
+            Some(_) | None => todo.push(Effect::Blame(from, Fault::BodyMismatch)),
         }
         Ok(())
     }
@@ -313,7 +313,7 @@ impl<X: Execution> Node<X> {
                     .and_then(|known| known.body.clone());
                 todo.push(Effect::Answer(ticket, codec::encode(&Answer::Body(body))));
             }
-            Err(_) => todo.push(Effect::Blame(from, "a question that cannot be read")),
+            Err(_) => todo.push(Effect::Blame(from, Fault::Unreadable)),
         }
     }
 
@@ -338,7 +338,7 @@ impl<X: Execution> Node<X> {
             Ok(Answer::Body(None) | Answer::Blocks(_)) => Ok(()),
             Err(_) => {
                 self.sync.doubt(from, self.tip.height);
-                todo.push(Effect::Blame(from, "an answer that cannot be read"));
+                todo.push(Effect::Blame(from, Fault::Unreadable));
                 Ok(())
             }
         }
@@ -363,7 +363,7 @@ impl<X: Execution> Node<X> {
             if let Err(why) = applied {
                 tracing::debug!(%from, why, "a peer sent a block that does not follow");
                 self.sync.doubt(from, self.tip.height);
-                todo.push(Effect::Blame(from, "a final block that is not"));
+                todo.push(Effect::Blame(from, Fault::NotFinal));
                 break;
             }
         }

@@ -1,8 +1,7 @@
 //! The chain side of a daemon as one pure machine: it votes, builds, executes, catches up, and keeps the mempool.
 //!
 //! [`Node::step`] is told the time and one thing that happened, and lists what should be done, in order: what must be
-//! durable stands before what may be spoken. Within one step everything that is journalled is synced once, then
-//! everything is said. The machine promises never to vote against an earlier vote of its own, not after a crash either:
+//! durable stands before what may be spoken. A step that has something to say syncs the journal once, then says it all. The machine promises never to vote against an earlier vote of its own, not after a crash either:
 //! a journal that is lost, torn or from elsewhere makes it sit out rather than guess.
 //!
 //! Left out: reading and writing the log (the shell answers for it), sockets, and what a block means.
@@ -111,6 +110,23 @@ pub enum Verdict {
     Reject,
 }
 
+/// What a peer did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It sent bytes that are no message.
+    #[error("a message that cannot be read")]
+    Unreadable,
+    /// It passed on a consensus message that its author did not sign.
+    #[error("a consensus message that its author did not sign")]
+    Unsigned,
+    /// It sent a block with a certificate that is not the one its header names.
+    #[error("a block body that does not belong together")]
+    BodyMismatch,
+    /// It called a block final that is not, or does not follow.
+    #[error("a final block that is not")]
+    NotFinal,
+}
+
 /// What should be done, in this order.
 #[derive(Clone, Debug)]
 pub enum Effect {
@@ -160,7 +176,7 @@ pub enum Effect {
         count: u32,
     },
     /// A peer broke a rule.
-    Blame(NodeId, &'static str),
+    Blame(NodeId, Fault),
     /// A block is final and, since this comes after its log entry, durable: show it.
     Committed(Box<Committed>),
     /// Something worth telling happened.
@@ -255,7 +271,7 @@ impl<X: Execution> Node<X> {
         }
         self.run_due(now, todo)?;
         self.speak(todo);
-        assert!(self.speech.is_empty() && !self.unsynced, "a step leaves nothing unsaid");
+        assert!(self.speech.is_empty(), "a step leaves nothing unsaid");
         Ok(())
     }
 
@@ -439,9 +455,9 @@ impl<X: Execution> Node<X> {
         self.speech.push(Effect::Gossip(codec::encode(message)));
     }
 
-    /// Syncs the journal if anything was written, then says what was held back.
+    /// Says what was held back, once everything it stands on is durable. What was only heard may be lost.
     fn speak(&mut self, todo: &mut Vec<Effect>) {
-        if std::mem::take(&mut self.unsynced) {
+        if !self.speech.is_empty() && std::mem::take(&mut self.unsynced) {
             todo.push(Effect::JournalSync);
         }
         todo.append(&mut self.speech);

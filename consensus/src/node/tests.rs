@@ -281,7 +281,7 @@ impl Cluster {
                 Effect::Journal(record) => host.journal.1.push(record),
                 Effect::JournalStart(height) => host.journal = (height, Vec::new()),
                 Effect::Log { height, entry } => {
-                    assert_eq!(height.0 as usize, host.log.len() + 1);
+                    assert_eq!(height.0, host.log.len() as u64 + 1);
                     host.log.push(entry);
                 }
                 Effect::Committed(_) => host.exec = host.node.as_ref().unwrap().exec.clone(),
@@ -331,7 +331,7 @@ impl Cluster {
                     let blocks = host
                         .log
                         .iter()
-                        .skip(first.0 as usize - 1)
+                        .skip(usize::try_from(first.0).unwrap() - 1)
                         .take(count as usize)
                         .cloned()
                         .collect();
@@ -573,7 +573,7 @@ fn a_node_without_its_journal_signs_nothing_at_the_next_height() {
     let until = cluster.now.after_ms(20_000);
     cluster.run(until, "three more", |c| c.all_at(next + 3));
     let signed = |at: u64| {
-        let entry: Entry = codec::decode(&cluster.hosts[1].log[at as usize - 1], 1 << 20).unwrap();
+        let entry: Entry = codec::decode(&cluster.hosts[1].log[usize::try_from(at).unwrap() - 1], 1 << 20).unwrap();
         entry
             .certificate
             .signatures

@@ -1,0 +1,276 @@
+//! The first block, from a file in the shape of Ethereum's genesis files with `config.openledger` added.
+//!
+//! The file lists accounts; the stake hub and the system contracts are put beside them here, so that every node has the
+//! same bytes without copying them into files. Left out: who gets what at genesis, which is the file's business.
+
+mod params;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, constants::EMPTY_WITHDRAWALS};
+use alloy_eips::{
+    eip2935::{HISTORY_STORAGE_ADDRESS, HISTORY_STORAGE_CODE},
+    eip4788::{BEACON_ROOTS_ADDRESS, BEACON_ROOTS_CODE},
+    eip7685::EMPTY_REQUESTS_HASH,
+};
+use alloy_genesis::{ChainConfig, Genesis, GenesisAccount};
+use alloy_hardforks::EthereumHardforks;
+use alloy_primitives::{Address, B64, B256, Bytes, U256};
+use alloy_trie::{TrieAccount, root::state_root_unhashed};
+use contracts::{
+    StakeHub,
+    address::{FEE_COLLECTOR, STAKE_HUB},
+    stake_hub::{Founder, Terms, genesis_storage},
+};
+use protocol::{BlockHash, unit::SUPPLY};
+use revm::database::BundleState;
+use serde::Deserialize;
+
+use crate::{alloc, chain::ChainSpec, collision::bare_storage};
+pub use params::{GenesisValidator, Params, Timing};
+
+/// The base fee of genesis where the file names none.
+const BASE_FEE: u64 = 1_000_000_000;
+/// How many candidates the stake hub lists; the bound of its loops.
+const LISTED_MAX: u64 = 256;
+
+/// Why a genesis file is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum GenesisError {
+    /// It is not JSON, or not of this shape.
+    #[error("the genesis file cannot be read")]
+    Json(#[from] serde_json::Error),
+    /// It lacks our part.
+    #[error("config.openledger is missing; it names the validators and the length of an epoch")]
+    NoParams,
+    /// Our part cannot be read.
+    #[error("config.openledger: {0}")]
+    Params(serde_json::Error),
+    /// It has another fork schedule.
+    #[error("config: this chain runs Osaka's rules from block 0; set every fork up to osakaTime to 0")]
+    Forks,
+    /// The supply is not what it must be.
+    #[error("alloc and stakes add up to {found}, {off} {direction} than the {SUPPLY} that there are")]
+    Supply {
+        /// The sum.
+        found: U256,
+        /// How far off it is.
+        off: U256,
+        /// `more` or `less`.
+        direction: &'static str,
+    },
+    /// An address of a system contract is used otherwise.
+    #[error("alloc.{0} is the address of a system contract; leave it out")]
+    Reserved(Address),
+    /// A validator contradicts the rules.
+    #[error("config.openledger.validators[{index}]: {why}")]
+    Validator {
+        /// Which one.
+        index: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A number is out of its range.
+    #[error("{field}: {why}")]
+    Range {
+        /// Where in the file.
+        field: &'static str,
+        /// What it has to be.
+        why: &'static str,
+    },
+    /// An account has storage that nobody can reach.
+    #[error("alloc.{0} has storage but neither code nor nonce; give it code or leave the storage out")]
+    BareStorage(Address),
+}
+
+/// The first block and the rules of the chain above it.
+#[derive(Clone, Debug)]
+pub struct ChainGenesis {
+    /// The rules.
+    pub spec: ChainSpec,
+    /// The chain's own parameters.
+    pub params: Params,
+    /// The header of block 0.
+    pub header: Header,
+    /// Its name, which is the chain's.
+    pub hash: BlockHash,
+    /// The changes that create its accounts.
+    pub accounts: BundleState,
+}
+
+impl ChainGenesis {
+    /// Reads a genesis file.
+    pub fn from_json(json: &[u8]) -> Result<Self, GenesisError> {
+        Self::new(serde_json::from_slice(json)?)
+    }
+
+    /// Checks a genesis and adds the system contracts.
+    pub fn new(genesis: Genesis) -> Result<Self, GenesisError> {
+        let params = read_params(&genesis.config)?;
+        check_numbers(&genesis, &params)?;
+        let founders = founders(&params)?;
+        let mut spec = ChainSpec::from_config(&genesis.config).keeping_base_fee(FEE_COLLECTOR);
+        spec.base_fee_min = params.base_fee_min;
+        if !spec.is_osaka_active_at_timestamp(0) || !spec.is_paris_active_at_block(0) {
+            return Err(GenesisError::Forks);
+        }
+        let mut alloc = genesis.alloc.clone();
+        for (address, account) in system_accounts(&params, &founders) {
+            if alloc.insert(address, account).is_some() {
+                return Err(GenesisError::Reserved(address));
+            }
+        }
+        if alloc.get(&FEE_COLLECTOR).is_some() {
+            return Err(GenesisError::Reserved(FEE_COLLECTOR));
+        }
+        check_supply(&alloc)?;
+        if let Some(address) = bare_storage(&alloc).pop_first() {
+            return Err(GenesisError::BareStorage(address));
+        }
+        let header = header(&spec, &genesis, state_root(&alloc));
+        let hash = BlockHash(header.hash_slow().0);
+        Ok(Self { spec, params, hash, header, accounts: alloc::creation(&alloc) })
+    }
+}
+
+/// The fork schedule of a chain that runs Osaka's rules from its first block: `config` of a genesis file.
+pub fn osaka_from_genesis(chain_id: u64) -> ChainConfig {
+    ChainConfig {
+        chain_id,
+        homestead_block: Some(0),
+        eip150_block: Some(0),
+        eip155_block: Some(0),
+        eip158_block: Some(0),
+        byzantium_block: Some(0),
+        constantinople_block: Some(0),
+        petersburg_block: Some(0),
+        istanbul_block: Some(0),
+        muir_glacier_block: Some(0),
+        berlin_block: Some(0),
+        london_block: Some(0),
+        arrow_glacier_block: Some(0),
+        gray_glacier_block: Some(0),
+        terminal_total_difficulty: Some(U256::ZERO),
+        terminal_total_difficulty_passed: true,
+        shanghai_time: Some(0),
+        cancun_time: Some(0),
+        prague_time: Some(0),
+        osaka_time: Some(0),
+        ..Default::default()
+    }
+}
+
+/// The header of block 0, on any chain.
+pub fn header(spec: &ChainSpec, genesis: &Genesis, state_root: B256) -> Header {
+    let time = genesis.timestamp;
+    let cancun = spec.is_cancun_active_at_timestamp(time);
+    let base_fee = genesis.base_fee_per_gas.and_then(|fee| u64::try_from(fee).ok()).unwrap_or(BASE_FEE);
+    Header {
+        parent_hash: genesis.parent_hash.unwrap_or_default(),
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        beneficiary: genesis.coinbase,
+        state_root,
+        difficulty: genesis.difficulty,
+        number: genesis.number.unwrap_or(0),
+        gas_limit: genesis.gas_limit,
+        timestamp: time,
+        extra_data: genesis.extra_data.clone(),
+        mix_hash: genesis.mix_hash,
+        nonce: B64::from(genesis.nonce),
+        base_fee_per_gas: spec.is_london_active_at_block(0).then_some(base_fee),
+        withdrawals_root: spec.is_shanghai_active_at_timestamp(time).then_some(EMPTY_WITHDRAWALS),
+        blob_gas_used: cancun.then(|| genesis.blob_gas_used.unwrap_or(0)),
+        excess_blob_gas: cancun.then(|| genesis.excess_blob_gas.unwrap_or(0)),
+        parent_beacon_block_root: cancun.then_some(B256::ZERO),
+        requests_hash: spec.is_prague_active_at_timestamp(time).then_some(EMPTY_REQUESTS_HASH),
+        ..Default::default()
+    }
+}
+
+/// The root of a state that holds exactly these accounts.
+pub fn state_root(alloc: &BTreeMap<Address, GenesisAccount>) -> B256 {
+    state_root_unhashed(alloc.iter().map(|(address, account)| (*address, TrieAccount::from(account.clone()))))
+}
+
+fn read_params(config: &ChainConfig) -> Result<Params, GenesisError> {
+    let params = config.extra_fields.get("openledger").ok_or(GenesisError::NoParams)?;
+    Params::deserialize(params).map_err(GenesisError::Params)
+}
+
+fn check_numbers(genesis: &Genesis, params: &Params) -> Result<(), GenesisError> {
+    let range = |holds: bool, field, why| if holds { Ok(()) } else { Err(GenesisError::Range { field, why }) };
+    range(genesis.config.chain_id != 0, "config.chainId", "must not be 0")?;
+    range(genesis.number.unwrap_or(0) == 0, "number", "must be 0 or left out")?;
+    range(genesis.difficulty.is_zero(), "difficulty", "must be 0: validators decide, not work")?;
+    range(genesis.extra_data.len() <= 32, "extraData", "must have 32 bytes at most")?;
+    range((5_000_000..=1 << 40).contains(&genesis.gas_limit), "gasLimit", "must lie between 5 million and 2^40")?;
+    range(
+        genesis.base_fee_per_gas.is_none_or(|fee| u64::try_from(fee).is_ok()),
+        "baseFeePerGas",
+        "must fit into 64 bits",
+    )?;
+    range(params.epoch_length > 0, "config.openledger.epochLength", "must be 1 or more")?;
+    range(
+        (1..=LISTED_MAX).contains(&u64::from(params.validators_max)),
+        "config.openledger.validatorsMax",
+        "must lie between 1 and 256",
+    )?;
+    range(params.minimum_stake.0 > 0, "config.openledger.minimumStake", "must be more than 0")?;
+    range(!params.validators.is_empty(), "config.openledger.validators", "must name one validator or more")?;
+    range(
+        params.validators.len() <= params.validators_max as usize,
+        "config.openledger.validators",
+        "must not name more than validatorsMax",
+    )
+}
+
+fn founders(params: &Params) -> Result<Vec<Founder>, GenesisError> {
+    let (mut accounts, mut keys) = (BTreeSet::new(), BTreeSet::new());
+    let check = |(index, validator): (usize, &GenesisValidator)| {
+        let wrong = |why: String| Err(GenesisError::Validator { index, why });
+        if !accounts.insert(validator.account) {
+            return wrong(format!("account {} is listed twice", validator.account));
+        }
+        if !keys.insert(validator.key) {
+            return wrong(format!("key {} is listed twice", validator.key));
+        }
+        if validator.stake < params.minimum_stake {
+            return wrong(format!("stake {} is below minimumStake {}", validator.stake, params.minimum_stake));
+        }
+        Ok(Founder {
+            account: Address::from(validator.account.0),
+            key: B256::from(validator.key.0),
+            stake: U256::from(validator.stake.0),
+        })
+    };
+    params.validators.iter().enumerate().map(check).collect()
+}
+
+/// The contracts that are there from the start: stakes, and the two that Osaka's rules write to at every block.
+fn system_accounts(params: &Params, founders: &[Founder]) -> [(Address, GenesisAccount); 3] {
+    let contract = |code: Bytes| GenesisAccount::default().with_nonce(Some(1)).with_code(Some(code));
+    let terms = Terms {
+        minimum_stake: U256::from(params.minimum_stake.0),
+        unbonding_blocks: params.unbonding_blocks,
+        listed_max: LISTED_MAX,
+    };
+    let hub = contract(StakeHub::DEPLOYED_BYTECODE.clone())
+        .with_balance(founders.iter().map(|founder| founder.stake).sum())
+        .with_storage(Some(genesis_storage(&terms, founders)));
+    [
+        (STAKE_HUB, hub),
+        (HISTORY_STORAGE_ADDRESS, contract(HISTORY_STORAGE_CODE.clone())),
+        (BEACON_ROOTS_ADDRESS, contract(BEACON_ROOTS_CODE.clone())),
+    ]
+}
+
+fn check_supply(alloc: &BTreeMap<Address, GenesisAccount>) -> Result<(), GenesisError> {
+    let supply = U256::from(SUPPLY.0);
+    let sum = alloc.values().try_fold(U256::ZERO, |sum, account| sum.checked_add(account.balance));
+    let found = sum.unwrap_or(U256::MAX);
+    if found == supply {
+        return Ok(());
+    }
+    let (off, direction) = if found > supply { (found - supply, "more") } else { (supply - found, "less") };
+    Err(GenesisError::Supply { found, off, direction })
+}

@@ -1,0 +1,344 @@
+//! The chain as consensus drives it: builds, verifies and commits blocks on the tip.
+//!
+//! A block is executed once, when it is built or verified; what it changed waits beside the tip until it is committed or
+//! forgotten. The state is a cache of the block log: after a crash [`Ledger::open`] finds the last height whose state was
+//! flushed, and the caller hands the logged blocks above it to [`Ledger::replay`].
+
+mod head;
+mod pending;
+pub(crate) mod rows;
+mod run;
+mod stakers;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+};
+
+use alloy_consensus::Header;
+use alloy_primitives::{Address, B256};
+use alloy_rlp::Decodable;
+use consensus::execution::{
+    AccountState, Built, Committed, Epoch, Execution, ExecutionError, Named, Refusal, Slot, Staker, Tip,
+};
+use protocol::{Account, Amount, BlockHash, Height, Time};
+
+use crate::{
+    block,
+    chain::ChainSpec,
+    genesis::{ChainGenesis, GenesisValidator, Params},
+    pool_tx::Door,
+    senders::SenderCache,
+    state::{self, BlockId, Kv, Options, StateError, StateStore},
+};
+pub(crate) use head::{Head, SharedHead};
+use pending::{Pending, Waiting};
+
+/// Why a ledger cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The state database.
+    #[error(transparent)]
+    State(#[from] state::OpenError),
+    /// What lies beside the state.
+    #[error(transparent)]
+    Row(#[from] rows::RowError),
+    /// The data of another chain.
+    #[error("this data belongs to the chain with genesis {found}, not {wanted}; give the node another home")]
+    Foreign {
+        /// The genesis it was written for.
+        found: BlockHash,
+        /// The genesis that was asked for.
+        wanted: BlockHash,
+    },
+    /// The state of genesis cannot be made.
+    #[error("could not write the state of genesis: {0}")]
+    Genesis(String),
+}
+
+/// Why a logged block cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It does not follow from the tip: the log or the state is damaged.
+    #[error("logged block does not follow block {tip}: {why}")]
+    Refused {
+        /// The height of the tip.
+        tip: Height,
+        /// What is wrong with it.
+        why: Refusal,
+    },
+    /// This node failed.
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
+}
+
+/// The chain on this node.
+#[derive(Debug)]
+pub struct Ledger<K> {
+    spec: Arc<ChainSpec>,
+    params: Params,
+    genesis: BlockHash,
+    store: StateStore<K>,
+    head: SharedHead,
+    epoch: Epoch,
+    waiting: Waiting,
+    senders: SenderCache,
+}
+
+impl<K: Kv> Ledger<K> {
+    /// Opens the chain of `genesis` in this database; an empty one starts at genesis.
+    pub fn open(kv: K, options: Options, genesis: &ChainGenesis, senders: SenderCache) -> Result<Self, OpenError> {
+        let mut store = StateStore::open(kv, options)?;
+        let (head, epoch) = match store.tip().height() {
+            None => start(&mut store, genesis)?,
+            Some(height) => resume(&store, genesis, height)?,
+        };
+        Ok(Self {
+            spec: Arc::new(genesis.spec.clone()),
+            params: genesis.params.clone(),
+            genesis: genesis.hash,
+            store,
+            head: SharedHead::new(head),
+            epoch,
+            waiting: Waiting::default(),
+            senders,
+        })
+    }
+
+    /// The name of block 0.
+    pub fn genesis(&self) -> BlockHash {
+        self.genesis
+    }
+
+    /// The chain's own parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The height up to which the state would survive a crash now.
+    pub fn flushed(&self) -> Option<Height> {
+        self.store.applied().map(|applied| Height(applied.height))
+    }
+
+    /// How many committed blocks the next flush will write.
+    pub fn unflushed(&self) -> usize {
+        self.store.unflushed()
+    }
+
+    /// Hands all committed state to the database in one batch. Without it nothing is lost but time: blocks are replayed.
+    pub fn flush(&mut self) -> Result<(), ExecutionError> {
+        self.store.flush().map(|_| ()).map_err(|error| failure("could not write state", error))
+    }
+
+    /// What checks transactions for this chain; shares the ledger's memory of senders.
+    pub fn door(&self) -> Door {
+        Door {
+            chain_id: self.spec.chain_id,
+            block_gas_limit: self.head.get().header.gas_limit,
+            senders: self.senders.clone(),
+        }
+    }
+
+    /// Executes and commits a block from the log. It was final when it was logged, so its time and its proposer are
+    /// taken from it; everything else is checked again.
+    pub fn replay(&mut self, block: &[u8]) -> Result<Committed, ReplayError> {
+        let claimed = block::peek(block);
+        let time = claimed.as_ref().map_or(0, |header| header.timestamp);
+        let proposer = claimed.as_ref().map_or(Address::ZERO, |header| header.beneficiary);
+        let certificate = claimed.as_ref().and_then(|header| header.parent_beacon_block_root).unwrap_or_default();
+        let height = self.tip().height;
+        let verdict = self.verify(
+            block,
+            height.next(),
+            Time::from_secs(time.min(u64::MAX / 1_000_000)),
+            certificate.0,
+            &[Account(proposer.0.0)],
+        )?;
+        let hash = verdict.map_err(|why| ReplayError::Refused { tip: height, why })?;
+        Ok(self.commit(hash)?)
+    }
+
+    pub(crate) fn spec(&self) -> &Arc<ChainSpec> {
+        &self.spec
+    }
+
+    pub(crate) fn store(&self) -> &StateStore<K> {
+        &self.store
+    }
+
+    pub(crate) fn shared_head(&self) -> &SharedHead {
+        &self.head
+    }
+
+    /// Who votes above the block that is about to be committed, and who voted on it.
+    fn next_epoch(&self, pending: &Pending, hash: B256) -> Result<(Epoch, Option<Vec<Staker>>), ExecutionError> {
+        let voting = self.epoch.voting.clone();
+        if !pending.header.number.is_multiple_of(self.params.epoch_length) {
+            return Ok((Epoch { before: voting.clone(), voting }, None));
+        }
+        let head = self.head.get().next(pending.header.clone(), hash);
+        let db = pending.state.db(head.ancestors);
+        let next = stakers::stakers(&self.spec, &pending.header, db, self.params.validators_max)
+            .map_err(|why| broken(format!("could not ask the stake hub: {why}")))?;
+        if next.is_empty() {
+            return Ok((Epoch { before: voting.clone(), voting }, None));
+        }
+        Ok((Epoch { voting: next.clone(), before: voting }, Some(next)))
+    }
+}
+
+impl<K: Kv> Execution for Ledger<K> {
+    fn tip(&self) -> Tip {
+        let head = self.head.get();
+        tip_of(&self.spec, &head.header, head.hash)
+    }
+
+    fn build(&mut self, slot: &Slot, offered: &[Arc<[u8]>]) -> Result<Built, ExecutionError> {
+        let (hash, pending, rejected) = self.run_build(slot, offered)?;
+        let block = pending.bytes.clone();
+        self.waiting.insert(hash, pending);
+        Ok(Built { hash, block, rejected })
+    }
+
+    fn verify(
+        &mut self,
+        block: &[u8],
+        height: Height,
+        now: Time,
+        parent_certificate: [u8; 32],
+        proposers: &[Account],
+    ) -> Result<Result<BlockHash, Refusal>, ExecutionError> {
+        match self.run_verify(block, height, now, parent_certificate, proposers) {
+            Ok((hash, None)) => Ok(Ok(hash)),
+            Ok((hash, Some(pending))) => {
+                self.waiting.insert(hash, pending);
+                Ok(Ok(hash))
+            }
+            Err(run::VerifyError::Refused(why)) => Ok(Err(Refusal(why))),
+            Err(run::VerifyError::Failed(error)) => Err(error),
+        }
+    }
+
+    fn commit(&mut self, hash: BlockHash) -> Result<Committed, ExecutionError> {
+        let name = B256::from(hash.0);
+        let pending = self.waiting.get(&hash).ok_or_else(|| broken(format!("block {hash} was not executed here")))?;
+        let (epoch, next_validators) = self.next_epoch(pending, name)?;
+        let header = &pending.header;
+        let mut written = rows::of_block(header, name, &pending.transaction_hashes(), &pending.receipts);
+        if epoch != self.epoch {
+            written.push((rows::EPOCH.to_vec(), Some(rows::encode_epoch(&epoch))));
+        }
+        let id = BlockId { height: header.number, hash: name };
+        let what = format!("could not commit block {}", header.number);
+        self.store.commit(&pending.state, id, written).map_err(|error| failure(&what, error))?;
+
+        let pending = self.waiting.take(&hash).expect("it waited a moment ago");
+        let (state_root, included) = (pending.header.state_root.0, pending.included);
+        let head = self.head.get().next(pending.header, name);
+        self.epoch = epoch;
+        let tip = tip_of(&self.spec, &head.header, name);
+        self.head.set(head);
+        let transactions = included.len();
+        Ok(Committed { tip, state_root, included, transactions, next_validators })
+    }
+
+    fn pending_block(&self, hash: BlockHash) -> Option<&[u8]> {
+        self.waiting.get(&hash).map(|pending| &pending.bytes[..])
+    }
+
+    fn account(&self, account: Account) -> Result<AccountState, ExecutionError> {
+        let found = self.store.tip().account(&Address::from(account.0)).map_err(unreadable)?;
+        Ok(found.map_or_else(AccountState::default, |found| AccountState {
+            nonce: found.nonce,
+            balance: Amount(found.balance.saturating_to()),
+        }))
+    }
+
+    fn epoch(&self) -> Result<Epoch, ExecutionError> {
+        Ok(self.epoch.clone())
+    }
+
+    fn name(&self, block: &[u8]) -> Option<Named> {
+        let header = block::peek(block)?;
+        Some(Named {
+            hash: BlockHash(header.hash_slow().0),
+            parent_certificate: header.parent_beacon_block_root.unwrap_or_default().0,
+        })
+    }
+}
+
+fn tip_of(spec: &ChainSpec, header: &Header, hash: B256) -> Tip {
+    Tip {
+        height: Height(header.number),
+        hash: BlockHash(hash.0),
+        timestamp_s: header.timestamp,
+        next_base_fee: spec.next_base_fee(header).unwrap_or(0).into(),
+    }
+}
+
+/// Writes genesis into an empty database.
+fn start<K: Kv>(store: &mut StateStore<K>, genesis: &ChainGenesis) -> Result<(Head, Epoch), OpenError> {
+    let wrong = |why: String| OpenError::Genesis(why);
+    let state = store.tip().apply(&genesis.accounts).map_err(|error| wrong(error.to_string()))?;
+    assert_eq!(state.root(), genesis.header.state_root, "the trie and the oracle agree on genesis");
+    let founders: Vec<Staker> = sorted(&genesis.params.validators);
+    let epoch = Epoch { voting: founders.clone(), before: founders };
+    let hash = B256::from(genesis.hash.0);
+    let mut written = rows::of_block(&genesis.header, hash, &[], &[]);
+    written.push((rows::GENESIS.to_vec(), Some(hash.to_vec())));
+    written.push((rows::EPOCH.to_vec(), Some(rows::encode_epoch(&epoch))));
+    store.commit(&state, BlockId { height: 0, hash }, written).map_err(|error| wrong(error.to_string()))?;
+    store.flush().map_err(|error| wrong(error.to_string()))?;
+    let ancestors = Arc::new(BTreeMap::from([(0, hash)]));
+    Ok((Head { header: Arc::new(genesis.header.clone()), hash, ancestors }, epoch))
+}
+
+/// Finds the tip that the database was left at.
+fn resume<K: Kv>(store: &StateStore<K>, genesis: &ChainGenesis, height: u64) -> Result<(Head, Epoch), OpenError> {
+    let reader = store.reader();
+    let row = |key: &[u8], what: &str| {
+        reader.row(key).map_err(rows::RowError::Database)?.ok_or_else(|| rows::RowError::Damaged(what.into()))
+    };
+    let found = row(rows::GENESIS, "genesis")?;
+    if found != genesis.hash.0 {
+        let found = BlockHash(found.try_into().map_err(|_| rows::RowError::Damaged("genesis".into()))?);
+        return Err(OpenError::Foreign { found, wanted: genesis.hash });
+    }
+    let header = Header::decode(&mut &row(rows::TIP, "the tip")?[..])
+        .map_err(|_| rows::RowError::Damaged("the tip".into()))?;
+    let first = (height + 1).saturating_sub(head::ANCESTORS_MAX as u64);
+    let mut ancestors = BTreeMap::new();
+    for number in first..=height {
+        let hash = rows::hash_at(&reader, number)?;
+        ancestors.insert(number, hash.ok_or_else(|| rows::RowError::Damaged(format!("block {number}")))?);
+    }
+    let hash = header.hash_slow();
+    if header.number != height || ancestors.get(&height) != Some(&hash) {
+        return Err(rows::RowError::Damaged("the tip".into()).into());
+    }
+    let epoch = rows::decode_epoch(&row(rows::EPOCH, "the epoch")?)?;
+    Ok((Head { header: Arc::new(header), hash, ancestors: Arc::new(ancestors) }, epoch))
+}
+
+fn sorted(validators: &[GenesisValidator]) -> Vec<Staker> {
+    let mut stakers: Vec<Staker> = validators
+        .iter()
+        .map(|validator| Staker { key: validator.key, account: validator.account, stake: validator.stake })
+        .collect();
+    stakers.sort_by(|a, b| b.stake.cmp(&a.stake).then(a.key.cmp(&b.key)));
+    stakers
+}
+
+fn failure(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> ExecutionError {
+    ExecutionError { what: what.to_owned(), source: Some(Box::new(source)) }
+}
+
+fn broken(what: String) -> ExecutionError {
+    ExecutionError { what, source: None }
+}
+
+fn unreadable(error: StateError) -> ExecutionError {
+    failure("could not read state", error)
+}

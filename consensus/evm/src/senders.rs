@@ -1,0 +1,96 @@
+//! Who signed what, remembered: recovering a sender costs more than executing a transfer, so it is done once.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use alloy_consensus::{
+    TxEnvelope,
+    transaction::{Recovered, SignerRecoverable},
+};
+use alloy_primitives::{Address, B256, map::B256Map};
+use rayon::prelude::*;
+
+/// Senders by transaction hash, shared between the mempool and the ledger. Bounded: the older half is forgotten at once
+/// when the newer half is full.
+#[derive(Clone)]
+pub struct SenderCache {
+    halves: Arc<Mutex<Halves>>,
+    half_max: usize,
+}
+
+#[derive(Default)]
+struct Halves {
+    new: B256Map<Address>,
+    old: B256Map<Address>,
+}
+
+impl SenderCache {
+    /// A cache of at most `max` senders.
+    pub fn new(max: usize) -> Self {
+        Self { halves: Arc::default(), half_max: (max / 2).max(1) }
+    }
+
+    /// The sender of a transaction, if it is remembered.
+    pub fn get(&self, hash: &B256) -> Option<Address> {
+        let halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        halves.new.get(hash).or_else(|| halves.old.get(hash)).copied()
+    }
+
+    /// Remembers a sender.
+    pub fn insert(&self, hash: B256, sender: Address) {
+        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        if halves.new.len() >= self.half_max {
+            halves.old = std::mem::take(&mut halves.new);
+        }
+        halves.new.insert(hash, sender);
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        let halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        halves.new.len() + halves.old.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The senders of these transactions, in parallel where they have to be recovered; an error is the position of one
+    /// whose signature is invalid.
+    pub fn recover_all(&self, transactions: Vec<TxEnvelope>) -> Result<Vec<Recovered<TxEnvelope>>, usize> {
+        transactions
+            .into_par_iter()
+            .enumerate()
+            .map(|(index, transaction)| self.recover(transaction).ok_or(index))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect()
+    }
+
+    /// The sender of this transaction, recovered unless it is remembered; `None` if its signature is invalid or has a
+    /// high `s` (EIP-2).
+    pub fn recover(&self, transaction: TxEnvelope) -> Option<Recovered<TxEnvelope>> {
+        let hash = *transaction.tx_hash();
+        if let Some(sender) = self.get(&hash) {
+            return Some(Recovered::new_unchecked(transaction, sender));
+        }
+        let sender = transaction.recover_signer().ok()?;
+        self.insert(hash, sender);
+        Some(Recovered::new_unchecked(transaction, sender))
+    }
+}
+
+impl Default for SenderCache {
+    fn default() -> Self {
+        Self::new(65_536)
+    }
+}
+
+impl fmt::Debug for SenderCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SenderCache").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
