@@ -107,15 +107,20 @@ pub struct Door {
 }
 
 impl Door {
-    /// Decodes and checks one transaction.
-    pub fn admit(&self, raw: &Arc<[u8]>) -> Result<Pooled, TxError> {
+    /// Decodes and checks one transaction and finds its sender.
+    pub fn recover(&self, raw: &[u8]) -> Result<Recovered<TxEnvelope>, TxError> {
         let transaction = decode(raw)?;
         self.check(&transaction)?;
-        let hash = TxHash(transaction.tx_hash().0);
         let transaction = self.senders.recover(transaction).ok_or(TxError::Sender)?;
         check_gas(&transaction, self.block_gas_limit)?;
+        Ok(transaction)
+    }
+
+    /// Decodes and checks one transaction for the mempool.
+    pub fn admit(&self, raw: &Arc<[u8]>) -> Result<Pooled, TxError> {
+        let transaction = self.recover(raw)?;
         Ok(Pooled {
-            hash,
+            hash: TxHash(transaction.tx_hash().0),
             sender: Account(transaction.signer().0.0),
             nonce: transaction.nonce(),
             gas_limit: transaction.gas_limit(),

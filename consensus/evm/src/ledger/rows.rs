@@ -13,7 +13,7 @@
 //! Integers are big-endian. Blocks themselves are in the block log. Receipts are kept without their filters, which follow
 //! from the logs and would be most of the bytes.
 
-use alloy_consensus::{Header, Receipt, ReceiptEnvelope, TxReceipt, TxType};
+use alloy_consensus::{Header, Receipt, ReceiptEnvelope, TxType};
 use alloy_primitives::{B256, Log};
 use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use consensus::execution::{Epoch, Staker};

@@ -7,16 +7,16 @@ use alloy_consensus::{
     transaction::{Recovered, TxHashRef},
 };
 use alloy_eips::Encodable2718;
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, U256, keccak256};
 use consensus::execution::{ExecutionError, Slot};
 use protocol::{Account, BlockHash, Height, Time, TxHash};
+use rayon::prelude::*;
 use revm::context::result::InvalidTransaction;
 
 use super::{Ledger, broken, pending::Pending, unreadable};
 use crate::{
     block::{self, BLOCK_BYTES_MAX, BLOCK_FRAME_BYTES, Expected},
     execute::{ExecuteError, Frame, Left, execute, fill},
-    pool_tx,
     seal::{self, Mismatch},
     state::{Kv, WorldState},
 };
@@ -129,16 +129,10 @@ impl<K: Kv> Ledger<K> {
 
     /// Offered bytes as transactions with senders; those that are none are rejected by name.
     fn candidates(&self, offered: &[Arc<[u8]>]) -> (Vec<Recovered<TxEnvelope>>, Vec<TxHash>) {
-        use rayon::prelude::*;
         let door = self.door();
         let decoded: Vec<Result<Recovered<TxEnvelope>, TxHash>> = offered
             .par_iter()
-            .map(|raw| {
-                let name = || TxHash(alloy_primitives::keccak256(raw).0);
-                door.admit(raw).map_err(|_| name())?;
-                let transaction = pool_tx::decode(raw).map_err(|_| name())?;
-                self.senders.recover(transaction).ok_or_else(name)
-            })
+            .map(|raw| door.recover(raw).map_err(|_| TxHash(keccak256(raw).0)))
             .collect();
         let (mut candidates, mut rejected) = (Vec::with_capacity(decoded.len()), Vec::new());
         for outcome in decoded {
