@@ -1,0 +1,2 @@
+//! Cost of a state root after a block of changes.
+fn main() {}
