@@ -1,2 +1,3 @@
 //! x
+pub mod state;
 pub mod trie;

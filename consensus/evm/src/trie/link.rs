@@ -38,15 +38,18 @@ impl Source {
 
     /// The bytes at `path`, checked against the hash that the parent has.
     fn fetch(&self, path: &Nibbles, expected: B256) -> Result<Bytes, NodeError> {
-        let found = self
-            .nodes
-            .node(path)
-            .map_err(|source| NodeError::Source { path: *path, source })?;
-        let rlp = found.ok_or(NodeError::Missing { path: *path, expected })?;
+        let found = self.nodes.node(path).map_err(|source| NodeError::Source {
+            path: Box::new(*path),
+            source,
+        })?;
+        let rlp = found.ok_or(NodeError::Missing {
+            path: Box::new(*path),
+            expected,
+        })?;
         let found = keccak256(&rlp);
         if found != expected {
             return Err(NodeError::Mismatch {
-                path: *path,
+                path: Box::new(*path),
                 expected,
                 found,
             });
@@ -106,7 +109,7 @@ impl Link {
         let expected = self.hash().expect("a child that is not in memory is known by its hash");
         let rlp = source.fetch(path, expected)?;
         let node = Node::decode(&rlp, path.len()).map_err(|source| NodeError::Malformed {
-            path: *path,
+            path: Box::new(*path),
             expected,
             source,
         })?;

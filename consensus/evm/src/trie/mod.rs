@@ -57,7 +57,7 @@ pub enum NodeError {
     #[error("no node at {path:?}, where {expected} was expected: this version is pruned or the store is damaged")]
     Missing {
         /// Where.
-        path: Nibbles,
+        path: Box<Nibbles>,
         /// The hash that its parent has.
         expected: B256,
     },
@@ -65,7 +65,7 @@ pub enum NodeError {
     #[error("node {found} at {path:?}, where {expected} was expected: this version is pruned or the store is damaged")]
     Mismatch {
         /// Where.
-        path: Nibbles,
+        path: Box<Nibbles>,
         /// The hash that its parent has.
         expected: B256,
         /// The hash of what is there.
@@ -75,7 +75,7 @@ pub enum NodeError {
     #[error("malformed node {expected} at {path:?}")]
     Malformed {
         /// Where.
-        path: Nibbles,
+        path: Box<Nibbles>,
         /// Its hash.
         expected: B256,
         /// What is wrong with it.
@@ -86,7 +86,7 @@ pub enum NodeError {
     #[error("could not read the node at {path:?}")]
     Source {
         /// Where.
-        path: Nibbles,
+        path: Box<Nibbles>,
         /// Why.
         #[source]
         source: SourceError,

@@ -161,7 +161,7 @@ proptest! {
         drop(stored);
         let empty = Trie::empty(Arc::new(NoNodes));
         match diff(&empty, &Trie::from_root(trie.root(), rows)) {
-            Err(NodeError::Missing { path: named, .. } | NodeError::Mismatch { path: named, .. }) => prop_assert_eq!(named, path),
+            Err(NodeError::Missing { path: named, .. } | NodeError::Mismatch { path: named, .. }) => prop_assert_eq!(*named, path),
             other => prop_assert!(false, "{other:?}"),
         }
     }
