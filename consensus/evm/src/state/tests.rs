@@ -417,7 +417,7 @@ fn code_of_any_length_is_read_back_whole() {
     ] {
         let kv = Arc::new(MemKv::default());
         let (mut world, mut store) = (World::new(), StateStore::open(kv.clone(), Options::default()).unwrap());
-        let code: Vec<u8> = (0..len).map(|n| (n % 7) as u8).collect();
+        let code: Vec<u8> = (0_u8..7).cycle().take(len).collect();
         commit(
             &mut store,
             &mut world,
