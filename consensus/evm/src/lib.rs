@@ -18,3 +18,5 @@ pub mod ledger;
 pub mod pool_tx;
 pub mod seal;
 pub mod senders;
+pub mod state;
+pub mod trie;

@@ -1,0 +1,255 @@
+//! The world state: a trie of accounts, a storage trie per account, code by its hash. The tries are the state; there is no
+//! second table of accounts.
+//!
+//! A [`WorldState`] is a snapshot: immutable, cheap to clone, readable from any thread while later blocks are committed.
+//! [`WorldState::apply`] makes the next one from what a block changed; [`StateStore`] makes it last. What a snapshot does
+//! not have in memory it reads by path *as of its height* and checks by hash, so it answers right or not at all.
+
+mod apply;
+mod db;
+mod history;
+mod kv;
+mod layout;
+mod store;
+mod tries;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_trie::{EMPTY_ROOT_HASH, KECCAK_EMPTY, Nibbles, TrieAccount};
+use revm::bytecode::Bytecode;
+
+use crate::trie::{NoNodes, NodeError, NodeSource, SourceError, Trie};
+pub use db::StateDb;
+pub use kv::{Kv, KvError, MemKv, Pair, Row};
+pub use layout::Applied;
+pub use store::{AtError, BlockId, CommitError, FlushError, OpenError, Options, StateReader, StateStore};
+use tries::StorageTries;
+
+/// Why the state cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The accounts cannot be read.
+    #[error("could not read the account trie")]
+    Accounts(#[source] NodeError),
+    /// The storage of one account cannot be read.
+    #[error("could not read the storage of the account with hash {owner}")]
+    Storage {
+        /// keccak of its address.
+        owner: B256,
+        /// Why.
+        #[source]
+        source: NodeError,
+    },
+    /// What a trie holds at a key is not what belongs there.
+    #[error("malformed value at the hashed key {key}")]
+    Value {
+        /// keccak of the address or of the slot.
+        key: B256,
+        /// What is wrong with it.
+        #[source]
+        source: alloy_rlp::Error,
+    },
+    /// An account has code that is not stored, or not stored whole.
+    #[error("the code {0} is missing or damaged")]
+    Code(B256),
+    /// The database failed.
+    #[error("could not read code {hash}")]
+    Database {
+        /// The hash of the code.
+        hash: B256,
+        /// Why.
+        #[source]
+        source: KvError,
+    },
+    /// A contract asked for the hash of a block that this node does not know.
+    #[error("the hash of block {0} is not known here")]
+    BlockHash(u64),
+}
+
+/// A proof of an account and of some of its slots, in the form of `eth_getProof`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountProof {
+    /// The account; `None` is a proof that there is none.
+    pub account: Option<TrieAccount>,
+    /// From the state root to the account.
+    pub proof: Vec<Bytes>,
+    /// The slots, in the order in which they were asked for.
+    pub slots: Vec<SlotProof>,
+}
+
+/// A proof of one slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotProof {
+    /// Which slot.
+    pub slot: U256,
+    /// Its value, zero if it was never set.
+    pub value: U256,
+    /// From the storage root of the account to the slot.
+    pub proof: Vec<Bytes>,
+}
+
+/// The state after one block.
+#[derive(Clone, Debug)]
+pub struct WorldState {
+    /// The height of the last committed block it contains; `None` before the first one.
+    committed: Option<u64>,
+    /// Whether it is that block's state, rather than a proposal on top of it.
+    is_committed: bool,
+    /// The root of the state that it was applied to.
+    parent: B256,
+    accounts: Trie,
+    rows: Arc<dyn Rows>,
+    /// Storage tries of committed accounts, shared along the chain of snapshots.
+    tries: Arc<StorageTries>,
+    /// Storage tries that differ from the last committed state.
+    changed: Arc<BTreeMap<B256, Trie>>,
+    /// Code that is newer than the last committed state.
+    codes: Arc<BTreeMap<B256, Bytecode>>,
+}
+
+/// The stored rows as a snapshot sees them.
+trait Rows: fmt::Debug + Send + Sync {
+    /// A node of the account trie, or of the storage trie of `owner`.
+    fn node(&self, owner: Option<&B256>, path: &Nibbles) -> Result<Option<Bytes>, SourceError>;
+
+    /// Code by its hash, checked.
+    fn code(&self, hash: &B256) -> Result<Option<Bytecode>, StateError>;
+}
+
+/// The rows of one trie.
+#[derive(Debug)]
+struct TrieRows {
+    rows: Arc<dyn Rows>,
+    owner: Option<B256>,
+}
+
+impl NodeSource for TrieRows {
+    fn node(&self, path: &Nibbles) -> Result<Option<Bytes>, SourceError> {
+        self.rows.node(self.owner.as_ref(), path)
+    }
+}
+
+impl WorldState {
+    /// The state at `root`, read from `rows`.
+    fn open(root: B256, committed: Option<u64>, rows: Arc<dyn Rows>) -> Self {
+        let source = Arc::new(TrieRows {
+            rows: rows.clone(),
+            owner: None,
+        });
+        Self {
+            committed,
+            is_committed: true,
+            parent: root,
+            accounts: Trie::from_root(root, source),
+            rows,
+            tries: Arc::default(),
+            changed: Arc::default(),
+            codes: Arc::default(),
+        }
+    }
+
+    /// The height of its block; `None` before it is committed.
+    pub fn height(&self) -> Option<u64> {
+        self.committed.filter(|_| self.is_committed)
+    }
+
+    /// The state root.
+    pub fn root(&self) -> B256 {
+        self.accounts.root()
+    }
+
+    /// An account; `None` if it does not exist.
+    pub fn account(&self, address: &Address) -> Result<Option<TrieAccount>, StateError> {
+        self.account_at(&keccak256(address))
+    }
+
+    /// The value of a slot: zero if it was never set or the account does not exist.
+    pub fn storage(&self, address: &Address, slot: U256) -> Result<U256, StateError> {
+        let owner = keccak256(address);
+        match self.account_at(&owner)? {
+            None => Ok(U256::ZERO),
+            Some(account) => slot_value(&owner, &self.storage_trie(owner, account.storage_root), slot),
+        }
+    }
+
+    /// Code by its hash; `None` if there is none with it.
+    pub fn code(&self, hash: &B256) -> Result<Option<Bytes>, StateError> {
+        Ok(self.bytecode(hash)?.map(|code| code.original_bytes()))
+    }
+
+    /// Proves an account, present or absent, and some of its slots.
+    pub fn prove(&self, address: &Address, slots: &[U256]) -> Result<AccountProof, StateError> {
+        let owner = keccak256(address);
+        let account = self.account_at(&owner)?;
+        let trie = self.storage_trie(
+            owner,
+            account.as_ref().map_or(EMPTY_ROOT_HASH, |account| account.storage_root),
+        );
+        let slots = slots.iter().map(|&slot| {
+            let proof = trie.prove(keccak256(B256::from(slot)).as_slice());
+            let proof = proof.map_err(|source| StateError::Storage { owner, source })?;
+            Ok(SlotProof {
+                slot,
+                value: slot_value(&owner, &trie, slot)?,
+                proof,
+            })
+        });
+        Ok(AccountProof {
+            slots: slots.collect::<Result<_, StateError>>()?,
+            proof: self.accounts.prove(owner.as_slice()).map_err(StateError::Accounts)?,
+            account,
+        })
+    }
+
+    /// Analysed code by its hash.
+    fn bytecode(&self, hash: &B256) -> Result<Option<Bytecode>, StateError> {
+        if *hash == KECCAK_EMPTY {
+            return Ok(Some(Bytecode::default()));
+        }
+        match self.codes.get(hash) {
+            Some(code) => Ok(Some(code.clone())),
+            None => self.rows.code(hash),
+        }
+    }
+
+    fn account_at(&self, owner: &B256) -> Result<Option<TrieAccount>, StateError> {
+        let row = self.accounts.get(owner.as_slice()).map_err(StateError::Accounts)?;
+        let decode = |row: Bytes| alloy_rlp::decode_exact(&row);
+        row.map(decode)
+            .transpose()
+            .map_err(|source| StateError::Value { key: *owner, source })
+    }
+
+    /// The storage trie of an account, given the root that its account has in this state.
+    fn storage_trie(&self, owner: B256, root: B256) -> Trie {
+        if root == EMPTY_ROOT_HASH {
+            return Trie::empty(Arc::new(NoNodes));
+        }
+        if let Some(trie) = self.changed.get(&owner) {
+            assert_eq!(
+                trie.root(),
+                root,
+                "an account and its changed storage are written together"
+            );
+            return trie.clone();
+        }
+        let rows = Arc::new(TrieRows {
+            rows: self.rows.clone(),
+            owner: Some(owner),
+        });
+        self.tries.open(owner, root, self.committed.unwrap_or(0), rows)
+    }
+}
+
+fn slot_value(owner: &B256, trie: &Trie, slot: U256) -> Result<U256, StateError> {
+    let key = keccak256(B256::from(slot));
+    let row = trie
+        .get(key.as_slice())
+        .map_err(|source| StateError::Storage { owner: *owner, source })?;
+    let Some(row) = row else { return Ok(U256::ZERO) };
+    alloy_rlp::decode_exact(&row).map_err(|source| StateError::Value { key, source })
+}
+
+#[cfg(test)]
+mod tests;
