@@ -12,7 +12,6 @@ pub mod collision;
 pub mod conformance;
 pub mod execute;
 pub mod genesis;
-pub mod history;
 pub mod import;
 pub mod ledger;
 pub mod pool_tx;

@@ -4,20 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use alloy_consensus::{Block, Header, TxEnvelope};
+use alloy_consensus::{Block, TxEnvelope};
 use alloy_genesis::GenesisAccount;
-use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::Decodable;
 use serde::Deserialize;
 
-use super::{Outcome, Report, forks, plain::PlainState};
-use crate::{
-    alloc,
-    chain::ChainSpec,
-    collision::bare_storage,
-    history::{Ancestors, WithAncestors},
-    import,
+use super::{
+    Outcome, Report,
+    branches::{Branches, state_of},
+    forks,
 };
+use crate::{chain::ChainSpec, collision::bare_storage};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,14 +45,6 @@ impl TestBlock {
     }
 }
 
-/// A block that was imported, with the state it left.
-struct Node {
-    header: Header,
-    state: PlainState,
-    ancestors: Ancestors,
-    total_difficulty: U256,
-}
-
 /// Runs every test of one file. `origin` names it in the report.
 pub fn run_file(origin: &str, json: &[u8]) -> Report {
     let mut report = Report::default();
@@ -76,63 +66,26 @@ pub fn run_file(origin: &str, json: &[u8]) -> Report {
 }
 
 fn check(test: &Test, spec: &ChainSpec) -> Result<(), String> {
-    let (mut chain, mut head) = genesis(test)?;
+    let genesis = Block::<TxEnvelope>::decode(&mut test.genesis_rlp.as_ref())
+        .map_err(|error| format!("genesis does not decode: {error}"))?;
+    let mut chain = Branches::new(genesis.header, &test.pre)?;
     for (index, block) in test.blocks.iter().enumerate() {
-        match (import_block(spec, &chain, &block.rlp), block.exception()) {
-            (Ok((hash, node)), None) => {
-                let best = chain.get(&head).map(|node| node.total_difficulty).unwrap_or_default();
-                if node.total_difficulty > best || node.header.difficulty.is_zero() {
-                    head = hash;
-                }
-                chain.insert(hash, node);
-            }
-            (Err(_), Some(_)) => (),
-            (Ok(_), Some(exception)) => return Err(format!("block {index} was accepted, where {exception} was expected")),
+        match (chain.import(spec, &mut block.rlp.as_ref()), block.exception()) {
+            (Ok(_), None) | (Err(_), Some(_)) => (),
+            (Ok(_), Some(wanted)) => return Err(format!("block {index} was accepted, where {wanted} was expected")),
             (Err(why), None) => return Err(format!("block {index}: {why}")),
         }
     }
-    if head != test.lastblockhash {
-        return Err(format!("last block is {head}, expected {}", test.lastblockhash));
+    if chain.head() != test.lastblockhash {
+        return Err(format!("last block is {}, expected {}", chain.head(), test.lastblockhash));
     }
-    let root = chain.get(&head).map(|node| node.state.root()).unwrap_or_default();
     let expected = match (&test.post_state, test.post_state_hash) {
-        (Some(accounts), _) => PlainState::default().apply(&alloc::creation(accounts)).root(),
+        (Some(accounts), _) => state_of(accounts)?.root(),
         (None, Some(hash)) => hash,
         (None, None) => return Ok(()),
     };
-    if root != expected {
-        return Err(format!("state root is {root}, expected {expected}"));
+    if chain.head_root() != expected {
+        return Err(format!("state root is {}, expected {expected}", chain.head_root()));
     }
     Ok(())
-}
-
-fn genesis(test: &Test) -> Result<(BTreeMap<B256, Node>, B256), String> {
-    let block = Block::<TxEnvelope>::decode(&mut test.genesis_rlp.as_ref())
-        .map_err(|error| format!("genesis does not decode: {error}"))?;
-    let state = PlainState::default().apply(&alloc::creation(&test.pre));
-    if state.root() != block.header.state_root {
-        return Err(format!("genesis root is {}, expected {}", state.root(), block.header.state_root));
-    }
-    let hash = block.header.hash_slow();
-    let mut ancestors = Ancestors::default();
-    ancestors.push(block.header.number, hash);
-    let total_difficulty = block.header.difficulty;
-    Ok((BTreeMap::from([(hash, Node { header: block.header, state, ancestors, total_difficulty })]), hash))
-}
-
-fn import_block(spec: &ChainSpec, chain: &BTreeMap<B256, Node>, mut rlp: &[u8]) -> Result<(B256, Node), String> {
-    let block = Block::<TxEnvelope>::decode(&mut rlp).map_err(|error| format!("does not decode: {error}"))?;
-    let parent = chain.get(&block.header.parent_hash).ok_or("its parent is unknown")?;
-    let before = WithAncestors { state: &parent.state, ancestors: &parent.ancestors };
-    let mut root_of = |changes: &revm::database::BundleState| Ok(parent.state.apply(changes).root());
-    let executed = import::run(spec, before, &parent.header, &block, &mut root_of).map_err(|error| error.to_string())?;
-    let state = parent.state.apply(&executed.changes);
-    if state.root() != block.header.state_root {
-        return Err(format!("state root is {}, its header says {}", state.root(), block.header.state_root));
-    }
-    let hash = block.header.hash_slow();
-    let mut ancestors = parent.ancestors.clone();
-    ancestors.push(block.header.number, hash);
-    let total_difficulty = parent.total_difficulty + block.header.difficulty;
-    Ok((hash, Node { header: block.header, state, ancestors, total_difficulty }))
 }

@@ -12,6 +12,8 @@ use std::{
 use rayon::prelude::*;
 
 pub mod blocktest;
+mod branches;
+pub mod chain_file;
 pub mod forks;
 pub mod plain;
 pub mod statetest;

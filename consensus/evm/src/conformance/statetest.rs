@@ -1,18 +1,18 @@
 //! GeneralStateTests: one transaction on a given state, and the root and logs it must leave behind.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_consensus::{Header, TxEnvelope, transaction::SignerRecoverable};
 use alloy_eips::Decodable2718;
 use alloy_evm::FromRecoveredTx;
 use alloy_genesis::GenesisAccount;
 use alloy_hardforks::EthereumHardforks;
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, Log, U256, keccak256};
 use revm::context::TxEnv;
 use serde::Deserialize;
 
-use super::{Outcome, Report, forks, plain::PlainState};
-use crate::{alloc, call::transact, chain::ChainSpec, collision::bare_storage};
+use super::{Outcome, Report, branches::state_of, forks};
+use crate::{call::transact, chain::ChainSpec, collision::bare_storage, state::WorldState};
 
 #[derive(Deserialize)]
 struct Test {
@@ -88,7 +88,7 @@ fn run_case(test: &Test, fork: &str, case: &Expected) -> Outcome {
 
 fn check(test: &Test, spec: &ChainSpec, case: &Expected, bytes: &[u8]) -> Result<(), String> {
     let header = test.env.header(spec);
-    let before = PlainState::default().apply(&alloc::creation(&test.pre));
+    let before = state_of(&test.pre)?;
     let (after, logs) = match run_transaction(spec, &header, &before, bytes) {
         Ok(_) if case.expect_exception.is_some() => {
             return Err(format!("accepted, where {} was expected", case.expect_exception.as_deref().unwrap_or("?")));
@@ -112,9 +112,9 @@ fn check(test: &Test, spec: &ChainSpec, case: &Expected, bytes: &[u8]) -> Result
 fn run_transaction(
     spec: &ChainSpec,
     header: &Header,
-    before: &PlainState,
+    before: &WorldState,
     mut bytes: &[u8],
-) -> Result<(PlainState, Vec<alloy_primitives::Log>), String> {
+) -> Result<(WorldState, Vec<Log>), String> {
     let transaction =
         TxEnvelope::decode_2718(&mut bytes).map_err(|error| format!("transaction does not decode: {error}"))?;
     let sender = if spec.is_homestead_active_at_block(header.number) {
@@ -123,9 +123,16 @@ fn run_transaction(
         transaction.recover_signer_unchecked()
     }
     .map_err(|error| format!("no sender: {error}"))?;
-    let (result, changes) = transact(spec, spec.evm_env(header), before, TxEnv::from_recovered_tx(&transaction, sender))
+    let env = TxEnv::from_recovered_tx(&transaction, sender);
+    let (result, changes) = transact(spec, spec.evm_env(header), before.db(made_up_hashes(header.number)), env)
         .map_err(|error| error.to_string())?;
-    Ok((before.apply(&changes), result.into_logs()))
+    Ok((before.apply(&changes).map_err(|error| error.to_string())?, result.into_logs()))
+}
+
+/// These tests have no chain, so they agree on names for its blocks: the hash of the number as text.
+fn made_up_hashes(number: u64) -> Arc<BTreeMap<u64, B256>> {
+    let ancestors = number.saturating_sub(256)..number;
+    Arc::new(ancestors.map(|number| (number, keccak256(number.to_string()))).collect())
 }
 
 impl Env {
