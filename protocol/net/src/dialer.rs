@@ -1,0 +1,236 @@
+//! Whom to reach out to, and when again. Pure; told the time.
+//!
+//! Addresses that the operator gave are tried for ever, those that were learned a few times. Waits double from a quarter
+//! of a second up to five, with a part that depends on our own name, so that nodes that lost each other do not call at
+//! once.
+
+use std::collections::BTreeMap;
+
+use libp2p::{Multiaddr, PeerId};
+use protocol::Time;
+
+const WAIT_MS: u64 = 250;
+const WAIT_MS_MAX: u64 = 5_000;
+const LEARNED_MAX: usize = 256;
+const ADDRESSES_MAX: usize = 8;
+/// Failures after which a learned peer is forgotten.
+const FAILURES_MAX: u32 = 10;
+
+/// Whom one attempt is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    /// Whoever answers at this address.
+    Address(Multiaddr),
+    /// This peer, wherever it is.
+    Peer(PeerId),
+}
+
+#[derive(Debug)]
+struct Plan {
+    addresses: Vec<Multiaddr>,
+    /// Who answered there last.
+    peer: Option<PeerId>,
+    failures: u32,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Waiting(Time),
+    Dialing,
+    Connected,
+}
+
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    me: PeerId,
+    plans: BTreeMap<Target, Plan>,
+}
+
+impl Dialer {
+    pub(crate) fn new(me: PeerId) -> Self {
+        Self {
+            me,
+            plans: BTreeMap::new(),
+        }
+    }
+
+    /// Reaches out to an address from now on, for ever.
+    pub(crate) fn keep(&mut self, now: Time, address: Multiaddr) {
+        let plan = Plan {
+            addresses: vec![address.clone()],
+            peer: None,
+            failures: 0,
+            state: State::Waiting(now),
+        };
+        self.plans.entry(Target::Address(address)).or_insert(plan);
+    }
+
+    /// Remembers where a peer says it is.
+    pub(crate) fn learn(&mut self, now: Time, peer: PeerId, address: Multiaddr, connected: bool) {
+        if peer == self.me || (self.plans.len() >= LEARNED_MAX && !self.plans.contains_key(&Target::Peer(peer))) {
+            return;
+        }
+        let state = if connected {
+            State::Connected
+        } else {
+            State::Waiting(now)
+        };
+        let plan = self.plans.entry(Target::Peer(peer)).or_insert_with(|| Plan {
+            addresses: Vec::new(),
+            peer: Some(peer),
+            failures: 0,
+            state,
+        });
+        if !plan.addresses.contains(&address) {
+            if plan.addresses.len() >= ADDRESSES_MAX {
+                plan.addresses.remove(0);
+            }
+            plan.addresses.push(address);
+        }
+    }
+
+    /// Whom to call now. Each is being dialed from here on, until one of the calls below says how it went.
+    pub(crate) fn due(&mut self, now: Time) -> Vec<(Target, Vec<Multiaddr>)> {
+        let kept: Vec<_> = self
+            .plans
+            .iter()
+            .filter(|(target, _)| matches!(target, Target::Address(_)))
+            .filter_map(|(_, p)| p.peer)
+            .collect();
+        let mut due = Vec::new();
+        for (target, plan) in &mut self.plans {
+            // One call is enough where the operator's address leads to the same peer.
+            let doubled = matches!(target, Target::Peer(peer) if kept.contains(peer));
+            if matches!(plan.state, State::Waiting(at) if at <= now) && !doubled {
+                plan.state = State::Dialing;
+                due.push((target.clone(), plan.addresses.clone()));
+            }
+        }
+        due
+    }
+
+    /// A call was answered by `peer`, or it called us (`target` is none).
+    pub(crate) fn connected(&mut self, target: Option<&Target>, peer: PeerId) {
+        if let Some(plan) = target.and_then(|target| self.plans.get_mut(target)) {
+            plan.peer = Some(peer);
+        }
+        for plan in self.plans.values_mut().filter(|plan| plan.peer == Some(peer)) {
+            plan.state = State::Connected;
+            plan.failures = 0;
+        }
+    }
+
+    /// The last connection to a peer is gone.
+    pub(crate) fn disconnected(&mut self, now: Time, peer: PeerId) {
+        let me = self.me;
+        for (target, plan) in self.plans.iter_mut().filter(|(_, plan)| plan.peer == Some(peer)) {
+            plan.state = State::Waiting(now.after_ms(wait_ms(&me, target, plan.failures)));
+        }
+    }
+
+    /// A call was not answered.
+    pub(crate) fn failed(&mut self, now: Time, target: &Target) {
+        let Some(plan) = self.plans.get_mut(target) else { return };
+        plan.failures = plan.failures.saturating_add(1);
+        if matches!(target, Target::Peer(_)) && plan.failures > FAILURES_MAX {
+            self.plans.remove(target);
+            return;
+        }
+        plan.state = State::Waiting(now.after_ms(wait_ms(&self.me, target, plan.failures)));
+    }
+
+    /// Who answers there is not on our chain: it is asked again, but seldom.
+    pub(crate) fn foreign(&mut self, peer: PeerId) {
+        for plan in self.plans.values_mut().filter(|plan| plan.peer == Some(peer)) {
+            plan.failures = FAILURES_MAX;
+        }
+    }
+
+    /// Never again: the address is our own, or the peer is banned.
+    pub(crate) fn forget(&mut self, target: &Target) {
+        self.plans.remove(target);
+    }
+
+    /// How many peers and addresses are known.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.plans.len()
+    }
+}
+
+fn wait_ms(me: &PeerId, target: &Target, failures: u32) -> u64 {
+    let wait = (WAIT_MS << failures.min(16)).min(WAIT_MS_MAX);
+    let hash = blake3::hash(format!("{me}/{target:?}/{failures}").as_bytes());
+    let dice = u64::from(u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]));
+    wait / 2 + wait * dice / (2 * u64::from(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(n: u8) -> PeerId {
+        crate::identity::keypair([n; 32]).public().to_peer_id()
+    }
+
+    fn address(port: u16) -> Multiaddr {
+        format!("/ip4/127.0.0.1/tcp/{port}").parse().expect("an address")
+    }
+
+    #[test]
+    fn a_kept_address_is_tried_for_ever_with_growing_waits() {
+        let mut dialer = Dialer::new(peer(1));
+        dialer.keep(Time(0), address(1));
+        let (mut now, mut waits) = (Time(0), Vec::new());
+        for _ in 0..30 {
+            let before = now;
+            while dialer.due(now).is_empty() {
+                now = now.after_ms(1);
+            }
+            waits.push(now.since(before).as_millis());
+            dialer.failed(now, &Target::Address(address(1)));
+        }
+        assert_eq!(waits[0], 0);
+        assert!(waits[1..].iter().all(|wait| (125..=5001).contains(wait)), "{waits:?}");
+        assert!(waits[10..].iter().all(|wait| *wait >= 2500), "{waits:?}");
+    }
+
+    #[test]
+    fn a_learned_peer_that_never_answers_is_forgotten() {
+        let mut dialer = Dialer::new(peer(1));
+        dialer.learn(Time(0), peer(2), address(2), false);
+        for n in 0..20 {
+            dialer.due(Time::from_secs(n * 60));
+            dialer.failed(Time::from_secs(n * 60), &Target::Peer(peer(2)));
+        }
+        assert_eq!(dialer.len(), 0);
+    }
+
+    #[test]
+    fn a_peer_known_by_two_names_is_called_once() {
+        let mut dialer = Dialer::new(peer(1));
+        dialer.keep(Time(0), address(1));
+        assert_eq!(dialer.due(Time(0)).len(), 1);
+        dialer.connected(Some(&Target::Address(address(1))), peer(2));
+        dialer.learn(Time(0), peer(2), address(1), true);
+        assert_eq!(dialer.due(Time::from_secs(60)), [], "it is there");
+        dialer.disconnected(Time::from_secs(60), peer(2));
+        assert_eq!(dialer.due(Time::from_secs(60)), [], "not at once");
+        assert_eq!(
+            dialer.due(Time::from_secs(61)),
+            [(Target::Address(address(1)), vec![address(1)])]
+        );
+    }
+
+    #[test]
+    fn it_never_learns_itself_and_remembers_a_bounded_number() {
+        let mut dialer = Dialer::new(peer(1));
+        dialer.learn(Time(0), peer(1), address(1), false);
+        assert_eq!(dialer.len(), 0);
+        for port in 0..20 {
+            dialer.learn(Time(0), peer(2), address(port), false);
+        }
+        assert_eq!(dialer.due(Time(0))[0].1.len(), ADDRESSES_MAX);
+    }
+}

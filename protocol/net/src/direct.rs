@@ -1,0 +1,174 @@
+//! Direct messages: a queue and a writer for each peer we send to, a reader for each that sends to us.
+//!
+//! Messages to a peer arrive in the order they were sent, without gaps as long as its stream holds. A queue that is full
+//! refuses; a reader that the node does not keep up with stops reading, which the sender feels.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures::AsyncWriteExt as _;
+use libp2p::Stream;
+use protocol::NodeId;
+use tokio::sync::mpsc;
+
+use crate::{NetEvent, SendError, codec, metrics::Counters};
+
+const MESSAGES_QUEUED_MAX: usize = 1024;
+
+/// The sending side of a peer's queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    messages: mpsc::Sender<Vec<u8>>,
+    bytes: Arc<AtomicUsize>,
+    bytes_max: usize,
+}
+
+/// The receiving side, for the writer.
+pub(crate) struct Backlog {
+    messages: mpsc::Receiver<Vec<u8>>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// A queue of at most `bytes_max`.
+pub(crate) fn queue(bytes_max: usize) -> (Queue, Backlog) {
+    let (sender, receiver) = mpsc::channel(MESSAGES_QUEUED_MAX);
+    let bytes = Arc::new(AtomicUsize::new(0));
+    (
+        Queue {
+            messages: sender,
+            bytes: bytes.clone(),
+            bytes_max,
+        },
+        Backlog {
+            messages: receiver,
+            bytes,
+        },
+    )
+}
+
+impl Queue {
+    /// Adds a message, or says why not. Never waits.
+    pub(crate) fn push(&self, to: NodeId, message: Vec<u8>) -> Result<(), SendError> {
+        let len = message.len();
+        // Two senders at once may pass the limit by one message: it bounds memory, it need not be exact.
+        if self.bytes.load(Ordering::Relaxed) + len > self.bytes_max {
+            return Err(SendError::Full { to });
+        }
+        self.bytes.fetch_add(len, Ordering::Relaxed);
+        self.messages.try_send(message).map_err(|refused| {
+            self.bytes.fetch_sub(len, Ordering::Relaxed);
+            match refused {
+                mpsc::error::TrySendError::Full(_) => SendError::Full { to },
+                mpsc::error::TrySendError::Closed(_) => SendError::NotConnected { to },
+            }
+        })
+    }
+}
+
+/// Writes what is queued for a peer until its [`Queue`] is dropped. Each broken stream is replaced by the next of
+/// `streams`, which is asked for by dropping `broken`'s receiver a note.
+pub(crate) async fn write(
+    to: NodeId,
+    mut backlog: Backlog,
+    mut streams: mpsc::Receiver<Stream>,
+    broken: mpsc::Sender<NodeId>,
+    counters: Arc<Counters>,
+) {
+    while let Some(stream) = streams.recv().await {
+        match write_on(stream, &mut backlog, &counters).await {
+            Ok(()) => break,
+            Err(error) => {
+                tracing::debug!(peer = %format_args!("{to:#}"), %error, "direct stream broke");
+                if broken.send(to).await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    backlog.messages.close();
+    while backlog.messages.try_recv().is_ok() {
+        counters.direct_dropped.one();
+    }
+}
+
+async fn write_on(mut stream: Stream, backlog: &mut Backlog, counters: &Counters) -> io::Result<()> {
+    while let Some(mut message) = backlog.messages.recv().await {
+        loop {
+            backlog.bytes.fetch_sub(message.len(), Ordering::Relaxed);
+            if let Err(error) = codec::write(&mut stream, &message).await {
+                // How much of it arrived is unknown, and half a message is none.
+                counters.direct_dropped.one();
+                return Err(error);
+            }
+            counters.direct_sent.one();
+            match backlog.messages.try_recv() {
+                Ok(next) => message = next,
+                Err(_) => break,
+            }
+        }
+        stream.flush().await?;
+    }
+    stream.close().await
+}
+
+/// Why a reader stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The peer closed the stream, or the connection is gone, or nobody listens here any more.
+    Closed,
+    /// The peer announced a message longer than allowed.
+    Oversize,
+}
+
+/// Reads what a peer sends until its stream ends.
+pub(crate) async fn read(
+    from: NodeId,
+    mut stream: Stream,
+    bytes_max: usize,
+    events: mpsc::Sender<NetEvent>,
+    counters: Arc<Counters>,
+) -> Ended {
+    loop {
+        match codec::read(&mut stream, bytes_max).await {
+            Ok(bytes) => {
+                counters.direct_received.one();
+                if events.send(NetEvent::Message { from, bytes }).await.is_err() {
+                    return Ended::Closed;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ended::Oversize,
+            Err(_) => return Ended::Closed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_bounded_in_bytes_and_in_messages() {
+        let to = NodeId([1; 32]);
+        let (queue, _backlog) = queue(2000);
+        assert_eq!(queue.push(to, vec![0; 1500]), Ok(()));
+        assert_eq!(queue.push(to, vec![0; 600]), Err(SendError::Full { to }));
+        for _ in 0..MESSAGES_QUEUED_MAX - 1 {
+            assert_eq!(queue.push(to, Vec::new()), Ok(()));
+        }
+        assert_eq!(queue.push(to, Vec::new()), Err(SendError::Full { to }));
+    }
+
+    #[test]
+    fn a_queue_without_a_writer_says_that_the_peer_is_gone() {
+        let to = NodeId([1; 32]);
+        let (queue, backlog) = queue(2000);
+        drop(backlog);
+        assert_eq!(queue.push(to, vec![1]), Err(SendError::NotConnected { to }));
+        assert_eq!(queue.bytes.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,347 @@
+//! A network in memory for the simulator: no threads, no clock, no sockets, one seed.
+//!
+//! It carries bytes between numbered nodes and loses, delays, doubles and reorders them as its rules say. Equal seeds and
+//! equal calls give equal deliveries. A link keeps order, as a stream does, except where its rules reorder.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use protocol::Time;
+
+/// How a link treats what it carries. Chances are in parts per million.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The shortest and the longest way.
+    pub delay: (Duration, Duration),
+    /// Chance that a packet is lost.
+    pub loss: u32,
+    /// Chance that it arrives twice.
+    pub duplicate: u32,
+    /// Chance that it may overtake those before it.
+    pub reorder: u32,
+}
+
+impl Default for Link {
+    /// A good link: one to five milliseconds, nothing lost.
+    fn default() -> Self {
+        Self {
+            delay: (Duration::from_millis(1), Duration::from_millis(5)),
+            loss: 0,
+            duplicate: 0,
+            reorder: 0,
+        }
+    }
+}
+
+/// A time in which nodes of different groups do not reach each other. Nodes in no group are one more group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Who still reaches whom.
+    pub groups: Vec<BTreeSet<usize>>,
+    /// When it begins.
+    pub from: Time,
+    /// When it is healed.
+    pub until: Time,
+}
+
+/// What arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// The sender.
+    pub from: usize,
+    /// The receiver.
+    pub to: usize,
+    /// What was said; copies share it.
+    pub bytes: Arc<[u8]>,
+}
+
+/// What became of packets so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Handed to [`MemNet::send`].
+    pub sent: u64,
+    /// Handed out by [`MemNet::pop`].
+    pub delivered: u64,
+    /// Lost by chance, by a partition, or with a node that was cut off.
+    pub lost: u64,
+    /// Copies made.
+    pub duplicated: u64,
+}
+
+/// The network.
+#[derive(Clone, Debug)]
+pub struct MemNet {
+    nodes: usize,
+    link: Link,
+    links: BTreeMap<(usize, usize), Link>,
+    partitions: Vec<Partition>,
+    /// By time of arrival, then by order of sending.
+    underway: BTreeMap<(Time, u64), Packet>,
+    /// When the last packet that keeps order arrives, for each link.
+    last: BTreeMap<(usize, usize), Time>,
+    sequence: u64,
+    dice: u64,
+    tally: Tally,
+}
+
+impl MemNet {
+    /// A network of `nodes`, numbered from 0, where every link is like `link`.
+    pub fn new(seed: u64, nodes: usize, link: Link) -> Self {
+        Self {
+            nodes,
+            link,
+            links: BTreeMap::new(),
+            partitions: Vec::new(),
+            underway: BTreeMap::new(),
+            last: BTreeMap::new(),
+            sequence: 0,
+            dice: seed,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Gives one direction of one link its own rules.
+    pub fn set_link(&mut self, from: usize, to: usize, link: Link) {
+        self.links.insert((from, to), link);
+    }
+
+    /// Gives every link these rules, from now on.
+    pub fn set_links(&mut self, link: Link) {
+        self.links.clear();
+        self.link = link;
+    }
+
+    /// Adds a partition; several may hold at once.
+    pub fn partition(&mut self, partition: Partition) {
+        assert!(partition.from <= partition.until, "a partition ends after it begins");
+        self.partitions.push(partition);
+    }
+
+    /// Sends to one node. To itself a packet arrives at once and is never lost.
+    pub fn send(&mut self, now: Time, from: usize, to: usize, bytes: impl Into<Arc<[u8]>>) {
+        assert!(from < self.nodes && to < self.nodes, "there are {} nodes", self.nodes);
+        self.tally.sent += 1;
+        let packet = Packet {
+            from,
+            to,
+            bytes: bytes.into(),
+        };
+        if from == to {
+            self.enqueue(now, packet);
+            return;
+        }
+        let link = self.links.get(&(from, to)).unwrap_or(&self.link).clone();
+        // Every packet takes as many throws as any other, so that changing one chance leaves the other fates alone.
+        let (is_lost, is_doubled, overtakes) = (
+            self.happens(link.loss),
+            self.happens(link.duplicate),
+            self.happens(link.reorder),
+        );
+        let (first, second) = (self.delay(&link), self.delay(&link));
+        if is_lost || self.is_cut(now, from, to) {
+            self.tally.lost += 1;
+            return;
+        }
+        if is_doubled {
+            self.tally.duplicated += 1;
+            self.enqueue(now.after(second), packet.clone());
+        }
+        let mut at = now.after(first);
+        if !overtakes {
+            let last = self.last.entry((from, to)).or_default();
+            at = at.max(*last);
+            *last = at;
+        }
+        self.enqueue(at, packet);
+    }
+
+    /// Sends to every node but the sender.
+    pub fn broadcast(&mut self, now: Time, from: usize, bytes: impl Into<Arc<[u8]>>) {
+        let bytes = bytes.into();
+        for to in (0..self.nodes).filter(|&to| to != from) {
+            self.send(now, from, to, bytes.clone());
+        }
+    }
+
+    /// When the next packet arrives.
+    pub fn next_at(&self) -> Option<Time> {
+        self.underway.first_key_value().map(|(&(at, _), _)| at)
+    }
+
+    /// The next packet that has arrived by `now`.
+    pub fn pop(&mut self, now: Time) -> Option<Packet> {
+        loop {
+            let first = self.underway.first_entry().filter(|entry| entry.key().0 <= now)?;
+            let ((at, _), packet) = first.remove_entry();
+            // A partition that began on the way takes the packet, too.
+            if self.is_cut(at, packet.from, packet.to) {
+                self.tally.lost += 1;
+                continue;
+            }
+            self.tally.delivered += 1;
+            return Some(packet);
+        }
+    }
+
+    /// Loses what is on its way to and from a node, as when its process ends.
+    pub fn cut_off(&mut self, node: usize) {
+        let before = self.underway.len();
+        self.underway
+            .retain(|_, packet| packet.from != node && packet.to != node);
+        self.last.retain(|&(from, to), _| from != node && to != node);
+        self.tally.lost += (before - self.underway.len()) as u64;
+    }
+
+    /// What became of packets so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    fn enqueue(&mut self, at: Time, packet: Packet) {
+        self.sequence += 1;
+        self.underway.insert((at, self.sequence), packet);
+    }
+
+    fn is_cut(&self, at: Time, one: usize, other: usize) -> bool {
+        let group = |partition: &Partition, node| partition.groups.iter().position(|group| group.contains(&node));
+        self.partitions
+            .iter()
+            .filter(|partition| partition.from <= at && at < partition.until)
+            .any(|partition| one != other && group(partition, one) != group(partition, other))
+    }
+
+    fn happens(&mut self, per_million: u32) -> bool {
+        self.throw() % 1_000_000 < u64::from(per_million)
+    }
+
+    fn delay(&mut self, link: &Link) -> Duration {
+        let (shortest, longest) = (micros(link.delay.0), micros(link.delay.1));
+        let spread = longest.saturating_sub(shortest).saturating_add(1);
+        Duration::from_micros(shortest + self.throw() % spread)
+    }
+
+    /// splitmix64: small, and the same everywhere.
+    fn throw(&mut self) -> u64 {
+        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.dice;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAR: Time = Time::from_secs(1_000);
+
+    fn drain(net: &mut MemNet) -> Vec<(Time, Packet)> {
+        let mut all = Vec::new();
+        while let Some(at) = net.next_at() {
+            all.extend(net.pop(at).map(|packet| (at, packet)));
+        }
+        all
+    }
+
+    fn rough() -> Link {
+        Link {
+            loss: 200_000,
+            duplicate: 100_000,
+            reorder: 300_000,
+            ..Link::default()
+        }
+    }
+
+    fn chatter(seed: u64) -> Vec<(Time, Packet)> {
+        let mut net = MemNet::new(seed, 4, rough());
+        for n in 0..200u64 {
+            net.broadcast(
+                Time(n * 500),
+                usize::try_from(n % 4).expect("small"),
+                n.to_le_bytes().to_vec(),
+            );
+        }
+        drain(&mut net)
+    }
+
+    #[test]
+    fn the_same_seed_delivers_the_same_packets_at_the_same_times() {
+        assert_eq!(chatter(7), chatter(7));
+        assert_ne!(chatter(7), chatter(8));
+    }
+
+    #[test]
+    fn every_packet_sent_is_delivered_or_counted_as_lost() {
+        let mut net = MemNet::new(3, 2, rough());
+        (0..1000).for_each(|n| net.send(Time(n), 0, 1, vec![0]));
+        drain(&mut net);
+        let Tally {
+            sent,
+            delivered,
+            lost,
+            duplicated,
+        } = net.tally();
+        assert_eq!(sent + duplicated, delivered + lost);
+        assert!(
+            (150..250).contains(&lost) && (50..150).contains(&duplicated),
+            "{lost} lost, {duplicated} doubled"
+        );
+    }
+
+    #[test]
+    fn a_link_keeps_order_unless_told_otherwise() {
+        let order = |link| {
+            let mut net = MemNet::new(1, 2, link);
+            (0..100u8).for_each(|n| net.send(Time(0), 0, 1, vec![n]));
+            drain(&mut net)
+                .into_iter()
+                .map(|(_, packet)| packet.bytes[0])
+                .collect::<Vec<_>>()
+        };
+        assert!(order(Link::default()).is_sorted());
+        assert!(
+            !order(Link {
+                reorder: 500_000,
+                ..Link::default()
+            })
+            .is_sorted()
+        );
+    }
+
+    #[test]
+    fn a_partition_separates_groups_until_it_heals() {
+        let mut net = MemNet::new(1, 3, Link::default());
+        let groups = vec![BTreeSet::from([0, 1])];
+        net.partition(Partition {
+            groups,
+            from: Time::from_secs(1),
+            until: Time::from_secs(2),
+        });
+        let mut reaches = |at, from, to| {
+            net.send(at, from, to, vec![1]);
+            net.pop(FAR).is_some()
+        };
+        let (before, during, after) = (Time(0), Time::from_secs(1), Time::from_secs(2));
+        assert!(reaches(before, 0, 2) && reaches(during, 0, 1) && reaches(during, 2, 2) && reaches(after, 2, 0));
+        assert!(!reaches(during, 0, 2) && !reaches(during, 2, 1));
+        // On its way when it begins.
+        assert!(!reaches(Time(999_500), 0, 2));
+    }
+
+    #[test]
+    fn what_was_on_its_way_to_a_node_that_ends_is_lost() {
+        let mut net = MemNet::new(1, 3, Link::default());
+        net.broadcast(Time(0), 0, vec![1]);
+        net.cut_off(2);
+        assert_eq!(drain(&mut net).len(), 1);
+        assert_eq!(net.tally().lost, 1);
+    }
+}

@@ -1,0 +1,108 @@
+//! How peers stand with us: what they did wrong lately, and who is banned until when. Pure; told the time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use protocol::{NodeId, Time};
+
+use crate::Offence;
+
+/// Points at which a peer is banned.
+pub(crate) const BANNED_AT: u32 = 100;
+/// Names are cheap to make, so only so many are remembered.
+const REMEMBERED: usize = 4096;
+
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    points: BTreeMap<NodeId, (u32, Time)>,
+    bans: BTreeMap<NodeId, Time>,
+}
+
+impl Offence {
+    fn points(self) -> u32 {
+        match self {
+            Self::Oversize => 50,
+            Self::Malformed | Self::Invalid => 20,
+            Self::Spam => 5,
+            Self::Unhelpful => 1,
+        }
+    }
+}
+
+impl Standing {
+    /// Notes an offence. True if that was one too many: the caller bans.
+    pub(crate) fn offend(&mut self, now: Time, node: NodeId, offence: Offence) -> bool {
+        let points = self.points(now, node).saturating_add(offence.points());
+        self.points.insert(node, (points, now));
+        if self.points.len() > REMEMBERED {
+            self.points.retain(|_, (points, at)| faded(*points, *at, now) > 0);
+            // Whoever makes that many names may have its oldest forgotten.
+            while self.points.len() > REMEMBERED {
+                self.points.pop_first();
+            }
+        }
+        points >= BANNED_AT
+    }
+
+    /// What a peer has against it; a point a second is forgiven.
+    pub(crate) fn points(&self, now: Time, node: NodeId) -> u32 {
+        self.points.get(&node).map_or(0, |&(points, at)| faded(points, at, now))
+    }
+
+    pub(crate) fn ban(&mut self, now: Time, node: NodeId, length: Duration) {
+        self.points.remove(&node);
+        self.bans.insert(node, now.after(length));
+        while self.bans.len() > REMEMBERED {
+            self.bans.pop_first();
+        }
+    }
+
+    pub(crate) fn is_banned(&self, node: NodeId) -> bool {
+        self.bans.contains_key(&node)
+    }
+
+    /// Those whose ban is over, forgotten by this.
+    pub(crate) fn pardoned(&mut self, now: Time) -> Vec<NodeId> {
+        let over: Vec<_> = self
+            .bans
+            .iter()
+            .filter(|&(_, until)| *until <= now)
+            .map(|(&node, _)| node)
+            .collect();
+        over.iter().for_each(|node| {
+            self.bans.remove(node);
+        });
+        over
+    }
+}
+
+fn faded(points: u32, at: Time, now: Time) -> u32 {
+    points.saturating_sub(u32::try_from(now.since(at).as_secs()).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId([1; 32]);
+
+    #[test]
+    fn a_peer_that_errs_now_and_then_is_forgiven_and_one_that_insists_is_banned() {
+        let mut standing = Standing::default();
+        for n in 0..100 {
+            assert!(!standing.offend(Time::from_secs(n * 30), NODE, Offence::Invalid));
+        }
+        let now = Time::from_secs(10_000);
+        let banned: Vec<_> = (0..5).map(|_| standing.offend(now, NODE, Offence::Invalid)).collect();
+        assert_eq!(banned, [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_ban_ends() {
+        let mut standing = Standing::default();
+        standing.ban(Time(0), NODE, Duration::from_secs(10));
+        assert_eq!(standing.pardoned(Time::from_secs(9)), []);
+        assert!(standing.is_banned(NODE));
+        assert_eq!(standing.pardoned(Time::from_secs(10)), [NODE]);
+        assert!(!standing.is_banned(NODE));
+    }
+}
