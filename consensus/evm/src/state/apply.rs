@@ -33,10 +33,12 @@ impl WorldState {
             .iter()
             .filter(|(_, account)| !account.status.is_not_modified())
             .collect();
-        let outcomes: Vec<Outcome> = touched
+        let mut outcomes: Vec<Outcome> = touched
             .par_iter()
             .map(|(address, account)| self.outcome(address, account))
             .collect::<Result<_, _>>()?;
+        // In the order of the trie neighbours are found in the processor's cache.
+        outcomes.sort_unstable_by_key(|outcome| outcome.owner);
 
         let mut accounts = self.accounts.clone();
         let mut changed = BTreeMap::clone(&self.changed);

@@ -7,9 +7,11 @@
 
 mod apply;
 mod db;
+mod flush;
 mod history;
 mod kv;
 mod layout;
+mod reader;
 mod store;
 mod tries;
 
@@ -23,7 +25,8 @@ use crate::trie::{NoNodes, NodeError, NodeSource, SourceError, Trie};
 pub use db::StateDb;
 pub use kv::{Kv, KvError, MemKv, Pair, Row};
 pub use layout::Applied;
-pub use store::{AtError, BlockId, CommitError, FlushError, OpenError, Options, StateReader, StateStore};
+pub use reader::{AtError, StateReader};
+pub use store::{BlockId, CommitError, FlushError, OpenError, Options, StateStore};
 use tries::StorageTries;
 
 /// Why the state cannot be read.

@@ -4,26 +4,19 @@
 //! not at all. After a crash the database is at [`Applied::height`] and the caller executes the blocks above it again.
 //! There is one [`StateStore`], which writes, and any number of [`StateReader`]s.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::B256;
 use alloy_trie::EMPTY_ROOT_HASH;
 
 use super::{
-    Kv, KvError, Row, StateError, TrieRows, WorldState,
-    history::{Block, History, Recent, Version, View},
-    layout::{
-        APPLIED_KEY, Applied, CHUNK_LEN, caller_key, code_key, decode_list, encode_lists, list_key, node_key, root_key,
-        undo_key,
-    },
+    AtError, Kv, KvError, Row, StateError, StateReader, TrieRows, WorldState,
+    flush::plan,
+    history::{Block, History, Recent, Version},
+    layout::{APPLIED_KEY, Applied, caller_key, node_key},
+    reader::open,
 };
-use crate::trie::{NodeError, diff};
-
-/// How many heights one flush prunes at most: a bound for its batch after the window was made smaller.
-const PRUNED_PER_FLUSH_MAX: u64 = 512;
+use crate::trie::{Change, NodeError, diff};
 
 /// What a store keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,31 +62,6 @@ pub enum OpenError {
         /// What is missing.
         #[source]
         source: NodeError,
-    },
-}
-
-/// Why there is no state of a height.
-#[derive(Debug, thiserror::Error)]
-pub enum AtError {
-    /// It fell out of the window.
-    #[error("the state of height {height} is pruned; {oldest} is the oldest that is kept")]
-    Pruned {
-        /// The height that was asked for.
-        height: u64,
-        /// The oldest that is kept.
-        oldest: u64,
-    },
-    /// No such block was committed.
-    #[error("height {0} is not committed")]
-    Unknown(u64),
-    /// The database failed.
-    #[error("could not find the state of height {height}")]
-    Database {
-        /// The height that was asked for.
-        height: u64,
-        /// Why.
-        #[source]
-        source: KvError,
     },
 }
 
@@ -143,69 +111,6 @@ pub struct FlushError {
 pub struct StateStore<K> {
     reader: StateReader<K>,
     options: Options,
-}
-
-/// Reads the tip and old heights from any thread.
-#[derive(Debug)]
-pub struct StateReader<K> {
-    history: Arc<History<K>>,
-    tip: Arc<RwLock<WorldState>>,
-}
-
-impl<K> Clone for StateReader<K> {
-    fn clone(&self) -> Self {
-        Self {
-            history: self.history.clone(),
-            tip: self.tip.clone(),
-        }
-    }
-}
-
-impl<K: Kv> StateReader<K> {
-    /// The state of the last committed block; the empty state before the first.
-    pub fn tip(&self) -> WorldState {
-        self.tip.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The state after an older block. It stays readable until the height falls out of the window.
-    pub fn at(&self, height: u64) -> Result<WorldState, AtError> {
-        let tip = self.tip();
-        if tip.height() == Some(height) {
-            return Ok(tip);
-        }
-        if tip.height().is_none_or(|tip| height > tip) {
-            return Err(AtError::Unknown(height));
-        }
-        let oldest = self.history.recent().oldest;
-        if height < oldest {
-            return Err(AtError::Pruned { height, oldest });
-        }
-        let root = self
-            .history
-            .root_at(height)
-            .map_err(|source| AtError::Database { height, source })?;
-        // A root that went away between the two reads was pruned.
-        let root = root.ok_or(AtError::Pruned {
-            height,
-            oldest: oldest.max(height + 1),
-        })?;
-        Ok(open(&self.history, root, height))
-    }
-
-    /// A row that the caller committed with a block.
-    pub fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        self.history.caller_row(key)
-    }
-
-    /// What the database holds; `None` before the first flush.
-    pub fn applied(&self) -> Option<Applied> {
-        self.history.recent().applied
-    }
-
-    /// The oldest height that [`StateReader::at`] can open.
-    pub fn oldest(&self) -> u64 {
-        self.history.recent().oldest
-    }
 }
 
 impl<K: Kv> StateStore<K> {
@@ -327,7 +232,7 @@ impl<K: Kv> StateStore<K> {
     /// Writes all committed blocks as one batch and deletes what fell out of the window.
     pub fn flush(&mut self) -> Result<Option<Applied>, FlushError> {
         let history = &self.reader.history;
-        let Some((applied, batch)) = self.plan().map_err(|source| FlushError {
+        let Some((applied, batch)) = plan(history, self.options.history).map_err(|source| FlushError {
             height: self.tip_height(),
             source,
         })?
@@ -351,56 +256,12 @@ impl<K: Kv> StateStore<K> {
     fn tip_height(&self) -> u64 {
         self.tip().height().unwrap_or(0)
     }
-
-    /// The batch of the next flush and what the database will hold then; `None` if there is nothing to write.
-    fn plan(&self) -> Result<Option<(Applied, Vec<Row>)>, KvError> {
-        let recent = self.reader.history.recent();
-        let Some((&height, &Block { hash, root })) = recent.blocks.last_key_value() else {
-            return Ok(None);
-        };
-        let wanted = self.options.history.map_or(0, |window| height.saturating_sub(window));
-        let oldest = wanted.clamp(recent.oldest, recent.oldest + PRUNED_PER_FLUSH_MAX);
-        let applied = Applied {
-            height,
-            hash,
-            root,
-            oldest,
-        };
-
-        let mut batch = vec![(APPLIED_KEY.to_vec(), Some(applied.encode()))];
-        batch.extend(recent.rows.iter().map(|(key, row)| (key.clone(), row.clone())));
-        for (hash, code) in &recent.codes {
-            // A full last chunk is followed by an empty one, so that the end is always seen.
-            let code = code.original_bytes();
-            let chunks = code.len() / CHUNK_LEN + 1;
-            let chunk = |n: usize| code[n * CHUNK_LEN..code.len().min((n + 1) * CHUNK_LEN)].to_vec();
-            batch.extend(
-                (0_u32..)
-                    .zip(0..chunks)
-                    .map(|(n, at)| (code_key(hash, n), Some(chunk(at)))),
-            );
-        }
-        plan_nodes(&recent, oldest, &mut batch);
-        plan_pruning(&self.reader.history.kv, &recent, oldest, &mut batch)?;
-        Ok(Some((applied, batch)))
-    }
-}
-
-fn open<K: Kv>(history: &Arc<History<K>>, root: B256, height: u64) -> WorldState {
-    WorldState::open(
-        root,
-        Some(height),
-        Arc::new(View {
-            history: history.clone(),
-            height,
-        }),
-    )
 }
 
 /// The nodes in which `state` differs from `tip`, storage of destroyed accounts included.
 fn changes(tip: &WorldState, state: &WorldState, height: u64) -> Result<Vec<(Vec<u8>, Version)>, StateError> {
     let mut versions = Vec::new();
-    let mut push = |owner: Option<&B256>, changes: Vec<crate::trie::Change>| {
+    let mut push = |owner: Option<&B256>, changes: Vec<Change>| {
         versions.extend(changes.into_iter().map(|change| {
             (
                 node_key(owner, &change.path),
@@ -425,53 +286,4 @@ fn changes(tip: &WorldState, state: &WorldState, height: u64) -> Result<Vec<(Vec
         push(Some(owner), changes);
     }
     Ok(versions)
-}
-
-/// Nodes as the last block left them; what each block replaced, for heights above `oldest`; roots from `oldest` on.
-fn plan_nodes(recent: &Recent, oldest: u64, batch: &mut Vec<Row>) {
-    let mut touched: BTreeMap<u64, Vec<&[u8]>> = BTreeMap::new();
-    let row = |node: &Option<Bytes>| node.as_ref().map(|rlp| rlp.to_vec());
-    for (key, versions) in &recent.versions {
-        let last = versions.last().expect("a node with versions has one");
-        batch.push((key.clone(), row(&last.new)));
-        for version in versions.iter().filter(|version| version.height > oldest) {
-            batch.push((
-                undo_key(key, version.height),
-                Some(row(&version.old).unwrap_or_default()),
-            ));
-            touched.entry(version.height).or_default().push(key);
-        }
-    }
-    for (height, keys) in touched {
-        let lists = encode_lists(keys.into_iter());
-        batch.extend(
-            (0_u32..)
-                .zip(lists)
-                .map(|(chunk, list)| (list_key(height, chunk), Some(list))),
-        );
-    }
-    for (height, block) in recent.blocks.range(oldest..) {
-        batch.push((root_key(*height), Some(block.root.to_vec())));
-    }
-}
-
-/// Deletes the undo rows that only heights below `oldest` need, and the roots of those.
-fn plan_pruning<K: Kv>(kv: &K, recent: &Recent, oldest: u64, batch: &mut Vec<Row>) -> Result<(), KvError> {
-    let Some(applied) = recent.applied else { return Ok(()) };
-    for height in applied.oldest..oldest.min(applied.height + 1) {
-        batch.push((root_key(height), None));
-    }
-    for height in applied.oldest + 1..=oldest.min(applied.height) {
-        for chunk in 0_u32.. {
-            let key = list_key(height, chunk);
-            let Some(list) = kv.get(&key)? else { break };
-            batch.extend(
-                decode_list(&list)
-                    .into_iter()
-                    .map(|node| (undo_key(node, height), None)),
-            );
-            batch.push((key, None));
-        }
-    }
-    Ok(())
 }
