@@ -1,1 +1,9 @@
-//! x
+//! Where everything meets: the node assembled from its parts, the shells around its machines, its interfaces.
+
+pub mod actor;
+pub mod clock;
+pub mod entropy;
+pub mod genesis;
+pub mod home;
+pub mod key;
+pub mod state;

@@ -1,0 +1,91 @@
+//! Where everything a node writes lies: one folder, which can be moved while the node is stopped.
+//!
+//! | path                | what                                                             |
+//! |---------------------|------------------------------------------------------------------|
+//! | `config.toml`       | what the operator chose                                          |
+//! | `genesis.json`      | the chain this folder belongs to                                 |
+//! | `keys/`             | secrets, readable by their owner only                            |
+//! | `chain/blocks/`     | the block log: the truth                                         |
+//! | `chain/journal/`    | what this validator said at the height being decided             |
+//! | `chain/state/`      | state and indexes: a cache, rebuilt from the log when missing    |
+//! | `chain/mempool`     | transactions that were taken in here and wait                    |
+//! | `node.json`         | where the running node listens                                   |
+//! | `lock`              | who runs here                                                    |
+
+use std::path::{Path, PathBuf};
+
+/// The folder of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// The folder at `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self(root.into())
+    }
+
+    /// Where a node lives if nobody says otherwise.
+    pub fn default_root() -> PathBuf {
+        std::env::home_dir().unwrap_or_else(|| PathBuf::from(".")).join(".openledger")
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// What the operator chose.
+    pub fn config(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+
+    /// The chain this folder belongs to.
+    pub fn genesis(&self) -> PathBuf {
+        self.0.join("genesis.json")
+    }
+
+    /// The folder of secrets.
+    pub fn keys(&self) -> PathBuf {
+        self.0.join("keys")
+    }
+
+    /// The key that names this node among its peers.
+    pub fn node_key(&self) -> PathBuf {
+        self.keys().join("node.key")
+    }
+
+    /// The key that signs this validator's votes, if it is one.
+    pub fn validator_key(&self) -> PathBuf {
+        self.keys().join("validator.key")
+    }
+
+    /// The folder of account keystores.
+    pub fn accounts(&self) -> PathBuf {
+        self.keys().join("accounts")
+    }
+
+    /// The block log.
+    pub fn blocks(&self) -> PathBuf {
+        self.0.join("chain/blocks")
+    }
+
+    /// The consensus journal.
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("chain/journal")
+    }
+
+    /// The state database.
+    pub fn state(&self) -> PathBuf {
+        self.0.join("chain/state")
+    }
+
+    /// Waiting transactions.
+    pub fn mempool(&self) -> PathBuf {
+        self.0.join("chain/mempool")
+    }
+
+    /// Where the running node listens.
+    pub fn listening(&self) -> PathBuf {
+        self.0.join("node.json")
+    }
+}
