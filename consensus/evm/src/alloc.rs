@@ -14,8 +14,16 @@ use revm::{
 pub fn creation(accounts: &BTreeMap<Address, GenesisAccount>) -> BundleState {
     let mut changes = BundleState::default();
     for (address, account) in accounts {
-        let code = account.non_empty_code().map(|code| Bytecode::new_raw(code.clone())).unwrap_or_default();
-        let info = AccountInfo::new(account.balance, account.nonce.unwrap_or(0), code.hash_slow(), code.clone());
+        let code = account
+            .non_empty_code()
+            .map(|code| Bytecode::new_raw(code.clone()))
+            .unwrap_or_default();
+        let info = AccountInfo::new(
+            account.balance,
+            account.nonce.unwrap_or(0),
+            code.hash_slow(),
+            code.clone(),
+        );
         if !code.is_empty() {
             changes.contracts.insert(info.code_hash, code);
         }
@@ -24,7 +32,10 @@ pub fn creation(accounts: &BTreeMap<Address, GenesisAccount>) -> BundleState {
             .filter(|(_, value)| !value.is_zero())
             .map(|(slot, value)| (U256::from_be_bytes(slot.0), StorageSlot::new_changed(U256::ZERO, value)))
             .collect();
-        changes.state.insert(*address, BundleAccount::new(None, Some(info), storage, AccountStatus::InMemoryChange));
+        changes.state.insert(
+            *address,
+            BundleAccount::new(None, Some(info), storage, AccountStatus::InMemoryChange),
+        );
     }
     changes
 }

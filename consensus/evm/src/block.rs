@@ -138,7 +138,11 @@ pub fn prev_randao(parent_hash: B256) -> B256 {
 
 /// A block's encoding.
 pub fn encode(header: Header, transactions: Vec<TxEnvelope>) -> Vec<u8> {
-    let body = BlockBody { transactions, ommers: Vec::new(), withdrawals: Some(Withdrawals::default()) };
+    let body = BlockBody {
+        transactions,
+        ommers: Vec::new(),
+        withdrawals: Some(Withdrawals::default()),
+    };
     alloy_rlp::encode(ChainBlock::new(header, body))
 }
 
@@ -165,7 +169,11 @@ pub fn decode(bytes: &[u8]) -> Result<ChainBlock, BlockError> {
     if block.body.withdrawals.as_ref().is_none_or(|list| !list.is_empty()) {
         return Err(BlockError::Withdrawals);
     }
-    same("transactions root", block.header.transactions_root, proofs::calculate_transaction_root(&block.body.transactions))?;
+    same(
+        "transactions root",
+        block.header.transactions_root,
+        proofs::calculate_transaction_root(&block.body.transactions),
+    )?;
     Ok(block)
 }
 
@@ -177,33 +185,79 @@ pub fn peek(bytes: &[u8]) -> Option<Header> {
 
 /// Checks a header against its place in the chain.
 pub fn check(spec: &ChainSpec, header: &Header, expected: &Expected<'_>) -> Result<(), BlockError> {
-    let Expected { parent, parent_hash, now, parent_certificate, proposers } = *expected;
+    let Expected {
+        parent,
+        parent_hash,
+        now,
+        parent_certificate,
+        proposers,
+    } = *expected;
     if header.timestamp < parent.timestamp {
-        return Err(BlockError::TooEarly { found: header.timestamp, parent: parent.timestamp });
+        return Err(BlockError::TooEarly {
+            found: header.timestamp,
+            parent: parent.timestamp,
+        });
     }
     if header.timestamp > now.as_secs().saturating_add(AHEAD_MAX_S) {
-        return Err(BlockError::TooLate { found: header.timestamp, now: now.as_secs() });
+        return Err(BlockError::TooLate {
+            found: header.timestamp,
+            now: now.as_secs(),
+        });
     }
     if !proposers.contains(&header.beneficiary) {
         return Err(BlockError::Beneficiary(header.beneficiary));
     }
-    let wanted = template(spec, parent, parent_hash, header.timestamp, header.beneficiary, parent_certificate);
+    let wanted = template(
+        spec,
+        parent,
+        parent_hash,
+        header.timestamp,
+        header.beneficiary,
+        parent_certificate,
+    );
     same("parent hash", header.parent_hash, wanted.parent_hash)?;
     same("number", header.number, wanted.number)?;
     same("gas limit", header.gas_limit, wanted.gas_limit)?;
-    same("base fee", header.base_fee_per_gas.unwrap_or(0), wanted.base_fee_per_gas.unwrap_or(0))?;
-    same("parent beacon block root", shown(header.parent_beacon_block_root), shown(wanted.parent_beacon_block_root))?;
+    same(
+        "base fee",
+        header.base_fee_per_gas.unwrap_or(0),
+        wanted.base_fee_per_gas.unwrap_or(0),
+    )?;
+    same(
+        "parent beacon block root",
+        shown(header.parent_beacon_block_root),
+        shown(wanted.parent_beacon_block_root),
+    )?;
     same("mix hash", header.mix_hash, wanted.mix_hash)?;
     same("ommers hash", header.ommers_hash, wanted.ommers_hash)?;
-    same("withdrawals root", shown(header.withdrawals_root), shown(wanted.withdrawals_root))?;
-    same("requests hash", shown(header.requests_hash), shown(wanted.requests_hash))?;
+    same(
+        "withdrawals root",
+        shown(header.withdrawals_root),
+        shown(wanted.withdrawals_root),
+    )?;
+    same(
+        "requests hash",
+        shown(header.requests_hash),
+        shown(wanted.requests_hash),
+    )?;
     same("difficulty", header.difficulty, wanted.difficulty)?;
     same("nonce", header.nonce, wanted.nonce)?;
     same("extra data", &header.extra_data, &wanted.extra_data)?;
-    same("blob gas used", shown_u64(header.blob_gas_used), shown_u64(wanted.blob_gas_used))?;
-    same("excess blob gas", shown_u64(header.excess_blob_gas), shown_u64(wanted.excess_blob_gas))?;
+    same(
+        "blob gas used",
+        shown_u64(header.blob_gas_used),
+        shown_u64(wanted.blob_gas_used),
+    )?;
+    same(
+        "excess blob gas",
+        shown_u64(header.excess_blob_gas),
+        shown_u64(wanted.excess_blob_gas),
+    )?;
     if header.gas_used > header.gas_limit {
-        return Err(BlockError::GasUsed { used: header.gas_used, limit: header.gas_limit });
+        return Err(BlockError::GasUsed {
+            used: header.gas_used,
+            limit: header.gas_limit,
+        });
     }
     // What is left are fields that execution fills in; a header with fields of later forks is not one of this chain.
     let filled = Header {
@@ -215,7 +269,9 @@ pub fn check(spec: &ChainSpec, header: &Header, expected: &Expected<'_>) -> Resu
         ..wanted
     };
     if *header != filled {
-        return Err(BlockError::Encoding("its header has fields that this chain does not have".into()));
+        return Err(BlockError::Encoding(
+            "its header has fields that this chain does not have".into(),
+        ));
     }
     Ok(())
 }
@@ -224,7 +280,11 @@ fn same<T: PartialEq + ToString>(field: &'static str, found: T, wanted: T) -> Re
     if found == wanted {
         return Ok(());
     }
-    Err(BlockError::Field { field, found: found.to_string(), wanted: wanted.to_string() })
+    Err(BlockError::Field {
+        field,
+        found: found.to_string(),
+        wanted: wanted.to_string(),
+    })
 }
 
 fn shown(hash: Option<B256>) -> String {

@@ -34,7 +34,9 @@ pub fn transact<DB: DatabaseRef + std::fmt::Debug>(
     transaction: TxEnv,
 ) -> Result<(ExecutionResult, BundleState), TransactError> {
     let mut state = open(spec, db);
-    let outcome = EthEvmFactory::default().create_evm(&mut state, env).transact(transaction);
+    let outcome = EthEvmFactory::default()
+        .create_evm(&mut state, env)
+        .transact(transaction);
     let outcome = outcome.map_err(|error| match error {
         EVMError::Transaction(why) => TransactError::Invalid(why),
         other => TransactError::State(other.to_string()),

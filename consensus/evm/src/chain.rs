@@ -43,10 +43,16 @@ impl ChainSpec {
             (EthereumHardfork::Frontier, Some(0)),
             (EthereumHardfork::Homestead, config.homestead_block),
             (EthereumHardfork::Tangerine, config.eip150_block),
-            (EthereumHardfork::SpuriousDragon, config.eip155_block.max(config.eip158_block)),
+            (
+                EthereumHardfork::SpuriousDragon,
+                config.eip155_block.max(config.eip158_block),
+            ),
             (EthereumHardfork::Byzantium, config.byzantium_block),
             (EthereumHardfork::Constantinople, config.constantinople_block),
-            (EthereumHardfork::Petersburg, config.petersburg_block.or(config.constantinople_block)),
+            (
+                EthereumHardfork::Petersburg,
+                config.petersburg_block.or(config.constantinople_block),
+            ),
             (EthereumHardfork::Istanbul, config.istanbul_block),
             (EthereumHardfork::MuirGlacier, config.muir_glacier_block),
             (EthereumHardfork::Berlin, config.berlin_block),
@@ -68,7 +74,11 @@ impl ChainSpec {
         let mut forks: BTreeMap<_, _> = blocks
             .into_iter()
             .filter_map(|(fork, block)| Some((fork, ForkCondition::Block(block?))))
-            .chain(times.into_iter().filter_map(|(fork, time)| Some((fork, ForkCondition::Timestamp(time?)))))
+            .chain(
+                times
+                    .into_iter()
+                    .filter_map(|(fork, time)| Some((fork, ForkCondition::Timestamp(time?)))),
+            )
             .collect();
         if let Some(merge) = merge_block(config) {
             forks.insert(EthereumHardfork::Paris, ForkCondition::Block(merge));
@@ -87,11 +97,21 @@ impl ChainSpec {
 
     /// A chain on which everything up to `last` is active from genesis.
     pub fn at_fork(chain_id: u64, last: EthereumHardfork) -> Self {
-        let mut spec = Self::from_config(&ChainConfig { chain_id, ..Default::default() });
+        let mut spec = Self::from_config(&ChainConfig {
+            chain_id,
+            ..Default::default()
+        });
         for fork in EthereumHardfork::VARIANTS.iter().copied().filter(|fork| *fork <= last) {
             let timed = fork >= EthereumHardfork::Shanghai;
             if fork != EthereumHardfork::Dao {
-                spec.forks.insert(fork, if timed { ForkCondition::Timestamp(0) } else { ForkCondition::Block(0) });
+                spec.forks.insert(
+                    fork,
+                    if timed {
+                        ForkCondition::Timestamp(0)
+                    } else {
+                        ForkCondition::Block(0)
+                    },
+                );
             }
         }
         spec
@@ -135,7 +155,8 @@ impl ChainSpec {
 
     /// The withdrawals root of a block without withdrawals, `None` before Shanghai.
     pub fn empty_withdrawals_root(&self, timestamp_s: u64) -> Option<B256> {
-        self.is_shanghai_active_at_timestamp(timestamp_s).then_some(EMPTY_WITHDRAWALS)
+        self.is_shanghai_active_at_timestamp(timestamp_s)
+            .then_some(EMPTY_WITHDRAWALS)
     }
 }
 

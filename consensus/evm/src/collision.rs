@@ -13,9 +13,7 @@ use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use revm::{DatabaseRef, bytecode::Bytecode, database::BundleState, state::AccountInfo};
 
 /// Those of `accounts` that have storage and neither code nor nonce.
-pub fn bare_storage<'a>(
-    accounts: impl IntoIterator<Item = (&'a Address, &'a GenesisAccount)>,
-) -> BTreeSet<Address> {
+pub fn bare_storage<'a>(accounts: impl IntoIterator<Item = (&'a Address, &'a GenesisAccount)>) -> BTreeSet<Address> {
     accounts
         .into_iter()
         .filter(|(_, account)| account.nonce.unwrap_or(0) == 0 && account.non_empty_code().is_none())
@@ -34,7 +32,9 @@ impl<DB> Guarded<'_, DB> {
     /// Gives the listed accounts their true code hash back.
     pub(crate) fn translate(listed: &BTreeSet<Address>, changes: &mut BundleState) {
         for address in listed {
-            let Some(account) = changes.state.get_mut(address) else { continue };
+            let Some(account) = changes.state.get_mut(address) else {
+                continue;
+            };
             for info in [&mut account.info, &mut account.original_info].into_iter().flatten() {
                 if info.code_hash.is_zero() {
                     info.code_hash = KECCAK256_EMPTY;
@@ -48,7 +48,9 @@ impl<DB> Guarded<'_, DB> {
 
 impl<DB> fmt::Debug for Guarded<'_, DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded").field("listed", &self.listed.len()).finish_non_exhaustive()
+        f.debug_struct("Guarded")
+            .field("listed", &self.listed.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,7 +76,11 @@ impl<DB: DatabaseRef> DatabaseRef for Guarded<'_, DB> {
     }
 
     fn code_by_hash_ref(&self, code_hash: B256) -> Result<Bytecode, DB::Error> {
-        if code_hash.is_zero() { Ok(Bytecode::default()) } else { self.db.code_by_hash_ref(code_hash) }
+        if code_hash.is_zero() {
+            Ok(Bytecode::default())
+        } else {
+            self.db.code_by_hash_ref(code_hash)
+        }
     }
 
     fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, DB::Error> {

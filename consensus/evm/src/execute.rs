@@ -48,7 +48,9 @@ impl Executed {
 
     /// Every log's address and topics, as one filter.
     pub fn logs_bloom(&self) -> Bloom {
-        self.receipts.iter().fold(Bloom::ZERO, |bloom, receipt| bloom | *receipt.logs_bloom())
+        self.receipts
+            .iter()
+            .fold(Bloom::ZERO, |bloom, receipt| bloom | *receipt.logs_bloom())
     }
 }
 
@@ -85,7 +87,11 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// A block of this chain: no uncles, an empty list of withdrawals.
     pub fn of(header: &'a Header) -> Self {
-        Self { header, ommers: &[], withdrawals: None }
+        Self {
+            header,
+            ommers: &[],
+            withdrawals: None,
+        }
     }
 }
 
@@ -115,8 +121,9 @@ pub fn execute<DB: DatabaseRef + std::fmt::Debug>(
     let mut executed = {
         let mut executor = start(spec, &mut state, frame)?;
         for (index, transaction) in transactions.iter().enumerate() {
-            let output =
-                executor.execute_transaction_without_commit(transaction).map_err(|error| refuse(index, error))?;
+            let output = executor
+                .execute_transaction_without_commit(transaction)
+                .map_err(|error| refuse(index, error))?;
             executor.commit_transaction(output);
             if roots_inside {
                 let inner = executor.evm.db_mut();
@@ -142,8 +149,19 @@ pub enum Left {
     Invalid(InvalidTransaction),
 }
 
+/// What came of filling a block.
+#[derive(Clone, Debug)]
+pub struct Filled {
+    /// What the included transactions did.
+    pub executed: Executed,
+    /// Which candidates they are, by position, in order.
+    pub included: Vec<usize>,
+    /// Which are not in it, by position, and why.
+    pub left: Vec<(usize, Left)>,
+}
+
 /// Executes those of `candidates` that are valid and fit, in order: into the gas of the header, and with their `sizes`
-/// into `room` bytes. Returns which of them were included, and of the others why not, by position.
+/// into `room` bytes.
 pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
     spec: &ChainSpec,
     db: DB,
@@ -151,7 +169,7 @@ pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
     candidates: &[Recovered<TxEnvelope>],
     sizes: &[usize],
     mut room: usize,
-) -> Result<(Executed, Vec<usize>, Vec<(usize, Left)>), ExecuteError> {
+) -> Result<Filled, ExecuteError> {
     let mut state = open(spec, db);
     let (mut included, mut left) = (Vec::new(), Vec::new());
     let mut executed = {
@@ -173,13 +191,23 @@ pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
         finish(spec, executor, header)?
     };
     executed.changes = close(spec, state);
-    Ok((executed, included, left))
+    Ok(Filled {
+        executed,
+        included,
+        left,
+    })
 }
 
 /// A layer over the state that collects changes.
 pub(crate) fn open<DB: DatabaseRef>(spec: &ChainSpec, db: DB) -> Overlay<'_, DB> {
-    let guarded = Guarded { db, listed: &spec.bare_storage };
-    State::builder().with_database(WrapDatabaseRef(guarded)).with_bundle_update().build()
+    let guarded = Guarded {
+        db,
+        listed: &spec.bare_storage,
+    };
+    State::builder()
+        .with_database(WrapDatabaseRef(guarded))
+        .with_bundle_update()
+        .build()
 }
 
 /// The changes it collected.
@@ -220,7 +248,9 @@ fn finish<DB: DatabaseRef + std::fmt::Debug>(
         let fees = u128::from(header.base_fee_per_gas.unwrap_or(0)) * u128::from(result.gas_used);
         if fees > 0 {
             let credit = [(collector, fees)];
-            evm.db_mut().increment_balances(credit).map_err(|error| ExecuteError::State(error.to_string()))?;
+            evm.db_mut()
+                .increment_balances(credit)
+                .map_err(|error| ExecuteError::State(error.to_string()))?;
         }
     }
     Ok(Executed {
@@ -234,10 +264,14 @@ fn finish<DB: DatabaseRef + std::fmt::Debug>(
 
 fn refuse(index: usize, error: BlockExecutionError) -> ExecuteError {
     match error {
-        BlockExecutionError::Validation(BlockValidationError::InvalidTx { error, .. }) => {
-            ExecuteError::Transaction { index, why: error.to_string() }
-        }
-        BlockExecutionError::Validation(why) => ExecuteError::Transaction { index, why: why.to_string() },
+        BlockExecutionError::Validation(BlockValidationError::InvalidTx { error, .. }) => ExecuteError::Transaction {
+            index,
+            why: error.to_string(),
+        },
+        BlockExecutionError::Validation(why) => ExecuteError::Transaction {
+            index,
+            why: why.to_string(),
+        },
         BlockExecutionError::Internal(error) => ExecuteError::State(error.to_string()),
     }
 }

@@ -3,7 +3,10 @@
 //! Checks what any Ethereum client checks of a block, except proof of work and uncles' headers. Blocks of this chain
 //! have stricter rules, in [`crate::block`].
 
-use alloy_consensus::{Block, BlockHeader, Header, Transaction, TxEnvelope, proofs, transaction::{Recovered, SignerRecoverable}};
+use alloy_consensus::{
+    Block, BlockHeader, Header, Transaction, TxEnvelope, proofs,
+    transaction::{Recovered, SignerRecoverable},
+};
 use alloy_hardforks::EthereumHardforks;
 use revm::DatabaseRef;
 
@@ -46,7 +49,11 @@ pub fn run<DB: DatabaseRef + std::fmt::Debug>(
         .iter()
         .enumerate()
         .map(|(index, transaction)| {
-            let sender = if low_s { transaction.recover_signer() } else { transaction.recover_signer_unchecked() };
+            let sender = if low_s {
+                transaction.recover_signer()
+            } else {
+                transaction.recover_signer_unchecked()
+            };
             let sender = sender.map_err(|_| ImportError::Sender(index))?;
             Ok(Recovered::new_unchecked(transaction.clone(), sender))
         })
@@ -64,31 +71,55 @@ pub fn run<DB: DatabaseRef + std::fmt::Debug>(
 fn check_header(spec: &ChainSpec, parent: &Header, block: &Block<TxEnvelope>) -> Result<(), String> {
     let header = &block.header;
     let ensure = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
-    ensure(header.number == parent.number + 1, "the number does not follow the parent's")?;
-    ensure(header.timestamp > parent.timestamp, "the timestamp is not above the parent's")?;
+    ensure(
+        header.number == parent.number + 1,
+        "the number does not follow the parent's",
+    )?;
+    ensure(
+        header.timestamp > parent.timestamp,
+        "the timestamp is not above the parent's",
+    )?;
     ensure(header.extra_data.len() <= 32, "the extra data is longer than 32 bytes")?;
     ensure(header.gas_used <= header.gas_limit, "more gas is used than allowed")?;
-    ensure(gas_limit_follows(spec, parent, header), "the gas limit moves too far from the parent's")?;
-    ensure(header.base_fee_per_gas == spec.next_base_fee(parent), "the base fee is not what EIP-1559 gives")?;
+    ensure(
+        gas_limit_follows(spec, parent, header),
+        "the gas limit moves too far from the parent's",
+    )?;
+    ensure(
+        header.base_fee_per_gas == spec.next_base_fee(parent),
+        "the base fee is not what EIP-1559 gives",
+    )?;
     let transactions_root = proofs::calculate_transaction_root(&block.body.transactions);
-    ensure(header.transactions_root == transactions_root, "the transactions root is not that of the body")?;
+    ensure(
+        header.transactions_root == transactions_root,
+        "the transactions root is not that of the body",
+    )?;
     let ommers_hash = proofs::calculate_ommers_root(&block.body.ommers);
-    ensure(header.ommers_hash == ommers_hash, "the ommers hash is not that of the body")?;
+    ensure(
+        header.ommers_hash == ommers_hash,
+        "the ommers hash is not that of the body",
+    )?;
     let withdrawals = block.body.withdrawals.as_ref();
     ensure(
         withdrawals.is_some() == spec.is_shanghai_active_at_timestamp(header.timestamp),
         "withdrawals are missing or too early",
     )?;
     let withdrawals_root = withdrawals.map(|list| proofs::calculate_withdrawals_root(list));
-    ensure(header.withdrawals_root == withdrawals_root, "the withdrawals root is not that of the body")?;
+    ensure(
+        header.withdrawals_root == withdrawals_root,
+        "the withdrawals root is not that of the body",
+    )?;
     check_blobs(spec, parent, block)
 }
 
 /// A limit may move by less than 1/1024 of the parent's, which counts twice at the first block of London (EIP-1559).
 fn gas_limit_follows(spec: &ChainSpec, parent: &Header, header: &Header) -> bool {
-    let starts_london =
-        spec.is_london_active_at_block(header.number) && !spec.is_london_active_at_block(parent.number);
-    let before = if starts_london { parent.gas_limit.saturating_mul(2) } else { parent.gas_limit };
+    let starts_london = spec.is_london_active_at_block(header.number) && !spec.is_london_active_at_block(parent.number);
+    let before = if starts_london {
+        parent.gas_limit.saturating_mul(2)
+    } else {
+        parent.gas_limit
+    };
     header.gas_limit.abs_diff(before) < before / 1024 && header.gas_limit >= 5000
 }
 
@@ -96,9 +127,18 @@ fn check_blobs(spec: &ChainSpec, parent: &Header, block: &Block<TxEnvelope>) -> 
     let header = &block.header;
     let Some(params) = spec.blob_params_at(header.timestamp) else {
         let clean = header.blob_gas_used.is_none() && header.excess_blob_gas.is_none();
-        return if clean { Ok(()) } else { Err("blob fields before Cancun".into()) };
+        return if clean {
+            Ok(())
+        } else {
+            Err("blob fields before Cancun".into())
+        };
     };
-    let used: u64 = block.body.transactions.iter().filter_map(Transaction::blob_gas_used).sum();
+    let used: u64 = block
+        .body
+        .transactions
+        .iter()
+        .filter_map(Transaction::blob_gas_used)
+        .sum();
     if header.blob_gas_used != Some(used) || used > params.max_blob_gas_per_block() {
         return Err("the blob gas is not that of the body, or above the limit".into());
     }

@@ -19,3 +19,7 @@ pub mod seal;
 pub mod senders;
 pub mod state;
 pub mod trie;
+pub mod view;
+
+#[cfg(test)]
+mod tests;

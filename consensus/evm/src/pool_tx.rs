@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use alloy_consensus::{
-    Transaction, TxEnvelope, transaction::Recovered,
-};
+use alloy_consensus::{Transaction, TxEnvelope, transaction::Recovered};
 use alloy_eips::{Decodable2718, Encodable2718, eip7825::MAX_TX_GAS_LIMIT_OSAKA};
 use alloy_evm::FromRecoveredTx;
 use alloy_primitives::U256;
@@ -14,7 +12,7 @@ use consensus::mempool::Pooled;
 use protocol::{Account, Amount, TxHash};
 use rayon::prelude::*;
 use revm::{
-    context::{TxEnv, result::InvalidTransaction},
+    context::TxEnv,
     handler::validation::validate_initial_tx_gas,
     primitives::{eip3860::MAX_INITCODE_SIZE, hardfork::SpecId},
 };
@@ -38,7 +36,9 @@ pub enum TxError {
     #[error("not a transaction: {0}")]
     Encoding(String),
     /// It carries blobs.
-    #[error("blob transactions (EIP-4844, type 3) are not supported on this chain; send the data as calldata or off chain")]
+    #[error(
+        "blob transactions (EIP-4844, type 3) are not supported on this chain; send the data as calldata or off chain"
+    )]
     Blobs,
     /// For another chain.
     #[error("invalid chain id for signer: have {found} want {wanted}")]
@@ -125,7 +125,9 @@ impl Door {
             nonce: transaction.nonce(),
             gas_limit: transaction.gas_limit(),
             fee_cap: transaction.max_fee_per_gas(),
-            tip_cap: transaction.max_priority_fee_per_gas().unwrap_or_else(|| transaction.max_fee_per_gas()),
+            tip_cap: transaction
+                .max_priority_fee_per_gas()
+                .unwrap_or_else(|| transaction.max_fee_per_gas()),
             cost: cost(&transaction).ok_or(TxError::Cost)?,
             raw: raw.clone(),
         })
@@ -138,11 +140,19 @@ impl Door {
 
     fn check(&self, transaction: &TxEnvelope) -> Result<(), TxError> {
         match transaction.chain_id() {
-            Some(found) if found != self.chain_id => return Err(TxError::Chain { found, wanted: self.chain_id }),
+            Some(found) if found != self.chain_id => {
+                return Err(TxError::Chain {
+                    found,
+                    wanted: self.chain_id,
+                });
+            }
             Some(_) => (),
             None => return Err(TxError::Unprotected(self.chain_id)),
         }
-        let (tip, cap) = (transaction.max_priority_fee_per_gas().unwrap_or(0), transaction.max_fee_per_gas());
+        let (tip, cap) = (
+            transaction.max_priority_fee_per_gas().unwrap_or(0),
+            transaction.max_fee_per_gas(),
+        );
         if tip > cap {
             return Err(TxError::TipAboveCap { tip, cap });
         }
@@ -150,7 +160,9 @@ impl Door {
             return Err(TxError::NonceMax);
         }
         if transaction.is_create() && transaction.input().len() > MAX_INITCODE_SIZE {
-            return Err(TxError::InitCode { found: transaction.input().len() });
+            return Err(TxError::InitCode {
+                found: transaction.input().len(),
+            });
         }
         let delegates = transaction.authorization_list().is_some_and(|list| !list.is_empty());
         if transaction.is_eip7702() && (!delegates || transaction.is_create()) {
@@ -186,16 +198,16 @@ fn check_gas(transaction: &Recovered<TxEnvelope>, block_gas_limit: u64) -> Resul
     if limit > max {
         return Err(TxError::GasLimit { limit, max });
     }
-    let env = TxEnv::from_recovered_tx(transaction.inner(), transaction.signer());
-    match validate_initial_tx_gas(&env, SpecId::OSAKA, false, false, MAX_TX_GAS_LIMIT_OSAKA, None) {
-        Ok(_) => Ok(()),
-        Err(InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas, .. }) => {
-            Err(TxError::IntrinsicGas { limit, needed: initial_gas })
-        }
-        Err(InvalidTransaction::GasFloorMoreThanGasLimit { gas_floor, .. }) => {
-            Err(TxError::IntrinsicGas { limit, needed: gas_floor })
-        }
-        Err(other) => Err(TxError::Encoding(other.to_string())),
+    // Asked with all the gas there is, it says what is needed instead of which of the two rules failed first.
+    let mut env = TxEnv::from_recovered_tx(transaction.inner(), transaction.signer());
+    env.gas_limit = u64::MAX;
+    let gas = validate_initial_tx_gas(&env, SpecId::OSAKA, false, false, u64::MAX, None)
+        .map_err(|error| TxError::Encoding(error.to_string()))?;
+    let needed = gas.initial_total_gas().max(gas.floor_gas());
+    if limit < needed {
+        Err(TxError::IntrinsicGas { limit, needed })
+    } else {
+        Ok(())
     }
 }
 

@@ -74,16 +74,25 @@ pub fn summarise(executed: &Executed, spec: &ChainSpec, timestamp_s: u64) -> Sum
 pub fn compare(header: &Header, executed: &Executed, spec: &ChainSpec) -> Result<(), Mismatch> {
     let found = summarise(executed, spec, header.timestamp);
     if found.gas_used != header.gas_used {
-        return Err(Mismatch::GasUsed { found: found.gas_used, claimed: header.gas_used });
+        return Err(Mismatch::GasUsed {
+            found: found.gas_used,
+            claimed: header.gas_used,
+        });
     }
     if found.receipts_root != header.receipts_root {
-        return Err(Mismatch::ReceiptsRoot { found: found.receipts_root, claimed: header.receipts_root });
+        return Err(Mismatch::ReceiptsRoot {
+            found: found.receipts_root,
+            claimed: header.receipts_root,
+        });
     }
     if found.logs_bloom != header.logs_bloom {
         return Err(Mismatch::LogsBloom);
     }
     if found.requests_hash != header.requests_hash {
-        return Err(Mismatch::RequestsHash { found: found.requests_hash, claimed: header.requests_hash });
+        return Err(Mismatch::RequestsHash {
+            found: found.requests_hash,
+            claimed: header.requests_hash,
+        });
     }
     Ok(())
 }

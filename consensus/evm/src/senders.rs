@@ -29,7 +29,10 @@ struct Halves {
 impl SenderCache {
     /// A cache of at most `max` senders.
     pub fn new(max: usize) -> Self {
-        Self { halves: Arc::default(), half_max: (max / 2).max(1) }
+        Self {
+            halves: Arc::default(),
+            half_max: (max / 2).max(1),
+        }
     }
 
     /// The sender of a transaction, if it is remembered.
@@ -91,6 +94,8 @@ impl Default for SenderCache {
 
 impl fmt::Debug for SenderCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SenderCache").field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("SenderCache")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
     }
 }

@@ -18,9 +18,22 @@ fn fixtures(folder: &str) -> Option<PathBuf> {
 }
 
 fn all_pass(report: &Report, at_least: usize) {
-    eprintln!("{} passed, {} failed, {} skipped", report.passed, report.failed.len(), report.skipped.len());
-    assert!(report.failed.is_empty(), "{:#?}", &report.failed[..report.failed.len().min(20)]);
-    assert!(report.skipped.is_empty(), "{:#?}", &report.skipped[..report.skipped.len().min(20)]);
+    eprintln!(
+        "{} passed, {} failed, {} skipped",
+        report.passed,
+        report.failed.len(),
+        report.skipped.len()
+    );
+    assert!(
+        report.failed.is_empty(),
+        "{:#?}",
+        &report.failed[..report.failed.len().min(20)]
+    );
+    assert!(
+        report.skipped.is_empty(),
+        "{:#?}",
+        &report.skipped[..report.skipped.len().min(20)]
+    );
     assert!(report.passed >= at_least, "only {} tests were found", report.passed);
 }
 

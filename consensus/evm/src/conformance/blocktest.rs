@@ -41,7 +41,10 @@ struct TestBlock {
 impl TestBlock {
     /// What the block is refused for, if it should be; its key names the fork or is plain, depending on the file's age.
     fn exception(&self) -> Option<String> {
-        self.rest.iter().find(|(key, _)| key.starts_with("expectException")).map(|(_, value)| value.to_string())
+        self.rest
+            .iter()
+            .find(|(key, _)| key.starts_with("expectException"))
+            .map(|(_, value)| value.to_string())
     }
 }
 
@@ -51,13 +54,23 @@ pub fn run_file(origin: &str, json: &[u8]) -> Report {
     let tests: BTreeMap<String, Test> = match serde_json::from_slice(json) {
         Ok(tests) => tests,
         Err(error) => {
-            report.record(origin.to_owned(), Outcome::Failed(format!("not a blockchain test: {error}")));
+            report.record(
+                origin.to_owned(),
+                Outcome::Failed(format!("not a blockchain test: {error}")),
+            );
             return report;
         }
     };
     for (name, test) in &tests {
         let outcome = match forks::spec(&test.network) {
-            Ok(spec) => check(test, &ChainSpec { bare_storage: bare_storage(&test.pre), ..spec }).into(),
+            Ok(spec) => check(
+                test,
+                &ChainSpec {
+                    bare_storage: bare_storage(&test.pre),
+                    ..spec
+                },
+            )
+            .into(),
             Err(why) => Outcome::Skipped(why),
         };
         report.record(format!("{origin}::{name}"), outcome);
@@ -77,7 +90,11 @@ fn check(test: &Test, spec: &ChainSpec) -> Result<(), String> {
         }
     }
     if chain.head() != test.lastblockhash {
-        return Err(format!("last block is {}, expected {}", chain.head(), test.lastblockhash));
+        return Err(format!(
+            "last block is {}, expected {}",
+            chain.head(),
+            test.lastblockhash
+        ));
     }
     let expected = match (&test.post_state, test.post_state_hash) {
         (Some(accounts), _) => state_of(accounts)?.root(),

@@ -16,7 +16,9 @@ pub fn import(genesis_json: &[u8], mut rlp: &[u8]) -> Result<(u64, B256), String
     let mut blocks = 0;
     while !rlp.is_empty() {
         blocks += 1;
-        chain.import(&spec, &mut rlp).map_err(|why| format!("block {blocks}: {why}"))?;
+        chain
+            .import(&spec, &mut rlp)
+            .map_err(|why| format!("block {blocks}: {why}"))?;
     }
     Ok((blocks, chain.head()))
 }

@@ -2,7 +2,11 @@
 //!
 //! The one place of this crate that reads files, because a folder of tests is what people point it at; nothing that a
 //! node does calls it.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "reads test files; no part of a node does")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "reads test files; no part of a node does"
+)]
 
 use std::{
     fs, io,

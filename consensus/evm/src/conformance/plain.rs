@@ -87,7 +87,9 @@ fn wipes_storage(status: AccountStatus) -> bool {
 
 impl fmt::Debug for PlainState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PlainState").field("accounts", &self.accounts.len()).finish_non_exhaustive()
+        f.debug_struct("PlainState")
+            .field("accounts", &self.accounts.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,7 +97,10 @@ impl DatabaseRef for PlainState {
     type Error = Infallible;
 
     fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, Infallible> {
-        Ok(self.accounts.get(&address).map(|account| AccountInfo { code: None, ..account.info.clone() }))
+        Ok(self.accounts.get(&address).map(|account| AccountInfo {
+            code: None,
+            ..account.info.clone()
+        }))
     }
 
     fn code_by_hash_ref(&self, code_hash: B256) -> Result<Bytecode, Infallible> {
@@ -103,7 +108,10 @@ impl DatabaseRef for PlainState {
     }
 
     fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, Infallible> {
-        let value = self.accounts.get(&address).and_then(|account| account.storage.get(&slot));
+        let value = self
+            .accounts
+            .get(&address)
+            .and_then(|account| account.storage.get(&slot));
         Ok(value.copied().unwrap_or_default())
     }
 

@@ -91,7 +91,10 @@ fn check(test: &Test, spec: &ChainSpec, case: &Expected, bytes: &[u8]) -> Result
     let before = state_of(&test.pre)?;
     let (after, logs) = match run_transaction(spec, &header, &before, bytes) {
         Ok(_) if case.expect_exception.is_some() => {
-            return Err(format!("accepted, where {} was expected", case.expect_exception.as_deref().unwrap_or("?")));
+            return Err(format!(
+                "accepted, where {} was expected",
+                case.expect_exception.as_deref().unwrap_or("?")
+            ));
         }
         Ok(outcome) => outcome,
         // A refused transaction leaves the state as it was.
@@ -124,15 +127,27 @@ fn run_transaction(
     }
     .map_err(|error| format!("no sender: {error}"))?;
     let env = TxEnv::from_recovered_tx(&transaction, sender);
-    let (result, changes) = transact(spec, spec.evm_env(header), before.db(made_up_hashes(header.number)), env)
-        .map_err(|error| error.to_string())?;
-    Ok((before.apply(&changes).map_err(|error| error.to_string())?, result.into_logs()))
+    let (result, changes) = transact(
+        spec,
+        spec.evm_env(header),
+        before.db(made_up_hashes(header.number)),
+        env,
+    )
+    .map_err(|error| error.to_string())?;
+    Ok((
+        before.apply(&changes).map_err(|error| error.to_string())?,
+        result.into_logs(),
+    ))
 }
 
 /// These tests have no chain, so they agree on names for its blocks: the hash of the number as text.
 fn made_up_hashes(number: u64) -> Arc<BTreeMap<u64, B256>> {
     let ancestors = number.saturating_sub(256)..number;
-    Arc::new(ancestors.map(|number| (number, keccak256(number.to_string()))).collect())
+    Arc::new(
+        ancestors
+            .map(|number| (number, keccak256(number.to_string())))
+            .collect(),
+    )
 }
 
 impl Env {
@@ -145,7 +160,9 @@ impl Env {
             timestamp: self.current_timestamp.saturating_to(),
             gas_limit: self.current_gas_limit.saturating_to(),
             difficulty: if merged { U256::ZERO } else { self.current_difficulty },
-            mix_hash: self.current_random.unwrap_or_else(|| B256::from(self.current_difficulty)),
+            mix_hash: self
+                .current_random
+                .unwrap_or_else(|| B256::from(self.current_difficulty)),
             base_fee_per_gas: self.current_base_fee.map(|fee| fee.saturating_to()),
             excess_blob_gas: Some(self.current_excess_blob_gas.map_or(0, |gas| gas.saturating_to())),
             ..Default::default()

@@ -120,7 +120,7 @@ impl ChainGenesis {
                 return Err(GenesisError::Reserved(address));
             }
         }
-        if alloc.get(&FEE_COLLECTOR).is_some() {
+        if alloc.contains_key(&FEE_COLLECTOR) {
             return Err(GenesisError::Reserved(FEE_COLLECTOR));
         }
         check_supply(&alloc)?;
@@ -129,7 +129,13 @@ impl ChainGenesis {
         }
         let header = header(&spec, &genesis, state_root(&alloc));
         let hash = BlockHash(header.hash_slow().0);
-        Ok(Self { spec, params, hash, header, accounts: alloc::creation(&alloc) })
+        Ok(Self {
+            spec,
+            params,
+            hash,
+            header,
+            accounts: alloc::creation(&alloc),
+        })
     }
 }
 
@@ -164,7 +170,10 @@ pub fn osaka_from_genesis(chain_id: u64) -> ChainConfig {
 pub fn header(spec: &ChainSpec, genesis: &Genesis, state_root: B256) -> Header {
     let time = genesis.timestamp;
     let cancun = spec.is_cancun_active_at_timestamp(time);
-    let base_fee = genesis.base_fee_per_gas.and_then(|fee| u64::try_from(fee).ok()).unwrap_or(BASE_FEE);
+    let base_fee = genesis
+        .base_fee_per_gas
+        .and_then(|fee| u64::try_from(fee).ok())
+        .unwrap_or(BASE_FEE);
     Header {
         parent_hash: genesis.parent_hash.unwrap_or_default(),
         ommers_hash: EMPTY_OMMER_ROOT_HASH,
@@ -189,7 +198,11 @@ pub fn header(spec: &ChainSpec, genesis: &Genesis, state_root: B256) -> Header {
 
 /// The root of a state that holds exactly these accounts.
 pub fn state_root(alloc: &BTreeMap<Address, GenesisAccount>) -> B256 {
-    state_root_unhashed(alloc.iter().map(|(address, account)| (*address, TrieAccount::from(account.clone()))))
+    state_root_unhashed(
+        alloc
+            .iter()
+            .map(|(address, account)| (*address, TrieAccount::from(account.clone()))),
+    )
 }
 
 fn read_params(config: &ChainConfig) -> Result<Params, GenesisError> {
@@ -198,25 +211,55 @@ fn read_params(config: &ChainConfig) -> Result<Params, GenesisError> {
 }
 
 fn check_numbers(genesis: &Genesis, params: &Params) -> Result<(), GenesisError> {
-    let range = |holds: bool, field, why| if holds { Ok(()) } else { Err(GenesisError::Range { field, why }) };
+    let range = |holds: bool, field, why| {
+        if holds {
+            Ok(())
+        } else {
+            Err(GenesisError::Range { field, why })
+        }
+    };
     range(genesis.config.chain_id != 0, "config.chainId", "must not be 0")?;
     range(genesis.number.unwrap_or(0) == 0, "number", "must be 0 or left out")?;
-    range(genesis.difficulty.is_zero(), "difficulty", "must be 0: validators decide, not work")?;
-    range(genesis.extra_data.len() <= 32, "extraData", "must have 32 bytes at most")?;
-    range((5_000_000..=1 << 40).contains(&genesis.gas_limit), "gasLimit", "must lie between 5 million and 2^40")?;
+    range(
+        genesis.difficulty.is_zero(),
+        "difficulty",
+        "must be 0: validators decide, not work",
+    )?;
+    range(
+        genesis.extra_data.len() <= 32,
+        "extraData",
+        "must have 32 bytes at most",
+    )?;
+    range(
+        (5_000_000..=1 << 40).contains(&genesis.gas_limit),
+        "gasLimit",
+        "must lie between 5 million and 2^40",
+    )?;
     range(
         genesis.base_fee_per_gas.is_none_or(|fee| u64::try_from(fee).is_ok()),
         "baseFeePerGas",
         "must fit into 64 bits",
     )?;
-    range(params.epoch_length > 0, "config.openledger.epochLength", "must be 1 or more")?;
+    range(
+        params.epoch_length > 0,
+        "config.openledger.epochLength",
+        "must be 1 or more",
+    )?;
     range(
         (1..=LISTED_MAX).contains(&u64::from(params.validators_max)),
         "config.openledger.validatorsMax",
         "must lie between 1 and 256",
     )?;
-    range(params.minimum_stake.0 > 0, "config.openledger.minimumStake", "must be more than 0")?;
-    range(!params.validators.is_empty(), "config.openledger.validators", "must name one validator or more")?;
+    range(
+        params.minimum_stake.0 > 0,
+        "config.openledger.minimumStake",
+        "must be more than 0",
+    )?;
+    range(
+        !params.validators.is_empty(),
+        "config.openledger.validators",
+        "must name one validator or more",
+    )?;
     range(
         params.validators.len() <= params.validators_max as usize,
         "config.openledger.validators",
@@ -235,7 +278,10 @@ fn founders(params: &Params) -> Result<Vec<Founder>, GenesisError> {
             return wrong(format!("key {} is listed twice", validator.key));
         }
         if validator.stake < params.minimum_stake {
-            return wrong(format!("stake {} is below minimumStake {}", validator.stake, params.minimum_stake));
+            return wrong(format!(
+                "stake {} is below minimumStake {}",
+                validator.stake, params.minimum_stake
+            ));
         }
         Ok(Founder {
             account: Address::from(validator.account.0),
@@ -266,11 +312,17 @@ fn system_accounts(params: &Params, founders: &[Founder]) -> [(Address, GenesisA
 
 fn check_supply(alloc: &BTreeMap<Address, GenesisAccount>) -> Result<(), GenesisError> {
     let supply = U256::from(SUPPLY.0);
-    let sum = alloc.values().try_fold(U256::ZERO, |sum, account| sum.checked_add(account.balance));
+    let sum = alloc
+        .values()
+        .try_fold(U256::ZERO, |sum, account| sum.checked_add(account.balance));
     let found = sum.unwrap_or(U256::MAX);
     if found == supply {
         return Ok(());
     }
-    let (off, direction) = if found > supply { (found - supply, "more") } else { (supply - found, "less") };
+    let (off, direction) = if found > supply {
+        (found - supply, "more")
+    } else {
+        (supply - found, "less")
+    };
     Err(GenesisError::Supply { found, off, direction })
 }

@@ -27,7 +27,11 @@ impl Head {
         while ancestors.len() > ANCESTORS_MAX {
             ancestors.pop_first();
         }
-        Self { header: Arc::new(header), hash, ancestors: Arc::new(ancestors) }
+        Self {
+            header: Arc::new(header),
+            hash,
+            ancestors: Arc::new(ancestors),
+        }
     }
 }
 

@@ -9,13 +9,8 @@ mod pending;
 pub(crate) mod rows;
 mod run;
 mod stakers;
-#[cfg(test)]
-mod tests;
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256};
@@ -79,7 +74,7 @@ pub enum ReplayError {
 pub struct Ledger<K> {
     spec: Arc<ChainSpec>,
     params: Params,
-    genesis: BlockHash,
+    genesis: Arc<Header>,
     store: StateStore<K>,
     head: SharedHead,
     epoch: Epoch,
@@ -98,7 +93,7 @@ impl<K: Kv> Ledger<K> {
         Ok(Self {
             spec: Arc::new(genesis.spec.clone()),
             params: genesis.params.clone(),
-            genesis: genesis.hash,
+            genesis: Arc::new(genesis.header.clone()),
             store,
             head: SharedHead::new(head),
             epoch,
@@ -109,7 +104,7 @@ impl<K: Kv> Ledger<K> {
 
     /// The name of block 0.
     pub fn genesis(&self) -> BlockHash {
-        self.genesis
+        BlockHash(self.genesis.hash_slow().0)
     }
 
     /// The chain's own parameters.
@@ -129,7 +124,10 @@ impl<K: Kv> Ledger<K> {
 
     /// Hands all committed state to the database in one batch. Without it nothing is lost but time: blocks are replayed.
     pub fn flush(&mut self) -> Result<(), ExecutionError> {
-        self.store.flush().map(|_| ()).map_err(|error| failure("could not write state", error))
+        self.store
+            .flush()
+            .map(|_| ())
+            .map_err(|error| failure("could not write state", error))
     }
 
     /// What checks transactions for this chain; shares the ledger's memory of senders.
@@ -147,7 +145,10 @@ impl<K: Kv> Ledger<K> {
         let claimed = block::peek(block);
         let time = claimed.as_ref().map_or(0, |header| header.timestamp);
         let proposer = claimed.as_ref().map_or(Address::ZERO, |header| header.beneficiary);
-        let certificate = claimed.as_ref().and_then(|header| header.parent_beacon_block_root).unwrap_or_default();
+        let certificate = claimed
+            .as_ref()
+            .and_then(|header| header.parent_beacon_block_root)
+            .unwrap_or_default();
         let height = self.tip().height;
         let verdict = self.verify(
             block,
@@ -172,20 +173,46 @@ impl<K: Kv> Ledger<K> {
         &self.head
     }
 
+    pub(crate) fn genesis_header(&self) -> &Arc<Header> {
+        &self.genesis
+    }
+
+    pub(crate) fn senders(&self) -> &SenderCache {
+        &self.senders
+    }
+
     /// Who votes above the block that is about to be committed, and who voted on it.
     fn next_epoch(&self, pending: &Pending, hash: B256) -> Result<(Epoch, Option<Vec<Staker>>), ExecutionError> {
         let voting = self.epoch.voting.clone();
         if !pending.header.number.is_multiple_of(self.params.epoch_length) {
-            return Ok((Epoch { before: voting.clone(), voting }, None));
+            return Ok((
+                Epoch {
+                    before: voting.clone(),
+                    voting,
+                },
+                None,
+            ));
         }
         let head = self.head.get().next(pending.header.clone(), hash);
         let db = pending.state.db(head.ancestors);
         let next = stakers::stakers(&self.spec, &pending.header, db, self.params.validators_max)
             .map_err(|why| broken(format!("could not ask the stake hub: {why}")))?;
         if next.is_empty() {
-            return Ok((Epoch { before: voting.clone(), voting }, None));
+            return Ok((
+                Epoch {
+                    before: voting.clone(),
+                    voting,
+                },
+                None,
+            ));
         }
-        Ok((Epoch { voting: next.clone(), before: voting }, Some(next)))
+        Ok((
+            Epoch {
+                voting: next.clone(),
+                before: voting,
+            },
+            Some(next),
+        ))
     }
 }
 
@@ -223,16 +250,24 @@ impl<K: Kv> Execution for Ledger<K> {
 
     fn commit(&mut self, hash: BlockHash) -> Result<Committed, ExecutionError> {
         let name = B256::from(hash.0);
-        let pending = self.waiting.get(&hash).ok_or_else(|| broken(format!("block {hash} was not executed here")))?;
+        let pending = self
+            .waiting
+            .get(&hash)
+            .ok_or_else(|| broken(format!("block {hash} was not executed here")))?;
         let (epoch, next_validators) = self.next_epoch(pending, name)?;
         let header = &pending.header;
         let mut written = rows::of_block(header, name, &pending.transaction_hashes(), &pending.receipts);
         if epoch != self.epoch {
             written.push((rows::EPOCH.to_vec(), Some(rows::encode_epoch(&epoch))));
         }
-        let id = BlockId { height: header.number, hash: name };
+        let id = BlockId {
+            height: header.number,
+            hash: name,
+        };
         let what = format!("could not commit block {}", header.number);
-        self.store.commit(&pending.state, id, written).map_err(|error| failure(&what, error))?;
+        self.store
+            .commit(&pending.state, id, written)
+            .map_err(|error| failure(&what, error))?;
 
         let pending = self.waiting.take(&hash).expect("it waited a moment ago");
         let (state_root, included) = (pending.header.state_root.0, pending.included);
@@ -241,7 +276,13 @@ impl<K: Kv> Execution for Ledger<K> {
         let tip = tip_of(&self.spec, &head.header, name);
         self.head.set(head);
         let transactions = included.len();
-        Ok(Committed { tip, state_root, included, transactions, next_validators })
+        Ok(Committed {
+            tip,
+            state_root,
+            included,
+            transactions,
+            next_validators,
+        })
     }
 
     fn pending_block(&self, hash: BlockHash) -> Option<&[u8]> {
@@ -249,7 +290,11 @@ impl<K: Kv> Execution for Ledger<K> {
     }
 
     fn account(&self, account: Account) -> Result<AccountState, ExecutionError> {
-        let found = self.store.tip().account(&Address::from(account.0)).map_err(unreadable)?;
+        let found = self
+            .store
+            .tip()
+            .account(&Address::from(account.0))
+            .map_err(unreadable)?;
         Ok(found.map_or_else(AccountState::default, |found| AccountState {
             nonce: found.nonce,
             balance: Amount(found.balance.saturating_to()),
@@ -269,7 +314,7 @@ impl<K: Kv> Execution for Ledger<K> {
     }
 }
 
-fn tip_of(spec: &ChainSpec, header: &Header, hash: B256) -> Tip {
+pub(crate) fn tip_of(spec: &ChainSpec, header: &Header, hash: B256) -> Tip {
     Tip {
         height: Height(header.number),
         hash: BlockHash(hash.0),
@@ -281,58 +326,104 @@ fn tip_of(spec: &ChainSpec, header: &Header, hash: B256) -> Tip {
 /// Writes genesis into an empty database.
 fn start<K: Kv>(store: &mut StateStore<K>, genesis: &ChainGenesis) -> Result<(Head, Epoch), OpenError> {
     let wrong = |why: String| OpenError::Genesis(why);
-    let state = store.tip().apply(&genesis.accounts).map_err(|error| wrong(error.to_string()))?;
-    assert_eq!(state.root(), genesis.header.state_root, "the trie and the oracle agree on genesis");
+    let state = store
+        .tip()
+        .apply(&genesis.accounts)
+        .map_err(|error| wrong(error.to_string()))?;
+    assert_eq!(
+        state.root(),
+        genesis.header.state_root,
+        "the trie and the oracle agree on genesis"
+    );
     let founders: Vec<Staker> = sorted(&genesis.params.validators);
-    let epoch = Epoch { voting: founders.clone(), before: founders };
+    let epoch = Epoch {
+        voting: founders.clone(),
+        before: founders,
+    };
     let hash = B256::from(genesis.hash.0);
     let mut written = rows::of_block(&genesis.header, hash, &[], &[]);
     written.push((rows::GENESIS.to_vec(), Some(hash.to_vec())));
     written.push((rows::EPOCH.to_vec(), Some(rows::encode_epoch(&epoch))));
-    store.commit(&state, BlockId { height: 0, hash }, written).map_err(|error| wrong(error.to_string()))?;
+    store
+        .commit(&state, BlockId { height: 0, hash }, written)
+        .map_err(|error| wrong(error.to_string()))?;
     store.flush().map_err(|error| wrong(error.to_string()))?;
     let ancestors = Arc::new(BTreeMap::from([(0, hash)]));
-    Ok((Head { header: Arc::new(genesis.header.clone()), hash, ancestors }, epoch))
+    Ok((
+        Head {
+            header: Arc::new(genesis.header.clone()),
+            hash,
+            ancestors,
+        },
+        epoch,
+    ))
 }
 
 /// Finds the tip that the database was left at.
 fn resume<K: Kv>(store: &StateStore<K>, genesis: &ChainGenesis, height: u64) -> Result<(Head, Epoch), OpenError> {
     let reader = store.reader();
     let row = |key: &[u8], what: &str| {
-        reader.row(key).map_err(rows::RowError::Database)?.ok_or_else(|| rows::RowError::Damaged(what.into()))
+        reader
+            .row(key)
+            .map_err(rows::RowError::Database)?
+            .ok_or_else(|| rows::RowError::Damaged(what.into()))
     };
     let found = row(rows::GENESIS, "genesis")?;
     if found != genesis.hash.0 {
-        let found = BlockHash(found.try_into().map_err(|_| rows::RowError::Damaged("genesis".into()))?);
-        return Err(OpenError::Foreign { found, wanted: genesis.hash });
+        let found = BlockHash(
+            found
+                .try_into()
+                .map_err(|_| rows::RowError::Damaged("genesis".into()))?,
+        );
+        return Err(OpenError::Foreign {
+            found,
+            wanted: genesis.hash,
+        });
     }
-    let header = Header::decode(&mut &row(rows::TIP, "the tip")?[..])
-        .map_err(|_| rows::RowError::Damaged("the tip".into()))?;
+    let header =
+        Header::decode(&mut &row(rows::TIP, "the tip")?[..]).map_err(|_| rows::RowError::Damaged("the tip".into()))?;
     let first = (height + 1).saturating_sub(head::ANCESTORS_MAX as u64);
     let mut ancestors = BTreeMap::new();
     for number in first..=height {
         let hash = rows::hash_at(&reader, number)?;
-        ancestors.insert(number, hash.ok_or_else(|| rows::RowError::Damaged(format!("block {number}")))?);
+        ancestors.insert(
+            number,
+            hash.ok_or_else(|| rows::RowError::Damaged(format!("block {number}")))?,
+        );
     }
     let hash = header.hash_slow();
     if header.number != height || ancestors.get(&height) != Some(&hash) {
         return Err(rows::RowError::Damaged("the tip".into()).into());
     }
     let epoch = rows::decode_epoch(&row(rows::EPOCH, "the epoch")?)?;
-    Ok((Head { header: Arc::new(header), hash, ancestors: Arc::new(ancestors) }, epoch))
+    Ok((
+        Head {
+            header: Arc::new(header),
+            hash,
+            ancestors: Arc::new(ancestors),
+        },
+        epoch,
+    ))
 }
 
 fn sorted(validators: &[GenesisValidator]) -> Vec<Staker> {
     let mut stakers: Vec<Staker> = validators
         .iter()
-        .map(|validator| Staker { key: validator.key, account: validator.account, stake: validator.stake })
+        .map(|validator| Staker {
+            key: validator.key,
+            account: validator.account,
+            stake: validator.stake,
+        })
         .collect();
     stakers.sort_by(|a, b| b.stake.cmp(&a.stake).then(a.key.cmp(&b.key)));
     stakers
 }
 
 fn failure(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> ExecutionError {
-    ExecutionError { what: what.to_owned(), source: Some(Box::new(source)) }
+    ExecutionError {
+        what: what.to_owned(),
+        source: Some(Box::new(source)),
+    }
 }
 
 fn broken(what: String) -> ExecutionError {

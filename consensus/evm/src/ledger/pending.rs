@@ -44,7 +44,11 @@ impl Waiting {
         self.arrivals += 1;
         self.blocks.insert(hash, (self.arrivals, pending));
         if self.blocks.len() > PENDING_MAX {
-            let oldest = self.blocks.iter().min_by_key(|(_, (arrival, _))| *arrival).map(|(hash, _)| *hash);
+            let oldest = self
+                .blocks
+                .iter()
+                .min_by_key(|(_, (arrival, _))| *arrival)
+                .map(|(hash, _)| *hash);
             self.blocks.remove(&oldest.expect("more than PENDING_MAX wait"));
         }
     }
@@ -54,9 +58,5 @@ impl Waiting {
         let (_, pending) = self.blocks.remove(hash)?;
         self.blocks.clear();
         Some(pending)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.blocks.len()
     }
 }

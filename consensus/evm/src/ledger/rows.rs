@@ -62,34 +62,45 @@ pub(crate) fn of_block(header: &Header, hash: B256, transactions: &[B256], recei
         (key(b'h', hash.as_slice()), Some(height.to_vec())),
     ];
     rows.extend((0_u32..).zip(transactions).map(|(index, transaction)| {
-        (key(b't', transaction.as_slice()), Some([&height[..], &index.to_be_bytes()].concat()))
+        (
+            key(b't', transaction.as_slice()),
+            Some([&height[..], &index.to_be_bytes()].concat()),
+        )
     }));
     let stored: Vec<StoredReceipt> = receipts.iter().map(store).collect();
     let bytes = alloy_rlp::encode(stored);
     // A full last chunk is followed by an empty one, so that the end is always seen.
     let chunks = bytes.chunks(CHUNK_LEN).map(<[u8]>::to_vec);
     let end = bytes.len().is_multiple_of(CHUNK_LEN).then(Vec::new);
-    rows.extend((0_u32..).zip(chunks.chain(end)).map(|(n, chunk)| (receipt_key(header.number, n), Some(chunk))));
+    rows.extend(
+        (0_u32..)
+            .zip(chunks.chain(end))
+            .map(|(n, chunk)| (receipt_key(header.number, n), Some(chunk))),
+    );
     rows
 }
 
 /// The hash of the block at this height.
 pub(crate) fn hash_at<K: Kv>(reader: &StateReader<K>, height: u64) -> Result<Option<B256>, RowError> {
     let row = reader.row(&number_key(height))?;
-    row.map(|row| B256::try_from(&row[..]).map_err(|_| RowError::Damaged(format!("block {height}")))).transpose()
+    row.map(|row| B256::try_from(&row[..]).map_err(|_| RowError::Damaged(format!("block {height}"))))
+        .transpose()
 }
 
 /// The height of the block with this hash.
 pub(crate) fn height_of<K: Kv>(reader: &StateReader<K>, hash: &B256) -> Result<Option<u64>, RowError> {
     let damaged = || RowError::Damaged(format!("block {hash}"));
     let row = reader.row(&key(b'h', hash.as_slice()))?;
-    row.map(|row| row.try_into().map(u64::from_be_bytes).map_err(|_| damaged())).transpose()
+    row.map(|row| row.try_into().map(u64::from_be_bytes).map_err(|_| damaged()))
+        .transpose()
 }
 
 /// The height of the block with this transaction, and its index there.
 pub(crate) fn place_of<K: Kv>(reader: &StateReader<K>, hash: &B256) -> Result<Option<(u64, u32)>, RowError> {
     let damaged = || RowError::Damaged(format!("transaction {hash}"));
-    let Some(row) = reader.row(&key(b't', hash.as_slice()))? else { return Ok(None) };
+    let Some(row) = reader.row(&key(b't', hash.as_slice()))? else {
+        return Ok(None);
+    };
     let (height, index) = row.split_first_chunk().ok_or_else(damaged)?;
     let index = index.try_into().map_err(|_| damaged())?;
     Ok(Some((u64::from_be_bytes(*height), u32::from_be_bytes(index))))
@@ -113,7 +124,11 @@ pub(crate) fn receipts_at<K: Kv>(
         }
     }
     let stored = Vec::<StoredReceipt>::decode(&mut &bytes[..]).map_err(|_| damaged())?;
-    stored.into_iter().map(|receipt| restore(receipt).ok_or_else(damaged)).collect::<Result<_, _>>().map(Some)
+    stored
+        .into_iter()
+        .map(|receipt| restore(receipt).ok_or_else(damaged))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 pub(crate) fn encode_epoch(epoch: &Epoch) -> Vec<u8> {
@@ -140,7 +155,10 @@ pub(crate) fn decode_epoch(mut row: &[u8]) -> Result<Epoch, RowError> {
     };
     let lists = Vec::<Vec<StoredStaker>>::decode(&mut row).map_err(|_| damaged())?;
     let [voting, before] = <[_; 2]>::try_from(lists).map_err(|_| damaged())?;
-    Ok(Epoch { voting: list(voting), before: list(before) })
+    Ok(Epoch {
+        voting: list(voting),
+        before: list(before),
+    })
 }
 
 fn store(receipt: &ReceiptEnvelope) -> StoredReceipt {

@@ -16,7 +16,7 @@ use revm::context::result::InvalidTransaction;
 use super::{Ledger, broken, pending::Pending, unreadable};
 use crate::{
     block::{self, BLOCK_BYTES_MAX, BLOCK_FRAME_BYTES, Expected},
-    execute::{ExecuteError, Frame, Left, execute, fill},
+    execute::{ExecuteError, Filled, Frame, Left, execute, fill},
     seal::{self, Mismatch},
     state::{Kv, WorldState},
 };
@@ -38,7 +38,10 @@ impl<K: Kv> Ledger<K> {
     ) -> Result<(BlockHash, Pending, Vec<TxHash>), ExecutionError> {
         let head = self.head.get();
         if slot.height.0 != head.header.number + 1 {
-            return Err(broken(format!("block {} cannot follow block {}", slot.height, head.header.number)));
+            return Err(broken(format!(
+                "block {} cannot follow block {}",
+                slot.height, head.header.number
+            )));
         }
         let template = block::template(
             &self.spec,
@@ -50,10 +53,17 @@ impl<K: Kv> Ledger<K> {
         );
         let (candidates, mut rejected) = self.candidates(offered);
         let tip = self.store.tip();
-        let sizes: Vec<usize> = candidates.iter().map(|candidate| candidate.inner().encode_2718_len() + 9).collect();
+        let sizes: Vec<usize> = candidates
+            .iter()
+            .map(|candidate| candidate.inner().encode_2718_len() + 9)
+            .collect();
         let room = BLOCK_BYTES_MAX - BLOCK_FRAME_BYTES;
         let db = tip.db(head.ancestors);
-        let (executed, included, left) = fill(&self.spec, db, &template, &candidates, &sizes, room).map_err(our_fault)?;
+        let Filled {
+            executed,
+            included,
+            left,
+        } = fill(&self.spec, db, &template, &candidates, &sizes, room).map_err(our_fault)?;
 
         for (index, left) in left {
             if is_hopeless(&tip, template.gas_limit, &candidates[index], &left)? {
@@ -64,7 +74,10 @@ impl<K: Kv> Ledger<K> {
         let transactions: Vec<Recovered<TxEnvelope>> =
             included.into_iter().map(|index| candidates[index].clone()).collect();
         let found = seal::summarise(&executed, &self.spec, template.timestamp);
-        let envelopes: Vec<TxEnvelope> = transactions.iter().map(|transaction| transaction.inner().clone()).collect();
+        let envelopes: Vec<TxEnvelope> = transactions
+            .iter()
+            .map(|transaction| transaction.inner().clone())
+            .collect();
         let header = Header {
             state_root: state.root(),
             transactions_root: proofs::calculate_transaction_root(&envelopes),
@@ -78,7 +91,17 @@ impl<K: Kv> Ledger<K> {
         let included = included_of(&transactions);
         let bytes = block::encode(header.clone(), envelopes);
         assert!(bytes.len() <= BLOCK_BYTES_MAX, "the sizes of its parts were counted");
-        Ok((hash, Pending { bytes, header, state, receipts: executed.receipts, included }, rejected))
+        Ok((
+            hash,
+            Pending {
+                bytes,
+                header,
+                state,
+                receipts: executed.receipts,
+                included,
+            },
+            rejected,
+        ))
     }
 
     /// `None` beside the name: it waits already, and was verified with the same bytes.
@@ -92,7 +115,10 @@ impl<K: Kv> Ledger<K> {
     ) -> Result<(BlockHash, Option<Pending>), VerifyError> {
         let head = self.head.get();
         if height.0 != head.header.number + 1 {
-            return Err(refused(format!("height {height} is not the one above the tip {}", head.header.number)));
+            return Err(refused(format!(
+                "height {height} is not the one above the tip {}",
+                head.header.number
+            )));
         }
         let block = block::decode(bytes).map_err(refused)?;
         let proposers: Vec<Address> = proposers.iter().map(|account| Address::from(account.0)).collect();
@@ -117,13 +143,23 @@ impl<K: Kv> Ledger<K> {
         let frame = Frame::of(&block.header);
         let executed = execute(&self.spec, tip.db(head.ancestors), frame, &transactions, &mut never)?;
         seal::compare(&block.header, &executed, &self.spec).map_err(refused)?;
-        let state = tip.apply(&executed.changes).map_err(|error| VerifyError::Failed(unreadable(error)))?;
+        let state = tip
+            .apply(&executed.changes)
+            .map_err(|error| VerifyError::Failed(unreadable(error)))?;
         if state.root() != block.header.state_root {
-            return Err(refused(Mismatch::StateRoot { found: state.root(), claimed: block.header.state_root }));
+            return Err(refused(Mismatch::StateRoot {
+                found: state.root(),
+                claimed: block.header.state_root,
+            }));
         }
         let included = included_of(&transactions);
-        let pending =
-            Pending { bytes: bytes.to_vec(), header: block.header, state, receipts: executed.receipts, included };
+        let pending = Pending {
+            bytes: bytes.to_vec(),
+            header: block.header,
+            state,
+            receipts: executed.receipts,
+            included,
+        };
         Ok((hash, Some(pending)))
     }
 
@@ -153,12 +189,12 @@ fn is_hopeless(
     transaction: &Recovered<TxEnvelope>,
     left: &Left,
 ) -> Result<bool, ExecutionError> {
-    let Left::Invalid(why) = left else { return Ok(transaction.gas_limit() > gas_limit) };
+    let Left::Invalid(why) = left else {
+        return Ok(transaction.gas_limit() > gas_limit);
+    };
     let account = || tip.account(&transaction.signer()).map_err(unreadable);
     Ok(match why {
-        InvalidTransaction::NonceTooLow { .. } => {
-            account()?.is_some_and(|account| transaction.nonce() < account.nonce)
-        }
+        InvalidTransaction::NonceTooLow { .. } => account()?.is_some_and(|account| transaction.nonce() < account.nonce),
         InvalidTransaction::LackOfFundForMaxFee { .. } => {
             let gas = U256::from(transaction.max_fee_per_gas()) * U256::from(transaction.gas_limit());
             let cost = gas.saturating_add(transaction.value());

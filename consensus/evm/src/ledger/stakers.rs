@@ -21,7 +21,9 @@ pub(crate) fn stakers(spec: &ChainSpec, header: &Header, db: StateDb, max: u32) 
         .map_err(|error| error.to_string())?
         .result;
     let answer = answer.into_output().unwrap_or_default();
-    let Ok(set) = StakeHub::computeSetCall::abi_decode_returns(&answer) else { return Ok(Vec::new()) };
+    let Ok(set) = StakeHub::computeSetCall::abi_decode_returns(&answer) else {
+        return Ok(Vec::new());
+    };
     let mut stakers: Vec<Staker> = set
         .accounts
         .iter()
