@@ -1,0 +1,519 @@
+//! Where values come from, and which one holds.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize as _, Serialize};
+use toml::{Table, Value};
+
+use crate::{Config, FILE, network, networks};
+
+const ENV: &str = "OPENLEDGER_";
+
+/// Where a value comes from; a later one holds against an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The preset of the network.
+    Preset(String),
+    /// The file in the home.
+    File(PathBuf),
+    /// This environment variable.
+    Env(String),
+    /// A flag of the command.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Preset(name) => write!(f, "preset {name}"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A key that does not exist.
+    #[error("there is no key `{key}` ({origin}); {}", did_you_mean(nearest))]
+    Unknown {
+        /// What was written.
+        key: String,
+        /// Where.
+        origin: Origin,
+        /// The key that is most like it, if one is.
+        nearest: Option<String>,
+    },
+    /// A value that does not fit its key.
+    #[error(transparent)]
+    Value(Box<ValueError>),
+    /// The file is not TOML.
+    #[error("{} is not valid TOML: {why}", file.display())]
+    Syntax {
+        /// Which file.
+        file: PathBuf,
+        /// Where and what.
+        why: String,
+    },
+    /// The file could not be read.
+    #[error("could not read {}", file.display())]
+    Read {
+        /// Which file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No network of that name.
+    #[error("there is no network `{name}` ({origin}); choose one of: {}", names())]
+    Network {
+        /// What was written.
+        name: String,
+        /// Where.
+        origin: Origin,
+    },
+}
+
+/// A value that does not fit its key.
+#[derive(Debug, thiserror::Error)]
+#[error("{key} = {value} ({origin}): {why}; write a value such as {sample}")]
+pub struct ValueError {
+    /// The key.
+    pub key: String,
+    /// What was written.
+    pub value: String,
+    /// Where.
+    pub origin: Origin,
+    /// What is wrong with it.
+    pub why: String,
+    /// One that fits.
+    pub sample: String,
+}
+
+fn did_you_mean(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(
+        || "`openledger config show` lists all keys".to_owned(),
+        |nearest| format!("did you mean `{nearest}`?"),
+    )
+}
+
+fn names() -> String {
+    networks()
+        .iter()
+        .map(|network| network.name)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// One key, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// `section.key`
+    pub key: String,
+    /// Its value, as TOML.
+    pub value: String,
+    /// Where that comes from.
+    pub origin: Origin,
+}
+
+/// A configuration and where each value in it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// What holds.
+    pub config: Config,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Loaded {
+    /// Where the value of `section.key` comes from.
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        self.origins.get(key)
+    }
+
+    /// Every key with its value and origin, in order.
+    pub fn settings(&self) -> Vec<Setting> {
+        flatten(&table(&self.config))
+            .into_iter()
+            .map(|(key, value)| {
+                let origin = self.origins.get(&key).cloned().unwrap_or(Origin::Default);
+                Setting {
+                    key,
+                    value: value.to_string(),
+                    origin,
+                }
+            })
+            .collect()
+    }
+}
+
+impl Config {
+    /// Puts a configuration together for the node in `home`.
+    ///
+    /// `preset` names the network if the command did. `env` is the environment; what does not begin with `OPENLEDGER_`
+    /// and hold `__` is not for us. `flags` are `section.key` and text, as lists separated by commas where the key is one.
+    pub fn load(
+        home: &Path,
+        preset: Option<&str>,
+        env: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Loaded, LoadError> {
+        let mut layers = Layers::new();
+        layers.add_file(&home.join(FILE))?;
+        // Sorted, so that of two mistakes the same one is reported each time.
+        for (name, text) in env.into_iter().collect::<BTreeMap<_, _>>() {
+            let key = name.strip_prefix(ENV).and_then(|rest| rest.split_once("__"));
+            if let Some((section, key)) = key {
+                let key = format!("{section}.{key}").to_lowercase();
+                layers.add_text(&key, &text, Origin::Env(name))?;
+            }
+        }
+        for (key, text) in flags {
+            layers.add_text(&key, &text, Origin::Flag(key.clone()))?;
+        }
+        if let Some(name) = preset {
+            layers.add("node.network", Value::from(name), Origin::Flag("--network".to_owned()))?;
+        }
+        layers.add_preset()?;
+        Ok(layers.finish())
+    }
+}
+
+/// What was set so far, by key.
+struct Layers {
+    defaults: BTreeMap<String, Value>,
+    set: BTreeMap<String, (Value, Origin)>,
+}
+
+impl Layers {
+    fn new() -> Self {
+        Self {
+            defaults: flatten(&table(&Config::default())),
+            set: BTreeMap::new(),
+        }
+    }
+
+    fn add_file(&mut self, file: &Path) -> Result<(), LoadError> {
+        let text = match fs::read_to_string(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            text => text.map_err(|source| LoadError::Read {
+                file: file.to_owned(),
+                source,
+            })?,
+        };
+        let table: Table = toml::from_str(&text).map_err(|error| LoadError::Syntax {
+            file: file.to_owned(),
+            why: error.to_string().trim_end().to_owned(),
+        })?;
+        self.add_table(&table, &Origin::File(file.to_owned()))
+    }
+
+    fn add_preset(&mut self) -> Result<(), LoadError> {
+        let (name, origin) = match self.set.get("node.network") {
+            Some((Value::String(name), origin)) => (name.clone(), origin.clone()),
+            _ => (Config::default().node.network, Origin::Default),
+        };
+        let Some(network) = network(&name) else {
+            return Err(LoadError::Network { name, origin });
+        };
+        let table = toml::from_str(network.preset).expect("presets are tested");
+        self.add_table(&table, &Origin::Preset(name))
+    }
+
+    fn add_table(&mut self, table: &Table, origin: &Origin) -> Result<(), LoadError> {
+        flatten(table)
+            .into_iter()
+            .try_for_each(|(key, value)| self.add(&key, value, origin.clone()))
+    }
+
+    /// Adds a value that is text where it comes from, read as the type of the key's default.
+    fn add_text(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), LoadError> {
+        let as_text = || Value::from(text);
+        let value = match self.defaults.get(key) {
+            Some(Value::Integer(_)) => text.parse::<i64>().map_or_else(|_| as_text(), Value::from),
+            Some(Value::Boolean(_)) => text.parse::<bool>().map_or_else(|_| as_text(), Value::from),
+            Some(Value::Array(_)) => Value::Array(parts(text)),
+            _ => as_text(),
+        };
+        self.add(key, value, origin)
+    }
+
+    /// Adds a value, if it fits its key. It holds unless a stronger origin has set the key.
+    fn add(&mut self, key: &str, value: Value, origin: Origin) -> Result<(), LoadError> {
+        let Some(sample) = self.defaults.get(key) else {
+            return Err(LoadError::Unknown {
+                key: key.to_owned(),
+                origin,
+                nearest: self.nearest(key),
+            });
+        };
+        // By itself among the defaults: so an error can only be about this value.
+        let mut alone = self.defaults.clone();
+        alone.insert(key.to_owned(), value.clone());
+        let fits = Config::deserialize(Value::Table(unflatten(alone))).map_err(|error| error.message().to_owned());
+        if let Err(why) = fits.and_then(|config| config.check()) {
+            let (key, value, sample) = (key.to_owned(), value.to_string(), sample.to_string());
+            return Err(LoadError::Value {
+                key,
+                value,
+                origin,
+                why,
+                sample,
+            });
+        }
+        let is_weaker = self.set.get(key).is_some_and(|(_, before)| *before > origin);
+        if !is_weaker {
+            self.set.insert(key.to_owned(), (value, origin));
+        }
+        Ok(())
+    }
+
+    fn nearest(&self, key: &str) -> Option<String> {
+        let name = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
+        let known = self.defaults.keys();
+        // The right name in the wrong section is a nearer miss than a few letters.
+        let (distance, nearest) = known
+            .map(|known| {
+                (
+                    distance(key, known).min(1 + 2 * distance(&name(key), &name(known))),
+                    known,
+                )
+            })
+            .min()?;
+        (distance <= 4).then(|| nearest.clone())
+    }
+
+    fn finish(self) -> Loaded {
+        let mut values = self.defaults;
+        let mut origins = BTreeMap::new();
+        for (key, (value, origin)) in self.set {
+            values.insert(key.clone(), value);
+            origins.insert(key, origin);
+        }
+        let config = Config::deserialize(Value::Table(unflatten(values))).expect("each value was tried");
+        Loaded { config, origins }
+    }
+}
+
+/// The parts of a list in text.
+fn parts(text: &str) -> Vec<Value> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(Value::from)
+        .collect()
+}
+
+/// A configuration as TOML.
+pub(crate) fn table(config: &impl Serialize) -> Table {
+    Table::try_from(config).expect("every value has a form in TOML")
+}
+
+/// Values by `section.key`. A section that is not a table is kept under its own name, which no key has.
+pub(crate) fn flatten(table: &Table) -> BTreeMap<String, Value> {
+    let mut flat = BTreeMap::new();
+    for (section, value) in table {
+        match value {
+            Value::Table(keys) => {
+                flat.extend(
+                    keys.iter()
+                        .map(|(key, value)| (format!("{section}.{key}"), value.clone())),
+                );
+            }
+            value => {
+                flat.insert(section.clone(), value.clone());
+            }
+        }
+    }
+    flat
+}
+
+fn unflatten(flat: BTreeMap<String, Value>) -> Table {
+    let mut table = Table::new();
+    for (key, value) in flat {
+        let (section, key) = key.split_once('.').expect("every known key has a section");
+        let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        section
+            .as_table_mut()
+            .expect("sections are tables")
+            .insert(key.to_owned(), value);
+    }
+    table
+}
+
+/// Levenshtein: how many letters to change, add or remove.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{History, Size, Wait};
+
+    fn load(
+        file: &str,
+        preset: Option<&str>,
+        env: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Result<Loaded, LoadError> {
+        let home = tempfile::tempdir().expect("a place for files");
+        if !file.is_empty() {
+            fs::write(home.path().join(FILE), file).expect("written");
+        }
+        let own = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+                .collect::<Vec<_>>()
+        };
+        Config::load(home.path(), preset, own(env), own(flags))
+    }
+
+    fn complaint(file: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> String {
+        load(file, None, env, flags).expect_err("a mistake").to_string()
+    }
+
+    #[test]
+    fn every_preset_loads_on_an_empty_home() {
+        for network in networks() {
+            let loaded = load("", Some(network.name), &[], &[]).expect(network.name);
+            assert_eq!(loaded.config.node.network, network.name);
+        }
+    }
+
+    #[test]
+    fn flag_beats_environment_beats_file_beats_preset_beats_default() {
+        let file = "[consensus]\nheartbeat = \"2s\"\n";
+        let env = ("OPENLEDGER_CONSENSUS__HEARTBEAT", "3s");
+        let flag = ("consensus.heartbeat", "4s");
+        let seen = |loaded: Result<Loaded, LoadError>| {
+            let loaded = loaded.expect("valid");
+            let origin = loaded
+                .origin("consensus.heartbeat")
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            (loaded.config.consensus.heartbeat, origin)
+        };
+        assert_eq!(
+            seen(load("", None, &[], &[])),
+            (Wait::millis(1000), "preset dev".to_owned())
+        );
+        assert_eq!(
+            seen(load("", Some("main"), &[], &[])),
+            (Wait::millis(5000), "preset main".to_owned())
+        );
+        let (value, origin) = seen(load(file, Some("main"), &[], &[]));
+        assert!(
+            value == Wait::millis(2000) && origin.ends_with("config.toml"),
+            "{origin}"
+        );
+        let expect = (
+            Wait::millis(3000),
+            "environment variable OPENLEDGER_CONSENSUS__HEARTBEAT".to_owned(),
+        );
+        assert_eq!(seen(load(file, None, &[env], &[])), expect);
+        let expect = (Wait::millis(4000), "flag consensus.heartbeat".to_owned());
+        assert_eq!(seen(load(file, None, &[env], &[flag])), expect);
+    }
+
+    #[test]
+    fn the_network_in_the_file_chooses_the_preset_and_the_command_may_overrule_it() {
+        let file = "[node]\nnetwork = \"main\"\n";
+        let heartbeat = |preset| load(file, preset, &[], &[]).expect("valid").config.consensus.heartbeat;
+        assert_eq!(
+            (heartbeat(None), heartbeat(Some("dev"))),
+            (Wait::millis(5000), Wait::millis(1000))
+        );
+        let error = complaint("[node]\nnetwork = \"mian\"\n", &[], &[]);
+        assert!(
+            error.contains("there is no network `mian`") && error.ends_with("one of: dev, test, main"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn text_becomes_the_type_of_its_key() {
+        let env = [
+            (
+                "OPENLEDGER_NETWORK__BOOTSTRAP",
+                "/ip4/10.0.0.1/tcp/1, /ip4/10.0.0.2/tcp/1",
+            ),
+            ("OPENLEDGER_STORAGE__HISTORY_BLOCKS", "archive"),
+            ("OPENLEDGER_STORAGE__CACHE", "1 GiB"),
+            ("OPENLEDGER_NETWORK__MAX_PEERS", "12"),
+            ("OPENLEDGER_HOME", "/not/a/key"),
+            ("PATH", "/bin"),
+        ];
+        let config = load("", None, &env, &[]).expect("valid").config;
+        assert_eq!(config.network.bootstrap, ["/ip4/10.0.0.1/tcp/1", "/ip4/10.0.0.2/tcp/1"]);
+        assert_eq!(
+            (config.storage.history_blocks, config.storage.cache),
+            (History::Archive, Size::mib(1024))
+        );
+        assert_eq!(config.network.max_peers, 12);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_the_nearest() {
+        for (key, nearest) in [
+            ("network.max_peer", "network.max_peers"),
+            ("mempool.cache", "storage.cache"),
+            ("rpc.lisen", "rpc.listen"),
+        ] {
+            let error = complaint("", &[], &[(key, "1")]);
+            assert!(error.contains(&format!("there is no key `{key}`")), "{error}");
+            assert!(error.ends_with(&format!("did you mean `{nearest}`?")), "{error}");
+        }
+        let error = complaint("[weather]\nsunny = true\n", &[], &[]);
+        assert!(
+            error.contains("`weather.sunny`") && error.contains("config show"),
+            "{error}"
+        );
+        assert!(complaint("moniker = \"x\"\n", &[], &[]).contains("did you mean `node.moniker`?"));
+        assert!(complaint("", &[("OPENLEDGER_LOG__LEVLE", "info")], &[]).contains("OPENLEDGER_LOG__LEVLE"));
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_names_key_value_origin_and_fix() {
+        let error = complaint("[storage]\ncache = \"lots\"\n", &[], &[]);
+        for part in [
+            "storage.cache = \"lots\"",
+            "config.toml",
+            "is not a size",
+            "such as \"256 MiB\"",
+        ] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+        let error = complaint("", &[], &[("rpc.listen", "8545")]);
+        assert!(
+            error.contains("rpc.listen = \"8545\" (flag rpc.listen)") && error.contains("127.0.0.1:8545"),
+            "{error}"
+        );
+        assert!(complaint("", &[], &[("network.max_peers", "many")]).contains("such as 64"));
+        assert!(complaint("", &[], &[("network.max_peers", "-1")]).contains("network.max_peers = -1"));
+        assert!(complaint("", &[], &[("storage.history_blocks", "0")]).contains("nor \"archive\""));
+        assert!(complaint("", &[], &[("log.format", "xml")]).contains("text"));
+        assert!(complaint("", &[], &[("consensus.heartbeat", "0s")]).contains("must be more than zero"));
+        assert!(complaint("network = 5\n", &[], &[]).contains("there is no key `network`"));
+        assert!(complaint("[network\n", &[], &[]).contains("is not valid TOML"));
+    }
+}
