@@ -260,13 +260,13 @@ impl Layers {
         let fits = Config::deserialize(Value::Table(unflatten(alone))).map_err(|error| error.message().to_owned());
         if let Err(why) = fits.and_then(|config| config.check()) {
             let (key, value, sample) = (key.to_owned(), value.to_string(), sample.to_string());
-            return Err(LoadError::Value {
+            return Err(LoadError::Value(Box::new(ValueError {
                 key,
                 value,
                 origin,
                 why,
                 sample,
-            });
+            })));
         }
         let is_weaker = self.set.get(key).is_some_and(|(_, before)| *before > origin);
         if !is_weaker {
