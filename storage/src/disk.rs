@@ -114,6 +114,12 @@ impl Disk for RealDisk {
     }
 }
 
+/// How many bytes a user may still write to the file system that holds `path`.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let about = rustix::fs::statvfs(path)?;
+    Ok(about.f_bavail.saturating_mul(about.f_frsize))
+}
+
 impl File for fs::File {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
@@ -168,6 +174,13 @@ mod tests {
         let mut buf = [7; 20_000];
         assert_eq!(file.read_at(&mut buf, 0).expect("read"), 10_000);
         assert_eq!((&buf[..9_999], buf[9_999]), (&[0; 9_999][..], b'x'));
+    }
+
+    #[test]
+    fn the_free_space_of_a_place_that_exists_is_known() {
+        let home = tempfile::tempdir().expect("a place for files");
+        assert!(free_bytes(home.path()).expect("it exists") > 0);
+        assert!(free_bytes(&home.path().join("no such file")).is_err());
     }
 
     #[test]

@@ -11,7 +11,9 @@ use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, PeerId, Stream, Swarm, SwarmBuilder,
     gossipsub::{self, MessageAcceptance, PublishError, TopicHash},
-    identify, kad,
+    identify,
+    identity::Keypair,
+    kad,
     multiaddr::Protocol,
     noise,
     request_response::{self, InboundFailure, InboundRequestId, OutboundFailure, OutboundRequestId, ResponseChannel},
@@ -163,31 +165,37 @@ fn probe(address: &Multiaddr) -> std::io::Result<()> {
 fn swarm(config: &NetConfig) -> Result<Swarm<Behaviour>, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
     let key = identity::keypair(config.seed.0);
-    let behaviour = Behaviour::new(&key, &config.chain, &config.limits);
-    let builder = SwarmBuilder::with_existing_identity(key)
-        .with_tokio()
-        .with_tcp(
-            tcp::Config::default().nodelay(true),
-            noise::Config::new,
-            yamux::Config::default,
-        )
-        .map_err(|error| failed(&error))?;
-    #[cfg(feature = "quic")]
-    let builder = builder.with_quic();
+    let transport = || {
+        let builder = SwarmBuilder::with_existing_identity(key.clone())
+            .with_tokio()
+            .with_tcp(
+                tcp::Config::default().nodelay(true),
+                noise::Config::new,
+                yamux::Config::default,
+            )
+            .map_err(|error| failed(&error))?;
+        #[cfg(feature = "quic")]
+        let builder = builder.with_quic();
+        Ok::<_, StartError>(builder)
+    };
+    let behaviour = |key: &Keypair| Behaviour::new(key, &config.chain, &config.limits);
     let settle = |config: libp2p::swarm::Config| {
         // Peers stay, quiet or not: the default of ten seconds lets control links flap.
         config
             .with_idle_connection_timeout(Duration::from_secs(3600))
             .with_max_negotiating_inbound_streams(256)
     };
-    let swarm = builder
-        .with_dns()
-        .map_err(|error| failed(&error))?
-        .with_behaviour(|_| behaviour)
-        .map_err(|error| failed(&error))?
-        .with_swarm_config(settle)
-        .build();
-    Ok(swarm)
+    match transport()?.with_dns() {
+        Ok(builder) => {
+            let builder = builder.with_behaviour(behaviour).map_err(|error| failed(&error))?;
+            Ok(builder.with_swarm_config(settle).build())
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no name resolution on this machine: addresses must be numbers");
+            let builder = transport()?.with_behaviour(behaviour).map_err(|error| failed(&error))?;
+            Ok(builder.with_swarm_config(settle).build())
+        }
+    }
 }
 
 /// Where a question's answer is awaited.

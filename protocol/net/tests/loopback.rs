@@ -162,6 +162,28 @@ async fn direct_messages_arrive_in_order_and_large_ones_whole() {
     assert!(two.message().await.1 == large);
 }
 
+#[cfg(feature = "quic")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_also_meet_over_quic() {
+    let listen = || vec!["/ip4/127.0.0.1/udp/0/quic-v1".to_owned()];
+    let mut one = Node::start(NetConfig {
+        listen: listen(),
+        ..NetConfig::new([1; 32], CHAIN)
+    })
+    .await;
+    let bootstrap = vec![one.address.clone()];
+    let mut two = Node::start(NetConfig {
+        listen: listen(),
+        bootstrap,
+        ..NetConfig::new([2; 32], CHAIN)
+    })
+    .await;
+    two.until_connected(one.net.id()).await;
+    one.until_connected(two.net.id()).await;
+    one.net.send(two.net.id(), vec![5; 100_000]).expect("there is room");
+    assert_eq!(two.message().await, (one.net.id(), vec![5; 100_000]));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_question_gets_its_answer_and_an_unanswered_one_an_error() {
     let (one, mut two) = pair().await;
@@ -273,6 +295,27 @@ async fn a_peer_that_sends_more_than_we_allow_is_held_to_account() {
         (strict.net.metrics().bans, strict.net.metrics().direct_received),
         (1, 0)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_keeps_gossiping_what_is_wrong_is_banned() {
+    let (one, mut two) = pair().await;
+    gossip_until_heard(&one.net, Topic::Transactions, "first").await;
+    for n in 0..10u8 {
+        one.net.gossip(Topic::Transactions, vec![n; 100]).expect("small enough");
+    }
+    let net = two.net.clone();
+    two.until(|event| match event {
+        NetEvent::Gossip { id, .. } => {
+            net.verdict(id, Verdict::Reject);
+            None
+        }
+        NetEvent::Disconnected(node) => (node == one.net.id()).then_some(()),
+        _ => None,
+    })
+    .await;
+    assert_eq!(two.net.metrics().bans, 1);
+    assert!(two.net.metrics().gossip_rejected >= 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
