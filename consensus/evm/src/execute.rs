@@ -18,7 +18,6 @@ use alloy_hardforks::EthereumHardforks;
 use alloy_primitives::{B256, Bloom};
 use revm::{
     DatabaseRef,
-    context::result::InvalidTransaction,
     database::{BundleState, DatabaseCommitExt, State, WrapDatabaseRef, states::bundle_state::BundleRetention},
     inspector::NoOpInspector,
 };
@@ -96,7 +95,7 @@ impl<'a> Frame<'a> {
 }
 
 pub(crate) type Overlay<'a, DB> = State<WrapDatabaseRef<Guarded<'a, DB>>>;
-type Executor<'a, 's, DB> = EthBlockExecutor<
+pub(crate) type Executor<'a, 's, DB> = EthBlockExecutor<
     'a,
     EthEvm<&'a mut Overlay<'s, DB>, NoOpInspector, PrecompilesMap>,
     &'a ChainSpec,
@@ -140,64 +139,6 @@ pub fn execute<DB: DatabaseRef + std::fmt::Debug>(
     Ok(executed)
 }
 
-/// What a builder does with a transaction that was not included.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Left {
-    /// It may fit a later block.
-    ForLater,
-    /// It breaks a rule, and says which.
-    Invalid(InvalidTransaction),
-}
-
-/// What came of filling a block.
-#[derive(Clone, Debug)]
-pub struct Filled {
-    /// What the included transactions did.
-    pub executed: Executed,
-    /// Which candidates they are, by position, in order.
-    pub included: Vec<usize>,
-    /// Which are not in it, by position, and why.
-    pub left: Vec<(usize, Left)>,
-}
-
-/// Executes those of `candidates` that are valid and fit, in order: into the gas of the header, and with their `sizes`
-/// into `room` bytes.
-pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
-    spec: &ChainSpec,
-    db: DB,
-    header: &Header,
-    candidates: &[Recovered<TxEnvelope>],
-    sizes: &[usize],
-    mut room: usize,
-) -> Result<Filled, ExecuteError> {
-    let mut state = open(spec, db);
-    let (mut included, mut left) = (Vec::new(), Vec::new());
-    let mut executed = {
-        let mut executor = start(spec, &mut state, Frame::of(header))?;
-        for (index, transaction) in candidates.iter().enumerate() {
-            if sizes[index] > room {
-                left.push((index, Left::ForLater));
-                continue;
-            }
-            match executor.execute_transaction_without_commit(transaction) {
-                Ok(output) => {
-                    executor.commit_transaction(output);
-                    included.push(index);
-                    room -= sizes[index];
-                }
-                Err(error) => left.push((index, leave(index, error)?)),
-            }
-        }
-        finish(spec, executor, header)?
-    };
-    executed.changes = close(spec, state);
-    Ok(Filled {
-        executed,
-        included,
-        left,
-    })
-}
-
 /// A layer over the state that collects changes.
 pub(crate) fn open<DB: DatabaseRef>(spec: &ChainSpec, db: DB) -> Overlay<'_, DB> {
     let guarded = Guarded {
@@ -218,7 +159,7 @@ pub(crate) fn close<DB: DatabaseRef>(spec: &ChainSpec, mut state: Overlay<'_, DB
     changes
 }
 
-fn start<'a, 's, DB: DatabaseRef + std::fmt::Debug>(
+pub(crate) fn start<'a, 's, DB: DatabaseRef + std::fmt::Debug>(
     spec: &'a ChainSpec,
     state: &'a mut Overlay<'s, DB>,
     frame: Frame<'a>,
@@ -238,7 +179,7 @@ fn start<'a, 's, DB: DatabaseRef + std::fmt::Debug>(
     Ok(executor)
 }
 
-fn finish<DB: DatabaseRef + std::fmt::Debug>(
+pub(crate) fn finish<DB: DatabaseRef + std::fmt::Debug>(
     spec: &ChainSpec,
     executor: Executor<'_, '_, DB>,
     header: &Header,
@@ -262,7 +203,7 @@ fn finish<DB: DatabaseRef + std::fmt::Debug>(
     })
 }
 
-fn refuse(index: usize, error: BlockExecutionError) -> ExecuteError {
+pub(crate) fn refuse(index: usize, error: BlockExecutionError) -> ExecuteError {
     match error {
         BlockExecutionError::Validation(BlockValidationError::InvalidTx { error, .. }) => ExecuteError::Transaction {
             index,
@@ -280,19 +221,6 @@ fn outside(error: BlockExecutionError) -> ExecuteError {
     match error {
         BlockExecutionError::Validation(why) => ExecuteError::Block(why.to_string()),
         BlockExecutionError::Internal(error) => ExecuteError::State(error.to_string()),
-    }
-}
-
-fn leave(index: usize, error: BlockExecutionError) -> Result<Left, ExecuteError> {
-    match error {
-        BlockExecutionError::Validation(BlockValidationError::InvalidTx { error, .. }) => {
-            let why = error.as_invalid_tx_err().cloned();
-            Ok(why.map_or(Left::ForLater, Left::Invalid))
-        }
-        BlockExecutionError::Validation(BlockValidationError::TransactionGasLimitMoreThanAvailableBlockGas {
-            ..
-        }) => Ok(Left::ForLater),
-        other => Err(refuse(index, other)),
     }
 }
 

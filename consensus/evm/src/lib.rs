@@ -11,6 +11,7 @@ pub mod chain;
 pub mod collision;
 pub mod conformance;
 pub mod execute;
+pub mod fill;
 pub mod genesis;
 pub mod import;
 pub mod ledger;
@@ -18,6 +19,7 @@ pub mod pool_tx;
 pub mod seal;
 pub mod senders;
 pub mod state;
+pub mod supply;
 pub mod trie;
 pub mod view;
 

@@ -3,9 +3,10 @@
 //! The file lists accounts; the stake hub and the system contracts are put beside them here, so that every node has the
 //! same bytes without copying them into files. Left out: who gets what at genesis, which is the file's business.
 
+mod check;
 mod params;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{
@@ -107,8 +108,8 @@ impl ChainGenesis {
     /// Checks a genesis and adds the system contracts.
     pub fn new(genesis: Genesis) -> Result<Self, GenesisError> {
         let params = read_params(&genesis.config)?;
-        check_numbers(&genesis, &params)?;
-        let founders = founders(&params)?;
+        check::numbers(&genesis, &params)?;
+        let founders = check::founders(&params)?;
         let mut spec = ChainSpec::from_config(&genesis.config).keeping_base_fee(FEE_COLLECTOR);
         spec.base_fee_min = params.base_fee_min;
         if !spec.is_osaka_active_at_timestamp(0) || !spec.is_paris_active_at_block(0) {
@@ -123,7 +124,7 @@ impl ChainGenesis {
         if alloc.contains_key(&FEE_COLLECTOR) {
             return Err(GenesisError::Reserved(FEE_COLLECTOR));
         }
-        check_supply(&alloc)?;
+        check::supply(&alloc)?;
         if let Some(address) = bare_storage(&alloc).pop_first() {
             return Err(GenesisError::BareStorage(address));
         }
@@ -210,88 +211,6 @@ fn read_params(config: &ChainConfig) -> Result<Params, GenesisError> {
     Params::deserialize(params).map_err(GenesisError::Params)
 }
 
-fn check_numbers(genesis: &Genesis, params: &Params) -> Result<(), GenesisError> {
-    let range = |holds: bool, field, why| {
-        if holds {
-            Ok(())
-        } else {
-            Err(GenesisError::Range { field, why })
-        }
-    };
-    range(genesis.config.chain_id != 0, "config.chainId", "must not be 0")?;
-    range(genesis.number.unwrap_or(0) == 0, "number", "must be 0 or left out")?;
-    range(
-        genesis.difficulty.is_zero(),
-        "difficulty",
-        "must be 0: validators decide, not work",
-    )?;
-    range(
-        genesis.extra_data.len() <= 32,
-        "extraData",
-        "must have 32 bytes at most",
-    )?;
-    range(
-        (5_000_000..=1 << 40).contains(&genesis.gas_limit),
-        "gasLimit",
-        "must lie between 5 million and 2^40",
-    )?;
-    range(
-        genesis.base_fee_per_gas.is_none_or(|fee| u64::try_from(fee).is_ok()),
-        "baseFeePerGas",
-        "must fit into 64 bits",
-    )?;
-    range(
-        params.epoch_length > 0,
-        "config.openledger.epochLength",
-        "must be 1 or more",
-    )?;
-    range(
-        (1..=LISTED_MAX).contains(&u64::from(params.validators_max)),
-        "config.openledger.validatorsMax",
-        "must lie between 1 and 256",
-    )?;
-    range(
-        params.minimum_stake.0 > 0,
-        "config.openledger.minimumStake",
-        "must be more than 0",
-    )?;
-    range(
-        !params.validators.is_empty(),
-        "config.openledger.validators",
-        "must name one validator or more",
-    )?;
-    range(
-        params.validators.len() <= params.validators_max as usize,
-        "config.openledger.validators",
-        "must not name more than validatorsMax",
-    )
-}
-
-fn founders(params: &Params) -> Result<Vec<Founder>, GenesisError> {
-    let (mut accounts, mut keys) = (BTreeSet::new(), BTreeSet::new());
-    let check = |(index, validator): (usize, &GenesisValidator)| {
-        let wrong = |why: String| Err(GenesisError::Validator { index, why });
-        if !accounts.insert(validator.account) {
-            return wrong(format!("account {} is listed twice", validator.account));
-        }
-        if !keys.insert(validator.key) {
-            return wrong(format!("key {} is listed twice", validator.key));
-        }
-        if validator.stake < params.minimum_stake {
-            return wrong(format!(
-                "stake {} is below minimumStake {}",
-                validator.stake, params.minimum_stake
-            ));
-        }
-        Ok(Founder {
-            account: Address::from(validator.account.0),
-            key: B256::from(validator.key.0),
-            stake: U256::from(validator.stake.0),
-        })
-    };
-    params.validators.iter().enumerate().map(check).collect()
-}
-
 /// The contracts that are there from the start: stakes, and the two that Osaka's rules write to at every block.
 fn system_accounts(params: &Params, founders: &[Founder]) -> [(Address, GenesisAccount); 3] {
     let contract = |code: Bytes| GenesisAccount::default().with_nonce(Some(1)).with_code(Some(code));
@@ -308,21 +227,4 @@ fn system_accounts(params: &Params, founders: &[Founder]) -> [(Address, GenesisA
         (HISTORY_STORAGE_ADDRESS, contract(HISTORY_STORAGE_CODE.clone())),
         (BEACON_ROOTS_ADDRESS, contract(BEACON_ROOTS_CODE.clone())),
     ]
-}
-
-fn check_supply(alloc: &BTreeMap<Address, GenesisAccount>) -> Result<(), GenesisError> {
-    let supply = U256::from(SUPPLY.0);
-    let sum = alloc
-        .values()
-        .try_fold(U256::ZERO, |sum, account| sum.checked_add(account.balance));
-    let found = sum.unwrap_or(U256::MAX);
-    if found == supply {
-        return Ok(());
-    }
-    let (off, direction) = if found > supply {
-        (found - supply, "more")
-    } else {
-        (supply - found, "less")
-    };
-    Err(GenesisError::Supply { found, off, direction })
 }

@@ -16,7 +16,8 @@ use revm::context::result::InvalidTransaction;
 use super::{Ledger, broken, pending::Pending, unreadable};
 use crate::{
     block::{self, BLOCK_BYTES_MAX, BLOCK_FRAME_BYTES, Expected},
-    execute::{ExecuteError, Filled, Frame, Left, execute, fill},
+    execute::{ExecuteError, Frame, execute},
+    fill::{Filled, Left, fill},
     seal::{self, Mismatch},
     state::{Kv, WorldState},
 };

@@ -22,7 +22,9 @@ fn holders() -> Vec<Address> {
 }
 
 fn supply(chain: &Chain) -> u128 {
-    holders().into_iter().map(|holder| chain.balance(holder).0).sum()
+    crate::supply::held_by(&chain.ledger.store().tip(), holders())
+        .unwrap()
+        .saturating_to()
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! Where a ledger starts: at genesis in an empty database, else at the block whose state was flushed last.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use alloy_consensus::Header;
+use alloy_primitives::B256;
+use alloy_rlp::Decodable;
+use consensus::execution::{Epoch, Staker};
+use protocol::BlockHash;
+
+use super::{
+    head::{ANCESTORS_MAX, Head},
+    rows,
+};
+use crate::{
+    genesis::{ChainGenesis, GenesisValidator},
+    state::{self, BlockId, Kv, StateStore},
+};
+
+/// Why a ledger cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The state database.
+    #[error(transparent)]
+    State(#[from] state::OpenError),
+    /// What lies beside the state.
+    #[error(transparent)]
+    Row(#[from] rows::RowError),
+    /// The data of another chain.
+    #[error("this data belongs to the chain with genesis {found}, not {wanted}; give the node another home")]
+    Foreign {
+        /// The genesis it was written for.
+        found: BlockHash,
+        /// The genesis that was asked for.
+        wanted: BlockHash,
+    },
+    /// The state of genesis cannot be made.
+    #[error("could not write the state of genesis: {0}")]
+    Genesis(String),
+}
+
+/// Writes genesis into an empty database.
+pub(super) fn start<K: Kv>(store: &mut StateStore<K>, genesis: &ChainGenesis) -> Result<(Head, Epoch), OpenError> {
+    let wrong = |why: String| OpenError::Genesis(why);
+    let state = store
+        .tip()
+        .apply(&genesis.accounts)
+        .map_err(|error| wrong(error.to_string()))?;
+    assert_eq!(
+        state.root(),
+        genesis.header.state_root,
+        "the trie and the oracle agree on genesis"
+    );
+    let founders: Vec<Staker> = sorted(&genesis.params.validators);
+    let epoch = Epoch {
+        voting: founders.clone(),
+        before: founders,
+    };
+    let hash = B256::from(genesis.hash.0);
+    let mut written = rows::of_block(&genesis.header, hash, &[], &[]);
+    written.push((rows::GENESIS.to_vec(), Some(hash.to_vec())));
+    written.push((rows::EPOCH.to_vec(), Some(rows::encode_epoch(&epoch))));
+    store
+        .commit(&state, BlockId { height: 0, hash }, written)
+        .map_err(|error| wrong(error.to_string()))?;
+    store.flush().map_err(|error| wrong(error.to_string()))?;
+    let ancestors = Arc::new(BTreeMap::from([(0, hash)]));
+    Ok((
+        Head {
+            header: Arc::new(genesis.header.clone()),
+            hash,
+            ancestors,
+        },
+        epoch,
+    ))
+}
+
+/// Finds the tip that the database was left at.
+pub(super) fn resume<K: Kv>(
+    store: &StateStore<K>,
+    genesis: &ChainGenesis,
+    height: u64,
+) -> Result<(Head, Epoch), OpenError> {
+    let reader = store.reader();
+    let row = |key: &[u8], what: &str| {
+        reader
+            .row(key)
+            .map_err(rows::RowError::Database)?
+            .ok_or_else(|| rows::RowError::Damaged(what.into()))
+    };
+    let found = row(rows::GENESIS, "genesis")?;
+    if found != genesis.hash.0 {
+        let found = BlockHash(
+            found
+                .try_into()
+                .map_err(|_| rows::RowError::Damaged("genesis".into()))?,
+        );
+        return Err(OpenError::Foreign {
+            found,
+            wanted: genesis.hash,
+        });
+    }
+    let header =
+        Header::decode(&mut &row(rows::TIP, "the tip")?[..]).map_err(|_| rows::RowError::Damaged("the tip".into()))?;
+    let first = (height + 1).saturating_sub(ANCESTORS_MAX as u64);
+    let mut ancestors = BTreeMap::new();
+    for number in first..=height {
+        let hash = rows::hash_at(&reader, number)?;
+        ancestors.insert(
+            number,
+            hash.ok_or_else(|| rows::RowError::Damaged(format!("block {number}")))?,
+        );
+    }
+    let hash = header.hash_slow();
+    if header.number != height || ancestors.get(&height) != Some(&hash) {
+        return Err(rows::RowError::Damaged("the tip".into()).into());
+    }
+    let epoch = rows::decode_epoch(&row(rows::EPOCH, "the epoch")?)?;
+    Ok((
+        Head {
+            header: Arc::new(header),
+            hash,
+            ancestors: Arc::new(ancestors),
+        },
+        epoch,
+    ))
+}
+
+fn sorted(validators: &[GenesisValidator]) -> Vec<Staker> {
+    let mut stakers: Vec<Staker> = validators
+        .iter()
+        .map(|validator| Staker {
+            key: validator.key,
+            account: validator.account,
+            stake: validator.stake,
+        })
+        .collect();
+    stakers.sort_by(|a, b| b.stake.cmp(&a.stake).then(a.key.cmp(&b.key)));
+    stakers
+}
