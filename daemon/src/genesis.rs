@@ -60,7 +60,7 @@ pub const DEV_ACCOUNTS: [(Address, &str); 10] = [
     ),
     (
         address!("0xa0Ee7A142d267C1f36714E4a8F75612F20a79720"),
-        "2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1ca7073dff6d409c6",
+        "2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6",
     ),
 ];
 
@@ -90,16 +90,27 @@ pub fn development(validators: &[ValidatorKey], epoch_length: u64, timing: Timin
     let mut config = osaka_from_genesis(DEV_CHAIN_ID);
     let params = serde_json::to_value(params).expect("parameters are plain data");
     config.extra_fields.insert("openledger".to_owned(), params);
-    Genesis { config, gas_limit: GAS_LIMIT, alloc: accounts(validators.len()), ..Genesis::default() }
+    Genesis {
+        config,
+        gas_limit: GAS_LIMIT,
+        alloc: accounts(validators.len()),
+        ..Genesis::default()
+    }
 }
 
 fn accounts(validators: usize) -> BTreeMap<Address, GenesisAccount> {
     let staked = STAKE.0 * validators as u128;
     let others = FUNDED.0 * (DEV_ACCOUNTS.len() as u128 - 1);
-    let first = SUPPLY.0.checked_sub(staked + others).expect("a development network stakes less than all OPEN");
+    let first = SUPPLY
+        .0
+        .checked_sub(staked + others)
+        .expect("a development network stakes less than all OPEN");
     let balance = |number: usize| if number == 0 { first } else { FUNDED.0 };
     let account = |(number, (address, _)): (usize, &(Address, &str))| {
-        (*address, GenesisAccount::default().with_balance(U256::from(balance(number))))
+        (
+            *address,
+            GenesisAccount::default().with_balance(U256::from(balance(number))),
+        )
     };
     DEV_ACCOUNTS.iter().enumerate().map(account).collect()
 }
@@ -114,7 +125,9 @@ mod tests {
 
     #[test]
     fn a_development_genesis_has_all_the_open_there_is() {
-        let keys: Vec<_> = (1..=4).map(|seed| SecretKey::from_seed([seed; 32]).validator()).collect();
+        let keys: Vec<_> = (1..=4)
+            .map(|seed| SecretKey::from_seed([seed; 32]).validator())
+            .collect();
         let genesis = development(&keys, 100, Timing::default());
         let chain = ChainGenesis::new(genesis.clone()).unwrap();
         assert_eq!(chain.params.validators.len(), 4);

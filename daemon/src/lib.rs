@@ -7,3 +7,4 @@ pub mod genesis;
 pub mod home;
 pub mod key;
 pub mod state;
+pub mod words;

@@ -19,8 +19,7 @@ use consensus::{
 };
 use net::{GossipId, NetHandle, Offence, RequestId, Topic};
 use protocol::{
-    BlockHash, Height, NodeId, TxHash,
-    codec,
+    BlockHash, Height, NodeId, TxHash, codec,
     event::Event,
     message::chain::{ANSWER_MAX, Answer, GOSSIP_MAX},
 };
@@ -28,15 +27,12 @@ use storage::{BlockLog, JournalError, Wal};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
-use crate::{
-    clock::Clock,
-    state::StateTable,
-};
+use crate::{clock::Clock, state::StateTable, words::chained};
 
 /// The executor that runs in a daemon.
-pub type Ledger = evm::Ledger<StateTable>;
+pub type Ledger = evm::ledger::Ledger<StateTable>;
 /// What readers see of it.
-pub type View = evm::View<StateTable>;
+pub type View = evm::view::View<StateTable>;
 
 /// First byte of a direct message: what it carries.
 pub(crate) const DIRECT_CHAIN: u8 = 0;
@@ -131,7 +127,12 @@ impl Chain {
         ours: bool,
     ) -> Result<Vec<Result<TxHash, PoolError>>, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Submit { transactions, ours, reply }).await?;
+        self.tell(Command::Submit {
+            transactions,
+            ours,
+            reply,
+        })
+        .await?;
         answer.await.map_err(|_| Stopped)
     }
 
@@ -186,11 +187,13 @@ struct Shell {
 }
 
 /// Starts the thread. It ends on [`Command::Stop`], or early with an error.
-pub(crate) fn spawn(
-    parts: Parts,
-) -> std::io::Result<(Chain, std::thread::JoinHandle<Result<(), ChainError>>)> {
+pub(crate) fn spawn(parts: Parts) -> std::io::Result<(Chain, std::thread::JoinHandle<Result<(), ChainError>>)> {
     let tip = parts.node.tip();
-    let head = Head { height: tip.height, hash: tip.hash, view: parts.node.exec.view() };
+    let head = Head {
+        height: tip.height,
+        hash: tip.hash,
+        view: parts.node.exec.view(),
+    };
     let (heads, head) = watch::channel(head);
     let (sender, inbox) = mpsc::channel(INBOX);
     let chain = Chain {
@@ -209,7 +212,9 @@ pub(crate) fn spawn(
         numbers: 0,
         unflushed: 0,
     };
-    let thread = std::thread::Builder::new().name("chain".into()).spawn(move || shell.run())?;
+    let thread = std::thread::Builder::new()
+        .name("chain".into())
+        .spawn(move || shell.run())?;
     Ok((chain, thread))
 }
 
@@ -248,17 +253,31 @@ impl Shell {
                 Command::Gossip(id, from, bytes) => {
                     let number = self.number();
                     self.gossip.insert(number, id);
-                    self.parts.node.step(now, Input::Gossip { id: number, from, bytes }, &mut todo)?;
+                    self.parts.node.step(
+                        now,
+                        Input::Gossip {
+                            id: number,
+                            from,
+                            bytes,
+                        },
+                        &mut todo,
+                    )?;
                 }
                 Command::Request(id, from, bytes) => {
                     let ticket = self.number();
                     self.questions.insert(ticket, id);
-                    self.parts.node.step(now, Input::Asked { ticket, from, bytes }, &mut todo)?;
+                    self.parts
+                        .node
+                        .step(now, Input::Asked { ticket, from, bytes }, &mut todo)?;
                     if self.questions.len() > INBOX {
                         self.questions.pop_first();
                     }
                 }
-                Command::Submit { transactions, ours, reply } => {
+                Command::Submit {
+                    transactions,
+                    ours,
+                    reply,
+                } => {
                     let results = self.parts.node.submit(transactions, ours, &mut todo)?;
                     // Whoever asked may be gone; the transactions are here all the same.
                     drop(reply.send(results));
@@ -375,7 +394,15 @@ impl Shell {
                 }
             };
             // The chain may have stopped meanwhile, and then needs no answer.
-            drop(chain.tell(Command::Heard(Input::Answered { ticket, from: to, bytes })).await);
+            drop(
+                chain
+                    .tell(Command::Heard(Input::Answered {
+                        ticket,
+                        from: to,
+                        bytes,
+                    }))
+                    .await,
+            );
         });
     }
 
@@ -387,7 +414,9 @@ impl Shell {
 
     /// Reads final blocks for a peer, beside the thread: it may be a lot of disk.
     fn answer_blocks(&mut self, ticket: u64, from: Height, count: u32) {
-        let Some(id) = self.questions.remove(&ticket) else { return };
+        let Some(id) = self.questions.remove(&ticket) else {
+            return;
+        };
         let (net, log) = (self.parts.net.clone(), self.parts.log.clone());
         self.parts.runtime.spawn_blocking(move || {
             let mut entries = Vec::new();
@@ -423,9 +452,15 @@ impl Shell {
     fn show(&mut self, committed: &Committed) -> Result<(), ChainError> {
         let counters = &self.chain.counters;
         counters.blocks.fetch_add(1, Ordering::Relaxed);
-        counters.transactions.fetch_add(committed.transactions as u64, Ordering::Relaxed);
+        counters
+            .transactions
+            .fetch_add(committed.transactions as u64, Ordering::Relaxed);
         let (height, hash) = (committed.tip.height, committed.tip.hash);
-        self.heads.send_replace(Head { height, hash, view: self.parts.node.exec.view() });
+        self.heads.send_replace(Head {
+            height,
+            hash,
+            view: self.parts.node.exec.view(),
+        });
         self.unflushed += 1;
         if self.unflushed >= self.parts.flush_every {
             self.parts.node.exec.flush()?;
@@ -437,7 +472,12 @@ impl Shell {
     fn tell(&self, event: Event) {
         let counters = &self.chain.counters;
         match &event {
-            Event::Committed { height, block, transactions, round } => {
+            Event::Committed {
+                height,
+                block,
+                transactions,
+                round,
+            } => {
                 counters.extra_rounds.fetch_add(u64::from(*round), Ordering::Relaxed);
                 debug!(%height, block = %format_args!("{block:#}"), transactions, round, "committed");
             }
@@ -449,7 +489,11 @@ impl Shell {
                 counters.equivocations.fetch_add(1, Ordering::Relaxed);
                 warn!(validator = %format_args!("{validator:#}"), %height, "a validator contradicted itself");
             }
-            Event::EpochStarted { height, validators, voting } => {
+            Event::EpochStarted {
+                height,
+                validators,
+                voting,
+            } => {
                 info!(%height, validators, voting, "an epoch began");
             }
             Event::CaughtUp { height, from } => {
@@ -470,15 +514,4 @@ pub fn signing_text(signing: &Signing) -> String {
         Signing::Keyless => "off: this node has no validator key".to_owned(),
         Signing::Stopped(why) => format!("stopped: {why}"),
     }
-}
-
-/// An error and what caused it, on one line.
-pub fn chained(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

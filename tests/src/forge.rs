@@ -1,0 +1,82 @@
+//! An executor that can lie: it builds blocks whose state root is wrong, and otherwise is the real one.
+
+use std::sync::Arc;
+
+use alloy_consensus::{Block, Header, TxEnvelope};
+use alloy_rlp::{Decodable, Encodable};
+use consensus::execution::{
+    AccountState, Built, Committed, Epoch, Execution, ExecutionError, Named, Refusal, Slot, Tip,
+};
+use protocol::{Account, BlockHash, Height, Time};
+
+/// The real executor, with a liar's hands around it if it is a forger.
+pub struct Forge<X> {
+    real: X,
+    lies: bool,
+}
+
+impl<X> Forge<X> {
+    /// Puts hands around `real`.
+    pub fn new(real: X, lies: bool) -> Self {
+        Self { real, lies }
+    }
+
+    /// The executor itself.
+    pub fn honest_mut(&mut self) -> &mut X {
+        &mut self.real
+    }
+}
+
+impl<X: Execution> Execution for Forge<X> {
+    fn tip(&self) -> Tip {
+        self.real.tip()
+    }
+
+    fn build(&mut self, slot: &Slot, offered: &[Arc<[u8]>]) -> Result<Built, ExecutionError> {
+        let built = self.real.build(slot, offered)?;
+        if !self.lies {
+            return Ok(built);
+        }
+        let mut block: Block<TxEnvelope, Header> =
+            Block::decode(&mut &built.block[..]).expect("the executor builds blocks");
+        block.header.state_root.0[0] ^= 1;
+        let mut bytes = Vec::new();
+        block.encode(&mut bytes);
+        Ok(Built {
+            hash: BlockHash(block.header.hash_slow().0),
+            block: bytes,
+            ..built
+        })
+    }
+
+    fn verify(
+        &mut self,
+        block: &[u8],
+        height: Height,
+        now: Time,
+        parent_certificate: [u8; 32],
+        proposers: &[Account],
+    ) -> Result<Result<BlockHash, Refusal>, ExecutionError> {
+        self.real.verify(block, height, now, parent_certificate, proposers)
+    }
+
+    fn commit(&mut self, hash: BlockHash) -> Result<Committed, ExecutionError> {
+        self.real.commit(hash)
+    }
+
+    fn pending_block(&self, hash: BlockHash) -> Option<&[u8]> {
+        self.real.pending_block(hash)
+    }
+
+    fn account(&self, account: Account) -> Result<AccountState, ExecutionError> {
+        self.real.account(account)
+    }
+
+    fn epoch(&self) -> Result<Epoch, ExecutionError> {
+        self.real.epoch()
+    }
+
+    fn name(&self, block: &[u8]) -> Option<Named> {
+        self.real.name(block)
+    }
+}

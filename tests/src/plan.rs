@@ -1,0 +1,187 @@
+//! What happens in a run: how many hosts, how bad the network, who lies, when it breaks. All from the seed.
+
+use std::time::Duration;
+
+use protocol::Time;
+
+use crate::{byzantine::Behaviour, dice::Dice};
+
+/// The network between hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// Fastest delivery, in microseconds.
+    pub delay_min_us: u64,
+    /// Slowest delivery.
+    pub delay_max_us: u64,
+    /// Lost, per thousand.
+    pub lost: u32,
+    /// Delivered twice, per thousand.
+    pub doubled: u32,
+    /// May overtake what was sent before, per thousand.
+    pub reordered: u32,
+}
+
+impl Links {
+    /// The same for the network.
+    pub fn link(self) -> net::mem::Link {
+        let us = Duration::from_micros;
+        net::mem::Link {
+            delay: (us(self.delay_min_us), us(self.delay_max_us)),
+            loss: self.lost * 1000,
+            duplicate: self.doubled * 1000,
+            reorder: self.reordered * 1000,
+        }
+    }
+}
+
+/// A time during which hosts of one side hear only their own side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// When it begins.
+    pub from: Time,
+    /// When it heals.
+    pub until: Time,
+    /// The side of each host.
+    pub sides: Vec<u8>,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Everything not written here is drawn from it.
+    pub seed: u64,
+    /// What each host is; two hosts with the same key are twins.
+    pub hosts: Vec<Behaviour>,
+    /// Which validator's key each host has.
+    pub keys: Vec<usize>,
+    /// The network while there are faults.
+    pub links: Links,
+    /// When it falls apart.
+    pub partitions: Vec<Partition>,
+    /// Mean time between kills, if any.
+    pub kill_every_us: Option<u64>,
+    /// How many of a thousand kills are power cuts, which lose and tear unsynced writes.
+    pub power_cuts: u64,
+    /// How many of a thousand restarts find the state database gone.
+    pub state_lost: u64,
+    /// Mean time between transactions.
+    pub transaction_every_us: u64,
+    /// Blocks per epoch.
+    pub epoch_length: u64,
+    /// Faults stop here; from then on everyone must agree soon.
+    pub calm_at: Time,
+    /// The height that everyone must reach.
+    pub heights: u64,
+    /// And when they must have.
+    pub until: Time,
+}
+
+/// What the network is once faults stop.
+pub const CALM: Links = Links {
+    delay_min_us: 100,
+    delay_max_us: 300,
+    lost: 0,
+    doubled: 0,
+    reordered: 0,
+};
+
+impl Plan {
+    /// The plan of a seed: four to seven hosts, fewer than a third of them liars, and a network that does what it likes.
+    pub fn random(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, "plan");
+        let count = dice.pick(&[4, 4, 4, 5, 7]);
+        let mut hosts = vec![Behaviour::Honest; count];
+        let liars = (count - 1) / 3;
+        for liar in hosts.iter_mut().take(liars) {
+            if dice.chance(600) {
+                *liar = dice.pick(&Behaviour::LIARS);
+            }
+        }
+        let (low, high) = dice.pick(&[(100, 300), (1_000, 20_000), (20_000, 120_000)]);
+        let links = Links {
+            delay_min_us: low,
+            delay_max_us: high,
+            lost: dice.pick(&[0, 10, 50, 150]),
+            doubled: dice.pick(&[0, 20, 100]),
+            reordered: dice.pick(&[0, 100, 500]),
+        };
+        let calm_at = Time(dice.between(2_000_000, 9_000_000));
+        let mut partitions = Vec::new();
+        if dice.chance(400) {
+            let from = Time(dice.between(0, 3_000_000));
+            let from = from.min(calm_at);
+            let until = Time(from.0 + dice.between(500_000, 4_000_000)).min(calm_at);
+            let sides = (0..count).map(|_| u8::from(dice.one_in(2))).collect();
+            partitions.push(Partition { from, until, sides });
+        }
+        Self {
+            seed,
+            keys: (0..count).collect(),
+            hosts,
+            links,
+            partitions,
+            kill_every_us: dice.chance(600).then(|| dice.between(600_000, 3_000_000)),
+            power_cuts: dice.pick(&[0, 500, 1000]),
+            state_lost: dice.pick(&[0, 200]),
+            transaction_every_us: dice.pick(&[100_000, 500_000]),
+            epoch_length: dice.pick(&[2, 5, 1000]),
+            calm_at,
+            heights: 6,
+            until: Time(calm_at.0 + 60_000_000),
+        }
+    }
+
+    /// Four honest hosts and nothing goes wrong.
+    pub fn quiet(seed: u64) -> Self {
+        Self {
+            hosts: vec![Behaviour::Honest; 4],
+            keys: (0..4).collect(),
+            links: CALM,
+            partitions: Vec::new(),
+            kill_every_us: None,
+            power_cuts: 0,
+            state_lost: 0,
+            transaction_every_us: 200_000,
+            epoch_length: 5,
+            calm_at: Time(0),
+            ..Self::random(seed)
+        }
+    }
+
+    /// Two liars of four, each running twice, once for each half of the honest: more than the chain can bear. Both halves
+    /// have a quorum, so they decide different blocks, and the checks must say so.
+    pub fn two_liars_of_four(seed: u64) -> Self {
+        let for_ever = Partition {
+            from: Time(0),
+            until: Time(u64::MAX),
+            sides: vec![0, 0, 0, 1, 1, 1],
+        };
+        Self {
+            hosts: vec![Behaviour::Honest; 6],
+            keys: vec![0, 2, 3, 1, 2, 3],
+            partitions: vec![for_ever],
+            calm_at: Time(u64::MAX),
+            ..Self::quiet(seed)
+        }
+    }
+
+    /// One liar of four that runs twice and talks to everyone: the others must agree and prove what it did.
+    pub fn one_twin(seed: u64) -> Self {
+        Self {
+            hosts: vec![Behaviour::Honest; 5],
+            keys: vec![0, 1, 2, 3, 3],
+            until: Time(120_000_000),
+            ..Self::quiet(seed)
+        }
+    }
+
+    /// Whether more than one host has this host's key.
+    pub fn is_twin(&self, host: usize) -> bool {
+        self.keys.iter().filter(|key| **key == self.keys[host]).count() > 1
+    }
+
+    /// Whether this host keeps the rules.
+    pub fn is_honest(&self, host: usize) -> bool {
+        self.hosts[host] == Behaviour::Honest && !self.is_twin(host)
+    }
+}
