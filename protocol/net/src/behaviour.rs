@@ -135,7 +135,9 @@ fn message_id(message: &gossipsub::Message) -> gossipsub::MessageId {
 
 fn score() -> gossipsub::PeerScoreParams {
     gossipsub::PeerScoreParams {
-        app_specific_weight: 1.0,
+        // Offence points count a little here. A ban, at 100 of them, must come before gossipsub stops listening at -80:
+        // a peer that is ignored and stays would keep its place.
+        app_specific_weight: 0.2,
         // Many nodes behind one address are a laboratory or a company; connections are limited elsewhere.
         ip_colocation_factor_weight: 0.0,
         behaviour_penalty_threshold: 6.0,
@@ -156,8 +158,8 @@ fn topic_score() -> gossipsub::TopicScoreParams {
         first_message_deliveries_cap: 50.0,
         mesh_message_deliveries_weight: 0.0,
         mesh_failure_penalty_weight: 0.0,
-        // The square of the count: four wrong ones in short order silence a peer.
-        invalid_message_deliveries_weight: -5.0,
+        // Times the square of the count. Five in short order are a ban; this silences who is wrong slowly and for long.
+        invalid_message_deliveries_weight: -2.0,
         invalid_message_deliveries_decay: 0.99,
         ..gossipsub::TopicScoreParams::default()
     }

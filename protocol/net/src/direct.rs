@@ -70,8 +70,8 @@ impl Queue {
     }
 }
 
-/// Writes what is queued for a peer until its [`Queue`] is dropped. Each broken stream is replaced by the next of
-/// `streams`, which is asked for by dropping `broken`'s receiver a note.
+/// Writes what is queued for a peer until its [`Queue`] is dropped. When a stream breaks, `broken` is told, and the next
+/// of `streams` is awaited.
 pub(crate) async fn write(
     to: NodeId,
     mut backlog: Backlog,
