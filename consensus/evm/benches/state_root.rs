@@ -2,7 +2,12 @@
 //!
 //! `cargo bench -p evm --bench state_root`. The oracle, alloy-trie, has no store and rebuilds everything; it is measured in
 //! the same run because only the ratio says anything about another machine.
-#![allow(clippy::print_stdout, clippy::float_arithmetic, clippy::disallowed_methods, reason = "a bench shows figures")]
+#![allow(
+    clippy::print_stdout,
+    clippy::float_arithmetic,
+    clippy::disallowed_methods,
+    reason = "a bench shows figures"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -16,6 +16,11 @@ use crate::{
     seal::{Mismatch, compare},
 };
 
+/// Uncles a block may list, before the merge.
+const OMMERS_MAX: usize = 2;
+/// How many generations back they may be.
+const OMMER_DEPTH_MAX: u64 = 6;
+
 /// Why a foreign block is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -95,6 +100,13 @@ fn check_header(spec: &ChainSpec, parent: &Header, block: &Block<TxEnvelope>) ->
         "the transactions root is not that of the body",
     )?;
     let ommers_hash = proofs::calculate_ommers_root(&block.body.ommers);
+    // Their depth matters before execution: the reward of an uncle shrinks with it to nothing.
+    let ommers = &block.body.ommers;
+    let near = |ommer: &Header| ommer.number < header.number && header.number - ommer.number <= OMMER_DEPTH_MAX;
+    ensure(
+        ommers.len() <= OMMERS_MAX && ommers.iter().all(near),
+        "its uncles are too many or too old",
+    )?;
     ensure(
         header.ommers_hash == ommers_hash,
         "the ommers hash is not that of the body",
