@@ -1,10 +1,11 @@
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use alloy_sol_types::SolCall;
 use consensus::execution::{Epoch, Execution};
 use contracts::{StakeHub, address::STAKE_HUB};
-use protocol::{Amount, ValidatorKey};
+use protocol::{Account, Amount, ValidatorKey};
 
 use super::support::*;
+use crate::genesis::{ChainGenesis, GenesisValidator};
 
 fn register(number: u8, nonce: u64, stake: Amount) -> std::sync::Arc<[u8]> {
     let key = B256::repeat_byte(number);
@@ -61,7 +62,7 @@ fn a_new_validator_votes_from_the_next_epoch_on() {
 fn no_more_validators_vote_than_the_chain_allows() {
     let mut params = params();
     params.validators_max = 4;
-    let mut chain = Chain::of(&crate::genesis::ChainGenesis::new(genesis_file(&params)).unwrap());
+    let mut chain = Chain::of(&ChainGenesis::new(genesis_file(&params)).unwrap());
     chain.add_all(&[register(5, 0, Amount::open(5_000)), register(6, 0, Amount::open(100))]);
     assert_eq!(succeeded(&chain), [true, true]);
     let next = (2..=EPOCH).find_map(|_| chain.add(&[]).next_validators).unwrap();
@@ -80,7 +81,7 @@ fn the_hub_refuses_what_its_rules_forbid() {
     let zero = StakeHub::registerCall { key: B256::ZERO }.abi_encode();
     let unbond = |amount: Amount| {
         StakeHub::beginUnbondCall {
-            amount: alloy_primitives::U256::from(amount.0),
+            amount: U256::from(amount.0),
         }
         .abi_encode()
     };
@@ -107,7 +108,7 @@ fn the_hub_refuses_what_its_rules_forbid() {
 fn a_stake_is_paid_out_after_the_unbonding_period_and_not_before() {
     let mut chain = Chain::new();
     let all = StakeHub::beginUnbondCall {
-        amount: alloy_primitives::U256::from(STAKE.0),
+        amount: U256::from(STAKE.0),
     }
     .abi_encode();
     let withdraw = StakeHub::withdrawCall {}.abi_encode();
@@ -133,7 +134,7 @@ fn a_stake_is_paid_out_after_the_unbonding_period_and_not_before() {
 fn the_last_validator_cannot_leave() {
     let mut chain = Chain::new();
     let all = StakeHub::beginUnbondCall {
-        amount: alloy_primitives::U256::from(STAKE.0),
+        amount: U256::from(STAKE.0),
     }
     .abi_encode();
     let leave: Vec<_> = (1..=4)
@@ -143,4 +144,38 @@ fn the_last_validator_cannot_leave() {
     assert_eq!(succeeded(&chain), [true, true, true, false]);
     let next = (2..=EPOCH).find_map(|_| chain.add(&[]).next_validators).unwrap();
     assert_eq!(keys(&next), [4]);
+}
+
+/// The contract's loops are as long here as they can ever be.
+#[test]
+fn a_full_hub_makes_room_for_a_larger_stake_only() {
+    let mut params = params();
+    params.validators_max = 256;
+    params.validators = (0..=255_u8)
+        .map(|n| GenesisValidator {
+            account: Account(if n < 4 { wallet(n + 1).address.0.0 } else { [n; 20] }),
+            key: ValidatorKey([n; 32]),
+            stake: Amount(Amount::open(100).0 + u128::from(n.abs_diff(77))),
+        })
+        .collect();
+    let mut chain = Chain::of(&ChainGenesis::new(genesis_file(&params)).unwrap());
+    let join = |number: u8, stake: Amount| {
+        let key = alloy_primitives::keccak256([number]);
+        wallet(number).sign(alloy_consensus::TxEip1559 {
+            gas_limit: 5_000_000,
+            to: alloy_primitives::TxKind::Call(STAKE_HUB),
+            value: U256::from(stake.0),
+            input: StakeHub::registerCall { key }.abi_encode().into(),
+            ..fee_market(0)
+        })
+    };
+    chain.add_all(&[join(5, Amount::open(100)), join(6, Amount::open(200))]);
+    assert_eq!(succeeded(&chain), [false, true]);
+    let next = (2..=EPOCH).find_map(|_| chain.add(&[]).next_validators).unwrap();
+    assert_eq!(next.len(), 256);
+    assert_eq!(next[0].account, Account(wallet(6).address.0.0));
+    assert!(
+        next.iter().all(|staker| staker.key.0 != [77; 32]),
+        "the smallest made room"
+    );
 }
