@@ -23,5 +23,5 @@ mod vocabulary;
 pub use handle::{GossipError, NetHandle, RequestError, SendError};
 pub use metrics::Metrics;
 pub use node::{Net, StartError};
-pub use settings::{ChainTag, Limits, NetConfig};
+pub use settings::{ChainTag, Limits, NetConfig, Seed};
 pub use vocabulary::{GossipId, NetEvent, Offence, PeerInfo, RequestId, Topic, Verdict};

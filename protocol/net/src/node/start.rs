@@ -1,0 +1,173 @@
+//! From settings to a running network: the transport, the listeners, the first addresses.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::{IpAddr, TcpListener},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use libp2p::{Multiaddr, Swarm, SwarmBuilder, identity::Keypair, multiaddr::Protocol, noise, tcp, yamux};
+use protocol::Time;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    NetConfig, NetEvent, NetHandle, Topic,
+    behaviour::{self, Behaviour},
+    dialer::Dialer,
+    handle::Links,
+    identity,
+    metrics::Counters,
+    standing::Standing,
+};
+
+use super::Node;
+
+const COMMANDS_MAX: usize = 4096;
+
+/// Why the network did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Not an address.
+    #[error("`{text}` is not an address; write one such as /ip4/127.0.0.1/tcp/4001 or /dns/node.example/tcp/4001")]
+    Address {
+        /// What was given.
+        text: String,
+    },
+    /// The address is taken, or not of this machine.
+    #[error("could not listen on {address}: {why}; is another node running, or the port taken?")]
+    Listen {
+        /// Where.
+        address: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The transport could not be made.
+    #[error("could not start the transport: {0}")]
+    Transport(String),
+}
+
+/// The network over sockets.
+pub struct Net;
+
+impl Net {
+    /// Listens, reaches out, and from then on reports through the receiver. Needs a tokio runtime around it.
+    ///
+    /// Ends when [`NetHandle::shutdown`] is called or the receiver is dropped.
+    pub async fn start(config: NetConfig) -> Result<(NetHandle, mpsc::Receiver<NetEvent>), StartError> {
+        let bootstrap = config
+            .bootstrap
+            .iter()
+            .map(|text| parse_address(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        let listen = config
+            .listen
+            .iter()
+            .map(|text| parse_address(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut swarm = swarm(&config)?;
+        for address in listen {
+            let failed = |why: String| StartError::Listen {
+                address: address.to_string(),
+                why,
+            };
+            probe(&address).map_err(|error| failed(error.to_string()))?;
+            swarm
+                .listen_on(address.clone())
+                .map_err(|error| failed(error.to_string()))?;
+        }
+        let me = identity::node_id(swarm.local_peer_id()).expect("our key is ed25519");
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let (events, receiver) = mpsc::channel(config.limits.events_max);
+        let (broken, broken_streams) = mpsc::channel(256);
+        let handle = NetHandle {
+            me,
+            limits: config.limits,
+            commands,
+            links: Arc::new(Links::default()),
+            counters: Arc::new(Counters::default()),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        let mut dialer = Dialer::new(*swarm.local_peer_id());
+        bootstrap.into_iter().for_each(|address| dialer.keep(Time(0), address));
+        let node = Node {
+            topics: Topic::ALL.map(|topic| (behaviour::topic(&config.chain, topic).hash(), topic)),
+            swarm,
+            chain: config.chain,
+            limits: config.limits,
+            started: Instant::now(),
+            dialer,
+            calls: HashMap::new(),
+            standing: Standing::default(),
+            peers: BTreeMap::new(),
+            foreign: BTreeSet::new(),
+            questions: HashMap::new(),
+            unanswered: HashMap::new(),
+            readers: JoinSet::new(),
+            owed: VecDeque::new(),
+            events,
+            broken,
+            links: handle.links.clone(),
+            counters: handle.counters.clone(),
+            tasks: handle.tasks.clone(),
+        };
+        handle.tasks.spawn(node.run(inbox, broken_streams, handle.stop.clone()));
+        Ok((handle, receiver))
+    }
+}
+
+pub(crate) fn parse_address(text: &str) -> Result<Multiaddr, StartError> {
+    text.parse().map_err(|_| StartError::Address { text: text.to_owned() })
+}
+
+/// Whether the port is free. The transport shares ports, so two nodes on one would each get half of the calls.
+fn probe(address: &Multiaddr) -> std::io::Result<()> {
+    let mut parts = address.iter();
+    let ip = match parts.next() {
+        Some(Protocol::Ip4(ip)) => IpAddr::from(ip),
+        Some(Protocol::Ip6(ip)) => IpAddr::from(ip),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) => TcpListener::bind((ip, port)).map(drop),
+        _ => Ok(()),
+    }
+}
+
+fn swarm(config: &NetConfig) -> Result<Swarm<Behaviour>, StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
+    let key = identity::keypair(config.seed.0);
+    let transport = || {
+        let builder = SwarmBuilder::with_existing_identity(key.clone())
+            .with_tokio()
+            .with_tcp(
+                tcp::Config::default().nodelay(true),
+                noise::Config::new,
+                yamux::Config::default,
+            )
+            .map_err(|error| failed(&error))?;
+        #[cfg(feature = "quic")]
+        let builder = builder.with_quic();
+        Ok::<_, StartError>(builder)
+    };
+    let behaviour = |key: &Keypair| Behaviour::new(key, &config.chain, &config.limits);
+    let settle = |config: libp2p::swarm::Config| {
+        // Peers stay, quiet or not: the default of ten seconds lets control links flap.
+        config
+            .with_idle_connection_timeout(Duration::from_secs(3600))
+            .with_max_negotiating_inbound_streams(256)
+    };
+    match transport()?.with_dns() {
+        Ok(builder) => {
+            let builder = builder.with_behaviour(behaviour).map_err(|error| failed(&error))?;
+            Ok(builder.with_swarm_config(settle).build())
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no name resolution on this machine: addresses must be numbers");
+            let builder = transport()?.with_behaviour(behaviour).map_err(|error| failed(&error))?;
+            Ok(builder.with_swarm_config(settle).build())
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What is said: gossip, verdicts, questions and answers.
+
+use libp2p::{
+    gossipsub::{self, MessageAcceptance, PublishError},
+    request_response::{self, InboundFailure, OutboundFailure},
+};
+use protocol::NodeId;
+
+use crate::{
+    GossipId, NetEvent, Offence, RequestError, RequestId, Topic, Verdict,
+    behaviour::{self, GOSSIP_BYTES_MAX},
+    identity,
+};
+
+use super::{Answer, Node};
+
+/// Questions of others that wait for an answer of this node.
+const UNANSWERED_MAX: usize = 1024;
+
+impl Node {
+    pub(super) fn gossip(&mut self, topic: Topic, bytes: Vec<u8>) {
+        let topic = behaviour::topic(&self.chain, topic);
+        match self.swarm.behaviour_mut().gossip.publish(topic, bytes) {
+            Ok(_) => self.counters.gossip_sent.one(),
+            Err(PublishError::Duplicate) => self.counters.gossip_duplicate.one(),
+            Err(error) => {
+                self.counters.gossip_unsent.one();
+                tracing::debug!(%error, "not gossiped");
+            }
+        }
+    }
+
+    pub(super) fn verdict(&mut self, id: &GossipId, verdict: Verdict) {
+        let acceptance = match verdict {
+            Verdict::Accept => MessageAcceptance::Accept,
+            Verdict::Ignore => MessageAcceptance::Ignore,
+            Verdict::Reject => MessageAcceptance::Reject,
+        };
+        self.swarm
+            .behaviour_mut()
+            .gossip
+            .report_message_validation_result(&id.message, &id.source, acceptance);
+        if verdict == Verdict::Reject {
+            self.counters.gossip_rejected.one();
+            if let Some(node) = identity::node_id(&id.source) {
+                self.report(node, Offence::Invalid);
+            }
+        }
+    }
+
+    pub(super) fn request(&mut self, to: NodeId, bytes: Vec<u8>, answer: Answer) {
+        let known = identity::peer_id(to).filter(|peer| self.peers.get(peer).is_some_and(|peer| peer.link.is_some()));
+        let Some(peer) = known else {
+            self.counters.requests_failed.one();
+            let _ = answer.send(Err(RequestError::NotConnected { to }));
+            return;
+        };
+        self.counters.requests_sent.one();
+        let id = self.swarm.behaviour_mut().requests.send_request(&peer, bytes);
+        self.questions.insert(id, (to, answer));
+    }
+
+    pub(super) fn gossip_event(&mut self, event: gossipsub::Event) {
+        let (source, message_id, message) = match event {
+            gossipsub::Event::Message {
+                propagation_source,
+                message_id,
+                message,
+            } => (propagation_source, message_id, message),
+            gossipsub::Event::SlowPeer { .. } => return self.counters.slow_peers.one(),
+            _ => return,
+        };
+        self.counters.gossip_received.one();
+        let id = GossipId {
+            message: message_id,
+            source,
+        };
+        let topic = self
+            .topics
+            .iter()
+            .find(|(hash, _)| *hash == message.topic)
+            .map(|&(_, topic)| topic);
+        let (Some(topic), Some(from)) = (topic, identity::node_id(&source)) else {
+            return self.verdict(&id, Verdict::Ignore);
+        };
+        if message.data.len() > GOSSIP_BYTES_MAX {
+            self.counters.gossip_oversize.one();
+            return self.verdict(&id, Verdict::Reject);
+        }
+        let event = NetEvent::Gossip {
+            id: id.clone(),
+            topic,
+            from,
+            bytes: message.data,
+        };
+        if self.events.try_send(event).is_err() {
+            self.counters.gossip_dropped.one();
+            self.verdict(&id, Verdict::Ignore);
+        }
+    }
+
+    pub(super) fn request_event(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
+        use request_response::{Event, Message};
+        match event {
+            Event::Message {
+                peer,
+                message:
+                    Message::Request {
+                        request_id,
+                        request,
+                        channel,
+                    },
+                ..
+            } => {
+                self.counters.requests_received.one();
+                let Some(from) = identity::node_id(&peer) else { return };
+                let event = NetEvent::Request {
+                    from,
+                    id: RequestId(request_id),
+                    bytes: request,
+                };
+                // Dropping the channel tells the other side at once.
+                if self.unanswered.len() >= UNANSWERED_MAX || self.events.try_send(event).is_err() {
+                    return self.counters.requests_dropped.one();
+                }
+                self.unanswered.insert(request_id, channel);
+            }
+            Event::Message {
+                message: Message::Response { request_id, response },
+                ..
+            } => {
+                if let Some((_, answer)) = self.questions.remove(&request_id) {
+                    let _ = answer.send(Ok(response));
+                }
+            }
+            Event::OutboundFailure { request_id, error, .. } => {
+                self.counters.requests_failed.one();
+                let Some((to, answer)) = self.questions.remove(&request_id) else {
+                    return;
+                };
+                let _ = answer.send(Err(match error {
+                    OutboundFailure::Timeout => RequestError::Timeout { to },
+                    error => RequestError::Failed {
+                        to,
+                        why: error.to_string(),
+                    },
+                }));
+            }
+            Event::InboundFailure {
+                peer,
+                request_id,
+                error,
+                ..
+            } => {
+                self.unanswered.remove(&request_id);
+                let is_oversize =
+                    matches!(&error, InboundFailure::Io(io) if io.kind() == std::io::ErrorKind::InvalidData);
+                if let Some(node) = identity::node_id(&peer).filter(|_| is_oversize) {
+                    self.counters.oversize.one();
+                    self.report(node, Offence::Oversize);
+                }
+            }
+            Event::ResponseSent { .. } => (),
+        }
+    }
+}
