@@ -146,6 +146,7 @@ pub trait Execution {
     /// Who votes above the tip and who voted on it, remembered across restarts with the state they were read from.
     fn epoch(&self) -> Result<Epoch, ExecutionError>;
 
-    /// What an encoded block claims to be, without executing it; `None` if it does not even have a header.
+    /// What an encoded block claims to be, without executing it; `None` if its header and its body do not belong
+    /// together, because then the name says nothing about the body: whoever passed it on may have changed that.
     fn name(&self, block: &[u8]) -> Option<Named>;
 }

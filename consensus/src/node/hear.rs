@@ -229,10 +229,10 @@ impl<X: Execution> Node<X> {
         todo: &mut Vec<Effect>,
     ) -> Result<(), ExecutionError> {
         if let Some(certificate) = self.decided.take_if(|decided| decided.block == block) {
-            assert!(
-                valid,
-                "a quorum made final what this node refuses: its state differs from everyone's"
-            );
+            if !valid {
+                let what = format!("a quorum made block {block} final and this node refuses it: its state differs");
+                return Err(ExecutionError { what, source: None });
+            }
             return self.finish(now, certificate, Vec::new(), todo);
         }
         let height = self.tip.height;

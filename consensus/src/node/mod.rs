@@ -538,6 +538,15 @@ impl<X: Execution> Node<X> {
             .get_mut(&certificate.block)
             .expect("what is decided here was executed here");
         let body = known.body.take().expect("what was executed here is here");
+        // The executor remembers a bounded number of blocks; a liar's many proposals may have pushed this one out.
+        if self.exec.pending_block(certificate.block).is_none()
+            && let Some(why) = self.check_body(Time(u64::MAX), &body)?
+        {
+            return Err(ExecutionError {
+                what: format!("a block that was executed before is refused: {why}"),
+                source: None,
+            });
+        }
         let led = self.engine.as_ref().is_some_and(|engine| {
             self.running && self.voting.proposer(certificate.height, certificate.round).key == engine.validator()
         });

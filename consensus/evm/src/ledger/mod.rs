@@ -285,7 +285,7 @@ impl<K: Kv> Execution for Ledger<K> {
     }
 
     fn name(&self, block: &[u8]) -> Option<Named> {
-        let header = block::peek(block)?;
+        let header = block::decode(block).ok()?.header;
         Some(Named {
             hash: BlockHash(header.hash_slow().0),
             parent_certificate: header.parent_beacon_block_root.unwrap_or_default().0,
