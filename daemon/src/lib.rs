@@ -1,6 +1,7 @@
 //! Where everything meets: the node assembled from its parts, the shells around its machines, its interfaces.
 
 pub mod actor;
+pub mod api;
 pub mod clock;
 pub mod entropy;
 pub mod genesis;

@@ -1,0 +1,161 @@
+//! What people and programs ask this node: Ethereum's JSON-RPC on one port, health and figures on another.
+//!
+//! Both only read the chain, and hand transactions in; neither can change this node. Who may reach them is decided by
+//! where they listen, and for web pages by [`guard`].
+
+mod guard;
+pub mod ops;
+pub mod rpc;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jsonrpsee::server::ServerHandle;
+use net::NetHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::actor::{chain::Chain, ingress::Ingress};
+
+/// How long requests under way may take once the node is stopping.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The parts of a running node that the interfaces speak to.
+#[derive(Clone)]
+pub struct Parts {
+    /// The chain.
+    pub chain: Chain,
+    /// The way in for transactions.
+    pub ingress: Ingress,
+    /// The network.
+    pub net: NetHandle,
+    /// What the node is.
+    pub about: Arc<About>,
+}
+
+/// What a node says about itself that does not change while it runs.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// What its operator calls it.
+    pub moniker: String,
+    /// The network it is on, by name.
+    pub network: String,
+    /// Whether it was told to have peers; then it is not ready without any.
+    pub wants_peers: bool,
+    /// When it started.
+    pub started: Instant,
+}
+
+/// Where the interfaces listen and how much they take.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// JSON-RPC.
+    pub rpc: rpc::Settings,
+    /// Health and figures: `api.listen`.
+    pub ops: SocketAddr,
+}
+
+/// Why the interfaces did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Another program listens there.
+    #[error("port {} on {} is in use by another program; stop it, or set {key} to another address", address.port(), address.ip())]
+    Busy {
+        /// Where.
+        address: SocketAddr,
+        /// The key of the configuration.
+        key: &'static str,
+    },
+    /// It cannot be listened there.
+    #[error("cannot listen on {address} ({source}); set {key} to an address of this machine")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// The key of the configuration.
+        key: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// The running interfaces.
+pub struct Api {
+    /// Where JSON-RPC listens.
+    pub rpc: SocketAddr,
+    /// Where health and figures are.
+    pub ops: SocketAddr,
+    rpc_server: ServerHandle,
+    ops_server: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Api {
+    /// Starts both.
+    pub async fn start(settings: Settings, parts: Parts) -> Result<Self, ApiError> {
+        let (rpc_listener, rpc) = listen(settings.rpc.listen, "rpc.listen").await?;
+        let (ops_listener, ops) = listen(settings.ops, "api.listen").await?;
+        let stop = CancellationToken::new();
+        let rpc_server =
+            rpc::serve(rpc_listener, &settings.rpc, parts.clone(), &stop).map_err(|source| ApiError::Listen {
+                address: rpc,
+                key: "rpc.listen",
+                source,
+            })?;
+        let ops_server = tokio::spawn(ops::serve(ops_listener, ops, parts, stop.clone()));
+        Ok(Self {
+            rpc,
+            ops,
+            rpc_server,
+            ops_server,
+            stop,
+        })
+    }
+
+    /// Stops taking requests and returns when those under way are answered.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        // An error means that it has stopped already.
+        drop(self.rpc_server.stop());
+        let abort = self.ops_server.abort_handle();
+        let both = async { tokio::join!(self.rpc_server.stopped(), self.ops_server) };
+        // Whoever never finishes a request does not keep the node from ending.
+        if tokio::time::timeout(PATIENCE, both).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+async fn listen(address: SocketAddr, key: &'static str) -> Result<(TcpListener, SocketAddr), ApiError> {
+    let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ApiError::Busy { address, key },
+        _ => ApiError::Listen { address, key, source },
+    })?;
+    let bound = listener
+        .local_addr()
+        .map_err(|source| ApiError::Listen { address, key, source })?;
+    Ok((listener, bound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_busy_port_is_one_sentence_with_the_port_and_the_key() {
+        let (_held, address) = listen(SocketAddr::from(([127, 0, 0, 1], 0)), "rpc.listen")
+            .await
+            .unwrap();
+        let why = listen(address, "rpc.listen").await.unwrap_err().to_string();
+        assert_eq!(
+            why,
+            format!(
+                "port {} on 127.0.0.1 is in use by another program; stop it, or set rpc.listen to another address",
+                address.port()
+            )
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! `eth_`: calls that change nothing, and estimates of gas.
+
+use alloy_eips::BlockId;
+use alloy_primitives::{Bytes, U64};
+use alloy_rpc_types_eth::TransactionRequest;
+use evm::view::{CallOutcome, CallRequest};
+use jsonrpsee::{core::async_trait, proc_macros::rpc};
+use serde_json::Value;
+
+use crate::api::rpc::{Rpc, failure::Failure};
+
+/// Methods of `eth_` that run the EVM.
+#[rpc(server, namespace = "eth")]
+pub(crate) trait EthCalls {
+    /// What a call would return.
+    #[method(name = "call")]
+    async fn call(
+        &self,
+        request: TransactionRequest,
+        block: Option<BlockId>,
+        state_overrides: Option<Value>,
+        block_overrides: Option<Value>,
+    ) -> Result<Bytes, Failure>;
+
+    /// The gas that a transaction would need.
+    #[method(name = "estimateGas")]
+    async fn estimate_gas(
+        &self,
+        request: TransactionRequest,
+        block: Option<BlockId>,
+        state_overrides: Option<Value>,
+        block_overrides: Option<Value>,
+    ) -> Result<U64, Failure>;
+}
+
+#[async_trait]
+impl EthCallsServer for Rpc {
+    async fn call(
+        &self,
+        request: TransactionRequest,
+        block: Option<BlockId>,
+        state_overrides: Option<Value>,
+        block_overrides: Option<Value>,
+    ) -> Result<Bytes, Failure> {
+        no_overrides(&[state_overrides, block_overrides])?;
+        let request = read(request, self.head().view.spec().chain_id)?;
+        match self
+            .work(move |shown| Ok(shown.view.call(&request, shown.at(block)?)?))
+            .await?
+        {
+            CallOutcome::Returned { output, .. } => Ok(output),
+            CallOutcome::Reverted { output, reason, .. } => Err(Failure::Reverted { output, reason }),
+            CallOutcome::Halted { reason, .. } => Err(Failure::refused(reason)),
+        }
+    }
+
+    async fn estimate_gas(
+        &self,
+        request: TransactionRequest,
+        block: Option<BlockId>,
+        state_overrides: Option<Value>,
+        block_overrides: Option<Value>,
+    ) -> Result<U64, Failure> {
+        no_overrides(&[state_overrides, block_overrides])?;
+        let request = read(request, self.head().view.spec().chain_id)?;
+        let gas = self
+            .work(move |shown| Ok(shown.view.estimate_gas(&request, shown.at(block)?)?))
+            .await?;
+        Ok(U64::from(gas))
+    }
+}
+
+/// Reads what is called; refuses what would otherwise be ignored.
+fn read(request: TransactionRequest, chain_id: u64) -> Result<CallRequest, Failure> {
+    if request.gas_price.is_some() && (request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some())
+    {
+        return Err(Failure::refused(
+            "both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified",
+        ));
+    }
+    if let (Some(cap), Some(tip)) = (request.max_fee_per_gas, request.max_priority_fee_per_gas)
+        && cap < tip
+    {
+        return Err(Failure::refused(format!(
+            "maxFeePerGas ({cap}) < maxPriorityFeePerGas ({tip})"
+        )));
+    }
+    if let Some(found) = request.chain_id.filter(|found| *found != chain_id) {
+        return Err(Failure::refused(format!(
+            "chainId does not match node's (have={found}, want={chain_id})"
+        )));
+    }
+    if request.blob_versioned_hashes.is_some() || request.sidecar.is_some() || request.max_fee_per_blob_gas.is_some() {
+        return Err(Failure::params(
+            "blob transactions (EIP-4844) are not supported on this chain",
+        ));
+    }
+    if request.authorization_list.as_ref().is_some_and(|list| !list.is_empty()) {
+        return Err(Failure::params(
+            "authorizationList is not supported in calls; call the delegated code directly",
+        ));
+    }
+    let unlike = |_| Failure::refused("both \"data\" and \"input\" are set and not equal; please use \"input\"");
+    Ok(CallRequest {
+        from: request.from.unwrap_or_default(),
+        to: request.to.and_then(|to| to.to().copied()),
+        gas: request.gas,
+        fee_cap: request.gas_price.or(request.max_fee_per_gas),
+        tip_cap: request.max_priority_fee_per_gas,
+        value: request.value.unwrap_or_default(),
+        input: request
+            .input
+            .try_into_unique_input()
+            .map_err(unlike)?
+            .unwrap_or_default(),
+        access_list: request.access_list.unwrap_or_default(),
+    })
+}
+
+/// Overrides of state and block are not offered; one that says nothing is harmless.
+fn no_overrides(overrides: &[Option<Value>]) -> Result<(), Failure> {
+    let says_something = |value: &Value| match value {
+        Value::Null => false,
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => true,
+    };
+    if overrides.iter().flatten().any(says_something) {
+        return Err(Failure::params(
+            "state and block overrides are not supported by this node; leave them out",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<CallRequest, Failure> {
+        read(serde_json::from_str(json).unwrap(), 1337)
+    }
+
+    #[test]
+    fn a_request_is_read_in_either_price_form() {
+        let legacy = parse(r#"{"gasPrice":"0x7","data":"0x01"}"#).unwrap();
+        assert_eq!(
+            (legacy.fee_cap, legacy.tip_cap, &legacy.input[..]),
+            (Some(7), None, &[1][..])
+        );
+        let dynamic = parse(r#"{"maxFeePerGas":"0x9","maxPriorityFeePerGas":"0x2","input":"0x02"}"#).unwrap();
+        assert_eq!(
+            (dynamic.fee_cap, dynamic.tip_cap, &dynamic.input[..]),
+            (Some(9), Some(2), &[2][..])
+        );
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let check = |json: &str, expect: &str| {
+            let why = parse(json).unwrap_err().to_string();
+            assert!(why.contains(expect), "{json}: {why}");
+        };
+        check(r#"{"gasPrice":"0x7","maxFeePerGas":"0x7"}"#, "both gasPrice and");
+        check(
+            r#"{"maxFeePerGas":"0x1","maxPriorityFeePerGas":"0x2"}"#,
+            "maxFeePerGas (1) < maxPriorityFeePerGas (2)",
+        );
+        check(r#"{"chainId":"0x1"}"#, "have=1, want=1337");
+        check(r#"{"data":"0x01","input":"0x02"}"#, "not equal");
+        check(r#"{"maxFeePerBlobGas":"0x1"}"#, "blob");
+    }
+
+    #[test]
+    fn overrides_are_refused_only_if_they_say_something() {
+        assert_eq!(
+            no_overrides(&[None, Some(Value::Null), Some(serde_json::json!({}))]),
+            Ok(())
+        );
+        assert!(no_overrides(&[Some(serde_json::json!({"0x00": {"balance": "0x1"}}))]).is_err());
+    }
+}

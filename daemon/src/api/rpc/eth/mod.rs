@@ -1,0 +1,9 @@
+//! `eth_`: one file per thing that is asked about.
+
+pub(crate) mod blocks;
+pub(crate) mod calls;
+pub(crate) mod fees;
+pub(crate) mod logs;
+pub(crate) mod state;
+pub(crate) mod subscribe;
+pub(crate) mod transactions;
