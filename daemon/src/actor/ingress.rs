@@ -28,7 +28,7 @@ const BATCH_MAX: usize = 1024;
 /// Offers that may wait, whatever their size.
 const INBOX: usize = 8192;
 /// Bytes that may wait, in KiB.
-const ROOM_KIB: usize = 64 << 10;
+const ROOM_KIB: u32 = 64 << 10;
 /// Transactions in one message of a peer: more than the shortest that exist would fit gossip.
 const MESSAGE_MAX: usize = 512;
 /// The journal is rewritten when it is longer than this.
@@ -56,14 +56,14 @@ pub enum IngressError {
 }
 
 /// Where an offer came from, and whom to tell.
-enum From {
+enum Origin {
     Local(oneshot::Sender<Result<TxHash, IngressError>>),
     Gossip(GossipId, NodeId),
     Direct(NodeId),
 }
 
 struct Offer {
-    from: From,
+    from: Origin,
     transactions: Vec<Arc<[u8]>>,
     _room: OwnedSemaphorePermit,
 }
@@ -92,7 +92,7 @@ pub(crate) fn spawn(parts: Parts) -> (Ingress, tokio::task::JoinHandle<()>) {
     let accepted = broadcast::channel(ACCEPTED).0;
     let ingress = Ingress {
         inbox: sender,
-        room: Arc::new(Semaphore::new(ROOM_KIB)),
+        room: Arc::new(Semaphore::new(ROOM_KIB as usize)),
         net: parts.net.clone(),
         accepted: accepted.clone(),
     };
@@ -120,7 +120,7 @@ impl Ingress {
             .map_err(|_| Stopped)?;
         let (reply, answer) = oneshot::channel();
         let offer = Offer {
-            from: From::Local(reply),
+            from: Origin::Local(reply),
             transactions: vec![raw.into()],
             _room: room,
         };
@@ -133,7 +133,7 @@ impl Ingress {
         match read(bytes, GOSSIP_MAX) {
             Ok(transactions) if transactions.is_empty() => self.net.verdict(id, Verdict::Ignore),
             Ok(transactions) => {
-                if let Err(From::Gossip(id, _)) = self.offer(From::Gossip(id, from), transactions, bytes.len()) {
+                if !self.offer(Origin::Gossip(id.clone(), from), transactions, bytes.len()) {
                     self.net.verdict(id, Verdict::Ignore);
                 }
             }
@@ -147,8 +147,12 @@ impl Ingress {
     /// Takes transactions that a peer sent straight because they are too long for gossip.
     pub fn direct(&self, from: NodeId, bytes: &[u8]) {
         match read(bytes, TX_BYTES_MAX + 1024) {
-            // Without room it is dropped: its sender spread it to others as well.
-            Ok(transactions) => drop(self.offer(From::Direct(from), transactions, bytes.len())),
+            Ok(transactions) => {
+                if !self.offer(Origin::Direct(from), transactions, bytes.len()) {
+                    // Its sender spread it to others as well.
+                    debug!(peer = %format_args!("{from:#}"), "no room for a peer's transactions");
+                }
+            }
             Err(offence) => self.net.report(from, offence),
         }
     }
@@ -158,26 +162,24 @@ impl Ingress {
         self.accepted.subscribe()
     }
 
-    /// Queues an offer without waiting; hands its origin back if there is no room.
-    fn offer(&self, from: From, transactions: Vec<Arc<[u8]>>, bytes: usize) -> Result<(), From> {
+    /// Queues an offer without waiting; false if there is no room for it.
+    fn offer(&self, from: Origin, transactions: Vec<Arc<[u8]>>, bytes: usize) -> bool {
         let Ok(room) = self.room.clone().try_acquire_many_owned(kib(bytes)) else {
-            return Err(from);
+            return false;
         };
         let offer = Offer {
             from,
             transactions,
             _room: room,
         };
-        self.inbox.try_send(offer).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(offer) | mpsc::error::TrySendError::Closed(offer) => offer.from,
-        })
+        self.inbox.try_send(offer).is_ok()
     }
 }
 
 fn kib(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024))
         .unwrap_or(u32::MAX)
-        .clamp(1, ROOM_KIB as u32)
+        .clamp(1, ROOM_KIB)
 }
 
 /// Reads a peer's message.
@@ -264,7 +266,7 @@ impl Desk {
             let found: Result<Vec<_>, TxError> = admitted.by_ref().take(offer.transactions.len()).collect();
             match found {
                 Ok(pooled) => {
-                    let spread = !matches!(offer.from, From::Gossip(..));
+                    let spread = !matches!(offer.from, Origin::Gossip(..));
                     if spread { &mut ours } else { &mut theirs }.extend(pooled);
                     sound.push(offer);
                 }
@@ -277,7 +279,7 @@ impl Desk {
         let (mut keep, mut acknowledge) = (Vec::new(), Vec::new());
         for offer in sound {
             let count = offer.transactions.len();
-            let results = if matches!(offer.from, From::Gossip(..)) {
+            let results = if matches!(offer.from, Origin::Gossip(..)) {
                 &mut theirs
             } else {
                 &mut ours
@@ -289,9 +291,9 @@ impl Desk {
                 .flatten()
                 .for_each(|hash| drop(self.accepted.send(*hash)));
             match offer.from {
-                From::Gossip(id, _) => self.net.verdict(id, verdict(&results)),
-                From::Direct(_) => (),
-                From::Local(reply) => {
+                Origin::Gossip(id, _) => self.net.verdict(id, verdict(&results)),
+                Origin::Direct(_) => (),
+                Origin::Local(reply) => {
                     let result = results.into_iter().next().expect("a wallet offers one transaction");
                     keep.extend(result.is_ok().then_some(offer.transactions).into_iter().flatten());
                     acknowledge.push((reply, result));
@@ -357,15 +359,15 @@ impl Desk {
     }
 
     /// An offer with a transaction that no node takes.
-    fn refuse(&self, from: From, why: TxError) {
+    fn refuse(&self, from: Origin, why: TxError) {
         match from {
-            From::Local(reply) => drop(reply.send(Err(why.into()))),
-            From::Gossip(id, peer) => {
+            Origin::Local(reply) => drop(reply.send(Err(why.into()))),
+            Origin::Gossip(id, peer) => {
                 debug!(peer = %format_args!("{peer:#}"), %why, "refused gossiped transactions");
                 self.net.verdict(id, Verdict::Reject);
                 self.net.report(peer, offence(&why));
             }
-            From::Direct(peer) => {
+            Origin::Direct(peer) => {
                 debug!(peer = %format_args!("{peer:#}"), %why, "refused a peer's transactions");
                 self.net.report(peer, offence(&why));
             }
@@ -430,7 +432,7 @@ mod tests {
 
     fn offer(transactions: usize) -> Offer {
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let from = From::Direct(NodeId([1; 32]));
+        let from = Origin::Direct(NodeId([1; 32]));
         Offer {
             from,
             transactions: vec![Arc::from([1_u8]); transactions],
@@ -475,6 +477,6 @@ mod tests {
     #[test]
     fn an_offer_takes_room_for_its_bytes_and_never_more_than_there_is() {
         assert_eq!((kib(0), kib(1024), kib(1025)), (1, 1, 2));
-        assert_eq!(kib(usize::MAX) as usize, ROOM_KIB);
+        assert_eq!(kib(usize::MAX), ROOM_KIB);
     }
 }

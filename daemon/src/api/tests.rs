@@ -2,6 +2,10 @@
 
 use alloy_primitives::{Address, Bytes, TxKind, U256, address, bytes};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{listen, lone::*, ops::Status};
 
@@ -321,6 +325,26 @@ async fn health_figures_and_status_are_told_to_this_machine_only() {
         (status.chain_id, status.moniker.as_str(), status.signing.as_str()),
         (1337, "lone", "on")
     );
+    lone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_opens_for_programs_and_not_for_pages_that_nobody_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let lone = Lone::start(dir.path()).await;
+    let open = async |origin: &str| {
+        let mut stream = TcpStream::connect(lone.api.rpc).await.unwrap();
+        let request = format!(
+            "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{origin}\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        String::from_utf8(status.to_vec()).unwrap()
+    };
+    assert_eq!(open("").await, "HTTP/1.1 101");
+    assert_eq!(open("origin: https://evil.example\r\n").await, "HTTP/1.1 403");
     lone.end().await;
 }
 

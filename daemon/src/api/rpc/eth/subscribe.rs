@@ -166,8 +166,13 @@ async fn tell(sink: &SubscriptionSink, item: &impl Serialize) -> bool {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::api::{
+        lone::{self, Lone},
+        rpc::Settings,
+    };
 
     fn check(kind: &str, params: Option<Value>) -> Result<Wanted, Failure> {
         read(serde_json::from_value(json!(kind)).unwrap(), params)
@@ -189,6 +194,33 @@ mod tests {
             (filter.address.len(), filter.block_option),
             (1, FilterBlockOption::default())
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_subscriber_hears_every_head_and_what_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let lone = Lone::start(dir.path()).await;
+        let rpc = Rpc::new(&Settings::default(), lone.parts.clone(), &CancellationToken::new());
+        let methods = rpc.methods();
+        let mut heads = methods
+            .subscribe_unbounded("eth_subscribe", ["newHeads"])
+            .await
+            .unwrap();
+        let mut waiting = methods
+            .subscribe_unbounded("eth_subscribe", ["newPendingTransactions"])
+            .await
+            .unwrap();
+        let raw = lone::payment(1, 0, alloy_primitives::Address::ZERO, 1);
+        let hash = lone.ask("eth_sendRawTransaction", json!([raw])).await.unwrap();
+        assert_eq!(waiting.next::<Value>().await.unwrap().unwrap().0, hash);
+        let mut last = None;
+        for _ in 0..3 {
+            let (head, _) = heads.next::<Value>().await.unwrap().unwrap();
+            let number = u64::from_str_radix(&head["number"].as_str().unwrap()[2..], 16).unwrap();
+            assert!(last.is_none_or(|last| number == last + 1), "{last:?} then {number}");
+            last = Some(number);
+        }
+        lone.end().await;
     }
 
     #[test]
