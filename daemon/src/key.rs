@@ -2,7 +2,11 @@
 //!
 //! They are never the same key: a node can move to another machine, and be replaced, without its stake.
 
-use std::path::Path;
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
 
 use protocol::crypto::SecretKey;
 use storage::secret::{self, SecretError};
@@ -17,14 +21,27 @@ pub enum KeyError {
     File(#[from] SecretError),
     /// The file holds something else.
     #[error("{0} does not hold 64 hex digits; restore it from a backup, or move it aside and run `openledger init`")]
-    Content(std::path::PathBuf),
+    Content(PathBuf),
+    /// The folder of keys cannot be made.
+    #[error("could not make the folder {}", folder.display())]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Reads a key.
 pub fn read(path: &Path) -> Result<SecretKey, KeyError> {
     let bytes = secret::read(path)?;
-    let seed = std::str::from_utf8(&bytes).ok().and_then(|text| hex::decode(text.trim()).ok());
-    let seed = seed.and_then(|seed| seed.try_into().ok()).ok_or_else(|| KeyError::Content(path.to_owned()))?;
+    let seed = std::str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| hex::decode(text.trim()).ok());
+    let seed = seed
+        .and_then(|seed| seed.try_into().ok())
+        .ok_or_else(|| KeyError::Content(path.to_owned()))?;
     Ok(SecretKey::from_seed(seed))
 }
 
@@ -38,6 +55,10 @@ pub fn read_or_create(path: &Path) -> Result<SecretKey, KeyError> {
 
 /// Writes a key where there is none yet.
 pub fn write(path: &Path, key: &SecretKey) -> Result<(), KeyError> {
+    if let Some(folder) = path.parent() {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|source| KeyError::Folder { folder: folder.to_owned(), source })?;
+    }
     let text = format!("{}\n", hex::encode(key.seed()));
     Ok(secret::write(path, text.as_bytes())?)
 }
@@ -59,6 +80,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.key");
         secret::write(&path, b"hello").unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("restore it from a backup"));
+        assert!(
+            read(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("restore it from a backup")
+        );
     }
 }

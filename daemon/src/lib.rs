@@ -3,9 +3,11 @@
 pub mod actor;
 pub mod api;
 pub mod clock;
+pub mod devnet;
 pub mod entropy;
 pub mod genesis;
 pub mod home;
 pub mod key;
+pub mod node;
 pub mod state;
 pub mod words;

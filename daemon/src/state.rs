@@ -1,14 +1,27 @@
-//! The state database of the executor on the tables of storage: the one place where the two meet.
+//! The executor's database on the tables of storage, and its blocks in the block log: the one place where they meet.
+
+use std::sync::Arc;
 
 use evm::state::{Kv, KvError, Pair, Row};
-use storage::table::{Batch, Table};
+use evm::view::BlockSource;
+use protocol::{
+    Height, codec,
+    message::chain::{BODY_MAX, Entry},
+};
+use storage::{
+    BlockLog,
+    table::{Batch, Table},
+};
 
 /// A table as the executor sees it.
 #[derive(Clone, Debug)]
 pub struct StateTable(pub Table);
 
 fn failed(what: &'static str) -> impl Fn(storage::table::TableError) -> KvError {
-    move |source| KvError { what, source: Box::new(source) }
+    move |source| KvError {
+        what,
+        source: Box::new(source),
+    }
 }
 
 impl Kv for StateTable {
@@ -29,5 +42,23 @@ impl Kv for StateTable {
             }
         }
         self.0.apply(batch).map_err(failed("write"))
+    }
+}
+
+/// The block log as readers of the chain see it.
+#[derive(Clone)]
+pub struct LoggedBlocks(pub Arc<BlockLog>);
+
+impl LoggedBlocks {
+    /// The entry at this height, if it is there and reads back. What does not is reported where the log is opened.
+    pub fn entry(&self, height: Height) -> Option<Entry> {
+        let bytes = self.0.read(height).ok()??;
+        codec::decode(&bytes, BODY_MAX).ok()
+    }
+}
+
+impl BlockSource for LoggedBlocks {
+    fn block(&self, height: u64) -> Option<Vec<u8>> {
+        self.entry(Height(height)).map(|entry| entry.block)
     }
 }

@@ -5,7 +5,7 @@
 //! [`Head`], which is durable when it is shown.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -27,7 +27,11 @@ use storage::{BlockLog, JournalError, Wal};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
-use crate::{clock::Clock, state::StateTable, words::chained};
+use crate::{
+    clock::Clock,
+    state::{LoggedBlocks, StateTable},
+    words::chained,
+};
 
 /// The executor that runs in a daemon.
 pub type Ledger = evm::ledger::Ledger<StateTable>;
@@ -38,6 +42,8 @@ pub type View = evm::view::View<StateTable>;
 pub(crate) const DIRECT_CHAIN: u8 = 0;
 /// Transactions too long for gossip.
 pub(crate) const DIRECT_TRANSACTIONS: u8 = 1;
+/// Consensus messages that were gossiped before: gossip does not carry the same bytes again so soon.
+pub(crate) const DIRECT_GOSSIP: u8 = 2;
 
 /// Commands that may wait; whoever sends more waits with them.
 const INBOX: usize = 4096;
@@ -136,6 +142,11 @@ impl Chain {
         answer.await.map_err(|_| Stopped)
     }
 
+    /// Returns when the chain's thread has ended.
+    pub async fn ended(&self) {
+        self.inbox.closed().await;
+    }
+
     /// Asks the machine something.
     pub async fn look<T: Send + 'static>(
         &self,
@@ -174,11 +185,34 @@ pub enum ChainError {
     Execution(#[from] consensus::execution::ExecutionError),
 }
 
+/// Digests of what was said lately.
+#[derive(Default)]
+struct Said(VecDeque<blake3::Hash>);
+
+impl Said {
+    const MAX: usize = 512;
+
+    /// Whether these bytes were said before; remembers them.
+    fn before(&mut self, bytes: &[u8]) -> bool {
+        let digest = blake3::hash(bytes);
+        let known = self.0.contains(&digest);
+        if !known {
+            self.0.push_back(digest);
+            if self.0.len() > Self::MAX {
+                self.0.pop_front();
+            }
+        }
+        known
+    }
+}
+
 struct Shell {
     parts: Parts,
     chain: Chain,
     heads: watch::Sender<Head>,
+    view: View,
     inbox: mpsc::Receiver<Command>,
+    said: Said,
     /// Gossip and questions that the machine has not answered yet, under the numbers it knows them by.
     gossip: BTreeMap<u64, GossipId>,
     questions: BTreeMap<u64, RequestId>,
@@ -189,10 +223,11 @@ struct Shell {
 /// Starts the thread. It ends on [`Command::Stop`], or early with an error.
 pub(crate) fn spawn(parts: Parts) -> std::io::Result<(Chain, std::thread::JoinHandle<Result<(), ChainError>>)> {
     let tip = parts.node.tip();
+    let view = parts.node.exec.view(Arc::new(LoggedBlocks(parts.log.clone())));
     let head = Head {
         height: tip.height,
         hash: tip.hash,
-        view: parts.node.exec.view(),
+        view: view.clone(),
     };
     let (heads, head) = watch::channel(head);
     let (sender, inbox) = mpsc::channel(INBOX);
@@ -206,7 +241,9 @@ pub(crate) fn spawn(parts: Parts) -> std::io::Result<(Chain, std::thread::JoinHa
         parts,
         chain: chain.clone(),
         heads,
+        view,
         inbox,
+        said: Said::default(),
         gossip: BTreeMap::new(),
         questions: BTreeMap::new(),
         numbers: 0,
@@ -307,7 +344,7 @@ impl Shell {
                 }
                 Effect::Log { height, entry } => self.parts.log.append(height, &entry)?,
                 Effect::LogSync => self.timed(|parts| Ok(parts.log.sync()?))?,
-                Effect::Gossip(bytes) => self.gossip(Topic::Votes, bytes),
+                Effect::Gossip(bytes) => self.say(bytes),
                 Effect::Spread(raw) => self.spread(&raw),
                 Effect::Verdict(id, verdict) => self.judge(id, verdict),
                 Effect::Send(to, bytes) => self.send(to, DIRECT_CHAIN, &bytes),
@@ -329,6 +366,15 @@ impl Shell {
         let took = u64::try_from(self.parts.clock.now().since(before).as_micros()).unwrap_or(u64::MAX);
         self.chain.counters.sync_us.fetch_add(took, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Says something about consensus to everyone. The machine repeats itself when nothing moves; gossip would drop that.
+    fn say(&mut self, bytes: Vec<u8>) {
+        if self.said.before(&bytes) {
+            self.send_all(DIRECT_GOSSIP, &bytes);
+        } else {
+            self.gossip(Topic::Votes, bytes);
+        }
     }
 
     fn gossip(&self, topic: Topic, bytes: Vec<u8>) {
@@ -394,15 +440,7 @@ impl Shell {
                 }
             };
             // The chain may have stopped meanwhile, and then needs no answer.
-            drop(
-                chain
-                    .tell(Command::Heard(Input::Answered {
-                        ticket,
-                        from: to,
-                        bytes,
-                    }))
-                    .await,
-            );
+            let _ = chain.tell(Command::Heard(Input::Answered { ticket, from: to, bytes })).await;
         });
     }
 
@@ -459,7 +497,7 @@ impl Shell {
         self.heads.send_replace(Head {
             height,
             hash,
-            view: self.parts.node.exec.view(),
+            view: self.view.clone(),
         });
         self.unflushed += 1;
         if self.unflushed >= self.parts.flush_every {
