@@ -87,6 +87,12 @@ impl<K: Kv> View<K> {
             .map_err(|_| ViewError::Block(height))
     }
 
+    /// The height and the index of a transaction that was included. Its block may still be on its way to the log: a
+    /// reader that shows only what is durable compares the height before it asks for more.
+    pub fn place(&self, hash: TxHash) -> Result<Option<(u64, u32)>, ViewError> {
+        Ok(rows::place_of(&self.reader, &B256::from(hash.0))?)
+    }
+
     /// A transaction that was included.
     pub fn transaction(&self, hash: TxHash) -> Result<Option<Included>, ViewError> {
         let Some((height, index)) = rows::place_of(&self.reader, &B256::from(hash.0))? else {
