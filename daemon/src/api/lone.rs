@@ -18,7 +18,7 @@ use protocol::{
     message::vote::Certificate,
 };
 use serde_json::{Value, json};
-use storage::{BlockLog, RealDisk, Table, Wal};
+use storage::{BlockLog, Disk, RealDisk, Table, Wal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,11 @@ pub(crate) struct Lone {
 impl Lone {
     /// Starts a new chain in `root`. The mempool's journal is the one found there.
     pub(crate) async fn start(root: &Path) -> Self {
+        Self::start_with(root, Arc::new(RealDisk)).await
+    }
+
+    /// Starts it with the mempool's journal on another disk.
+    pub(crate) async fn start_with(root: &Path, pool_disk: Arc<dyn Disk>) -> Self {
         let home = Home::new(root);
         for old in [home.blocks(), home.journal(), home.state()] {
             let _ = std::fs::remove_dir_all(old);
@@ -56,12 +61,12 @@ impl Lone {
             ..Timing::default()
         };
         let genesis = ChainGenesis::new(development(&[key.validator()], 1000, timing)).unwrap();
-        let disk: Arc<dyn storage::Disk> = Arc::new(RealDisk);
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let table = StateTable(Table::open(&home.state(), 16 << 20).unwrap());
         let ledger = Ledger::open(table, Default::default(), &genesis, Default::default()).unwrap();
         let door = ledger.door();
         let log = Arc::new(BlockLog::open(disk.clone(), &home.blocks(), Default::default()).unwrap());
-        let (wal, _) = Wal::open(disk.clone(), &home.journal()).unwrap();
+        let (wal, _) = Wal::open(disk, &home.journal()).unwrap();
         let clock = Clock::new();
         let (mut first, last) = (Vec::new(), Certificate::genesis(genesis.hash));
         let params = params(&genesis);
@@ -94,7 +99,7 @@ impl Lone {
         let (chain, thread) = chain::spawn(parts).unwrap();
 
         let stop = CancellationToken::new();
-        let journal = PoolJournal::open(disk, &home.mempool()).unwrap();
+        let journal = PoolJournal::open(pool_disk, &home.mempool()).unwrap();
         let desk = ingress::Parts {
             chain: chain.clone(),
             net: net.clone(),

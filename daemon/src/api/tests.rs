@@ -1,13 +1,17 @@
 //! The interfaces of a running chain, asked as programs ask them.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, Bytes, TxKind, U256, address, bytes};
 use serde_json::{Value, json};
+use storage::{FaultDisk, fault::Fault};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
 use super::{listen, lone::*, ops::Status};
+use crate::{actor::ingress::journal::PoolJournal, home::Home};
 
 const PAYEE: Address = address!("0x00000000000000000000000000000000000000aa");
 
@@ -290,6 +294,28 @@ async fn an_acknowledged_transaction_waits_again_after_a_restart() {
         (&Value::Null, &json!("0x7"))
     );
     lone.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_there_when_the_power_fails_and_what_was_not_says_so() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::new());
+    let lone = Lone::start_with(dir.path(), Arc::new(disk.clone())).await;
+    let (kept, lost) = (payment(4, 3, PAYEE, 1), payment(4, 4, PAYEE, 1));
+    lone.ask("eth_sendRawTransaction", json!([kept])).await.unwrap();
+    disk.fail_after(0, Fault::NoSpace);
+    let (code, why) = lone.ask("eth_sendRawTransaction", json!([lost])).await.unwrap_err();
+    assert!(
+        code == -32603 && why.contains("the disk of this node did not keep it"),
+        "{code} {why}"
+    );
+    lone.end().await;
+    disk.crash(1);
+    let journal = PoolJournal::open(Arc::new(disk), &Home::new(dir.path()).mempool()).unwrap();
+    let found: Vec<_> = journal
+        .transactions()
+        .map(|raw| format!("0x{}", hex::encode(raw)))
+        .collect();
+    assert_eq!(found, [kept]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

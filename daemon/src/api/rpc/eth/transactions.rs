@@ -1,5 +1,7 @@
 //! `eth_`: transactions: handing one in, finding one, and what became of it.
 
+use std::time::Duration;
+
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_eth::{Index, Transaction, TransactionReceipt};
@@ -8,6 +10,9 @@ use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::{BlockHash, TxHash};
 
 use crate::api::rpc::{Rpc, Shown, failure::Failure, shape};
+
+/// A disk that takes longer for one block is stuck.
+const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Methods of `eth_` about transactions.
 #[rpc(server, namespace = "eth")]
@@ -44,16 +49,11 @@ impl EthTransactionsServer for Rpc {
         let name = TxHash(hash.0);
         // The mempool first: one that is included in between is found in its block then.
         let waiting = self.parts.chain.look(move |node| node.pool.get(&name).cloned()).await?;
-        let included = self.read(move |shown| {
-            let found = shown
-                .view
-                .transaction(name)?
-                .filter(|found| found.header.number <= shown.height.0);
-            Ok(found.map(shape::included))
-        });
-        Ok(included
-            .await?
-            .or_else(|| waiting.map(|waiting| shape::waiting(&waiting))))
+        if !self.is_shown(name).await? {
+            return Ok(waiting.map(|waiting| shape::waiting(&waiting)));
+        }
+        self.read(move |shown| Ok(shown.view.transaction(name)?.map(shape::included)))
+            .await
     }
 
     async fn by_number_and_index(
@@ -69,12 +69,25 @@ impl EthTransactionsServer for Rpc {
     }
 
     async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Failure> {
-        let found = move |shown: &Shown| {
-            let found = shown.view.receipt(TxHash(hash.0))?;
-            let found = found.filter(|found| found.included.header.number <= shown.height.0);
-            Ok(found.map(shape::receipt))
+        let name = TxHash(hash.0);
+        if !self.is_shown(name).await? {
+            return Ok(None);
+        }
+        self.read(move |shown| Ok(shown.view.receipt(name)?.map(shape::receipt)))
+            .await
+    }
+}
+
+impl Rpc {
+    /// Whether a transaction is in a block that is shown. The state learns of a block a moment before it is durable;
+    /// in that moment its transactions wait no longer and are shown nowhere, so the moment is waited for.
+    async fn is_shown(&self, name: TxHash) -> Result<bool, Failure> {
+        let Some((height, _)) = self.read(move |shown| Ok(shown.view.place(name)?)).await? else {
+            return Ok(false);
         };
-        self.read(found).await
+        let mut heads = self.parts.chain.head.clone();
+        let shown = heads.wait_for(|head| head.height.0 >= height);
+        Ok(matches!(tokio::time::timeout(DURABLE_WITHIN, shown).await, Ok(Ok(_))))
     }
 }
 
