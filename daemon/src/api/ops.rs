@@ -87,7 +87,7 @@ enum Unwell {
     Stuck,
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    #[error("no peer is connected; check network.peers and that their ports can be reached")]
+    #[error("no peer is connected; check network.bootstrap, and that the addresses there can be reached")]
     Alone,
 }
 

@@ -103,6 +103,8 @@ impl Rpc {
             let wanted = node.pool.iter().filter(|(pooled, _)| wanted(pooled));
             wanted.map(|(pooled, ready)| (pooled.clone(), ready)).collect()
         };
+        // A full mempool is copied in milliseconds, on the thread that votes: few at a time.
+        let _turn = self.turns.acquire().await.expect("nobody closes the semaphore");
         Ok(self.parts.chain.look(copy).await?)
     }
 }
