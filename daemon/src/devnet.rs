@@ -6,6 +6,8 @@
 mod homes;
 mod once;
 
+pub use homes::prepare;
+
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -148,7 +150,7 @@ pub async fn run(options: Options, mut say: impl FnMut(&Value, String)) -> Resul
         Some(dir) => (dir.clone(), false),
         None => (std::env::temp_dir().join(format!("openledger-devnet-{}", std::process::id())), true),
     };
-    let members = homes::prepare(&dir, options.nodes, options.base_port)?;
+    let members = prepare(&dir, options.nodes, options.base_port)?;
     let mut network = Network { dir, temporary, members, children: Vec::new() };
     network.start()?;
     network.first_block().await?;

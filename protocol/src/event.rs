@@ -1,5 +1,7 @@
 //! Facts that happened, in the past tense: one vocabulary for logs, metrics, the UI and the simulator's timeline.
 
+use std::time::Duration;
+
 use crate::{BlockHash, Height, NodeId, ValidatorKey};
 
 /// Something that happened in a node.
@@ -15,6 +17,8 @@ pub enum Event {
         transactions: usize,
         /// The round it was decided in; above 0 means somebody was slow or away.
         round: u32,
+        /// From when this node began to decide it to when it was final; nothing for a block that came from a peer.
+        took: Option<Duration>,
     },
     /// A block was refused: no honest node votes for it.
     Refused {

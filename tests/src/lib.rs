@@ -8,6 +8,7 @@
 
 pub mod byzantine;
 pub mod check;
+pub mod cluster;
 pub mod dice;
 pub mod forge;
 pub mod host;

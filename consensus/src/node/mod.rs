@@ -210,6 +210,7 @@ pub struct Node<X> {
     engine: Option<Engine>,
     signing: Signing,
     running: bool,
+    began_at: Time,
     bodies: Bodies,
     decided: Option<Certificate>,
     sync: Sync,
@@ -398,7 +399,7 @@ impl<X: Execution> Node<X> {
     /// Begins to decide the height above the tip.
     fn begin(&mut self, now: Time, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
         assert!(self.votes() && !self.running);
-        self.running = true;
+        (self.running, self.began_at) = (true, now);
         let (height, set) = (self.tip.height.next(), self.voting.clone());
         let mut asked = Vec::new();
         let engine = self.engine.as_mut().expect("whoever votes has an engine");
@@ -597,7 +598,7 @@ impl<X: Execution> Node<X> {
         self.before = self.voting.clone();
         self.tip = committed.tip;
         self.last = certificate;
-        self.running = false;
+        let took = std::mem::take(&mut self.running).then(|| now.since(self.began_at));
         self.decided = None;
         self.bodies.clear();
         self.committed_at = now;
@@ -612,6 +613,7 @@ impl<X: Execution> Node<X> {
             block,
             transactions,
             round,
+            took,
         }));
         Ok(())
     }

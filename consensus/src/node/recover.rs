@@ -73,6 +73,7 @@ impl<X: Execution> Node<X> {
             before,
             signing,
             running: false,
+            began_at: now,
             bodies: Bodies::default(),
             decided: None,
             sync: Sync::default(),
@@ -144,7 +145,7 @@ impl<X: Execution> Node<X> {
                 }
             }
         }
-        self.running = true;
+        (self.running, self.began_at) = (true, now);
         let (height, set) = (self.tip.height.next(), self.voting.clone());
         let mut asked = Vec::new();
         let engine = self.engine.as_mut().expect("whoever votes has an engine");

@@ -7,9 +7,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use consensus::{
@@ -101,6 +102,33 @@ pub struct Counters {
     pub blamed: AtomicU64,
     /// Microseconds spent syncing the journal and the log.
     pub sync_us: AtomicU64,
+    /// How long the last heights took, from beginning to final.
+    pub heights: Recent,
+}
+
+/// The last so many durations of something.
+#[derive(Debug, Default)]
+pub struct Recent(Mutex<VecDeque<Duration>>);
+
+impl Recent {
+    const MAX: usize = 1024;
+
+    fn add(&self, took: Duration) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == Self::MAX {
+            recent.pop_front();
+        }
+        recent.push_back(took);
+    }
+
+    /// The durations that these shares of a thousand do not exceed; nothing if there are none yet.
+    pub fn quantiles<const N: usize>(&self, per_mille: [usize; N]) -> Option<[Duration; N]> {
+        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sorted: Vec<_> = recent.iter().copied().collect();
+        sorted.sort_unstable();
+        let last = sorted.len().checked_sub(1)?;
+        Some(per_mille.map(|share| sorted[(last * share).div_ceil(1000)]))
+    }
 }
 
 /// A hold on the running chain.
@@ -515,9 +543,13 @@ impl Shell {
                 block,
                 transactions,
                 round,
+                took,
             } => {
                 counters.extra_rounds.fetch_add(u64::from(*round), Ordering::Relaxed);
-                debug!(%height, block = %format_args!("{block:#}"), transactions, round, "committed");
+                if let Some(took) = took {
+                    counters.heights.add(*took);
+                }
+                debug!(%height, block = %format_args!("{block:#}"), transactions, round, ?took, "committed");
             }
             Event::Refused { height, why } => {
                 counters.refused.fetch_add(1, Ordering::Relaxed);

@@ -13,7 +13,7 @@ const EPOCH_LENGTH: u64 = 100;
 const PORTS: u16 = 3;
 
 /// Makes the homes of `nodes` nodes in `dir`, or takes up those that are there.
-pub(super) fn prepare(dir: &Path, nodes: usize, base_port: u16) -> Result<Vec<Member>, DevnetError> {
+pub fn prepare(dir: &Path, nodes: usize, base_port: u16) -> Result<Vec<Member>, DevnetError> {
     let failed = |node, dir: &Path| {
         let dir = dir.to_owned();
         move |source| DevnetError::Home { node, dir, source }

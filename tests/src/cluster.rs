@@ -1,0 +1,218 @@
+//! Real processes: nodes of a development network that can be killed, restarted, robbed of their state, and asked.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use daemon::devnet::{Member, prepare};
+use protocol::{
+    Height, codec,
+    message::chain::{BODY_MAX, Entry},
+};
+use serde_json::{Value, json};
+use storage::{BlockLog, RealDisk, block_log::Layout};
+
+/// What goes wrong is a sentence: these are tools for tests and benches.
+pub type Failure = String;
+
+/// Nodes on this machine, each a process.
+pub struct Cluster {
+    program: PathBuf,
+    dir: PathBuf,
+    /// The nodes, running or not.
+    pub members: Vec<Member>,
+    children: Vec<Option<Child>>,
+    environment: Vec<(String, String)>,
+    client: reqwest::Client,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            // Both fail only for a process that has ended.
+            drop(child.kill());
+            drop(child.wait());
+        }
+        drop(std::fs::remove_dir_all(&self.dir));
+    }
+}
+
+/// The program that lies beside this one in the target folder, built if it is not there.
+pub fn program(release: bool) -> Result<PathBuf, Failure> {
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "daemon", "--bin", "openledger"]);
+    if release {
+        build.arg("--release");
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let built = build.current_dir(root).status().map_err(|error| format!("could not run cargo: {error}"))?;
+    if !built.success() {
+        return Err("could not build the openledger program".to_owned());
+    }
+    let here = std::env::current_exe().map_err(|error| error.to_string())?;
+    let folder = if release { "release" } else { "debug" };
+    here.ancestors()
+        .map(|folder_above| folder_above.join(folder).join("openledger"))
+        .find(|program| program.is_file())
+        .ok_or_else(|| format!("no openledger program beside {}", here.display()))
+}
+
+impl Cluster {
+    /// Prepares `nodes` nodes with ports from `base_port` on; starts none. `environment` sets keys of the configuration.
+    pub fn new(
+        program: PathBuf,
+        name: &str,
+        nodes: usize,
+        base_port: u16,
+        environment: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
+        let dir = std::env::temp_dir().join(format!("openledger-{name}-{}", std::process::id()));
+        let members = prepare(&dir, nodes, base_port).map_err(|error| error.to_string())?;
+        let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let children = (0..nodes).map(|_| None).collect();
+        Ok(Self { program, dir, members, children, environment, client: reqwest::Client::new() })
+    }
+
+    /// Starts a node that is not running.
+    pub fn start(&mut self, node: usize) -> Result<(), Failure> {
+        assert!(self.children[node].is_none(), "node {node} runs already");
+        let log = std::fs::File::options().create(true).append(true).open(&self.members[node].log);
+        let child = Command::new(&self.program)
+            .args(["daemon", "--home"])
+            .arg(&self.members[node].home)
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.map_err(|error| error.to_string())?)
+            .spawn()
+            .map_err(|error| format!("could not start node {node}: {error}"))?;
+        self.children[node] = Some(child);
+        Ok(())
+    }
+
+    /// Starts all that are not running.
+    pub fn start_all(&mut self) -> Result<(), Failure> {
+        (0..self.members.len()).filter(|node| self.children[*node].is_none()).collect::<Vec<_>>().into_iter().try_for_each(|node| self.start(node))
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self, node: usize) {
+        if let Some(mut child) = self.children[node].take() {
+            // SIGKILL: nothing is flushed, nobody says goodbye.
+            child.kill().expect("a child of ours can be killed");
+            child.wait().expect("a killed child ends");
+        }
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn terminate(&mut self, node: usize) -> Result<bool, Failure> {
+        let Some(mut child) = self.children[node].take() else { return Err(format!("node {node} does not run")) };
+        let id = child.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status().map_err(|error| error.to_string())?;
+        Ok(child.wait().map_err(|error| error.to_string())?.success())
+    }
+
+    /// The process of a node.
+    pub fn pid(&self, node: usize) -> Option<u32> {
+        self.children[node].as_ref().map(Child::id)
+    }
+
+    /// Removes a stopped node's state database: a cache that it must rebuild.
+    pub fn remove_state(&self, node: usize) -> Result<(), Failure> {
+        assert!(self.children[node].is_none(), "only of a node that is stopped");
+        std::fs::remove_dir_all(self.members[node].home.join("chain/state")).map_err(|error| error.to_string())
+    }
+
+    /// Reads a stopped node's block log: no entry may hold proof that a validator signed twice.
+    pub fn check_no_double_sign(&self, node: usize) -> Result<(), Failure> {
+        assert!(self.children[node].is_none(), "only of a node that is stopped");
+        let blocks = self.members[node].home.join("chain/blocks");
+        let log = BlockLog::open(Arc::new(RealDisk), &blocks, Layout::default()).map_err(|error| error.to_string())?;
+        for found in log.iter_from(Height(1)) {
+            let (height, bytes) = found.map_err(|error| error.to_string())?;
+            let entry: Entry = codec::decode(&bytes, BODY_MAX).map_err(|error| error.to_string())?;
+            if let Some(proof) = entry.evidence.first() {
+                return Err(format!("node {node} has proof that {:#} signed twice at {height}", proof.offender()));
+            }
+        }
+        Ok(())
+    }
+
+    /// One JSON-RPC call.
+    pub async fn call(&self, node: usize, method: &str, params: Value) -> Result<Value, Failure> {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut answer = self.post(node, &request).await?;
+        match answer.get("error") {
+            Some(error) => Err(format!("node {node}, {method}: {error}")),
+            None => Ok(answer["result"].take()),
+        }
+    }
+
+    /// Many calls of one method in one batch; the answers in the order of the calls.
+    pub async fn batch(&self, node: usize, method: &str, params: &[Value]) -> Result<Vec<Value>, Failure> {
+        let one = |(id, params): (usize, &Value)| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        let batch: Vec<_> = params.iter().enumerate().map(one).collect();
+        let mut answers = match self.post(node, &Value::Array(batch)).await? {
+            Value::Array(answers) => answers,
+            other => return Err(format!("node {node}, {method}: {other}")),
+        };
+        answers.sort_by_key(|answer| answer["id"].as_u64());
+        Ok(answers)
+    }
+
+    async fn post(&self, node: usize, body: &Value) -> Result<Value, Failure> {
+        let failed = |error: reqwest::Error| format!("node {node}: {error}");
+        let request = self.client.post(&self.members[node].rpc).timeout(Duration::from_secs(10)).json(body);
+        request.send().await.map_err(failed)?.json().await.map_err(failed)
+    }
+
+    /// The height of a node's last final block.
+    pub async fn height(&self, node: usize) -> Result<u64, Failure> {
+        number(&self.call(node, "eth_blockNumber", json!([])).await?)
+    }
+
+    /// Waits until `node` has reached `height`, and says how long that took.
+    pub async fn wait_for(&self, node: usize, height: u64, within: Duration) -> Result<Duration, Failure> {
+        let begun = Instant::now();
+        loop {
+            if self.height(node).await.is_ok_and(|now| now >= height) {
+                return Ok(begun.elapsed());
+            }
+            if begun.elapsed() > within {
+                let now = self.height(node).await;
+                return Err(format!("node {node} did not reach {height} within {within:?}: {now:?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Hash and state root of a node's block.
+    pub async fn block(&self, node: usize, height: u64) -> Result<(String, String), Failure> {
+        let block = self.call(node, "eth_getBlockByNumber", json!([format!("{height:#x}"), false])).await?;
+        match (block["hash"].as_str(), block["stateRoot"].as_str()) {
+            (Some(hash), Some(root)) => Ok((hash.to_owned(), root.to_owned())),
+            _ => Err(format!("node {node} has no block {height}: {block}")),
+        }
+    }
+
+    /// A figure of a node's /metrics.
+    pub async fn metric(&self, node: usize, name: &str) -> Result<f64, Failure> {
+        let url = format!("{}/metrics", self.members[node].api);
+        let failed = |error: reqwest::Error| format!("node {node}: {error}");
+        let text = self.client.get(url).send().await.map_err(failed)?.text().await.map_err(failed)?;
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(name));
+        let value = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        value.ok_or_else(|| format!("node {node} has no metric {name}"))
+    }
+}
+
+/// A number as JSON-RPC writes it.
+pub fn number(value: &Value) -> Result<u64, Failure> {
+    let digits = value.as_str().and_then(|text| text.strip_prefix("0x"));
+    digits
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| format!("{value} is not a number"))
+}
