@@ -29,6 +29,9 @@ const TRANSACTION: u8 = 0;
 /// First byte of a record: the number of the rewrite follows, and everything before is complete.
 const COMPLETE: u8 = 1;
 
+/// It is rewritten when it is longer than this, and twice as long as when it was last tried.
+const BYTES_MAX: u64 = 64 << 20;
+
 /// Why transactions are not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
@@ -48,6 +51,8 @@ pub struct PoolJournal {
     log: BlockLog,
     rewrites: u64,
     bytes: u64,
+    /// How long it was when a rewrite was last tried.
+    tried_at: u64,
     failed: bool,
 }
 
@@ -67,6 +72,7 @@ impl PoolJournal {
             bytes: records(&log).map(|record| record.len() as u64).sum(),
             log,
             rewrites: mark.unwrap_or(0),
+            tried_at: 0,
             failed: false,
         };
         if mark.is_none() {
@@ -83,9 +89,9 @@ impl PoolJournal {
         })
     }
 
-    /// How long it is.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    /// Whether a rewrite is due. One that found little to forget, or failed, is not tried again at once.
+    pub fn is_long(&self) -> bool {
+        self.bytes > BYTES_MAX.max(self.tried_at.saturating_mul(2))
     }
 
     /// Adds transactions; they are durable when this returns. After a failure the next call begins a new list first.
@@ -100,6 +106,7 @@ impl PoolJournal {
 
     /// Forgets the transactions for which `waits` is false.
     pub fn rewrite(&mut self, waits: impl Fn(&[u8]) -> bool) -> Result<(), KeepError> {
+        self.tried_at = self.bytes;
         let other = 1 - self.side;
         clear(&*self.disk, &side_dir(&self.root, other))?;
         let log = BlockLog::open(self.disk.clone(), &side_dir(&self.root, other), LAYOUT)?;
@@ -117,7 +124,7 @@ impl PoolJournal {
         log.sync()?;
         let old = std::mem::replace(&mut self.log, log);
         drop(old);
-        (self.side, self.bytes, self.failed) = (other, bytes, false);
+        (self.side, self.bytes, self.tried_at, self.failed) = (other, bytes, bytes, false);
         self.rewrites += 1;
         clear(&*self.disk, &side_dir(&self.root, 1 - other))
     }
@@ -216,13 +223,26 @@ mod tests {
         let disk = FaultDisk::new();
         let mut journal = open(&disk);
         journal.keep(&txs(0..10)).unwrap();
-        let before = journal.bytes();
+        let before = journal.bytes;
         journal.rewrite(|raw| raw[1] >= 7).unwrap();
-        assert!(journal.bytes() < before);
+        assert!(journal.bytes < before);
         journal.keep(&txs(10..11)).unwrap();
         drop(journal);
         disk.kill();
         assert_eq!(open(&disk).transactions().collect::<Vec<_>>(), txs(7..11));
+    }
+
+    #[test]
+    fn a_long_list_is_rewritten_once_and_not_again_before_it_doubled() {
+        let mut journal = open(&FaultDisk::new());
+        assert!(!journal.is_long());
+        journal.bytes = BYTES_MAX + 1;
+        assert!(journal.is_long());
+        // Everything in it still waits.
+        journal.tried_at = journal.bytes;
+        assert!(!journal.is_long());
+        journal.bytes = 2 * journal.tried_at + 1;
+        assert!(journal.is_long());
     }
 
     #[test]
