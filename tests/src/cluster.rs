@@ -48,7 +48,10 @@ pub fn program(release: bool) -> Result<PathBuf, Failure> {
         build.arg("--release");
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let built = build.current_dir(root).status().map_err(|error| format!("could not run cargo: {error}"))?;
+    let built = build
+        .current_dir(root)
+        .status()
+        .map_err(|error| format!("could not run cargo: {error}"))?;
     if !built.success() {
         return Err("could not build the openledger program".to_owned());
     }
@@ -71,15 +74,28 @@ impl Cluster {
     ) -> Result<Self, Failure> {
         let dir = std::env::temp_dir().join(format!("openledger-{name}-{}", std::process::id()));
         let members = prepare(&dir, nodes, base_port).map_err(|error| error.to_string())?;
-        let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let environment = environment
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         let children = (0..nodes).map(|_| None).collect();
-        Ok(Self { program, dir, members, children, environment, client: reqwest::Client::new() })
+        Ok(Self {
+            program,
+            dir,
+            members,
+            children,
+            environment,
+            client: reqwest::Client::new(),
+        })
     }
 
     /// Starts a node that is not running.
     pub fn start(&mut self, node: usize) -> Result<(), Failure> {
         assert!(self.children[node].is_none(), "node {node} runs already");
-        let log = std::fs::File::options().create(true).append(true).open(&self.members[node].log);
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&self.members[node].log);
         let child = Command::new(&self.program)
             .args(["daemon", "--home"])
             .arg(&self.members[node].home)
@@ -95,7 +111,11 @@ impl Cluster {
 
     /// Starts all that are not running.
     pub fn start_all(&mut self) -> Result<(), Failure> {
-        (0..self.members.len()).filter(|node| self.children[*node].is_none()).collect::<Vec<_>>().into_iter().try_for_each(|node| self.start(node))
+        (0..self.members.len())
+            .filter(|node| self.children[*node].is_none())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .try_for_each(|node| self.start(node))
     }
 
     /// kill -9.
@@ -109,9 +129,14 @@ impl Cluster {
 
     /// SIGTERM, and how it ended.
     pub fn terminate(&mut self, node: usize) -> Result<bool, Failure> {
-        let Some(mut child) = self.children[node].take() else { return Err(format!("node {node} does not run")) };
+        let Some(mut child) = self.children[node].take() else {
+            return Err(format!("node {node} does not run"));
+        };
         let id = child.id().to_string();
-        Command::new("kill").args(["-TERM", &id]).status().map_err(|error| error.to_string())?;
+        Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .map_err(|error| error.to_string())?;
         Ok(child.wait().map_err(|error| error.to_string())?.success())
     }
 
@@ -135,7 +160,10 @@ impl Cluster {
             let (height, bytes) = found.map_err(|error| error.to_string())?;
             let entry: Entry = codec::decode(&bytes, BODY_MAX).map_err(|error| error.to_string())?;
             if let Some(proof) = entry.evidence.first() {
-                return Err(format!("node {node} has proof that {:#} signed twice at {height}", proof.offender()));
+                return Err(format!(
+                    "node {node} has proof that {:#} signed twice at {height}",
+                    proof.offender()
+                ));
             }
         }
         Ok(())
@@ -153,7 +181,8 @@ impl Cluster {
 
     /// Many calls of one method in one batch; the answers in the order of the calls.
     pub async fn batch(&self, node: usize, method: &str, params: &[Value]) -> Result<Vec<Value>, Failure> {
-        let one = |(id, params): (usize, &Value)| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        let one =
+            |(id, params): (usize, &Value)| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         let batch: Vec<_> = params.iter().enumerate().map(one).collect();
         let mut answers = match self.post(node, &Value::Array(batch)).await? {
             Value::Array(answers) => answers,
@@ -165,7 +194,11 @@ impl Cluster {
 
     async fn post(&self, node: usize, body: &Value) -> Result<Value, Failure> {
         let failed = |error: reqwest::Error| format!("node {node}: {error}");
-        let request = self.client.post(&self.members[node].rpc).timeout(Duration::from_secs(10)).json(body);
+        let request = self
+            .client
+            .post(&self.members[node].rpc)
+            .timeout(Duration::from_secs(10))
+            .json(body);
         request.send().await.map_err(failed)?.json().await.map_err(failed)
     }
 
@@ -191,7 +224,9 @@ impl Cluster {
 
     /// Hash and state root of a node's block.
     pub async fn block(&self, node: usize, height: u64) -> Result<(String, String), Failure> {
-        let block = self.call(node, "eth_getBlockByNumber", json!([format!("{height:#x}"), false])).await?;
+        let block = self
+            .call(node, "eth_getBlockByNumber", json!([format!("{height:#x}"), false]))
+            .await?;
         match (block["hash"].as_str(), block["stateRoot"].as_str()) {
             (Some(hash), Some(root)) => Ok((hash.to_owned(), root.to_owned())),
             _ => Err(format!("node {node} has no block {height}: {block}")),
@@ -202,7 +237,15 @@ impl Cluster {
     pub async fn metric(&self, node: usize, name: &str) -> Result<f64, Failure> {
         let url = format!("{}/metrics", self.members[node].api);
         let failed = |error: reqwest::Error| format!("node {node}: {error}");
-        let text = self.client.get(url).send().await.map_err(failed)?.text().await.map_err(failed)?;
+        let text = self
+            .client
+            .get(url)
+            .send()
+            .await
+            .map_err(failed)?
+            .text()
+            .await
+            .map_err(failed)?;
         let line = text.lines().find(|line| line.split_whitespace().next() == Some(name));
         let value = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
         value.ok_or_else(|| format!("node {node} has no metric {name}"))

@@ -79,7 +79,11 @@ async fn run(args: &Args) -> Result<String, Failure> {
 /// One round: kills, waits, restarts, and says how long until the last victim was at the tip of the others again.
 async fn kill_and_return(cluster: &RwLock<Cluster>, dice: &mut Dice, round: u64) -> Result<Duration, Failure> {
     let all: Vec<usize> = (0..NODES).collect();
-    let victims = if round.is_multiple_of(10) { all.clone() } else { vec![dice.pick(&all)] };
+    let victims = if round.is_multiple_of(10) {
+        all.clone()
+    } else {
+        vec![dice.pick(&all)]
+    };
     {
         let mut cluster = cluster.write().await;
         victims.iter().for_each(|node| cluster.kill(*node));
@@ -103,7 +107,9 @@ async fn kill_and_return(cluster: &RwLock<Cluster>, dice: &mut Dice, round: u64)
     }
     let took = begun.elapsed();
     if took > BACK_WITHIN {
-        return Err(format!("round {round}: back at the tip after {took:?}, allowed are {BACK_WITHIN:?}"));
+        return Err(format!(
+            "round {round}: back at the tip after {took:?}, allowed are {BACK_WITHIN:?}"
+        ));
     }
     Ok(took)
 }
@@ -117,7 +123,11 @@ async fn pay(cluster: Arc<RwLock<Cluster>>, acknowledged: Arc<Mutex<Vec<String>>
         // Whoever is asked may be dead: the same transfer is offered until somebody takes it. "Known" is taken, too.
         loop {
             let node = usize::try_from(dice.between(0, NODES as u64 - 1)).expect("a node's number");
-            let answer = cluster.read().await.call(node, "eth_sendRawTransaction", json!([raw])).await;
+            let answer = cluster
+                .read()
+                .await
+                .call(node, "eth_sendRawTransaction", json!([raw]))
+                .await;
             match answer {
                 Ok(hash) => {
                     let hash = hash.as_str().expect("a hash is text").to_owned();
@@ -152,8 +162,14 @@ async fn check(
                     break;
                 }
                 if Instant::now() > until {
-                    let lost = receipts.iter().zip(chunk).find(|(receipt, _)| !receipt["result"].is_object());
-                    return Err(format!("node {node} lost acknowledged transfer {:?}", lost.map(|(_, hash)| hash)));
+                    let lost = receipts
+                        .iter()
+                        .zip(chunk)
+                        .find(|(receipt, _)| !receipt["result"].is_object());
+                    return Err(format!(
+                        "node {node} lost acknowledged transfer {:?}",
+                        lost.map(|(_, hash)| hash)
+                    ));
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

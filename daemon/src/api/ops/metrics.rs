@@ -3,6 +3,7 @@
 use std::{
     fmt::{Display, Write},
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use consensus::node::Signing;
@@ -24,6 +25,15 @@ impl Page {
     fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         assert!(name.ends_with("_total"), "a counter is called so");
         self.figure("counter", name, help, value);
+    }
+
+    /// Quantiles of durations.
+    fn summary<const N: usize>(&mut self, name: &str, help: &str, quantiles: [(&str, Duration); N]) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} summary");
+        for (quantile, value) in quantiles {
+            let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+            let _ = writeln!(self.0, "{name}{{quantile=\"{quantile}\"}} {}", seconds(micros));
+        }
     }
 
     fn figure(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
@@ -101,6 +111,13 @@ fn chain(page: &mut Page, parts: &Parts, inside: &Inside) {
         "Seconds spent waiting for the disk to make journal and blocks durable.",
         seconds(read(&counters.sync_us)),
     );
+    if let Some([half, most]) = counters.heights.quantiles([500, 990]) {
+        page.summary(
+            "openledger_consensus_height_seconds",
+            "Seconds from beginning a height to its block being final and durable here, over the last 1024.",
+            [("0.5", half), ("0.99", most)],
+        );
+    }
     page.gauge(
         "openledger_mempool_transactions",
         "Transactions that wait, counted.",
