@@ -146,6 +146,27 @@ pub fn encode(header: Header, transactions: Vec<TxEnvelope>) -> Vec<u8> {
     alloy_rlp::encode(ChainBlock::new(header, body))
 }
 
+/// The encoding of block 0, on any chain: it has no body, and a list of withdrawals where its header has their root.
+pub(crate) fn encode_genesis(header: Header) -> Vec<u8> {
+    let body = BlockBody {
+        withdrawals: header.withdrawals_root.map(|_| Withdrawals::default()),
+        ..BlockBody::default()
+    };
+    alloy_rlp::encode(ChainBlock::new(header, body))
+}
+
+/// Decodes a block of any chain that was checked before it was stored: only that its body belongs to its header.
+pub(crate) fn reread(mut bytes: &[u8]) -> Option<ChainBlock> {
+    let block = ChainBlock::decode(&mut bytes).ok()?;
+    let (header, body) = (&block.header, &block.body);
+    let withdrawals = body.withdrawals.as_ref().map(|list| proofs::calculate_withdrawals_root(list));
+    let belongs = bytes.is_empty()
+        && header.transactions_root == proofs::calculate_transaction_root(&body.transactions)
+        && header.ommers_hash == proofs::calculate_ommers_root(&body.ommers)
+        && header.withdrawals_root == withdrawals;
+    belongs.then_some(block)
+}
+
 /// Decodes a block and checks what can be checked without its parent.
 pub fn decode(bytes: &[u8]) -> Result<ChainBlock, BlockError> {
     if bytes.len() > BLOCK_BYTES_MAX {

@@ -8,6 +8,7 @@ use alloy_consensus::{
     transaction::{Recovered, SignerRecoverable},
 };
 use alloy_hardforks::EthereumHardforks;
+use rayon::prelude::*;
 use revm::DatabaseRef;
 
 use crate::{
@@ -47,22 +48,7 @@ pub fn run<DB: DatabaseRef + std::fmt::Debug>(
     root_of: RootOf<'_>,
 ) -> Result<Executed, ImportError> {
     check_header(spec, parent, block).map_err(ImportError::Header)?;
-    let low_s = spec.is_homestead_active_at_block(block.header.number);
-    let transactions = block
-        .body
-        .transactions
-        .iter()
-        .enumerate()
-        .map(|(index, transaction)| {
-            let sender = if low_s {
-                transaction.recover_signer()
-            } else {
-                transaction.recover_signer_unchecked()
-            };
-            let sender = sender.map_err(|_| ImportError::Sender(index))?;
-            Ok(Recovered::new_unchecked(transaction.clone(), sender))
-        })
-        .collect::<Result<Vec<_>, ImportError>>()?;
+    let transactions = recover(spec, block)?;
     let frame = Frame {
         header: &block.header,
         ommers: &block.body.ommers,
@@ -71,6 +57,21 @@ pub fn run<DB: DatabaseRef + std::fmt::Debug>(
     let executed = execute(spec, db, frame, &transactions, root_of)?;
     compare(&block.header, &executed, spec)?;
     Ok(executed)
+}
+
+/// The transactions of a block with their senders. Before Homestead a signature may have a high `s`.
+fn recover(spec: &ChainSpec, block: &Block<TxEnvelope>) -> Result<Vec<Recovered<TxEnvelope>>, ImportError> {
+    let low_s = spec.is_homestead_active_at_block(block.header.number);
+    let recover = |(index, transaction): (usize, &TxEnvelope)| {
+        let sender = if low_s {
+            transaction.recover_signer()
+        } else {
+            transaction.recover_signer_unchecked()
+        };
+        let sender = sender.map_err(|_| ImportError::Sender(index))?;
+        Ok(Recovered::new_unchecked(transaction.clone(), sender))
+    };
+    block.body.transactions.par_iter().enumerate().map(recover).collect()
 }
 
 fn check_header(spec: &ChainSpec, parent: &Header, block: &Block<TxEnvelope>) -> Result<(), String> {

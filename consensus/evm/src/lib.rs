@@ -12,6 +12,7 @@ pub mod collision;
 pub mod conformance;
 pub mod execute;
 pub mod fill;
+pub mod foreign;
 pub mod genesis;
 pub mod import;
 pub mod ledger;

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use alloy_consensus::{Transaction, TxEnvelope, transaction::Recovered};
+use alloy_consensus::{Header, Transaction, TxEip4844Variant, TxEnvelope, transaction::Recovered};
 use alloy_eips::{Decodable2718, Encodable2718, eip7825::MAX_TX_GAS_LIMIT_OSAKA};
 use alloy_evm::FromRecoveredTx;
+use alloy_hardforks::EthereumHardforks;
 use alloy_primitives::U256;
 use consensus::mempool::Pooled;
 use protocol::{Account, Amount, TxHash};
@@ -17,10 +18,13 @@ use revm::{
     primitives::{eip3860::MAX_INITCODE_SIZE, hardfork::SpecId},
 };
 
-use crate::senders::SenderCache;
+use crate::{chain::ChainSpec, senders::SenderCache};
 
 /// The largest encoding of a transaction.
 pub const TX_BYTES_MAX: usize = 128 << 10;
+
+/// The largest encoding of a transaction with its blobs, on chains that have them.
+pub const BLOB_TX_BYTES_MAX: usize = 1 << 20;
 
 /// Why a transaction is refused, whatever the state is. The wording follows what Ethereum's nodes say where wallets
 /// look for it.
@@ -40,6 +44,9 @@ pub enum TxError {
         "blob transactions (EIP-4844, type 3) are not supported on this chain; send the data as calldata or off chain"
     )]
     Blobs,
+    /// It carries blobs where it may, but wrong ones.
+    #[error("invalid blob transaction: {0}")]
+    Sidecar(String),
     /// For another chain.
     #[error("invalid chain id for signer: have {found} want {wanted}")]
     Chain {
@@ -104,15 +111,37 @@ pub struct Door {
     pub block_gas_limit: u64,
     /// Remembers who sent what.
     pub senders: SenderCache,
+    rules: SpecId,
+    blobs: bool,
 }
 
 impl Door {
+    /// The door of this project's own chain.
+    pub fn new(chain_id: u64, block_gas_limit: u64, senders: SenderCache) -> Self {
+        Self {
+            chain_id,
+            block_gas_limit,
+            senders,
+            rules: SpecId::OSAKA,
+            blobs: false,
+        }
+    }
+
+    /// The door of a foreign chain with this head: blob transactions come in where the chain has them.
+    pub(crate) fn foreign(spec: &ChainSpec, head: &Header, senders: SenderCache) -> Self {
+        Self {
+            rules: spec.evm_env(head).cfg_env.spec,
+            blobs: spec.is_cancun_active_at_timestamp(head.timestamp),
+            ..Self::new(spec.chain_id, head.gas_limit, senders)
+        }
+    }
+
     /// Decodes and checks one transaction and finds its sender.
     pub fn recover(&self, raw: &[u8]) -> Result<Recovered<TxEnvelope>, TxError> {
-        let transaction = decode(raw)?;
+        let transaction = if self.blobs { decode_foreign(raw)? } else { decode(raw)? };
         self.check(&transaction)?;
         let transaction = self.senders.recover(transaction).ok_or(TxError::Sender)?;
-        check_gas(&transaction, self.block_gas_limit)?;
+        self.check_gas(&transaction)?;
         Ok(transaction)
     }
 
@@ -168,7 +197,31 @@ impl Door {
         if transaction.is_eip7702() && (!delegates || transaction.is_create()) {
             return Err(TxError::SetCode);
         }
+        if let TxEnvelope::Eip4844(blobs) = transaction {
+            check_blobs(blobs.tx())?;
+        }
         Ok(())
+    }
+
+    /// EIP-2028 and its successors, the floor of EIP-7623, the cap of EIP-7825.
+    fn check_gas(&self, transaction: &Recovered<TxEnvelope>) -> Result<(), TxError> {
+        let capped = self.rules.is_enabled_in(SpecId::OSAKA);
+        let most = if capped { MAX_TX_GAS_LIMIT_OSAKA } else { u64::MAX };
+        let (limit, max) = (transaction.gas_limit(), most.min(self.block_gas_limit));
+        if limit > max {
+            return Err(TxError::GasLimit { limit, max });
+        }
+        // Asked with all the gas there is, it says what is needed instead of which of the two rules failed first.
+        let mut env = TxEnv::from_recovered_tx(transaction.inner(), transaction.signer());
+        env.gas_limit = u64::MAX;
+        let gas = validate_initial_tx_gas(&env, self.rules, false, false, u64::MAX, None)
+            .map_err(|error| TxError::Encoding(error.to_string()))?;
+        let needed = gas.initial_total_gas().max(gas.floor_gas());
+        if limit < needed {
+            Err(TxError::IntrinsicGas { limit, needed })
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -181,6 +234,19 @@ pub fn decode(raw: &[u8]) -> Result<TxEnvelope, TxError> {
     if raw.first() == Some(&3) {
         return Err(TxError::Blobs);
     }
+    decode_canonical(raw)
+}
+
+/// Decodes the EIP-2718 bytes of a transaction of a foreign chain; one with blobs in the form that carries them.
+pub fn decode_foreign(raw: &[u8]) -> Result<TxEnvelope, TxError> {
+    let max = if raw.first() == Some(&3) { BLOB_TX_BYTES_MAX } else { TX_BYTES_MAX };
+    if raw.len() > max {
+        return Err(TxError::TooLong { found: raw.len() });
+    }
+    decode_canonical(raw)
+}
+
+fn decode_canonical(raw: &[u8]) -> Result<TxEnvelope, TxError> {
     let mut rest = raw;
     let transaction = TxEnvelope::decode_2718(&mut rest).map_err(|error| TxError::Encoding(error.to_string()))?;
     if !rest.is_empty() {
@@ -192,28 +258,28 @@ pub fn decode(raw: &[u8]) -> Result<TxEnvelope, TxError> {
     Ok(transaction)
 }
 
-/// EIP-2028 and its successors, the floor of EIP-7623, the cap of EIP-7825.
-fn check_gas(transaction: &Recovered<TxEnvelope>, block_gas_limit: u64) -> Result<(), TxError> {
-    let (limit, max) = (transaction.gas_limit(), MAX_TX_GAS_LIMIT_OSAKA.min(block_gas_limit));
-    if limit > max {
-        return Err(TxError::GasLimit { limit, max });
+/// A blob transaction comes with its blobs, and names them by the hashes of their commitments. Whether the commitments
+/// are those of the blobs is not proven here: nothing that is served depends on what a blob says.
+fn check_blobs(transaction: &TxEip4844Variant) -> Result<(), TxError> {
+    let wrong = |why: &str| TxError::Sidecar(why.to_owned());
+    let TxEip4844Variant::TxEip4844WithSidecar(whole) = transaction else {
+        return Err(wrong("it comes without its blobs"));
+    };
+    let named = &whole.tx.blob_versioned_hashes;
+    if named.is_empty() {
+        return Err(wrong("it names no blob"));
     }
-    // Asked with all the gas there is, it says what is needed instead of which of the two rules failed first.
-    let mut env = TxEnv::from_recovered_tx(transaction.inner(), transaction.signer());
-    env.gas_limit = u64::MAX;
-    let gas = validate_initial_tx_gas(&env, SpecId::OSAKA, false, false, u64::MAX, None)
-        .map_err(|error| TxError::Encoding(error.to_string()))?;
-    let needed = gas.initial_total_gas().max(gas.floor_gas());
-    if limit < needed {
-        Err(TxError::IntrinsicGas { limit, needed })
-    } else {
-        Ok(())
+    if !whole.sidecar.versioned_hashes().eq(named.iter().copied()) {
+        return Err(wrong("its hashes are not those of its blobs' commitments"));
     }
+    Ok(())
 }
 
 /// The most a transaction can take from its sender, `None` past what an amount can hold.
 fn cost(transaction: &TxEnvelope) -> Option<Amount> {
     let gas = U256::from(transaction.max_fee_per_gas()) * U256::from(transaction.gas_limit());
-    let total = gas.checked_add(transaction.value())?;
+    let blobs = U256::from(transaction.max_fee_per_blob_gas().unwrap_or(0))
+        * U256::from(transaction.blob_gas_used().unwrap_or(0));
+    let total = gas.checked_add(transaction.value())?.checked_add(blobs)?;
     u128::try_from(total).ok().map(Amount)
 }

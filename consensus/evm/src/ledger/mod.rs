@@ -5,7 +5,7 @@
 //! flushed, and the caller hands the logged blocks above it to [`Ledger::replay`].
 
 mod head;
-mod open;
+pub(crate) mod open;
 mod pending;
 pub(crate) mod rows;
 mod run;
@@ -28,7 +28,7 @@ use crate::{
     senders::SenderCache,
     state::{BlockId, Kv, Options, StateError, StateStore},
 };
-pub(crate) use head::SharedHead;
+pub(crate) use head::{Head, SharedHead};
 pub use open::OpenError;
 use pending::{Pending, Waiting};
 
@@ -111,11 +111,7 @@ impl<K: Kv> Ledger<K> {
 
     /// What checks transactions for this chain; shares the ledger's memory of senders.
     pub fn door(&self) -> Door {
-        Door {
-            chain_id: self.spec.chain_id,
-            block_gas_limit: self.head.get().header.gas_limit,
-            senders: self.senders.clone(),
-        }
+        Door::new(self.spec.chain_id, self.head.get().header.gas_limit, self.senders.clone())
     }
 
     /// Executes and commits a block from the log. It was final when it was logged, so its time and its proposer are

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use alloy_consensus::Header;
-use alloy_primitives::B256;
 use alloy_rlp::Decodable;
 use consensus::execution::{Epoch, Staker};
 use protocol::BlockHash;
+use revm::database::BundleState;
 
 use super::{
     head::{ANCESTORS_MAX, Head},
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     genesis::{ChainGenesis, GenesisValidator},
-    state::{self, BlockId, Kv, StateStore},
+    state::{self, BlockId, Kv, Row, StateReader, StateStore},
 };
 
 /// Why a ledger cannot be opened.
@@ -41,38 +41,42 @@ pub enum OpenError {
 
 /// Writes genesis into an empty database.
 pub(super) fn start<K: Kv>(store: &mut StateStore<K>, genesis: &ChainGenesis) -> Result<(Head, Epoch), OpenError> {
-    let wrong = |why: String| OpenError::Genesis(why);
-    let state = store
-        .tip()
-        .apply(&genesis.accounts)
-        .map_err(|error| wrong(error.to_string()))?;
-    assert_eq!(
-        state.root(),
-        genesis.header.state_root,
-        "the trie and the oracle agree on genesis"
-    );
     let founders: Vec<Staker> = sorted(&genesis.params.validators);
     let epoch = Epoch {
         voting: founders.clone(),
         before: founders,
     };
-    let hash = B256::from(genesis.hash.0);
-    let mut written = rows::of_block(&genesis.header, hash, &[], &[]);
+    let epoch_row = (rows::EPOCH.to_vec(), Some(rows::encode_epoch(&epoch)));
+    let head = write_genesis(store, &genesis.header, &genesis.accounts, vec![epoch_row])?;
+    Ok((head, epoch))
+}
+
+/// Writes block 0 of any chain into an empty database, with rows of the caller's own.
+pub(crate) fn write_genesis<K: Kv>(
+    store: &mut StateStore<K>,
+    header: &Header,
+    accounts: &BundleState,
+    own: Vec<Row>,
+) -> Result<Head, OpenError> {
+    let wrong = |why: String| OpenError::Genesis(why);
+    let state = store
+        .tip()
+        .apply(accounts)
+        .map_err(|error| wrong(error.to_string()))?;
+    assert_eq!(state.root(), header.state_root, "the trie and the oracle agree on genesis");
+    let hash = header.hash_slow();
+    let mut written = rows::of_block(header, hash, &[], &[]);
     written.push((rows::GENESIS.to_vec(), Some(hash.to_vec())));
-    written.push((rows::EPOCH.to_vec(), Some(rows::encode_epoch(&epoch))));
+    written.extend(own);
     store
         .commit(&state, BlockId { height: 0, hash }, written)
         .map_err(|error| wrong(error.to_string()))?;
     store.flush().map_err(|error| wrong(error.to_string()))?;
-    let ancestors = Arc::new(BTreeMap::from([(0, hash)]));
-    Ok((
-        Head {
-            header: Arc::new(genesis.header.clone()),
-            hash,
-            ancestors,
-        },
-        epoch,
-    ))
+    Ok(Head {
+        header: Arc::new(header.clone()),
+        hash,
+        ancestors: Arc::new(BTreeMap::from([(0, hash)])),
+    })
 }
 
 /// Finds the tip that the database was left at.
@@ -81,27 +85,26 @@ pub(super) fn resume<K: Kv>(
     genesis: &ChainGenesis,
     height: u64,
 ) -> Result<(Head, Epoch), OpenError> {
+    let head = find_head(store, genesis.hash, height)?;
+    let epoch = rows::decode_epoch(&row(&store.reader(), rows::EPOCH, "the epoch")?)?;
+    Ok((head, epoch))
+}
+
+/// The block that the database of any chain was left at.
+pub(crate) fn find_head<K: Kv>(store: &StateStore<K>, wanted: BlockHash, height: u64) -> Result<Head, OpenError> {
     let reader = store.reader();
-    let row = |key: &[u8], what: &str| {
-        reader
-            .row(key)
-            .map_err(rows::RowError::Database)?
-            .ok_or_else(|| rows::RowError::Damaged(what.into()))
-    };
-    let found = row(rows::GENESIS, "genesis")?;
-    if found != genesis.hash.0 {
-        let found = BlockHash(
-            found
-                .try_into()
-                .map_err(|_| rows::RowError::Damaged("genesis".into()))?,
-        );
+    let found = row(&reader, rows::GENESIS, "genesis")?;
+    if found != wanted.0 {
+        let found = found
+            .try_into()
+            .map_err(|_| rows::RowError::Damaged("genesis".into()))?;
         return Err(OpenError::Foreign {
-            found,
-            wanted: genesis.hash,
+            found: BlockHash(found),
+            wanted,
         });
     }
-    let header =
-        Header::decode(&mut &row(rows::TIP, "the tip")?[..]).map_err(|_| rows::RowError::Damaged("the tip".into()))?;
+    let header = Header::decode(&mut &row(&reader, rows::TIP, "the tip")?[..])
+        .map_err(|_| rows::RowError::Damaged("the tip".into()))?;
     let first = (height + 1).saturating_sub(ANCESTORS_MAX as u64);
     let mut ancestors = BTreeMap::new();
     for number in first..=height {
@@ -115,15 +118,18 @@ pub(super) fn resume<K: Kv>(
     if header.number != height || ancestors.get(&height) != Some(&hash) {
         return Err(rows::RowError::Damaged("the tip".into()).into());
     }
-    let epoch = rows::decode_epoch(&row(rows::EPOCH, "the epoch")?)?;
-    Ok((
-        Head {
-            header: Arc::new(header),
-            hash,
-            ancestors: Arc::new(ancestors),
-        },
-        epoch,
-    ))
+    Ok(Head {
+        header: Arc::new(header),
+        hash,
+        ancestors: Arc::new(ancestors),
+    })
+}
+
+fn row<K: Kv>(reader: &StateReader<K>, key: &[u8], what: &str) -> Result<Vec<u8>, rows::RowError> {
+    reader
+        .row(key)
+        .map_err(rows::RowError::Database)?
+        .ok_or_else(|| rows::RowError::Damaged(what.into()))
 }
 
 fn sorted(validators: &[GenesisValidator]) -> Vec<Staker> {

@@ -13,7 +13,7 @@
 //! Integers are big-endian. Blocks themselves are in the block log. Receipts are kept without their filters, which follow
 //! from the logs and would be most of the bytes.
 
-use alloy_consensus::{Header, Receipt, ReceiptEnvelope, TxType};
+use alloy_consensus::{Eip658Value, Header, Receipt, ReceiptEnvelope, TxReceipt, TxType};
 use alloy_primitives::{B256, Log};
 use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use consensus::execution::{Epoch, Staker};
@@ -41,7 +41,8 @@ pub enum RowError {
 #[derive(RlpEncodable, RlpDecodable)]
 struct StoredReceipt {
     kind: u8,
-    success: bool,
+    /// Whether it succeeded, or on foreign chains before Byzantium the root of the state after it.
+    outcome: Eip658Value,
     cumulative_gas_used: u64,
     logs: Vec<Log>,
 }
@@ -164,7 +165,7 @@ pub(crate) fn decode_epoch(mut row: &[u8]) -> Result<Epoch, RowError> {
 fn store(receipt: &ReceiptEnvelope) -> StoredReceipt {
     StoredReceipt {
         kind: receipt.tx_type() as u8,
-        success: receipt.status(),
+        outcome: receipt.status_or_post_state(),
         cumulative_gas_used: receipt.cumulative_gas_used(),
         logs: receipt.logs().to_vec(),
     }
@@ -172,7 +173,7 @@ fn store(receipt: &ReceiptEnvelope) -> StoredReceipt {
 
 fn restore(stored: StoredReceipt) -> Option<ReceiptEnvelope> {
     let receipt = Receipt {
-        status: stored.success.into(),
+        status: stored.outcome,
         cumulative_gas_used: stored.cumulative_gas_used,
         logs: stored.logs,
     }

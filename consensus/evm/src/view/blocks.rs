@@ -1,6 +1,10 @@
 //! Blocks, transactions, receipts and logs by height or by name.
 
-use alloy_consensus::{Header, ReceiptEnvelope, Transaction, TxEnvelope, transaction::Recovered};
+use alloy_consensus::{
+    Header, ReceiptEnvelope, Transaction, TxEnvelope,
+    transaction::{Recovered, SignerRecoverable},
+};
+use alloy_hardforks::EthereumHardforks;
 use alloy_primitives::{Address, B256, Log};
 use protocol::{BlockHash, TxHash};
 
@@ -35,7 +39,7 @@ pub struct PlacedReceipt {
     pub gas_used: u64,
     /// How many logs the block has before its own.
     pub first_log: usize,
-    /// The contract it created, if it created one.
+    /// The address of the contract it created or, if it failed, would have created.
     pub created: Option<Address>,
 }
 
@@ -51,7 +55,7 @@ impl<K: Kv> View<K> {
             return Ok(None);
         }
         if height == 0 {
-            return Ok(Some(block::encode(Header::clone(&self.genesis), Vec::new())));
+            return Ok(Some(block::encode_genesis(Header::clone(&self.genesis))));
         }
         let bytes = self.blocks.block(height).ok_or(ViewError::Block(height))?;
         Ok(Some(bytes))
@@ -62,7 +66,7 @@ impl<K: Kv> View<K> {
         let Some(bytes) = self.raw_block(height)? else {
             return Ok(None);
         };
-        let block = block::decode(&bytes).map_err(|_| ViewError::Block(height))?;
+        let block = block::reread(&bytes).ok_or(ViewError::Block(height))?;
         if self.hash_at(height)? != Some(block.header.hash_slow()) {
             return Err(ViewError::Block(height));
         }
@@ -82,9 +86,16 @@ impl<K: Kv> View<K> {
     /// The transactions of a block with their senders.
     pub fn senders_of(&self, block: ChainBlock) -> Result<Vec<Recovered<TxEnvelope>>, ViewError> {
         let height = block.header.number;
-        self.senders
-            .recover_all(block.body.transactions)
-            .map_err(|_| ViewError::Block(height))
+        let transactions = block.body.transactions;
+        if self.spec.is_homestead_active_at_block(height) {
+            return self.senders.recover_all(transactions).map_err(|_| ViewError::Block(height));
+        }
+        // Foreign chains: before Homestead a signature may have a high `s`.
+        let recover = |transaction: TxEnvelope| {
+            let sender = transaction.recover_signer_unchecked().map_err(|_| ViewError::Block(height))?;
+            Ok(Recovered::new_unchecked(transaction, sender))
+        };
+        transactions.into_iter().map(recover).collect()
     }
 
     /// The height and the index of a transaction that was included. Its block may still be on its way to the log: a
@@ -100,13 +111,11 @@ impl<K: Kv> View<K> {
         };
         let block = self.block(height)?.ok_or(ViewError::Block(height))?;
         let (header, name) = (block.header.clone(), BlockHash(block.header.hash_slow().0));
-        let transaction = block
-            .body
-            .transactions
+        let transaction = self
+            .senders_of(block)?
             .into_iter()
             .nth(index as usize)
             .ok_or(ViewError::Block(height))?;
-        let transaction = self.senders.recover(transaction).ok_or(ViewError::Block(height))?;
         Ok(Some(Included {
             transaction,
             index,
@@ -134,8 +143,7 @@ impl<K: Kv> View<K> {
         let place = |((index, transaction), receipt): ((u32, Recovered<TxEnvelope>), ReceiptEnvelope)| {
             let created = transaction
                 .is_create()
-                .then(|| transaction.signer().create(transaction.nonce()))
-                .filter(|_| receipt.is_success());
+                .then(|| transaction.signer().create(transaction.nonce()));
             let placed = PlacedReceipt {
                 gas_used: receipt.cumulative_gas_used() - gas_before,
                 first_log,

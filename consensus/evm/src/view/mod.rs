@@ -16,7 +16,7 @@ use protocol::{BlockHash, Height};
 
 use crate::{
     chain::ChainSpec,
-    genesis::Params,
+    foreign::ForeignLedger,
     ledger::{
         Ledger, SharedHead,
         rows::{self, RowError},
@@ -76,7 +76,6 @@ pub struct View<K> {
     reader: StateReader<K>,
     head: SharedHead,
     spec: Arc<ChainSpec>,
-    params: Arc<Params>,
     genesis: Arc<Header>,
     senders: SenderCache,
     blocks: Arc<dyn BlockSource>,
@@ -89,7 +88,20 @@ impl<K: Kv> Ledger<K> {
             reader: self.store().reader(),
             head: self.shared_head().clone(),
             spec: self.spec().clone(),
-            params: Arc::new(self.params().clone()),
+            genesis: self.genesis_header().clone(),
+            senders: self.senders().clone(),
+            blocks,
+        }
+    }
+}
+
+impl<K: Kv> ForeignLedger<K> {
+    /// A view on this chain, with blocks from `blocks`.
+    pub fn view(&self, blocks: Arc<dyn BlockSource>) -> View<K> {
+        View {
+            reader: self.store().reader(),
+            head: self.shared_head().clone(),
+            spec: self.spec().clone(),
             genesis: self.genesis_header().clone(),
             senders: self.senders().clone(),
             blocks,
@@ -117,11 +129,6 @@ impl<K: Kv> View<K> {
     /// The rules of the chain.
     pub fn spec(&self) -> &ChainSpec {
         &self.spec
-    }
-
-    /// The chain's own parameters.
-    pub fn params(&self) -> &Params {
-        &self.params
     }
 
     /// The oldest height whose state can be read.
@@ -200,7 +207,6 @@ impl<K> Clone for View<K> {
             reader: self.reader.clone(),
             head: self.head.clone(),
             spec: self.spec.clone(),
-            params: self.params.clone(),
             genesis: self.genesis.clone(),
             senders: self.senders.clone(),
             blocks: self.blocks.clone(),

@@ -102,7 +102,7 @@ impl Rpc {
 
 /// What was enough lately; the least base fee where blocks are empty.
 fn suggest(shown: &Shown) -> Result<u128, Failure> {
-    let floor = u128::from(shown.view.params().base_fee_min.max(1));
+    let floor = u128::from(shown.view.spec().base_fee_min.max(1));
     let mut tips = Vec::new();
     for height in shown.height.0.saturating_sub(SAMPLED - 1)..=shown.height.0 {
         let Some(block) = shown.view.block(height)? else {
