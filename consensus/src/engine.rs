@@ -4,19 +4,14 @@
 //! [`Effect::Journal`] comes before everything that depends on it, and whoever performs the list syncs the journal
 //! before anything else leaves the process. Catching up is not done here: the core never sees a synced value.
 
+mod inputs;
+mod voice;
+
 use std::{collections::BTreeMap, fmt};
 
-use futures::FutureExt;
-use malachite_core::{
-    ConsensusMsg, Effect as CoreEffect, Error as CoreError, Input as CoreInput, LivenessMsg, LocallyProposedValue,
-    MisbehaviorEvidence, Params, ProposedValue, Resumable, Resume, SignedConsensusMsg, State, process,
-};
-use malachite_signing::VerifierExt;
+use malachite_core::{Error as CoreError, Input as CoreInput, LocallyProposedValue, Params, State, process};
 pub use malachite_types::LinearTimeouts as Timeouts;
-use malachite_types::{
-    CertificateError, Round, SignedMessage, Timeout, TimeoutKind, Validity, ValueOrigin, ValuePayload,
-    VoteExtensionPolicy,
-};
+use malachite_types::{Round, Timeout, TimeoutKind, ValuePayload};
 use protocol::{
     BlockHash, Height, Time, ValidatorKey,
     crypto::{Domain, Preimage, SecretKey, Signed},
@@ -27,14 +22,14 @@ use protocol::{
 };
 
 use crate::{
-    context::{
-        Address, CoreHeight, Ours, Value, commit_out, number, polka_in, polka_out, proposal_out, rounds_in, rounds_out,
-        signed_proposal_in, signed_proposal_out, signed_vote_in, signed_vote_out, vote_out,
-    },
-    journal::{Record, Timer},
+    context::{Address, CoreHeight, Ours, Value},
+    journal::Record,
     validator::ValidatorSet,
     verdicts::Verdicts,
+    wire::{number, polka_in, rounds_in, signed_proposal_in, signed_vote_in},
 };
+use inputs::{executed, replayed, start};
+use voice::{Asked, Voice};
 
 /// Heights above ours for which the core keeps messages, and how many of each.
 const QUEUE_HEIGHTS: usize = 4;
@@ -118,24 +113,6 @@ pub struct Engine {
     timeouts: Timeouts,
     timers: BTreeMap<(Round, u8), (Time, Timeout)>,
     decided: Option<Certificate>,
-}
-
-/// What answers the core while it runs.
-struct Voice {
-    key: SecretKey,
-    domain: Domain,
-    verdicts: Verdicts,
-    replaying: bool,
-}
-
-/// What the core asked for in one run, in order.
-enum Asked {
-    Do(Effect),
-    Arm(Timeout),
-    Disarm(Timeout),
-    DisarmAll,
-    Decided(Certificate),
-    Finalized(Vec<Evidence>),
 }
 
 impl fmt::Debug for Engine {
@@ -321,74 +298,6 @@ impl Engine {
     }
 }
 
-fn start(height: Height, set: ValidatorSet, restart: bool) -> CoreInput<Ours> {
-    // No target time: the core would read a clock for it. Pacing is done before a height is started.
-    CoreInput::StartHeight(CoreHeight(height), set, restart, None, VoteExtensionPolicy::Disabled)
-}
-
-fn executed(height: CoreHeight, round: u32, proposer: ValidatorKey, block: BlockHash, valid: bool) -> CoreInput<Ours> {
-    let value = ProposedValue {
-        height,
-        round: Round::new(round),
-        valid_round: Round::Nil,
-        proposer: Address(proposer),
-        value: Value(block),
-        validity: Validity::from_bool(valid),
-    };
-    CoreInput::ProposedValue(value, ValueOrigin::Consensus)
-}
-
-fn replayed(height: Height, record: &Record) -> Option<CoreInput<Ours>> {
-    Some(match record {
-        Record::Vote(vote) => CoreInput::Vote(signed_vote_in(vote)),
-        Record::Proposal(proposal) => CoreInput::Proposal(signed_proposal_in(proposal)),
-        Record::Polka(certificate) => CoreInput::PolkaCertificate(polka_in(certificate)),
-        Record::Timeout(timer, round) => {
-            let kind = match timer {
-                Timer::Propose => TimeoutKind::Propose,
-                Timer::Prevote => TimeoutKind::Prevote,
-                Timer::Precommit => TimeoutKind::Precommit,
-            };
-            CoreInput::TimeoutElapsed(Timeout::new(Round::new(*round), kind))
-        }
-        Record::Executed {
-            round,
-            proposer,
-            block,
-            valid,
-        } => executed(CoreHeight(height), *round, *proposer, *block, *valid),
-        Record::Body(_) => return None,
-    })
-}
-
-/// The record that survives a crash, for the inputs whose loss would matter.
-fn record(input: &CoreInput<Ours>) -> Option<Record> {
-    Some(match input {
-        CoreInput::Vote(vote) => Record::Vote(signed_vote_out(vote)),
-        CoreInput::Proposal(proposal) => Record::Proposal(signed_proposal_out(proposal)),
-        CoreInput::PolkaCertificate(certificate) => Record::Polka(polka_out(certificate)),
-        CoreInput::TimeoutElapsed(timeout) => {
-            let timer = match timeout.kind {
-                TimeoutKind::Propose => Timer::Propose,
-                TimeoutKind::Prevote => Timer::Prevote,
-                TimeoutKind::Precommit => Timer::Precommit,
-                TimeoutKind::Rebroadcast | TimeoutKind::FinalizeHeight(_) => return None,
-            };
-            Record::Timeout(timer, number(timeout.round)?)
-        }
-        CoreInput::ProposedValue(value, _) => Record::Executed {
-            round: number(value.round)?,
-            proposer: value.proposer.0,
-            block: value.value.0,
-            valid: value.validity.is_valid(),
-        },
-        CoreInput::StartHeight(..)
-        | CoreInput::RoundCertificate(_)
-        | CoreInput::Propose(_)
-        | CoreInput::SyncValueResponse(_) => return None,
-    })
-}
-
 fn timer_name(timeout: &Timeout) -> (Round, u8) {
     let kind = match timeout.kind {
         TimeoutKind::Propose => 0,
@@ -398,114 +307,4 @@ fn timer_name(timeout: &Timeout) -> (Round, u8) {
         TimeoutKind::FinalizeHeight(_) => 4,
     };
     (timeout.round, kind)
-}
-
-fn evidence(found: &MisbehaviorEvidence<Ours>) -> Vec<Evidence> {
-    let votes = found.votes.iter().flat_map(|(_, pairs)| pairs);
-    let votes = votes.map(|(one, two)| Evidence::Votes(signed_vote_out(one), signed_vote_out(two)));
-    let proposals = found.proposals.iter().flat_map(|(_, pairs)| pairs);
-    let proposals = proposals.map(|(one, two)| Evidence::Proposals(signed_proposal_out(one), signed_proposal_out(two)));
-    votes.chain(proposals).collect()
-}
-
-impl Voice {
-    /// Answers the core at once where it needs an answer, and notes everything else.
-    #[expect(clippy::result_large_err, reason = "the error type is the core's")]
-    fn answer(&self, effect: CoreEffect<Ours>, asked: &mut Vec<Asked>) -> Result<Resume<Ours>, CoreError<Ours>> {
-        let publish = |message| Asked::Do(Effect::Publish(message));
-        Ok(match effect {
-            CoreEffect::CancelAllTimeouts(then) => note(asked, Asked::DisarmAll, then),
-            CoreEffect::CancelTimeout(timeout, then) => note(asked, Asked::Disarm(timeout), then),
-            CoreEffect::ScheduleTimeout(timeout, then) => note(asked, Asked::Arm(timeout), then),
-            CoreEffect::StartRound(_, _, _, _, then) => then.resume_with(()),
-            CoreEffect::PublishConsensusMsg(message, then) => note(asked, publish(spoken(&message)), then),
-            CoreEffect::PublishLivenessMsg(message, then) => note(asked, publish(repeated(&message)), then),
-            CoreEffect::RepublishVote(vote, then) => note(asked, publish(Gossip::Vote(signed_vote_out(&vote))), then),
-            CoreEffect::RepublishRoundCertificate(certificate, then) => {
-                note(asked, publish(Gossip::Rounds(rounds_out(&certificate))), then)
-            }
-            CoreEffect::GetValue(_, round, _, then) => {
-                let round = number(round).expect("blocks are built in real rounds");
-                note(asked, Asked::Do(Effect::Build { round }), then)
-            }
-            CoreEffect::RestreamProposal(_, round, _, _, block, then) => {
-                let round = number(round).expect("blocks are proposed in real rounds");
-                note(asked, Asked::Do(Effect::Restream { round, block: block.0 }), then)
-            }
-            CoreEffect::WalAppend(_, input, then) => match record(&input).filter(|_| !self.replaying) {
-                Some(record) => note(asked, Asked::Do(Effect::Journal(record)), then),
-                None => then.resume_with(()),
-            },
-            CoreEffect::Decide(certificate, _, then) => note(asked, Asked::Decided(commit_out(&certificate)), then),
-            CoreEffect::Finalize(_, _, found, then) => note(asked, Asked::Finalized(evidence(&found)), then),
-            CoreEffect::SignVote(vote, then) => {
-                let signature = self.sign(&vote_out(&vote));
-                then.resume_with(SignedMessage::new(vote, signature))
-            }
-            CoreEffect::SignProposal(proposal, then) => {
-                let signature = self.sign(&proposal_out(&proposal));
-                then.resume_with(SignedMessage::new(proposal, signature))
-            }
-            CoreEffect::VerifySignature(signed, key, then) => {
-                let (verdicts, signature) = (&self.verdicts, &signed.signature);
-                then.resume_with(match &signed.message {
-                    ConsensusMsg::Vote(vote) => verdicts.is_good(&vote_out(vote), signature, &key),
-                    ConsensusMsg::Proposal(proposal) => verdicts.is_good(&proposal_out(proposal), signature, &key),
-                })
-            }
-            CoreEffect::VerifyCommitCertificate(certificate, set, thresholds, then) => then.resume_with(now(self
-                .verdicts
-                .verify_commit_certificate(&Ours, &certificate, &set, thresholds))),
-            CoreEffect::VerifyExtendedCommitCertificate(certificate, set, thresholds, policy, then) => then
-                .resume_with(now(self.verdicts.verify_extended_commit_certificate(
-                    &Ours,
-                    &certificate,
-                    &set,
-                    thresholds,
-                    policy,
-                ))),
-            CoreEffect::VerifyPolkaCertificate(certificate, set, thresholds, then) => then.resume_with(now(self
-                .verdicts
-                .verify_polka_certificate(&Ours, &certificate, &set, thresholds))),
-            CoreEffect::VerifyRoundCertificate(certificate, set, thresholds, then) => then.resume_with(now(self
-                .verdicts
-                .verify_round_certificate(&Ours, &certificate, &set, thresholds))),
-            CoreEffect::ExtendVote(_, _, _, _, then) => then.resume_with(None),
-            CoreEffect::VerifyVoteExtension(_, _, _, _, _, _, then) => {
-                then.resume_with(Err(malachite_core::VoteExtensionError::InvalidVoteExtension))
-            }
-            // Catching up happens outside the core: it is never fed a synced value.
-            CoreEffect::CertVerifiedSyncValue(_, _, then) => then.resume_with(()),
-            CoreEffect::CertRejectedSyncValue(_, _, _, then) => then.resume_with(()),
-        })
-    }
-
-    fn sign(&self, message: &impl Preimage) -> malachite_ed25519::Signature {
-        malachite_ed25519::Signature::from_bytes(self.key.sign(&message.preimage(&self.domain)).0)
-    }
-}
-
-fn note(asked: &mut Vec<Asked>, one: Asked, then: impl Resumable<Ours, Value = ()>) -> Resume<Ours> {
-    asked.push(one);
-    then.resume_with(())
-}
-
-#[expect(clippy::result_large_err, reason = "the error type is the core's")]
-fn now(check: impl Future<Output = Result<(), CertificateError<Ours>>>) -> Result<(), CertificateError<Ours>> {
-    check.now_or_never().expect("checking a signature waits for nothing")
-}
-
-fn spoken(message: &SignedConsensusMsg<Ours>) -> Gossip {
-    match message {
-        SignedConsensusMsg::Vote(vote) => Gossip::Vote(signed_vote_out(vote)),
-        SignedConsensusMsg::Proposal(proposal) => Gossip::Proposal(signed_proposal_out(proposal)),
-    }
-}
-
-fn repeated(message: &LivenessMsg<Ours>) -> Gossip {
-    match message {
-        LivenessMsg::Vote(vote) => Gossip::Vote(signed_vote_out(vote)),
-        LivenessMsg::PolkaCertificate(certificate) => Gossip::Polka(polka_out(certificate)),
-        LivenessMsg::SkipRoundCertificate(certificate) => Gossip::Rounds(rounds_out(certificate)),
-    }
 }

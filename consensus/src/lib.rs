@@ -12,3 +12,4 @@ pub mod mempool;
 pub mod node;
 pub mod validator;
 mod verdicts;
+mod wire;

@@ -9,7 +9,10 @@ use malachite_signing::{Error, VerificationResult, Verifier};
 use malachite_types::{ValidatorProof, VoteExtensionScope};
 use protocol::crypto::{Domain, Preimage, digest};
 
-use crate::context::{Ours, Proposal, Vote, proposal_out, vote_out};
+use crate::{
+    context::{Ours, Proposal, Vote},
+    wire::{proposal_out, vote_out},
+};
 
 /// Good signatures remembered at most; a hundred validators need about 600 in a height of three rounds.
 const REMEMBERED_MAX: usize = 8192;

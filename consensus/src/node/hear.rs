@@ -6,7 +6,7 @@ use protocol::{
     crypto::{Preimage, Signed},
     event::Event,
     message::{
-        chain::{ANSWER_MAX, ASK_MAX, Answer, Ask, BLOCKS_MAX, BODY_MAX, Body, Direct, Entry, GOSSIP_MAX, Gossip},
+        chain::{ANSWER_MAX, ASK_MAX, Answer, Ask, BLOCKS_MAX, BODY_MAX, Body, Direct, GOSSIP_MAX, Gossip},
         vote::{Certificate, VoteKind},
     },
 };
@@ -342,81 +342,6 @@ impl<X: Execution> Node<X> {
                 Ok(())
             }
         }
-    }
-
-    /// Applies final blocks from a peer in order; the first one that does not hold ends it.
-    fn catch_up(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        entries: &[Vec<u8>],
-        todo: &mut Vec<Effect>,
-    ) -> Result<(), ExecutionError> {
-        let start = self.tip.height;
-        for bytes in entries.iter().take(BLOCKS_MAX as usize) {
-            let entry = codec::decode::<Entry>(bytes, BODY_MAX).map_err(|error| error.to_string());
-            let applied = match entry {
-                Ok(entry) if entry.certificate.height <= self.tip.height => continue,
-                Ok(entry) => self.apply_entry(now, entry, todo)?,
-                Err(error) => Err(error),
-            };
-            if let Err(why) = applied {
-                tracing::debug!(%from, why, "a peer sent a block that does not follow");
-                self.sync.doubt(from, self.tip.height);
-                todo.push(Effect::Blame(from, Fault::NotFinal));
-                break;
-            }
-        }
-        if self.tip.height == start {
-            self.sync.doubt(from, start);
-            return Ok(());
-        }
-        todo.push(Effect::LogSync);
-        self.publish_commit(todo);
-        todo.push(Effect::Happened(Event::CaughtUp {
-            height: self.tip.height,
-            from,
-        }));
-        self.replay_early(now, todo)
-    }
-
-    /// `Ok(Err(_))` is the peer's fault.
-    fn apply_entry(
-        &mut self,
-        now: Time,
-        entry: Entry,
-        todo: &mut Vec<Effect>,
-    ) -> Result<Result<(), String>, ExecutionError> {
-        let height = self.tip.height.next();
-        let certificate = entry.certificate;
-        if certificate.height != height {
-            return Ok(Err(format!("block {} where {height} comes next", certificate.height)));
-        }
-        if let Err(error) = self.voting.check(&certificate, &self.params.domain) {
-            return Ok(Err(error.to_string()));
-        }
-        let named = self.exec.name(&entry.block);
-        if named.is_none_or(|named| {
-            named.hash != certificate.block || named.parent_certificate != entry.parent_certificate.digest()
-        }) {
-            return Ok(Err("the certificate is for another block".to_owned()));
-        }
-        // Evidence is checked before it is kept: a peer may not slander.
-        let domain = self.params.domain;
-        let evidence = entry.evidence.into_iter().filter(|one| one.proves(&domain)).collect();
-        let (round, block, parent_certificate) = (certificate.round, entry.block, entry.parent_certificate);
-        let body = Body {
-            height,
-            round,
-            block,
-            parent_certificate,
-        };
-        // The quorum vouches for its time: a clock that is behind must not keep a node from following.
-        if let Some(why) = self.check_body(Time(u64::MAX), &body)? {
-            return Ok(Err(why));
-        }
-        self.commit(now, body, certificate, evidence, todo)?;
-        Ok(Ok(()))
     }
 
     /// The next height is ours to decide: what was said about it too early is considered now.

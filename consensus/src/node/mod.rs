@@ -7,26 +7,30 @@
 //! Left out: reading and writing the log (the shell answers for it), sockets, and what a block means.
 
 mod bodies;
+mod catch_up;
+mod commit;
 mod hear;
 mod recover;
 mod sync;
+mod talk;
 
 use protocol::{
     BlockHash, Height, NodeId, Time, TxHash, codec,
-    crypto::{Domain, SecretKey},
+    crypto::SecretKey,
     event::Event,
     message::{
-        chain::{Ask, Body, Direct, Entry, Gossip},
-        vote::{Certificate, Evidence},
+        chain::{Ask, Body, Direct, Gossip},
+        vote::Certificate,
     },
 };
 pub use recover::{Journalled, RecoverError};
+pub use talk::{Effect, Fault, Input, Params, Signing, Verdict};
 
 use crate::{
-    engine::{self, Engine, Fatal, Timeouts},
-    execution::{Committed, Execution, ExecutionError, Slot, Tip},
+    engine::{self, Engine, Fatal},
+    execution::{Execution, ExecutionError, Slot, Tip},
     journal::Record,
-    mempool::{Limits, Mempool, PoolError, Pooled},
+    mempool::{Mempool, PoolError, Pooled},
     validator::ValidatorSet,
 };
 use bodies::Bodies;
@@ -34,167 +38,6 @@ use sync::Sync;
 
 /// How often a node says where its chain ends.
 const STATUS_EVERY_MS: u64 = 1_000;
-
-/// What a node is told once.
-#[derive(Clone, Debug)]
-pub struct Params {
-    /// The chain it is on.
-    pub domain: Domain,
-    /// How long it waits for others.
-    pub timeouts: Timeouts,
-    /// An empty block at least this often.
-    pub heartbeat_ms: u64,
-    /// No two blocks closer than this.
-    pub interval_min_ms: u64,
-    /// Most transaction bytes in a block that this node builds.
-    pub block_bytes_max: usize,
-    /// Gas in a block.
-    pub block_gas: u64,
-    /// What the mempool holds.
-    pub pool: Limits,
-}
-
-/// What happens to a node.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Time passed.
-    Tick,
-    /// A peer is there.
-    Connected(NodeId),
-    /// A peer is gone.
-    Disconnected(NodeId),
-    /// Something gossiped about the height being decided. `id` is what its verdict is given under.
-    Gossip {
-        /// The transport's name for the message.
-        id: u64,
-        /// Who passed it on.
-        from: NodeId,
-        /// An encoded [`Gossip`].
-        bytes: Vec<u8>,
-    },
-    /// An encoded [`Direct`] message.
-    Direct {
-        /// Who sent it.
-        from: NodeId,
-        /// What.
-        bytes: Vec<u8>,
-    },
-    /// A peer asks for something; it is answered under `ticket`.
-    Asked {
-        /// The transport's name for the question.
-        ticket: u64,
-        /// Who asks.
-        from: NodeId,
-        /// An encoded [`Ask`].
-        bytes: Vec<u8>,
-    },
-    /// The answer to our own question `ticket`; `None` if none came.
-    Answered {
-        /// Our name for the question.
-        ticket: u64,
-        /// Who answers.
-        from: NodeId,
-        /// An encoded answer.
-        bytes: Option<Vec<u8>>,
-    },
-}
-
-/// What to tell the transport about a gossiped message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Good: pass it on.
-    Accept,
-    /// Old or not for us: drop it, nobody is to blame.
-    Ignore,
-    /// Wrong: drop it and remember who sent it.
-    Reject,
-}
-
-/// What a peer did wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// It sent bytes that are no message.
-    #[error("a message that cannot be read")]
-    Unreadable,
-    /// It passed on a consensus message that its author did not sign.
-    #[error("a consensus message that its author did not sign")]
-    Unsigned,
-    /// It sent a block with a certificate that is not the one its header names.
-    #[error("a block body that does not belong together")]
-    BodyMismatch,
-    /// It called a block final that is not, or does not follow.
-    #[error("a final block that is not")]
-    NotFinal,
-}
-
-/// What should be done, in this order.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// Append a record to the consensus journal.
-    Journal(Vec<u8>),
-    /// Make the journal durable.
-    JournalSync,
-    /// Begin the journal of this height; earlier ones are no longer needed.
-    JournalStart(Height),
-    /// Append a final block to the block log.
-    Log {
-        /// Its height.
-        height: Height,
-        /// An encoded [`Entry`].
-        entry: Vec<u8>,
-    },
-    /// Make the block log durable.
-    LogSync,
-    /// Say it to everyone, an encoded [`Gossip`].
-    Gossip(Vec<u8>),
-    /// Spread transactions that came in here.
-    Spread(Vec<std::sync::Arc<[u8]>>),
-    /// Judge a gossiped message.
-    Verdict(u64, Verdict),
-    /// Send an encoded [`Direct`] message to one peer.
-    Send(NodeId, Vec<u8>),
-    /// Send it to every peer.
-    SendAll(Vec<u8>),
-    /// Put an encoded [`Ask`] to a peer; come back with [`Input::Answered`].
-    Ask {
-        /// Our name for the question.
-        ticket: u64,
-        /// Whom.
-        to: NodeId,
-        /// What.
-        bytes: Vec<u8>,
-    },
-    /// Answer a peer with these bytes.
-    Answer(u64, Vec<u8>),
-    /// Answer a peer with entries of the block log, as many as fit an answer.
-    AnswerBlocks {
-        /// The transport's name for the question.
-        ticket: u64,
-        /// The first height.
-        from: Height,
-        /// At most this many.
-        count: u32,
-    },
-    /// A peer broke a rule.
-    Blame(NodeId, Fault),
-    /// A block is final and, since this comes after its log entry, durable: show it.
-    Committed(Box<Committed>),
-    /// Something worth telling happened.
-    Happened(Event),
-}
-
-/// Whether this node signs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signing {
-    /// It votes whenever it is in the set.
-    On,
-    /// It does not know what it said up to this height, so it says nothing until that is behind it.
-    After(Height),
-    /// It has no validator key.
-    Keyless,
-    /// Something is wrong; it follows, and says why it does not vote.
-    Stopped(String),
-}
 
 /// The machine.
 pub struct Node<X> {
@@ -524,125 +367,6 @@ impl<X: Execution> Node<X> {
         if let Some(body) = self.bodies.get(block).and_then(|known| known.body.clone()) {
             self.speech.push(Effect::SendAll(codec::encode(&Direct::Body(body))));
         }
-    }
-
-    /// A quorum made a block final, and its body is here and executed.
-    fn finish(
-        &mut self,
-        now: Time,
-        certificate: Certificate,
-        evidence: Vec<Evidence>,
-        todo: &mut Vec<Effect>,
-    ) -> Result<(), ExecutionError> {
-        let known = self
-            .bodies
-            .get_mut(&certificate.block)
-            .expect("what is decided here was executed here");
-        let body = known.body.take().expect("what was executed here is here");
-        // The executor remembers a bounded number of blocks; a liar's many proposals may have pushed this one out.
-        if self.exec.pending_block(certificate.block).is_none()
-            && let Some(why) = self.check_body(Time(u64::MAX), &body)?
-        {
-            return Err(ExecutionError {
-                what: format!("a block that was executed before is refused: {why}"),
-                source: None,
-            });
-        }
-        let led = self.engine.as_ref().is_some_and(|engine| {
-            self.running && self.voting.proposer(certificate.height, certificate.round).key == engine.validator()
-        });
-        self.commit(now, body, certificate, evidence, todo)?;
-        todo.push(Effect::LogSync);
-        self.publish_commit(todo);
-        if led {
-            // Votes may get lost; one certificate tells everyone, followers first of all.
-            todo.push(Effect::Gossip(codec::encode(&Gossip::Decided(self.last.clone()))));
-        }
-        self.replay_early(now, todo)
-    }
-
-    /// Makes an executed block the tip. The caller syncs the log, at once or after a batch, and then shows the block.
-    fn commit(
-        &mut self,
-        now: Time,
-        body: Body,
-        certificate: Certificate,
-        evidence: Vec<Evidence>,
-        todo: &mut Vec<Effect>,
-    ) -> Result<(), ExecutionError> {
-        let height = self.tip.height.next();
-        assert_eq!(certificate.height, height, "blocks are committed in order");
-        let committed = self.exec.commit(certificate.block)?;
-        assert_eq!((committed.tip.height, committed.tip.hash), (height, certificate.block));
-
-        self.speak(todo);
-        for one in &evidence {
-            todo.push(Effect::Happened(Event::Equivocated {
-                validator: one.offender(),
-                height,
-            }));
-        }
-        let round = certificate.round;
-        let entry = Entry {
-            block: body.block,
-            parent_certificate: body.parent_certificate,
-            certificate: certificate.clone(),
-            evidence,
-        };
-        todo.push(Effect::Log {
-            height,
-            entry: codec::encode(&entry),
-        });
-
-        self.pool.included(&committed.included);
-        self.before = self.voting.clone();
-        self.tip = committed.tip;
-        self.last = certificate;
-        let took = std::mem::take(&mut self.running).then(|| now.since(self.began_at));
-        self.decided = None;
-        self.bodies.clear();
-        self.committed_at = now;
-        self.sync.advanced(now, height);
-        if let Some(stakers) = &committed.next_validators {
-            self.change_validators(stakers, todo);
-        }
-        let (block, transactions) = (committed.tip.hash, committed.transactions);
-        self.shown.push(Effect::Committed(Box::new(committed)));
-        self.shown.push(Effect::Happened(Event::Committed {
-            height,
-            block,
-            transactions,
-            round,
-            took,
-        }));
-        Ok(())
-    }
-
-    fn change_validators(&mut self, stakers: &[crate::execution::Staker], todo: &mut Vec<Effect>) {
-        match ValidatorSet::new(stakers) {
-            Ok(set) => self.voting = set,
-            Err(error) => unreachable!("execution changes the set only for a usable one: {error}"),
-        }
-        todo.push(Effect::Happened(Event::EpochStarted {
-            height: self.tip.height.next(),
-            validators: self.voting.voters().len(),
-            voting: self.votes(),
-        }));
-    }
-
-    /// The log is synced: the journal may move on, and the blocks may be shown.
-    fn publish_commit(&mut self, todo: &mut Vec<Effect>) {
-        let next = self.tip.height.next();
-        // A node that does not know what it said keeps its journal as it is until that lies behind it.
-        let known = match self.signing {
-            Signing::On => true,
-            Signing::After(height) => self.tip.height >= height,
-            Signing::Keyless | Signing::Stopped(_) => false,
-        };
-        if known {
-            todo.push(Effect::JournalStart(next));
-        }
-        todo.append(&mut self.shown);
     }
 }
 

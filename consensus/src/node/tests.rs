@@ -14,8 +14,9 @@ use protocol::{
 
 use super::*;
 use crate::{
-    execution::{AccountState, Built, Epoch, Named, Refusal, Staker, Tip},
-    node::recover::Journalled,
+    engine::Timeouts,
+    execution::{AccountState, Built, Committed, Epoch, Named, Refusal, Staker, Tip},
+    mempool::Limits,
 };
 
 /// A block: height, parent, parent certificate, beneficiary, transactions, whether it keeps the rules.
