@@ -24,7 +24,7 @@ use protocol::{
 };
 use storage::{BlockLog, FaultDisk, Wal, block_log::Layout};
 
-use crate::{byzantine::Behaviour, forge::Forge};
+use crate::{byzantine::Behaviour, forge::Forge, plan::Sabotage};
 
 /// The executor of a simulated node.
 pub type Chain = Forge<Ledger<Arc<MemKv>>>;
@@ -37,6 +37,7 @@ const FLUSH_EVERY: u64 = 3;
 /// What a host is for as long as the run lasts.
 pub struct Host {
     pub(crate) behaviour: Behaviour,
+    sabotage: Option<Sabotage>,
     seed: [u8; 32],
     disk: FaultDisk,
     state: Arc<MemKv>,
@@ -64,10 +65,11 @@ pub enum Outgoing {
 
 impl Host {
     /// A host with an empty disk.
-    pub fn new(behaviour: Behaviour, seed: [u8; 32]) -> Self {
+    pub fn new(behaviour: Behaviour, seed: [u8; 32], sabotage: Option<Sabotage>) -> Self {
         let (disk, state) = (FaultDisk::new(), Arc::new(MemKv::default()));
         Self {
             behaviour,
+            sabotage,
             seed,
             disk,
             state,
@@ -122,11 +124,16 @@ impl Host {
         }
         let journalled = match recovered.height {
             Height(0) => Journalled::None,
+            height if self.sabotage == Some(Sabotage::IgnoredJournal) => Journalled::At(height, Vec::new()),
             height => Journalled::At(height, recovered.entries),
         };
         let door = ledger.door();
         let params = params(genesis);
-        let forge = Forge::new(ledger, self.behaviour == Behaviour::Forger);
+        let forge = Forge::new(
+            ledger,
+            self.behaviour == Behaviour::Forger,
+            self.sabotage == Some(Sabotage::BlindExecutor),
+        );
         let mut todo = Vec::new();
         let node = Node::recover(params, Some(self.key()), forge, last, &journalled, now, &mut todo)
             .map_err(|error| words(&error))?;
@@ -169,6 +176,9 @@ impl Host {
         let Some(up) = &mut self.up else { return Ok(None) };
         let words = |error: &dyn std::error::Error| daemon::words::chained(error);
         match effect {
+            Effect::Journal(_) if self.sabotage == Some(Sabotage::NoJournal) => (),
+            Effect::JournalSync if self.sabotage == Some(Sabotage::UnsyncedJournal) => (),
+            Effect::LogSync if self.sabotage == Some(Sabotage::UnsyncedLog) => (),
             Effect::Journal(record) => up.wal.append(&record).map_err(|error| words(&error))?,
             Effect::JournalSync => up.wal.sync().map_err(|error| words(&error))?,
             Effect::JournalStart(height) => {

@@ -45,6 +45,35 @@ pub struct Partition {
     pub sides: Vec<u8>,
 }
 
+/// A bug planted on every honest host, to see whether the checks find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// The journal is written and never synced.
+    UnsyncedJournal,
+    /// The journal is not written.
+    NoJournal,
+    /// The block log is written and never synced.
+    UnsyncedLog,
+    /// A node that comes up ignores its journal.
+    IgnoredJournal,
+    /// A block is called good without a look.
+    BlindExecutor,
+    /// Base fees vanish instead of being collected.
+    LeakedFees,
+}
+
+impl Sabotage {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::UnsyncedJournal,
+        Self::NoJournal,
+        Self::UnsyncedLog,
+        Self::IgnoredJournal,
+        Self::BlindExecutor,
+        Self::LeakedFees,
+    ];
+}
+
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -74,6 +103,8 @@ pub struct Plan {
     pub heights: u64,
     /// And when they must have.
     pub until: Time,
+    /// The bug that is planted, if any.
+    pub sabotage: Option<Sabotage>,
 }
 
 /// What the network is once faults stop.
@@ -128,6 +159,36 @@ impl Plan {
             calm_at,
             heights: 6,
             until: Time(calm_at.0 + 60_000_000),
+            sabotage: None,
+        }
+    }
+
+    /// Everything that can go wrong at once, on hosts with a planted bug.
+    pub fn sabotaged(seed: u64, sabotage: Sabotage) -> Self {
+        let mut hosts = vec![Behaviour::Honest; 4];
+        hosts[0] = if sabotage == Sabotage::BlindExecutor {
+            Behaviour::Forger
+        } else {
+            Behaviour::Equivocator
+        };
+        Self {
+            hosts,
+            keys: (0..4).collect(),
+            links: Links {
+                delay_min_us: 20_000,
+                delay_max_us: 120_000,
+                lost: 50,
+                doubled: 20,
+                reordered: 100,
+            },
+            kill_every_us: Some(400_000),
+            power_cuts: 1000,
+            state_lost: 200,
+            calm_at: Time(20_000_000),
+            until: Time(60_000_000),
+            sabotage: Some(sabotage),
+            partitions: Vec::new(),
+            ..Self::random(seed)
         }
     }
 

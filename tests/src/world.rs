@@ -17,7 +17,7 @@ use crate::{
     check::{Checker, Violation},
     dice::Dice,
     host::{Host, Outgoing, domain},
-    plan::{CALM, Plan},
+    plan::{CALM, Plan, Sabotage},
     wallet::Wallet,
 };
 
@@ -122,6 +122,10 @@ impl<'a> World<'a> {
         };
         let genesis = ChainGenesis::new(development(&keys, plan.epoch_length, timing))
             .expect("the development genesis keeps its own rules");
+        let mut genesis = genesis;
+        if plan.sabotage == Some(Sabotage::LeakedFees) {
+            genesis.spec.fee_collector = None;
+        }
         let mut net = MemNet::new(plan.seed, count, plan.links.link());
         for partition in &plan.partitions {
             let side = |side: u8| (0..count).filter(|host| partition.sides[*host] == side).collect();
@@ -131,7 +135,7 @@ impl<'a> World<'a> {
                 until: partition.until,
             });
         }
-        let host = |at: usize| Host::new(plan.hosts[at], seed_of(plan.keys[at]));
+        let host = |at: usize| Host::new(plan.hosts[at], seed_of(plan.keys[at]), plan.sabotage);
         let mut world = Self {
             plan,
             domain: domain(&genesis),

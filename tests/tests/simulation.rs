@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use tests::{
     byzantine::Behaviour,
     check::Violation,
-    plan::Plan,
+    plan::{Plan, Sabotage},
     world::{self, Failure},
 };
 
@@ -68,6 +68,17 @@ fn one_twin_of_four_forks_nothing_and_is_proven_a_liar() {
         evidence > 0,
         "a validator that runs twice contradicts itself sooner or later"
     );
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    for sabotage in Sabotage::ALL {
+        let found = (0..400).into_par_iter().find_map_any(|seed| {
+            let failure = world::run(&Plan::sabotaged(seed, sabotage)).err()?;
+            Some((seed, failure.violation))
+        });
+        assert!(found.is_some(), "400 seeds with {sabotage:?} and nobody noticed");
+    }
 }
 
 #[test]
