@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod api;
+pub mod cli;
 pub mod clock;
 pub mod devnet;
 pub mod entropy;
@@ -10,4 +11,6 @@ pub mod home;
 pub mod key;
 pub mod node;
 pub mod state;
+pub mod telemetry;
+pub mod wallet;
 pub mod words;

@@ -1,1 +1,5 @@
-fn main(){}
+//! The `openledger` program: everything it does is in the library, where tests reach it.
+
+fn main() -> std::process::ExitCode {
+    daemon::cli::main()
+}

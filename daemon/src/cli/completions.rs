@@ -1,0 +1,22 @@
+//! `openledger completions SHELL`: what a shell needs to complete commands. Prints a script, not JSON.
+
+use clap::{Args, CommandFactory as _};
+
+use super::{Cli, exit::Exit, output};
+
+/// Print completions for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "Example: openledger completions bash")]
+pub(crate) struct Completions {
+    /// Which shell
+    shell: clap_complete::Shell,
+}
+
+impl Completions {
+    pub(crate) fn run(self) -> anyhow::Result<Exit> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "openledger", &mut script);
+        output::raw(&script);
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,140 @@
+//! How a command ends: a number for scripts, a sentence for people.
+//!
+//! | code | meaning                                  |
+//! |------|------------------------------------------|
+//! | 0    | done                                     |
+//! | 1    | it failed                                |
+//! | 2    | the command was not understood           |
+//! | 3    | the daemon is not running                |
+//! | 4    | what was asked for does not exist        |
+//! | 5    | denied                                   |
+//! | 6    | not within the time it was given         |
+//! | 7    | something does not verify                |
+//!
+//! With `--json` a failure is an object on stdout as well: `{"error": {"exit": 3, "message": "…", "causes": ["…"]}}`.
+
+use std::{io, process::ExitCode};
+
+use serde_json::json;
+use storage::secret::SecretError;
+
+use super::output;
+use crate::key::KeyError;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    NotRunning = 3,
+    NotFound = 4,
+    Denied = 5,
+    Timeout = 6,
+    Unverified = 7,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A failure that has a code of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Ended {
+    exit: Exit,
+    text: String,
+}
+
+/// A failure with this code and this sentence. Put it in front of a cause with `context`.
+pub(crate) fn ended(exit: Exit, text: impl Into<String>) -> Ended {
+    Ended {
+        exit,
+        text: text.into(),
+    }
+}
+
+impl Exit {
+    /// The code of a failure.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if let Some(ended) = error.downcast_ref::<Ended>() {
+            return ended.exit;
+        }
+        let is_exposed = |cause: &(dyn std::error::Error + 'static)| {
+            let secret = match cause.downcast_ref::<KeyError>() {
+                Some(KeyError::File(secret)) => Some(secret),
+                Some(KeyError::Content(_) | KeyError::Folder { .. }) | None => cause.downcast_ref::<SecretError>(),
+            };
+            matches!(secret, Some(SecretError::Exposed { .. }))
+        };
+        let kinds = error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .map(io::Error::kind);
+        let denied = kinds.clone().any(|kind| kind == io::ErrorKind::PermissionDenied);
+        match () {
+            () if denied || error.chain().any(is_exposed) => Self::Denied,
+            () if kinds.clone().any(|kind| kind == io::ErrorKind::NotFound) => Self::NotFound,
+            () => Self::Failed,
+        }
+    }
+}
+
+/// Says why a command failed, and gives its code.
+pub(crate) fn report(error: &anyhow::Error, json: bool) -> Exit {
+    let exit = Exit::of(error);
+    let (message, causes) = told(error);
+    if json {
+        output::line(&json!({ "error": { "exit": exit as u8, "message": message, "causes": causes } }).to_string());
+    }
+    output::note(&format!("error: {message}"));
+    for cause in causes {
+        output::note(&format!("  because: {cause}"));
+    }
+    exit
+}
+
+/// The sentence and its causes; a cause that is in the sentence already is not said twice.
+fn told(error: &anyhow::Error) -> (String, Vec<String>) {
+    let mut said = vec![error.to_string()];
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.iter().any(|text| text.contains(&cause)) {
+            said.push(cause);
+        }
+    }
+    let message = said.remove(0);
+    (message, said)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_code_whatever_stands_in_front_of_it() {
+        let plain = anyhow::Error::new(ended(Exit::NotRunning, "no node"));
+        assert_eq!(Exit::of(&plain), Exit::NotRunning);
+        assert_eq!(Exit::of(&plain.context("could not ask")), Exit::NotRunning);
+        let cause: Result<(), _> = Err(io::Error::other("refused"));
+        let above = cause.context(ended(Exit::Timeout, "too late")).unwrap_err();
+        assert_eq!(Exit::of(&above), Exit::Timeout);
+        assert_eq!(told(&above), ("too late".to_owned(), vec!["refused".to_owned()]));
+    }
+
+    #[test]
+    fn what_the_system_said_decides_where_nobody_else_did() {
+        let of = |kind| Exit::of(&anyhow::Error::new(io::Error::from(kind)).context("could not read x"));
+        assert_eq!(of(io::ErrorKind::PermissionDenied), Exit::Denied);
+        assert_eq!(of(io::ErrorKind::NotFound), Exit::NotFound);
+        assert_eq!(of(io::ErrorKind::StorageFull), Exit::Failed);
+        let exposed = SecretError::Exposed {
+            file: "key".into(),
+            mode: 0o644,
+        };
+        assert_eq!(Exit::of(&KeyError::File(exposed).into()), Exit::Denied);
+    }
+}

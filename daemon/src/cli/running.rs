@@ -1,0 +1,168 @@
+//! The node that runs in a home, as a command speaks to it: JSON-RPC for the chain, the status for the node.
+
+use std::{fs, io, net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use rustix::process::{Pid, test_kill_process};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::exit::{Ended, Exit, ended};
+use crate::{api::ops::Status, home::Home};
+
+/// How long a node may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What `node.json` says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Running {
+    /// The process.
+    pub(crate) pid: u32,
+    /// JSON-RPC.
+    pub(crate) rpc: String,
+    /// Health, figures and status.
+    pub(crate) api: String,
+    /// Addresses that peers can dial.
+    #[serde(default)]
+    pub(crate) listen: Vec<String>,
+}
+
+impl Running {
+    /// Reads `node.json`; a home without one has no running node.
+    pub(crate) fn read(home: &Home) -> anyhow::Result<Self> {
+        let file = home.listening();
+        let text = match fs::read(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_running(home).into()),
+            text => text.with_context(|| format!("could not read {}", file.display()))?,
+        };
+        let wrong = || {
+            format!(
+                "{} is not readable; restart the daemon, which writes it",
+                file.display()
+            )
+        };
+        let mut running: Self = serde_json::from_slice(&text).with_context(wrong)?;
+        if !running.is_alive() {
+            return Err(not_running(home).into());
+        }
+        running.rpc = reachable(&running.rpc);
+        running.api = reachable(&running.api);
+        Ok(running)
+    }
+
+    /// Whether its process exists. One that was killed leaves its file behind.
+    pub(crate) fn is_alive(&self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        // A process of another user may not be signalled, but it is there.
+        pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+    }
+
+    /// What the node says about itself.
+    pub(crate) async fn status(&self) -> anyhow::Result<Status> {
+        let url = format!("{}/v1/status", self.api);
+        let asked = client()?.get(&url).send().await;
+        let answer = asked.map_err(|why| unreachable(&url, why))?;
+        if !answer.status().is_success() {
+            let text = answer.text().await.unwrap_or_default();
+            anyhow::bail!("the node at {url} is not well: {}", text.trim());
+        }
+        answer
+            .json()
+            .await
+            .with_context(|| format!("{url} did not answer as this version does"))
+    }
+
+    /// Calls a method of JSON-RPC.
+    pub(crate) async fn call<T: DeserializeOwned>(&self, method: &str, params: Value) -> anyhow::Result<T> {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let asked = client()?.post(&self.rpc).json(&request).send().await;
+        let answer: Value = match asked {
+            Ok(answer) => answer.json().await.map_err(|why| unreachable(&self.rpc, why))?,
+            Err(why) => return Err(unreachable(&self.rpc, why)),
+        };
+        if let Some(refused) = answer.get("error").filter(|error| !error.is_null()) {
+            let text = refused["message"].as_str().unwrap_or("no reason given");
+            anyhow::bail!("the node refused {method}: {text}");
+        }
+        let unread = || format!("the node answered {method} with something else than expected");
+        serde_json::from_value(answer["result"].clone()).with_context(unread)
+    }
+}
+
+/// Says that there is no node, and how to get one.
+pub(crate) fn not_running(home: &Home) -> Ended {
+    let text = format!(
+        "no node is running in {}; start it with `openledger daemon --home {0}`",
+        home.root().display()
+    );
+    ended(Exit::NotRunning, text)
+}
+
+fn client() -> anyhow::Result<reqwest::Client> {
+    // What listens on this machine is not reached through a proxy.
+    let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy().build();
+    client.context("could not make an HTTP client")
+}
+
+fn unreachable(url: &str, why: reqwest::Error) -> anyhow::Error {
+    let sentence = if why.is_timeout() {
+        ended(
+            Exit::Timeout,
+            format!(
+                "the node at {url} did not answer within {} s; look at its log",
+                ANSWER_WITHIN.as_secs()
+            ),
+        )
+    } else if why.is_connect() {
+        ended(
+            Exit::NotRunning,
+            format!("nothing answers at {url}; restart the daemon"),
+        )
+    } else {
+        ended(Exit::Failed, format!("the answer of the node at {url} cannot be read"))
+    };
+    anyhow::Error::new(why.without_url()).context(sentence)
+}
+
+/// An address as one can connect to it: a node that listens everywhere is reached at this machine's own.
+fn reachable(address: &str) -> String {
+    let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    let Ok(mut socket) = bare.parse::<SocketAddr>() else {
+        return format!("http://{bare}");
+    };
+    if socket.ip().is_unspecified() {
+        socket.set_ip(match socket {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{socket}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_listens_everywhere_is_asked_here() {
+        for (said, url) in [
+            ("http://127.0.0.1:8545", "http://127.0.0.1:8545"),
+            ("0.0.0.0:8545", "http://127.0.0.1:8545"),
+            ("http://[::]:8545/", "http://[::1]:8545"),
+            ("http://10.0.0.7:1", "http://10.0.0.7:1"),
+        ] {
+            assert_eq!(reachable(said), url);
+        }
+    }
+
+    #[test]
+    fn a_home_without_a_node_and_one_that_was_killed_are_not_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        assert_eq!(Exit::of(&Running::read(&home).unwrap_err()), Exit::NotRunning);
+        // No process has the largest number there is.
+        let left = r#"{"pid": 2147483647, "rpc": "http://127.0.0.1:1", "api": "http://127.0.0.1:1", "listen": []}"#;
+        fs::write(home.listening(), left).unwrap();
+        assert_eq!(Exit::of(&Running::read(&home).unwrap_err()), Exit::NotRunning);
+    }
+}

@@ -1,0 +1,214 @@
+//! `openledger status`: am I connected, am I voting, at what height, how far behind.
+//!
+//! `--json` prints `{"connected", "voting", "behind", "pid", "rpc", "api", "listen", …}` and with them everything that
+//! `/v1/status` says (`height`, `head_hash`, `state_root`, `peers`, `signing`, …). With `--watch` one such object per line.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Place, exit::Exit, output, place::wait, running::Running};
+use crate::{api::ops, clock::Clock};
+
+/// How many blocks behind still counts as up to date: they are on their way.
+const BEHIND: u64 = 2;
+
+/// Say how the running node is doing
+#[derive(Debug, Args)]
+#[command(after_help = "Example: openledger status --watch")]
+pub(crate) struct Status {
+    /// Say it again every second
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    connected: bool,
+    voting: bool,
+    behind: u64,
+    #[serde(flatten)]
+    running: RunningShown,
+    #[serde(flatten)]
+    status: ops::Status,
+}
+
+#[derive(Serialize)]
+struct RunningShown {
+    pid: u32,
+    rpc: String,
+    api: String,
+    listen: Vec<String>,
+}
+
+impl Status {
+    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        let running = place.running()?;
+        wait(async {
+            let shown = ask(&running).await?;
+            if !self.watch {
+                place.show(&shown, || text(&shown, Clock::new().now().as_secs()));
+                return Ok(Exit::Done);
+            }
+            place.show(&shown, || line(&shown));
+            loop {
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
+                    () = tokio::time::sleep(Duration::from_secs(1)) => (),
+                }
+                let shown = ask(&running).await?;
+                place.show(&shown, || line(&shown));
+            }
+        })
+    }
+}
+
+async fn ask(running: &Running) -> anyhow::Result<Shown> {
+    Ok(shown(running.clone(), running.status().await?))
+}
+
+fn shown(running: Running, status: ops::Status) -> Shown {
+    Shown {
+        connected: status.peers > 0,
+        voting: status.signing == "on",
+        behind: status.best_known_height.saturating_sub(status.height),
+        running: RunningShown {
+            pid: running.pid,
+            rpc: running.rpc,
+            api: running.api,
+            listen: running.listen,
+        },
+        status,
+    }
+}
+
+fn text(shown: &Shown, now_s: u64) -> String {
+    let status = &shown.status;
+    let connected = match (status.peers, status.validators) {
+        (0, 1) if shown.voting => "no peers; none are needed by the only validator".to_owned(),
+        (0, _) => "no: no peer is connected; check network.bootstrap and the network".to_owned(),
+        (1, _) => "yes, to 1 peer".to_owned(),
+        (peers, _) => format!("yes, to {peers} peers"),
+    };
+    let voting = match shown.voting {
+        true => format!("yes, one of {}", status.validators),
+        false => format!("no: {}", status.signing),
+    };
+    let height = match shown.behind {
+        0..=BEHIND => format!("{}, up to date", status.height),
+        behind => format!("{}, {behind} blocks behind {}", status.height, status.best_known_height),
+    };
+    let age = now_s.saturating_sub(status.head_timestamp_s);
+    let waiting = match status.mempool_transactions {
+        1 => "1 transaction waits".to_owned(),
+        count => format!("{count} transactions wait"),
+    };
+    output::columns(&[
+        ("Connected", connected),
+        ("Voting", voting),
+        ("Height", height),
+        ("Head", format!("{}, {} ago", status.head_hash, span(age))),
+        ("Mempool", waiting),
+        (
+            "Chain",
+            format!(
+                "{} (chain id {}), genesis {:#}",
+                status.network, status.chain_id, status.genesis
+            ),
+        ),
+        (
+            "Node",
+            format!("{} {:#}, up {}", status.moniker, status.node_id, span(status.uptime_s)),
+        ),
+        (
+            "Reach it",
+            format!("JSON-RPC {}, status {}", shown.running.rpc, shown.running.api),
+        ),
+    ])
+}
+
+fn line(shown: &Shown) -> String {
+    let status = &shown.status;
+    let voting = if shown.voting { "voting" } else { "not voting" };
+    format!(
+        "height {}  behind {}  peers {}  {voting}  waiting {}",
+        status.height, shown.behind, status.peers, status.mempool_transactions
+    )
+}
+
+fn span(seconds: u64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{BlockHash, NodeId};
+
+    use super::*;
+
+    fn status(peers: u64, height: u64, best: u64, signing: &str) -> Shown {
+        let running = Running {
+            pid: 7,
+            rpc: "http://127.0.0.1:1".to_owned(),
+            api: "http://127.0.0.1:2".to_owned(),
+            listen: Vec::new(),
+        };
+        let status = ops::Status {
+            node_id: NodeId([1; 32]),
+            moniker: "alice".to_owned(),
+            network: "dev".to_owned(),
+            chain_id: 1337,
+            genesis: BlockHash([2; 32]),
+            height,
+            best_known_height: best,
+            head_hash: BlockHash([3; 32]),
+            state_root: "0x00".to_owned(),
+            head_timestamp_s: 100,
+            peers,
+            round: 0,
+            validators: 4,
+            signing: signing.to_owned(),
+            mempool_transactions: 1,
+            mempool_bytes: 100,
+            version: "x".to_owned(),
+            uptime_s: 61,
+        };
+        shown(running, status)
+    }
+
+    #[test]
+    fn a_good_node_says_so_in_a_few_lines() {
+        let text = text(&status(3, 10, 11, "on"), 102);
+        for part in [
+            "yes, to 3 peers",
+            "yes, one of 4",
+            "10, up to date",
+            "2s ago",
+            "1 transaction waits",
+            "up 1m 1s",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_alone_mute_and_behind_says_each_of_it() {
+        let shown = status(0, 10, 50, "no validator key");
+        assert!(!shown.connected && !shown.voting && shown.behind == 40);
+        let text = text(&shown, 102);
+        for part in ["no peer is connected", "no: no validator key", "40 blocks behind 50"] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert_eq!(line(&shown), "height 10  behind 40  peers 0  not voting  waiting 1");
+    }
+
+    #[test]
+    fn the_object_has_the_answer_and_what_the_node_said_side_by_side() {
+        let object = serde_json::to_value(status(1, 5, 5, "on")).unwrap();
+        assert_eq!(
+            (&object["voting"], &object["height"], &object["pid"]),
+            (&true.into(), &5.into(), &7.into())
+        );
+    }
+}

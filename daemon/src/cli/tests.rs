@@ -1,0 +1,79 @@
+//! What all verbs have in common.
+
+use clap::{Command, CommandFactory as _};
+
+use super::*;
+
+fn leaves(command: &Command, path: &str, seen: &mut Vec<(String, Command)>) {
+    for verb in command.get_subcommands() {
+        let path = format!("{path} {}", verb.get_name());
+        if verb.has_subcommands() {
+            leaves(verb, &path, seen);
+        } else {
+            seen.push((path, verb.clone()));
+        }
+    }
+}
+
+fn verbs() -> Vec<(String, Command)> {
+    let mut seen = Vec::new();
+    leaves(&Cli::command(), "openledger", &mut seen);
+    seen
+}
+
+#[test]
+fn the_arguments_contradict_nothing() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_verb_is_explained_and_shows_an_example_of_itself() {
+    let verbs = verbs();
+    assert!(verbs.len() > 20, "{} verbs", verbs.len());
+    for (path, verb) in verbs {
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        assert!(about.starts_with(char::is_uppercase), "{path}: {about}");
+        let after = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(after.starts_with(&format!("Example: {path}")), "{path}: {after}");
+    }
+}
+
+#[test]
+fn every_example_is_understood() {
+    for (path, verb) in verbs() {
+        let after = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in after.lines().filter_map(|line| line.strip_prefix("Example: ")) {
+            // No example needs quoting but for amounts.
+            let words = line.split_whitespace().map(|word| word.trim_matches('"'));
+            let read = Cli::try_parse_from(words);
+            assert!(read.is_ok(), "{path}: `{line}`: {}", read.unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn home_and_json_may_stand_before_and_behind_the_verb() {
+    for line in [
+        "openledger --home /a --json chain block 1",
+        "openledger chain block 1 --json --home /a",
+    ] {
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        assert!(
+            cli.place.json && cli.place.home().root() == std::path::Path::new("/a"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_password_is_never_a_flag() {
+    for (path, verb) in verbs() {
+        let flags = verb.get_arguments().filter_map(clap::Arg::get_long);
+        let secret = |flag: &str| ["password", "private-key", "key", "secret", "mnemonic"].contains(&flag);
+        let taking = verb.get_arguments().filter(|arg| arg.get_action().takes_values());
+        assert!(
+            flags.count() < 20 && !taking.filter_map(clap::Arg::get_long).any(secret),
+            "{path}"
+        );
+    }
+}
