@@ -1,0 +1,53 @@
+//! Numbers about the chain that metrics and status show.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+/// Numbers about the chain that metrics and status show.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Blocks committed since the start.
+    pub blocks: AtomicU64,
+    /// Transactions in them.
+    pub transactions: AtomicU64,
+    /// Rounds beyond the first that were needed.
+    pub extra_rounds: AtomicU64,
+    /// Blocks refused.
+    pub refused: AtomicU64,
+    /// Proofs of equivocation found.
+    pub equivocations: AtomicU64,
+    /// Peers blamed.
+    pub blamed: AtomicU64,
+    /// Microseconds spent syncing the journal and the log.
+    pub sync_us: AtomicU64,
+    /// How long the last heights took, from beginning to final.
+    pub heights: Recent,
+}
+
+/// The last so many durations of something.
+#[derive(Debug, Default)]
+pub struct Recent(Mutex<VecDeque<Duration>>);
+
+impl Recent {
+    const MAX: usize = 1024;
+
+    pub(super) fn add(&self, took: Duration) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == Self::MAX {
+            recent.pop_front();
+        }
+        recent.push_back(took);
+    }
+
+    /// The durations that these shares of a thousand do not exceed; nothing if there are none yet.
+    pub fn quantiles<const N: usize>(&self, per_mille: [usize; N]) -> Option<[Duration; N]> {
+        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sorted: Vec<_> = recent.iter().copied().collect();
+        sorted.sort_unstable();
+        let last = sorted.len().checked_sub(1)?;
+        Some(per_mille.map(|share| sorted[(last * share).div_ceil(1000)]))
+    }
+}
