@@ -16,6 +16,7 @@ pub mod foreign;
 pub mod genesis;
 pub mod import;
 pub mod ledger;
+pub mod light;
 pub mod pool_tx;
 pub mod seal;
 pub mod senders;

@@ -8,6 +8,7 @@ mod doorman;
 mod eth;
 mod failure;
 mod net;
+mod openledger;
 mod place;
 mod shape;
 mod txpool;
@@ -25,7 +26,10 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use self::failure::Failure;
-pub(crate) use self::web3::client_version;
+pub(crate) use self::{
+    openledger::{Certified, CommitSignature},
+    web3::client_version,
+};
 use super::Parts;
 use crate::{
     actor::chain::{Head, View},
@@ -155,7 +159,7 @@ impl Rpc {
             blocks::EthBlocksServer, calls::EthCallsServer, fees::EthFeesServer, logs::EthLogsServer,
             state::EthStateServer, subscribe::EthSubscribeServer, transactions::EthTransactionsServer,
         };
-        let modules: [Methods; 10] = [
+        let modules: [Methods; 11] = [
             EthBlocksServer::into_rpc(self.clone()).into(),
             EthCallsServer::into_rpc(self.clone()).into(),
             EthFeesServer::into_rpc(self.clone()).into(),
@@ -164,6 +168,7 @@ impl Rpc {
             EthSubscribeServer::into_rpc(self.clone()).into(),
             EthTransactionsServer::into_rpc(self.clone()).into(),
             net::NetServer::into_rpc(self.clone()).into(),
+            openledger::OpenledgerServer::into_rpc(self.clone()).into(),
             txpool::TxpoolServer::into_rpc(self).into(),
             web3::Web3Server::into_rpc(web3::Web3).into(),
         ];

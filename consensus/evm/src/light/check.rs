@@ -1,0 +1,179 @@
+//! The check itself: from validators to signatures, from signatures to the header, from the header to the state.
+
+use alloy_consensus::{EMPTY_ROOT_HASH, Header};
+use alloy_primitives::{B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
+use alloy_rlp::Decodable;
+use alloy_trie::{
+    Nibbles, TrieAccount,
+    proof::{ProofVerificationError, verify_proof},
+};
+use consensus::{
+    execution::Staker,
+    validator::{CertificateError, SetError, ValidatorSet},
+};
+use protocol::{BlockHash, Height, crypto::Domain, message::vote::Certificate};
+
+use super::{FORMAT, LightProof, ProvenAccount, ProvenSlot};
+use crate::genesis::{ChainGenesis, GenesisValidator};
+
+/// The final block that a proof is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Final {
+    /// Its name.
+    pub hash: B256,
+    /// Its header.
+    pub header: Header,
+    /// The power that signed for it.
+    pub signed: u64,
+    /// The power of everyone.
+    pub total: u64,
+}
+
+/// Why a proof proves nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LightError {
+    /// Made for another checker.
+    #[error("format is {0:?}; this version checks {FORMAT:?}")]
+    Format(String),
+    /// About another chain.
+    #[error("{field} is {found}, the chain of this genesis has {wanted}")]
+    Chain {
+        /// Which of the two.
+        field: &'static str,
+        /// What the file says.
+        found: String,
+        /// What it is.
+        wanted: String,
+    },
+    /// Its header is none.
+    #[error("header is not the RLP of a block header")]
+    Header,
+    /// About genesis.
+    #[error("header is of block 0, which nobody signs; everybody computes it from the genesis file")]
+    Genesis,
+    /// The block is not final.
+    #[error("the certificate does not make block {height} final")]
+    Certificate {
+        /// Which block.
+        height: u64,
+        /// Why not.
+        #[source]
+        source: CertificateError,
+    },
+    /// The account is another.
+    #[error("account.proof does not lead from the state root to this account")]
+    Account(#[source] ProofVerificationError),
+    /// The slot holds something else.
+    #[error("account.slots[{index}].proof does not lead from the storage root to this value of {slot}")]
+    Slot {
+        /// Which in the file.
+        index: usize,
+        /// Which in the account.
+        slot: B256,
+        /// Where it ends.
+        #[source]
+        source: ProofVerificationError,
+    },
+}
+
+impl LightProof {
+    /// Checks everything, trusting only that `validators` vote on the chain `domain`.
+    pub fn check(&self, domain: &Domain, validators: &ValidatorSet) -> Result<Final, LightError> {
+        if self.format != FORMAT {
+            return Err(LightError::Format(self.format.clone()));
+        }
+        same("chainId", self.chain_id, domain.chain_id)?;
+        same("genesis", self.genesis, B256::from(domain.genesis))?;
+        let block = self.check_certificate(domain, validators)?;
+        self.account.check(block.header.state_root)?;
+        Ok(block)
+    }
+
+    fn check_certificate(&self, domain: &Domain, validators: &ValidatorSet) -> Result<Final, LightError> {
+        // The hash is of the bytes that came, so it does not matter whether they are the only encoding.
+        let hash = keccak256(&self.header);
+        let mut rest = &self.header[..];
+        let header = Header::decode(&mut rest).map_err(|_| LightError::Header)?;
+        if !rest.is_empty() {
+            return Err(LightError::Header);
+        }
+        if header.number == 0 {
+            return Err(LightError::Genesis);
+        }
+        let certificate = Certificate {
+            height: Height(header.number),
+            round: self.certificate.round,
+            block: BlockHash(hash.0),
+            signatures: self.certificate.signatures.clone(),
+        };
+        let wrong = |source| LightError::Certificate {
+            height: header.number,
+            source,
+        };
+        validators.check(&certificate, domain).map_err(wrong)?;
+        let power = |(key, _): &(_, _)| validators.get(key).map_or(0, |voter| voter.power);
+        Ok(Final {
+            hash,
+            signed: certificate.signatures.iter().map(power).sum(),
+            total: validators.total(),
+            header,
+        })
+    }
+}
+
+impl ProvenAccount {
+    fn check(&self, state_root: B256) -> Result<(), LightError> {
+        let account = TrieAccount {
+            nonce: self.nonce,
+            balance: self.balance,
+            storage_root: self.storage_root,
+            code_hash: self.code_hash,
+        };
+        // Since EIP-161 no empty account is in the state, so an empty one means that there is none.
+        let nothing = (0, U256::ZERO, EMPTY_ROOT_HASH, KECCAK256_EMPTY);
+        let is_there = (self.nonce, self.balance, self.storage_root, self.code_hash) != nothing;
+        let expected = is_there.then(|| alloy_rlp::encode(account));
+        leads(state_root, self.address.as_slice(), expected, &self.proof).map_err(LightError::Account)?;
+        self.slots.iter().enumerate().try_for_each(|(index, slot)| {
+            let wrong = |source| LightError::Slot {
+                index,
+                slot: slot.slot,
+                source,
+            };
+            slot.check(self.storage_root).map_err(wrong)
+        })
+    }
+}
+
+impl ProvenSlot {
+    fn check(&self, storage_root: B256) -> Result<(), ProofVerificationError> {
+        let expected = (!self.value.is_zero()).then(|| alloy_rlp::encode(self.value));
+        leads(storage_root, self.slot.as_slice(), expected, &self.proof)
+    }
+}
+
+/// Who votes in the first epoch, by a genesis file.
+pub fn founders(genesis: &ChainGenesis) -> Result<ValidatorSet, SetError> {
+    let staker = |validator: &GenesisValidator| Staker {
+        key: validator.key,
+        account: validator.account,
+        stake: validator.stake,
+    };
+    let mut stakers: Vec<_> = genesis.params.validators.iter().map(staker).collect();
+    stakers.sort_by(|a, b| b.stake.cmp(&a.stake).then(a.key.cmp(&b.key)));
+    stakers.truncate(usize::try_from(genesis.params.validators_max).unwrap_or(usize::MAX));
+    ValidatorSet::new(&stakers)
+}
+
+/// Whether the nodes lead from `root` to `expected` under the hash of `key`, or show that nothing is there.
+fn leads(root: B256, key: &[u8], expected: Option<Vec<u8>>, proof: &[Bytes]) -> Result<(), ProofVerificationError> {
+    verify_proof(root, Nibbles::unpack(keccak256(key)), expected, proof)
+}
+
+fn same<T: PartialEq + ToString>(field: &'static str, found: T, wanted: T) -> Result<(), LightError> {
+    if found == wanted {
+        return Ok(());
+    }
+    let (found, wanted) = (found.to_string(), wanted.to_string());
+    Err(LightError::Chain { field, found, wanted })
+}
