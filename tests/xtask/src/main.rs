@@ -42,6 +42,12 @@ enum Chore {
         #[arg(long, default_value_t = 0)]
         from: u64,
     },
+    /// Kill real nodes under load and look for what they lost
+    Crash {
+        /// How many kills
+        #[arg(long, default_value_t = 100)]
+        rounds: u64,
+    },
     /// A development network of four nodes on this machine
     Dev,
 }
@@ -53,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Contracts { check, require } => contracts::run(check, require),
         Chore::Bench { filter } => steps::bench(filter.as_deref()),
         Chore::Sim { seeds, from } => steps::sim(from, seeds),
+        Chore::Crash { rounds } => steps::crash(rounds),
         Chore::Dev => steps::dev(),
     }
 }

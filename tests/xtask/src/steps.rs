@@ -60,6 +60,25 @@ pub(crate) fn sim(from: u64, seeds: u64) -> Result<()> {
     )
 }
 
+/// `rounds` kills of real processes.
+pub(crate) fn crash(rounds: u64) -> Result<()> {
+    let rounds = rounds.to_string();
+    cargo(
+        &[
+            "run",
+            "--release",
+            "--package",
+            "tests",
+            "--bin",
+            "crash",
+            "--",
+            "--rounds",
+            &rounds,
+        ],
+        &[],
+    )
+}
+
 /// The development network.
 pub(crate) fn dev() -> Result<()> {
     cargo(&["run", "--release", "--bin", "openledger", "--", "devnet"], &[])
