@@ -9,6 +9,10 @@ use config::{Log, LogFormat};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
+/// Libraries whose "info" is about every vote and every packet. Naming one in the level makes it speak:
+/// `info,arc_malachitebft=debug`.
+const QUIET: &str = "arc_malachitebft=warn,libp2p=warn,sled=warn";
+
 /// Why the log did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -30,10 +34,7 @@ pub enum TelemetryError {
 
 /// Starts the log, and the hook that says panics in it. Once per process.
 pub fn start(log: &Log) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&log.level).map_err(|source| TelemetryError::Level {
-        level: log.level.clone(),
-        source,
-    })?;
+    let filter = filter(&log.level)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -48,6 +49,14 @@ pub fn start(log: &Log) -> Result<(), TelemetryError> {
         error!(place, %trace, "panicked: {}", text(what.payload()));
     }));
     Ok(())
+}
+
+/// Of two directives for one part the later holds: what the operator wrote.
+fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|source| TelemetryError::Level {
+        level: level.to_owned(),
+        source,
+    })
 }
 
 /// Colours only where a person looks and has not asked for none.
@@ -76,6 +85,16 @@ mod tests {
         assert!(
             why.contains("log.level = \"net=loud\"") && why.contains("info,net=debug"),
             "{why}"
+        );
+    }
+
+    #[test]
+    fn libraries_are_quiet_unless_named() {
+        assert!(filter("info").unwrap().to_string().contains("arc_malachitebft=warn"));
+        let named = filter("info,arc_malachitebft=debug").unwrap().to_string();
+        assert!(
+            named.contains("arc_malachitebft=debug") && !named.contains("arc_malachitebft=warn"),
+            "{named}"
         );
     }
 

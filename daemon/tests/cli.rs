@@ -1,4 +1,5 @@
 //! The program as people and scripts run it: verbs that need no running node, their exit codes and their JSON.
+#![allow(clippy::unwrap_used, reason = "a test that panics names the line")]
 
 use std::{
     fs,

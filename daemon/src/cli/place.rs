@@ -68,7 +68,7 @@ impl Place {
     /// Where it can be reached, if it can.
     pub(crate) fn maybe_running(&self) -> Option<Running> {
         let running = Running::read(&self.home()).ok()?;
-        running.is_alive().then_some(running)
+        running.listens().then_some(running)
     }
 
     /// Says that the home was not made yet.

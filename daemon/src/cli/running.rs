@@ -1,6 +1,10 @@
 //! The node that runs in a home, as a command speaks to it: JSON-RPC for the chain, the status for the node.
 
-use std::{fs, io, net::SocketAddr, time::Duration};
+use std::{
+    fs, io,
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, test_kill_process};
@@ -51,10 +55,20 @@ impl Running {
     }
 
     /// Whether its process exists. One that was killed leaves its file behind.
-    pub(crate) fn is_alive(&self) -> bool {
+    fn is_alive(&self) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         // A process of another user may not be signalled, but it is there.
-        pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+        let exists = pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
+        exists && !is_ended(&fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default())
+    }
+
+    /// Whether something listens where it listened: its number may be another process's by now.
+    pub(crate) fn listens(&self) -> bool {
+        let address = self
+            .api
+            .strip_prefix("http://")
+            .and_then(|address| address.parse().ok());
+        address.is_some_and(|address| TcpStream::connect_timeout(&address, ANSWER_WITHIN).is_ok())
     }
 
     /// What the node says about itself.
@@ -89,6 +103,13 @@ impl Running {
     }
 }
 
+/// Whether `/proc/PID/stat` tells of a process that has ended and whose parent has not noticed.
+fn is_ended(stat: &str) -> bool {
+    // The name before it may hold anything, parentheses included.
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_some_and(|state| state.starts_with(['Z', 'X']))
+}
+
 /// Says that there is no node, and how to get one.
 pub(crate) fn not_running(home: &Home) -> Ended {
     let text = format!(
@@ -121,7 +142,12 @@ fn unreachable(url: &str, why: reqwest::Error) -> anyhow::Error {
     } else {
         ended(Exit::Failed, format!("the answer of the node at {url} cannot be read"))
     };
-    anyhow::Error::new(why.without_url()).context(sentence)
+    // What the layers between said adds nothing to what the system said.
+    let mut cause: &dyn std::error::Error = &why;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    anyhow::anyhow!("{cause}").context(sentence)
 }
 
 /// An address as one can connect to it: a node that listens everywhere is reached at this machine's own.
@@ -153,6 +179,12 @@ mod tests {
         ] {
             assert_eq!(reachable(said), url);
         }
+    }
+
+    #[test]
+    fn a_process_that_ended_is_not_running_whatever_its_name() {
+        assert!(is_ended("7 (open) Z 1 2") && is_ended("7 (a) S) Z 1"));
+        assert!(!is_ended("7 (openledger) S 1 7") && !is_ended("7 (a) Z) R 1") && !is_ended(""));
     }
 
     #[test]

@@ -8,11 +8,13 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Place, exit::Exit, output, place::wait, running::Running};
+use super::{Place, chain::validators, exit::Exit, output, place::wait, running::Running};
 use crate::{api::ops, clock::Clock};
 
 /// How many blocks behind still counts as up to date: they are on their way.
 const BEHIND: u64 = 2;
+/// What a node that signs says.
+const SIGNING: &str = "on";
 
 /// Say how the running node is doing
 #[derive(Debug, Args)]
@@ -46,7 +48,7 @@ impl Status {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let running = place.running()?;
         wait(async {
-            let shown = ask(&running).await?;
+            let shown = ask(&running, place).await?;
             if !self.watch {
                 place.show(&shown, || text(&shown, Clock::new().now().as_secs()));
                 return Ok(Exit::Done);
@@ -57,21 +59,35 @@ impl Status {
                     _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
                     () = tokio::time::sleep(Duration::from_secs(1)) => (),
                 }
-                let shown = ask(&running).await?;
+                let shown = ask(&running, place).await?;
                 place.show(&shown, || line(&shown));
             }
         })
     }
 }
 
-async fn ask(running: &Running) -> anyhow::Result<Shown> {
-    Ok(shown(running.clone(), running.status().await?))
+async fn ask(running: &Running, place: &Place) -> anyhow::Result<Shown> {
+    let status = running.status().await?;
+    // The node says whether it may sign; the chain says whether anybody counts it.
+    let elected = match (place.genesis(), validators::own_key(&place.home())) {
+        (Ok(genesis), Some(own)) if status.signing == SIGNING => match validators::ask(running, &genesis).await {
+            Ok((_, stakers)) => stakers.iter().any(|staker| staker.key == own),
+            // The state at the edge of the epoch may not be kept; then the node's word has to do.
+            Err(_) => true,
+        },
+        _ => true,
+    };
+    Ok(shown(running.clone(), status, elected))
 }
 
-fn shown(running: Running, status: ops::Status) -> Shown {
+fn shown(running: Running, mut status: ops::Status, elected: bool) -> Shown {
+    let voting = status.signing == SIGNING && elected;
+    if !elected {
+        status.signing = "off: its validator has too little stake to vote in this epoch".to_owned();
+    }
     Shown {
         connected: status.peers > 0,
-        voting: status.signing == "on",
+        voting,
         behind: status.best_known_height.saturating_sub(status.height),
         running: RunningShown {
             pid: running.pid,
@@ -174,7 +190,7 @@ mod tests {
             version: "x".to_owned(),
             uptime_s: 61,
         };
-        shown(running, status)
+        shown(running, status, true)
     }
 
     #[test]
@@ -201,6 +217,19 @@ mod tests {
             assert!(text.contains(part), "{part} in\n{text}");
         }
         assert_eq!(line(&shown), "height 10  behind 40  peers 0  not voting  waiting 1");
+    }
+
+    #[test]
+    fn a_validator_that_is_not_elected_does_not_vote() {
+        let Shown { running, status, .. } = status(1, 5, 5, "on");
+        let running = Running {
+            pid: running.pid,
+            rpc: running.rpc,
+            api: running.api,
+            listen: running.listen,
+        };
+        let shown = shown(running, status, false);
+        assert!(!shown.voting && text(&shown, 0).contains("no: off: its validator has too little stake"));
     }
 
     #[test]
