@@ -6,9 +6,11 @@ mod block;
 mod conformance;
 mod evidence;
 mod overview;
+mod prove;
 mod repair;
 mod transaction;
 pub(crate) mod validators;
+mod verify;
 
 use clap::{Args, Subcommand};
 
@@ -30,6 +32,8 @@ enum Verb {
     Validators(validators::Validators),
     Evidence(evidence::Evidence),
     Repair(repair::Repair),
+    Prove(prove::Prove),
+    Verify(verify::Verify),
     Statetest(conformance::Statetest),
     Blocktest(conformance::Blocktest),
 }
@@ -43,6 +47,8 @@ impl Chain {
             Verb::Validators(verb) => verb.run(place),
             Verb::Evidence(verb) => verb.run(place),
             Verb::Repair(verb) => verb.run(place),
+            Verb::Prove(verb) => verb.run(place),
+            Verb::Verify(verb) => verb.run(place),
             Verb::Statetest(verb) => verb.run(place),
             Verb::Blocktest(verb) => verb.run(place),
         }
