@@ -1,6 +1,6 @@
 //! Filling a block: of the transactions on offer those that are valid and fit.
 
-use alloy_consensus::{Header, TxEnvelope, transaction::Recovered};
+use alloy_consensus::{TxEnvelope, transaction::Recovered};
 use alloy_evm::block::{BlockExecutionError, BlockExecutor, BlockValidationError};
 use revm::{DatabaseRef, context::result::InvalidTransaction};
 
@@ -34,7 +34,7 @@ pub struct Filled {
 pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
     spec: &ChainSpec,
     db: DB,
-    header: &Header,
+    frame: Frame<'_>,
     candidates: &[Recovered<TxEnvelope>],
     sizes: &[usize],
     mut room: usize,
@@ -42,7 +42,7 @@ pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
     let mut state = open(spec, db);
     let (mut included, mut left) = (Vec::new(), Vec::new());
     let mut executed = {
-        let mut executor = start(spec, &mut state, Frame::of(header))?;
+        let mut executor = start(spec, &mut state, frame)?;
         for (index, transaction) in candidates.iter().enumerate() {
             if sizes[index] > room {
                 left.push((index, Left::ForLater));
@@ -57,7 +57,7 @@ pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
                 Err(error) => left.push((index, leave(index, error)?)),
             }
         }
-        finish(spec, executor, header)?
+        finish(spec, executor, frame.header)?
     };
     executed.changes = close(spec, state);
     Ok(Filled {

@@ -22,7 +22,7 @@ use crate::{
     genesis,
     import::{self, ImportError},
     ledger::{
-        Head, OpenError, SharedHead,
+        OpenError, SharedHead,
         open::{find_head, write_genesis},
         rows, tip_of,
     },

@@ -100,7 +100,7 @@ impl Api {
         let (ops_listener, ops) = listen(settings.ops, "api.listen").await?;
         let stop = CancellationToken::new();
         let rpc_server =
-            rpc::serve(rpc_listener, &settings.rpc, parts.clone(), &stop).map_err(|source| ApiError::Listen {
+            rpc::serve(rpc_listener, &settings.rpc, Arc::new(parts.clone()), &stop).map_err(|source| ApiError::Listen {
                 address: rpc,
                 key: "rpc.listen",
                 source,

@@ -28,7 +28,7 @@ use crate::{
     senders::SenderCache,
     state::{BlockId, Kv, Options, StateError, StateStore},
 };
-pub(crate) use head::{Head, SharedHead};
+pub(crate) use head::SharedHead;
 pub use open::OpenError;
 use pending::{Pending, Waiting};
 

@@ -64,7 +64,7 @@ impl<K: Kv> Ledger<K> {
             executed,
             included,
             left,
-        } = fill(&self.spec, db, &template, &candidates, &sizes, room).map_err(our_fault)?;
+        } = fill(&self.spec, db, Frame::of(&template), &candidates, &sizes, room).map_err(our_fault)?;
 
         for (index, left) in left {
             if is_hopeless(&tip, template.gas_limit, &candidates[index], &left)? {

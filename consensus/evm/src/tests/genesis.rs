@@ -7,7 +7,7 @@ use super::support::*;
 use crate::{
     conformance::plain::PlainState,
     genesis::{ChainGenesis, GenesisError},
-    view::{At, CallOutcome, CallRequest},
+    view::{At, CallOutcome, CallRequest, Overrides},
 };
 
 fn refused(change: impl FnOnce(&mut alloy_genesis::Genesis)) -> String {
@@ -32,7 +32,7 @@ fn a_hub_that_genesis_wrote_answers_with_its_validators() {
         input: StakeHub::computeSetCall {}.abi_encode().into(),
         ..Default::default()
     };
-    let outcome = chain.ledger.view(chain.log.clone()).call(&request, At::Tip).unwrap();
+    let outcome = chain.ledger.view(chain.log.clone()).call(&request, At::Tip, &Overrides::default()).unwrap();
     let CallOutcome::Returned { output, .. } = outcome else {
         panic!("{outcome:?}")
     };
@@ -56,7 +56,7 @@ fn every_public_variable_of_the_hub_reads_what_genesis_wrote() {
             input: input.into(),
             ..Default::default()
         };
-        match view.call(&request, At::Tip).unwrap() {
+        match view.call(&request, At::Tip, &Overrides::default()).unwrap() {
             CallOutcome::Returned { output, .. } => output,
             other => panic!("{other:?}"),
         }

@@ -5,7 +5,7 @@ use contracts::{StakeHub, TestToken, address::STAKE_HUB};
 use protocol::{Amount, BlockHash, Height};
 
 use super::support::*;
-use crate::view::{At, CallOutcome, CallRequest, EstimateError, View, ViewError};
+use crate::view::{At, CallOutcome, CallRequest, EstimateError, Overrides, View, ViewError};
 
 fn view(chain: &Chain) -> View<std::sync::Arc<crate::state::MemKv>> {
     chain.ledger.view(chain.log.clone())
@@ -57,7 +57,7 @@ fn a_call_returns_and_changes_nothing() {
             input,
             ..Default::default()
         };
-        match view(&chain).call(&request, at).unwrap() {
+        match view(&chain).call(&request, at, &Overrides::default()).unwrap() {
             CallOutcome::Returned { output, .. } => U256::from_be_slice(&output),
             other => panic!("{other:?}"),
         }
@@ -70,7 +70,7 @@ fn a_call_returns_and_changes_nothing() {
         input: transfer(wallet(6).address, 1).into(),
         ..Default::default()
     };
-    let outcome = view(&chain).call(&request, At::Tip).unwrap();
+    let outcome = view(&chain).call(&request, At::Tip, &Overrides::default()).unwrap();
     assert!(
         matches!(outcome, CallOutcome::Returned { ref logs, .. } if logs.len() == 1),
         "{outcome:?}"
@@ -86,7 +86,7 @@ fn reasons_of_reverts_are_read() {
             input: reverting(data),
             ..Default::default()
         };
-        view(&chain).call(&request, At::Tip).unwrap()
+        view(&chain).call(&request, At::Tip, &Overrides::default()).unwrap()
     };
     let said = Revert::from("not yours").abi_encode();
     assert!(matches!(outcome(&said), CallOutcome::Reverted { reason: Some(ref r), .. } if r == "not yours"));
@@ -107,7 +107,7 @@ fn a_custom_error_comes_back_as_data() {
         input: StakeHub::withdrawCall {}.abi_encode().into(),
         ..Default::default()
     };
-    let outcome = view(&chain).call(&request, At::Tip).unwrap();
+    let outcome = view(&chain).call(&request, At::Tip, &Overrides::default()).unwrap();
     let CallOutcome::Reverted {
         output, reason: None, ..
     } = outcome
@@ -126,14 +126,14 @@ fn an_estimate_is_enough_and_hardly_more() {
         value: U256::from(1),
         ..Default::default()
     };
-    assert_eq!(view(&chain).estimate_gas(&pay, At::Tip).unwrap(), 21_000);
+    assert_eq!(view(&chain).estimate_gas(&pay, At::Tip, &Overrides::default()).unwrap(), 21_000);
     let send = CallRequest {
         from: wallet(5).address,
         to: Some(token),
         input: transfer(wallet(8).address, 5).into(),
         ..Default::default()
     };
-    let gas_limit = view(&chain).estimate_gas(&send, At::Tip).unwrap();
+    let gas_limit = view(&chain).estimate_gas(&send, At::Tip, &Overrides::default()).unwrap();
     let transaction = alloy_consensus::TxEip1559 {
         gas_limit,
         to: alloy_primitives::TxKind::Call(token),
@@ -157,7 +157,7 @@ fn an_estimate_of_what_reverts_says_why() {
         input: reverting(&Revert::from("no").abi_encode()),
         ..Default::default()
     };
-    let error = view(&chain).estimate_gas(&request, At::Tip).unwrap_err();
+    let error = view(&chain).estimate_gas(&request, At::Tip, &Overrides::default()).unwrap_err();
     assert_eq!(error.to_string(), "execution reverted: no");
     assert!(matches!(error, EstimateError::Reverted { .. }));
 }
@@ -172,7 +172,7 @@ fn what_a_sender_cannot_pay_is_not_estimated() {
         value: U256::from(FUNDS.0 + 1),
         ..Default::default()
     };
-    let error = view(&chain).estimate_gas(&request, At::Tip).unwrap_err().to_string();
+    let error = view(&chain).estimate_gas(&request, At::Tip, &Overrides::default()).unwrap_err().to_string();
     assert!(error.contains("insufficient funds"), "{error}");
 }
 
@@ -274,7 +274,7 @@ fn block_hashes_are_those_below_the_called_block() {
             input: code.clone().into(),
             ..Default::default()
         };
-        let outcome = view(&chain).call(&request, At::Height(height)).unwrap();
+        let outcome = view(&chain).call(&request, At::Height(height), &Overrides::default()).unwrap();
         let CallOutcome::Returned { output, .. } = outcome else {
             panic!("{outcome:?}")
         };

@@ -4,6 +4,7 @@ use alloy_consensus::{
     Header, ReceiptEnvelope, Transaction, TxEnvelope,
     transaction::{Recovered, SignerRecoverable},
 };
+use alloy_eips::Typed2718;
 use alloy_hardforks::EthereumHardforks;
 use alloy_primitives::{Address, B256, Log};
 use protocol::{BlockHash, TxHash};
@@ -37,6 +38,8 @@ pub struct PlacedReceipt {
     pub included: Included,
     /// Gas it used by itself.
     pub gas_used: u64,
+    /// What it paid per blob gas, if it carries blobs.
+    pub blob_gas_price: Option<u128>,
     /// How many logs the block has before its own.
     pub first_log: usize,
     /// The address of the contract it created or, if it failed, would have created.
@@ -73,6 +76,12 @@ impl<K: Kv> View<K> {
         Ok(Some(block))
     }
 
+    /// What a unit of blob gas costs in this block, on chains that have blobs.
+    pub fn blob_fee(&self, header: &Header) -> Option<u128> {
+        let params = self.spec.blob_params_at(header.timestamp)?;
+        Some(params.calc_blob_fee(header.excess_blob_gas?))
+    }
+
     /// The height of a block; `None` if no such block was committed.
     pub fn height_of(&self, hash: BlockHash) -> Result<Option<u64>, ViewError> {
         Ok(rows::height_of(&self.reader, &B256::from(hash.0))?)
@@ -96,6 +105,11 @@ impl<K: Kv> View<K> {
             Ok(Recovered::new_unchecked(transaction, sender))
         };
         transactions.into_iter().map(recover).collect()
+    }
+
+    /// A transaction with its sender; `None` if its signature names none.
+    pub fn recover(&self, transaction: TxEnvelope) -> Option<Recovered<TxEnvelope>> {
+        self.senders.recover(transaction)
     }
 
     /// The height and the index of a transaction that was included. Its block may still be on its way to the log: a
@@ -139,6 +153,7 @@ impl<K: Kv> View<K> {
         if transactions.len() != receipts.len() {
             return Err(ViewError::Block(height));
         }
+        let blob_fee = self.blob_fee(&header);
         let (mut gas_before, mut first_log) = (0, 0);
         let place = |((index, transaction), receipt): ((u32, Recovered<TxEnvelope>), ReceiptEnvelope)| {
             let created = transaction
@@ -146,6 +161,7 @@ impl<K: Kv> View<K> {
                 .then(|| transaction.signer().create(transaction.nonce()));
             let placed = PlacedReceipt {
                 gas_used: receipt.cumulative_gas_used() - gas_before,
+                blob_gas_price: blob_fee.filter(|_| transaction.is_eip4844()),
                 first_log,
                 created,
                 included: Included {

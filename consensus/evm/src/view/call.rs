@@ -1,22 +1,25 @@
 //! Calls that change nothing, and how much gas a transaction would need.
 
-use alloy_eips::eip2930::AccessList;
-use alloy_eips::eip7825::MAX_TX_GAS_LIMIT_OSAKA;
-use alloy_evm::EvmEnv;
-use alloy_primitives::{Address, Bytes, Log, TxKind, U256};
+use alloy_consensus::Header;
+use alloy_eips::{eip2930::AccessList, eip4844::DATA_GAS_PER_BLOB, eip7702::SignedAuthorization, eip7825::MAX_TX_GAS_LIMIT_OSAKA};
+use alloy_evm::{Evm, EvmEnv};
+use alloy_primitives::{Address, B256, Bytes, Log, TxKind, U256};
 use revm::{
     context::{
         TxEnv,
-        result::{ExecutionResult, InvalidTransaction},
+        result::{EVMError, ExecutionResult, HaltReason},
     },
+    inspector::NoOpInspector,
     primitives::hardfork::SpecId,
 };
 
-use super::{At, View, ViewError, revert};
-use crate::{
-    call::{TransactError, transact},
-    state::{Kv, StateDb},
+use super::{
+    At, View, ViewError,
+    overrides::{OverrideError, Overrides, override_state},
+    revert::{self, halt},
+    stage::{PlayError, balance, player, refusal, relaxed, stage},
 };
+use crate::state::Kv;
 
 /// The most gas a call may use, whatever it asks for.
 pub const GAS_CAP: u64 = 50_000_000;
@@ -41,8 +44,38 @@ pub struct CallRequest {
     pub value: U256,
     /// The call's data.
     pub input: Bytes,
+    /// Its place in the sender's order, where that matters.
+    pub nonce: Option<u64>,
     /// EIP-2930.
     pub access_list: AccessList,
+    /// EIP-4844: the blobs it names.
+    pub blobs: Vec<B256>,
+    /// EIP-4844: price of blob gas at most.
+    pub blob_fee_cap: Option<u128>,
+    /// EIP-7702: accounts that delegate.
+    pub authorizations: Vec<SignedAuthorization>,
+}
+
+impl CallRequest {
+    /// The transaction, with this much gas.
+    pub(crate) fn transaction(&self, chain_id: u64, gas: u64) -> Result<TxEnv, CallError> {
+        let built = TxEnv::builder()
+            .caller(self.from)
+            .kind(self.to.map_or(TxKind::Create, TxKind::Call))
+            .gas_limit(gas)
+            .gas_price(self.fee_cap.unwrap_or(0))
+            .gas_priority_fee(self.tip_cap)
+            .nonce(self.nonce.unwrap_or(0))
+            .value(self.value)
+            .data(self.input.clone())
+            .access_list(self.access_list.clone())
+            .blob_hashes(self.blobs.clone())
+            .max_fee_per_blob_gas(self.blob_fee_cap.unwrap_or(0))
+            .authorization_list_signed(self.authorizations.clone())
+            .chain_id(Some(chain_id))
+            .build();
+        built.map_err(|error| CallError::Invalid(format!("{error:?}")))
+    }
 }
 
 /// How a call ended.
@@ -70,6 +103,8 @@ pub enum CallOutcome {
     Halted {
         /// Which.
         reason: String,
+        /// Whether more gas might have helped.
+        out_of_gas: bool,
         /// Gas it used.
         gas_used: u64,
     },
@@ -103,6 +138,9 @@ pub enum EstimateError {
         /// What that says, if it says anything.
         reason: Option<String>,
     },
+    /// It fails however much gas it has.
+    #[error("{0}")]
+    Halted(String),
     /// No amount of gas that a transaction may have is enough.
     #[error("gas required exceeds allowance ({0})")]
     TooMuch(u64),
@@ -110,25 +148,38 @@ pub enum EstimateError {
 
 impl<K: Kv> View<K> {
     /// Makes a call on a state and forgets what it changed (`eth_call`).
-    pub fn call(&self, request: &CallRequest, at: At) -> Result<CallOutcome, CallError> {
-        let (env, db) = self.environment(request, at)?;
-        let gas = request.gas.unwrap_or(GAS_CAP).min(GAS_CAP).min(env.block_env.gas_limit);
-        self.attempt(request, gas, env, db)
+    pub fn call(&self, request: &CallRequest, at: At, overrides: &Overrides) -> Result<CallOutcome, CallError> {
+        let (header, db) = self.database(at)?;
+        let env = self.environment(request, &header, overrides)?;
+        let mut stage = stage(&self.spec, db);
+        let mut player = player(&mut stage, env, NoOpInspector);
+        override_state(&mut player, &overrides.state)?;
+        let gas = request.gas.unwrap_or(GAS_CAP).min(GAS_CAP);
+        attempt(&mut player, request.transaction(self.spec.chain_id, gas)?)
     }
 
     /// The least gas with which a transaction would not fail, up to 1.5 % more (`eth_estimateGas`).
-    pub fn estimate_gas(&self, request: &CallRequest, at: At) -> Result<u64, EstimateError> {
-        let (env, db) = self.environment(request, at)?;
-        let mut high = MAX_TX_GAS_LIMIT_OSAKA.min(env.block_env.gas_limit);
+    pub fn estimate_gas(&self, request: &CallRequest, at: At, overrides: &Overrides) -> Result<u64, EstimateError> {
+        let (header, db) = self.database(at).map_err(CallError::from)?;
+        let env = self.environment(request, &header, overrides)?;
+        let mut high = env.block_env.gas_limit.min(GAS_CAP);
+        if env.cfg_env.spec.is_enabled_in(SpecId::OSAKA) {
+            high = high.min(MAX_TX_GAS_LIMIT_OSAKA);
+        }
+        let mut stage = stage(&self.spec, db);
+        let mut player = player(&mut stage, env, NoOpInspector);
+        override_state(&mut player, &overrides.state).map_err(CallError::from)?;
+        let balance = balance(player.db_mut(), request.from).map_err(|error| CallError::State(error.to_string()))?;
         high = high
             .min(request.gas.unwrap_or(high))
-            .min(self.affordable(request, &db)?);
-        let attempt = |gas: u64| self.attempt(request, gas, env.clone(), db.clone());
+            .min(affordable(request, balance)?);
+        let mut attempt = |gas: u64| attempt(&mut player, request.transaction(self.spec.chain_id, gas)?);
 
         let used = match attempt(high) {
             Ok(CallOutcome::Returned { gas_used, .. }) => gas_used,
             Ok(CallOutcome::Reverted { output, reason, .. }) => return Err(EstimateError::Reverted { output, reason }),
-            Ok(CallOutcome::Halted { .. }) => return Err(EstimateError::TooMuch(high)),
+            Ok(CallOutcome::Halted { out_of_gas: true, .. }) => return Err(EstimateError::TooMuch(high)),
+            Ok(CallOutcome::Halted { reason, .. }) => return Err(EstimateError::Halted(reason)),
             Err(error) => return Err(error.into()),
         };
         // Mostly a transaction runs with what it used, and then that is the answer.
@@ -152,70 +203,84 @@ impl<K: Kv> View<K> {
     }
 
     /// What the EVM is told: the block's environment, in which a call that names no price pays none.
-    fn environment(&self, request: &CallRequest, at: At) -> Result<(EvmEnv, StateDb), CallError> {
-        let (header, db) = self.database(at)?;
-        let mut env = self.spec.evm_env(&header);
-        env.cfg_env.disable_nonce_check = true;
-        env.cfg_env.disable_eip3607 = true;
-        env.cfg_env.tx_gas_limit_cap = Some(u64::MAX);
+    pub(crate) fn environment(
+        &self,
+        request: &CallRequest,
+        header: &Header,
+        overrides: &Overrides,
+    ) -> Result<EvmEnv, CallError> {
+        let mut env = relaxed(&self.spec, header);
+        overrides.block.apply(&mut env.block_env)?;
         if request.fee_cap.unwrap_or(0) == 0 {
             env.block_env.basefee = 0;
         }
-        Ok((env, db))
+        if let Some(blob) = &mut env.block_env.blob_excess_gas_and_price
+            && request.blob_fee_cap.unwrap_or(0) == 0
+        {
+            blob.blob_gasprice = 0;
+        }
+        Ok(env)
     }
+}
 
-    /// The gas that the sender can pay for, if a price is named.
-    fn affordable(&self, request: &CallRequest, db: &StateDb) -> Result<u64, CallError> {
-        let Some(price) = request.fee_cap.filter(|price| *price > 0) else {
-            return Ok(u64::MAX);
-        };
-        let account = db
-            .state
-            .account(&request.from)
-            .map_err(|error| CallError::View(error.into()))?;
-        let balance = account.map_or(U256::ZERO, |account| account.balance);
-        let left = balance.checked_sub(request.value);
-        let left = left.ok_or_else(|| CallError::Invalid("insufficient funds for transfer".into()))?;
-        Ok((left / U256::from(price)).saturating_to())
-    }
+/// The gas that the sender can pay for, if a price is named.
+fn affordable(request: &CallRequest, balance: U256) -> Result<u64, CallError> {
+    let Some(price) = request.fee_cap.filter(|price| *price > 0) else {
+        return Ok(u64::MAX);
+    };
+    let blobs = U256::from(request.blob_fee_cap.unwrap_or(0)) * U256::from(request.blobs.len()) * U256::from(DATA_GAS_PER_BLOB);
+    let fixed = request.value.saturating_add(blobs);
+    let left = balance.checked_sub(fixed).ok_or_else(|| {
+        CallError::Invalid(format!("insufficient funds for transfer: have {balance} want {fixed}"))
+    })?;
+    Ok((left / U256::from(price)).saturating_to())
+}
 
-    fn attempt(&self, request: &CallRequest, gas: u64, env: EvmEnv, db: StateDb) -> Result<CallOutcome, CallError> {
-        let transaction = TxEnv::builder()
-            .caller(request.from)
-            .kind(request.to.map_or(TxKind::Create, TxKind::Call))
-            .gas_limit(gas)
-            .gas_price(request.fee_cap.unwrap_or(0))
-            .gas_priority_fee(request.tip_cap)
-            .value(request.value)
-            .data(request.input.clone())
-            .access_list(request.access_list.clone())
-            .chain_id(Some(self.spec.chain_id))
-            .build()
-            .map_err(|error| CallError::Invalid(format!("{error:?}")))?;
-        debug_assert!(env.cfg_env.spec >= SpecId::OSAKA, "this chain starts with Osaka");
-        let (result, _) = transact(&self.spec, env, db, transaction).map_err(|error| match error {
-            TransactError::Invalid(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => CallError::Invalid(
-                format!("insufficient funds for gas * price + value: have {balance} want {fee}"),
-            ),
-            TransactError::Invalid(why) => CallError::Invalid(why.to_string()),
-            TransactError::State(why) => CallError::State(why),
-        })?;
+/// Runs a transaction and forgets what it changed.
+fn attempt<E>(player: &mut E, transaction: TxEnv) -> Result<CallOutcome, CallError>
+where
+    E: Evm<Tx = TxEnv, HaltReason = HaltReason>,
+    E::Error: Into<PlayError>,
+{
+    let result = player.transact_raw(transaction).map_err(|error| CallError::from(error.into()))?.result;
+    Ok(CallOutcome::from(result))
+}
+
+impl From<ExecutionResult> for CallOutcome {
+    fn from(result: ExecutionResult) -> Self {
         let gas_used = result.tx_gas_used();
-        Ok(match result {
-            ExecutionResult::Success { output, logs, .. } => CallOutcome::Returned {
+        match result {
+            ExecutionResult::Success { output, logs, .. } => Self::Returned {
                 output: output.into_data(),
                 gas_used,
                 logs,
             },
-            ExecutionResult::Revert { output, .. } => CallOutcome::Reverted {
+            ExecutionResult::Revert { output, .. } => Self::Reverted {
                 reason: revert::reason(&output),
                 output,
                 gas_used,
             },
-            ExecutionResult::Halt { reason, .. } => CallOutcome::Halted {
-                reason: format!("{reason:?}"),
+            ExecutionResult::Halt { reason, .. } => Self::Halted {
+                out_of_gas: matches!(reason, HaltReason::OutOfGas(_)),
+                reason: halt(&reason),
                 gas_used,
             },
-        })
+        }
+    }
+}
+
+impl From<PlayError> for CallError {
+    fn from(why: PlayError) -> Self {
+        match why {
+            EVMError::Transaction(why) => Self::Invalid(refusal(&why)),
+            EVMError::Header(why) => Self::Invalid(why.to_string()),
+            other => Self::State(other.to_string()),
+        }
+    }
+}
+
+impl From<OverrideError> for CallError {
+    fn from(why: OverrideError) -> Self {
+        Self::Invalid(why.to_string())
     }
 }

@@ -3,9 +3,15 @@
 //! A view answers at the tip or at an older height inside the window of kept states. Blocks come from the block log,
 //! which this crate cannot see; what their execution left comes from the rows that were committed with the state.
 
+mod access_list;
 mod blocks;
+mod build;
 mod call;
+mod overrides;
 pub mod revert;
+pub mod simulate;
+mod stage;
+mod trace;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -26,7 +32,11 @@ use crate::{
     state::{AccountProof, AtError, Kv, StateDb, StateError, StateReader, WorldState},
 };
 pub use blocks::{Included, PlacedReceipt};
+pub use build::{Attributes, BuildError, BuiltBlock, Wanted};
+pub use access_list::Listed;
 pub use call::{CallError, CallOutcome, CallRequest, EstimateError, GAS_CAP};
+pub use overrides::{BlockOverrides, OverrideError, Overrides};
+pub use trace::TraceError;
 
 /// Where blocks are kept: the block log. Block 0 is never asked for.
 pub trait BlockSource: Send + Sync {

@@ -8,7 +8,8 @@ use alloy_primitives::{Address, B256, U64, U256};
 use alloy_rpc_types_eth::state::StateOverride;
 use revm::{
     Database, DatabaseCommit,
-    context::{BlockEnv, block::BlobExcessGasAndPrice},
+    context::BlockEnv,
+    context_interface::block::BlobExcessGasAndPrice,
 };
 use serde::Deserialize;
 

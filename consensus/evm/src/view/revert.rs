@@ -1,6 +1,7 @@
-//! What a revert says, in words where it has any.
+//! What a revert or another failure says, in words where it has any.
 
 use alloy_sol_types::{Panic, Revert, SolError};
+use revm::context::result::HaltReason;
 
 /// The reason in the data of a revert: `Error(string)` and `Panic(uint256)`, as Solidity makes them. Custom errors need
 /// the contract's ABI, so of those only the data is there.
@@ -10,6 +11,29 @@ pub fn reason(data: &[u8]) -> Option<String> {
     }
     let panic = Panic::abi_decode(data).ok()?;
     Some(panic.to_string())
+}
+
+/// Why execution stopped, in the words of other clients.
+pub fn halt(reason: &HaltReason) -> String {
+    let words = match reason {
+        HaltReason::OutOfGas(_) => "out of gas",
+        HaltReason::OpcodeNotFound | HaltReason::NotActivated => "invalid opcode",
+        HaltReason::InvalidFEOpcode => "invalid opcode: INVALID",
+        HaltReason::InvalidJump => "invalid jump destination",
+        HaltReason::StackUnderflow => "stack underflow",
+        HaltReason::StackOverflow => "stack limit reached 1024",
+        HaltReason::OutOfOffset => "return data out of bounds",
+        HaltReason::CreateCollision => "contract address collision",
+        HaltReason::NonceOverflow => "nonce uint64 overflow",
+        HaltReason::CreateContractSizeLimit => "max code size exceeded",
+        HaltReason::CreateContractStartingWithEF => "invalid code: must not begin with 0xef",
+        HaltReason::CreateInitCodeSizeLimit => "max initcode size exceeded",
+        HaltReason::StateChangeDuringStaticCall | HaltReason::CallNotAllowedInsideStatic => "write protection",
+        HaltReason::OutOfFunds => "insufficient balance for transfer",
+        HaltReason::CallTooDeep => "max call depth exceeded",
+        other => return format!("{other:?}"),
+    };
+    words.to_owned()
 }
 
 #[cfg(test)]

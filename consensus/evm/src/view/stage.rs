@@ -6,7 +6,11 @@ use alloy_primitives::{Address, B256, U256};
 use revm::{
     Database, DatabaseRef, Inspector,
     bytecode::Bytecode,
-    context::{Context, TxEnv, result::InvalidTransaction},
+    context::{
+        BlockEnv, CfgEnv, Context, TxEnv,
+        result::{EVMError, InvalidTransaction},
+    },
+    database_interface::bal::EvmDatabaseError,
     state::AccountInfo,
 };
 
@@ -46,6 +50,9 @@ pub(crate) type Stage<'a> = Overlay<'a, Imagined>;
 /// An EVM on it.
 pub(crate) type Player<'a, 's, I> = EthEvm<&'a mut Stage<'s>, I, PrecompilesMap>;
 
+/// Why an EVM on it did not run a transaction.
+pub(crate) type PlayError = EVMError<EvmDatabaseError<StateError>>;
+
 /// A layer over this state.
 pub(crate) fn stage(spec: &ChainSpec, db: StateDb) -> Stage<'_> {
     open(spec, Imagined(db))
@@ -54,7 +61,7 @@ pub(crate) fn stage(spec: &ChainSpec, db: StateDb) -> Stage<'_> {
 /// An EVM on a layer, watched by `inspector`.
 pub(crate) fn player<'a, 's, I>(stage: &'a mut Stage<'s>, env: EvmEnv, inspector: I) -> Player<'a, 's, I>
 where
-    I: Inspector<Context<revm::context::BlockEnv, TxEnv, revm::context::CfgEnv, &'a mut Stage<'s>>>,
+    I: Inspector<Context<BlockEnv, TxEnv, CfgEnv, &'a mut Stage<'s>>>,
 {
     EthEvmFactory::default().create_evm_with_inspector(stage, env, inspector)
 }
@@ -69,7 +76,7 @@ pub(crate) fn relaxed(spec: &ChainSpec, header: &Header) -> EvmEnv {
     env
 }
 
-/// What a sender has, in words that wallets know.
+/// Why a transaction is not run, in words that wallets know.
 pub(crate) fn refusal(why: &InvalidTransaction) -> String {
     match why {
         InvalidTransaction::LackOfFundForMaxFee { fee, balance } => {

@@ -3,7 +3,7 @@
 use alloy_primitives::Bytes;
 use evm::{
     state::AtError,
-    view::{CallError, EstimateError, ViewError},
+    view::{BuildError, CallError, EstimateError, TraceError, ViewError, simulate::SimulateError},
 };
 use jsonrpsee::types::{
     ErrorObjectOwned,
@@ -38,6 +38,14 @@ pub(crate) enum Failure {
         /// What that says, if it says anything.
         reason: Option<String>,
     },
+    /// Refused with a number of the method's own.
+    #[error("{text}")]
+    Coded {
+        /// The number.
+        code: i32,
+        /// Why.
+        text: String,
+    },
     /// This node failed.
     #[error("{0}")]
     Internal(String),
@@ -65,6 +73,7 @@ impl From<Failure> for ErrorObjectOwned {
             Failure::Params(_) => Self::owned(INVALID_PARAMS_CODE, text, None::<()>),
             Failure::Refused(_) => Self::owned(REFUSED_CODE, text, None::<()>),
             Failure::Reverted { output, .. } => Self::owned(REVERTED_CODE, text, Some(output)),
+            Failure::Coded { code, .. } => Self::owned(code, text, None::<()>),
             Failure::Internal(_) => Self::owned(INTERNAL_ERROR_CODE, text, None::<()>),
         }
     }
@@ -102,7 +111,56 @@ impl From<EstimateError> for Failure {
         match why {
             EstimateError::Call(why) => why.into(),
             EstimateError::Reverted { output, reason } => Self::Reverted { output, reason },
-            EstimateError::TooMuch(_) => Self::refused(why.to_string()),
+            EstimateError::TooMuch(_) | EstimateError::Halted(_) => Self::refused(why.to_string()),
+        }
+    }
+}
+
+impl From<SimulateError> for Failure {
+    fn from(why: SimulateError) -> Self {
+        let text = why.to_string();
+        let coded = |code| Self::Coded { code, text: text.clone() };
+        match why {
+            SimulateError::View(why) => why.into(),
+            SimulateError::Empty => Self::Params(text),
+            SimulateError::Limit(_) => coded(-38026),
+            SimulateError::Number { .. } => coded(-38020),
+            SimulateError::Time { .. } => coded(-38021),
+            SimulateError::BlockGas { .. } => coded(-38015),
+            SimulateError::Invalid { code, .. } => coded(code),
+            SimulateError::Override(_) | SimulateError::Request(_) => Self::Refused(text),
+            SimulateError::State(why) => {
+                error!(error = why, "a simulation could not be made");
+                Self::Internal(format!("this node cannot read its state: {why}"))
+            }
+        }
+    }
+}
+
+impl From<TraceError> for Failure {
+    fn from(why: TraceError) -> Self {
+        let text = why.to_string();
+        match why {
+            TraceError::View(why) => why.into(),
+            TraceError::Call(why) => why.into(),
+            TraceError::Genesis | TraceError::NoTransaction | TraceError::Tracer(_) | TraceError::TooLong => {
+                Self::Refused(text)
+            }
+            TraceError::Again(_) => {
+                error!(error = text, "a block could not be traced");
+                Self::Internal(text)
+            }
+        }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(why: BuildError) -> Self {
+        let text = why.to_string();
+        match why {
+            BuildError::View(why) => why.into(),
+            BuildError::Attributes(_) | BuildError::Execute(_) => Self::Refused(text),
+            BuildError::State(_) => Self::Internal(text),
         }
     }
 }

@@ -4,13 +4,16 @@
 //! and so is `pending`. Everything that reads the disk or runs the EVM is done away from the async threads, in a bounded
 //! number of turns.
 
+mod debug;
 mod doorman;
 mod eth;
 mod failure;
+pub(crate) mod ground;
 mod net;
 mod openledger;
 mod place;
 mod shape;
+mod testing;
 mod txpool;
 mod web3;
 
@@ -25,12 +28,11 @@ use protocol::Height;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use self::failure::Failure;
+use self::{failure::Failure, ground::Ground};
 pub(crate) use self::{
     openledger::{Certified, CommitSignature},
     web3::client_version,
 };
-use super::Parts;
 use crate::{
     actor::chain::{Head, View},
     entropy,
@@ -84,10 +86,11 @@ impl Default for Settings {
 /// What every method answers from. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Rpc {
-    pub(crate) parts: Parts,
+    pub(crate) ground: Arc<dyn Ground>,
     pub(crate) log_blocks_max: u64,
     pub(crate) logs_max: usize,
     pub(crate) tips: eth::fees::Tips,
+    pub(crate) watches: eth::filters::Watches,
     /// The height when it started.
     pub(crate) started_at: u64,
     pub(crate) stop: CancellationToken,
@@ -96,14 +99,15 @@ pub(crate) struct Rpc {
 }
 
 impl Rpc {
-    fn new(settings: &Settings, parts: Parts, stop: &CancellationToken) -> Self {
-        let started_at = parts.chain.head.borrow().height.0;
+    fn new(settings: &Settings, ground: Arc<dyn Ground>, stop: &CancellationToken) -> Self {
+        let started_at = ground.heads().borrow().height.0;
         Self {
             started_at,
-            parts,
+            ground,
             log_blocks_max: settings.log_blocks_max,
             logs_max: settings.logs_max,
             tips: eth::fees::Tips::default(),
+            watches: eth::filters::Watches::default(),
             stop: stop.clone(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             turns: Arc::new(Semaphore::new(settings.turns_max)),
@@ -112,7 +116,7 @@ impl Rpc {
 
     /// The last block shown.
     pub(crate) fn head(&self) -> Head {
-        self.parts.chain.head.borrow().clone()
+        self.ground.heads().borrow().clone()
     }
 
     /// Reads the chain away from the async threads.
@@ -156,14 +160,17 @@ impl Rpc {
 
     fn methods(self) -> Methods {
         use eth::{
-            blocks::EthBlocksServer, calls::EthCallsServer, fees::EthFeesServer, logs::EthLogsServer,
-            state::EthStateServer, subscribe::EthSubscribeServer, transactions::EthTransactionsServer,
+            blocks::EthBlocksServer, calls::EthCallsServer, fees::EthFeesServer, filters::EthFiltersServer,
+            logs::EthLogsServer, simulate::EthSimulateServer, state::EthStateServer, subscribe::EthSubscribeServer, transactions::EthTransactionsServer,
         };
-        let modules: [Methods; 11] = [
+        let modules: [Methods; 14] = [
+            debug::DebugServer::into_rpc(self.clone()).into(),
             EthBlocksServer::into_rpc(self.clone()).into(),
             EthCallsServer::into_rpc(self.clone()).into(),
             EthFeesServer::into_rpc(self.clone()).into(),
+            EthFiltersServer::into_rpc(self.clone()).into(),
             EthLogsServer::into_rpc(self.clone()).into(),
+            EthSimulateServer::into_rpc(self.clone()).into(),
             EthStateServer::into_rpc(self.clone()).into(),
             EthSubscribeServer::into_rpc(self.clone()).into(),
             EthTransactionsServer::into_rpc(self.clone()).into(),
@@ -200,7 +207,7 @@ impl IdProvider for Names {
 pub(crate) fn serve(
     listener: TcpListener,
     settings: &Settings,
-    parts: Parts,
+    ground: Arc<dyn Ground>,
     stop: &CancellationToken,
 ) -> io::Result<ServerHandle> {
     let config = ServerConfig::builder()
@@ -216,5 +223,5 @@ pub(crate) fn serve(
     let server = ServerBuilder::with_config(config)
         .set_http_middleware(tower::ServiceBuilder::new().layer(doorman::Doorman::new(&settings.origins)))
         .build_from_tcp(listener.into_std()?)?;
-    Ok(server.start(Rpc::new(settings, parts, stop).methods()))
+    Ok(server.start(Rpc::new(settings, ground, stop).methods()))
 }

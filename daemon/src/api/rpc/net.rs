@@ -27,7 +27,7 @@ impl NetServer for Rpc {
     }
 
     fn peer_count(&self) -> Result<U64, Failure> {
-        Ok(U64::from(self.parts.net.peers().len()))
+        Ok(U64::from(self.ground.peers()))
     }
 
     fn listening(&self) -> bool {

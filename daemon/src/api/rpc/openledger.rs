@@ -44,7 +44,7 @@ pub(crate) trait Openledger {
 #[async_trait]
 impl OpenledgerServer for Rpc {
     async fn certificate(&self, number: BlockNumberOrTag) -> Result<Option<Certified>, Failure> {
-        let log = self.parts.chain.log.clone();
+        let log = self.ground.log();
         let find = move |shown: &super::Shown| {
             let height = shown.number(number);
             if height > shown.height.0 {

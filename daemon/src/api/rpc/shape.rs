@@ -1,6 +1,6 @@
 //! Blocks, transactions, receipts and logs in the shapes that JSON-RPC has for them.
 
-use alloy_consensus::{Header, Sealable, Transaction as _, TxEnvelope, transaction::Recovered};
+use alloy_consensus::{BlockBody, Header, Sealable, Transaction as _, TxEnvelope, transaction::Recovered};
 use alloy_primitives::{Address, B256, U256};
 use alloy_rlp::Encodable;
 use alloy_rpc_types_eth::{Block, BlockTransactions, Log, Transaction, TransactionReceipt};
@@ -24,7 +24,7 @@ pub(crate) fn included(found: Included) -> Transaction {
     placed(transaction, u64::from(index), &header, B256::from(block.0))
 }
 
-fn placed(transaction: Recovered<TxEnvelope>, index: u64, header: &Header, block: B256) -> Transaction {
+pub(crate) fn placed(transaction: Recovered<TxEnvelope>, index: u64, header: &Header, block: B256) -> Transaction {
     Transaction {
         effective_gas_price: Some(transaction.effective_gas_price(header.base_fee_per_gas)),
         inner: transaction,
@@ -37,7 +37,7 @@ fn placed(transaction: Recovered<TxEnvelope>, index: u64, header: &Header, block
 
 /// A transaction that waits.
 pub(crate) fn waiting(pooled: &Pooled) -> Transaction {
-    let transaction = pool_tx::decode(&pooled.raw).expect("what is in the mempool was decoded before");
+    let transaction = pool_tx::decode_foreign(&pooled.raw).expect("what is in the mempool was decoded before");
     Transaction {
         effective_gas_price: Some(transaction.max_fee_per_gas()),
         inner: Recovered::new_unchecked(transaction, Address::from(pooled.sender.0)),
@@ -56,6 +56,7 @@ pub(crate) fn header(header: Header) -> alloy_rpc_types_eth::Header {
 /// A block, with its transactions in full or by name.
 pub(crate) fn block(shown: &Shown, block: ChainBlock, full: bool) -> Result<Block, Failure> {
     let size = U256::from(block.length());
+    let uncles = block.body.ommers.iter().map(Header::hash_slow).collect();
     let header = block.header.clone();
     let hash = header.hash_slow();
     let withdrawals = block.body.withdrawals.clone();
@@ -68,10 +69,22 @@ pub(crate) fn block(shown: &Shown, block: ChainBlock, full: bool) -> Result<Bloc
     let header = alloy_rpc_types_eth::Header::from_consensus(header.seal_unchecked(hash), None, Some(size));
     Ok(Block {
         header,
-        uncles: Vec::new(),
+        uncles,
         transactions,
         withdrawals,
     })
+}
+
+/// A block that another names as its uncle: only its header is known.
+pub(crate) fn uncle(header: Header) -> Block {
+    let size = ChainBlock::new(header.clone(), BlockBody::default()).length();
+    let header = alloy_rpc_types_eth::Header::from_consensus(header.seal_slow(), None, Some(U256::from(size)));
+    Block {
+        header,
+        uncles: Vec::new(),
+        transactions: BlockTransactions::Uncle,
+        withdrawals: None,
+    }
 }
 
 /// Where a log was written.
@@ -104,6 +117,7 @@ pub(crate) fn receipt(placed: PlacedReceipt) -> TransactionReceipt {
         receipt,
         included,
         gas_used,
+        blob_gas_price,
         first_log,
         created,
     } = placed;
@@ -135,8 +149,8 @@ pub(crate) fn receipt(placed: PlacedReceipt) -> TransactionReceipt {
         block_number: Some(header.number),
         gas_used,
         effective_gas_price: transaction.effective_gas_price(header.base_fee_per_gas),
-        blob_gas_used: None,
-        blob_gas_price: None,
+        blob_gas_used: transaction.blob_gas_used(),
+        blob_gas_price,
         from: transaction.signer(),
         to: transaction.to(),
         contract_address: created,

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, U64};
 use alloy_rpc_types_eth::Transaction;
 use consensus::mempool::Pooled;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
+use protocol::Account;
 use serde::{Deserialize, Serialize};
 
-use super::{Rpc, failure::Failure, shape};
+use super::{Rpc, failure::Failure, ground::Whose, shape};
 
 /// How many wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,13 @@ type ByNonce = BTreeMap<String, Transaction>;
 pub(crate) struct Content {
     pending: BTreeMap<Address, ByNonce>,
     queued: BTreeMap<Address, ByNonce>,
+}
+
+/// What waits, by sender and nonce, in words.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Inspected {
+    pending: BTreeMap<Address, BTreeMap<String, String>>,
+    queued: BTreeMap<Address, BTreeMap<String, String>>,
 }
 
 /// What waits of one sender.
@@ -45,6 +54,10 @@ pub(crate) trait Txpool {
     #[method(name = "content")]
     async fn content(&self) -> Result<Content, Failure>;
 
+    /// All that wait, a line of text each.
+    #[method(name = "inspect")]
+    async fn inspect(&self) -> Result<Inspected, Failure>;
+
     /// Those of one sender.
     #[method(name = "contentFrom")]
     async fn content_from(&self, sender: Address) -> Result<SenderContent, Failure>;
@@ -53,11 +66,7 @@ pub(crate) trait Txpool {
 #[async_trait]
 impl TxpoolServer for Rpc {
     async fn status(&self) -> Result<Status, Failure> {
-        let count = |node: &consensus::node::Node<_>| {
-            let pending = node.pool.iter().filter(|(_, ready)| *ready).count();
-            (pending, node.pool.len() - pending)
-        };
-        let (pending, queued) = self.parts.chain.look(count).await?;
+        let (pending, queued) = self.ground.waiting_counts().await?;
         Ok(Status {
             pending: U64::from(pending),
             queued: U64::from(queued),
@@ -65,7 +74,7 @@ impl TxpoolServer for Rpc {
     }
 
     async fn content(&self) -> Result<Content, Failure> {
-        let waiting = self.waiting(|_| true).await?;
+        let waiting = self.waiting(Whose::Everyones).await?;
         let shape = move |_: &_| {
             let mut content = Content::default();
             for (pooled, ready) in waiting {
@@ -82,9 +91,27 @@ impl TxpoolServer for Rpc {
         self.work(shape).await
     }
 
+    async fn inspect(&self) -> Result<Inspected, Failure> {
+        let waiting = self.waiting(Whose::Everyones).await?;
+        let tell = move |_: &_| {
+            let mut inspected = Inspected::default();
+            for (pooled, ready) in waiting {
+                let side = if ready {
+                    &mut inspected.pending
+                } else {
+                    &mut inspected.queued
+                };
+                let sender = side.entry(Address::from(pooled.sender.0)).or_default();
+                sender.insert(pooled.nonce.to_string(), in_words(&pooled));
+            }
+            Ok(inspected)
+        };
+        self.work(tell).await
+    }
+
     async fn content_from(&self, sender: Address) -> Result<SenderContent, Failure> {
         let mut content = SenderContent::default();
-        for (pooled, ready) in self.waiting(move |pooled| pooled.sender.0 == sender.0).await? {
+        for (pooled, ready) in self.waiting(Whose::Of(Account(sender.0.0))).await? {
             let side = if ready {
                 &mut content.pending
             } else {
@@ -96,15 +123,22 @@ impl TxpoolServer for Rpc {
     }
 }
 
+/// Whom it calls, what it sends, what it pays: as other clients write it.
+fn in_words(pooled: &Pooled) -> String {
+    let transaction = shape::waiting(pooled);
+    let target = match transaction.to() {
+        Some(to) => to.to_string(),
+        None => "contract creation".into(),
+    };
+    let (value, gas, price) = (transaction.value(), transaction.gas_limit(), transaction.max_fee_per_gas());
+    format!("{target}: {value} wei + {gas} gas × {price} wei")
+}
+
 impl Rpc {
     /// Copies of what waits, with whether each could go into the next block.
-    async fn waiting(&self, wanted: impl Fn(&Pooled) -> bool + Send + 'static) -> Result<Vec<(Pooled, bool)>, Failure> {
-        let copy = move |node: &consensus::node::Node<_>| {
-            let wanted = node.pool.iter().filter(|(pooled, _)| wanted(pooled));
-            wanted.map(|(pooled, ready)| (pooled.clone(), ready)).collect()
-        };
+    async fn waiting(&self, whose: Whose) -> Result<Vec<(Pooled, bool)>, Failure> {
         // A full mempool is copied in milliseconds, on the thread that votes: few at a time.
         let _turn = self.turns.acquire().await.expect("nobody closes the semaphore");
-        Ok(self.parts.chain.look(copy).await?)
+        self.ground.waiting(whose).await
     }
 }

@@ -1,11 +1,10 @@
 //! `eth_`: calls that change nothing, and estimates of gas.
 
-use alloy_eips::BlockId;
+use alloy_eips::{BlockId, eip2930::AccessList};
 use alloy_primitives::{Bytes, U64};
-use alloy_rpc_types_eth::TransactionRequest;
-use evm::view::{CallOutcome, CallRequest};
+use alloy_rpc_types_eth::{AccessListResult, TransactionRequest, state::StateOverride};
+use evm::view::{BlockOverrides, CallOutcome, CallRequest, Listed, Overrides};
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
-use serde_json::Value;
 
 use crate::api::rpc::{Rpc, failure::Failure};
 
@@ -18,8 +17,8 @@ pub(crate) trait EthCalls {
         &self,
         request: TransactionRequest,
         block: Option<BlockId>,
-        state_overrides: Option<Value>,
-        block_overrides: Option<Value>,
+        state_overrides: Option<StateOverride>,
+        block_overrides: Option<BlockOverrides>,
     ) -> Result<Bytes, Failure>;
 
     /// The gas that a transaction would need.
@@ -28,9 +27,18 @@ pub(crate) trait EthCalls {
         &self,
         request: TransactionRequest,
         block: Option<BlockId>,
-        state_overrides: Option<Value>,
-        block_overrides: Option<Value>,
+        state_overrides: Option<StateOverride>,
+        block_overrides: Option<BlockOverrides>,
     ) -> Result<U64, Failure>;
+
+    /// The accounts and slots that a call would touch.
+    #[method(name = "createAccessList")]
+    async fn access_list(
+        &self,
+        request: TransactionRequest,
+        block: Option<BlockId>,
+        state_overrides: Option<StateOverride>,
+    ) -> Result<AccessListResult, Failure>;
 }
 
 #[async_trait]
@@ -39,13 +47,13 @@ impl EthCallsServer for Rpc {
         &self,
         request: TransactionRequest,
         block: Option<BlockId>,
-        state_overrides: Option<Value>,
-        block_overrides: Option<Value>,
+        state_overrides: Option<StateOverride>,
+        block_overrides: Option<BlockOverrides>,
     ) -> Result<Bytes, Failure> {
-        no_overrides(&[state_overrides, block_overrides])?;
+        let overrides = overrides(state_overrides, block_overrides);
         let request = read(request, self.head().view.spec().chain_id)?;
         match self
-            .work(move |shown| Ok(shown.view.call(&request, shown.at(block)?)?))
+            .work(move |shown| Ok(shown.view.call(&request, shown.at(block)?, &overrides)?))
             .await?
         {
             CallOutcome::Returned { output, .. } => Ok(output),
@@ -58,20 +66,58 @@ impl EthCallsServer for Rpc {
         &self,
         request: TransactionRequest,
         block: Option<BlockId>,
-        state_overrides: Option<Value>,
-        block_overrides: Option<Value>,
+        state_overrides: Option<StateOverride>,
+        block_overrides: Option<BlockOverrides>,
     ) -> Result<U64, Failure> {
-        no_overrides(&[state_overrides, block_overrides])?;
+        let overrides = overrides(state_overrides, block_overrides);
         let request = read(request, self.head().view.spec().chain_id)?;
         let gas = self
-            .work(move |shown| Ok(shown.view.estimate_gas(&request, shown.at(block)?)?))
+            .work(move |shown| Ok(shown.view.estimate_gas(&request, shown.at(block)?, &overrides)?))
             .await?;
         Ok(U64::from(gas))
+    }
+
+    async fn access_list(
+        &self,
+        request: TransactionRequest,
+        block: Option<BlockId>,
+        state_overrides: Option<StateOverride>,
+    ) -> Result<AccessListResult, Failure> {
+        let overrides = overrides(state_overrides, None);
+        let request = read(request, self.head().view.spec().chain_id)?;
+        let listed = self
+            .work(move |shown| Ok(shown.view.access_list(&request, shown.at(block)?, &overrides)?))
+            .await?;
+        Ok(shape_list(listed))
+    }
+}
+
+fn overrides(state: Option<StateOverride>, block: Option<BlockOverrides>) -> Overrides {
+    Overrides {
+        state: state.unwrap_or_default(),
+        block: block.unwrap_or_default(),
+    }
+}
+
+/// A call that fails has a list too: of what it touched until then.
+fn shape_list(Listed { list, outcome }: Listed) -> AccessListResult {
+    let (gas_used, error) = match outcome {
+        CallOutcome::Returned { gas_used, .. } => (gas_used, None),
+        CallOutcome::Reverted { output, reason, gas_used } => {
+            let why = Failure::Reverted { output, reason };
+            (gas_used, Some(why.to_string()))
+        }
+        CallOutcome::Halted { reason, gas_used, .. } => (gas_used, Some(reason)),
+    };
+    AccessListResult {
+        access_list: AccessList(list.0),
+        gas_used: alloy_primitives::U256::from(gas_used),
+        error,
     }
 }
 
 /// Reads what is called; refuses what would otherwise be ignored.
-fn read(request: TransactionRequest, chain_id: u64) -> Result<CallRequest, Failure> {
+pub(crate) fn read(request: TransactionRequest, chain_id: u64) -> Result<CallRequest, Failure> {
     if request.gas_price.is_some() && (request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some())
     {
         return Err(Failure::refused(
@@ -90,14 +136,9 @@ fn read(request: TransactionRequest, chain_id: u64) -> Result<CallRequest, Failu
             "chainId does not match node's (have={found}, want={chain_id})"
         )));
     }
-    if request.blob_versioned_hashes.is_some() || request.sidecar.is_some() || request.max_fee_per_blob_gas.is_some() {
+    if request.sidecar.is_some() {
         return Err(Failure::params(
-            "blob transactions (EIP-4844) are not supported on this chain",
-        ));
-    }
-    if request.authorization_list.as_ref().is_some_and(|list| !list.is_empty()) {
-        return Err(Failure::params(
-            "authorizationList is not supported in calls; call the delegated code directly",
+            "a call takes no blobs, only their blobVersionedHashes",
         ));
     }
     let unlike = |_| Failure::refused("both \"data\" and \"input\" are set and not equal; please use \"input\"");
@@ -113,23 +154,12 @@ fn read(request: TransactionRequest, chain_id: u64) -> Result<CallRequest, Failu
             .try_into_unique_input()
             .map_err(unlike)?
             .unwrap_or_default(),
+        nonce: request.nonce,
         access_list: request.access_list.unwrap_or_default(),
+        blobs: request.blob_versioned_hashes.unwrap_or_default(),
+        blob_fee_cap: request.max_fee_per_blob_gas,
+        authorizations: request.authorization_list.unwrap_or_default(),
     })
-}
-
-/// Overrides of state and block are not offered; one that says nothing is harmless.
-fn no_overrides(overrides: &[Option<Value>]) -> Result<(), Failure> {
-    let says_something = |value: &Value| match value {
-        Value::Null => false,
-        Value::Object(fields) => !fields.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => true,
-    };
-    if overrides.iter().flatten().any(says_something) {
-        return Err(Failure::params(
-            "state and block overrides are not supported by this node; leave them out",
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -167,15 +197,5 @@ mod tests {
         );
         check(r#"{"chainId":"0x1"}"#, "have=1, want=1337");
         check(r#"{"data":"0x01","input":"0x02"}"#, "not equal");
-        check(r#"{"maxFeePerBlobGas":"0x1"}"#, "blob");
-    }
-
-    #[test]
-    fn overrides_are_refused_only_if_they_say_something() {
-        assert_eq!(
-            no_overrides(&[None, Some(Value::Null), Some(serde_json::json!({}))]),
-            Ok(())
-        );
-        assert!(no_overrides(&[Some(serde_json::json!({"0x00": {"balance": "0x1"}}))]).is_err());
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alloy_consensus::Transaction as _;
+use alloy_consensus::{BlockHeader as _, Header, Transaction as _};
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{U64, U256};
 use alloy_rpc_types_eth::FeeHistory;
@@ -27,8 +27,6 @@ const SAMPLED: u64 = 20;
 const CHEAPEST: usize = 3;
 /// Among those tips, this share is below the suggestion.
 const SUGGESTED_PERCENT: usize = 60;
-/// What a unit of blob gas costs where nobody uses any.
-const BLOB_FEE: u128 = 1;
 
 /// Methods of `eth_` about fees.
 #[rpc(server, namespace = "eth")]
@@ -44,6 +42,10 @@ pub(crate) trait EthFees {
     /// The base fee of the next block.
     #[method(name = "baseFee")]
     fn base_fee(&self) -> Result<U256, Failure>;
+
+    /// What a unit of blob gas costs.
+    #[method(name = "blobBaseFee")]
+    fn blob_base_fee(&self) -> Result<U256, Failure>;
 
     /// Base fees, use and tips of past blocks.
     #[method(name = "feeHistory")]
@@ -72,6 +74,11 @@ impl EthFeesServer for Rpc {
 
     fn base_fee(&self) -> Result<U256, Failure> {
         Ok(U256::from(self.head().view.tip().next_base_fee))
+    }
+
+    fn blob_base_fee(&self) -> Result<U256, Failure> {
+        let view = self.head().view;
+        Ok(U256::from(view.blob_fee(&view.tip_header()).unwrap_or(0)))
     }
 
     async fn fee_history(
@@ -178,24 +185,41 @@ fn history(
         history
             .gas_used_ratio
             .push(ratio(block.header.gas_used, block.header.gas_limit));
-        history.base_fee_per_blob_gas.push(BLOB_FEE);
-        history.blob_gas_used_ratio.push(0.0);
+        history
+            .base_fee_per_blob_gas
+            .push(shown.view.blob_fee(&block.header).unwrap_or(0));
+        history.blob_gas_used_ratio.push(blob_ratio(shown, &block.header));
         last = Some(block.header.clone());
         if let Some(percentiles) = percentiles {
             rewards.push(reward(&tips(shown, block)?, percentiles));
         }
     }
     let next = last
-        .and_then(|header| shown.view.spec().next_base_fee(&header))
+        .as_ref()
+        .and_then(|header| shown.view.spec().next_base_fee(header))
         .unwrap_or_default();
     history.base_fee_per_gas.push(next.into());
-    history.base_fee_per_blob_gas.push(BLOB_FEE);
+    let next = last.and_then(|header| next_blob_fee(shown, &header));
+    history.base_fee_per_blob_gas.push(next.unwrap_or(0));
     history.reward = percentiles.map(|_| rewards);
     Ok(history)
 }
 
 fn ratio(used: u64, limit: u64) -> f64 {
     if limit == 0 { 0.0 } else { used as f64 / limit as f64 }
+}
+
+fn blob_ratio(shown: &Shown, header: &Header) -> f64 {
+    let params = shown.view.spec().blob_params_at(header.timestamp);
+    let limit = params.map_or(0, |params| params.max_blob_gas_per_block());
+    ratio(header.blob_gas_used.unwrap_or(0), limit)
+}
+
+/// What a unit of blob gas costs in the block above, if that comes under the same rules.
+fn next_blob_fee(shown: &Shown, header: &Header) -> Option<u128> {
+    let params = shown.view.spec().blob_params_at(header.timestamp)?;
+    let excess = header.maybe_next_block_excess_blob_gas(Some(params))?;
+    Some(params.calc_blob_fee(excess))
 }
 
 /// The tip and the gas of every transaction of a block, cheapest first.

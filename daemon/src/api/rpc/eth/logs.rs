@@ -27,7 +27,7 @@ impl EthLogsServer for Rpc {
 }
 
 /// The heights that a filter is about.
-fn range(shown: &Shown, filter: &Filter, blocks_max: u64) -> Result<(u64, u64), Failure> {
+pub(crate) fn range(shown: &Shown, filter: &Filter, blocks_max: u64) -> Result<(u64, u64), Failure> {
     match filter.block_option {
         FilterBlockOption::AtBlockHash(hash) => {
             let height = shown
@@ -59,7 +59,7 @@ fn check_range(from: u64, to: u64, head: u64, blocks_max: u64) -> Result<(u64, u
 }
 
 /// The matching logs of these heights.
-fn search(shown: &Shown, filter: &Filter, from: u64, to: u64, logs_max: usize) -> Result<Vec<Log>, Failure> {
+pub(crate) fn search(shown: &Shown, filter: &Filter, from: u64, to: u64, logs_max: usize) -> Result<Vec<Log>, Failure> {
     let mut found = Vec::new();
     for height in from..=to {
         found.extend(matching(shown, filter, height)?);

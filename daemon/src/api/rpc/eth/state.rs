@@ -1,16 +1,23 @@
 //! `eth_`: the chain's id and height, accounts, code, storage and proofs of them.
 
+use std::collections::BTreeMap;
+
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof, SyncInfo, SyncStatus};
 use alloy_serde::JsonStorageKey;
+use evm::view::ViewError;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::Account;
 
-use crate::api::rpc::{Rpc, failure::Failure};
+use crate::api::rpc::{Rpc, Shown, failure::Failure};
 
 /// Slots that one proof may cover.
 const PROOF_SLOTS_MAX: usize = 1024;
+/// Slots that one question may cover.
+const VALUES_MAX: usize = 1024;
+/// What other clients answer where a limit is exceeded.
+const LIMIT_CODE: i32 = -38026;
 /// A tip this far below what peers claim is how it always is: they told us a moment ago.
 const BEHIND: u64 = 2;
 
@@ -49,6 +56,14 @@ pub(crate) trait EthState {
     #[method(name = "getStorageAt")]
     async fn storage_at(&self, address: Address, slot: String, block: Option<BlockId>) -> Result<B256, Failure>;
 
+    /// Slots of several accounts at once.
+    #[method(name = "getStorageValues")]
+    async fn storage_values(
+        &self,
+        slots: BTreeMap<Address, Vec<B256>>,
+        block: Option<BlockId>,
+    ) -> Result<BTreeMap<Address, Vec<B256>>, Failure>;
+
     /// EIP-1186: a proof of an account and some of its slots.
     #[method(name = "getProof")]
     async fn proof(
@@ -70,7 +85,7 @@ impl EthStateServer for Rpc {
     }
 
     async fn syncing(&self) -> Result<SyncStatus, Failure> {
-        let best = self.parts.chain.look(|node| node.best_known()).await?;
+        let best = self.ground.best_known().await?;
         let height = self.head().height;
         if best.0 <= height.0 + BEHIND {
             return Ok(SyncStatus::None);
@@ -95,10 +110,7 @@ impl EthStateServer for Rpc {
     async fn transaction_count(&self, address: Address, block: Option<BlockId>) -> Result<U64, Failure> {
         let account = Account(address.0.0);
         let waiting = if block == Some(BlockId::Number(BlockNumberOrTag::Pending)) {
-            self.parts
-                .chain
-                .look(move |node| node.pool.next_nonce(&account))
-                .await?
+            self.ground.next_nonce(account).await?
         } else {
             None
         };
@@ -117,6 +129,37 @@ impl EthStateServer for Rpc {
         let slot = U256::from_be_bytes(storage_key(&slot)?.as_b256().0);
         self.read(move |shown| Ok(shown.view.storage(&address, slot, shown.at(block)?)?.into()))
             .await
+    }
+
+    async fn storage_values(
+        &self,
+        slots: BTreeMap<Address, Vec<B256>>,
+        block: Option<BlockId>,
+    ) -> Result<BTreeMap<Address, Vec<B256>>, Failure> {
+        match slots.values().map(Vec::len).sum::<usize>() {
+            0 => return Err(Failure::params("empty request")),
+            1..=VALUES_MAX => (),
+            asked => {
+                return Err(Failure::Coded {
+                    code: LIMIT_CODE,
+                    text: format!("too many slots: {asked}, the limit is {VALUES_MAX}"),
+                });
+            }
+        }
+        let look = move |shown: &Shown| {
+            let state = shown.view.state(shown.at(block)?)?;
+            let value = |address: &Address, slot: &B256| {
+                let value = state.storage(address, (*slot).into()).map_err(ViewError::from)?;
+                Ok::<_, Failure>(B256::from(value))
+            };
+            let mut found = BTreeMap::new();
+            for (address, slots) in slots {
+                let values = slots.iter().map(|slot| value(&address, slot));
+                found.insert(address, values.collect::<Result<_, _>>()?);
+            }
+            Ok(found)
+        };
+        self.read(look).await
     }
 
     async fn proof(

@@ -106,7 +106,7 @@ impl Rpc {
         sink: &SubscriptionSink,
         of: impl Fn(&Shown, u64) -> Result<Vec<T>, Failure> + Clone + Send + 'static,
     ) {
-        let mut heads = self.parts.chain.head.clone();
+        let mut heads = self.ground.heads();
         let mut told = heads.borrow_and_update().height.0;
         while heads.changed().await.is_ok() {
             let height = heads.borrow_and_update().height.0;
@@ -131,7 +131,7 @@ impl Rpc {
 
     /// Tells the transactions that are taken in, until nobody listens.
     async fn tell_waiting(&self, sink: &SubscriptionSink, full: bool) {
-        let mut accepted = self.parts.ingress.accepted();
+        let mut accepted = self.ground.accepted();
         loop {
             let hash = match accepted.recv().await {
                 Ok(hash) => hash,
@@ -140,7 +140,7 @@ impl Rpc {
                 Err(RecvError::Closed) => return,
             };
             let going = if full {
-                match self.parts.chain.look(move |node| node.pool.get(&hash).cloned()).await {
+                match self.ground.pooled(hash).await {
                     Ok(Some(pooled)) => tell(sink, &shape::waiting(&pooled)).await,
                     // It was included meanwhile.
                     Ok(None) => true,
@@ -165,6 +165,8 @@ async fn tell(sink: &SubscriptionSink, item: &impl Serialize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
     use tokio_util::sync::CancellationToken;
 
@@ -200,7 +202,7 @@ mod tests {
     async fn a_subscriber_hears_every_head_and_what_waits() {
         let dir = tempfile::tempdir().unwrap();
         let lone = Lone::start(dir.path()).await;
-        let rpc = Rpc::new(&Settings::default(), lone.parts.clone(), &CancellationToken::new());
+        let rpc = Rpc::new(&Settings::default(), Arc::new(lone.parts.clone()), &CancellationToken::new());
         let methods = rpc.methods();
         let mut heads = methods
             .subscribe_unbounded("eth_subscribe", ["newHeads"])

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alloy_eips::{BlockId, BlockNumberOrTag};
+use alloy_eips::{BlockId, BlockNumberOrTag, Encodable2718};
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_eth::{Index, Transaction, TransactionReceipt};
 use evm::view::Included;
@@ -34,6 +34,19 @@ pub(crate) trait EthTransactions {
     #[method(name = "getTransactionByBlockHashAndIndex")]
     async fn by_block_and_index(&self, hash: B256, index: Index) -> Result<Option<Transaction>, Failure>;
 
+    /// The bytes of a transaction that was included, or that waits.
+    #[method(name = "getRawTransactionByHash")]
+    async fn raw_by_hash(&self, hash: B256) -> Result<Option<Bytes>, Failure>;
+
+    /// The bytes of a transaction by its place.
+    #[method(name = "getRawTransactionByBlockNumberAndIndex")]
+    async fn raw_by_number_and_index(&self, number: BlockNumberOrTag, index: Index)
+    -> Result<Option<Bytes>, Failure>;
+
+    /// The bytes of a transaction by its place.
+    #[method(name = "getRawTransactionByBlockHashAndIndex")]
+    async fn raw_by_block_and_index(&self, hash: B256, index: Index) -> Result<Option<Bytes>, Failure>;
+
     /// What a transaction that was included did.
     #[method(name = "getTransactionReceipt")]
     async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Failure>;
@@ -42,13 +55,13 @@ pub(crate) trait EthTransactions {
 #[async_trait]
 impl EthTransactionsServer for Rpc {
     async fn send_raw(&self, raw: Bytes) -> Result<B256, Failure> {
-        Ok(B256::from(self.parts.ingress.submit(&raw).await?.0))
+        Ok(B256::from(self.ground.submit(&raw).await?.0))
     }
 
     async fn by_hash(&self, hash: B256) -> Result<Option<Transaction>, Failure> {
         let name = TxHash(hash.0);
         // The mempool first: one that is included in between is found in its block then.
-        let waiting = self.parts.chain.look(move |node| node.pool.get(&name).cloned()).await?;
+        let waiting = self.ground.pooled(name).await?;
         if !self.is_shown(name).await? {
             return Ok(waiting.map(|waiting| shape::waiting(&waiting)));
         }
@@ -68,6 +81,20 @@ impl EthTransactionsServer for Rpc {
         self.read(move |shown| at(shown, hash.into(), index)).await
     }
 
+    async fn raw_by_hash(&self, hash: B256) -> Result<Option<Bytes>, Failure> {
+        self.raw(hash).await
+    }
+
+    async fn raw_by_number_and_index(&self, number: BlockNumberOrTag, index: Index) -> Result<Option<Bytes>, Failure> {
+        let found = self.by_number_and_index(number, index).await?;
+        Ok(found.map(|found| found.inner.encoded_2718().into()))
+    }
+
+    async fn raw_by_block_and_index(&self, hash: B256, index: Index) -> Result<Option<Bytes>, Failure> {
+        let found = self.by_block_and_index(hash, index).await?;
+        Ok(found.map(|found| found.inner.encoded_2718().into()))
+    }
+
     async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Failure> {
         let name = TxHash(hash.0);
         if !self.is_shown(name).await? {
@@ -79,13 +106,24 @@ impl EthTransactionsServer for Rpc {
 }
 
 impl Rpc {
+    /// The bytes of a transaction that was included, or that waits.
+    pub(crate) async fn raw(&self, hash: B256) -> Result<Option<Bytes>, Failure> {
+        let name = TxHash(hash.0);
+        let waiting = self.ground.pooled(name).await?;
+        if !self.is_shown(name).await? {
+            return Ok(waiting.map(|waiting| waiting.raw.to_vec().into()));
+        }
+        let found = self.read(move |shown| Ok(shown.view.transaction(name)?)).await?;
+        Ok(found.map(|found| found.transaction.inner().encoded_2718().into()))
+    }
+
     /// Whether a transaction is in a block that is shown. The state learns of a block a moment before it is durable;
     /// in that moment its transactions wait no longer and are shown nowhere, so the moment is waited for.
-    async fn is_shown(&self, name: TxHash) -> Result<bool, Failure> {
+    pub(crate) async fn is_shown(&self, name: TxHash) -> Result<bool, Failure> {
         let Some((height, _)) = self.read(move |shown| Ok(shown.view.place(name)?)).await? else {
             return Ok(false);
         };
-        let mut heads = self.parts.chain.head.clone();
+        let mut heads = self.ground.heads();
         let shown = heads.wait_for(|head| head.height.0 >= height);
         Ok(matches!(tokio::time::timeout(DURABLE_WITHIN, shown).await, Ok(Ok(_))))
     }

@@ -1,0 +1,104 @@
+//! Logs as a simulation tells them: those of the contracts and, if wanted, one for every transfer of coin, as if coin were
+//! a token. What a call that failed had logged is gone with it, and its place is given to the next.
+
+use alloy_primitives::{Address, B256, Log, LogData, U256, address, b256};
+use revm::{
+    Inspector,
+    context::ContextTr,
+    interpreter::{CallInputs, CallOutcome, CallScheme, CreateInputs, CreateOutcome, InstructionResult},
+    context::JournalTr,
+};
+
+/// Who tells of transfers (ERC-7528).
+const COIN: Address = address!("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee");
+/// `Transfer(address,address,uint256)`.
+const TRANSFER: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
+
+/// Collects the logs of one transaction after the other.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    transfers: bool,
+    /// One list per open call.
+    frames: Vec<Vec<Log>>,
+    /// What the finished transaction logged.
+    done: Vec<Log>,
+}
+
+impl Logs {
+    pub(super) fn new(transfers: bool) -> Self {
+        Self {
+            transfers,
+            ..Self::default()
+        }
+    }
+
+    /// What the last transaction logged.
+    pub(super) fn take(&mut self) -> Vec<Log> {
+        self.frames.clear();
+        std::mem::take(&mut self.done)
+    }
+
+    fn enter(&mut self, from: Address, to: Address, value: U256) {
+        self.frames.push(Vec::new());
+        self.transfer(from, to, value);
+    }
+
+    fn transfer(&mut self, from: Address, to: Address, value: U256) {
+        if self.transfers && !value.is_zero() {
+            let topics = vec![TRANSFER, from.into_word(), to.into_word()];
+            let data = value.to_be_bytes::<32>().into();
+            self.push(Log {
+                address: COIN,
+                data: LogData::new_unchecked(topics, data),
+            });
+        }
+    }
+
+    fn push(&mut self, log: Log) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.push(log);
+        }
+    }
+
+    fn leave(&mut self, result: InstructionResult) {
+        let Some(frame) = self.frames.pop().filter(|_| result.is_ok()) else {
+            return;
+        };
+        match self.frames.last_mut() {
+            Some(caller) => caller.extend(frame),
+            None => self.done = frame,
+        }
+    }
+}
+
+impl<CTX: ContextTr> Inspector<CTX> for Logs {
+    fn log(&mut self, _: &mut CTX, log: Log) {
+        self.push(log);
+    }
+
+    fn call(&mut self, _: &mut CTX, inputs: &mut CallInputs) -> Option<CallOutcome> {
+        let moves = matches!(inputs.scheme, CallScheme::Call | CallScheme::StaticCall);
+        let value = inputs.transfer_value().filter(|_| moves).unwrap_or_default();
+        self.enter(inputs.caller, inputs.target_address, value);
+        None
+    }
+
+    fn call_end(&mut self, _: &mut CTX, _: &CallInputs, outcome: &mut CallOutcome) {
+        self.leave(outcome.result.result);
+    }
+
+    fn create(&mut self, context: &mut CTX, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
+        let caller = inputs.caller();
+        let nonce = context.journal_mut().load_account(caller).map_or(0, |account| account.data.info.nonce);
+        self.enter(caller, inputs.created_address(nonce), inputs.value());
+        None
+    }
+
+    fn create_end(&mut self, _: &mut CTX, _: &CreateInputs, outcome: &mut CreateOutcome) {
+        self.leave(outcome.result.result);
+    }
+
+    fn selfdestruct(&mut self, contract: Address, target: Address, value: U256) {
+        self.transfer(contract, target, value);
+    }
+}

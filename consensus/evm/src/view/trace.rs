@@ -1,0 +1,278 @@
+//! What happens inside transactions: `debug_trace*`, with the tracers that other clients have built in.
+//!
+//! A transaction is traced where it was: on the state before its block, after the transactions before it. A trace is
+//! bounded by what it records, because one that copies the stack at every step can be a thousand times the block.
+
+use std::sync::Arc;
+
+use alloy_consensus::{Header, TxEnvelope, transaction::Recovered};
+use alloy_evm::{Evm, FromRecoveredTx, block::SystemCaller};
+use alloy_primitives::B256;
+use alloy_rpc_types_trace::geth::{GethDebugTracingOptions, GethTrace, TraceResult};
+use protocol::TxHash;
+use revm::{
+    DatabaseCommit, Inspector,
+    context::{
+        BlockEnv, ContextError, ContextTr, TxEnv,
+        result::{EVMError, ResultAndState},
+    },
+    inspector::{JournalExt, NoOpInspector},
+    interpreter::{
+        CallInputs, CallOutcome as CallEnd, CreateInputs, CreateOutcome, Interpreter, interpreter_types::MemoryTr,
+    },
+    primitives::{Address, Log, U256},
+};
+use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionContext};
+
+use super::{
+    At, CallError, CallRequest, GAS_CAP, Overrides, View, ViewError,
+    overrides::override_state,
+    stage::{PlayError, Stage, player, stage},
+};
+use crate::state::Kv;
+
+/// What one trace may record, roughly.
+const RECORDED_BYTES_MAX: usize = 256 << 20;
+/// What a step takes beside its stack and memory.
+const STEP_BYTES: usize = 256;
+
+/// Why there is no trace.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// Its block or state is not there.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// No transaction made genesis.
+    #[error("genesis is not traceable")]
+    Genesis,
+    /// There is no such transaction.
+    #[error("transaction not found")]
+    NoTransaction,
+    /// The call cannot be made.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// There is no such tracer, or it is not configured so.
+    #[error("{0}; there are callTracer, prestateTracer, 4byteTracer, flatCallTracer, muxTracer, noopTracer, and the default")]
+    Tracer(String),
+    /// It would be too long.
+    #[error("the trace records more than {} MiB; disable the stack and the memory, or use callTracer", RECORDED_BYTES_MAX >> 20)]
+    TooLong,
+    /// The transaction does not run a second time: this node's state is damaged.
+    #[error("could not run the block again: {0}")]
+    Again(String),
+}
+
+impl<K: Kv> View<K> {
+    /// Traces a transaction that was included.
+    pub fn trace_transaction(&self, hash: TxHash, options: &GethDebugTracingOptions) -> Result<GethTrace, TraceError> {
+        let (height, index) = self.place(hash)?.ok_or(TraceError::NoTransaction)?;
+        let wanted = index as usize;
+        let mut traces = self.trace(height, options, |index| index == wanted, wanted + 1)?;
+        traces.pop().map(|(_, trace)| trace).ok_or(TraceError::NoTransaction)
+    }
+
+    /// Traces every transaction of a block.
+    pub fn trace_block(
+        &self,
+        height: u64,
+        options: &GethDebugTracingOptions,
+    ) -> Result<Vec<TraceResult>, TraceError> {
+        let traces = self.trace(height, options, |_| true, usize::MAX)?;
+        let result = |(hash, result)| TraceResult::Success {
+            result,
+            tx_hash: Some(hash),
+        };
+        Ok(traces.into_iter().map(result).collect())
+    }
+
+    /// Traces a call on the state after a block.
+    pub fn trace_call(
+        &self,
+        request: &CallRequest,
+        at: At,
+        overrides: &Overrides,
+        options: &GethDebugTracingOptions,
+    ) -> Result<GethTrace, TraceError> {
+        let (header, db) = self.database(at)?;
+        let env = self.environment(request, &header, overrides)?;
+        let mut stage = stage(&self.spec, db);
+        {
+            let mut player = player(&mut stage, env.clone(), NoOpInspector);
+            override_state(&mut player, &overrides.state).map_err(CallError::from)?;
+        }
+        let gas = request.gas.unwrap_or(GAS_CAP).min(GAS_CAP);
+        let transaction = request.transaction(self.spec.chain_id, gas)?;
+        let mut player = player(&mut stage, env, Bounded::new(options)?);
+        // Its accounts are overridden already; this moves the precompiles of this EVM too.
+        override_state(&mut player, &overrides.state).map_err(CallError::from)?;
+        let done = player.transact_raw(transaction.clone()).map_err(failed)?;
+        let block = player.block().clone();
+        let (db, inspector, _) = player.components_mut();
+        inspector.result(None, &transaction, &block, &done, db)
+    }
+
+    /// Runs a block again and traces those transactions that are `wanted`, among its first `count`.
+    fn trace(
+        &self,
+        height: u64,
+        options: &GethDebugTracingOptions,
+        wanted: impl Fn(usize) -> bool,
+        count: usize,
+    ) -> Result<Vec<(B256, GethTrace)>, TraceError> {
+        let below = height.checked_sub(1).ok_or(TraceError::Genesis)?;
+        let block = self.block(height)?.ok_or(ViewError::Block(height))?;
+        let header = block.header.clone();
+        let transactions = self.senders_of(block)?;
+        let (_, db): (Arc<Header>, _) = self.database(At::Height(below))?;
+        let mut stage = stage(&self.spec, db);
+        let mut player = player(&mut stage, self.spec.evm_env(&header), Bounded::new(options)?);
+        SystemCaller::new(self.spec())
+            .apply_pre_execution_changes(&header, &mut player)
+            .map_err(|error| TraceError::Again(error.to_string()))?;
+        let (name, block) = (header.hash_slow(), player.block().clone());
+        let mut traces = Vec::new();
+        for (index, transaction) in transactions.iter().take(count).enumerate() {
+            let env = environment_of(transaction);
+            player.inspector_mut().start(wanted(index), options)?;
+            let done = player.transact_raw(env.clone()).map_err(failed)?;
+            if wanted(index) {
+                let context = TransactionContext {
+                    block_hash: Some(name),
+                    tx_index: Some(index),
+                    tx_hash: Some(*transaction.tx_hash()),
+                };
+                let (db, inspector, _) = player.components_mut();
+                let trace = inspector.result(Some(context), &env, &block, &done, db)?;
+                traces.push((*transaction.tx_hash(), trace));
+            }
+            player.db_mut().commit(done.state);
+        }
+        Ok(traces)
+    }
+}
+
+fn environment_of(transaction: &Recovered<TxEnvelope>) -> TxEnv {
+    TxEnv::from_recovered_tx(transaction.inner(), transaction.signer())
+}
+
+fn failed(why: PlayError) -> TraceError {
+    match why {
+        EVMError::Custom(why) if why == TOO_LONG => TraceError::TooLong,
+        EVMError::Transaction(_) | EVMError::Header(_) => CallError::from(why).into(),
+        other => TraceError::Again(other.to_string()),
+    }
+}
+
+const TOO_LONG: &str = "the trace is too long";
+
+/// A tracer that stops when it has recorded too much, or that does not look at all.
+struct Bounded {
+    tracer: DebugInspector,
+    looks: bool,
+    stacks: bool,
+    memory: bool,
+    recorded: usize,
+}
+
+impl Bounded {
+    fn new(options: &GethDebugTracingOptions) -> Result<Self, TraceError> {
+        let tracer = DebugInspector::new(options.clone()).map_err(unknown)?;
+        let steps = matches!(tracer, DebugInspector::Default(..));
+        Ok(Self {
+            tracer,
+            looks: true,
+            stacks: steps && !options.config.disable_stack.unwrap_or(false),
+            memory: steps && options.config.enable_memory.unwrap_or(false),
+            recorded: 0,
+        })
+    }
+
+    /// Gets ready for the next transaction. What is recorded counts over all of them.
+    fn start(&mut self, looks: bool, options: &GethDebugTracingOptions) -> Result<(), TraceError> {
+        self.tracer = DebugInspector::new(options.clone()).map_err(unknown)?;
+        self.looks = looks;
+        Ok(())
+    }
+
+    fn result(
+        &mut self,
+        context: Option<TransactionContext>,
+        transaction: &TxEnv,
+        block: &BlockEnv,
+        done: &ResultAndState,
+        db: &mut &mut Stage<'_>,
+    ) -> Result<GethTrace, TraceError> {
+        self.tracer
+            .get_result(context, transaction, block, done, &mut **db)
+            .map_err(|error| TraceError::Again(error.to_string()))
+    }
+}
+
+fn unknown(error: DebugInspectorError) -> TraceError {
+    TraceError::Tracer(error.to_string())
+}
+
+impl<CTX> Inspector<CTX> for Bounded
+where
+    CTX: ContextTr<Journal: JournalExt>,
+{
+    fn initialize_interp(&mut self, interp: &mut Interpreter, context: &mut CTX) {
+        if self.looks {
+            self.tracer.initialize_interp(interp, context);
+        }
+    }
+
+    fn step(&mut self, interp: &mut Interpreter, context: &mut CTX) {
+        if !self.looks {
+            return;
+        }
+        let steps = matches!(self.tracer, DebugInspector::Default(..));
+        let stack = if self.stacks { interp.stack.len() * 32 } else { 0 };
+        let memory = if self.memory { interp.memory.size() } else { 0 };
+        self.recorded += if steps { STEP_BYTES } else { 0 } + stack + memory;
+        if self.recorded > RECORDED_BYTES_MAX {
+            *context.error() = Err(ContextError::Custom(TOO_LONG.into()));
+            interp.halt_fatal();
+            return;
+        }
+        self.tracer.step(interp, context);
+    }
+
+    fn step_end(&mut self, interp: &mut Interpreter, context: &mut CTX) {
+        if self.looks {
+            self.tracer.step_end(interp, context);
+        }
+    }
+
+    fn log(&mut self, context: &mut CTX, log: Log) {
+        if self.looks {
+            self.tracer.log(context, log);
+        }
+    }
+
+    fn call(&mut self, context: &mut CTX, inputs: &mut CallInputs) -> Option<CallEnd> {
+        if self.looks { self.tracer.call(context, inputs) } else { None }
+    }
+
+    fn call_end(&mut self, context: &mut CTX, inputs: &CallInputs, outcome: &mut CallEnd) {
+        if self.looks {
+            self.tracer.call_end(context, inputs, outcome);
+        }
+    }
+
+    fn create(&mut self, context: &mut CTX, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
+        if self.looks { self.tracer.create(context, inputs) } else { None }
+    }
+
+    fn create_end(&mut self, context: &mut CTX, inputs: &CreateInputs, outcome: &mut CreateOutcome) {
+        if self.looks {
+            self.tracer.create_end(context, inputs, outcome);
+        }
+    }
+
+    fn selfdestruct(&mut self, contract: Address, target: Address, value: U256) {
+        if self.looks {
+            Inspector::<CTX>::selfdestruct(&mut self.tracer, contract, target, value);
+        }
+    }
+}
