@@ -16,7 +16,7 @@
 use std::{io, process::ExitCode};
 
 use serde_json::json;
-use storage::secret::SecretError;
+use storage::{JournalError, secret::SecretError};
 
 use super::output;
 use crate::key::KeyError;
@@ -74,7 +74,11 @@ impl Exit {
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
             .map(io::Error::kind);
         let denied = kinds.clone().any(|kind| kind == io::ErrorKind::PermissionDenied);
+        let is_corrupt = |cause: &(dyn std::error::Error + 'static)| {
+            matches!(cause.downcast_ref::<JournalError>(), Some(JournalError::Corrupt(_)))
+        };
         match () {
+            () if error.chain().any(is_corrupt) => Self::Unverified,
             () if denied || error.chain().any(is_exposed) => Self::Denied,
             () if kinds.clone().any(|kind| kind == io::ErrorKind::NotFound) => Self::NotFound,
             () => Self::Failed,
@@ -136,5 +140,16 @@ mod tests {
             mode: 0o644,
         };
         assert_eq!(Exit::of(&KeyError::File(exposed).into()), Exit::Denied);
+        let corrupt = JournalError::Corrupt(storage::Corrupt {
+            file: "log".into(),
+            offset: 0,
+            sequence: 0,
+            what: "damaged",
+            advice: "repair it",
+        });
+        assert_eq!(
+            Exit::of(&anyhow::Error::new(corrupt).context("no start")),
+            Exit::Unverified
+        );
     }
 }
