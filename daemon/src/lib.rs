@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod devnet;
 pub mod entropy;
+pub mod foreign;
 pub mod genesis;
 pub mod home;
 pub mod key;

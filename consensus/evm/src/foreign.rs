@@ -16,7 +16,7 @@ use protocol::BlockHash;
 use revm::database::BundleState;
 
 use crate::{
-    alloc,
+    alloc, block,
     chain::ChainSpec,
     collision::bare_storage,
     genesis,
@@ -172,6 +172,15 @@ impl<K: Kv> ForeignLedger<K> {
     /// What checks transactions for this chain; shares the ledger's memory of senders.
     pub fn door(&self) -> Door {
         Door::foreign(&self.spec, &self.head.get().header, self.senders.clone())
+    }
+
+    /// Whether this block was taken before.
+    pub fn knows(&self, block: &[u8]) -> bool {
+        let Some(header) = block::peek(block) else {
+            return false;
+        };
+        let there = rows::hash_at(&self.store.reader(), header.number);
+        there.is_ok_and(|there| there == Some(header.hash_slow()))
     }
 
     /// Takes the block at the front of `rlp`, if it follows the tip and leaves what its header claims.

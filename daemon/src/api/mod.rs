@@ -129,7 +129,7 @@ impl Api {
     }
 }
 
-async fn listen(address: SocketAddr, key: &'static str) -> Result<(TcpListener, SocketAddr), ApiError> {
+pub(crate) async fn listen(address: SocketAddr, key: &'static str) -> Result<(TcpListener, SocketAddr), ApiError> {
     let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ApiError::Busy { address, key },
         _ => ApiError::Listen { address, key, source },

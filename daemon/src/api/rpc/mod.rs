@@ -7,7 +7,7 @@
 mod debug;
 mod doorman;
 mod eth;
-mod failure;
+pub(crate) mod failure;
 pub(crate) mod ground;
 mod net;
 mod openledger;
@@ -66,6 +66,8 @@ pub struct Settings {
     pub log_blocks_max: u64,
     /// Logs that one search may find.
     pub logs_max: usize,
+    /// Whether the methods of `testing_` are there.
+    pub testing: bool,
 }
 
 impl Default for Settings {
@@ -79,6 +81,7 @@ impl Default for Settings {
             turns_max: std::thread::available_parallelism().map_or(4, usize::from).max(2),
             log_blocks_max: 10_000,
             logs_max: 20_000,
+            testing: false,
         }
     }
 }
@@ -223,5 +226,11 @@ pub(crate) fn serve(
     let server = ServerBuilder::with_config(config)
         .set_http_middleware(tower::ServiceBuilder::new().layer(doorman::Doorman::new(&settings.origins)))
         .build_from_tcp(listener.into_std()?)?;
-    Ok(server.start(Rpc::new(settings, ground, stop).methods()))
+    let rpc = Rpc::new(settings, ground, stop);
+    let mut methods = rpc.clone().methods();
+    if settings.testing {
+        let testing = testing::TestingServer::into_rpc(rpc);
+        methods.merge(testing).expect("no two files declare the same method");
+    }
+    Ok(server.start(methods))
 }

@@ -1,0 +1,151 @@
+//! A file of blocks, one RLP list after the other, as Ethereum's clients export them. Read block by block: such a file may
+//! be larger than memory.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+/// The largest block that is read.
+pub const BLOCK_BYTES_MAX: usize = 64 << 20;
+
+/// Why the next block cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The disk, or the end of the file in the middle of a block.
+    #[error("could not read block {block} of {}", path.display())]
+    Read {
+        /// Which one, counted from 1.
+        block: u64,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What is there is no list.
+    #[error("block {block} of {} does not start with an RLP list; the file must hold blocks, one after the other", path.display())]
+    Shape {
+        /// Which one, counted from 1.
+        block: u64,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Longer than any block.
+    #[error("block {block} of {} is {found} bytes long, the limit is {BLOCK_BYTES_MAX}", path.display())]
+    TooLong {
+        /// Which one, counted from 1.
+        block: u64,
+        /// The file.
+        path: PathBuf,
+        /// How long it says it is.
+        found: u64,
+    },
+}
+
+/// The blocks of a file.
+pub(super) struct Blocks {
+    path: PathBuf,
+    file: BufReader<File>,
+    count: u64,
+}
+
+impl Blocks {
+    pub(super) fn open(path: &Path) -> Result<Self, FileError> {
+        let file = File::open(path).map_err(|source| FileError::Read {
+            block: 1,
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufReader::new(file),
+            count: 0,
+        })
+    }
+
+    /// The bytes of the next block; `None` at the end of the file.
+    pub(super) fn next_block(&mut self) -> Result<Option<Vec<u8>>, FileError> {
+        self.count += 1;
+        let mut first = [0];
+        if self.file.read(&mut first).map_err(|source| self.failed(source))? == 0 {
+            return Ok(None);
+        }
+        let mut block = vec![first[0]];
+        let length = match first[0] {
+            short @ 0xc0..=0xf7 => u64::from(short - 0xc0),
+            long @ 0xf8..=0xff => {
+                let mut digits = vec![0; usize::from(long - 0xf7)];
+                self.file.read_exact(&mut digits).map_err(|source| self.failed(source))?;
+                block.extend(&digits);
+                digits.iter().fold(0, |length: u64, digit| length << 8 | u64::from(*digit))
+            }
+            0..=0xbf => {
+                return Err(FileError::Shape {
+                    block: self.count,
+                    path: self.path.clone(),
+                });
+            }
+        };
+        let room = BLOCK_BYTES_MAX as u64;
+        if length > room {
+            return Err(FileError::TooLong {
+                block: self.count,
+                path: self.path.clone(),
+                found: length,
+            });
+        }
+        let whole = block.len() as u64 + length;
+        self.file
+            .by_ref()
+            .take(length)
+            .read_to_end(&mut block)
+            .map_err(|source| self.failed(source))?;
+        if block.len() as u64 != whole {
+            return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(Some(block))
+    }
+
+    fn failed(&self, source: io::Error) -> FileError {
+        FileError::Read {
+            block: self.count,
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("chain.rlp");
+        std::fs::write(&path, bytes).unwrap();
+        let mut blocks = Blocks::open(&path).unwrap();
+        let mut all = Vec::new();
+        while let Some(block) = blocks.next_block().map_err(|why| why.to_string())? {
+            all.push(block);
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn lists_are_read_one_after_the_other() {
+        let long: Vec<u8> = [&[0xf8, 60][..], &[1; 60]].concat();
+        let bytes = [&[0xc0, 0xc2, 1, 2][..], &long].concat();
+        assert_eq!(read(&bytes), Ok(vec![vec![0xc0], vec![0xc2, 1, 2], long]));
+        assert_eq!(read(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_no_list_or_not_whole_is_refused_by_its_number() {
+        assert!(read(&[0xc0, 0x05]).unwrap_err().contains("block 2"));
+        assert!(read(&[0xc0, 0xc2, 1]).unwrap_err().contains("could not read block 2"));
+        // A length that no memory has is refused before anything is read.
+        assert!(read(&[0xff, 255, 255, 255, 255, 255, 255, 255, 255]).unwrap_err().contains("the limit is"));
+    }
+}
