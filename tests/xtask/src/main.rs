@@ -1,5 +1,6 @@
 //! The chores of the house: `cargo xtask help`. Imports none of our crates, so that it builds in a moment.
 
+mod clients;
 mod contracts;
 mod layers;
 mod steps;
@@ -25,6 +26,12 @@ enum Chore {
         #[arg(long)]
         check: bool,
         /// Fail where node or npm is missing instead of saying so
+        #[arg(long)]
+        require: bool,
+    },
+    /// Try clients that others wrote against a development network
+    Clients {
+        /// Fail where node, python or their packages are missing instead of saying so
         #[arg(long)]
         require: bool,
     },
@@ -57,6 +64,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Ci => steps::ci(),
         Chore::Layers => layers::run(),
         Chore::Contracts { check, require } => contracts::run(check, require),
+        Chore::Clients { require } => clients::run(require),
         Chore::Bench { filter } => steps::bench(filter.as_deref()),
         Chore::Sim { seeds, from } => steps::sim(from, seeds),
         Chore::Crash { rounds } => steps::crash(rounds),

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{contracts, layers};
+use crate::{clients, contracts, layers};
 
 /// Everything that must hold before a change lands, cheapest first. The test command is the README's.
 pub(crate) fn ci() -> Result<()> {
@@ -27,7 +27,8 @@ pub(crate) fn ci() -> Result<()> {
     cargo(
         &["doc", "--workspace", "--no-deps", "--locked"],
         &[("RUSTDOCFLAGS", "--deny warnings")],
-    )
+    )?;
+    clients::run(false)
 }
 
 /// Every bench of the workspace, built for speed.
