@@ -17,7 +17,7 @@ use config::{Loaded, Size};
 use net::{ChainTag, Net, NetConfig, NetHandle};
 use protocol::NodeId;
 use serde::Serialize;
-use storage::{HomeLock, RealDisk, disk::free_bytes};
+use storage::{BlockLog, HomeLock, RealDisk, disk::free_bytes};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -30,6 +30,7 @@ use crate::{
     clock::Clock,
     home::Home,
     key,
+    words::chained,
 };
 pub use open::{OpenError, read_genesis};
 
@@ -133,7 +134,10 @@ impl Running {
 
         let opened = open::open(&home, loaded, clock.now())?;
         let genesis = opened.node.exec.genesis();
-        let tag = ChainTag { chain_id: opened.chain_id, genesis: genesis.0 };
+        let tag = ChainTag {
+            chain_id: opened.chain_id,
+            genesis: genesis.0,
+        };
         let (net, events) = Net::start(NetConfig {
             listen: config.network.listen.clone(),
             bootstrap: config.network.bootstrap.clone(),
@@ -147,7 +151,7 @@ impl Running {
         })
         .await?;
 
-        let door = opened.node.exec.door();
+        let (door, scrubbed) = (opened.node.exec.door(), opened.log.clone());
         let (chain, thread) = chain::spawn(chain::Parts {
             node: opened.node,
             first: opened.first,
@@ -158,7 +162,10 @@ impl Running {
             flush_every: u64::from(config.storage.flush_every_blocks),
             runtime: tokio::runtime::Handle::current(),
         })
-        .map_err(|source| NodeError::Io { what: "start the chain's thread".into(), source })?;
+        .map_err(|source| NodeError::Io {
+            what: "start the chain's thread".into(),
+            source,
+        })?;
 
         let stop = CancellationToken::new();
         let journal = PoolJournal::open(Arc::new(RealDisk), &home.mempool())?;
@@ -195,9 +202,23 @@ impl Running {
         };
         write_listening(&home, &listening)?;
         info!(node = %format_args!("{:#}", listening.node_id), rpc = listening.rpc, api = listening.api, "node started");
-        let tasks = vec![intake, feeding];
+        let scrubbing = tokio::spawn(scrub(scrubbed, chain.clone(), stop.clone()));
+        let tasks = vec![intake, feeding, scrubbing];
         let thread = Some(thread);
-        Ok(Self { chain, ingress, net, listening, home, least_free, clock, api, thread, tasks, stop, _lock: lock })
+        Ok(Self {
+            chain,
+            ingress,
+            net,
+            listening,
+            home,
+            least_free,
+            clock,
+            api,
+            thread,
+            tasks,
+            stop,
+            _lock: lock,
+        })
     }
 
     /// Runs until `asked` to stop or until something that must work does not, then stops in reverse order.
@@ -272,6 +293,15 @@ fn api_settings(loaded: &Loaded) -> api::Settings {
     }
 }
 
+/// Reads all old blocks once: a log that rots is found before a peer asks for what is gone.
+async fn scrub(log: Arc<BlockLog>, chain: Chain, stop: CancellationToken) {
+    let found = tokio::task::spawn_blocking(move || open::read_older(&log, &stop)).await;
+    if let Ok(Some(damage)) = found {
+        // A chain that has stopped signs nothing anyway.
+        let _ = chain.tell(Command::Damaged(chained(&damage))).await;
+    }
+}
+
 async fn first_address(mut listen: tokio::sync::watch::Receiver<Vec<String>>) -> Vec<String> {
     // A node that listens nowhere is a node all the same.
     let listening = listen.wait_for(|addresses| !addresses.is_empty());
@@ -287,16 +317,24 @@ fn write_listening(home: &Home, listening: &Listening) -> Result<(), NodeError> 
     let next = path.with_extension("json.next");
     std::fs::write(&next, text)
         .and_then(|()| std::fs::rename(&next, &path))
-        .map_err(|source| NodeError::Io { what: format!("write {}", path.display()), source })
+        .map_err(|source| NodeError::Io {
+            what: format!("write {}", path.display()),
+            source,
+        })
 }
 
 fn check_space(home: &Home, least: Size) -> Result<(), NodeError> {
     match free_bytes(home.root()) {
-        Ok(free) if free < least.0 => {
-            Err(NodeError::Full { home: home.root().to_owned(), free: Size(free), least })
-        }
+        Ok(free) if free < least.0 => Err(NodeError::Full {
+            home: home.root().to_owned(),
+            free: Size(free),
+            least,
+        }),
         Ok(_) => Ok(()),
-        Err(source) => Err(NodeError::Io { what: format!("measure {}", home.root().display()), source }),
+        Err(source) => Err(NodeError::Io {
+            what: format!("measure {}", home.root().display()),
+            source,
+        }),
     }
 }
 
@@ -308,7 +346,10 @@ async fn watch(home: &Home, least: Size, clock: &Clock) -> Result<(), NodeError>
         check_space(home, least)?;
         if let Some(apart) = clock.jumped().filter(|_| !jumped) {
             jumped = true;
-            warn!(seconds = apart.as_secs(), "the wall clock jumped; the node keeps its own time until it is restarted");
+            warn!(
+                seconds = apart.as_secs(),
+                "the wall clock jumped; the node keeps its own time until it is restarted"
+            );
         }
     }
 }

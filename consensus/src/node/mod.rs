@@ -307,6 +307,11 @@ impl<X: Execution> Node<X> {
         todo.append(&mut self.speech);
     }
 
+    /// The shell found that this node's own data is damaged: it goes on following and signs nothing more.
+    pub fn distrust(&mut self, why: String, todo: &mut Vec<Effect>) {
+        self.stop_signing(why, todo);
+    }
+
     fn stop_signing(&mut self, why: String, todo: &mut Vec<Effect>) {
         self.running = false;
         self.speech.clear();

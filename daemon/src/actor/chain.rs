@@ -59,6 +59,8 @@ pub enum Command {
     },
     /// A look at the machine itself, for questions that a [`Head`] does not answer.
     Look(Box<dyn FnOnce(&Node<Ledger>) + Send>),
+    /// A block of our own log does not read back; the reason says where and what to do.
+    Damaged(String),
     /// Flush and end.
     Stop,
 }

@@ -31,13 +31,21 @@ pub(super) async fn feed(
                 info!(peer = %format_args!("{peer:#}"), "a peer left");
                 Command::Heard(Input::Disconnected(peer))
             }
-            NetEvent::Gossip { id, topic: Topic::Transactions, from, bytes } => {
+            NetEvent::Gossip {
+                id,
+                topic: Topic::Transactions,
+                from,
+                bytes,
+            } => {
                 ingress.gossip(id, from, &bytes);
                 continue;
             }
-            NetEvent::Gossip { id, topic: Topic::Votes | Topic::Blocks, from, bytes } => {
-                Command::Gossip(id, from, bytes)
-            }
+            NetEvent::Gossip {
+                id,
+                topic: Topic::Votes | Topic::Blocks,
+                from,
+                bytes,
+            } => Command::Gossip(id, from, bytes),
             NetEvent::Message { from, mut bytes } => match bytes.first() {
                 Some(&DIRECT_TRANSACTIONS) => {
                     ingress.direct(from, &bytes[1..]);
@@ -45,7 +53,11 @@ pub(super) async fn feed(
                 }
                 Some(&DIRECT_GOSSIP) => {
                     bytes.remove(0);
-                    Command::Heard(Input::Gossip { id: NO_VERDICT, from, bytes })
+                    Command::Heard(Input::Gossip {
+                        id: NO_VERDICT,
+                        from,
+                        bytes,
+                    })
                 }
                 Some(&DIRECT_CHAIN) => {
                     bytes.remove(0);

@@ -15,12 +15,9 @@ use evm::{
     senders::SenderCache,
     state::Options,
 };
-use protocol::{
-    Height, Time,
-    crypto::Domain,
-    message::vote::Certificate,
-};
+use protocol::{Height, Time, crypto::Domain, message::vote::Certificate};
 use storage::{BlockLog, JournalError, RealDisk, Table, Wal, block_log::Layout, table};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
@@ -37,6 +34,8 @@ const BLOCK_BYTES_MAX: usize = 1 << 20;
 const SENDERS_MAX: usize = 100_000;
 /// Blocks between flushes while the state is brought up to the log.
 const REPLAY_FLUSH_EVERY: usize = 512;
+/// Blocks below the tip that are read back before the node starts; older ones are read while it runs.
+const CHECKED_FIRST: u64 = 4096;
 /// Trie nodes kept in memory.
 const NODES_MAX: usize = 200_000;
 
@@ -124,26 +123,61 @@ pub(super) fn open(home: &Home, loaded: &Loaded, now: Time) -> Result<Opened, Op
     let genesis = read_genesis(home)?;
     let log = BlockLog::open(Arc::new(RealDisk), &home.blocks(), Layout::default()).map_err(OpenError::Log)?;
     let log = Arc::new(log);
+    let tip = log.tip().unwrap_or_default();
+    read_back(&log, Height(tip.0.saturating_sub(CHECKED_FIRST).max(1)), tip).map_err(OpenError::Log)?;
     let (wal, journalled) = open_journal(home)?;
     let ledger = open_state(home, loaded, &genesis, &log)?;
 
     let tip = ledger.tip();
     let last = match tip.height {
         Height(0) => Certificate::genesis(genesis.hash),
-        height => LoggedBlocks(log.clone()).entry(height).ok_or(OpenError::Hole(height))?.certificate,
+        height => {
+            LoggedBlocks(log.clone())
+                .entry(height)
+                .ok_or(OpenError::Hole(height))?
+                .certificate
+        }
     };
-    let validator = home.validator_key().exists().then(|| key::read(&home.validator_key())).transpose()?;
+    let validator = home
+        .validator_key()
+        .exists()
+        .then(|| key::read(&home.validator_key()))
+        .transpose()?;
     info!(height = %tip.height, voting = validator.is_some(), "opened the chain");
     let mut first = Vec::new();
     let params = params(loaded, &genesis);
     let node = Node::recover(params, validator, ledger, last, &journalled, now, &mut first)?;
-    Ok(Opened { node, first, wal, log, chain_id: genesis.spec.chain_id })
+    Ok(Opened {
+        node,
+        first,
+        wal,
+        log,
+        chain_id: genesis.spec.chain_id,
+    })
+}
+
+/// Reads these blocks, whose checksums must hold: whoever votes on a block has all before it.
+fn read_back(log: &BlockLog, from: Height, to: Height) -> Result<(), JournalError> {
+    (from.0..=to.0).try_for_each(|height| log.read(Height(height)).map(|_| ()))
+}
+
+/// Reads the blocks that were too many to read before the start. Gives what is wrong with the first that does not hold.
+pub(super) fn read_older(log: &BlockLog, stop: &CancellationToken) -> Option<JournalError> {
+    let tip = log.tip().unwrap_or_default();
+    let older = 1..tip.0.saturating_sub(CHECKED_FIRST).max(1);
+    older
+        .map(Height)
+        .take_while(|_| !stop.is_cancelled())
+        .find_map(|height| log.read(height).err())
 }
 
 /// Reads and checks the genesis file of a home.
 pub fn read_genesis(home: &Home) -> Result<ChainGenesis, OpenError> {
     let file = home.genesis();
-    let text = std::fs::read(&file).map_err(|source| OpenError::NoGenesis { file: file.clone(), source })?;
+    let text = std::fs::read(&file).map_err(|source| OpenError::NoGenesis {
+        file: file.clone(),
+        source,
+    })?;
     ChainGenesis::from_json(&text).map_err(|source| OpenError::Genesis { file, source })
 }
 
@@ -158,19 +192,16 @@ fn open_journal(home: &Home) -> Result<(Wal, Journalled), OpenError> {
 
 /// Opens the state and executes the blocks that the log has above it. If that fails the state is at fault, not the log:
 /// it is moved aside and everything is executed again, once.
-fn open_state(
-    home: &Home,
-    loaded: &Loaded,
-    genesis: &ChainGenesis,
-    log: &Arc<BlockLog>,
-) -> Result<Ledger, OpenError> {
+fn open_state(home: &Home, loaded: &Loaded, genesis: &ChainGenesis, log: &Arc<BlockLog>) -> Result<Ledger, OpenError> {
     match try_state(home, loaded, genesis, log) {
         // Another chain's data is a mistake of the operator's, not damage.
         Err(error @ OpenError::Ledger(ledger::OpenError::Foreign { .. })) => Err(error),
         Err(error @ (OpenError::Table(table::OpenError::Io { .. }) | OpenError::Hole(_))) => Err(error),
         Err(error) => {
-            let aside = table::move_aside(&home.state())
-                .map_err(|source| OpenError::Aside { dir: home.state(), source })?;
+            let aside = table::move_aside(&home.state()).map_err(|source| OpenError::Aside {
+                dir: home.state(),
+                source,
+            })?;
             warn!(why = chained(&error), aside = %aside.display(), "the state is rebuilt from the block log");
             try_state(home, loaded, genesis, log)
         }
@@ -178,19 +209,17 @@ fn open_state(
     }
 }
 
-fn try_state(
-    home: &Home,
-    loaded: &Loaded,
-    genesis: &ChainGenesis,
-    log: &Arc<BlockLog>,
-) -> Result<Ledger, OpenError> {
+fn try_state(home: &Home, loaded: &Loaded, genesis: &ChainGenesis, log: &Arc<BlockLog>) -> Result<Ledger, OpenError> {
     let storage = &loaded.config.storage;
     let history = match storage.history_blocks {
         History::Blocks(blocks) => Some(blocks),
         History::Archive => None,
     };
     let table = Table::open(&home.state(), storage.cache.0)?;
-    let options = Options { history, nodes_max: NODES_MAX };
+    let options = Options {
+        history,
+        nodes_max: NODES_MAX,
+    };
     let mut ledger = Ledger::open(StateTable(table), options, genesis, SenderCache::new(SENDERS_MAX))?;
     let (from, tip) = (ledger.tip().height, log.tip().unwrap_or_default());
     if from > tip {
@@ -200,10 +229,15 @@ fn try_state(
     let blocks = LoggedBlocks(log.clone());
     for height in (from.0 + 1..=tip.0).map(Height) {
         let entry = blocks.entry(height).ok_or(OpenError::Hole(height))?;
-        ledger.replay(&entry.block).map_err(|source| OpenError::Replay { height, source })?;
+        ledger
+            .replay(&entry.block)
+            .map_err(|source| OpenError::Replay { height, source })?;
         if ledger.unflushed() >= REPLAY_FLUSH_EVERY {
             info!(%height, %tip, "executing the block log again");
-            ledger.flush().map_err(|source| OpenError::Replay { height, source: source.into() })?;
+            ledger.flush().map_err(|source| OpenError::Replay {
+                height,
+                source: source.into(),
+            })?;
         }
     }
     if from < tip {
@@ -223,20 +257,43 @@ fn params(loaded: &Loaded, genesis: &ChainGenesis) -> Params {
     let propose = pick("consensus.timeout_propose", own.timeout_propose.0, timing.propose_ms);
     let timeouts = Timeouts {
         propose,
-        propose_delta: pick("consensus.timeout_propose_delta", own.timeout_propose_delta.0, timing.round_ms),
+        propose_delta: pick(
+            "consensus.timeout_propose_delta",
+            own.timeout_propose_delta.0,
+            timing.round_ms,
+        ),
         prevote: pick("consensus.timeout_prevote", own.timeout_prevote.0, timing.prevote_ms),
-        prevote_delta: pick("consensus.timeout_prevote_delta", own.timeout_prevote_delta.0, timing.round_ms),
-        precommit: pick("consensus.timeout_precommit", own.timeout_precommit.0, timing.precommit_ms),
-        precommit_delta: pick("consensus.timeout_precommit_delta", own.timeout_precommit_delta.0, timing.round_ms),
+        prevote_delta: pick(
+            "consensus.timeout_prevote_delta",
+            own.timeout_prevote_delta.0,
+            timing.round_ms,
+        ),
+        precommit: pick(
+            "consensus.timeout_precommit",
+            own.timeout_precommit.0,
+            timing.precommit_ms,
+        ),
+        precommit_delta: pick(
+            "consensus.timeout_precommit_delta",
+            own.timeout_precommit_delta.0,
+            timing.round_ms,
+        ),
         rebroadcast: propose,
         max_timeout: propose * 20,
     };
     let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     Params {
-        domain: Domain { chain_id: genesis.spec.chain_id, genesis: genesis.hash.0 },
+        domain: Domain {
+            chain_id: genesis.spec.chain_id,
+            genesis: genesis.hash.0,
+        },
         timeouts,
         heartbeat_ms: millis(pick("consensus.heartbeat", own.heartbeat.0, timing.heartbeat_ms)),
-        interval_min_ms: millis(pick("consensus.min_block_interval", own.min_block_interval.0, timing.interval_min_ms)),
+        interval_min_ms: millis(pick(
+            "consensus.min_block_interval",
+            own.min_block_interval.0,
+            timing.interval_min_ms,
+        )),
         block_bytes_max: BLOCK_BYTES_MAX,
         block_gas: genesis.header.gas_limit,
         pool: Limits {

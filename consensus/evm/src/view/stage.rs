@@ -1,13 +1,13 @@
 //! Where calls, traces and simulations play: a layer over a state in which anything may happen and nothing lasts.
 
 use alloy_consensus::Header;
-use alloy_evm::{EthEvm, EthEvmFactory, EvmEnv, EvmFactory, precompiles::PrecompilesMap};
+use alloy_evm::{EthEvm, EthEvmFactory, Evm, EvmEnv, EvmFactory, precompiles::PrecompilesMap};
 use alloy_primitives::{Address, B256, U256};
 use revm::{
     Database, DatabaseRef, Inspector,
     bytecode::Bytecode,
     context::{
-        BlockEnv, CfgEnv, Context, TxEnv,
+        BlockEnv, CfgEnv, Context, JournalTr, TxEnv,
         result::{EVMError, InvalidTransaction},
     },
     database_interface::bal::EvmDatabaseError,
@@ -63,7 +63,11 @@ pub(crate) fn player<'a, 's, I>(stage: &'a mut Stage<'s>, env: EvmEnv, inspector
 where
     I: Inspector<Context<BlockEnv, TxEnv, CfgEnv, &'a mut Stage<'s>>>,
 {
-    EthEvmFactory::default().create_evm_with_inspector(stage, env, inspector)
+    let mut player = EthEvmFactory::default().create_evm_with_inspector(stage, env, inspector);
+    // What an address costs to touch follows from the rules, not from where a caller moves precompiles.
+    let warm = player.precompiles().addresses().copied().collect();
+    player.journaled_state.warm_precompiles(&warm);
+    player
 }
 
 /// What the EVM is told about a block in which transactions are only tried: no nonce, no cap on gas, senders with code.

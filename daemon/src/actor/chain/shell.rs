@@ -145,6 +145,7 @@ impl Shell {
                     drop(reply.send(results));
                 }
                 Command::Look(look) => look(&self.parts.node),
+                Command::Damaged(why) => self.parts.node.distrust(why, &mut todo),
                 Command::Stop => return Ok(()),
             }
             self.perform(todo)?;
