@@ -5,9 +5,11 @@ pub(crate) mod archive;
 mod block;
 mod conformance;
 mod evidence;
+mod import;
 mod overview;
 mod prove;
 mod repair;
+mod serve;
 mod transaction;
 pub(crate) mod validators;
 mod verify;
@@ -36,6 +38,8 @@ enum Verb {
     Verify(verify::Verify),
     Statetest(conformance::Statetest),
     Blocktest(conformance::Blocktest),
+    Import(import::Import),
+    Serve(serve::Serve),
 }
 
 impl Chain {
@@ -51,6 +55,8 @@ impl Chain {
             Verb::Verify(verb) => verb.run(place),
             Verb::Statetest(verb) => verb.run(place),
             Verb::Blocktest(verb) => verb.run(place),
+            Verb::Import(verb) => verb.run(place),
+            Verb::Serve(verb) => verb.run(place),
         }
     }
 }

@@ -9,7 +9,7 @@ use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::TxHash;
 use serde::Deserialize;
 
-use super::{Rpc, Shown, eth::calls, failure::Failure};
+use super::{Rpc, Shown, eth::calls, failure::Failure, param::Hex};
 
 /// How a call is traced.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -38,13 +38,13 @@ pub(crate) trait Debug {
 
     /// A transaction in its EIP-2718 form; no bytes if there is none.
     #[method(name = "getRawTransaction")]
-    async fn raw_transaction(&self, hash: B256) -> Result<Bytes, Failure>;
+    async fn raw_transaction(&self, hash: Hex<B256>) -> Result<Bytes, Failure>;
 
     /// What happened inside a transaction.
     #[method(name = "traceTransaction")]
     async fn trace_transaction(
         &self,
-        hash: B256,
+        hash: Hex<B256>,
         options: Option<GethDebugTracingOptions>,
     ) -> Result<GethTrace, Failure>;
 
@@ -60,7 +60,7 @@ pub(crate) trait Debug {
     #[method(name = "traceBlockByHash")]
     async fn trace_by_hash(
         &self,
-        hash: B256,
+        hash: Hex<B256>,
         options: Option<GethDebugTracingOptions>,
     ) -> Result<Vec<TraceResult>, Failure>;
 
@@ -103,13 +103,13 @@ impl DebugServer for Rpc {
         .await
     }
 
-    async fn raw_transaction(&self, hash: B256) -> Result<Bytes, Failure> {
+    async fn raw_transaction(&self, Hex(hash): Hex<B256>) -> Result<Bytes, Failure> {
         Ok(self.raw(hash).await?.unwrap_or_default())
     }
 
     async fn trace_transaction(
         &self,
-        hash: B256,
+        Hex(hash): Hex<B256>,
         options: Option<GethDebugTracingOptions>,
     ) -> Result<GethTrace, Failure> {
         let (name, options) = (TxHash(hash.0), options.unwrap_or_default());
@@ -130,7 +130,7 @@ impl DebugServer for Rpc {
 
     async fn trace_by_hash(
         &self,
-        hash: B256,
+        Hex(hash): Hex<B256>,
         options: Option<GethDebugTracingOptions>,
     ) -> Result<Vec<TraceResult>, Failure> {
         self.trace_block(hash.into(), options).await

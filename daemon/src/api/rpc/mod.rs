@@ -11,16 +11,19 @@ pub(crate) mod failure;
 pub(crate) mod ground;
 mod net;
 mod openledger;
+mod param;
 mod place;
 mod shape;
 mod testing;
 mod txpool;
+mod unread;
 mod web3;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
 use jsonrpsee::{
     Methods,
+    core::middleware::RpcServiceBuilder,
     server::{BatchRequestConfig, IdProvider, PingConfig, ServerBuilder, ServerConfig, ServerHandle},
     types::SubscriptionId,
 };
@@ -224,6 +227,7 @@ pub(crate) fn serve(
         .set_id_provider(Names)
         .build();
     let server = ServerBuilder::with_config(config)
+        .set_rpc_middleware(RpcServiceBuilder::new().layer_fn(unread::Unread))
         .set_http_middleware(tower::ServiceBuilder::new().layer(doorman::Doorman::new(&settings.origins)))
         .build_from_tcp(listener.into_std()?)?;
     let rpc = Rpc::new(settings, ground, stop);

@@ -8,7 +8,7 @@ use evm::view::{Attributes, BuiltBlock, Wanted};
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use serde::{Deserialize, Serialize};
 
-use super::{Rpc, Shown, failure::Failure, ground::Whose, shape};
+use super::{Rpc, Shown, failure::Failure, ground::Whose, shape, param::Hex};
 
 /// Transactions that may be given.
 const TRANSACTIONS_MAX: usize = 10_000;
@@ -78,7 +78,7 @@ pub(crate) trait Testing {
     #[method(name = "buildBlockV1")]
     async fn build(
         &self,
-        parent: B256,
+        parent: Hex<B256>,
         attributes: PayloadAttributes,
         transactions: Option<Vec<Bytes>>,
         extra: Option<Bytes>,
@@ -89,7 +89,7 @@ pub(crate) trait Testing {
 impl TestingServer for Rpc {
     async fn build(
         &self,
-        parent: B256,
+        Hex(parent): Hex<B256>,
         attributes: PayloadAttributes,
         transactions: Option<Vec<Bytes>>,
         extra: Option<Bytes>,

@@ -10,7 +10,7 @@ use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::Account;
 use serde::{Deserialize, Serialize};
 
-use super::{Rpc, failure::Failure, ground::Whose, shape};
+use super::{Rpc, failure::Failure, ground::Whose, shape, param::Hex};
 
 /// How many wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub(crate) trait Txpool {
 
     /// Those of one sender.
     #[method(name = "contentFrom")]
-    async fn content_from(&self, sender: Address) -> Result<SenderContent, Failure>;
+    async fn content_from(&self, sender: Hex<Address>) -> Result<SenderContent, Failure>;
 }
 
 #[async_trait]
@@ -109,7 +109,7 @@ impl TxpoolServer for Rpc {
         self.work(tell).await
     }
 
-    async fn content_from(&self, sender: Address) -> Result<SenderContent, Failure> {
+    async fn content_from(&self, Hex(sender): Hex<Address>) -> Result<SenderContent, Failure> {
         let mut content = SenderContent::default();
         for (pooled, ready) in self.waiting(Whose::Of(Account(sender.0.0))).await? {
             let side = if ready {

@@ -3,7 +3,7 @@
 use alloy_primitives::{B256, Bytes, keccak256};
 use jsonrpsee::proc_macros::rpc;
 
-use super::failure::Failure;
+use super::{failure::Failure, param::Hex};
 
 /// Methods under `web3_`.
 #[rpc(server, namespace = "web3")]
@@ -14,7 +14,7 @@ pub(crate) trait Web3 {
 
     /// Keccak-256.
     #[method(name = "sha3")]
-    fn sha3(&self, data: Bytes) -> Result<B256, Failure>;
+    fn sha3(&self, data: Hex<Bytes>) -> Result<B256, Failure>;
 }
 
 pub(crate) struct Web3;
@@ -24,7 +24,7 @@ impl Web3Server for Web3 {
         client_version()
     }
 
-    fn sha3(&self, data: Bytes) -> Result<B256, Failure> {
+    fn sha3(&self, Hex(data): Hex<Bytes>) -> Result<B256, Failure> {
         Ok(keccak256(data))
     }
 }

@@ -6,7 +6,7 @@ use alloy_rpc_types_eth::{Block, Header, Index, TransactionReceipt};
 use evm::block::ChainBlock;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 
-use crate::api::rpc::{Rpc, Shown, failure::Failure, shape};
+use crate::api::rpc::{Rpc, Shown, failure::Failure, shape, param::Hex};
 
 /// Methods of `eth_` about blocks.
 #[rpc(server, namespace = "eth")]
@@ -17,7 +17,7 @@ pub(crate) trait EthBlocks {
 
     /// A block by hash.
     #[method(name = "getBlockByHash")]
-    async fn block_by_hash(&self, hash: B256, full: Option<bool>) -> Result<Option<Block>, Failure>;
+    async fn block_by_hash(&self, hash: Hex<B256>, full: Option<bool>) -> Result<Option<Block>, Failure>;
 
     /// How many transactions a block has.
     #[method(name = "getBlockTransactionCountByNumber")]
@@ -25,7 +25,7 @@ pub(crate) trait EthBlocks {
 
     /// How many transactions a block has.
     #[method(name = "getBlockTransactionCountByHash")]
-    async fn count_by_hash(&self, hash: B256) -> Result<Option<U64>, Failure>;
+    async fn count_by_hash(&self, hash: Hex<B256>) -> Result<Option<U64>, Failure>;
 
     /// The receipts of a block.
     #[method(name = "getBlockReceipts")]
@@ -37,7 +37,7 @@ pub(crate) trait EthBlocks {
 
     /// How many uncles a block has.
     #[method(name = "getUncleCountByBlockHash")]
-    async fn uncles_by_hash(&self, hash: B256) -> Result<Option<U64>, Failure>;
+    async fn uncles_by_hash(&self, hash: Hex<B256>) -> Result<Option<U64>, Failure>;
 
     /// An uncle of a block.
     #[method(name = "getUncleByBlockNumberAndIndex")]
@@ -45,7 +45,7 @@ pub(crate) trait EthBlocks {
 
     /// An uncle of a block.
     #[method(name = "getUncleByBlockHashAndIndex")]
-    async fn uncle_by_hash(&self, hash: B256, index: Index) -> Result<Option<Block>, Failure>;
+    async fn uncle_by_hash(&self, hash: Hex<B256>, index: Index) -> Result<Option<Block>, Failure>;
 
     /// A header by height or tag.
     #[method(name = "getHeaderByNumber")]
@@ -53,7 +53,7 @@ pub(crate) trait EthBlocks {
 
     /// A header by hash.
     #[method(name = "getHeaderByHash")]
-    async fn header_by_hash(&self, hash: B256) -> Result<Option<Header>, Failure>;
+    async fn header_by_hash(&self, hash: Hex<B256>) -> Result<Option<Header>, Failure>;
 }
 
 #[async_trait]
@@ -63,7 +63,7 @@ impl EthBlocksServer for Rpc {
             .await
     }
 
-    async fn block_by_hash(&self, hash: B256, full: Option<bool>) -> Result<Option<Block>, Failure> {
+    async fn block_by_hash(&self, Hex(hash): Hex<B256>, full: Option<bool>) -> Result<Option<Block>, Failure> {
         self.read(move |shown| find(shown, hash.into(), full.unwrap_or(false)))
             .await
     }
@@ -72,7 +72,7 @@ impl EthBlocksServer for Rpc {
         self.read(move |shown| count(shown, number.into())).await
     }
 
-    async fn count_by_hash(&self, hash: B256) -> Result<Option<U64>, Failure> {
+    async fn count_by_hash(&self, Hex(hash): Hex<B256>) -> Result<Option<U64>, Failure> {
         self.read(move |shown| count(shown, hash.into())).await
     }
 
@@ -91,7 +91,7 @@ impl EthBlocksServer for Rpc {
         self.read(move |shown| uncles(shown, number.into())).await
     }
 
-    async fn uncles_by_hash(&self, hash: B256) -> Result<Option<U64>, Failure> {
+    async fn uncles_by_hash(&self, Hex(hash): Hex<B256>) -> Result<Option<U64>, Failure> {
         self.read(move |shown| uncles(shown, hash.into())).await
     }
 
@@ -99,7 +99,7 @@ impl EthBlocksServer for Rpc {
         self.read(move |shown| uncle(shown, number.into(), index)).await
     }
 
-    async fn uncle_by_hash(&self, hash: B256, index: Index) -> Result<Option<Block>, Failure> {
+    async fn uncle_by_hash(&self, Hex(hash): Hex<B256>, index: Index) -> Result<Option<Block>, Failure> {
         self.read(move |shown| uncle(shown, hash.into(), index)).await
     }
 
@@ -107,7 +107,7 @@ impl EthBlocksServer for Rpc {
         self.read(move |shown| header(shown, number.into())).await
     }
 
-    async fn header_by_hash(&self, hash: B256) -> Result<Option<Header>, Failure> {
+    async fn header_by_hash(&self, Hex(hash): Hex<B256>) -> Result<Option<Header>, Failure> {
         self.read(move |shown| header(shown, hash.into())).await
     }
 }

@@ -10,7 +10,7 @@ use evm::view::ViewError;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::Account;
 
-use crate::api::rpc::{Rpc, Shown, failure::Failure};
+use crate::api::rpc::{Rpc, Shown, failure::Failure, param::Hex};
 
 /// Slots that one proof may cover.
 const PROOF_SLOTS_MAX: usize = 1024;
@@ -42,19 +42,19 @@ pub(crate) trait EthState {
 
     /// What an account holds.
     #[method(name = "getBalance")]
-    async fn balance(&self, address: Address, block: Option<BlockId>) -> Result<U256, Failure>;
+    async fn balance(&self, address: Hex<Address>, block: Option<BlockId>) -> Result<U256, Failure>;
 
     /// The nonce of its next transaction; at `pending` behind those that wait.
     #[method(name = "getTransactionCount")]
-    async fn transaction_count(&self, address: Address, block: Option<BlockId>) -> Result<U64, Failure>;
+    async fn transaction_count(&self, address: Hex<Address>, block: Option<BlockId>) -> Result<U64, Failure>;
 
     /// Its code.
     #[method(name = "getCode")]
-    async fn code(&self, address: Address, block: Option<BlockId>) -> Result<Bytes, Failure>;
+    async fn code(&self, address: Hex<Address>, block: Option<BlockId>) -> Result<Bytes, Failure>;
 
     /// One of its slots.
     #[method(name = "getStorageAt")]
-    async fn storage_at(&self, address: Address, slot: String, block: Option<BlockId>) -> Result<B256, Failure>;
+    async fn storage_at(&self, address: Hex<Address>, slot: String, block: Option<BlockId>) -> Result<B256, Failure>;
 
     /// Slots of several accounts at once.
     #[method(name = "getStorageValues")]
@@ -68,7 +68,7 @@ pub(crate) trait EthState {
     #[method(name = "getProof")]
     async fn proof(
         &self,
-        address: Address,
+        address: Hex<Address>,
         slots: Vec<String>,
         block: Option<BlockId>,
     ) -> Result<EIP1186AccountProofResponse, Failure>;
@@ -102,12 +102,12 @@ impl EthStateServer for Rpc {
         Vec::new()
     }
 
-    async fn balance(&self, address: Address, block: Option<BlockId>) -> Result<U256, Failure> {
+    async fn balance(&self, Hex(address): Hex<Address>, block: Option<BlockId>) -> Result<U256, Failure> {
         self.read(move |shown| Ok(shown.view.account(&address, shown.at(block)?)?.balance))
             .await
     }
 
-    async fn transaction_count(&self, address: Address, block: Option<BlockId>) -> Result<U64, Failure> {
+    async fn transaction_count(&self, Hex(address): Hex<Address>, block: Option<BlockId>) -> Result<U64, Failure> {
         let account = Account(address.0.0);
         let waiting = if block == Some(BlockId::Number(BlockNumberOrTag::Pending)) {
             self.ground.next_nonce(account).await?
@@ -120,12 +120,12 @@ impl EthStateServer for Rpc {
         Ok(U64::from(waiting.map_or(nonce, |waiting| waiting.max(nonce))))
     }
 
-    async fn code(&self, address: Address, block: Option<BlockId>) -> Result<Bytes, Failure> {
+    async fn code(&self, Hex(address): Hex<Address>, block: Option<BlockId>) -> Result<Bytes, Failure> {
         self.read(move |shown| Ok(shown.view.code(&address, shown.at(block)?)?))
             .await
     }
 
-    async fn storage_at(&self, address: Address, slot: String, block: Option<BlockId>) -> Result<B256, Failure> {
+    async fn storage_at(&self, Hex(address): Hex<Address>, slot: String, block: Option<BlockId>) -> Result<B256, Failure> {
         let slot = U256::from_be_bytes(storage_key(&slot)?.as_b256().0);
         self.read(move |shown| Ok(shown.view.storage(&address, slot, shown.at(block)?)?.into()))
             .await
@@ -164,7 +164,7 @@ impl EthStateServer for Rpc {
 
     async fn proof(
         &self,
-        address: Address,
+        Hex(address): Hex<Address>,
         slots: Vec<String>,
         block: Option<BlockId>,
     ) -> Result<EIP1186AccountProofResponse, Failure> {

@@ -9,7 +9,7 @@ use evm::view::Included;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::{BlockHash, TxHash};
 
-use crate::api::rpc::{Rpc, Shown, failure::Failure, shape};
+use crate::api::rpc::{Rpc, Shown, failure::Failure, shape, param::Hex};
 
 /// A disk that takes longer for one block is stuck.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
@@ -19,11 +19,11 @@ const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) trait EthTransactions {
     /// Takes a signed transaction. Once its hash is returned, it survives a crash of this node.
     #[method(name = "sendRawTransaction")]
-    async fn send_raw(&self, raw: Bytes) -> Result<B256, Failure>;
+    async fn send_raw(&self, raw: Hex<Bytes>) -> Result<B256, Failure>;
 
     /// A transaction that was included, or that waits.
     #[method(name = "getTransactionByHash")]
-    async fn by_hash(&self, hash: B256) -> Result<Option<Transaction>, Failure>;
+    async fn by_hash(&self, hash: Hex<B256>) -> Result<Option<Transaction>, Failure>;
 
     /// A transaction by its place.
     #[method(name = "getTransactionByBlockNumberAndIndex")]
@@ -32,11 +32,11 @@ pub(crate) trait EthTransactions {
 
     /// A transaction by its place.
     #[method(name = "getTransactionByBlockHashAndIndex")]
-    async fn by_block_and_index(&self, hash: B256, index: Index) -> Result<Option<Transaction>, Failure>;
+    async fn by_block_and_index(&self, hash: Hex<B256>, index: Index) -> Result<Option<Transaction>, Failure>;
 
     /// The bytes of a transaction that was included, or that waits.
     #[method(name = "getRawTransactionByHash")]
-    async fn raw_by_hash(&self, hash: B256) -> Result<Option<Bytes>, Failure>;
+    async fn raw_by_hash(&self, hash: Hex<B256>) -> Result<Option<Bytes>, Failure>;
 
     /// The bytes of a transaction by its place.
     #[method(name = "getRawTransactionByBlockNumberAndIndex")]
@@ -45,20 +45,20 @@ pub(crate) trait EthTransactions {
 
     /// The bytes of a transaction by its place.
     #[method(name = "getRawTransactionByBlockHashAndIndex")]
-    async fn raw_by_block_and_index(&self, hash: B256, index: Index) -> Result<Option<Bytes>, Failure>;
+    async fn raw_by_block_and_index(&self, hash: Hex<B256>, index: Index) -> Result<Option<Bytes>, Failure>;
 
     /// What a transaction that was included did.
     #[method(name = "getTransactionReceipt")]
-    async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Failure>;
+    async fn receipt(&self, hash: Hex<B256>) -> Result<Option<TransactionReceipt>, Failure>;
 }
 
 #[async_trait]
 impl EthTransactionsServer for Rpc {
-    async fn send_raw(&self, raw: Bytes) -> Result<B256, Failure> {
+    async fn send_raw(&self, Hex(raw): Hex<Bytes>) -> Result<B256, Failure> {
         Ok(B256::from(self.ground.submit(&raw).await?.0))
     }
 
-    async fn by_hash(&self, hash: B256) -> Result<Option<Transaction>, Failure> {
+    async fn by_hash(&self, Hex(hash): Hex<B256>) -> Result<Option<Transaction>, Failure> {
         let name = TxHash(hash.0);
         // The mempool first: one that is included in between is found in its block then.
         let waiting = self.ground.pooled(name).await?;
@@ -77,11 +77,11 @@ impl EthTransactionsServer for Rpc {
         self.read(move |shown| at(shown, number.into(), index)).await
     }
 
-    async fn by_block_and_index(&self, hash: B256, index: Index) -> Result<Option<Transaction>, Failure> {
+    async fn by_block_and_index(&self, Hex(hash): Hex<B256>, index: Index) -> Result<Option<Transaction>, Failure> {
         self.read(move |shown| at(shown, hash.into(), index)).await
     }
 
-    async fn raw_by_hash(&self, hash: B256) -> Result<Option<Bytes>, Failure> {
+    async fn raw_by_hash(&self, Hex(hash): Hex<B256>) -> Result<Option<Bytes>, Failure> {
         self.raw(hash).await
     }
 
@@ -90,12 +90,12 @@ impl EthTransactionsServer for Rpc {
         Ok(found.map(|found| found.inner.encoded_2718().into()))
     }
 
-    async fn raw_by_block_and_index(&self, hash: B256, index: Index) -> Result<Option<Bytes>, Failure> {
-        let found = self.by_block_and_index(hash, index).await?;
+    async fn raw_by_block_and_index(&self, Hex(hash): Hex<B256>, index: Index) -> Result<Option<Bytes>, Failure> {
+        let found = self.by_block_and_index(Hex(hash), index).await?;
         Ok(found.map(|found| found.inner.encoded_2718().into()))
     }
 
-    async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Failure> {
+    async fn receipt(&self, Hex(hash): Hex<B256>) -> Result<Option<TransactionReceipt>, Failure> {
         let name = TxHash(hash.0);
         if !self.is_shown(name).await? {
             return Ok(None);
