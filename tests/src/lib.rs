@@ -11,6 +11,7 @@ pub mod check;
 pub mod cluster;
 pub mod dice;
 pub mod forge;
+pub mod fuzz;
 pub mod host;
 pub mod plan;
 pub mod wallet;

@@ -1,0 +1,49 @@
+//! Every decoder of bytes from outside, fed with anything: `tests/fuzz` drives these with a coverage-guided fuzzer,
+//! `tests/decoders.rs` with mutations of valid input from a seed.
+//!
+//! A target returns, or it has found a bug. Where it decodes something that others name or sign, it also demands that the
+//! bytes are the only encoding of what they mean: two encodings of one value are two names for it.
+//! Left out: a whole JSON-RPC request, which takes a node; `daemon::api` sends those to one.
+
+mod bodies;
+pub mod mutate;
+pub mod samples;
+
+/// One decoder.
+pub struct Target {
+    /// Its name, and that of its fuzz target.
+    pub name: &'static str,
+    /// Decodes; panics if it finds a bug.
+    pub run: fn(&[u8]),
+    /// Valid inputs to start from.
+    pub samples: fn() -> Vec<Vec<u8>>,
+}
+
+/// All of them.
+pub const TARGETS: [Target; 15] = [
+    target("gossip", bodies::gossip, samples::gossip),
+    target("direct", bodies::direct, samples::direct),
+    target("ask", bodies::ask, samples::ask),
+    target("answer", bodies::answer, samples::answer),
+    target("entry", bodies::entry, samples::entry),
+    target("block", bodies::block, samples::block),
+    target("foreign_chain", bodies::foreign_chain, samples::block),
+    target("transaction", bodies::transaction, samples::transaction),
+    target("trie_node", bodies::trie_node, samples::trie_node),
+    target("call", bodies::call, samples::call),
+    target("config", bodies::config, samples::config),
+    target("genesis", bodies::genesis, samples::genesis),
+    target("light_proof", bodies::light_proof, samples::light_proof),
+    target("wal", bodies::wal, samples::wal),
+    target("block_log", bodies::block_log, samples::block_log),
+];
+
+const fn target(name: &'static str, run: fn(&[u8]), samples: fn() -> Vec<Vec<u8>>) -> Target {
+    Target { name, run, samples }
+}
+
+/// Runs the target of that name, which is one of [`TARGETS`].
+pub fn run(name: &str, bytes: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    (target.expect("a fuzz target is named as its file").run)(bytes);
+}
