@@ -46,7 +46,9 @@ fn read(path: &Path, name: String) -> Conversation {
         if let Some(request) = line.strip_prefix(">> ") {
             ask = Some(request.to_owned());
         } else if let Some(response) = line.strip_prefix("<< ") {
-            let ask = ask.take().unwrap_or_else(|| panic!("{name}: a response without a request"));
+            let ask = ask
+                .take()
+                .unwrap_or_else(|| panic!("{name}: a response without a request"));
             let expect = serde_json::from_str(response).unwrap();
             turns.push(Turn { ask, expect });
         }
@@ -55,7 +57,9 @@ fn read(path: &Path, name: String) -> Conversation {
     Conversation {
         name,
         turns,
-        shape_only: text.lines().any(|line| line.starts_with("//") && line.contains("speconly")),
+        shape_only: text
+            .lines()
+            .any(|line| line.starts_with("//") && line.contains("speconly")),
     }
 }
 
@@ -144,7 +148,13 @@ fn same_shape(at: &str, expect: &Value, found: &Value, into: &mut String) {
 fn same_kind(at: &str, expect: &Value, found: &Value, into: &mut String) {
     let hex = |value: &Value| value.as_str().is_some_and(|text| text.starts_with("0x"));
     if std::mem::discriminant(expect) != std::mem::discriminant(found) || hex(expect) != hex(found) {
-        writeln!(into, "    {at}: expected one like {}, found {}", short(expect), short(found)).unwrap();
+        writeln!(
+            into,
+            "    {at}: expected one like {}, found {}",
+            short(expect),
+            short(found)
+        )
+        .unwrap();
     }
 }
 
@@ -169,7 +179,11 @@ async fn every_recorded_answer_is_given_again() {
     eprintln!("{} blocks, {} transactions", imported.blocks, imported.transactions);
     let head: Value = serde_json::from_slice(&fs::read(folder.join("headfcu.json")).unwrap()).unwrap();
     let head: B256 = serde_json::from_value(head["params"][0]["headBlockHash"].clone()).unwrap();
-    assert_eq!(B256::from(chain.hash().0), head, "the chain ends where its recorder says");
+    assert_eq!(
+        B256::from(chain.hash().0),
+        head,
+        "the chain ends where its recorder says"
+    );
 
     let settings = rpc::Settings {
         listen: "127.0.0.1:0".parse().unwrap(),

@@ -159,7 +159,10 @@ pub(crate) fn encode_genesis(header: Header) -> Vec<u8> {
 pub(crate) fn reread(mut bytes: &[u8]) -> Option<ChainBlock> {
     let block = ChainBlock::decode(&mut bytes).ok()?;
     let (header, body) = (&block.header, &block.body);
-    let withdrawals = body.withdrawals.as_ref().map(|list| proofs::calculate_withdrawals_root(list));
+    let withdrawals = body
+        .withdrawals
+        .as_ref()
+        .map(|list| proofs::calculate_withdrawals_root(list));
     let belongs = bytes.is_empty()
         && header.transactions_root == proofs::calculate_transaction_root(&body.transactions)
         && header.ommers_hash == proofs::calculate_ommers_root(&body.ommers)

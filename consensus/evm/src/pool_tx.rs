@@ -239,7 +239,11 @@ pub fn decode(raw: &[u8]) -> Result<TxEnvelope, TxError> {
 
 /// Decodes the EIP-2718 bytes of a transaction of a foreign chain; one with blobs in the form that carries them.
 pub fn decode_foreign(raw: &[u8]) -> Result<TxEnvelope, TxError> {
-    let max = if raw.first() == Some(&3) { BLOB_TX_BYTES_MAX } else { TX_BYTES_MAX };
+    let max = if raw.first() == Some(&3) {
+        BLOB_TX_BYTES_MAX
+    } else {
+        TX_BYTES_MAX
+    };
     if raw.len() > max {
         return Err(TxError::TooLong { found: raw.len() });
     }

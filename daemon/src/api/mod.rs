@@ -99,12 +99,13 @@ impl Api {
         let (rpc_listener, rpc) = listen(settings.rpc.listen, "rpc.listen").await?;
         let (ops_listener, ops) = listen(settings.ops, "api.listen").await?;
         let stop = CancellationToken::new();
-        let rpc_server =
-            rpc::serve(rpc_listener, &settings.rpc, Arc::new(parts.clone()), &stop).map_err(|source| ApiError::Listen {
+        let rpc_server = rpc::serve(rpc_listener, &settings.rpc, Arc::new(parts.clone()), &stop).map_err(|source| {
+            ApiError::Listen {
                 address: rpc,
                 key: "rpc.listen",
                 source,
-            })?;
+            }
+        })?;
         let ops_server = tokio::spawn(ops::serve(ops_listener, ops, parts, stop.clone()));
         Ok(Self {
             rpc,
@@ -140,6 +141,8 @@ pub(crate) async fn listen(address: SocketAddr, key: &'static str) -> Result<(Tc
     Ok((listener, bound))
 }
 
+#[cfg(test)]
+mod garbage;
 #[cfg(test)]
 mod lone;
 #[cfg(test)]

@@ -77,9 +77,13 @@ impl Blocks {
             short @ 0xc0..=0xf7 => u64::from(short - 0xc0),
             long @ 0xf8..=0xff => {
                 let mut digits = vec![0; usize::from(long - 0xf7)];
-                self.file.read_exact(&mut digits).map_err(|source| self.failed(source))?;
+                self.file
+                    .read_exact(&mut digits)
+                    .map_err(|source| self.failed(source))?;
                 block.extend(&digits);
-                digits.iter().fold(0, |length: u64, digit| length << 8 | u64::from(*digit))
+                digits
+                    .iter()
+                    .fold(0, |length: u64, digit| length << 8 | u64::from(*digit))
             }
             0..=0xbf => {
                 return Err(FileError::Shape {
@@ -146,6 +150,10 @@ mod tests {
         assert!(read(&[0xc0, 0x05]).unwrap_err().contains("block 2"));
         assert!(read(&[0xc0, 0xc2, 1]).unwrap_err().contains("could not read block 2"));
         // A length that no memory has is refused before anything is read.
-        assert!(read(&[0xff, 255, 255, 255, 255, 255, 255, 255, 255]).unwrap_err().contains("the limit is"));
+        assert!(
+            read(&[0xff, 255, 255, 255, 255, 255, 255, 255, 255])
+                .unwrap_err()
+                .contains("the limit is")
+        );
     }
 }

@@ -111,7 +111,11 @@ impl<K: Kv> Ledger<K> {
 
     /// What checks transactions for this chain; shares the ledger's memory of senders.
     pub fn door(&self) -> Door {
-        Door::new(self.spec.chain_id, self.head.get().header.gas_limit, self.senders.clone())
+        Door::new(
+            self.spec.chain_id,
+            self.head.get().header.gas_limit,
+            self.senders.clone(),
+        )
     }
 
     /// Executes and commits a block from the log. It was final when it was logged, so its time and its proposer are

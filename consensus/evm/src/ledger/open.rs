@@ -59,11 +59,12 @@ pub(crate) fn write_genesis<K: Kv>(
     own: Vec<Row>,
 ) -> Result<Head, OpenError> {
     let wrong = |why: String| OpenError::Genesis(why);
-    let state = store
-        .tip()
-        .apply(accounts)
-        .map_err(|error| wrong(error.to_string()))?;
-    assert_eq!(state.root(), header.state_root, "the trie and the oracle agree on genesis");
+    let state = store.tip().apply(accounts).map_err(|error| wrong(error.to_string()))?;
+    assert_eq!(
+        state.root(),
+        header.state_root,
+        "the trie and the oracle agree on genesis"
+    );
     let hash = header.hash_slow();
     let mut written = rows::of_block(header, hash, &[], &[]);
     written.push((rows::GENESIS.to_vec(), Some(hash.to_vec())));

@@ -32,7 +32,11 @@ fn a_hub_that_genesis_wrote_answers_with_its_validators() {
         input: StakeHub::computeSetCall {}.abi_encode().into(),
         ..Default::default()
     };
-    let outcome = chain.ledger.view(chain.log.clone()).call(&request, At::Tip, &Overrides::default()).unwrap();
+    let outcome = chain
+        .ledger
+        .view(chain.log.clone())
+        .call(&request, At::Tip, &Overrides::default())
+        .unwrap();
     let CallOutcome::Returned { output, .. } = outcome else {
         panic!("{outcome:?}")
     };

@@ -2,10 +2,12 @@
 
 mod blocks;
 mod epochs;
+mod foreign;
 mod genesis;
 mod hostile;
 mod money;
 mod pool;
 mod restart;
+mod simulate;
 mod support;
 mod views;

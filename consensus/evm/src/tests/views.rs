@@ -93,7 +93,7 @@ fn reasons_of_reverts_are_read() {
     let panic = alloy_sol_types::Panic { code: U256::from(0x12) }.abi_encode();
     let outcome = outcome(&panic);
     assert!(
-        matches!(outcome, CallOutcome::Reverted { reason: Some(ref r), .. } if r.contains("0x12")),
+        matches!(outcome, CallOutcome::Reverted { reason: Some(ref r), .. } if r == "division or modulo by zero"),
         "{outcome:?}"
     );
 }
@@ -126,14 +126,19 @@ fn an_estimate_is_enough_and_hardly_more() {
         value: U256::from(1),
         ..Default::default()
     };
-    assert_eq!(view(&chain).estimate_gas(&pay, At::Tip, &Overrides::default()).unwrap(), 21_000);
+    assert_eq!(
+        view(&chain).estimate_gas(&pay, At::Tip, &Overrides::default()).unwrap(),
+        21_000
+    );
     let send = CallRequest {
         from: wallet(5).address,
         to: Some(token),
         input: transfer(wallet(8).address, 5).into(),
         ..Default::default()
     };
-    let gas_limit = view(&chain).estimate_gas(&send, At::Tip, &Overrides::default()).unwrap();
+    let gas_limit = view(&chain)
+        .estimate_gas(&send, At::Tip, &Overrides::default())
+        .unwrap();
     let transaction = alloy_consensus::TxEip1559 {
         gas_limit,
         to: alloy_primitives::TxKind::Call(token),
@@ -157,7 +162,9 @@ fn an_estimate_of_what_reverts_says_why() {
         input: reverting(&Revert::from("no").abi_encode()),
         ..Default::default()
     };
-    let error = view(&chain).estimate_gas(&request, At::Tip, &Overrides::default()).unwrap_err();
+    let error = view(&chain)
+        .estimate_gas(&request, At::Tip, &Overrides::default())
+        .unwrap_err();
     assert_eq!(error.to_string(), "execution reverted: no");
     assert!(matches!(error, EstimateError::Reverted { .. }));
 }
@@ -172,7 +179,10 @@ fn what_a_sender_cannot_pay_is_not_estimated() {
         value: U256::from(FUNDS.0 + 1),
         ..Default::default()
     };
-    let error = view(&chain).estimate_gas(&request, At::Tip, &Overrides::default()).unwrap_err().to_string();
+    let error = view(&chain)
+        .estimate_gas(&request, At::Tip, &Overrides::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("insufficient funds"), "{error}");
 }
 
@@ -274,7 +284,9 @@ fn block_hashes_are_those_below_the_called_block() {
             input: code.clone().into(),
             ..Default::default()
         };
-        let outcome = view(&chain).call(&request, At::Height(height), &Overrides::default()).unwrap();
+        let outcome = view(&chain)
+            .call(&request, At::Height(height), &Overrides::default())
+            .unwrap();
         let CallOutcome::Returned { output, .. } = outcome else {
             panic!("{outcome:?}")
         };

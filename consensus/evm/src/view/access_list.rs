@@ -50,4 +50,3 @@ impl<K: Kv> View<K> {
         unreachable!("the last round returns")
     }
 }
-

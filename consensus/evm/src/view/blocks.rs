@@ -97,11 +97,16 @@ impl<K: Kv> View<K> {
         let height = block.header.number;
         let transactions = block.body.transactions;
         if self.spec.is_homestead_active_at_block(height) {
-            return self.senders.recover_all(transactions).map_err(|_| ViewError::Block(height));
+            return self
+                .senders
+                .recover_all(transactions)
+                .map_err(|_| ViewError::Block(height));
         }
         // Foreign chains: before Homestead a signature may have a high `s`.
         let recover = |transaction: TxEnvelope| {
-            let sender = transaction.recover_signer_unchecked().map_err(|_| ViewError::Block(height))?;
+            let sender = transaction
+                .recover_signer_unchecked()
+                .map_err(|_| ViewError::Block(height))?;
             Ok(Recovered::new_unchecked(transaction, sender))
         };
         transactions.into_iter().map(recover).collect()

@@ -177,11 +177,14 @@ impl<K: Kv> View<K> {
         };
         let base_fee = header.base_fee_per_gas.unwrap_or(0);
         let mut before = 0;
-        let value = transactions.iter().zip(&executed.receipts).map(|(transaction, receipt)| {
-            let gas = receipt.cumulative_gas_used() - before;
-            before = receipt.cumulative_gas_used();
-            U256::from(transaction.effective_tip_per_gas(base_fee).unwrap_or(0)) * U256::from(gas)
-        });
+        let value = transactions
+            .iter()
+            .zip(&executed.receipts)
+            .map(|(transaction, receipt)| {
+                let gas = receipt.cumulative_gas_used() - before;
+                before = receipt.cumulative_gas_used();
+                U256::from(transaction.effective_tip_per_gas(base_fee).unwrap_or(0)) * U256::from(gas)
+            });
         let value = value.sum();
         let body = BlockBody {
             transactions,

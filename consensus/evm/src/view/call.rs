@@ -1,7 +1,9 @@
 //! Calls that change nothing, and how much gas a transaction would need.
 
 use alloy_consensus::Header;
-use alloy_eips::{eip2930::AccessList, eip4844::DATA_GAS_PER_BLOB, eip7702::SignedAuthorization, eip7825::MAX_TX_GAS_LIMIT_OSAKA};
+use alloy_eips::{
+    eip2930::AccessList, eip4844::DATA_GAS_PER_BLOB, eip7702::SignedAuthorization, eip7825::MAX_TX_GAS_LIMIT_OSAKA,
+};
 use alloy_evm::{Evm, EvmEnv};
 use alloy_primitives::{Address, B256, Bytes, Log, TxKind, U256};
 use revm::{
@@ -170,9 +172,7 @@ impl<K: Kv> View<K> {
         let mut player = player(&mut stage, env, NoOpInspector);
         override_state(&mut player, &overrides.state).map_err(CallError::from)?;
         let balance = balance(player.db_mut(), request.from).map_err(|error| CallError::State(error.to_string()))?;
-        high = high
-            .min(request.gas.unwrap_or(high))
-            .min(affordable(request, balance)?);
+        high = high.min(request.gas.unwrap_or(high)).min(affordable(request, balance)?);
         let mut attempt = |gas: u64| attempt(&mut player, request.transaction(self.spec.chain_id, gas)?);
 
         let used = match attempt(high) {
@@ -228,11 +228,12 @@ fn affordable(request: &CallRequest, balance: U256) -> Result<u64, CallError> {
     let Some(price) = request.fee_cap.filter(|price| *price > 0) else {
         return Ok(u64::MAX);
     };
-    let blobs = U256::from(request.blob_fee_cap.unwrap_or(0)) * U256::from(request.blobs.len()) * U256::from(DATA_GAS_PER_BLOB);
+    let blobs =
+        U256::from(request.blob_fee_cap.unwrap_or(0)) * U256::from(request.blobs.len()) * U256::from(DATA_GAS_PER_BLOB);
     let fixed = request.value.saturating_add(blobs);
-    let left = balance.checked_sub(fixed).ok_or_else(|| {
-        CallError::Invalid(format!("insufficient funds for transfer: have {balance} want {fixed}"))
-    })?;
+    let left = balance
+        .checked_sub(fixed)
+        .ok_or_else(|| CallError::Invalid(format!("insufficient funds for transfer: have {balance} want {fixed}")))?;
     Ok((left / U256::from(price)).saturating_to())
 }
 
@@ -242,7 +243,10 @@ where
     E: Evm<Tx = TxEnv, HaltReason = HaltReason>,
     E::Error: Into<PlayError>,
 {
-    let result = player.transact_raw(transaction).map_err(|error| CallError::from(error.into()))?.result;
+    let result = player
+        .transact_raw(transaction)
+        .map_err(|error| CallError::from(error.into()))?
+        .result;
     Ok(CallOutcome::from(result))
 }
 

@@ -31,9 +31,9 @@ use crate::{
     senders::SenderCache,
     state::{AccountProof, AtError, Kv, StateDb, StateError, StateReader, WorldState},
 };
+pub use access_list::Listed;
 pub use blocks::{Included, PlacedReceipt};
 pub use build::{Attributes, BuildError, BuiltBlock, Wanted};
-pub use access_list::Listed;
 pub use call::{CallError, CallOutcome, CallRequest, EstimateError, GAS_CAP};
 pub use overrides::{BlockOverrides, OverrideError, Overrides};
 pub use trace::TraceError;

@@ -6,11 +6,7 @@ use alloy_eips::eip4895::Withdrawals;
 use alloy_evm::{Evm, overrides::apply_state_overrides, precompiles::PrecompilesMap};
 use alloy_primitives::{Address, B256, U64, U256};
 use alloy_rpc_types_eth::state::StateOverride;
-use revm::{
-    Database, DatabaseCommit,
-    context::BlockEnv,
-    context_interface::block::BlobExcessGasAndPrice,
-};
+use revm::{Database, DatabaseCommit, context::BlockEnv, context_interface::block::BlobExcessGasAndPrice};
 use serde::Deserialize;
 
 /// Fields of a block that a caller sets. An unknown key is an error, so that a misspelt one is not silently ignored.

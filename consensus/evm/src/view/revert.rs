@@ -1,7 +1,7 @@
 //! What a revert or another failure says, in words where it has any.
 
 use alloy_sol_types::{Panic, Revert, SolError};
-use revm::context::result::HaltReason;
+use revm::{bytecode::opcode::OpCode, context::result::HaltReason, interpreter::STACK_LIMIT};
 
 /// The reason in the data of a revert: `Error(string)` and `Panic(uint256)`, as Solidity makes them. Custom errors need
 /// the contract's ABI, so of those only the data is there.
@@ -9,8 +9,57 @@ pub fn reason(data: &[u8]) -> Option<String> {
     if let Ok(revert) = Revert::abi_decode(data) {
         return Some(revert.reason);
     }
-    let panic = Panic::abi_decode(data).ok()?;
-    Some(panic.to_string())
+    let code = Panic::abi_decode(data).ok()?.code;
+    Some(
+        u64::try_from(code)
+            .ok()
+            .and_then(panic)
+            .map_or_else(|| format!("unknown panic code: {code:#x}"), str::to_owned),
+    )
+}
+
+/// What Solidity's panics are for, in the words of other clients.
+fn panic(code: u64) -> Option<&'static str> {
+    Some(match code {
+        0x00 => "generic panic",
+        0x01 => "assert(false)",
+        0x11 => "arithmetic underflow or overflow",
+        0x12 => "division or modulo by zero",
+        0x21 => "enum overflow",
+        0x22 => "invalid encoded storage byte array accessed",
+        0x31 => "out-of-bounds array access; popping on an empty array",
+        0x32 => "out-of-bounds access of an array or bytesN",
+        0x41 => "out of memory",
+        0x51 => "uninitialized function",
+        _ => return None,
+    })
+}
+
+/// The last instruction that was looked at, and how much was on the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastStep {
+    /// The instruction.
+    pub opcode: u8,
+    /// Words on the stack.
+    pub stack: usize,
+}
+
+/// Why execution stopped after this step, in the words of other clients, which name the instruction.
+pub fn halt_at(reason: &HaltReason, last: Option<LastStep>) -> String {
+    let Some(LastStep { opcode, stack }) = last else {
+        return halt(reason);
+    };
+    let info = OpCode::new(opcode).map(|opcode| (opcode.as_str(), opcode.inputs(), opcode.outputs()));
+    match (reason, info) {
+        (HaltReason::OpcodeNotFound, None) => format!("invalid opcode: opcode {opcode:#x} not defined"),
+        (HaltReason::OpcodeNotFound | HaltReason::NotActivated, Some((name, ..))) => format!("invalid opcode: {name}"),
+        (HaltReason::StackUnderflow, Some((_, inputs, _))) => format!("stack underflow ({stack} <=> {inputs})"),
+        (HaltReason::StackOverflow, Some((_, inputs, outputs))) => {
+            let limit = STACK_LIMIT + usize::from(inputs) - usize::from(outputs);
+            format!("stack limit reached {stack} ({limit})")
+        }
+        _ => halt(reason),
+    }
 }
 
 /// Why execution stopped, in the words of other clients.
@@ -49,11 +98,30 @@ mod tests {
 
     #[test]
     fn a_panic_is_named() {
-        let data = Panic { code: U256::from(0x11) }.abi_encode();
-        assert_eq!(
-            reason(&data).as_deref(),
-            Some("panic: arithmetic underflow or overflow (0x11)")
+        let check = |code: u64, expect: &str| {
+            let data = Panic { code: U256::from(code) }.abi_encode();
+            assert_eq!(reason(&data).as_deref(), Some(expect));
+        };
+        check(0x11, "arithmetic underflow or overflow");
+        check(0x01, "assert(false)");
+        check(0x99, "unknown panic code: 0x99");
+    }
+
+    #[test]
+    fn a_halt_names_the_instruction() {
+        let check = |reason: HaltReason, opcode: u8, stack: usize, expect: &str| {
+            assert_eq!(halt_at(&reason, Some(LastStep { opcode, stack })), expect);
+        };
+        check(
+            HaltReason::OpcodeNotFound,
+            0xef,
+            0,
+            "invalid opcode: opcode 0xef not defined",
         );
+        check(HaltReason::InvalidFEOpcode, 0xfe, 0, "invalid opcode: INVALID");
+        check(HaltReason::StackUnderflow, 0x01, 1, "stack underflow (1 <=> 2)");
+        check(HaltReason::StackOverflow, 0x60, 1024, "stack limit reached 1024 (1023)");
+        assert_eq!(halt_at(&HaltReason::InvalidJump, None), "invalid jump destination");
     }
 
     #[test]

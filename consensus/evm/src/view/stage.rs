@@ -87,7 +87,9 @@ pub(crate) fn refusal(why: &InvalidTransaction) -> String {
             format!("insufficient funds for gas * price + value: have {balance} want {fee}")
         }
         InvalidTransaction::GasPriceLessThanBasefee => "max fee per gas less than block base fee".into(),
-        InvalidTransaction::PriorityFeeGreaterThanMaxFee => "max priority fee per gas higher than max fee per gas".into(),
+        InvalidTransaction::PriorityFeeGreaterThanMaxFee => {
+            "max priority fee per gas higher than max fee per gas".into()
+        }
         InvalidTransaction::NonceTooLow { tx, state } => format!("nonce too low: next nonce {state}, tx nonce {tx}"),
         InvalidTransaction::NonceTooHigh { tx, state } => format!("nonce too high: next nonce {state}, tx nonce {tx}"),
         InvalidTransaction::NonceOverflowInTransaction => "nonce has max value".into(),
@@ -106,4 +108,3 @@ pub(crate) fn refusal(why: &InvalidTransaction) -> String {
 pub(crate) fn balance<DB: Database>(db: &mut DB, address: Address) -> Result<U256, DB::Error> {
     Ok(db.basic(address)?.map_or(U256::ZERO, |account| account.balance))
 }
-

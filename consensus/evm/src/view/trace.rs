@@ -52,7 +52,9 @@ pub enum TraceError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// There is no such tracer, or it is not configured so.
-    #[error("{0}; there are callTracer, prestateTracer, 4byteTracer, flatCallTracer, muxTracer, noopTracer, and the default")]
+    #[error(
+        "{0}; there are callTracer, prestateTracer, 4byteTracer, flatCallTracer, muxTracer, noopTracer, and the default"
+    )]
     Tracer(String),
     /// It would be too long.
     #[error("the trace records more than {} MiB; disable the stack and the memory, or use callTracer", RECORDED_BYTES_MAX >> 20)]
@@ -72,11 +74,7 @@ impl<K: Kv> View<K> {
     }
 
     /// Traces every transaction of a block.
-    pub fn trace_block(
-        &self,
-        height: u64,
-        options: &GethDebugTracingOptions,
-    ) -> Result<Vec<TraceResult>, TraceError> {
+    pub fn trace_block(&self, height: u64, options: &GethDebugTracingOptions) -> Result<Vec<TraceResult>, TraceError> {
         let traces = self.trace(height, options, |_| true, usize::MAX)?;
         let result = |(hash, result)| TraceResult::Success {
             result,
@@ -202,10 +200,24 @@ impl Bounded {
         done: &ResultAndState,
         db: &mut &mut Stage<'_>,
     ) -> Result<GethTrace, TraceError> {
-        self.tracer
+        let trace = self
+            .tracer
             .get_result(context, transaction, block, done, &mut **db)
-            .map_err(|error| TraceError::Again(error.to_string()))
+            .map_err(|error| TraceError::Again(error.to_string()))?;
+        Ok(without_nothing(trace))
     }
+}
+
+/// Leaves out of every step what is empty: that is how other clients write it.
+fn without_nothing(mut trace: GethTrace) -> GethTrace {
+    if let GethTrace::Default(frame) = &mut trace {
+        for step in &mut frame.struct_logs {
+            step.refund_counter = step.refund_counter.filter(|refund| *refund != 0);
+            step.return_data = step.return_data.take().filter(|data| !data.is_empty());
+            step.memory = step.memory.take().filter(|memory| !memory.is_empty());
+        }
+    }
+    trace
 }
 
 fn unknown(error: DebugInspectorError) -> TraceError {
@@ -251,7 +263,11 @@ where
     }
 
     fn call(&mut self, context: &mut CTX, inputs: &mut CallInputs) -> Option<CallEnd> {
-        if self.looks { self.tracer.call(context, inputs) } else { None }
+        if self.looks {
+            self.tracer.call(context, inputs)
+        } else {
+            None
+        }
     }
 
     fn call_end(&mut self, context: &mut CTX, inputs: &CallInputs, outcome: &mut CallEnd) {
@@ -261,7 +277,11 @@ where
     }
 
     fn create(&mut self, context: &mut CTX, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
-        if self.looks { self.tracer.create(context, inputs) } else { None }
+        if self.looks {
+            self.tracer.create(context, inputs)
+        } else {
+            None
+        }
     }
 
     fn create_end(&mut self, context: &mut CTX, inputs: &CreateInputs, outcome: &mut CreateOutcome) {

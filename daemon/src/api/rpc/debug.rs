@@ -152,8 +152,12 @@ impl DebugServer for Rpc {
             block: block_overrides.unwrap_or_default(),
         };
         let request = calls::read(request, self.head().view.spec().chain_id)?;
-        self.work(move |shown| Ok(shown.view.trace_call(&request, shown.at(block)?, &overrides, &options)?))
-            .await
+        self.work(move |shown| {
+            Ok(shown
+                .view
+                .trace_call(&request, shown.at(block)?, &overrides, &options)?)
+        })
+        .await
     }
 }
 

@@ -119,7 +119,10 @@ impl From<EstimateError> for Failure {
 impl From<SimulateError> for Failure {
     fn from(why: SimulateError) -> Self {
         let text = why.to_string();
-        let coded = |code| Self::Coded { code, text: text.clone() };
+        let coded = |code| Self::Coded {
+            code,
+            text: text.clone(),
+        };
         match why {
             SimulateError::View(why) => why.into(),
             SimulateError::Empty => Self::Params(text),

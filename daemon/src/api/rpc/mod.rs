@@ -167,7 +167,8 @@ impl Rpc {
     fn methods(self) -> Methods {
         use eth::{
             blocks::EthBlocksServer, calls::EthCallsServer, fees::EthFeesServer, filters::EthFiltersServer,
-            logs::EthLogsServer, simulate::EthSimulateServer, state::EthStateServer, subscribe::EthSubscribeServer, transactions::EthTransactionsServer,
+            logs::EthLogsServer, simulate::EthSimulateServer, state::EthStateServer, subscribe::EthSubscribeServer,
+            transactions::EthTransactionsServer,
         };
         let modules: [Methods; 14] = [
             debug::DebugServer::into_rpc(self.clone()).into(),

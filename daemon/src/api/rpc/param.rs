@@ -3,10 +3,7 @@
 use std::fmt;
 
 use alloy_primitives::{Address, B256, Bytes};
-use serde::{
-    Deserialize, Deserializer,
-    de::Visitor,
-};
+use serde::{Deserialize, Deserializer, de::Visitor};
 
 /// Bytes in hexadecimal behind `0x`. Without it a name may have been meant for something else, and nobody would notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +53,9 @@ impl<T: InHex> Visitor<'_> for Reader<T> {
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Hex<T>, E> {
         let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
         let value = digits.ok_or_else(|| E::custom(format!("hex string without 0x prefix; write {}", T::WHAT)))?;
-        T::read(value).map(Hex).ok_or_else(|| E::custom(format!("{text:?} is not {}", T::WHAT)))
+        T::read(value)
+            .map(Hex)
+            .ok_or_else(|| E::custom(format!("{text:?} is not {}", T::WHAT)))
     }
 }
 

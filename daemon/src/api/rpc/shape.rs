@@ -1,6 +1,8 @@
 //! Blocks, transactions, receipts and logs in the shapes that JSON-RPC has for them.
 
-use alloy_consensus::{BlockBody, Header, Sealable, Transaction as _, TxEnvelope, transaction::Recovered};
+use alloy_consensus::{
+    BlockBody, Header, Sealable, Signed, Transaction as _, TxEip4844Variant, TxEnvelope, transaction::Recovered,
+};
 use alloy_primitives::{Address, B256, U256};
 use alloy_rlp::Encodable;
 use alloy_rpc_types_eth::{Block, BlockTransactions, Log, Transaction, TransactionReceipt};
@@ -38,6 +40,8 @@ pub(crate) fn placed(transaction: Recovered<TxEnvelope>, index: u64, header: &He
 /// A transaction that waits.
 pub(crate) fn waiting(pooled: &Pooled) -> Transaction {
     let transaction = pool_tx::decode_foreign(&pooled.raw).expect("what is in the mempool was decoded before");
+    // Blobs are for the network, not for readers.
+    let transaction = without_blobs(transaction);
     Transaction {
         effective_gas_price: Some(transaction.max_fee_per_gas()),
         inner: Recovered::new_unchecked(transaction, Address::from(pooled.sender.0)),
@@ -45,6 +49,17 @@ pub(crate) fn waiting(pooled: &Pooled) -> Transaction {
         block_number: None,
         transaction_index: None,
         block_timestamp: None,
+    }
+}
+
+fn without_blobs(transaction: TxEnvelope) -> TxEnvelope {
+    match transaction {
+        TxEnvelope::Eip4844(signed) => {
+            let (transaction, signature, hash) = signed.into_parts();
+            let plain = TxEip4844Variant::TxEip4844(transaction.into());
+            TxEnvelope::Eip4844(Signed::new_unchecked(plain, signature, hash))
+        }
+        other => other,
     }
 }
 

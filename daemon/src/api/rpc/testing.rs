@@ -8,7 +8,7 @@ use evm::view::{Attributes, BuiltBlock, Wanted};
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use serde::{Deserialize, Serialize};
 
-use super::{Rpc, Shown, failure::Failure, ground::Whose, shape, param::Hex};
+use super::{Rpc, Shown, failure::Failure, ground::Whose, param::Hex, shape};
 
 /// Transactions that may be given.
 const TRANSACTIONS_MAX: usize = 10_000;
@@ -124,10 +124,7 @@ impl TestingServer for Rpc {
     }
 }
 
-fn read(
-    shown: &Shown,
-    raw: &[Bytes],
-) -> Result<Vec<alloy_consensus::transaction::Recovered<TxEnvelope>>, Failure> {
+fn read(shown: &Shown, raw: &[Bytes]) -> Result<Vec<alloy_consensus::transaction::Recovered<TxEnvelope>>, Failure> {
     if raw.len() > TRANSACTIONS_MAX {
         return Err(Failure::params(format!(
             "too many transactions: {}, the limit is {TRANSACTIONS_MAX}",

@@ -10,7 +10,7 @@ use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::Account;
 use serde::{Deserialize, Serialize};
 
-use super::{Rpc, failure::Failure, ground::Whose, shape, param::Hex};
+use super::{Rpc, failure::Failure, ground::Whose, param::Hex, shape};
 
 /// How many wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +130,11 @@ fn in_words(pooled: &Pooled) -> String {
         Some(to) => to.to_string(),
         None => "contract creation".into(),
     };
-    let (value, gas, price) = (transaction.value(), transaction.gas_limit(), transaction.max_fee_per_gas());
+    let (value, gas, price) = (
+        transaction.value(),
+        transaction.gas_limit(),
+        transaction.max_fee_per_gas(),
+    );
     format!("{target}: {value} wei + {gas} gas × {price} wei")
 }
 

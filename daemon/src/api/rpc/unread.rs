@@ -29,7 +29,10 @@ fn reworded(id: Id<'_>, response: MethodResponse) -> MethodResponse {
     if response.as_error_code() != Some(INVALID_PARAMS_CODE) {
         return response;
     }
-    let Ok(Refused { error: Why { data: Some(why) } }) = serde_json::from_str(response.as_json().get()) else {
+    let Ok(Refused {
+        error: Why { data: Some(why) },
+    }) = serde_json::from_str(response.as_json().get())
+    else {
         return response;
     };
     let error = ErrorObject::owned(INVALID_PARAMS_CODE, format!("invalid params: {why}"), None::<()>);

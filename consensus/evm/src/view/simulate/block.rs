@@ -1,14 +1,10 @@
 //! One simulated block: its header from the one below, its transactions in order, its roots from what they did.
 
 use alloy_consensus::{
-    BlockBody, BlockHeader, EMPTY_OMMER_ROOT_HASH, Eip658Value, Header, Receipt, ReceiptEnvelope, Transaction, TxEnvelope, TxType,
-    constants::EMPTY_WITHDRAWALS, proofs, transaction::Recovered,
+    BlockBody, BlockHeader, EMPTY_OMMER_ROOT_HASH, Eip658Value, Header, Receipt, ReceiptEnvelope, Transaction,
+    TxEnvelope, TxType, constants::EMPTY_WITHDRAWALS, proofs, transaction::Recovered,
 };
-use alloy_eips::{
-    eip4895::Withdrawals,
-    eip6110::DEPOSIT_REQUEST_TYPE,
-    eip7685::Requests,
-};
+use alloy_eips::{eip4895::Withdrawals, eip6110::DEPOSIT_REQUEST_TYPE, eip7685::Requests};
 use alloy_evm::{
     Evm,
     block::{SystemCaller, state_changes::post_block_balance_increments},
@@ -37,7 +33,7 @@ use crate::{
     state::{StateDb, WorldState},
     view::{
         overrides::override_state,
-        revert::{self, halt},
+        revert::{self, LastStep, halt_at},
         stage::{PlayError, Player, Stage, player, refusal, relaxed},
     },
 };
@@ -86,7 +82,10 @@ pub(super) fn run(
             .map_err(broken)?;
         let mut done = Done::default();
         for request in block.calls {
-            let account = player.db_mut().basic(request.from.unwrap_or_default()).map_err(broken)?;
+            let account = player
+                .db_mut()
+                .basic(request.from.unwrap_or_default())
+                .map_err(broken)?;
             let left = header.gas_limit.saturating_sub(done.gas_used);
             let prepared = prepare(request, account.as_ref(), &header, rules.spec.chain_id, left, budget)?;
             let base_fee = header.base_fee_per_gas.unwrap_or(0);
@@ -120,9 +119,11 @@ fn template(rules: &Rules<'_>, parent: &Header, block: &Ordered<'_>) -> Header {
         gas_limit: overrides.gas_limit.map_or(parent.gas_limit, |limit| limit.to()),
         timestamp: block.time_s,
         mix_hash: overrides.prev_randao.unwrap_or_default(),
-        base_fee_per_gas: spec
-            .is_london_active_at_block(block.number)
-            .then(|| overrides.base_fee_per_gas.map_or_else(base_fee, |fee| fee.saturating_to())),
+        base_fee_per_gas: spec.is_london_active_at_block(block.number).then(|| {
+            overrides
+                .base_fee_per_gas
+                .map_or_else(base_fee, |fee| fee.saturating_to())
+        }),
         withdrawals_root: spec
             .is_shanghai_active_at_timestamp(block.time_s)
             .then_some(EMPTY_WITHDRAWALS),
@@ -149,7 +150,10 @@ fn transact(
     let result = outcome.result;
     let gas_used = result.tx_gas_used();
     budget.0 = budget.0.checked_sub(gas_used).ok_or_else(|| {
-        SimulateError::Request(format!("RPC gas cap exhausted: need {gas_used}, remaining {}", budget.0))
+        SimulateError::Request(format!(
+            "RPC gas cap exhausted: need {gas_used}, remaining {}",
+            budget.0
+        ))
     })?;
     done.gas_used += gas_used;
     done.blob_gas_used += prepared.envelope.blob_gas_used().unwrap_or(0);
@@ -166,10 +170,12 @@ fn transact(
             logs: result.logs().to_vec(),
         },
     ));
+    let last = player.inspector_mut().last();
     let told = player.inspector_mut().take();
     let first = done.logs;
     done.logs += told.len() as u64;
-    done.calls.push(call(result, (first..).zip(told).collect(), prepared.is_capped));
+    let logs = (first..).zip(told).collect();
+    done.calls.push(call(result, logs, last, prepared.is_capped));
     done.transactions
         .push(Recovered::new_unchecked(prepared.envelope, prepared.sender));
     Ok(())
@@ -186,7 +192,7 @@ fn receipt(kind: TxType, receipt: Receipt) -> ReceiptEnvelope {
     }
 }
 
-fn call(result: ExecutionResult, logs: Vec<(u64, Log)>, is_capped: bool) -> SimulatedCall {
+fn call(result: ExecutionResult, logs: Vec<(u64, Log)>, last: Option<LastStep>, is_capped: bool) -> SimulatedCall {
     let gas = *result.gas();
     let (output, failure) = match result {
         ExecutionResult::Success { output, .. } => (output.into_data(), None),
@@ -200,7 +206,7 @@ fn call(result: ExecutionResult, logs: Vec<(u64, Log)>, is_capped: bool) -> Simu
             } else {
                 ""
             };
-            let why = format!("{}{cap}", halt(&reason));
+            let why = format!("{}{cap}", halt_at(&reason, last));
             (Default::default(), Some(CallFailure::Halted(why)))
         }
     };
@@ -268,7 +274,9 @@ fn assemble(
             buffer.extend(encode(one.inner()));
         }),
         receipts_root: proofs::calculate_receipt_root(&done.receipts),
-        withdrawals_root: withdrawals.as_ref().map(|list| proofs::calculate_withdrawals_root(list)),
+        withdrawals_root: withdrawals
+            .as_ref()
+            .map(|list| proofs::calculate_withdrawals_root(list)),
         logs_bloom: done.receipts.iter().fold(Bloom::ZERO, bloom),
         gas_used: done.gas_used,
         blob_gas_used: template.blob_gas_used.map(|_| done.blob_gas_used),

@@ -195,11 +195,16 @@ fn check_limits(blocks: &[ImaginedBlock]) -> Result<(), SimulateError> {
         return Err(SimulateError::Empty);
     }
     if blocks.len() as u64 > BLOCKS_MAX {
-        return Err(SimulateError::Limit(format!("too many blocks: {} > {BLOCKS_MAX}", blocks.len())));
+        return Err(SimulateError::Limit(format!(
+            "too many blocks: {} > {BLOCKS_MAX}",
+            blocks.len()
+        )));
     }
     if let Some(block) = blocks.iter().find(|block| block.calls.len() > BLOCK_CALLS_MAX) {
         let calls = block.calls.len();
-        return Err(SimulateError::Limit(format!("too many calls in block: {calls} > {BLOCK_CALLS_MAX}")));
+        return Err(SimulateError::Limit(format!(
+            "too many calls in block: {calls} > {BLOCK_CALLS_MAX}"
+        )));
     }
     let calls: usize = blocks.iter().map(|block| block.calls.len()).sum();
     if calls > CALLS_MAX {

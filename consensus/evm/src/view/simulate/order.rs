@@ -46,7 +46,9 @@ pub(super) fn complete<'a>(blocks: &'a [ImaginedBlock], base: &Header) -> Result
                 calls: &[],
             });
         }
-        let time = overrides.time.map_or(time_s.saturating_add(STEP_S), |time: U64| time.to());
+        let time = overrides
+            .time
+            .map_or(time_s.saturating_add(STEP_S), |time: U64| time.to());
         if time <= time_s {
             return Err(SimulateError::Time {
                 found: time,
@@ -97,16 +99,25 @@ mod tests {
 
     #[test]
     fn gaps_are_filled_with_empty_blocks() {
-        assert_eq!(check(&[at(Some(13), Some(200))]), Ok(vec![(11, 112), (12, 124), (13, 200)]));
+        assert_eq!(
+            check(&[at(Some(13), Some(200))]),
+            Ok(vec![(11, 112), (12, 124), (13, 200)])
+        );
     }
 
     #[test]
     fn heights_and_times_rise() {
         let text = |blocks: &[ImaginedBlock]| check(blocks).unwrap_err();
         assert_eq!(text(&[at(Some(10), None)]), "block numbers must be in order: 10 <= 10");
-        assert_eq!(text(&[at(None, Some(100))]), "block timestamps must be in order: 100 <= 100");
+        assert_eq!(
+            text(&[at(None, Some(100))]),
+            "block timestamps must be in order: 100 <= 100"
+        );
         // The empty blocks in between take their time too.
-        assert_eq!(text(&[at(Some(13), Some(120))]), "block timestamps must be in order: 120 <= 124");
+        assert_eq!(
+            text(&[at(Some(13), Some(120))]),
+            "block timestamps must be in order: 120 <= 124"
+        );
         assert!(text(&[at(Some(10 + BLOCKS_MAX + 1), None)]).contains("at most 256"));
     }
 }

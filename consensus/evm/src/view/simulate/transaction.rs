@@ -1,7 +1,7 @@
 //! From a request to a transaction: what is left out is filled in, and nobody signs it.
 
 use alloy_consensus::{
-    Header, Signed, TxEip1559, TxEip4844, TxEip4844Variant, TxEip7702, TxEnvelope, TxLegacy, Transaction,
+    Header, Signed, Transaction, TxEip1559, TxEip4844, TxEip4844Variant, TxEip7702, TxEnvelope, TxLegacy,
 };
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, Signature, TxKind, U256, keccak256};
@@ -35,13 +35,12 @@ pub(super) fn prepare(
     check(request, chain_id)?;
     let wanted = request.gas.unwrap_or(gas_left);
     if wanted > gas_left {
-        return Err(SimulateError::BlockGas {
-            left: gas_left,
-            wanted,
-        });
+        return Err(SimulateError::BlockGas { left: gas_left, wanted });
     }
     let gas = wanted.min(budget.0);
-    let nonce = request.nonce.unwrap_or_else(|| account.map_or(0, |account| account.nonce));
+    let nonce = request
+        .nonce
+        .unwrap_or_else(|| account.map_or(0, |account| account.nonce));
     let legacy = request.gas_price.is_some() || header.base_fee_per_gas.is_none();
     let unlike = |_| SimulateError::Request("both \"data\" and \"input\" are set and not equal".into());
     let input = request.input.clone().try_into_unique_input().map_err(unlike)?;
@@ -110,7 +109,10 @@ impl Kind {
 fn envelope(kind: Kind, call: CallRequest, chain_id: u64, nonce: u64, gas: u64) -> Result<TxEnvelope, SimulateError> {
     let nobody = Signature::new(U256::ZERO, U256::ZERO, false);
     let to = call.to.map_or(TxKind::Create, TxKind::Call);
-    let target = || call.to.ok_or_else(|| SimulateError::Request("this type of transaction needs a `to`".into()));
+    let target = || {
+        call.to
+            .ok_or_else(|| SimulateError::Request("this type of transaction needs a `to`".into()))
+    };
     let (max_fee_per_gas, max_priority_fee_per_gas) = (call.fee_cap.unwrap_or(0), call.tip_cap.unwrap_or(0));
     Ok(match kind {
         Kind::Legacy => {
@@ -220,20 +222,26 @@ pub(super) fn check_account(
         return refuse(-38010, format!("nonce too low: next nonce {next}, tx nonce {found}"));
     }
     if validation && next == u64::MAX {
-        return refuse(-32603, "nonce has max value".into());
+        return refuse(-32603, format!("nonce has max value: address {}", prepared.sender));
     }
     let (cap, tip) = (
         transaction.max_fee_per_gas(),
         transaction.max_priority_fee_per_gas().unwrap_or(0),
     );
     if tip > cap {
-        return refuse(-32602, format!("max priority fee per gas higher than max fee per gas: {tip} > {cap}"));
+        return refuse(
+            -32602,
+            format!("max priority fee per gas higher than max fee per gas: {tip} > {cap}"),
+        );
     }
     let asks_no_base_fee = !validation && prepared.is_free;
     if cap < u128::from(base_fee) && !asks_no_base_fee {
         return refuse(
             -38012,
-            format!("max fee per gas less than block base fee: maxFeePerGas {cap}, baseFee {base_fee}"),
+            format!(
+                "max fee per gas less than block base fee: address {}, maxFeePerGas: {cap}, baseFee: {base_fee}",
+                prepared.sender
+            ),
         );
     }
     let blobs = U256::from(transaction.blob_gas_used().unwrap_or(0))
@@ -252,4 +260,3 @@ pub(super) fn check_account(
     }
     Ok(())
 }
-

@@ -4,10 +4,14 @@
 use alloy_primitives::{Address, B256, Log, LogData, U256, address, b256};
 use revm::{
     Inspector,
-    context::ContextTr,
-    interpreter::{CallInputs, CallOutcome, CallScheme, CreateInputs, CreateOutcome, InstructionResult},
-    context::JournalTr,
+    context::{ContextTr, JournalTr},
+    interpreter::{
+        CallInputs, CallOutcome, CallScheme, CreateInputs, CreateOutcome, InstructionResult, Interpreter,
+        interpreter_types::Jumps,
+    },
 };
+
+use crate::view::revert::LastStep;
 
 /// Who tells of transfers (ERC-7528).
 const COIN: Address = address!("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee");
@@ -22,6 +26,7 @@ pub(super) struct Logs {
     frames: Vec<Vec<Log>>,
     /// What the finished transaction logged.
     done: Vec<Log>,
+    last: Option<LastStep>,
 }
 
 impl Logs {
@@ -35,7 +40,13 @@ impl Logs {
     /// What the last transaction logged.
     pub(super) fn take(&mut self) -> Vec<Log> {
         self.frames.clear();
+        self.last = None;
         std::mem::take(&mut self.done)
+    }
+
+    /// The last step of the last transaction.
+    pub(super) fn last(&self) -> Option<LastStep> {
+        self.last
     }
 
     fn enter(&mut self, from: Address, to: Address, value: U256) {
@@ -72,6 +83,13 @@ impl Logs {
 }
 
 impl<CTX: ContextTr> Inspector<CTX> for Logs {
+    fn step(&mut self, interp: &mut Interpreter, _: &mut CTX) {
+        self.last = Some(LastStep {
+            opcode: interp.bytecode.opcode(),
+            stack: interp.stack.len(),
+        });
+    }
+
     fn log(&mut self, _: &mut CTX, log: Log) {
         self.push(log);
     }
@@ -89,7 +107,10 @@ impl<CTX: ContextTr> Inspector<CTX> for Logs {
 
     fn create(&mut self, context: &mut CTX, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
         let caller = inputs.caller();
-        let nonce = context.journal_mut().load_account(caller).map_or(0, |account| account.data.info.nonce);
+        let nonce = context
+            .journal_mut()
+            .load_account(caller)
+            .map_or(0, |account| account.data.info.nonce);
         self.enter(caller, inputs.created_address(nonce), inputs.value());
         None
     }

@@ -6,7 +6,7 @@ use alloy_rpc_types_eth::{Block, Header, Index, TransactionReceipt};
 use evm::block::ChainBlock;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 
-use crate::api::rpc::{Rpc, Shown, failure::Failure, shape, param::Hex};
+use crate::api::rpc::{Rpc, Shown, failure::Failure, param::Hex, shape};
 
 /// Methods of `eth_` about blocks.
 #[rpc(server, namespace = "eth")]

@@ -103,10 +103,7 @@ fn overrides(state: Option<StateOverride>, block: Option<BlockOverrides>) -> Ove
 fn shape_list(Listed { list, outcome }: Listed) -> AccessListResult {
     let (gas_used, error) = match outcome {
         CallOutcome::Returned { gas_used, .. } => (gas_used, None),
-        CallOutcome::Reverted { output, reason, gas_used } => {
-            let why = Failure::Reverted { output, reason };
-            (gas_used, Some(why.to_string()))
-        }
+        CallOutcome::Reverted { gas_used, .. } => (gas_used, Some("execution reverted".into())),
         CallOutcome::Halted { reason, gas_used, .. } => (gas_used, Some(reason)),
     };
     AccessListResult {
@@ -137,9 +134,7 @@ pub(crate) fn read(request: TransactionRequest, chain_id: u64) -> Result<CallReq
         )));
     }
     if request.sidecar.is_some() {
-        return Err(Failure::params(
-            "a call takes no blobs, only their blobVersionedHashes",
-        ));
+        return Err(Failure::params("a call takes no blobs, only their blobVersionedHashes"));
     }
     let unlike = |_| Failure::refused("both \"data\" and \"input\" are set and not equal; please use \"input\"");
     Ok(CallRequest {

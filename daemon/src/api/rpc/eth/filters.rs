@@ -221,7 +221,9 @@ fn covers(shown: &Shown, filter: &Filter, height: u64) -> bool {
         FilterBlockOption::Range { from_block, to_block } => {
             // A tag means whatever is newest when it is asked.
             let bound = |block: Option<alloy_eips::BlockNumberOrTag>, open: u64| {
-                block.filter(|block| block.is_number() || block.is_earliest()).map_or(open, |block| shown.number(block))
+                block
+                    .filter(|block| block.is_number() || block.is_earliest())
+                    .map_or(open, |block| shown.number(block))
             };
             (bound(from_block, 0)..=bound(to_block, u64::MAX)).contains(&height)
         }

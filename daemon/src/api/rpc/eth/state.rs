@@ -125,7 +125,12 @@ impl EthStateServer for Rpc {
             .await
     }
 
-    async fn storage_at(&self, Hex(address): Hex<Address>, slot: String, block: Option<BlockId>) -> Result<B256, Failure> {
+    async fn storage_at(
+        &self,
+        Hex(address): Hex<Address>,
+        slot: String,
+        block: Option<BlockId>,
+    ) -> Result<B256, Failure> {
         let slot = U256::from_be_bytes(storage_key(&slot)?.as_b256().0);
         self.read(move |shown| Ok(shown.view.storage(&address, slot, shown.at(block)?)?.into()))
             .await

@@ -202,7 +202,11 @@ mod tests {
     async fn a_subscriber_hears_every_head_and_what_waits() {
         let dir = tempfile::tempdir().unwrap();
         let lone = Lone::start(dir.path()).await;
-        let rpc = Rpc::new(&Settings::default(), Arc::new(lone.parts.clone()), &CancellationToken::new());
+        let rpc = Rpc::new(
+            &Settings::default(),
+            Arc::new(lone.parts.clone()),
+            &CancellationToken::new(),
+        );
         let methods = rpc.methods();
         let mut heads = methods
             .subscribe_unbounded("eth_subscribe", ["newHeads"])

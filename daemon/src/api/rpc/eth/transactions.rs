@@ -9,7 +9,7 @@ use evm::view::Included;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::{BlockHash, TxHash};
 
-use crate::api::rpc::{Rpc, Shown, failure::Failure, shape, param::Hex};
+use crate::api::rpc::{Rpc, Shown, failure::Failure, param::Hex, shape};
 
 /// A disk that takes longer for one block is stuck.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
@@ -40,8 +40,7 @@ pub(crate) trait EthTransactions {
 
     /// The bytes of a transaction by its place.
     #[method(name = "getRawTransactionByBlockNumberAndIndex")]
-    async fn raw_by_number_and_index(&self, number: BlockNumberOrTag, index: Index)
-    -> Result<Option<Bytes>, Failure>;
+    async fn raw_by_number_and_index(&self, number: BlockNumberOrTag, index: Index) -> Result<Option<Bytes>, Failure>;
 
     /// The bytes of a transaction by its place.
     #[method(name = "getRawTransactionByBlockHashAndIndex")]
