@@ -20,6 +20,11 @@ use tests::cluster::{Cluster, Failure, number, program};
 
 /// Accounts that pay at the same time.
 const PAYERS: usize = 40;
+/// Blocks as fast as they can be decided, with nothing in them.
+const BACK_TO_BACK: [(&str, &str); 2] = [
+    ("OPENLEDGER_CONSENSUS__HEARTBEAT", "1ms"),
+    ("OPENLEDGER_CONSENSUS__MIN_BLOCK_INTERVAL", "0ms"),
+];
 /// Calls in one request.
 const BATCH: usize = 50;
 
@@ -111,26 +116,22 @@ fn usage(cluster: &Cluster) -> Result<Vec<(f64, f64)>, Failure> {
 
 /// From beginning a height to its block being final and durable: blocks back to back, empty and with 200 transfers.
 async fn finality() -> Result<String, Failure> {
-    let cluster = up("finality", 23_100, 4, 4, &[("OPENLEDGER_CONSENSUS__HEARTBEAT", "1ms")]).await?;
+    let cluster = up("finality", 23_100, 4, 4, &BACK_TO_BACK).await?;
     tokio::time::sleep(Duration::from_secs(12)).await;
     let mut lines = line("empty block", &cluster).await?;
     drop(cluster);
 
-    // A heartbeat that never comes: every block is one burst of 200 transfers.
-    let cluster = up(
-        "finality",
-        23_200,
-        4,
-        4,
-        &[("OPENLEDGER_CONSENSUS__MIN_BLOCK_INTERVAL", "150ms")],
-    )
-    .await?;
-    let mut payers = Payers::fund(&cluster, 40).await?;
+    // One payer's transfers arrive with the first of them missing, so that all become ready at once when it comes.
+    let cluster = up("finality", 23_200, 4, 4, &[]).await?;
+    let mut payers = Payers::fund(&cluster, 1).await?;
+    let blocks = cluster.metric(0, "openledger_chain_blocks_total").await?;
     let mut full = 0;
     for _ in 0..60 {
         let raws: Vec<_> = (0..200).map(|_| payers.transfer()).collect();
         let from = cluster.height(0).await?;
-        send(&cluster, 0, &raws).await?;
+        send(&cluster, 0, &raws[1..]).await?;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        send(&cluster, 0, &raws[..1]).await?;
         payers.wait(&cluster, Duration::from_secs(20)).await?;
         for height in from + 1..=cluster.height(0).await? {
             let count = cluster
@@ -143,8 +144,9 @@ async fn finality() -> Result<String, Failure> {
             full += u64::from(number(&count)? == 200);
         }
     }
+    let others = cluster.metric(0, "openledger_chain_blocks_total").await? - blocks - full as f64;
     lines += &line(
-        &format!("bursts of 200 transfers ({full} of 60 in one block)"),
+        &format!("{full} blocks of 200 transfers among {others} empty ones"),
         &cluster,
     )
     .await?;
@@ -236,8 +238,13 @@ async fn sustained(
 /// A node that is new at height 2,000 and comes to the tip.
 async fn catch_up() -> Result<String, Failure> {
     const HEIGHT: u64 = 2_000;
-    let mut cluster = up("catchup", 23_400, 4, 3, &[("OPENLEDGER_CONSENSUS__HEARTBEAT", "1ms")]).await?;
-    cluster.wait_for(0, HEIGHT, Duration::from_secs(300)).await?;
+    let mut cluster = up("catchup", 23_400, 4, 4, &BACK_TO_BACK).await?;
+    cluster.wait_for(3, HEIGHT, Duration::from_secs(300)).await?;
+    // The fourth becomes a new node: no blocks, no journal, and no vote, for a validator that forgot must not vote.
+    cluster.kill(3);
+    let home = cluster.members[3].home.clone();
+    std::fs::remove_dir_all(home.join("chain")).map_err(|error| error.to_string())?;
+    std::fs::remove_file(home.join("keys/validator.key")).map_err(|error| error.to_string())?;
     let begun = Instant::now();
     cluster.start(3)?;
     let mut started = None;

@@ -48,7 +48,11 @@ struct Ports {
 impl Ports {
     fn new(base: u16, node: usize) -> Self {
         let first = base.saturating_add(PORTS.saturating_mul(u16::try_from(node).unwrap_or(u16::MAX)));
-        Self { rpc: first, peers: first.saturating_add(1), api: first.saturating_add(2) }
+        Self {
+            rpc: first,
+            peers: first.saturating_add(1),
+            api: first.saturating_add(2),
+        }
     }
 }
 
@@ -65,7 +69,15 @@ fn make_keys(home: &Home) -> Result<SecretKey, Failure> {
 /// Writes what depends on the other nodes: the genesis that names all validators, and a configuration with this
 /// network's ports. A genesis that is there must be this network's.
 fn settle(home: &Home, keys: &[ValidatorKey], node: usize, nodes: usize, base_port: u16) -> Result<(), Failure> {
-    let timing = Timing { heartbeat_ms: 1_000, propose_ms: 500, prevote_ms: 250, precommit_ms: 250, ..Timing::default() };
+    let timing = Timing {
+        heartbeat_ms: 1_000,
+        // A lone payment after a pause is decided at once; under load, blocks grow instead of becoming more.
+        interval_min_ms: 100,
+        propose_ms: 500,
+        prevote_ms: 250,
+        precommit_ms: 250,
+        ..Timing::default()
+    };
     let genesis = serde_json::to_vec_pretty(&development(keys, EPOCH_LENGTH, timing))?;
     match std::fs::read(home.genesis()) {
         Ok(found) if found != genesis => {
@@ -75,9 +87,9 @@ fn settle(home: &Home, keys: &[ValidatorKey], node: usize, nodes: usize, base_po
         Err(_) => std::fs::write(home.genesis(), &genesis)?,
     }
     let ports = Ports::new(base_port, node);
-    let peers = (0..nodes).filter(|other| *other != node).map(|other| {
-        format!("\"/ip4/127.0.0.1/tcp/{}\"", Ports::new(base_port, other).peers)
-    });
+    let peers = (0..nodes)
+        .filter(|other| *other != node)
+        .map(|other| format!("\"/ip4/127.0.0.1/tcp/{}\"", Ports::new(base_port, other).peers));
     let config = format!(
         "# One node of a development network. `openledger config example` shows every key.\n\
          [node]\nnetwork = \"dev\"\nmoniker = \"node-{node}\"\n\n\

@@ -49,7 +49,10 @@ pub(super) async fn try_out(network: &Network) -> Result<(Value, String), Devnet
 
 async fn transfer(member: &Member, number: usize) -> Result<String, DevnetError> {
     let answer = |why: String| DevnetError::Answer { node: member.node, why };
-    let (from, to) = (&DEV_ACCOUNTS[number % DEV_ACCOUNTS.len()], &DEV_ACCOUNTS[(number + 1) % DEV_ACCOUNTS.len()]);
+    let (from, to) = (
+        &DEV_ACCOUNTS[number % DEV_ACCOUNTS.len()],
+        &DEV_ACCOUNTS[(number + 1) % DEV_ACCOUNTS.len()],
+    );
     let nonce = call(member, "eth_getTransactionCount", json!([from.0, "pending"])).await?;
     let nonce: U256 = serde_json::from_value(nonce).map_err(|error| answer(error.to_string()))?;
     let transaction = TxEip1559 {
@@ -63,10 +66,14 @@ async fn transfer(member: &Member, number: usize) -> Result<String, DevnetError>
         ..Default::default()
     };
     let signer: PrivateKeySigner = from.1.parse().expect("the development keys are keys");
-    let signature = signer.sign_hash_sync(&transaction.signature_hash()).expect("a local key always signs");
+    let signature = signer
+        .sign_hash_sync(&transaction.signature_hash())
+        .expect("a local key always signs");
     let raw = TxEnvelope::from(transaction.into_signed(signature)).encoded_2718();
     let hash = call(member, "eth_sendRawTransaction", json!([hex::encode_prefixed(raw)])).await?;
-    hash.as_str().map(str::to_owned).ok_or_else(|| answer(format!("eth_sendRawTransaction answered {hash}")))
+    hash.as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| answer(format!("eth_sendRawTransaction answered {hash}")))
 }
 
 /// The height at which a node has this transaction in a final block.
@@ -76,7 +83,10 @@ async fn included(network: &Network, member: &Member, hash: &str) -> Result<u64,
         let receipt = call(member, "eth_getTransactionReceipt", json!([hash])).await?;
         if let Some(height) = receipt["blockNumber"].as_str() {
             if receipt["status"] != "0x1" {
-                return Err(DevnetError::Answer { node: member.node, why: format!("transfer {hash} failed: {receipt}") });
+                return Err(DevnetError::Answer {
+                    node: member.node,
+                    why: format!("transfer {hash} failed: {receipt}"),
+                });
             }
             let height: U256 = height.parse().unwrap_or_default();
             return Ok(height.saturating_to());
