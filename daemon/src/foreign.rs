@@ -88,7 +88,7 @@ pub enum ImportError {
     File(#[from] FileError),
     /// A block is not taken.
     #[error(transparent)]
-    Block(#[from] ForeignError),
+    Block(#[from] Box<ForeignError>),
 }
 
 /// A foreign chain that is open. Nobody else can open it meanwhile.
@@ -158,7 +158,7 @@ impl ForeignChain {
         let logged = log.iter_from(ledger.tip().height.next());
         for entry in logged {
             let (_, block) = entry?;
-            ledger.take(&mut &block[..])?;
+            ledger.take(&mut &block[..]).map_err(Box::new)?;
         }
         Ok(Self {
             ledger,
@@ -188,7 +188,7 @@ impl ForeignChain {
                 done.known += 1;
                 continue;
             }
-            let taken = self.ledger.take(&mut &block[..])?;
+            let taken = self.ledger.take(&mut &block[..]).map_err(Box::new)?;
             self.log.append(Height(taken.height), &block)?;
             done.blocks += 1;
             done.transactions += taken.transactions as u64;
@@ -234,3 +234,6 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Import
     let path = path.to_owned();
     move |source| ImportError::Io { what, path, source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use crate::{
 
 /// Execute a foreign chain's blocks into --home
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger --home /tmp/foreign chain import --genesis genesis.json chain.rlp")]
+#[command(after_help = "Example: openledger chain import --genesis genesis.json chain.rlp --home /tmp/foreign")]
 pub(crate) struct Import {
     /// The chain's genesis file, of the shape that Ethereum's clients take
     #[arg(long, value_name = "FILE")]

@@ -17,7 +17,7 @@ use crate::{
 
 /// Serve an imported chain over JSON-RPC
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger --home /tmp/foreign chain serve --rpc 127.0.0.1:8545")]
+#[command(after_help = "Example: openledger chain serve --rpc 127.0.0.1:8545 --home /tmp/foreign")]
 pub(crate) struct Serve {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8545")]
