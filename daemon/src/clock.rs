@@ -22,7 +22,10 @@ impl Clock {
     /// A clock that starts now.
     #[expect(clippy::new_without_default, reason = "reading the world is not a default")]
     pub fn new() -> Self {
-        Self { started: Instant::now(), wall: wall() }
+        Self {
+            started: Instant::now(),
+            wall: wall(),
+        }
     }
 
     /// Now.
@@ -63,7 +66,10 @@ mod tests {
 
     #[test]
     fn a_wall_clock_that_was_set_back_is_noticed() {
-        let clock = Clock { started: Instant::now(), wall: wall().after(Duration::from_secs(60)) };
+        let clock = Clock {
+            started: Instant::now(),
+            wall: wall().after(Duration::from_secs(60)),
+        };
         assert!(clock.jumped().is_some());
     }
 }

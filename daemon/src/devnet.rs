@@ -148,10 +148,18 @@ pub async fn run(options: Options, mut say: impl FnMut(&Value, String)) -> Resul
     let begun = Instant::now();
     let (dir, temporary) = match &options.dir {
         Some(dir) => (dir.clone(), false),
-        None => (std::env::temp_dir().join(format!("openledger-devnet-{}", std::process::id())), true),
+        None => (
+            std::env::temp_dir().join(format!("openledger-devnet-{}", std::process::id())),
+            true,
+        ),
     };
     let members = prepare(&dir, options.nodes, options.base_port)?;
-    let mut network = Network { dir, temporary, members, children: Vec::new() };
+    let mut network = Network {
+        dir,
+        temporary,
+        members,
+        children: Vec::new(),
+    };
     network.start()?;
     network.first_block().await?;
     let took = begun.elapsed();
@@ -173,7 +181,10 @@ impl Network {
     fn start(&mut self) -> Result<(), DevnetError> {
         let program = std::env::current_exe().map_err(|source| DevnetError::Start { node: 0, source })?;
         for member in &self.members {
-            let failed = |source| DevnetError::Start { node: member.node, source };
+            let failed = |source| DevnetError::Start {
+                node: member.node,
+                source,
+            };
             let log = std::fs::File::create(&member.log).map_err(failed)?;
             let child = Command::new(&program)
                 .args(["daemon", "--home"])
@@ -189,7 +200,11 @@ impl Network {
     }
 
     fn late(&self, what: impl Into<String>, within: Duration) -> DevnetError {
-        DevnetError::Late { what: what.into(), within, dir: self.dir.clone() }
+        DevnetError::Late {
+            what: what.into(),
+            within,
+            dir: self.dir.clone(),
+        }
     }
 
     async fn first_block(&mut self) -> Result<(), DevnetError> {
@@ -217,7 +232,12 @@ impl Network {
                 let text = std::fs::read_to_string(&log).unwrap_or_default();
                 let lines: Vec<_> = text.lines().collect();
                 let words = lines[lines.len().saturating_sub(5)..].join("\n");
-                return Err(DevnetError::Ended { node, status, log, words });
+                return Err(DevnetError::Ended {
+                    node,
+                    status,
+                    log,
+                    words,
+                });
             }
         }
         Ok(())
@@ -241,7 +261,11 @@ impl Network {
         }
         let until = Instant::now() + END_WITHIN;
         while Instant::now() < until {
-            if self.children.iter_mut().all(|child| matches!(child.try_wait(), Ok(Some(_)))) {
+            if self
+                .children
+                .iter_mut()
+                .all(|child| matches!(child.try_wait(), Ok(Some(_))))
+            {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -249,9 +273,7 @@ impl Network {
     }
 
     fn about(&self, took: Duration) -> Value {
-        let account = |(address, key): &(alloy_primitives::Address, &str)| {
-            json!({ "address": address, "private_key": format!("0x{key}") })
-        };
+        let account = |(address, key): &(alloy_primitives::Address, &str)| json!({ "address": address, "private_key": format!("0x{key}") });
         json!({
             "event": "up",
             "chain_id": DEV_CHAIN_ID,
@@ -262,9 +284,18 @@ impl Network {
     }
 
     fn describe(&self, took: Duration) -> String {
-        let mut text = format!("A chain of {} nodes is up (chain id {DEV_CHAIN_ID}, {} ms).\n\n", self.members.len(), took.as_millis());
+        let mut text = format!(
+            "A chain of {} nodes is up (chain id {DEV_CHAIN_ID}, {} ms).\n\n",
+            self.members.len(),
+            took.as_millis()
+        );
         for member in &self.members {
-            text += &format!("  node {}   rpc {}   home {}\n", member.node, member.rpc, member.home.display());
+            text += &format!(
+                "  node {}   rpc {}   home {}\n",
+                member.node,
+                member.rpc,
+                member.home.display()
+            );
         }
         text += "\nFunded accounts. Everybody knows their keys: never use them elsewhere.\n\n";
         for (address, key) in DEV_ACCOUNTS {
@@ -273,16 +304,26 @@ impl Network {
         text += "\nTry it:\n";
         let home = self.members[0].home.display();
         text += &format!("  openledger status --home {home}\n");
-        text += &format!("  openledger wallet send --home {home} --from dev0 --to {} --amount 1.5 --wait\n", DEV_ACCOUNTS[1].0);
+        text += &format!(
+            "  openledger wallet send --home {home} --from dev0 --to {} --amount 1.5 --wait\n",
+            DEV_ACCOUNTS[1].0
+        );
         text += "\nCtrl-C ends it";
-        text += if self.temporary { " and removes its folder." } else { "; start it again with the same --dir to go on." };
+        text += if self.temporary {
+            " and removes its folder."
+        } else {
+            "; start it again with the same --dir to go on."
+        };
         text
     }
 }
 
 /// One JSON-RPC call.
 async fn call(member: &Member, method: &str, params: Value) -> Result<Value, DevnetError> {
-    let failed = |why: String| DevnetError::Answer { node: member.node, why: format!("{method}: {why}") };
+    let failed = |why: String| DevnetError::Answer {
+        node: member.node,
+        why: format!("{method}: {why}"),
+    };
     let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
     let answer = reqwest::Client::new().post(&member.rpc).json(&request).send().await;
     let answer = answer.map_err(|error| failed(error.to_string()))?;
@@ -296,10 +337,11 @@ async fn call(member: &Member, method: &str, params: Value) -> Result<Value, Dev
 async fn height(member: &Member) -> Result<u64, DevnetError> {
     let answer = call(member, "eth_blockNumber", json!([])).await?;
     let text = answer.as_str().and_then(|text| text.strip_prefix("0x"));
-    text.and_then(|digits| u64::from_str_radix(digits, 16).ok()).ok_or_else(|| DevnetError::Answer {
-        node: member.node,
-        why: format!("eth_blockNumber answered {answer}"),
-    })
+    text.and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| DevnetError::Answer {
+            node: member.node,
+            why: format!("eth_blockNumber answered {answer}"),
+        })
 }
 
 fn member_home(dir: &Path, node: usize) -> Home {

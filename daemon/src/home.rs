@@ -26,7 +26,9 @@ impl Home {
 
     /// Where a node lives if nobody says otherwise.
     pub fn default_root() -> PathBuf {
-        std::env::home_dir().unwrap_or_else(|| PathBuf::from(".")).join(".openledger")
+        std::env::home_dir()
+            .unwrap_or_else(|| PathBuf::from("."))
+            .join(".openledger")
     }
 
     /// The folder itself.

@@ -57,7 +57,10 @@ pub fn read_or_create(path: &Path) -> Result<SecretKey, KeyError> {
 pub fn write(path: &Path, key: &SecretKey) -> Result<(), KeyError> {
     if let Some(folder) = path.parent() {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|source| KeyError::Folder { folder: folder.to_owned(), source })?;
+        made.map_err(|source| KeyError::Folder {
+            folder: folder.to_owned(),
+            source,
+        })?;
     }
     let text = format!("{}\n", hex::encode(key.seed()));
     Ok(secret::write(path, text.as_bytes())?)

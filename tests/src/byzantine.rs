@@ -95,10 +95,10 @@ fn opposite(bytes: &[u8], key: &SecretKey, domain: &Domain) -> Option<Vec<u8>> {
 }
 
 fn spoil(mut bytes: Vec<u8>, dice: &mut Dice) -> Vec<u8> {
-    let at = usize::try_from(dice.next() % bytes.len().max(1) as u64).expect("an index fits");
+    let at = usize::try_from(dice.draw() % bytes.len().max(1) as u64).expect("an index fits");
     match dice.between(0, 2) {
         0 => bytes.truncate(at),
-        1 => bytes.extend_from_slice(&dice.next().to_be_bytes()),
+        1 => bytes.extend_from_slice(&dice.draw().to_be_bytes()),
         _ => {
             if let Some(byte) = bytes.get_mut(at) {
                 *byte ^= 1 << dice.between(0, 7);

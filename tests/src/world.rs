@@ -333,7 +333,7 @@ impl<'a> World<'a> {
             self.chaos.chance(self.plan.power_cuts),
             self.chaos.chance(self.plan.state_lost),
         );
-        let seed = self.chaos.next();
+        let seed = self.chaos.draw();
         self.hosts[host].die(power_cut, lose_state, seed);
         self.net.cut_off(host);
         self.back_at[host] = Some(Time(self.now.0 + self.chaos.between(100_000, 2_000_000)));

@@ -42,7 +42,6 @@ pub(super) enum Asked {
 
 impl Voice {
     /// Answers the core at once where it needs an answer, and notes everything else.
-    #[expect(clippy::result_large_err, reason = "the error type is the core's")]
     pub(super) fn answer(
         &self,
         effect: CoreEffect<Ours>,
@@ -126,7 +125,6 @@ fn note(asked: &mut Vec<Asked>, one: Asked, then: impl Resumable<Ours, Value = (
     then.resume_with(())
 }
 
-#[expect(clippy::result_large_err, reason = "the error type is the core's")]
 fn now(check: impl Future<Output = Result<(), CertificateError<Ours>>>) -> Result<(), CertificateError<Ours>> {
     check.now_or_never().expect("checking a signature waits for nothing")
 }

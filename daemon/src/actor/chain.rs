@@ -40,6 +40,9 @@ pub(crate) const DIRECT_GOSSIP: u8 = 2;
 /// Commands that may wait; whoever sends more waits with them.
 const INBOX: usize = 4096;
 
+/// A question put to the machine itself.
+pub type Look = Box<dyn FnOnce(&Node<Ledger>) + Send>;
+
 /// What the chain is told.
 pub enum Command {
     /// Something happened that the machine wants to know.
@@ -58,7 +61,7 @@ pub enum Command {
         reply: oneshot::Sender<Vec<Result<TxHash, PoolError>>>,
     },
     /// A look at the machine itself, for questions that a [`Head`] does not answer.
-    Look(Box<dyn FnOnce(&Node<Ledger>) + Send>),
+    Look(Look),
     /// A block of our own log does not read back; the reason says where and what to do.
     Damaged(String),
     /// Flush and end.

@@ -72,5 +72,5 @@ fn overwrite(bytes: &mut [u8], at: usize, with: &[u8]) {
 }
 
 fn below(dice: &mut Dice, end: usize) -> usize {
-    usize::try_from(dice.next() % end as u64).expect("below a length")
+    usize::try_from(dice.draw() % end as u64).expect("below a length")
 }
