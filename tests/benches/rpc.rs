@@ -3,7 +3,8 @@
 //! One node and one anvil, one after the other, each with the same 10,000 blocks and 1,000 token transfers in them. The
 //! node keeps everything on disk, anvil in memory. The load runs on the same cores as the servers, so figures compare
 //! with each other and not with those of other machines. anvil is the one that `cargo xtask clients` installed, or the
-//! program that `OPENLEDGER_ANVIL` names; without it the node stands alone.
+//! program that `OPENLEDGER_ANVIL` names; without it the node stands alone. `OPENLEDGER_PROGRAM` names another node than
+//! this checkout's, built for speed.
 
 use std::{
     path::PathBuf,
@@ -63,7 +64,8 @@ impl Drop for Process {
 }
 
 async fn ours(connections: usize) -> Result<String, Failure> {
-    let binary = program(true)?;
+    let named = std::env::var_os("OPENLEDGER_PROGRAM").map(PathBuf::from);
+    let binary = named.map_or_else(|| program(true), Ok)?;
     // Blocks as fast as they go while the chain is made, then one in a second as always.
     let fast = [("OPENLEDGER_CONSENSUS__HEARTBEAT", "1ms")];
     let mut cluster = Cluster::new(binary.clone(), "rpc", 1, PORT, &fast)?;

@@ -59,7 +59,13 @@ impl Prove {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let (running, genesis) = (place.running()?, place.genesis()?);
         let chain_id = genesis.spec.chain_id;
-        let (proof, at) = wait(ask(&running, self.address, &self.slots, chain_id, B256::from(genesis.hash.0)))?;
+        let (proof, at) = wait(ask(
+            &running,
+            self.address,
+            &self.slots,
+            chain_id,
+            B256::from(genesis.hash.0),
+        ))?;
         let file = serde_json::to_string(&proof).expect("a proof is plain data") + "\n";
         let Some(path) = &self.out else {
             output::raw(file.as_bytes());
@@ -91,11 +97,20 @@ async fn ask(
     for _ in 0..TRIES {
         let certified: Option<Certified> = running.call("openledger_getCertificate", json!(["latest"])).await?;
         let certified = certified.ok_or_else(|| {
-            ended(Exit::NotFound, "the chain has no final block yet, or is not this node's own; try again once it has one")
+            ended(
+                Exit::NotFound,
+                "the chain has no final block yet, or is not this node's own; try again once it has one",
+            )
         })?;
-        match running.call("eth_getProof", json!([address, slots, certified.number])).await {
+        match running
+            .call("eth_getProof", json!([address, slots, certified.number]))
+            .await
+        {
             Ok(state) => {
-                let at = At { number: certified.number.to(), hash: certified.hash };
+                let at = At {
+                    number: certified.number.to(),
+                    hash: certified.hash,
+                };
                 return Ok((join(certified, state, slots, chain_id, genesis)?, at));
             }
             Err(why) => last = Some(why),
@@ -111,9 +126,14 @@ fn join(
     chain_id: u64,
     genesis: B256,
 ) -> anyhow::Result<LightProof> {
-    ensure!(state.storage_proof.len() == slots.len(), "the node proved other slots than it was asked for");
+    ensure!(
+        state.storage_proof.len() == slots.len(),
+        "the node proved other slots than it was asked for"
+    );
     let sign = |one: &crate::api::rpc::CommitSignature| {
-        let bytes = one.signature[..].try_into().context("the node sent a signature that is none")?;
+        let bytes = one.signature[..]
+            .try_into()
+            .context("the node sent a signature that is none")?;
         Ok((one.validator, Signature(bytes)))
     };
     let proven = |(slot, found): (&B256, alloy_rpc_types_eth::EIP1186StorageProof)| ProvenSlot {

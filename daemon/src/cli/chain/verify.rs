@@ -6,7 +6,11 @@
 //! else. They are those of genesis, or with `--validators` those in a file that `openledger chain validators --json`
 //! wrote, which must come from somebody who is trusted.
 
-use std::{fs, io::Read as _, path::{Path, PathBuf}};
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use alloy_primitives::B256;
 use anyhow::{Context as _, ensure};
@@ -62,7 +66,12 @@ impl Verify {
             None => (light::founders(&genesis)?, "genesis"),
             Some(file) => (listed(file)?, "given"),
         };
-        let wrong = || ended(Exit::Unverified, format!("{} is not a light proof", self.file.display()));
+        let wrong = || {
+            ended(
+                Exit::Unverified,
+                format!("{} is not a light proof", self.file.display()),
+            )
+        };
         let proof: LightProof = serde_json::from_slice(&read(&self.file)?).with_context(wrong)?;
         let domain = Domain {
             chain_id: genesis.spec.chain_id,
@@ -80,18 +89,35 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     let opened = fs::File::open(file).with_context(|| format!("could not open {}", file.display()))?;
     let found = opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
     found.with_context(|| format!("could not read {}", file.display()))?;
-    ensure!(bytes.len() as u64 <= FILE_BYTES_MAX, "{} is longer than {FILE_BYTES_MAX} bytes", file.display());
+    ensure!(
+        bytes.len() as u64 <= FILE_BYTES_MAX,
+        "{} is longer than {FILE_BYTES_MAX} bytes",
+        file.display()
+    );
     Ok(bytes)
 }
 
 fn listed(file: &Path) -> anyhow::Result<ValidatorSet> {
-    let wrong = || format!("{} is not what `openledger chain validators --json` writes", file.display());
+    let wrong = || {
+        format!(
+            "{} is not what `openledger chain validators --json` writes",
+            file.display()
+        )
+    };
     let listed: Listed = serde_json::from_slice(&read(file)?).with_context(wrong)?;
     let staker = |voter: Voter| {
         let stake: Amount = voter.stake.parse().with_context(wrong)?;
-        Ok(Staker { key: voter.key, account: voter.account, stake })
+        Ok(Staker {
+            key: voter.key,
+            account: voter.account,
+            stake,
+        })
     };
-    let stakers = listed.validators.into_iter().map(staker).collect::<anyhow::Result<Vec<_>>>()?;
+    let stakers = listed
+        .validators
+        .into_iter()
+        .map(staker)
+        .collect::<anyhow::Result<Vec<_>>>()?;
     ValidatorSet::new(&stakers).with_context(wrong)
 }
 
@@ -124,15 +150,29 @@ fn text(proof: &LightProof, block: &Final, source: &str) -> String {
         _ => "the validators that were given",
     };
     let mut rows = vec![
-        ("Holds", format!("at block {} of {} s since 1970", block.header.number, block.header.timestamp)),
+        (
+            "Holds",
+            format!(
+                "at block {} of {} s since 1970",
+                block.header.number, block.header.timestamp
+            ),
+        ),
         ("Block", block.hash.to_string()),
-        ("Signed by", format!("{}.{} % of the power", per_mille / 10, per_mille % 10)),
+        (
+            "Signed by",
+            format!("{}.{} % of the power", per_mille / 10, per_mille % 10),
+        ),
         ("Trusts", format!("{whose}; nothing else was asked")),
         ("Account", account.address.to_string()),
         ("Balance", open(account.balance)),
         ("Nonce", account.nonce.to_string()),
         ("Code hash", account.code_hash.to_string()),
     ];
-    rows.extend(account.slots.iter().map(|slot| ("Slot", format!("{} = {}", slot.slot, B256::from(slot.value)))));
+    rows.extend(
+        account
+            .slots
+            .iter()
+            .map(|slot| ("Slot", format!("{} = {}", slot.slot, B256::from(slot.value)))),
+    );
     output::columns(&rows)
 }
