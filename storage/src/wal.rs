@@ -24,8 +24,8 @@ const LEN: u64 = 4 << 20;
 const LEN_MAX: u64 = 256 << 20;
 /// The journal began at this height: what this validator signed there before is not known.
 const FRESH: u32 = 1;
-const ADVICE: &str = "do not sign: what this validator signed at this height is not known for certain. Move the `wal` directory aside \
-     and start again: the node then sits out one height";
+const ADVICE: &str = "do not sign: what this validator signed at this height is not known for certain. Run \
+     `openledger chain repair`: it moves the journal aside, and the node then sits out one height";
 
 /// The consensus journal, open for the height in progress.
 pub struct Wal {

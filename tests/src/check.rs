@@ -73,6 +73,8 @@ pub struct Checker {
     accounts: Vec<Account>,
     /// Pairs that prove a lie, found in logs.
     pub evidence: usize,
+    /// Which heights each validator signed into a certificate.
+    pub signed: BTreeMap<ValidatorKey, Vec<Height>>,
 }
 
 impl Checker {
@@ -92,6 +94,7 @@ impl Checker {
             said: BTreeMap::new(),
             accounts,
             evidence: 0,
+            signed: BTreeMap::new(),
         }
     }
 
@@ -108,6 +111,9 @@ impl Checker {
             };
         }
         self.blocks.insert(height, block);
+        for (key, _) in &entry.certificate.signatures {
+            self.signed.entry(*key).or_default().push(height);
+        }
         if self.auditor.tip().height.next() != height {
             return Err(Violation::Invalid(
                 height,

@@ -105,6 +105,8 @@ pub struct Plan {
     pub until: Time,
     /// The bug that is planted, if any.
     pub sabotage: Option<Sabotage>,
+    /// When the last host, which genesis does not know, stakes, and when it takes its stake back.
+    pub newcomer: Option<(Time, Time)>,
 }
 
 /// What the network is once faults stop.
@@ -160,6 +162,7 @@ impl Plan {
             heights: 6,
             until: Time(calm_at.0 + 60_000_000),
             sabotage: None,
+            newcomer: None,
         }
     }
 
@@ -234,6 +237,24 @@ impl Plan {
             until: Time(120_000_000),
             ..Self::quiet(seed)
         }
+    }
+
+    /// A fifth host that is no validator at first, becomes one, and leaves again, with epochs of five blocks.
+    pub fn newcomer(seed: u64) -> Self {
+        Self {
+            hosts: vec![Behaviour::Honest; 5],
+            keys: (0..5).collect(),
+            newcomer: Some((Time(2_000_000), Time(7_000_000))),
+            heights: 60,
+            until: Time(120_000_000),
+            ..Self::quiet(seed)
+        }
+    }
+
+    /// How many of the keys are validators from the start.
+    pub fn founders(&self) -> usize {
+        let keys = self.keys.iter().max().map_or(0, |last| last + 1);
+        keys - usize::from(self.newcomer.is_some())
     }
 
     /// Whether more than one host has this host's key.

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, TxKind, U256};
+use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
+use alloy_sol_types::SolCall;
+use contracts::{StakeHub, address::STAKE_HUB};
 use daemon::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
+use protocol::{Amount, ValidatorKey};
 
 use crate::dice::Dice;
 
@@ -36,15 +39,50 @@ impl Wallet {
         let value = U256::from(self.dice.between(1, 1_000_000));
         let tip = u128::from(self.dice.between(0, 1_000_000_000));
         let to = self.accounts[to].0.address();
+        self.sign(from, to, value, Bytes::new(), 21_000, tip)
+    }
+
+    /// Stakes for the validator with this key, from the last account.
+    pub fn register(&mut self, key: ValidatorKey) -> Arc<[u8]> {
+        let call = StakeHub::registerCall { key: key.0.into() }.abi_encode();
+        let stake = U256::from(Amount::open(5_000_000).0);
+        self.sign(
+            self.accounts.len() - 1,
+            STAKE_HUB,
+            stake,
+            call.into(),
+            1_000_000,
+            1_000_000_000,
+        )
+    }
+
+    /// Takes that stake back.
+    pub fn leave(&mut self) -> Arc<[u8]> {
+        let call = StakeHub::beginUnbondCall {
+            amount: U256::from(Amount::open(5_000_000).0),
+        }
+        .abi_encode();
+        self.sign(
+            self.accounts.len() - 1,
+            STAKE_HUB,
+            U256::ZERO,
+            call.into(),
+            1_000_000,
+            1_000_000_000,
+        )
+    }
+
+    fn sign(&mut self, from: usize, to: Address, value: U256, input: Bytes, gas_limit: u64, tip: u128) -> Arc<[u8]> {
         let (signer, nonce) = &mut self.accounts[from];
         let transaction = TxEip1559 {
             chain_id: DEV_CHAIN_ID,
             nonce: *nonce,
-            gas_limit: 21_000,
+            gas_limit,
             max_fee_per_gas: 10_000_000_000 + tip,
             max_priority_fee_per_gas: tip,
             to: TxKind::Call(to),
             value,
+            input,
             ..Default::default()
         };
         *nonce += 1;

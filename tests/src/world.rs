@@ -51,6 +51,8 @@ pub struct Report {
     pub transactions: u64,
     /// When it ended.
     pub ended: Time,
+    /// First and last height that the newcomer signed, if there is one and it did.
+    pub newcomer: Option<(u64, u64)>,
 }
 
 /// A run that did not.
@@ -77,6 +79,8 @@ struct World<'a> {
     doomed: Vec<Option<u64>>,
     kill_at: Option<Time>,
     pay_at: Time,
+    /// What the newcomer still has to do, last first.
+    stakes: Vec<(Time, bool)>,
     calm: bool,
     trace: blake3::Hasher,
     report: Report,
@@ -90,6 +94,11 @@ pub fn run(plan: &Plan) -> Result<Report, Failure> {
     report.digest = *world.trace.finalize().as_bytes();
     report.evidence = world.checker.evidence;
     report.ended = at;
+    let newcomer = world.hosts.last().map(|host| host.key().validator());
+    report.newcomer = newcomer.filter(|_| plan.newcomer.is_some()).and_then(|key| {
+        let signed = world.checker.signed.get(&key)?;
+        Some((signed.first()?.0, signed.last()?.0))
+    });
     done.map(|()| report).map_err(|violation| Failure { violation, at })
 }
 
@@ -108,8 +117,7 @@ fn host_of(node: NodeId) -> usize {
 impl<'a> World<'a> {
     fn new(plan: &'a Plan) -> Self {
         let count = plan.hosts.len();
-        let validators = plan.keys.iter().max().map_or(0, |last| last + 1);
-        let keys: Vec<_> = (0..validators)
+        let keys: Vec<_> = (0..plan.founders())
             .map(|key| SecretKey::from_seed(seed_of(key)).validator())
             .collect();
         let timing = Timing {
@@ -150,6 +158,9 @@ impl<'a> World<'a> {
             doomed: vec![None; count],
             kill_at: None,
             pay_at: Time(0),
+            stakes: plan
+                .newcomer
+                .map_or(Vec::new(), |(joins, leaves)| vec![(leaves, false), (joins, true)]),
             calm: false,
             trace: blake3::Hasher::new(),
             report: Report::default(),
@@ -199,6 +210,7 @@ impl<'a> World<'a> {
             .copied()
             .flatten()
             .chain(self.kill_at)
+            .chain(self.stakes.last().map(|(at, _)| *at))
             .chain(self.net.next_at());
         nodes.chain(others).fold(self.pay_at, Time::min)
     }
@@ -226,6 +238,15 @@ impl<'a> World<'a> {
             self.pay_at = Time(self.now.0 + self.chaos.between(1, 2 * self.plan.transaction_every_us));
             let (raw, host) = (self.wallet.transfer(), self.draw_host());
             self.submit(host, vec![raw], true)?;
+        }
+        if let Some((_, joins)) = self.stakes.pop_if(|(at, _)| *at <= self.now) {
+            let key = self.hosts[self.hosts.len() - 1].key().validator();
+            let raw = if joins {
+                self.wallet.register(key)
+            } else {
+                self.wallet.leave()
+            };
+            self.submit(0, vec![raw], true)?;
         }
         for host in 0..self.hosts.len() {
             if self.back_at[host].is_some_and(|at| at <= self.now) {

@@ -82,6 +82,28 @@ fn every_planted_bug_is_found() {
 }
 
 #[test]
+fn who_stakes_votes_from_the_next_epoch_until_it_leaves() {
+    let plan = Plan::newcomer(3);
+    let report = world::run(&plan).unwrap();
+    let (first, last) = report.newcomer.expect("it staked, so it votes");
+    assert!(
+        first > plan.epoch_length,
+        "nobody votes in the epoch in which it stakes: {first}"
+    );
+    assert!(
+        last > first && last < report.height,
+        "it left at {last} of {}",
+        report.height
+    );
+    let edge = last.next_multiple_of(plan.epoch_length);
+    assert!(
+        edge + plan.epoch_length < report.height,
+        "epochs pass without it: {edge} of {}",
+        report.height
+    );
+}
+
+#[test]
 fn each_liar_alone_stops_nothing() {
     for liar in Behaviour::LIARS {
         for seed in 0..3 {

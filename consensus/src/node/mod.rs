@@ -1,8 +1,9 @@
 //! The chain side of a daemon as one pure machine: it votes, builds, executes, catches up, and keeps the mempool.
 //!
 //! [`Node::step`] is told the time and one thing that happened, and lists what should be done, in order: what must be
-//! durable stands before what may be spoken. A step that has something to say syncs the journal once, then says it all. The machine promises never to vote against an earlier vote of its own, not after a crash either:
-//! a journal that is lost, torn or from elsewhere makes it sit out rather than guess.
+//! durable stands before what may be spoken. A step that has something to say syncs the journal once, then says it all.
+//! The machine promises never to vote against an earlier vote of its own, not after a crash either: a journal that is
+//! lost, torn or from elsewhere makes it sit out rather than guess.
 //!
 //! Left out: reading and writing the log (the shell answers for it), sockets, and what a block means.
 

@@ -20,12 +20,7 @@ const LENGTH_MIN: usize = 8;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PasswordFile {
     /// Read the password from the first line of this file instead of asking for it; mode 0600
-    #[arg(
-        long,
-        env = "OPENLEDGER_PASSWORD_FILE",
-        value_name = "FILE",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "OPENLEDGER_PASSWORD_FILE", value_name = "FILE", hide_env_values = true)]
     password_file: Option<PathBuf>,
 }
 
