@@ -13,6 +13,7 @@ pub mod dice;
 pub mod forge;
 pub mod fuzz;
 pub mod host;
+pub mod load;
 pub mod plan;
 pub mod wallet;
 pub mod world;
