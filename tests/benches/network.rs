@@ -2,6 +2,8 @@
 //! `finality`, `throughput`, `catchup`, `idle`. Everything is durable (fdatasync on), submitted over JSON-RPC, and
 //! measured from outside; the load runs on the same cores as the nodes.
 
+#![allow(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "figures for people")]
+
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},

@@ -1,5 +1,7 @@
 //! The program itself, as processes: what survives a kill, what a person is told when something is wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::{
     path::Path,
     process::{Command, Output, Stdio},
