@@ -225,7 +225,7 @@ fn python(folder: &Path, clients: &mut Vec<Client>) -> Result<()> {
 /// Installs what the lock file of `folder` pins. Scripts of packages are not run.
 fn npm_install(node: &Path, npm: &Path, folder: &Path) -> Result<()> {
     let flags = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"];
-    once(&folder.join("installed"), &folder.join("package.json"), || {
+    once(&folder.join("installed"), &folder.join("package-lock.json"), || {
         quietly(Command::new(node).arg(npm).args(flags).current_dir(folder))
     })
 }
