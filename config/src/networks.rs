@@ -9,7 +9,8 @@ pub struct Network {
     pub about: &'static str,
     /// What its nodes are set to, as TOML.
     pub preset: &'static str,
-    /// The name of its genesis file, in `config/genesis`.
+    /// What its first block is made from: a file of `config/genesis`, without the validators and accounts that a launch
+    /// brings.
     pub genesis: &'static str,
 }
 
@@ -20,19 +21,19 @@ pub const fn networks() -> &'static [Network] {
             name: "dev",
             about: "a chain of your own on this machine, with funded accounts",
             preset: include_str!("../networks/dev.toml"),
-            genesis: "dev.json",
+            genesis: include_str!("../genesis/dev.json"),
         },
         Network {
             name: "test",
             about: "the public test network; its coins are worth nothing",
             preset: include_str!("../networks/test.toml"),
-            genesis: "test.json",
+            genesis: include_str!("../genesis/test.json"),
         },
         Network {
             name: "main",
             about: "the main network",
             preset: include_str!("../networks/main.toml"),
-            genesis: "main.json",
+            genesis: include_str!("../genesis/main.json"),
         },
     ]
 }

@@ -1,19 +1,22 @@
-//! The first block of a development network: who validates, who has OPEN, and how fast it goes.
+//! The first block: of a development network, or of one that is launched with validators and accounts of its own.
 //!
-//! The accounts are the ones that every Ethereum development tool knows, keys included, so that wallets and scripts work
+//! A development network's accounts are the ones that every Ethereum development tool knows, keys included, so that wallets and scripts work
 //! at once. They are worth nothing, and on a real network they must hold nothing.
 
 use std::collections::BTreeMap;
 
 use alloy_genesis::{Genesis, GenesisAccount};
 use alloy_primitives::{Address, U256, address};
-use evm::genesis::{GenesisValidator, Params, Timing, osaka_from_genesis};
+use evm::genesis::{GenesisValidator, Params, Timing};
+
+mod launch;
+
+use launch::Template;
+pub use launch::{Founders, LaunchError, launch};
 use protocol::{Account, Amount, ValidatorKey, unit::SUPPLY};
 
 /// The chain id of development networks.
 pub const DEV_CHAIN_ID: u64 = 1337;
-/// Gas in a block of a development network.
-const GAS_LIMIT: u64 = 60_000_000;
 /// What each development validator has at stake.
 const STAKE: Amount = Amount::open(10_000_000);
 /// What each development account but the first has; the first has the rest.
@@ -78,24 +81,13 @@ pub fn development(validators: &[ValidatorKey], epoch_length: u64, timing: Timin
         key: *key,
         stake: STAKE,
     };
+    let template = Template::of("dev");
     let params = Params {
         epoch_length,
-        validators_max: 100,
-        minimum_stake: Amount::open(1_000),
-        unbonding_blocks: 100,
-        base_fee_min: 1_000_000,
         timing,
-        validators: validators.iter().enumerate().map(validator).collect(),
+        ..template.params(validators.iter().enumerate().map(validator).collect())
     };
-    let mut config = osaka_from_genesis(DEV_CHAIN_ID);
-    let params = serde_json::to_value(params).expect("parameters are plain data");
-    config.extra_fields.insert("openledger".to_owned(), params);
-    Genesis {
-        config,
-        gas_limit: GAS_LIMIT,
-        alloc: accounts(validators.len()),
-        ..Genesis::default()
-    }
+    template.genesis(&params, accounts(validators.len()))
 }
 
 fn accounts(validators: usize) -> BTreeMap<Address, GenesisAccount> {

@@ -5,6 +5,7 @@ pub(crate) mod archive;
 mod block;
 mod conformance;
 mod evidence;
+mod genesis;
 mod import;
 mod overview;
 mod prove;
@@ -38,6 +39,7 @@ enum Verb {
     Verify(verify::Verify),
     Statetest(conformance::Statetest),
     Blocktest(conformance::Blocktest),
+    Genesis(genesis::Genesis),
     Import(import::Import),
     Serve(serve::Serve),
 }
@@ -55,6 +57,7 @@ impl Chain {
             Verb::Verify(verb) => verb.run(place),
             Verb::Statetest(verb) => verb.run(place),
             Verb::Blocktest(verb) => verb.run(place),
+            Verb::Genesis(verb) => verb.run(place),
             Verb::Import(verb) => verb.run(place),
             Verb::Serve(verb) => verb.run(place),
         }
