@@ -1,21 +1,36 @@
 //! What a revert or another failure says, in words where it has any.
 
-use alloy_sol_types::{Panic, Revert, SolError};
+use alloy_sol_types::{Panic, Revert, SolError, SolInterface};
+use contracts::{StakeHub, TestToken};
 use revm::{bytecode::opcode::OpCode, context::result::HaltReason, interpreter::STACK_LIMIT};
 
-/// The reason in the data of a revert: `Error(string)` and `Panic(uint256)`, as Solidity makes them. Custom errors need
-/// the contract's ABI, so of those only the data is there.
+/// The reason in the data of a revert: `Error(string)` and `Panic(uint256)`, as Solidity makes them, and the errors that
+/// the contracts of this chain declare. Others need their contract's ABI, so of those only the data is there.
 pub fn reason(data: &[u8]) -> Option<String> {
     if let Ok(revert) = Revert::abi_decode(data) {
         return Some(revert.reason);
     }
-    let code = Panic::abi_decode(data).ok()?.code;
+    let Ok(Panic { code }) = Panic::abi_decode(data) else {
+        return declared(data);
+    };
     Some(
         u64::try_from(code)
             .ok()
             .and_then(panic)
             .map_or_else(|| format!("unknown panic code: {code:#x}"), str::to_owned),
     )
+}
+
+/// An error of our contracts by its name, with what it says: `StakeTooSmall { given: 1, needed: 1000 }`.
+fn declared(data: &[u8]) -> Option<String> {
+    let ours = StakeHub::StakeHubErrors::abi_decode(data).map(|error| format!("{error:?}"));
+    let theirs = || TestToken::TestTokenErrors::abi_decode(data).map(|error| format!("{error:?}"));
+    // The outer name is the variant's, the same as the error's inside.
+    let text = ours.or_else(|_| theirs()).ok()?;
+    let inner = text
+        .split_once('(')
+        .map_or(text.as_str(), |(_, inner)| inner.strip_suffix(')').unwrap_or(inner));
+    Some(inner.to_owned())
 }
 
 /// What Solidity's panics are for, in the words of other clients.
@@ -89,6 +104,23 @@ pub fn halt(reason: &HaltReason) -> String {
 mod tests {
     use super::*;
     use alloy_primitives::{U256, hex};
+
+    #[test]
+    fn an_error_of_our_contracts_is_named_with_what_it_says() {
+        let error = StakeHub::StakeTooSmall {
+            given: U256::from(1),
+            needed: U256::from(1000),
+        };
+        assert_eq!(
+            reason(&error.abi_encode()).unwrap(),
+            "StakeTooSmall { given: 1, needed: 1000 }"
+        );
+        assert_eq!(
+            reason(&StakeHub::LastValidator {}.abi_encode()).unwrap(),
+            "LastValidator"
+        );
+        assert_eq!(reason(&[1, 2, 3, 4]), None);
+    }
 
     #[test]
     fn a_message_is_read() {
