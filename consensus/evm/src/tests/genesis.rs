@@ -45,7 +45,10 @@ fn a_hub_that_genesis_wrote_answers_with_its_validators() {
         set.accounts,
         (1..=4).map(|number| wallet(number).address).collect::<Vec<_>>()
     );
-    assert_eq!(set.keys, (1..=4).map(B256::repeat_byte).collect::<Vec<_>>());
+    assert_eq!(
+        set.keys,
+        (1..=4).map(|number| B256::from(key(number).0)).collect::<Vec<_>>()
+    );
     assert_eq!(set.stakes, vec![U256::from(STAKE.0); 4]);
     assert_eq!(chain.balance(STAKE_HUB), Amount(STAKE.0 * 4));
 }
@@ -73,7 +76,7 @@ fn every_public_variable_of_the_hub_reads_what_genesis_wrote() {
     assert_eq!(number(StakeHub::unbondingBlocksCall {}.abi_encode()), U256::from(3));
     assert_eq!(number(StakeHub::listedMaxCall {}.abi_encode()), U256::from(256));
     let owner = ask(StakeHub::ownerOfKeyCall {
-        key: B256::repeat_byte(3),
+        key: B256::from(key(3).0),
     }
     .abi_encode());
     assert_eq!(Address::from_word(B256::from_slice(&owner)), wallet(3).address);
@@ -84,7 +87,7 @@ fn every_public_variable_of_the_hub_reads_what_genesis_wrote() {
     let record = StakeHub::validatorsCall::abi_decode_returns(&record).unwrap();
     assert_eq!(
         (record.key, record.stake, record.position),
-        (B256::repeat_byte(3), U256::from(STAKE.0), 3)
+        (B256::from(key(3).0), U256::from(STAKE.0), 3)
     );
     assert_eq!((record.unbonding, record.releaseBlock), (U256::ZERO, 0));
 }

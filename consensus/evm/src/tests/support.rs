@@ -12,7 +12,10 @@ use alloy_consensus::{
 use alloy_eips::{Encodable2718, eip7702::Authorization};
 use alloy_genesis::{Genesis, GenesisAccount};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
-use consensus::execution::{Committed, Execution, Slot};
+use consensus::{
+    execution::{Committed, Execution, Slot, Staker},
+    validator::ValidatorSet,
+};
 use protocol::{Account, Amount, Height, Time, ValidatorKey, unit::SUPPLY};
 
 use crate::{
@@ -152,7 +155,7 @@ pub(super) fn set_code(nonce: u64, to: Address) -> TxEip7702 {
 pub(super) fn params() -> Params {
     let validator = |number: u8| GenesisValidator {
         account: Account(wallet(number).address.0.0),
-        key: ValidatorKey([number; 32]),
+        key: key(number),
         stake: STAKE,
     };
     Params {
@@ -298,4 +301,18 @@ pub(super) fn slot_above<X: Execution>(ledger: &X) -> Slot {
 /// The header of an encoded block.
 pub(super) fn header_of(block: &[u8]) -> Header {
     crate::block::decode(block).unwrap().header
+}
+
+/// The key of a validator with this number: real keys, since others make no epoch, in the order of their numbers.
+pub(super) fn key(number: u8) -> ValidatorKey {
+    let usable = |byte: &u8| {
+        let staker = Staker {
+            key: ValidatorKey([*byte; 32]),
+            account: Account::default(),
+            stake: Amount(1),
+        };
+        ValidatorSet::new(&[staker]).is_ok()
+    };
+    let byte = (1..=255).filter(usable).nth(usize::from(number) - 1);
+    ValidatorKey([byte.expect("a hundred bytes are points of the curve"); 32])
 }

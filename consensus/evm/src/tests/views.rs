@@ -99,7 +99,7 @@ fn reasons_of_reverts_are_read() {
 }
 
 #[test]
-fn a_custom_error_comes_back_as_data() {
+fn a_custom_error_comes_back_as_data_and_ours_by_name() {
     let chain = Chain::new();
     let request = CallRequest {
         from: wallet(5).address,
@@ -108,13 +108,11 @@ fn a_custom_error_comes_back_as_data() {
         ..Default::default()
     };
     let outcome = view(&chain).call(&request, At::Tip, &Overrides::default()).unwrap();
-    let CallOutcome::Reverted {
-        output, reason: None, ..
-    } = outcome
-    else {
+    let CallOutcome::Reverted { output, reason, .. } = outcome else {
         panic!("{outcome:?}")
     };
     assert_eq!(output[..], StakeHub::NothingToWithdraw::SELECTOR);
+    assert_eq!(reason.as_deref(), Some("NothingToWithdraw"));
 }
 
 #[test]
