@@ -116,7 +116,8 @@ async fn damage_is_named_refused_and_repaired() {
     cluster.wait_for(0, 4, SOON).await.unwrap();
     cluster.kill(0);
     let home = cluster.members[0].home.clone();
-    flip(&home.join("chain/blocks/blocks-0000.log"), 600);
+    // In the middle of the first block: the first kilobyte of the file is its header.
+    flip(&home.join("chain/blocks/blocks-0000.log"), 1200);
 
     let (words, code) = refusal(&home, &[]);
     assert_eq!(code, Some(7), "{words}");
