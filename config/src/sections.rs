@@ -101,7 +101,7 @@ section! {
         max_batch: u32 = 100,
         /// Connections at once.
         max_connections: u32 = 512,
-        /// Web pages that may call it, such as https://wallet.example; "*" for any.
+        /// Web pages that may call it, such as `https://wallet.example`; "*" for any.
         allow_origins: Vec<String> = Vec::new(),
     }
 }

@@ -40,10 +40,10 @@ pub enum Input {
         id: u64,
         /// Who passed it on.
         from: NodeId,
-        /// An encoded [`Gossip`].
+        /// An encoded [`Gossip`](protocol::message::chain::Gossip).
         bytes: Vec<u8>,
     },
-    /// An encoded [`Direct`] message.
+    /// An encoded [`Direct`](protocol::message::chain::Direct) message.
     Direct {
         /// Who sent it.
         from: NodeId,
@@ -56,7 +56,7 @@ pub enum Input {
         ticket: u64,
         /// Who asks.
         from: NodeId,
-        /// An encoded [`Ask`].
+        /// An encoded [`Ask`](protocol::message::chain::Ask).
         bytes: Vec<u8>,
     },
     /// The answer to our own question `ticket`; `None` if none came.
@@ -111,22 +111,22 @@ pub enum Effect {
     Log {
         /// Its height.
         height: Height,
-        /// An encoded [`Entry`].
+        /// An encoded [`Entry`](protocol::message::chain::Entry).
         entry: Vec<u8>,
     },
     /// Make the block log durable.
     LogSync,
-    /// Say it to everyone, an encoded [`Gossip`].
+    /// Say it to everyone, an encoded [`Gossip`](protocol::message::chain::Gossip).
     Gossip(Vec<u8>),
     /// Spread transactions that came in here.
     Spread(Vec<Arc<[u8]>>),
     /// Judge a gossiped message.
     Verdict(u64, Verdict),
-    /// Send an encoded [`Direct`] message to one peer.
+    /// Send an encoded [`Direct`](protocol::message::chain::Direct) message to one peer.
     Send(NodeId, Vec<u8>),
     /// Send it to every peer.
     SendAll(Vec<u8>),
-    /// Put an encoded [`Ask`] to a peer; come back with [`Input::Answered`].
+    /// Put an encoded [`Ask`](protocol::message::chain::Ask) to a peer; come back with [`Input::Answered`].
     Ask {
         /// Our name for the question.
         ticket: u64,
