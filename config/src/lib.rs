@@ -4,6 +4,8 @@
 //! node's home, the preset of its network, the default. A key that does not exist is an error that names the nearest one
 //! that does. What all nodes of a chain must agree on is not here: that is in the genesis file and on the chain.
 
+#![forbid(unsafe_code)]
+
 mod example;
 mod layers;
 mod networks;

@@ -4,6 +4,8 @@
 //! side of a daemon as one pure machine: consensus, mempool, catching up. Blocks are bytes here; what they mean is asked
 //! through [`execution`]. No clock, disk or socket: the daemon and the simulator drive the same code.
 
+#![forbid(unsafe_code)]
+
 mod context;
 pub mod engine;
 pub mod execution;

@@ -1,5 +1,7 @@
 //! Where everything meets: the node assembled from its parts, the shells around its machines, its interfaces.
 
+#![forbid(unsafe_code)]
+
 pub mod actor;
 pub mod api;
 pub mod cli;

@@ -96,6 +96,14 @@ id!(
     /// A transaction: keccak-256 of its EIP-2718 encoding.
     TxHash, 32
 );
+id!(
+    /// Some bytes: their BLAKE3 hash. A shard, a manifest, an adapter; whoever holds the name can check the bytes.
+    BlobHash, 32
+);
+id!(
+    /// A datanet: the digest of its founding terms and owner.
+    DatanetId, 32
+);
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,8 @@
 //! Pure by rule: no clock, file, socket, thread or randomness, and no map whose order can be seen to vary.
 //! `.clippy.toml` beside this crate bans them with the reason.
 
+#![forbid(unsafe_code)]
+
 pub mod codec;
 pub mod crypto;
 pub mod event;
@@ -11,6 +13,6 @@ pub mod message;
 pub mod time;
 pub mod unit;
 
-pub use id::{Account, BlockHash, NodeId, TxHash, ValidatorKey};
+pub use id::{Account, BlobHash, BlockHash, DatanetId, NodeId, TxHash, ValidatorKey};
 pub use time::{Height, Time};
 pub use unit::Amount;

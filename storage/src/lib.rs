@@ -3,6 +3,8 @@
 //! Everything that must survive a power cut is written through [`disk::Disk`], so that the simulator runs the same rules
 //! on a disk that tears writes. The table is sled and stands apart: it can always be rebuilt from the block log.
 
+#![forbid(unsafe_code)]
+
 pub mod block_log;
 pub mod disk;
 pub mod fault;

@@ -6,6 +6,8 @@
 //!
 //! What is checked at every step is in [`check`]; what can go wrong is in [`plan`]; who lies, and how, in [`byzantine`].
 
+#![forbid(unsafe_code)]
+
 pub mod byzantine;
 pub mod check;
 pub mod cluster;

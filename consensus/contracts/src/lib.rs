@@ -3,6 +3,8 @@
 //! Sources are in `sol/`, compiled artefacts in `artifacts/`; both are committed and a task recompiles to compare. What
 //! the node does with the contracts is decided in `evm`.
 
+#![forbid(unsafe_code)]
+
 pub mod address;
 pub mod stake_hub;
 

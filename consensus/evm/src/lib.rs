@@ -4,6 +4,8 @@
 //! receipts are Ethereum's, so that wallets, explorers and other clients can read and check them. Where the chain
 //! differs from Ethereum it says so in [`chain`] and [`block`], and nowhere else.
 
+#![forbid(unsafe_code)]
+
 pub mod alloc;
 pub mod block;
 pub mod call;

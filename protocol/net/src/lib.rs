@@ -6,6 +6,8 @@
 //! Peers of another chain cannot be heard: every protocol and topic carries the chain in its name. Nothing here is
 //! reliable but the order of direct messages to a peer that stays connected; who must not miss something asks for it.
 
+#![forbid(unsafe_code)]
+
 mod behaviour;
 mod codec;
 mod dialer;
