@@ -1,7 +1,16 @@
-//! The machine that jobs run on: what it has, so that a node and its operator know what it can take.
+//! The machine that jobs run on, and the engine: one base model, and thousands of adapters over it.
 //!
-//! Nothing here meets the network or the disk of a node; `daemon` brings them together.
+//! Nothing here meets the network; `daemon` brings them together.
 
+#![allow(
+    clippy::float_arithmetic,
+    reason = "numbers are what this crate computes; none of them leaves it as money"
+)]
+
+pub mod forward;
 pub mod host;
+pub mod lora;
+pub mod model;
+pub mod tensors;
 
 pub use host::Host;

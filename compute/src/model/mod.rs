@@ -1,0 +1,5 @@
+//! Models as their directories describe them.
+
+mod config;
+
+pub use config::{Config, ConfigError, Family, RopeScaling};

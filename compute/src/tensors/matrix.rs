@@ -1,0 +1,159 @@
+//! Numbers as they are stored, and what they mean.
+
+use half::{bf16, f16};
+
+/// How a number is written in memory and in files, little-endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dtype {
+    /// IEEE single.
+    F32,
+    /// IEEE half.
+    F16,
+    /// The upper half of a single.
+    BF16,
+}
+
+impl Dtype {
+    /// The type that a tensor file calls so.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "F32" => Some(Self::F32),
+            "F16" => Some(Self::F16),
+            "BF16" => Some(Self::BF16),
+            _ => None,
+        }
+    }
+
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+
+    /// Reads numbers into singles, which hold all of the three types exactly.
+    pub fn read(self, bytes: &[u8], into: &mut Vec<f32>) {
+        match self {
+            Self::F32 => into.extend(bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk))),
+            Self::F16 => into.extend(
+                bytes
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|chunk| f16::from_le_bytes(*chunk).to_f32()),
+            ),
+            Self::BF16 => into.extend(
+                bytes
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|chunk| bf16::from_le_bytes(*chunk).to_f32()),
+            ),
+        }
+    }
+
+    /// Whether no number is infinite or not a number: all exponent bits set.
+    pub fn all_finite(self, bytes: &[u8]) -> bool {
+        fn halves(bytes: &[u8], exponent: u16) -> bool {
+            let set = |chunk: &[u8; 2]| u16::from_le_bytes(*chunk) & exponent == exponent;
+            // Whole blocks without a branch, so that the check runs at the speed of memory.
+            let blocks = bytes.as_chunks::<2>().0.chunks(512);
+            blocks
+                .map(|block| block.iter().fold(false, |any, chunk| any | set(chunk)))
+                .all(|any| !any)
+        }
+        match self {
+            Self::F32 => {
+                let set = |chunk: &[u8; 4]| u32::from_le_bytes(*chunk) & 0x7f80_0000 == 0x7f80_0000;
+                let blocks = bytes.as_chunks::<4>().0.chunks(512);
+                blocks
+                    .map(|block| block.iter().fold(false, |any, chunk| any | set(chunk)))
+                    .all(|any| !any)
+            }
+            Self::F16 => halves(bytes, 0x7c00),
+            Self::BF16 => halves(bytes, 0x7f80),
+        }
+    }
+}
+
+/// A matrix in row-major order.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Matrix {
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub columns: usize,
+    /// The type of its numbers.
+    pub dtype: Dtype,
+    bytes: Box<[u8]>,
+}
+
+impl std::fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Matrix({}×{} {:?})", self.rows, self.columns, self.dtype)
+    }
+}
+
+impl Matrix {
+    /// Wraps numbers as stored.
+    ///
+    /// # Panics
+    ///
+    /// If the bytes are not exactly `rows × columns` numbers.
+    pub fn new(rows: usize, columns: usize, dtype: Dtype, bytes: Box<[u8]>) -> Self {
+        assert_eq!(
+            Some(bytes.len()),
+            rows.checked_mul(columns).and_then(|n| n.checked_mul(dtype.bytes()))
+        );
+        Self {
+            rows,
+            columns,
+            dtype,
+            bytes,
+        }
+    }
+
+    /// A matrix of singles.
+    pub fn of_f32(rows: usize, columns: usize, numbers: &[f32]) -> Self {
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Self::new(rows, columns, Dtype::F32, bytes)
+    }
+
+    /// Its numbers as stored.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its numbers.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut numbers = Vec::with_capacity(self.rows * self.columns);
+        self.dtype.read(&self.bytes, &mut numbers);
+        numbers
+    }
+
+    /// Rows as columns.
+    pub fn transposed(&self) -> Self {
+        let mut bytes = vec![0; self.bytes.len()].into_boxed_slice();
+        match self.dtype {
+            Dtype::F32 => transpose::<4>(self.rows, self.columns, &self.bytes, &mut bytes),
+            Dtype::F16 | Dtype::BF16 => transpose::<2>(self.rows, self.columns, &self.bytes, &mut bytes),
+        }
+        Self::new(self.columns, self.rows, self.dtype, bytes)
+    }
+}
+
+fn transpose<const BYTES: usize>(rows: usize, columns: usize, from: &[u8], to: &mut [u8]) {
+    let (from, to) = (from.as_chunks::<BYTES>().0, to.as_chunks_mut::<BYTES>().0);
+    // Square blocks, so that neither side walks out of the cache.
+    const SIDE: usize = 16;
+    for row0 in (0..rows).step_by(SIDE) {
+        for column0 in (0..columns).step_by(SIDE) {
+            for row in row0..rows.min(row0 + SIDE) {
+                for column in column0..columns.min(column0 + SIDE) {
+                    to[column * rows + row] = from[row * columns + column];
+                }
+            }
+        }
+    }
+}

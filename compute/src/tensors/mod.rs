@@ -1,0 +1,227 @@
+//! Tensor files in the safetensors format, as they come from strangers: a header is believed only once every size in it
+//! adds up to the length of the file.
+//!
+//! Reading stops at the header. Whoever wants the numbers maps or reads the bytes that an [`Entry`] names.
+
+mod matrix;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    ops::Range,
+    path::Path,
+};
+
+use serde::Deserialize;
+
+pub use matrix::{Dtype, Matrix};
+
+/// What a header may cost before it is parsed.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
+
+/// More than any model in one file has.
+const TENSORS_MAX: usize = 1 << 16;
+
+/// Where one tensor lies and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// How its numbers are written.
+    pub dtype: Dtype,
+    /// Its extents, slowest first.
+    pub shape: Vec<usize>,
+    /// Its bytes, counted from the start of the file.
+    pub bytes: Range<usize>,
+}
+
+/// What a file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Its tensors by name.
+    pub entries: BTreeMap<String, Entry>,
+    /// Free text beside them.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Why a tensor file was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum HeaderError {
+    /// It could not be read.
+    #[error("could not read the tensor file")]
+    Read(#[source] io::Error),
+    /// It is shorter than a header.
+    #[error("the file has {0} bytes, fewer than a header needs")]
+    Short(u64),
+    /// The header says it is longer than the file or than what is accepted.
+    #[error("the header claims {claimed} bytes; the file allows {allowed}")]
+    HeaderSize {
+        /// What it says.
+        claimed: u64,
+        /// What was possible.
+        allowed: u64,
+    },
+    /// The header is no JSON of the right form.
+    #[error("the header is not a list of tensors: {0}")]
+    Json(String),
+    /// Too many tensors.
+    #[error("the header lists {0} tensors; at most {TENSORS_MAX} are accepted")]
+    Tensors(usize),
+    /// One tensor's line does not hold.
+    #[error("tensor `{tensor}`: {why}")]
+    Tensor {
+        /// Which.
+        tensor: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The tensors do not fill the file.
+    #[error("the tensors end at byte {end} and the file at byte {file}")]
+    Length {
+        /// Where the last tensor ends.
+        end: u64,
+        /// Where the file ends.
+        file: u64,
+    },
+}
+
+#[derive(Deserialize)]
+struct Line {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+#[derive(Deserialize)]
+struct Lines {
+    #[serde(rename = "__metadata__", default)]
+    metadata: BTreeMap<String, String>,
+    #[serde(flatten)]
+    tensors: BTreeMap<String, Line>,
+}
+
+impl Header {
+    /// Reads the header of a file, nothing behind it.
+    pub fn of_file(file: &mut File) -> Result<Self, HeaderError> {
+        let length = file.metadata().map_err(HeaderError::Read)?.len();
+        Self::read(file, length)
+    }
+
+    /// Reads a header from the start of `length` bytes.
+    pub fn read(from: &mut impl Read, length: u64) -> Result<Self, HeaderError> {
+        let allowed = length.checked_sub(8).ok_or(HeaderError::Short(length))?;
+        let mut size = [0; 8];
+        from.read_exact(&mut size).map_err(HeaderError::Read)?;
+        let claimed = u64::from_le_bytes(size);
+        let allowed = allowed.min(HEADER_BYTES_MAX);
+        let text_bytes = usize::try_from(claimed)
+            .ok()
+            .filter(|_| claimed <= allowed)
+            .ok_or(HeaderError::HeaderSize { claimed, allowed })?;
+        let mut text = vec![0; text_bytes];
+        from.read_exact(&mut text).map_err(HeaderError::Read)?;
+        let lines: Lines = serde_json::from_slice(&text).map_err(|error| HeaderError::Json(error.to_string()))?;
+        if lines.tensors.len() > TENSORS_MAX {
+            return Err(HeaderError::Tensors(lines.tensors.len()));
+        }
+        let start = 8 + claimed;
+        let mut entries = BTreeMap::new();
+        for (name, line) in lines.tensors {
+            let entry = Entry::check(&line, start, length).map_err(|why| HeaderError::Tensor {
+                tensor: name.clone(),
+                why,
+            })?;
+            entries.insert(name, entry);
+        }
+        let header = Self {
+            entries,
+            metadata: lines.metadata,
+        };
+        header.fills(start, length)?;
+        Ok(header)
+    }
+
+    /// Tensors must follow each other without gap or overlap, to the last byte.
+    fn fills(&self, start: u64, length: u64) -> Result<(), HeaderError> {
+        let mut order: Vec<_> = self.entries.iter().collect();
+        order.sort_by_key(|(_, entry)| (entry.bytes.start, entry.bytes.end));
+        let mut end = start;
+        for (name, entry) in order {
+            if entry.bytes.start as u64 != end {
+                return Err(HeaderError::Tensor {
+                    tensor: name.clone(),
+                    why: format!("begins at byte {} where byte {end} was due", entry.bytes.start),
+                });
+            }
+            end = entry.bytes.end as u64;
+        }
+        if end == length {
+            Ok(())
+        } else {
+            Err(HeaderError::Length { end, file: length })
+        }
+    }
+}
+
+impl Entry {
+    fn check(line: &Line, start: u64, length: u64) -> Result<Self, String> {
+        let dtype =
+            Dtype::named(&line.dtype).ok_or_else(|| format!("dtype {} is not one of F32, F16 and BF16", line.dtype))?;
+        let elements = line
+            .shape
+            .iter()
+            .try_fold(1u64, |product, extent| product.checked_mul(*extent));
+        let bytes = elements
+            .and_then(|elements| elements.checked_mul(dtype.bytes() as u64))
+            .ok_or_else(|| format!("shape {:?} overflows", line.shape))?;
+        let (from, to) = line.data_offsets;
+        let range = (|| {
+            let from = start.checked_add(from)?;
+            let to = start.checked_add(to).filter(|to| *to <= length && from <= *to)?;
+            Some(usize::try_from(from).ok()?..usize::try_from(to).ok()?)
+        })();
+        let range = range.ok_or_else(|| format!("data_offsets {:?} lie outside the file", line.data_offsets))?;
+        if range.len() as u64 != bytes {
+            return Err(format!(
+                "data_offsets span {} bytes; its shape and dtype need {bytes}",
+                range.len()
+            ));
+        }
+        let shape: Option<Vec<usize>> = line.shape.iter().map(|extent| usize::try_from(*extent).ok()).collect();
+        let shape = shape.ok_or_else(|| format!("shape {:?} overflows", line.shape))?;
+        Ok(Self {
+            dtype,
+            shape,
+            bytes: range,
+        })
+    }
+}
+
+/// Opens a file for reading if it is one itself: a link could lead anywhere.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(rustix::io::Errno::LOOP) => return Err(io::Error::other("is a symbolic link; give the file itself")),
+        Err(error) => return Err(error.into()),
+    };
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("is not a regular file"))
+    }
+}
+
+/// Reads a whole small file that is no link.
+pub(crate) fn read_small(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::other(format!("is longer than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;
