@@ -7,8 +7,11 @@
 
 pub mod codec;
 pub mod crypto;
+pub mod duplicate;
 pub mod event;
 pub mod id;
+pub mod licence;
+pub mod manifest;
 pub mod message;
 pub mod time;
 pub mod unit;

@@ -1,0 +1,431 @@
+//! The terms of a dataset, and what they let others do.
+//!
+//! SPDX expressions (`CC-BY-4.0`, `MIT OR Apache-2.0`) or terms of one's own, with the hash of their text. A job is
+//! admitted by [`Licence::permits`], so an identifier that nobody knows is refused when the manifest is made, not when the
+//! data is used. This is a rule for machines, drawn on the careful side, and no legal advice: what a licence does not
+//! clearly allow has to be allowed by terms of one's own.
+
+use std::{fmt, str::FromStr};
+
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use spdx::{Expression, LicenseId, LicenseItem, LicenseReq};
+
+use crate::BlobHash;
+
+/// Longest SPDX expression or name of terms, in bytes.
+pub const LICENCE_MAX: usize = 256;
+
+/// Under which terms data comes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Licence {
+    /// An SPDX expression, as its maker wrote it.
+    Spdx(String),
+    /// Terms that are not on the SPDX list.
+    Custom(Terms),
+}
+
+/// Terms of one's own: written `custom:NAME:0xHASH:train+commercial`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Terms {
+    /// What they are called.
+    pub name: String,
+    /// The text that people read.
+    pub text: BlobHash,
+    /// What they allow, each once, in the order of [`Use`].
+    pub allows: Vec<Use>,
+}
+
+/// Something that one may want to do with data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Use {
+    /// Train a model on it.
+    Train,
+    /// Pass it on as it is: pin it, serve it.
+    Redistribute,
+    /// Earn money with what comes of it.
+    Commercial,
+}
+
+/// Every use there is.
+pub const USES: [Use; 3] = [Use::Train, Use::Redistribute, Use::Commercial];
+
+/// Why a use is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The terms say no.
+    #[error("`{licence}` does not allow to {wanted}: {why}")]
+    Forbidden {
+        /// The terms.
+        licence: String,
+        /// What was wanted.
+        wanted: Use,
+        /// What in the terms says so.
+        why: &'static str,
+    },
+    /// Known to SPDX, but nothing here says what it allows.
+    #[error("nothing is recorded about whether `{licence}` allows to {wanted}; its owner can say so with custom terms")]
+    Unstated {
+        /// The terms.
+        licence: String,
+        /// What was wanted.
+        wanted: Use,
+    },
+}
+
+/// Why a piece of text names no terms.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LicenceError {
+    /// Not on the SPDX list.
+    #[error("`{unknown}` is no SPDX licence{}", suggestion.as_ref().map(|s| format!("; did you mean `{s}`?"))
+        .unwrap_or_else(|| "; write one such as CC-BY-4.0, or custom:NAME:0xHASH:train+redistribute+commercial".into()))]
+    Unknown {
+        /// What was written.
+        unknown: String,
+        /// What may have been meant.
+        suggestion: Option<String>,
+    },
+    /// Known identifiers, put together wrongly.
+    #[error("`{text}` is no SPDX expression: {why}")]
+    Malformed {
+        /// What was written.
+        text: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Terms of one's own, written wrongly.
+    #[error(
+        "`{0}` is not of the form custom:NAME:0xHASH:train+redistribute+commercial (leave out what is not allowed)"
+    )]
+    Custom(String),
+    /// Too long.
+    #[error("{0} bytes where 1 to {LICENCE_MAX} are allowed")]
+    Length(usize),
+}
+
+impl Licence {
+    /// Whether the terms are ones that [`Licence::permits`] understands.
+    pub fn check(&self) -> Result<(), LicenceError> {
+        let length = match self {
+            Self::Spdx(text) => text.len(),
+            Self::Custom(terms) => terms.name.len(),
+        };
+        if length == 0 || length > LICENCE_MAX {
+            return Err(LicenceError::Length(length));
+        }
+        match self {
+            Self::Spdx(text) => parse(text).map(drop),
+            Self::Custom(terms) => {
+                let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+                let ordered = terms.allows.windows(2).all(|pair| pair[0] < pair[1]);
+                if ordered && terms.name.chars().all(plain) {
+                    Ok(())
+                } else {
+                    Err(LicenceError::Custom(self.to_string()))
+                }
+            }
+        }
+    }
+
+    /// Whether the terms allow `wanted`. `A OR B` allows what one of them does, `A AND B` what both do.
+    pub fn permits(&self, wanted: Use) -> Result<(), Refusal> {
+        let text = match self {
+            Self::Custom(terms) if terms.allows.contains(&wanted) => return Ok(()),
+            Self::Custom(_) => {
+                return Err(Refusal::Forbidden {
+                    licence: self.to_string(),
+                    wanted,
+                    why: "it is not among the uses that the terms name",
+                });
+            }
+            Self::Spdx(text) => text,
+        };
+        let unstated = || Refusal::Unstated {
+            licence: text.clone(),
+            wanted,
+        };
+        let expression = parse(text).map_err(|_| unstated())?;
+        let mut first = None;
+        let allowed = expression.evaluate(|req| match stance(req, wanted) {
+            Stance::Allows => true,
+            no => {
+                first.get_or_insert((req.to_string(), no));
+                false
+            }
+        });
+        if allowed {
+            return Ok(());
+        }
+        Err(match first {
+            Some((licence, Stance::Forbids(why))) => Refusal::Forbidden { licence, wanted, why },
+            _ => unstated(),
+        })
+    }
+}
+
+/// What one licence says about one use.
+enum Stance {
+    Allows,
+    Forbids(&'static str),
+    Silent,
+}
+
+fn stance(req: &LicenseReq, wanted: Use) -> Stance {
+    let LicenseItem::Spdx { id, .. } = &req.license else {
+        return Stance::Silent;
+    };
+    let part = |part: &str| id.name.split('-').any(|found| found == part);
+    if id.name.starts_with("CC-") {
+        return match wanted {
+            Use::Commercial if part("NC") => Stance::Forbids("NC keeps commercial use to the licensor"),
+            // Whether a model is an adaptation is disputed; whoever chose ND is not surprised by the careful reading.
+            Use::Train if part("ND") => Stance::Forbids("ND keeps adaptations to the licensor, and a model may be one"),
+            Use::Train | Use::Redistribute | Use::Commercial => Stance::Allows,
+        };
+    }
+    match id.name {
+        "C-UDA-1.0" => match wanted {
+            Use::Train | Use::Redistribute | Use::Commercial => Stance::Allows,
+        },
+        name if OPEN.contains(&name) => Stance::Allows,
+        // Both definitions rule out limits on who uses a work and for what.
+        _ if id.is_osi_approved() || id.is_fsf_free_libre() => Stance::Allows,
+        _ => Stance::Silent,
+    }
+}
+
+/// Licences of data and documents that allow every use and that neither OSI nor FSF judge.
+const OPEN: [&str; 12] = [
+    "CC0-1.0",
+    "CC-PDDC",
+    "CDLA-Permissive-1.0",
+    "CDLA-Permissive-2.0",
+    "CDLA-Sharing-1.0",
+    "DL-DE-BY-2.0",
+    "DL-DE-ZERO-2.0",
+    "etalab-2.0",
+    "ODbL-1.0",
+    "ODC-By-1.0",
+    "OGL-UK-3.0",
+    "PDDL-1.0",
+];
+
+fn parse(text: &str) -> Result<Expression, LicenceError> {
+    let error = match Expression::parse(text) {
+        Ok(expression) => {
+            let own = expression.requirements().find(|part| part.req.license.id().is_none());
+            let own = own.map(|part| part.req.to_string());
+            return own.map_or(Ok(expression), |reference| Err(LicenceError::Custom(reference)));
+        }
+        Err(error) => error,
+    };
+    let unknown = text.get(error.span.clone()).unwrap_or(text);
+    use spdx::error::Reason;
+    match error.reason {
+        Reason::UnknownLicense | Reason::UnknownTerm | Reason::DeprecatedLicenseId | Reason::InvalidCharacters => {
+            Err(LicenceError::Unknown {
+                unknown: unknown.to_owned(),
+                suggestion: suggest(unknown),
+            })
+        }
+        reason => Err(LicenceError::Malformed {
+            text: text.to_owned(),
+            why: reason.to_string(),
+        }),
+    }
+}
+
+/// The identifier that was probably meant: one of the ways in which people write it, or the nearest by letters.
+fn suggest(unknown: &str) -> Option<String> {
+    let lower = unknown.to_ascii_lowercase();
+    let whole = |id: LicenseId, used: usize| (used == unknown.len()).then(|| id.name.to_owned());
+    let near = || {
+        let known = spdx::identifiers::LICENSES.iter();
+        known
+            .filter(|licence| licence.flags & spdx::flags::IS_DEPRECATED == 0)
+            .map(|licence| (distance(&lower, &licence.name.to_ascii_lowercase()), licence.name))
+            .min()
+            .filter(|(steps, _)| *steps <= (unknown.len() / 3).max(1))
+            .map(|(_, name)| name.to_owned())
+    };
+    spdx::imprecise_license_id(&lower)
+        .and_then(|(id, used)| whole(id, used))
+        .or_else(|| (unknown.len() <= LICENCE_MAX).then(near).flatten())
+}
+
+/// Levenshtein distance in bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+impl fmt::Display for Licence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spdx(text) => f.write_str(text),
+            Self::Custom(terms) => {
+                let allows: Vec<&str> = terms.allows.iter().map(|wanted| wanted.name()).collect();
+                write!(f, "custom:{}:{}:{}", terms.name, terms.text, allows.join("+"))
+            }
+        }
+    }
+}
+
+impl FromStr for Licence {
+    type Err = LicenceError;
+
+    fn from_str(text: &str) -> Result<Self, LicenceError> {
+        let licence = match text.strip_prefix("custom:") {
+            None => Self::Spdx(text.trim().to_owned()),
+            Some(rest) => {
+                let bad = || LicenceError::Custom(text.to_owned());
+                let mut parts = rest.split(':');
+                let (Some(name), Some(hash), Some(allows), None) =
+                    (parts.next(), parts.next(), parts.next(), parts.next())
+                else {
+                    return Err(bad());
+                };
+                let by_name = |name: &str| USES.into_iter().find(|wanted| wanted.name() == name).ok_or_else(bad);
+                let names = allows.split('+').filter(|name| !name.is_empty());
+                let mut allows: Vec<Use> = names.map(by_name).collect::<Result<_, _>>()?;
+                allows.sort();
+                allows.dedup();
+                Self::Custom(Terms {
+                    name: name.to_owned(),
+                    text: hash.parse().map_err(|_| bad())?,
+                    allows,
+                })
+            }
+        };
+        licence.check()?;
+        Ok(licence)
+    }
+}
+
+impl Serialize for Licence {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Licence {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Use {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Redistribute => "redistribute",
+            Self::Commercial => "commercial",
+        }
+    }
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train on it",
+            Self::Redistribute => "pass it on",
+            Self::Commercial => "use it commercially",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn licence(text: &str) -> Licence {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn open_licences_allow_everything() {
+        for text in [
+            "CC0-1.0",
+            "CC-BY-4.0",
+            "CC-BY-SA-4.0",
+            "MIT OR Apache-2.0",
+            "GPL-2.0-or-later WITH Classpath-exception-2.0",
+            "ODbL-1.0",
+            "CDLA-Permissive-2.0",
+            "PDDL-1.0 AND ODC-By-1.0",
+        ] {
+            for wanted in USES {
+                assert_eq!(licence(text).permits(wanted), Ok(()), "{text} {wanted}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_licence_the_use_and_the_reason() {
+        let refused = |text: &str, wanted| licence(text).permits(wanted).expect_err(text).to_string();
+        assert_eq!(
+            refused("CC-BY-NC-4.0", Use::Commercial),
+            "`CC-BY-NC-4.0` does not allow to use it commercially: NC keeps commercial use to the licensor"
+        );
+        assert!(refused("CC-BY-ND-4.0", Use::Train).contains("`CC-BY-ND-4.0` does not allow to train on it"));
+        assert!(refused("JSON AND BUSL-1.1", Use::Train).contains("custom terms"));
+        assert_eq!(licence("CC-BY-NC-4.0").permits(Use::Train), Ok(()));
+    }
+
+    #[test]
+    fn or_takes_the_better_and_and_takes_the_worse() {
+        assert_eq!(licence("CC-BY-NC-4.0 OR CC-BY-4.0").permits(Use::Commercial), Ok(()));
+        assert!(licence("CC-BY-NC-4.0 AND CC-BY-4.0").permits(Use::Commercial).is_err());
+    }
+
+    #[test]
+    fn an_unknown_licence_is_refused_with_what_was_meant() {
+        for (text, suggestion) in [
+            ("Apache2", "Apache-2.0"),
+            ("CC-BY-4", "CC-BY-4.0"),
+            ("MITT", "MIT"),
+            ("cc-by-sa-4.0", "CC-BY-SA-4.0"),
+            ("MIT OR CC-0-1.0", "CC0-1.0"),
+        ] {
+            let error = text.parse::<Licence>().expect_err(text).to_string();
+            assert!(error.contains(&format!("did you mean `{suggestion}`?")), "{error}");
+        }
+        let error = "ask me nicely".parse::<Licence>().expect_err("prose").to_string();
+        assert!(error.contains("SPDX"), "{error}");
+        assert!("".parse::<Licence>().is_err());
+        assert!("MIT OR".parse::<Licence>().is_err());
+        assert!("MIT ".repeat(200).parse::<Licence>().is_err());
+    }
+
+    #[test]
+    fn terms_of_ones_own_allow_what_they_name() {
+        let text = format!("custom:acme-2026:{}:train+commercial", BlobHash([7; 32]));
+        let terms = licence(&text);
+        assert_eq!(terms.to_string(), text);
+        assert_eq!(terms.permits(Use::Commercial), Ok(()));
+        assert!(terms.permits(Use::Redistribute).is_err());
+        for bad in [
+            "custom:a",
+            "custom:a:0x12:train",
+            &format!("{text}+sell"),
+            "LicenseRef-mine",
+        ] {
+            assert!(
+                bad.parse::<Licence>()
+                    .expect_err(bad)
+                    .to_string()
+                    .contains("custom:NAME:0xHASH")
+            );
+        }
+    }
+}
