@@ -1,0 +1,84 @@
+use super::{super::*, device::Device, *};
+
+/// Steps from asking to the end, of `count` requests that tenant `b` asks for one after another.
+fn waits(device: &mut Device, count: u64) -> Vec<usize> {
+    let wait = |number: u64| {
+        let before = device.steps;
+        device.ask(Ask {
+            prompt: vec![u32::try_from(number).expect("small"); 6],
+            ..for_tenant("b", 10_000 + number)
+        });
+        device.until(|device| device.finished.contains_key(&RequestId(10_000 + number)));
+        device.steps - before
+    };
+    (1..=count).map(wait).collect()
+}
+
+#[test]
+fn a_tenant_that_floods_hardly_delays_another() {
+    let quiet = waits(&mut Device::new(limits(), SHAPE), 20);
+    let mut device = Device::new(limits(), SHAPE);
+    (1..=20).for_each(|request| {
+        device.ask(Ask {
+            tokens_max: 50,
+            prompt: vec![u32::try_from(request).expect("small"); 12],
+            ..ask(request)
+        });
+    });
+    device.tick();
+    let flooded = waits(&mut device, 20);
+    assert!(!device.scheduler.is_idle(), "the flood still goes on");
+    let (quiet, flooded) = (quiet.iter().max(), flooded.iter().max());
+    assert!(
+        flooded.expect("some") <= &(quiet.expect("some") * 3 / 2),
+        "{flooded:?} beside {quiet:?} steps"
+    );
+}
+
+#[test]
+fn tenants_that_all_want_more_get_the_same() {
+    let mut device = Device::new(
+        Limits {
+            rows_max: 3,
+            ..limits()
+        },
+        SHAPE,
+    );
+    for number in 0..20 {
+        for (at, tenant) in ["a", "b", "c"].iter().enumerate() {
+            // Tenant c asks for three times as much each time.
+            let tokens_max = if *tenant == "c" { 36 } else { 12 };
+            let prompt = vec![u32::try_from(number * 3 + at).expect("small"); 4];
+            device.ask(Ask {
+                tokens_max,
+                prompt,
+                ..for_tenant(tenant, (number * 3 + at) as u64)
+            });
+        }
+    }
+    for _ in 0..200 {
+        device.tick();
+    }
+    let served: Vec<usize> = (0..3)
+        .map(|tenant| (0..20).map(|number| device.answer(number * 3 + tenant).len()).sum())
+        .collect();
+    let (least, most) = (served.iter().min().expect("three"), served.iter().max().expect("three"));
+    assert!(most - least <= 36, "{served:?}");
+}
+
+#[test]
+fn who_pauses_saves_nothing_up_and_owes_what_it_took() {
+    let mut device = Device::new(limits(), SHAPE);
+    (1..=4).for_each(|request| {
+        device.ask(Ask {
+            tokens_max: 40,
+            ..ask(request)
+        })
+    });
+    device.until_idle();
+    let tenants = &mut device.scheduler.tenants;
+    let (early, late) = (Tenant("a".into()), Tenant("z".into()));
+    tenants.wait(&late, 100, RequestId(100), true);
+    tenants.wait(&early, 101, RequestId(101), true);
+    assert!(tenants.served(&early) > tenants.served(&late));
+}
