@@ -8,14 +8,21 @@
 pub mod codec;
 pub mod crypto;
 pub mod duplicate;
+pub mod datanet;
 pub mod event;
 pub mod id;
 pub mod licence;
+pub mod machine;
 pub mod manifest;
 pub mod message;
+mod preimage;
+pub mod proof;
+pub mod receipt;
+pub mod seal;
 pub mod time;
 pub mod unit;
 
 pub use id::{Account, BlobHash, BlockHash, DatanetId, NodeId, TxHash, ValidatorKey};
+pub use preimage::Spoken;
 pub use time::{Height, Time};
 pub use unit::Amount;
