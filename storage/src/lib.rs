@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blob;
 pub mod block_log;
+pub mod dataset;
 pub mod disk;
 pub mod fault;
 mod journal;
@@ -14,6 +16,7 @@ pub mod secret;
 pub mod table;
 pub mod wal;
 
+pub use blob::BlobStore;
 pub use block_log::BlockLog;
 pub use disk::{Disk, RealDisk};
 pub use fault::FaultDisk;

@@ -1,0 +1,314 @@
+//! Bytes out of the store, each verified against the name of its blob on the way.
+
+use std::{
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use iroh_blobs::{
+    api::blobs::{BlobStatus, EncodedItem},
+    protocol::{ChunkRanges, ChunkRangesExt as _},
+};
+use protocol::BlobHash;
+use tokio::io::AsyncWriteExt as _;
+
+use super::{index::Entry, log::sync_dir, reason::theirs, reference::ReferenceError, store::BlobStore};
+
+/// A sequence longer than this is not read: 2 million children.
+const SEQUENCE_MAX: u64 = 64 << 20;
+
+/// How much of a blob is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing.
+    Absent,
+    /// Some; how many bytes of it are verified.
+    Partial {
+        /// Verified bytes.
+        bytes: u64,
+    },
+    /// All of it.
+    Complete {
+        /// How long it is.
+        bytes: u64,
+    },
+}
+
+/// Why bytes were not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not here.
+    #[error("{hash:#} is not in this store; fetch or add it first")]
+    Absent {
+        /// The blob.
+        hash: BlobHash,
+    },
+    /// The part that was asked for is not here.
+    #[error("{hash:#} is here only in part; fetch the rest of it")]
+    Incomplete {
+        /// The blob.
+        hash: BlobHash,
+    },
+    /// The bytes on disk are not those of the blob.
+    #[error("{hash:#} is damaged on disk ({why}); run a check that drops damaged blobs, then fetch or add it again")]
+    Damaged {
+        /// The blob.
+        hash: BlobHash,
+        /// What was found.
+        why: String,
+    },
+    /// The file it was added from is not what it was.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// There are fewer bytes.
+    #[error("{hash:#} has {len} bytes, and bytes {} to {} were asked for", asked.start, asked.end)]
+    Beyond {
+        /// The blob.
+        hash: BlobHash,
+        /// How long it is.
+        len: u64,
+        /// What was asked for.
+        asked: Range<u64>,
+    },
+    /// It is no list of hashes.
+    #[error("{hash:#} has {len} bytes and is no sequence: those have 32 bytes for each child, at most {SEQUENCE_MAX}")]
+    NotASequence {
+        /// The blob.
+        hash: BlobHash,
+        /// How long it is.
+        len: u64,
+    },
+}
+
+/// Why a blob was not written to a file. There is no such file then.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// It could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Something is in the way.
+    #[error("{} exists; move it away or choose another name", path.display())]
+    Exists {
+        /// The target.
+        path: PathBuf,
+    },
+    /// It could not be written.
+    #[error("could not write {}", path.display())]
+    Write {
+        /// The target.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl BlobStore {
+    /// How much of a blob is here.
+    pub async fn status(&self, hash: BlobHash) -> Status {
+        match self.shared.api.status(theirs(hash)).await {
+            Ok(BlobStatus::Complete { size }) => Status::Complete { bytes: size },
+            Ok(BlobStatus::Partial { .. }) => Status::Partial {
+                bytes: self
+                    .shared
+                    .api
+                    .observe(theirs(hash))
+                    .await
+                    .map_or(0, |field| field.total_bytes()),
+            },
+            Ok(BlobStatus::NotFound) | Err(_) => Status::Absent,
+        }
+    }
+
+    /// Some bytes of a blob, which may be here only in part.
+    pub async fn read(&self, hash: BlobHash, asked: Range<u64>) -> Result<Bytes, ReadError> {
+        self.unchanged(hash).await?;
+        let pieces = self.pieces(hash, ChunkRanges::bytes(asked.clone()));
+        let mut pieces = std::pin::pin!(pieces);
+        let mut read = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            match piece? {
+                Piece::Len(len) if asked.end > len || asked.start > asked.end => {
+                    return Err(ReadError::Beyond { hash, len, asked });
+                }
+                Piece::Len(_) => read.reserve(usize::try_from(asked.end - asked.start).unwrap_or(0)),
+                Piece::Bytes { at, bytes } => {
+                    let cut = |to: u64| {
+                        usize::try_from(to.saturating_sub(at))
+                            .unwrap_or(usize::MAX)
+                            .min(bytes.len())
+                    };
+                    read.extend_from_slice(&bytes[cut(asked.start)..cut(asked.end)]);
+                }
+            }
+        }
+        assert_eq!(read.len() as u64, asked.end - asked.start, "verified bytes came short");
+        Ok(read.into())
+    }
+
+    /// All bytes of a blob in order, as they are verified. After an error nothing follows.
+    pub async fn stream(
+        &self,
+        hash: BlobHash,
+    ) -> Result<impl Stream<Item = Result<Bytes, ReadError>> + Send + use<>, ReadError> {
+        self.unchanged(hash).await?;
+        let pieces = self.pieces(hash, ChunkRanges::all());
+        Ok(pieces.filter_map(async |piece| match piece {
+            Ok(Piece::Len(_)) => None,
+            Ok(Piece::Bytes { bytes, .. }) => Some(Ok(bytes)),
+            Err(error) => Some(Err(error)),
+        }))
+    }
+
+    /// Writes a blob to a new file at `target`: all of it, verified and synced, or nothing. `progress` hears how many
+    /// bytes are written.
+    pub async fn export(
+        &self,
+        hash: BlobHash,
+        target: &Path,
+        mut progress: impl FnMut(u64) + Send,
+    ) -> Result<u64, ExportError> {
+        let write = |source| ExportError::Write {
+            path: target.to_owned(),
+            source,
+        };
+        if tokio::fs::symlink_metadata(target).await.is_ok() {
+            return Err(ExportError::Exists {
+                path: target.to_owned(),
+            });
+        }
+        let stream = self.stream(hash).await?;
+        let part = Part(part_of(target, hash));
+        let mut file = tokio::fs::File::create(&part.0).await.map_err(write)?;
+        let mut stream = std::pin::pin!(stream);
+        let mut len = 0;
+        while let Some(bytes) = stream.next().await {
+            let bytes = bytes?;
+            file.write_all(&bytes).await.map_err(write)?;
+            len += bytes.len() as u64;
+            progress(len);
+        }
+        file.sync_all().await.map_err(write)?;
+        tokio::fs::rename(&part.0, target).await.map_err(write)?;
+        let parent = std::path::absolute(target)
+            .ok()
+            .and_then(|path| path.parent().map(Path::to_owned));
+        if let Some(parent) = parent {
+            tokio::task::spawn_blocking(move || sync_dir(&parent))
+                .await
+                .expect("syncing does not panic")
+                .map_err(write)?;
+        }
+        Ok(len)
+    }
+
+    /// Makes sure that the file a blob was added from, if it was, is still what it was. Ask before serving; costs one
+    /// `stat` unless the file looks different, and then a hash of the file.
+    pub async fn unchanged(&self, hash: BlobHash) -> Result<(), ReferenceError> {
+        let Some(reference) = self.shared.log().index.references.get(&hash).cloned() else {
+            return Ok(());
+        };
+        if reference.looks_same(hash)? {
+            return Ok(());
+        }
+        let now = tokio::task::spawn_blocking(move || reference.verify(hash))
+            .await
+            .expect("hashing does not panic")?;
+        // Written down so that the next reader does not hash it again; if that fails, the next reader hashes it again.
+        if let Err(error) = self.record(vec![Entry::Refer(hash, now)]).await {
+            tracing::warn!(%error, blob = %format_args!("{hash:#}"), "could not note that a touched file is unchanged");
+        }
+        Ok(())
+    }
+
+    /// What a sequence consists of.
+    pub async fn children(&self, root: BlobHash) -> Result<Vec<BlobHash>, ReadError> {
+        self.unchanged(root).await?;
+        let pieces = self.pieces(root, ChunkRanges::all());
+        let mut pieces = std::pin::pin!(pieces);
+        let mut read: Vec<u8> = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            match piece? {
+                Piece::Len(len) if len % 32 != 0 || len > SEQUENCE_MAX => {
+                    return Err(ReadError::NotASequence { hash: root, len });
+                }
+                Piece::Len(_) => (),
+                Piece::Bytes { bytes, .. } => read.extend_from_slice(&bytes),
+            }
+        }
+        let hashes = read.as_chunks::<32>().0;
+        Ok(hashes.iter().map(|&hash| BlobHash(hash)).collect())
+    }
+
+    /// Verified pieces, the length first.
+    pub(super) fn pieces(
+        &self,
+        hash: BlobHash,
+        ranges: ChunkRanges,
+    ) -> impl Stream<Item = Result<Piece, ReadError>> + Send + use<> {
+        let store = self.clone();
+        let items = self.shared.api.export_bao(theirs(hash), ranges).stream();
+        futures::stream::unfold(
+            (Box::pin(items), store, false),
+            move |(mut items, store, done)| async move {
+                if done {
+                    return None;
+                }
+                loop {
+                    match items.next().await {
+                        Some(EncodedItem::Parent(_)) => (),
+                        Some(EncodedItem::Size(len)) => return Some((Ok(Piece::Len(len)), (items, store, false))),
+                        Some(EncodedItem::Leaf(leaf)) => {
+                            let (at, bytes) = (leaf.offset, leaf.data);
+                            return Some((Ok(Piece::Bytes { at, bytes }), (items, store, false)));
+                        }
+                        Some(EncodedItem::Done) => return None,
+                        Some(EncodedItem::Error(error)) => {
+                            let error = store.blame(hash, error.to_string()).await;
+                            return Some((Err(error), (items, store, true)));
+                        }
+                        None => {
+                            let error = store.blame(hash, "the store stopped reading".to_owned()).await;
+                            return Some((Err(error), (items, store, true)));
+                        }
+                    }
+                }
+            },
+        )
+    }
+
+    /// What a failed read means.
+    async fn blame(&self, hash: BlobHash, why: String) -> ReadError {
+        if let Err(error) = self.unchanged(hash).await {
+            return error.into();
+        }
+        match self.status(hash).await {
+            Status::Absent => ReadError::Absent { hash },
+            Status::Partial { .. } => ReadError::Incomplete { hash },
+            Status::Complete { .. } => ReadError::Damaged { hash, why },
+        }
+    }
+}
+
+/// One step of a verified read.
+pub(super) enum Piece {
+    Len(u64),
+    Bytes { at: u64, bytes: Bytes },
+}
+
+/// A half-written file, removed however the export ends.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn part_of(target: &Path, hash: BlobHash) -> PathBuf {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{hash:#}.part"));
+    target.with_file_name(name)
+}
