@@ -10,6 +10,7 @@
 
 mod behaviour;
 mod codec;
+pub mod data;
 mod dialer;
 mod direct;
 mod handle;

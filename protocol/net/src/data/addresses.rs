@@ -1,0 +1,176 @@
+//! Between the names of the planes, and where peers listen for data.
+//!
+//! A node tells its UDP ports in the agent text of `identify`; the address is the one its control connection comes from.
+//! The book learns from there and forgets a peer that has been gone for long.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use iroh::{EndpointAddr, EndpointId, address_lookup::MemoryLookup};
+use protocol::NodeId;
+
+/// A peer may come back with the same address within this time.
+const KEPT: Duration = Duration::from_secs(600);
+const REMEMBERED: usize = 4096;
+
+/// The UDP ports that a node takes data connections on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DataPorts {
+    /// For IPv4.
+    pub v4: Option<u16>,
+    /// For IPv6.
+    pub v6: Option<u16>,
+}
+
+impl DataPorts {
+    /// What `identify` carries, such as `openledger/0.1.0 data4=4002 data6=4002`.
+    pub(crate) fn agent(self) -> String {
+        let mut text = concat!("openledger/", env!("CARGO_PKG_VERSION")).to_owned();
+        for (name, port) in [("data4", self.v4), ("data6", self.v6)] {
+            if let Some(port) = port {
+                text += &format!(" {name}={port}");
+            }
+        }
+        text
+    }
+
+    /// Reads [`Self::agent`] of another node; ports that are not there are none.
+    pub(crate) fn from_agent(agent: &str) -> Self {
+        let port = |name: &str| {
+            let word = agent.split(' ').find_map(|word| word.strip_prefix(name))?;
+            word.parse().ok().filter(|port| *port != 0)
+        };
+        Self {
+            v4: port("data4="),
+            v6: port("data6="),
+        }
+    }
+
+    /// Where a node at `ip` takes data connections.
+    pub(crate) fn at(self, ip: IpAddr) -> Option<SocketAddr> {
+        let port = if ip.is_ipv4() { self.v4 } else { self.v6 };
+        port.map(|port| SocketAddr::new(ip, port))
+    }
+}
+
+/// Where peers are on the data plane. Clones are the same book; the control plane writes, the data plane reads.
+#[derive(Clone, Debug, Default)]
+pub struct AddressBook {
+    lookup: MemoryLookup,
+    gone: Arc<Mutex<BTreeMap<NodeId, Instant>>>,
+    ports: DataPorts,
+}
+
+impl AddressBook {
+    pub(crate) fn new(lookup: MemoryLookup, ports: DataPorts) -> Self {
+        Self {
+            lookup,
+            gone: Arc::default(),
+            ports,
+        }
+    }
+
+    /// The ports of our own node, for `identify`.
+    pub fn ports(&self) -> DataPorts {
+        self.ports
+    }
+
+    /// Notes where a peer is. False if its name is no key.
+    pub fn learn(&self, node: NodeId, address: SocketAddr) -> bool {
+        let Some(id) = endpoint_id(node) else { return false };
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        self.lookup.set_endpoint_info(EndpointAddr::new(id).with_ip_addr(address));
+        true
+    }
+
+    /// Where a peer was heard of last.
+    pub fn get(&self, node: NodeId) -> Option<SocketAddr> {
+        let info = self.lookup.get_endpoint_info(endpoint_id(node)?)?;
+        info.ip_addrs().next().copied()
+    }
+
+    /// Notes that a peer is gone from the control plane; its address is forgotten if it stays away.
+    pub fn left(&self, node: NodeId) {
+        self.left_at(Instant::now(), node);
+    }
+
+    fn left_at(&self, now: Instant, node: NodeId) {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        gone.insert(node, now);
+        let full = gone.len() > REMEMBERED;
+        gone.retain(|&node, left| {
+            let keep = !full && now.duration_since(*left) < KEPT;
+            if !keep && let Some(id) = endpoint_id(node) {
+                self.lookup.remove_endpoint_info(id);
+            }
+            keep
+        });
+    }
+}
+
+/// The data plane's name for a node; `None` if the bytes are no point of the curve.
+pub(crate) fn endpoint_id(node: NodeId) -> Option<EndpointId> {
+    EndpointId::from_bytes(&node.0).ok()
+}
+
+/// The node behind a name of the data plane.
+pub(crate) fn node_id(id: EndpointId) -> NodeId {
+    NodeId(*id.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(n: u8) -> NodeId {
+        node_id(iroh::SecretKey::from_bytes(&[n; 32]).public())
+    }
+
+    #[test]
+    fn one_seed_is_one_node_on_both_planes() {
+        for n in 0..=255 {
+            let peer = crate::identity::keypair([n; 32]).public().to_peer_id();
+            let id = iroh::SecretKey::from_bytes(&[n; 32]).public();
+            assert_eq!(crate::identity::node_id(&peer), Some(node_id(id)));
+            assert_eq!(endpoint_id(node_id(id)), Some(id));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_key_are_no_address() {
+        let nobody = (0..=255)
+            .map(|n| NodeId([n; 32]))
+            .find(|node| endpoint_id(*node).is_none())
+            .expect("half of all bytes are no point");
+        assert!(!AddressBook::default().learn(nobody, SocketAddr::from(([127, 0, 0, 1], 1))));
+    }
+
+    #[test]
+    fn ports_read_back_from_the_agent_text() {
+        for ports in [
+            DataPorts::default(),
+            DataPorts { v4: Some(4002), v6: None },
+            DataPorts { v4: Some(1), v6: Some(2) },
+        ] {
+            assert_eq!(DataPorts::from_agent(&ports.agent()), ports);
+        }
+        assert_eq!(DataPorts::from_agent("other/1 data4=x data6=99999"), DataPorts::default());
+    }
+
+    #[test]
+    fn a_peer_that_stays_away_is_forgotten_and_one_that_returns_is_not() {
+        let (book, now) = (AddressBook::default(), Instant::now());
+        let address = SocketAddr::from(([127, 0, 0, 1], 4002));
+        for n in 1..=2 {
+            assert!(book.learn(node(n), address));
+            book.left_at(now, node(n));
+        }
+        assert!(book.learn(node(2), address));
+        book.left_at(now + KEPT, node(3));
+        assert_eq!((book.get(node(1)), book.get(node(2))), (None, Some(address)));
+    }
+}

@@ -1,0 +1,256 @@
+//! Serving blobs to those who are admitted, and nothing else.
+//!
+//! The name of the caller is known from its connection's handshake and asked for at every request, so a connection
+//! carries no rights of its own: there is no table from connection numbers to callers that could be out of date. A
+//! request is read and judged here before the blob protocol sees it. Pushing is refused always. A hash sequence releases
+//! its children, so its root must be admitted *as a sequence*: else a stranger would name a sequence of its own making.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
+use iroh_blobs::{
+    api::Store,
+    protocol::{ERR_PERMISSION, Request},
+    provider::{self, StreamPair, events::EventSender},
+};
+use protocol::{BlobHash, NodeId};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Meter,
+    addresses::node_id,
+    endpoint::{Plane, REFUSED},
+};
+
+/// Who may have what. Asked at every connection and every request, so answers take effect at once; must not block.
+pub trait Admission: Send + Sync + 'static {
+    /// Whether this node may connect at all.
+    fn may_connect(&self, node: NodeId) -> bool;
+    /// Whether this node may have this. Having the bytes is no reason: say yes to what was published here.
+    fn may_fetch(&self, node: NodeId, ask: Ask) -> bool;
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// The bytes of one blob, all or some, or which of them are here.
+    Blob(BlobHash),
+    /// A hash sequence and with it every blob it lists.
+    Sequence(BlobHash),
+}
+
+/// A store and who may have what of it.
+#[derive(Clone)]
+pub struct Share {
+    /// Where the bytes are.
+    pub store: Store,
+    /// Who may have them.
+    pub admission: Arc<dyn Admission>,
+}
+
+/// Who is connected to one service.
+pub(crate) struct Members {
+    streams_max: usize,
+    present: Mutex<BTreeMap<NodeId, Member>>,
+}
+
+struct Member {
+    connections: usize,
+    streams: Arc<Semaphore>,
+    cut: CancellationToken,
+}
+
+/// One connection of a member, while it lasts.
+pub(crate) struct Presence<'a> {
+    members: &'a Members,
+    node: NodeId,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) cut: CancellationToken,
+}
+
+impl Members {
+    pub(crate) fn new(streams_max: usize) -> Self {
+        Self {
+            streams_max,
+            present: Mutex::default(),
+        }
+    }
+
+    /// Notes a connection; `None` if its peer has enough of them.
+    pub(crate) fn enter(&self, node: NodeId, connections_max: usize) -> Option<Presence<'_>> {
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let member = present.entry(node).or_insert_with(|| Member {
+            connections: 0,
+            streams: Arc::new(Semaphore::new(self.streams_max)),
+            cut: CancellationToken::new(),
+        });
+        if member.connections >= connections_max {
+            return None;
+        }
+        member.connections += 1;
+        Some(Presence {
+            members: self,
+            node,
+            streams: member.streams.clone(),
+            cut: member.cut.clone(),
+        })
+    }
+
+    /// Cuts the connections of one member. True if it had any.
+    pub(crate) fn revoke(&self, node: NodeId) -> bool {
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let member = present.get_mut(&node);
+        member.map(Member::cut).is_some()
+    }
+
+    pub(crate) fn revoke_all(&self) {
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        present.values_mut().for_each(Member::cut);
+    }
+}
+
+impl Member {
+    fn cut(&mut self) {
+        std::mem::take(&mut self.cut).cancel();
+    }
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        let mut present = self.members.present.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(member) = present.get_mut(&self.node) {
+            member.connections -= 1;
+            if member.connections == 0 {
+                present.remove(&self.node);
+            }
+        }
+    }
+}
+
+/// Serves one connection until it ends or its peer is revoked.
+pub(crate) async fn blobs(plane: &Arc<Plane>, connection: Connection, share: &Share, members: &Members) {
+    let node = node_id(connection.remote_id());
+    // Entered before it is judged: a revocation in between finds it.
+    let presence = members.enter(node, plane.limits.connections_per_peer_max);
+    let Some(presence) = presence.filter(|_| share.admission.may_connect(node)) else {
+        plane.counters.connections_refused.one();
+        connection.close(REFUSED, b"not admitted");
+        return;
+    };
+    plane.counters.connections_in.one();
+    // Dropped with this future, and with it whatever is on its way.
+    let mut transfers = JoinSet::new();
+    loop {
+        let place = presence.streams.clone().acquire_owned();
+        let next = async { (place.await, connection.accept_bi().await) };
+        let (place, stream) = tokio::select! {
+            biased;
+            () = presence.cut.cancelled() => {
+                connection.close(REFUSED, b"revoked");
+                break;
+            }
+            Some(_) = transfers.join_next() => continue,
+            next = next => next,
+        };
+        let (Ok(place), Ok((send, recv))) = (place, stream) else { break };
+        let (plane, share) = (plane.clone(), share.clone());
+        let number = connection.stable_id();
+        transfers.spawn(async move {
+            let _place = place;
+            transfer(&plane, node, number, &share, send, recv).await;
+        });
+    }
+}
+
+async fn transfer(
+    plane: &Arc<Plane>,
+    node: NodeId,
+    connection: usize,
+    share: &Share,
+    mut send: SendStream,
+    mut recv: RecvStream,
+) {
+    let read = Request::read_async(&mut recv);
+    let Ok(Ok((request, _))) = tokio::time::timeout(plane.limits.request_within, read).await else {
+        let _ = (send.reset(ERR_PERMISSION), recv.stop(ERR_PERMISSION));
+        return;
+    };
+    if !admits(share, node, &request, plane.limits.hashes_per_request_max) {
+        plane.counters.requests_refused.one();
+        let _ = (send.reset(ERR_PERMISSION), recv.stop(ERR_PERMISSION));
+        return;
+    }
+    plane.counters.requests_served.one();
+    let outlet = Outlet {
+        inner: send,
+        plane: plane.clone(),
+        meter: plane.upload.clone(),
+    };
+    // The default sender of events tells nobody and refuses pushes: what there was to ask has been asked.
+    let pair = StreamPair::new(connection as u64, recv, outlet, EventSender::DEFAULT);
+    let store = share.store.clone();
+    // What fails here failed for the caller; it is told by the stream.
+    let _ = match request {
+        Request::Get(request) => provider::handle_get(pair, store, request).await,
+        Request::GetMany(request) => provider::handle_get_many(pair, store, request).await,
+        Request::Observe(request) => provider::handle_observe(pair, store, request).await,
+        _ => Ok(()),
+    };
+}
+
+fn admits(share: &Share, node: NodeId, request: &Request, hashes_max: usize) -> bool {
+    let may = |ask| share.admission.may_fetch(node, ask);
+    let blob = |hash: &iroh_blobs::Hash| may(Ask::Blob(BlobHash(*hash.as_bytes())));
+    match request {
+        Request::Get(get) if get.ranges.is_blob() => blob(&get.hash),
+        Request::Get(get) => may(Ask::Sequence(BlobHash(*get.hash.as_bytes()))),
+        Request::GetMany(many) => many.hashes.len() <= hashes_max && many.hashes.iter().all(blob),
+        Request::Observe(observe) => blob(&observe.hash),
+        _ => false,
+    }
+}
+
+/// A stream that is metered and counted.
+struct Outlet {
+    inner: SendStream,
+    plane: Arc<Plane>,
+    meter: Meter,
+}
+
+impl iroh_blobs::util::SendStream for Outlet {
+    async fn send_bytes(&mut self, bytes: Bytes) -> io::Result<()> {
+        let len = bytes.len() as u64;
+        self.meter.take(len).await;
+        self.plane.counters.bytes_served.add(len);
+        Ok(self.inner.write_chunk(bytes).await?)
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let len = bytes.len() as u64;
+        self.meter.take(len).await;
+        self.plane.counters.bytes_served.add(len);
+        Ok(self.inner.write_all(bytes).await?)
+    }
+
+    async fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn reset(&mut self, code: VarInt) -> io::Result<()> {
+        Ok(self.inner.reset(code)?)
+    }
+
+    async fn stopped(&mut self) -> io::Result<Option<VarInt>> {
+        Ok(self.inner.stopped().await?)
+    }
+
+    fn id(&self) -> u64 {
+        self.inner.id().index()
+    }
+}

@@ -1,0 +1,132 @@
+//! Byte streams between two nodes, each kind on a protocol of its own: tokens as they are made, keys as they are given.
+
+use std::{io, sync::Arc};
+
+use futures::future::BoxFuture;
+use iroh::endpoint::{Connection, RecvStream, SendStream};
+use protocol::NodeId;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt as _},
+    task::JoinSet,
+};
+
+use super::{
+    Alpn, OpenError,
+    addresses::node_id,
+    endpoint::{Plane, REFUSED},
+    links::Lease,
+    serve::Members,
+};
+
+/// Takes the streams that others open.
+pub trait StreamHandler: Send + Sync + 'static {
+    /// Whether this node may open streams at all. Asked once a connection; must not block.
+    fn may_connect(&self, node: NodeId) -> bool;
+    /// Converses on one stream, until the future ends or the peer is revoked.
+    fn converse(&self, stream: ByteStream) -> BoxFuture<'static, ()>;
+}
+
+/// Bytes both ways. Dropping it ends both directions.
+#[derive(Debug)]
+pub struct ByteStream {
+    /// Who is at the other end.
+    pub peer: NodeId,
+    /// What goes out; a `tokio::io::AsyncWrite`.
+    pub send: SendStream,
+    /// What comes in; a `tokio::io::AsyncRead`.
+    pub recv: RecvStream,
+    _lease: Option<Lease>,
+}
+
+impl ByteStream {
+    /// Sends one message: its length in four bytes, little-endian, and then it.
+    pub async fn write_message(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let len = u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        self.send.write_all(&len.to_le_bytes()).await?;
+        Ok(self.send.write_all(bytes).await?)
+    }
+
+    /// Reads one message; `None` where the stream ended before it. An error of kind `InvalidData` if longer than `max`.
+    pub async fn read_message(&mut self, max: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut len = [0; 4];
+        let begun = AsyncReadExt::read(&mut self.recv, &mut len).await?;
+        if begun == 0 {
+            return Ok(None);
+        }
+        AsyncReadExt::read_exact(&mut self.recv, &mut len[begun..]).await?;
+        let len = u32::from_le_bytes(len) as usize;
+        if len > max {
+            let why = format!("a message of {len} bytes was announced, {max} are allowed");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        // Memory follows the bytes that arrive, not those that are announced.
+        let mut bytes = Vec::with_capacity(len.min(64 << 10));
+        let got = (&mut self.recv).take(len as u64).read_to_end(&mut bytes).await?;
+        match got == len {
+            true => Ok(Some(bytes)),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Says that nothing more will be sent, and waits until all of it has arrived.
+    pub async fn finish(&mut self) -> io::Result<()> {
+        self.send.shutdown().await?;
+        self.send.stopped().await.map(drop).map_err(io::Error::from)
+    }
+}
+
+/// Opens a stream.
+pub(crate) async fn open(plane: &Arc<Plane>, node: NodeId, alpn: &Alpn) -> Result<ByteStream, OpenError> {
+    let lease = plane.connect(node, alpn).await?;
+    let (send, recv) = lease.connection.open_bi().await.map_err(|error| OpenError::Broken {
+        node,
+        why: error.to_string(),
+    })?;
+    Ok(ByteStream {
+        peer: node,
+        send,
+        recv,
+        _lease: Some(lease),
+    })
+}
+
+/// Serves one connection until it ends or its peer is revoked.
+pub(crate) async fn serve(plane: &Arc<Plane>, connection: Connection, handler: &dyn StreamHandler, members: &Members) {
+    let peer = node_id(connection.remote_id());
+    let presence = members.enter(peer, plane.limits.connections_per_peer_max);
+    let Some(presence) = presence.filter(|_| handler.may_connect(peer)) else {
+        plane.counters.connections_refused.one();
+        connection.close(REFUSED, b"not admitted");
+        return;
+    };
+    plane.counters.connections_in.one();
+    let mut conversations = JoinSet::new();
+    loop {
+        let place = presence.streams.clone().acquire_owned();
+        let next = async { (place.await, connection.accept_bi().await) };
+        let (place, stream) = tokio::select! {
+            biased;
+            () = presence.cut.cancelled() => {
+                connection.close(REFUSED, b"revoked");
+                break;
+            }
+            Some(_) = conversations.join_next() => continue,
+            next = next => next,
+        };
+        let (Ok(place), Ok((send, recv))) = (place, stream) else { break };
+        let conversation = handler.converse(ByteStream {
+            peer,
+            send,
+            recv,
+            _lease: None,
+        });
+        conversations.spawn(async move {
+            let _place = place;
+            conversation.await;
+        });
+    }
+    // What was begun is finished when the peer merely opens no more.
+    if connection.close_reason().is_none() {
+        while conversations.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,429 @@
+//! Performs a plan: calls providers, starts and ends transfers, keeps the store's progress on disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU64,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bao_tree::ChunkRanges;
+use iroh_blobs::{
+    Hash,
+    api::{Store, blobs::Bitfield},
+};
+use protocol::{BlobHash, NodeId, Time};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{
+    Blame, FetchError, FetchEvent, Wanted,
+    plan::{Effect, Ended, Input, Plan, Rules},
+    transfer::{Outcome, Source, Verified},
+};
+use crate::data::{DataPath, OpenError, endpoint::Plane, links::Lease};
+
+/// Progress is made durable this often, and once soon after the first bytes.
+const DURABLE_EVERY: Duration = Duration::from_secs(1);
+/// The store writes what it was given within this time, unless its disk is dead.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// What all blobs of one fetch share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) plane: Arc<Plane>,
+    pub(super) store: Store,
+    pub(super) wanted: Arc<Wanted>,
+    pub(super) providers: watch::Receiver<Vec<NodeId>>,
+    pub(super) events: mpsc::Sender<FetchEvent>,
+}
+
+/// What one blob came to.
+#[derive(Debug, Default)]
+pub(super) struct Got {
+    pub(super) bytes: u64,
+    pub(super) had: u64,
+    pub(super) providers: BTreeMap<NodeId, u64>,
+    pub(super) blamed: Vec<Blame>,
+}
+
+/// A task that ended.
+enum Job {
+    Called(NodeId, Result<Lease, OpenError>),
+    Probed(NodeId, Result<u64, Outcome>),
+    Fetched(NodeId, u64, Outcome),
+}
+
+struct Fetching {
+    shared: Shared,
+    blob: BlobHash,
+    plan: Plan,
+    started: Instant,
+    size: Option<NonZeroU64>,
+    got: Got,
+    offered: BTreeSet<NodeId>,
+    leases: BTreeMap<NodeId, Lease>,
+    jobs: JoinSet<Job>,
+    running: BTreeMap<(NodeId, Option<u64>), AbortHandle>,
+    reports: mpsc::Sender<Verified>,
+    todo: Vec<Effect>,
+    durable_at: Option<Instant>,
+    progress: (Option<u64>, Instant),
+    told: Instant,
+}
+
+/// Fetches one blob into the store, from where the store has got to.
+pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchError> {
+    let (reports, mut inbox) = mpsc::channel(1024);
+    let started = Instant::now();
+    let rules = rules(&shared);
+    let mut fetching = Fetching {
+        shared,
+        blob,
+        plan: Plan::new(Time(0), rules),
+        started,
+        size: None,
+        got: Got::default(),
+        offered: BTreeSet::new(),
+        leases: BTreeMap::new(),
+        jobs: JoinSet::new(),
+        running: BTreeMap::new(),
+        reports,
+        todo: Vec::new(),
+        durable_at: None,
+        progress: (None, started),
+        told: started,
+    };
+    let have = fetching.have().await?;
+    if let Some(size) = have.validated_size() {
+        fetching.sized(size, &have)?;
+    }
+    while !fetching.perform().await? {
+        let deadline = fetching.plan.deadline().unwrap_or(Time(u64::MAX));
+        let wait = deadline.since(fetching.now());
+        let stop = fetching.shared.plane.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => return Err(FetchError::Down),
+            Some(Verified { node, task, to }) = inbox.recv() => {
+                fetching.verified();
+                fetching.step(Input::Verified { node, task, to });
+            }
+            Some(job) = fetching.jobs.join_next() => if let Ok(job) = job {
+                fetching.ended(job).await?;
+            },
+            Ok(()) = fetching.shared.providers.changed() => (),
+            () = tokio::time::sleep(wait) => fetching.tick()?,
+        }
+        fetching.offer();
+    }
+    fetching.finish().await
+}
+
+fn rules(shared: &Shared) -> Rules {
+    let mut rules = Rules::default();
+    if let Some(per_s) = shared.plane.download.per_s() {
+        // With our own limit shared by many transfers each waits its turn: that is not the provider's silence.
+        let turn_ms = (64 << 20) / per_s.get().max(1) * 1000;
+        rules.silent_ms = rules.silent_ms.max(turn_ms);
+        rules.stalled_ms = rules.stalled_ms.max(turn_ms * 4);
+    }
+    rules
+}
+
+impl Fetching {
+    fn now(&self) -> Time {
+        Time(0).after(self.started.elapsed())
+    }
+
+    fn step(&mut self, input: Input) {
+        let now = self.now();
+        self.plan.step(now, input, &mut self.todo);
+    }
+
+    fn hash(&self) -> Hash {
+        Hash::from_bytes(self.blob.0)
+    }
+
+    fn tell(&self, event: FetchEvent) {
+        let _ = self.shared.events.try_send(event);
+    }
+
+    async fn have(&self) -> Result<Bitfield, FetchError> {
+        let observed = self.shared.store.observe(self.hash()).await;
+        observed.map_err(|error| self.store_failed(&error))
+    }
+
+    fn store_failed(&self, error: &dyn std::fmt::Display) -> FetchError {
+        FetchError::Store {
+            blob: self.blob,
+            why: error.to_string(),
+        }
+    }
+
+    /// Names new providers to the plan, but for those that are known to lie.
+    fn offer(&mut self) {
+        let named: Vec<_> = self.shared.providers.borrow_and_update().clone();
+        for node in named {
+            if self.offered.insert(node) && !self.shared.plane.blamed.has(node) {
+                self.step(Input::Offer(node));
+            }
+        }
+    }
+
+    fn sized(&mut self, size: u64, have: &Bitfield) -> Result<(), FetchError> {
+        let bytes_max = self.shared.wanted.bytes_max;
+        if size > bytes_max {
+            return Err(FetchError::TooLong {
+                blob: self.blob,
+                bytes: size,
+                bytes_max,
+            });
+        }
+        let missing = missing(size, &have.ranges);
+        let left: u64 = missing.iter().map(|range| range.end - range.start).sum();
+        if self.size.is_none() {
+            self.got.bytes = size;
+            self.got.had = size - left;
+            self.tell(FetchEvent::Sized {
+                blob: self.blob,
+                bytes: size,
+                had: size - left,
+            });
+        }
+        self.size = NonZeroU64::new(size);
+        self.step(Input::Sized(missing));
+        Ok(())
+    }
+
+    /// Does what the plan wants done. True when nothing is missing.
+    async fn perform(&mut self) -> Result<bool, FetchError> {
+        if self.offered.is_empty() {
+            self.offer();
+        }
+        for effect in std::mem::take(&mut self.todo) {
+            match effect {
+                Effect::Connect(node) => self.call(node),
+                Effect::Probe(node) => self.probe(node),
+                Effect::Fetch { node, task, range } => self.fetch(node, task, range),
+                Effect::Cancel { node, task } => {
+                    if let Some(job) = self.running.remove(&(node, task)) {
+                        job.abort();
+                    }
+                }
+                Effect::Drop(node, why) => {
+                    self.leases.remove(&node);
+                    // Who may come back and is named again is asked again.
+                    self.shared.plane.counters.providers_dropped.one();
+                    tracing::debug!(blob = %format_args!("{:#}", self.blob), peer = %format_args!("{node:#}"), ?why, "dropped a provider");
+                    self.tell(FetchEvent::Gone { node, why });
+                }
+                Effect::Starved => tracing::debug!(blob = %format_args!("{:#}", self.blob), "nobody is left to ask"),
+                Effect::Complete => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn call(&mut self, node: NodeId) {
+        let (plane, alpn) = (self.shared.plane.clone(), self.shared.wanted.alpn.clone());
+        self.jobs.spawn(async move { Job::Called(node, plane.connect(node, &alpn).await) });
+    }
+
+    fn source(&self, node: NodeId) -> Option<Source> {
+        Some(Source {
+            node,
+            blob: self.blob,
+            lease: self.leases.get(&node)?.clone(),
+            store: self.shared.store.clone(),
+            meter: self.shared.plane.download.clone(),
+        })
+    }
+
+    fn probe(&mut self, node: NodeId) {
+        let Some(source) = self.source(node) else { return };
+        let job = self.jobs.spawn(async move { Job::Probed(node, source.probe().await) });
+        self.running.insert((node, None), job);
+    }
+
+    fn fetch(&mut self, node: NodeId, task: u64, range: Range<u64>) {
+        let (Some(source), Some(size)) = (self.source(node), self.size) else { return };
+        let reports = self.reports.clone();
+        let job = self.jobs.spawn(async move {
+            Job::Fetched(node, task, source.fetch(size, task, range, &reports).await)
+        });
+        self.running.insert((node, Some(task)), job);
+    }
+
+    async fn ended(&mut self, job: Job) -> Result<(), FetchError> {
+        match job {
+            Job::Called(node, Ok(lease)) => {
+                self.leases.insert(node, lease);
+                self.step(Input::Connected(node));
+            }
+            Job::Called(_, Err(OpenError::Down)) => return Err(FetchError::Down),
+            Job::Called(node, Err(error)) => {
+                tracing::debug!(%error, "could not reach a provider");
+                self.step(Input::Unreachable(node));
+            }
+            Job::Probed(node, Ok(size)) => {
+                self.running.remove(&(node, None));
+                self.verified();
+                self.step(Input::Ended {
+                    node,
+                    task: None,
+                    how: Ended::Complete,
+                });
+                let have = self.have().await?;
+                self.sized(size, &have)?;
+            }
+            Job::Probed(node, Err(outcome)) => self.came_to(node, None, outcome)?,
+            Job::Fetched(node, task, outcome) => self.came_to(node, Some(task), outcome)?,
+        }
+        Ok(())
+    }
+
+    fn came_to(&mut self, node: NodeId, task: Option<u64>, outcome: Outcome) -> Result<(), FetchError> {
+        self.running.remove(&(node, task));
+        let how = match outcome {
+            Outcome::Ended(how) => how,
+            Outcome::Store(why) => return Err(self.store_failed(&why)),
+            Outcome::Lied(blame) => {
+                tracing::warn!(peer = %format_args!("{node:#}"), blob = %format_args!("{:#}", self.blob), offset = blame.offset, what = blame.what, "a provider lied");
+                self.shared.plane.counters.providers_blamed.one();
+                self.shared.plane.blamed.note(&blame);
+                self.got.blamed.push(blame.clone());
+                self.tell(FetchEvent::Blamed(blame));
+                Ended::Lied
+            }
+        };
+        self.step(Input::Ended { node, task, how });
+        Ok(())
+    }
+
+    /// Some bytes are verified. The first of them are made durable at once, so that a crash does not lose the beginning.
+    fn verified(&mut self) {
+        if self.durable_at.is_none() {
+            self.tell(FetchEvent::FirstBytes { blob: self.blob });
+            self.make_durable();
+        }
+    }
+
+    fn make_durable(&mut self) {
+        self.durable_at = Some(Instant::now());
+        let store = self.shared.store.clone();
+        self.shared.plane.tasks.spawn(async move {
+            if let Err(error) = store.sync_db().await {
+                tracing::debug!(%error, "could not make progress durable");
+            }
+        });
+    }
+
+    fn tick(&mut self) -> Result<(), FetchError> {
+        self.step(Input::Tick);
+        if self.durable_at.is_some_and(|at| at.elapsed() >= DURABLE_EVERY) {
+            self.make_durable();
+        }
+        if self.progress.0 != self.plan.left() {
+            self.progress = (self.plan.left(), Instant::now());
+        } else if self.progress.1.elapsed() >= self.shared.wanted.patience {
+            let left = self.plan.left().unwrap_or(0);
+            return Err(FetchError::NoProvider {
+                blob: self.blob,
+                have: self.got.bytes.saturating_sub(left),
+            });
+        }
+        self.report();
+        Ok(())
+    }
+
+    fn report(&mut self) {
+        for (node, bytes, per_s) in self.plan.rates().collect::<Vec<_>>() {
+            let before = self.got.providers.insert(node, bytes);
+            if before != Some(bytes) {
+                self.tell(FetchEvent::Provider {
+                    node,
+                    blob: self.blob,
+                    bytes,
+                    per_s,
+                    path: self.leases.get(&node).and_then(|lease| DataPath::of(&lease.connection)),
+                });
+            }
+        }
+        if let (Some(left), Some(size)) = (self.plan.left(), self.size) {
+            self.tell(FetchEvent::Progress {
+                blob: self.blob,
+                have: size.get() - left,
+                bytes: size.get(),
+            });
+        }
+        self.told = Instant::now();
+    }
+
+    /// Ends what is doubled and waits until the store has written all it was given.
+    async fn finish(mut self) -> Result<Got, FetchError> {
+        self.jobs.abort_all();
+        self.report();
+        let whole = async { self.shared.store.observe(self.hash()).await_completion().await };
+        match tokio::time::timeout(SETTLE, whole).await {
+            Ok(Ok(_)) => (),
+            Ok(Err(error)) => return Err(self.store_failed(&error)),
+            Err(_) => return Err(self.store_failed(&"it did not write all it was given")),
+        }
+        let fetched = self.got.bytes - self.got.had;
+        self.shared.plane.counters.bytes_fetched.add(fetched);
+        self.tell(FetchEvent::Done {
+            blob: self.blob,
+            bytes: self.got.bytes,
+        });
+        Ok(self.got)
+    }
+}
+
+/// The ranges of a blob of `size` that are not in `have`, widened to whole groups.
+fn missing(size: u64, have: &ChunkRanges) -> Vec<Range<u64>> {
+    const GROUP: u64 = 16 << 10;
+    let mut missing: Vec<Range<u64>> = Vec::new();
+    let mut at = 0;
+    let mut note = |from: u64, to: u64| {
+        let (from, to) = (from / GROUP * GROUP, to.div_ceil(GROUP).saturating_mul(GROUP).min(size));
+        match missing.last_mut() {
+            Some(last) if last.end >= from => last.end = to.max(last.end),
+            _ if from < to => missing.push(from..to),
+            _ => (),
+        }
+    };
+    for pair in have.boundaries().chunks(2) {
+        let start = pair[0].0.saturating_mul(1024).min(size);
+        if start > at {
+            note(at, start);
+        }
+        at = pair.get(1).map_or(size, |end| end.0.saturating_mul(1024).min(size));
+    }
+    if at < size {
+        note(at, size);
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use bao_tree::ChunkNum;
+
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_whole_groups_up_to_the_end() {
+        let chunks = |from, to| ChunkRanges::from(ChunkNum(from)..ChunkNum(to));
+        let check = |size, have: ChunkRanges, expect: &[Range<u64>]| assert_eq!(missing(size, &have), expect);
+        check(100, ChunkRanges::empty(), &[0..100]);
+        check(100, ChunkRanges::all(), &[]);
+        check(1 << 20, chunks(0, 16), &[16384..1 << 20]);
+        check(1 << 20, chunks(0, 16) | chunks(1008, 1024), &[16384..1008 << 10]);
+        check(1 << 20, chunks(3, 1024), &[0..16384]);
+        check((1 << 20) - 5, ChunkRanges::from(ChunkNum(16)..), &[0..16384]);
+        check(1 << 20, chunks(1, 2) | chunks(3, 4), &[0..1 << 20]);
+    }
+}

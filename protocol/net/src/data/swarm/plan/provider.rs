@@ -1,0 +1,118 @@
+//! What a plan knows of one provider, and how it is judged.
+
+use std::collections::BTreeMap;
+
+use protocol::Time;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Connecting,
+    Ready,
+    /// To be called again then.
+    Waiting(Time),
+}
+
+#[derive(Debug)]
+pub(super) struct Provider {
+    pub(super) state: State,
+    /// Calls in vain and breaks since its last task was complete.
+    pub(super) failures: u32,
+    /// Tasks under way, and how far each is.
+    pub(super) running: BTreeMap<u64, u64>,
+    pub(super) probing: Option<Time>,
+    /// What it did not have, and when to ask again.
+    pub(super) lacks: BTreeMap<u64, Time>,
+    /// Times that it lacked something.
+    pub(super) barren: u32,
+    /// Connected since.
+    pub(super) since: Time,
+    /// When it last gave something, or had nothing to give.
+    pub(super) heard: Time,
+    pub(super) is_silent: bool,
+    pub(super) delivered: u64,
+    /// Goodput, smoothed over about a second.
+    pub(super) per_s: u64,
+    window: u64,
+}
+
+impl Provider {
+    pub(super) const FAILURES_MAX: u32 = 4;
+    const WIDTH_MIN: u64 = 2;
+    const WIDTH_MAX: u64 = 4;
+    /// From such a rate on it has one more task under way.
+    const RATE_STEP: u64 = 8 << 20;
+
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            state: State::Connecting,
+            failures: 0,
+            running: BTreeMap::new(),
+            probing: None,
+            lacks: BTreeMap::new(),
+            barren: 0,
+            since: now,
+            heard: now,
+            is_silent: false,
+            delivered: 0,
+            per_s: 0,
+            window: 0,
+        }
+    }
+
+    /// Connected, and not silent.
+    pub(super) fn is_well(&self) -> bool {
+        self.state == State::Ready && !self.is_silent
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        let width = (self.per_s / Self::RATE_STEP).clamp(Self::WIDTH_MIN, Self::WIDTH_MAX);
+        self.is_well() && (self.running.len() as u64) < width
+    }
+
+    pub(super) fn could_take(&self, task: u64) -> bool {
+        !self.running.contains_key(&task) && !self.lacks.contains_key(&task)
+    }
+
+    pub(super) fn delivers(&mut self, now: Time, task: u64, to: u64) {
+        let Some(at) = self.running.get_mut(&task) else { return };
+        let bytes = to.saturating_sub(*at);
+        *at = to.max(*at);
+        self.delivered += bytes;
+        self.window += bytes;
+        self.heard = now;
+        self.is_silent = false;
+    }
+
+    pub(super) fn measure(&mut self, passed_ms: u128) {
+        let fresh = u128::from(self.window) * 1000 / passed_ms.max(1);
+        let fresh = u64::try_from(fresh).unwrap_or(u64::MAX);
+        // A provider with nothing to do is not slow, and the first measure stands for itself.
+        if self.per_s == 0 {
+            self.per_s = fresh;
+        } else if !self.running.is_empty() {
+            self.per_s = (self.per_s / 4).saturating_mul(3).saturating_add(fresh / 4);
+        }
+        self.window = 0;
+    }
+
+    /// How long nothing came while something was asked for.
+    pub(super) fn silent_for(&self, now: Time) -> u64 {
+        let asked = self.state == State::Ready && !(self.running.is_empty() && self.probing.is_none());
+        let silent = now.since(self.heard).as_millis();
+        if asked { u64::try_from(silent).unwrap_or(u64::MAX) } else { 0 }
+    }
+
+    pub(super) fn is_slow(&self, now: Time, after_ms: u64, median: u64) -> bool {
+        let judged = now.since(self.since).as_millis() >= u128::from(after_ms);
+        judged && self.state == State::Ready && !self.running.is_empty() && self.per_s.saturating_mul(10) < median
+    }
+
+    /// How long `bytes` would take with `more` tasks beside those under way.
+    pub(super) fn ends_in_ms(&self, bytes: u64, more: u64) -> u64 {
+        let shares = (self.running.len() as u64 + more).max(1);
+        if self.is_silent {
+            return u64::MAX;
+        }
+        bytes.saturating_mul(shares).saturating_mul(1000) / self.per_s.max(1)
+    }
+}
