@@ -7,10 +7,17 @@
     reason = "numbers are what this crate computes; none of them leaves it as money"
 )]
 
+pub mod decoder;
 pub mod forward;
 pub mod host;
+pub mod kernel;
+pub mod logits;
 pub mod lora;
 pub mod model;
+pub mod pages;
+pub mod sample;
+pub mod schedule;
 pub mod tensors;
+pub mod tier;
 
 pub use host::Host;

@@ -1,5 +1,7 @@
 //! Numbers as they are stored, and what they mean.
 
+use std::sync::Arc;
+
 use half::{bf16, f16};
 
 /// How a number is written in memory and in files, little-endian.
@@ -86,7 +88,7 @@ pub struct Matrix {
     pub columns: usize,
     /// The type of its numbers.
     pub dtype: Dtype,
-    bytes: Box<[u8]>,
+    bytes: Arc<[u8]>,
 }
 
 impl std::fmt::Debug for Matrix {
@@ -101,7 +103,7 @@ impl Matrix {
     /// # Panics
     ///
     /// If the bytes are not exactly `rows × columns` numbers.
-    pub fn new(rows: usize, columns: usize, dtype: Dtype, bytes: Box<[u8]>) -> Self {
+    pub fn new(rows: usize, columns: usize, dtype: Dtype, bytes: Arc<[u8]>) -> Self {
         assert_eq!(
             Some(bytes.len()),
             rows.checked_mul(columns).and_then(|n| n.checked_mul(dtype.bytes()))
@@ -116,8 +118,13 @@ impl Matrix {
 
     /// A matrix of singles.
     pub fn of_f32(rows: usize, columns: usize, numbers: &[f32]) -> Self {
-        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        Self::new(rows, columns, Dtype::F32, bytes)
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Self::new(rows, columns, Dtype::F32, bytes.into())
+    }
+
+    /// Its numbers as stored, shared.
+    pub(crate) fn share(&self) -> Arc<[u8]> {
+        Arc::clone(&self.bytes)
     }
 
     /// Its numbers as stored.
@@ -134,12 +141,12 @@ impl Matrix {
 
     /// Rows as columns.
     pub fn transposed(&self) -> Self {
-        let mut bytes = vec![0; self.bytes.len()].into_boxed_slice();
+        let mut bytes = vec![0; self.bytes.len()];
         match self.dtype {
             Dtype::F32 => transpose::<4>(self.rows, self.columns, &self.bytes, &mut bytes),
             Dtype::F16 | Dtype::BF16 => transpose::<2>(self.rows, self.columns, &self.bytes, &mut bytes),
         }
-        Self::new(self.columns, self.rows, self.dtype, bytes)
+        Self::new(self.columns, self.rows, self.dtype, bytes.into())
     }
 }
 

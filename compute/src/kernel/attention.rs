@@ -1,0 +1,178 @@
+//! Attention of some rows of one sequence to the pages of keys and values before them.
+//!
+//! Scores of a row are taken over all its positions, then weights, then the weighted sum in the order of positions: no
+//! running maximum, so a position's bits do not depend on how a prompt was cut into steps.
+
+#![allow(unsafe_code, reason = "rows of pages by pointer")]
+
+use super::{
+    Level,
+    dot::{Output, Rows, Store, product_f32},
+    level::kernel,
+    math::softmax,
+    simd::{LANES, Simd},
+    team::Parts,
+};
+
+/// Sizes that all rows share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heads {
+    pub(crate) queries: usize,
+    pub(crate) keys: usize,
+    /// Width of one.
+    pub(crate) width: usize,
+    pub(crate) page_tokens: usize,
+}
+
+impl Heads {
+    /// Singles in a page, of keys or of values.
+    pub(crate) fn page(&self) -> usize {
+        self.keys * self.page_tokens * self.width
+    }
+
+    /// Where a position's key or value lies for a head.
+    pub(crate) fn at(&self, page: u32, key_head: usize, inside: usize) -> usize {
+        page as usize * self.page() + (key_head * self.page_tokens + inside) * self.width
+    }
+}
+
+/// Some consecutive rows of a sequence and one head of keys.
+#[derive(Clone, Copy)]
+pub(crate) struct Look<'a> {
+    pub(crate) heads: Heads,
+    pub(crate) key_head: usize,
+    /// Queries of all rows of the step, `[row][head][width]`.
+    pub(crate) queries: &'a [f32],
+    /// Where attention goes, in the same form.
+    pub(crate) to: Parts,
+    /// The first row in the buffers, and how many follow.
+    pub(crate) row: usize,
+    pub(crate) rows: usize,
+    /// The position of the first row.
+    pub(crate) position: usize,
+    /// The sequence's pages.
+    pub(crate) pages: &'a [u32],
+    pub(crate) keys: &'a [f32],
+    pub(crate) values: &'a [f32],
+}
+
+impl Look<'_> {
+    /// Computes it. `scores` is scratch.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else writes these rows' outputs for the queries of this head of keys.
+    pub(crate) unsafe fn run(&self, level: Level, scores: &mut Vec<f32>) {
+        let Heads { width, page_tokens, .. } = self.heads;
+        let group = self.heads.queries / self.heads.keys;
+        let tokens = self.position + self.rows;
+        let stride = tokens.next_multiple_of(LANES);
+        // Each row of a sequence and each head of queries that shares these keys.
+        let picked: Vec<u32> = (self.row..self.row + self.rows)
+            .flat_map(|row| (0..group).map(move |head| (row, head)))
+            .map(|(row, head)| (row * self.heads.queries + self.key_head * group + head) as u32)
+            .collect();
+        scores.clear();
+        scores.resize(picked.len() * stride, 0.0);
+        let queries = Rows::picked(self.queries, width, &picked);
+        let starts: Vec<usize> = self.pages[..tokens.div_ceil(page_tokens)]
+            .iter()
+            .map(|page| self.heads.at(*page, self.key_head, 0))
+            .collect();
+        for (index, start) in starts.iter().enumerate() {
+            let first = index * page_tokens;
+            let count = page_tokens.min(tokens - first);
+            let keys = &self.keys[*start..*start + count * width];
+            let output = Output {
+                to: scores[first..].as_mut_ptr(),
+                stride,
+                store: Store::Set,
+                bias: None,
+            };
+            // SAFETY: `scores` is ours, with a column for each of these keys.
+            unsafe { product_f32(level, queries, keys.as_ptr(), width, count, width, output) };
+        }
+        let scale = 1.0 / (width as f32).sqrt();
+        for (index, scores) in scores.chunks_exact_mut(stride).enumerate() {
+            let seen = self.position + index / group + 1;
+            softmax(level, &mut scores[..seen], scale);
+            scores[seen..].fill(0.0);
+        }
+        let weighing = Weighing {
+            weights: scores,
+            stride,
+            values: self.values,
+            starts: &starts,
+            page_tokens,
+            tokens,
+            width,
+            picked: &picked,
+            to: self.to,
+        };
+        weigh(level, weighing);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Weighing<'a> {
+    weights: &'a [f32],
+    stride: usize,
+    values: &'a [f32],
+    starts: &'a [usize],
+    page_tokens: usize,
+    tokens: usize,
+    width: usize,
+    picked: &'a [u32],
+    to: Parts,
+}
+
+kernel!(fn weigh(work: Weighing<'_>) = weigh_body);
+
+#[inline(always)]
+unsafe fn weigh_body<S: Simd>(work: Weighing<'_>) {
+    for column in (0..work.width).step_by(2 * LANES) {
+        let mut m = 0;
+        // SAFETY: the tiles stay inside the picked rows.
+        unsafe {
+            while m + 4 <= work.picked.len() {
+                weigh_tile::<S, 4>(&work, m, column);
+                m += 4;
+            }
+            while m < work.picked.len() {
+                weigh_tile::<S, 1>(&work, m, column);
+                m += 1;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn weigh_tile<S: Simd, const M: usize>(work: &Weighing<'_>, m: usize, column: usize) {
+    let weights: [&[f32]; M] = std::array::from_fn(|i| &work.weights[(m + i) * work.stride..][..work.stride]);
+    let columns = (work.width - column).min(2 * LANES);
+    // SAFETY: values are followed by a spare vector or two, so whole vectors may be read; `to` is ours for these rows.
+    unsafe {
+        let mut sums = [[S::splat(0.0); 2]; M];
+        for (index, start) in work.starts.iter().enumerate() {
+            let first = index * work.page_tokens;
+            let count = work.page_tokens.min(work.tokens - first);
+            assert!(start + work.page_tokens * work.width + 2 * LANES <= work.values.len());
+            for token in 0..count {
+                let from = work.values.as_ptr().add(start + token * work.width + column);
+                let v = [S::load(from), S::load(from.add(LANES))];
+                for i in 0..M {
+                    let weight = S::splat(*weights[i].get_unchecked(first + token));
+                    sums[i][0] = S::fma(weight, v[0], sums[i][0]);
+                    sums[i][1] = S::fma(weight, v[1], sums[i][1]);
+                }
+            }
+        }
+        for i in 0..M {
+            let mut sum = [0.0; 2 * LANES];
+            S::store(sum.as_mut_ptr(), sums[i][0]);
+            S::store(sum.as_mut_ptr().add(LANES), sums[i][1]);
+            let at = work.picked[m + i] as usize * work.width + column;
+            work.to.get(at, columns).copy_from_slice(&sum[..columns]);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Rows of activations against rows of a weight: the products of a decoder, from one row to a whole prompt.
+//!
+//! Every output is sixteen strided sums, fused in the order of the columns, added by halves, whatever tile it was
+//! computed in: so its bits depend on its two rows alone, not on batch mates, threads or the processor.
+
+#![allow(unsafe_code, reason = "inner loops over rows by pointer")]
+
+use super::{
+    level::kernel,
+    simd::{LANES, Simd},
+    weight::{Bf16Row, F16Row, F32Row, GROUP, Int4Row, Int8Row, Numbers, Row, Weight},
+};
+use crate::tensors::Dtype;
+
+/// Rows of activations from which on it pays to widen a weight's rows once, before they are used.
+const WIDEN_FROM: usize = 9;
+
+/// Activations that a strip of rows may take in the cache beside the weights.
+const STRIP_BYTES: usize = 256 << 10;
+
+/// Where outputs go.
+#[derive(Clone, Copy)]
+pub(crate) enum Store {
+    /// In place of what was there.
+    Set,
+    /// Onto it.
+    Add,
+}
+
+/// Rows of singles, by index or where a list says.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) from: *const f32,
+    pub(crate) stride: usize,
+    /// Which rows, if not all in order.
+    pub(crate) picked: Option<&'a [u32]>,
+    pub(crate) count: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// All rows of a buffer.
+    pub(crate) fn of(buffer: &'a [f32], width: usize) -> Self {
+        Self {
+            from: buffer.as_ptr(),
+            stride: width,
+            picked: None,
+            count: buffer.len() / width,
+        }
+    }
+
+    /// Some rows of a buffer.
+    pub(crate) fn picked(buffer: &'a [f32], width: usize, picked: &'a [u32]) -> Self {
+        let count = buffer.len() / width;
+        assert!(
+            picked.iter().all(|row| (*row as usize) < count),
+            "picked rows are inside"
+        );
+        Self {
+            from: buffer.as_ptr(),
+            stride: width,
+            picked: Some(picked),
+            count: picked.len(),
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, row: usize) -> *const f32 {
+        let row = self.picked.map_or(row, |picked| picked[row] as usize);
+        self.from.wrapping_add(row * self.stride)
+    }
+}
+
+/// Outputs `[row][column]`, columns being rows of the weight.
+#[derive(Clone, Copy)]
+pub(crate) struct Output<'a> {
+    /// The output of row 0 and the weight's row 0.
+    pub(crate) to: *mut f32,
+    pub(crate) stride: usize,
+    pub(crate) store: Store,
+    pub(crate) bias: Option<&'a [f32]>,
+}
+
+/// Multiplies all rows of `x` with the weight's rows `from..to`.
+///
+/// # Safety
+///
+/// `x` has rows of `weight.columns` singles, and the outputs of these rows are written by nobody else.
+pub(crate) unsafe fn product(level: super::Level, x: Rows<'_>, weight: &Weight, from: usize, to: usize, y: Output<'_>) {
+    assert!(from <= to && to <= weight.rows && y.bias.is_none_or(|bias| bias.len() == weight.rows));
+    run(level, x, weight, from, to, y);
+}
+
+/// Multiplies all rows of `x` with `count` rows of singles that lie `stride` apart.
+///
+/// # Safety
+///
+/// As for [`product`], and the rows are there.
+#[allow(clippy::too_many_arguments, reason = "a matrix is a pointer and three numbers here")]
+pub(crate) unsafe fn product_f32(
+    level: super::Level,
+    x: Rows<'_>,
+    rows: *const f32,
+    stride: usize,
+    count: usize,
+    columns: usize,
+    y: Output<'_>,
+) {
+    run_f32(level, x, rows, stride, count, columns, y);
+}
+
+kernel!(fn run(x: Rows<'_>, weight: &Weight, from: usize, to: usize, y: Output<'_>) = run_body);
+kernel!(fn run_f32(x: Rows<'_>, rows: *const f32, stride: usize, count: usize, columns: usize, y: Output<'_>) = run_f32_body);
+
+#[inline(always)]
+unsafe fn run_f32_body<S: Simd>(
+    x: Rows<'_>,
+    rows: *const f32,
+    stride: usize,
+    count: usize,
+    columns: usize,
+    y: Output<'_>,
+) {
+    let row = |n: usize| F32Row(rows.wrapping_add(n * stride));
+    // SAFETY: the contract of `product_f32`.
+    unsafe { walk::<S, _>(x, row, 0, count, columns, y) }
+}
+
+#[inline(always)]
+unsafe fn run_body<S: Simd>(x: Rows<'_>, weight: &Weight, from: usize, to: usize, y: Output<'_>) {
+    let columns = weight.columns;
+    let groups = columns.div_ceil(GROUP);
+    // SAFETY: the contract of `product`; each row of the weight has its columns, quantised ones padded to groups.
+    unsafe {
+        match &weight.numbers {
+            Numbers::Stored(Dtype::F32, bytes) => {
+                let base = bytes.get().as_ptr().cast::<f32>();
+                walk::<S, _>(
+                    x,
+                    |n: usize| F32Row(base.wrapping_add(n * columns)),
+                    from,
+                    to,
+                    columns,
+                    y,
+                );
+            }
+            Numbers::Stored(Dtype::F16, bytes) => {
+                let base = bytes.get().as_ptr().cast::<u16>();
+                widen::<S, _>(
+                    x,
+                    |n: usize| F16Row(base.wrapping_add(n * columns)),
+                    from,
+                    to,
+                    columns,
+                    y,
+                );
+            }
+            Numbers::Stored(Dtype::BF16, bytes) => {
+                let base = bytes.get().as_ptr().cast::<u16>();
+                widen::<S, _>(
+                    x,
+                    |n: usize| Bf16Row(base.wrapping_add(n * columns)),
+                    from,
+                    to,
+                    columns,
+                    y,
+                );
+            }
+            Numbers::Int8 { quants, scales } => {
+                let row = |n: usize| Int8Row(quants[n * groups * GROUP..].as_ptr(), scales[n * groups..].as_ptr());
+                widen::<S, _>(x, row, from, to, columns, y);
+            }
+            Numbers::Int4 { quants, scales } => {
+                let row = |n: usize| Int4Row(quants[n * groups * LANES..].as_ptr(), scales[n * groups..].as_ptr());
+                widen::<S, _>(x, row, from, to, columns, y);
+            }
+        }
+    }
+}
+
+/// Reads narrow rows as they are for few activations, and as singles made once for many. The singles are the same.
+#[inline(always)]
+unsafe fn widen<S: Simd, R: Row>(
+    x: Rows<'_>,
+    row: impl Fn(usize) -> R,
+    from: usize,
+    to: usize,
+    columns: usize,
+    y: Output<'_>,
+) {
+    // SAFETY: as for `walk`; the wide rows are padded to whole vectors.
+    unsafe {
+        if x.count < WIDEN_FROM {
+            return walk::<S, R>(x, row, from, to, columns, y);
+        }
+        let vectors = columns.div_ceil(LANES);
+        let mut wide = vec![0.0f32; 8 * vectors * LANES];
+        for first in (from..to).step_by(8) {
+            let last = to.min(first + 8);
+            for n in first..last {
+                let into = wide.as_mut_ptr().add((n - first) * vectors * LANES);
+                for vector in 0..columns / LANES {
+                    S::store(into.add(vector * LANES), row(n).at::<S>(vector));
+                }
+                if columns % LANES != 0 {
+                    let vector = columns / LANES;
+                    S::store(into.add(vector * LANES), row(n).tail::<S>(vector, columns % LANES));
+                }
+            }
+            let wide_row = |n: usize| F32Row(wide.as_ptr().wrapping_add((n - first) * vectors * LANES));
+            walk::<S, _>(x, wide_row, first, last, columns, y);
+        }
+    }
+}
+
+/// Tiles the outputs.
+#[inline(always)]
+unsafe fn walk<S: Simd, R: Row>(
+    x: Rows<'_>,
+    row: impl Fn(usize) -> R,
+    from: usize,
+    to: usize,
+    columns: usize,
+    y: Output<'_>,
+) {
+    let strip = (STRIP_BYTES / (4 * columns.max(1))).clamp(8, 256) & !3;
+    let mut m0 = 0;
+    while m0 < x.count {
+        let m1 = if x.count - m0 <= strip + 4 { x.count } else { m0 + strip };
+        let (mut n, rows) = (from, m1 - m0);
+        // SAFETY: the tiles stay inside `m0..m1` and `from..to`.
+        unsafe {
+            if rows == 1 && S::WIDE {
+                while n + 8 <= to {
+                    tile::<S, R, 1, 8>(x, m0, std::array::from_fn(|i| row(n + i)), n, columns, y);
+                    n += 8;
+                }
+            }
+            while n + 4 <= to {
+                strip_of::<S, R, 4>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y);
+                n += 4;
+            }
+            while n < to {
+                strip_of::<S, R, 1>(x, m0, m1, [row(n)], n, columns, y);
+                n += 1;
+            }
+        }
+        m0 = m1;
+    }
+}
+
+#[inline(always)]
+unsafe fn strip_of<S: Simd, R: Row, const N: usize>(
+    x: Rows<'_>,
+    mut m: usize,
+    to: usize,
+    w: [R; N],
+    n: usize,
+    columns: usize,
+    y: Output<'_>,
+) {
+    // SAFETY: as for `walk`.
+    unsafe {
+        if S::WIDE {
+            while m + 4 <= to {
+                tile::<S, R, 4, N>(x, m, w, n, columns, y);
+                m += 4;
+            }
+        }
+        while m + 2 <= to {
+            tile::<S, R, 2, N>(x, m, w, n, columns, y);
+            m += 2;
+        }
+        if m < to {
+            tile::<S, R, 1, N>(x, m, w, n, columns, y);
+        }
+    }
+}
+
+/// `M × N` outputs at once, each with its own accumulator.
+#[inline(always)]
+unsafe fn tile<S: Simd, R: Row, const M: usize, const N: usize>(
+    x: Rows<'_>,
+    m: usize,
+    w: [R; N],
+    n: usize,
+    columns: usize,
+    y: Output<'_>,
+) {
+    let rows: [*const f32; M] = std::array::from_fn(|i| x.at(m + i));
+    // SAFETY: rows have `columns` singles and outputs are inside, by the contract of `product`.
+    unsafe {
+        let mut sums = [[S::splat(0.0); N]; M];
+        let vectors = columns / LANES;
+        for vector in 0..vectors {
+            let a: [S::V; M] = std::array::from_fn(|i| S::load(rows[i].add(vector * LANES)));
+            for (j, w) in w.iter().enumerate() {
+                let b = w.at::<S>(vector);
+                for i in 0..M {
+                    sums[i][j] = S::fma(a[i], b, sums[i][j]);
+                }
+            }
+        }
+        let left = columns % LANES;
+        if left != 0 {
+            let a: [S::V; M] = std::array::from_fn(|i| F32Row(rows[i]).tail::<S>(vectors, left));
+            for (j, w) in w.iter().enumerate() {
+                let b = w.tail::<S>(vectors, left);
+                for i in 0..M {
+                    sums[i][j] = S::fma(a[i], b, sums[i][j]);
+                }
+            }
+        }
+        for i in 0..M {
+            let to = y.to.add((m + i) * y.stride + n);
+            for (j, sum) in sums[i].iter().enumerate() {
+                let sum = S::sum(*sum) + y.bias.map_or(0.0, |bias| bias[n + j]);
+                match y.store {
+                    Store::Set => *to.add(j) = sum,
+                    Store::Add => *to.add(j) += sum,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,16 @@
+//! Kernels for processors. One body each, compiled for several levels of instructions, with the same bits at every one.
+
+pub(crate) mod attention;
+pub(crate) mod dot;
+mod level;
+pub(crate) mod linear;
+pub(crate) mod math;
+pub(crate) mod simd;
+pub(crate) mod team;
+pub(crate) mod weight;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use level::Level;
+pub use team::Team;
+pub use weight::Quantise;

@@ -1,0 +1,252 @@
+//! Threads that share the tasks of one kernel after another.
+//!
+//! A step is some hundreds of kernels of some ten microseconds each, so the threads wait for the next one awake, and go
+//! to sleep only when the engine is idle. Which thread runs a task is decided by who is free: results never depend on it.
+
+#![allow(
+    unsafe_code,
+    reason = "threads borrow the caller's closure for as long as the caller waits for them"
+)]
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    ptr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::*},
+    },
+    thread,
+};
+
+/// Set in [`Shared::gate`] while a job may be entered; the rest counts who is inside.
+const OPEN: usize = 1 << 31;
+
+/// Looks at the job number before a thread sleeps: about a tenth of a millisecond.
+const SPINS: u32 = 4000;
+
+/// The caller's thread and some of its own.
+pub struct Team {
+    shared: Arc<Shared>,
+    helpers: Vec<thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    job: AtomicU64,
+    gate: AtomicUsize,
+    /// The job: valid while the gate is open or somebody is inside.
+    work: AtomicPtr<Work<'static>>,
+    asleep: Box<[AtomicBool]>,
+    stop: AtomicBool,
+}
+
+struct Work<'a> {
+    run: &'a (dyn Fn(usize) + Sync),
+    tasks: usize,
+    next: AtomicUsize,
+    panicked: AtomicBool,
+}
+
+impl Work<'_> {
+    fn run_all(&self) {
+        loop {
+            let task = self.next.fetch_add(1, Relaxed);
+            if task >= self.tasks {
+                return;
+            }
+            (self.run)(task);
+        }
+    }
+}
+
+impl Team {
+    /// A team of so many threads, the caller's among them.
+    pub fn new(threads: usize) -> Self {
+        let helpers = threads.clamp(1, 1024) - 1;
+        let shared = Arc::new(Shared {
+            job: AtomicU64::new(0),
+            gate: AtomicUsize::new(0),
+            work: AtomicPtr::new(ptr::null_mut()),
+            asleep: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
+            stop: AtomicBool::new(false),
+        });
+        let spawn = |index| {
+            let shared = Arc::clone(&shared);
+            let thread = thread::Builder::new().name(format!("kernel-{index}"));
+            // Fewer threads than asked for are slower and not wrong.
+            thread.spawn(move || shared.help(index)).ok()
+        };
+        Self {
+            helpers: (0..helpers).map_while(spawn).collect(),
+            shared,
+        }
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.helpers.len() + 1
+    }
+
+    /// Runs `run(0)` to `run(tasks - 1)`, begun in this order, and returns when all are done.
+    pub fn each(&mut self, tasks: usize, run: &(dyn Fn(usize) + Sync)) {
+        if tasks < 2 || self.helpers.is_empty() {
+            return (0..tasks).for_each(run);
+        }
+        let work = Work {
+            run,
+            tasks,
+            next: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+        };
+        let shared = &*self.shared;
+        shared.work.store(ptr::from_ref(&work).cast_mut().cast(), Relaxed);
+        shared.gate.store(OPEN, Release);
+        shared.job.fetch_add(1, SeqCst);
+        for (asleep, helper) in shared.asleep.iter().zip(&self.helpers) {
+            if asleep.load(SeqCst) {
+                helper.thread().unpark();
+            }
+        }
+        let mine = catch_unwind(AssertUnwindSafe(|| work.run_all()));
+        if mine.is_err() {
+            work.next.store(tasks, Relaxed);
+        }
+        shared.gate.fetch_and(!OPEN, AcqRel);
+        while shared.gate.load(Acquire) != 0 {
+            std::hint::spin_loop();
+        }
+        // Nobody is inside and nobody can enter: `work` may go.
+        if let Err(panic) = mine {
+            resume_unwind(panic);
+        }
+        assert!(!work.panicked.load(Relaxed), "a kernel panicked on a helping thread");
+    }
+}
+
+impl Shared {
+    fn help(&self, index: usize) {
+        let mut seen = 0;
+        loop {
+            seen = self.wait(index, seen);
+            if self.stop.load(Acquire) {
+                return;
+            }
+            if !self.enter() {
+                continue;
+            }
+            // SAFETY: inside the gate the caller waits for us, so the job it points to is alive.
+            let work = unsafe { &*self.work.load(Acquire) };
+            if catch_unwind(AssertUnwindSafe(|| work.run_all())).is_err() {
+                work.panicked.store(true, Relaxed);
+                work.next.store(work.tasks, Relaxed);
+            }
+            self.gate.fetch_sub(1, Release);
+        }
+    }
+
+    /// Steps inside unless the job is already over.
+    fn enter(&self) -> bool {
+        let inside = |gate: usize| (gate & OPEN != 0).then_some(gate + 1);
+        self.gate.fetch_update(AcqRel, Relaxed, inside).is_ok()
+    }
+
+    /// Waits for a job after `seen`, awake at first.
+    fn wait(&self, index: usize, seen: u64) -> u64 {
+        for _ in 0..SPINS {
+            let job = self.job.load(Acquire);
+            if job != seen {
+                return job;
+            }
+            std::hint::spin_loop();
+        }
+        loop {
+            self.asleep[index].store(true, SeqCst);
+            let job = self.job.load(SeqCst);
+            if job != seen {
+                self.asleep[index].store(false, Relaxed);
+                return job;
+            }
+            thread::park();
+        }
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Release);
+        self.shared.job.fetch_add(1, SeqCst);
+        for helper in self.helpers.drain(..) {
+            helper.thread().unpark();
+            // A helper catches what it runs, so there is no panic to pass on.
+            let _ = helper.join();
+        }
+    }
+}
+
+/// A buffer that several threads write in disjoint parts.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts(*mut f32, usize);
+
+// SAFETY: `row` is unsafe, and its caller keeps the parts disjoint.
+unsafe impl Send for Parts {}
+// SAFETY: as above.
+unsafe impl Sync for Parts {}
+
+impl Parts {
+    pub(crate) fn of(buffer: &mut [f32]) -> Self {
+        Self(buffer.as_mut_ptr(), buffer.len())
+    }
+
+    /// # Safety
+    ///
+    /// No other reference to these elements may be alive, and the buffer must be.
+    #[allow(clippy::mut_from_ref, reason = "that is what the contract is about")]
+    pub(crate) unsafe fn get<'a>(self, from: usize, length: usize) -> &'a mut [f32] {
+        assert!(
+            from.checked_add(length).is_some_and(|end| end <= self.1),
+            "a part lies inside its buffer"
+        );
+        // SAFETY: inside the buffer, and disjoint by the contract.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(from), length) }
+    }
+
+    /// The address of an element.
+    pub(crate) fn at(self, index: usize) -> *mut f32 {
+        assert!(index <= self.1, "a part lies inside its buffer");
+        // SAFETY: inside the buffer or one past it.
+        unsafe { self.0.add(index) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_however_many_threads_there_are() {
+        for threads in [1, 2, 5] {
+            let mut team = Team::new(threads);
+            for tasks in [0, 1, 2, 7, 100] {
+                let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                for _ in 0..200 {
+                    team.each(tasks, &|task| drop(counts[task].fetch_add(1, Relaxed)));
+                }
+                assert!(
+                    counts.iter().all(|count| count.load(Relaxed) == 200),
+                    "{threads} threads, {tasks} tasks"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_and_the_team_goes_on() {
+        let mut team = Team::new(3);
+        let failed = catch_unwind(AssertUnwindSafe(|| {
+            team.each(50, &|task| assert!(task != 20, "task 20"))
+        }));
+        assert!(failed.is_err());
+        let ran = AtomicUsize::new(0);
+        team.each(50, &|_| drop(ran.fetch_add(1, Relaxed)));
+        assert_eq!(ran.load(Relaxed), 50);
+    }
+}

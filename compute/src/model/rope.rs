@@ -1,0 +1,104 @@
+//! Rotary positions: the angle of every pair of dimensions, and their sines and cosines.
+//!
+//! Frequencies are rounded to singles where the reference implementation rounds them, and sines are taken in software,
+//! so that they are right beside it and the same on every machine.
+
+use std::f64::consts::TAU;
+
+use super::{Config, RopeScaling};
+
+/// Sines and cosines of the positions that were met so far.
+pub(crate) struct Rope {
+    frequencies: Vec<f32>,
+    attention: f32,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Rope {
+    pub(crate) fn new(config: &Config) -> Self {
+        let attention = match config.rope_scaling {
+            RopeScaling::Yarn { attention, .. } => attention as f32,
+            RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => 1.0,
+        };
+        Self {
+            frequencies: frequencies(config),
+            attention,
+            cos: Vec::new(),
+            sin: Vec::new(),
+        }
+    }
+
+    /// Makes the table reach `positions`.
+    pub(crate) fn reach(&mut self, positions: usize) {
+        let have = self.cos.len() / self.frequencies.len();
+        for position in have..positions {
+            for frequency in &self.frequencies {
+                // Both factors and the product are singles in the reference.
+                let angle = f64::from(position as f32 * frequency);
+                self.cos.push(libm::cos(angle) as f32 * self.attention);
+                self.sin.push(libm::sin(angle) as f32 * self.attention);
+            }
+        }
+    }
+
+    /// Cosines and sines of a position that the table reaches.
+    pub(crate) fn at(&self, position: usize) -> (&[f32], &[f32]) {
+        let range = position * self.frequencies.len()..(position + 1) * self.frequencies.len();
+        (&self.cos[range.clone()], &self.sin[range])
+    }
+}
+
+fn frequencies(config: &Config) -> Vec<f32> {
+    let half = config.head / 2;
+    let width = config.head as f32;
+    let powers = (0..half).map(|i| libm::pow(config.rope_theta, f64::from(2.0 * i as f32 / width)) as f32);
+    match config.rope_scaling {
+        RopeScaling::None => powers.map(|power| 1.0 / power).collect(),
+        RopeScaling::Linear { factor } => powers.map(|power| 1.0 / power / factor as f32).collect(),
+        RopeScaling::Llama3 {
+            factor,
+            low,
+            high,
+            trained_tokens,
+        } => powers
+            .map(|power| {
+                let plain = f64::from(1.0 / power);
+                let turns = trained_tokens * plain / TAU;
+                let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                ((1.0 - kept) * plain / factor + kept * plain) as f32
+            })
+            .collect(),
+        RopeScaling::Yarn {
+            factor,
+            fast,
+            slow,
+            trained_tokens,
+            truncate,
+            ..
+        } => {
+            // YaRN, §3.2: the dimension that turns so often over the trained context.
+            let width = f64::from(width);
+            let log_theta = libm::log(config.rope_theta).max(f64::MIN_POSITIVE);
+            let dimension = |turns: f64| width * libm::log(trained_tokens / (turns * TAU)) / (2.0 * log_theta);
+            let (low, high) = (dimension(fast), dimension(slow));
+            let (low, high) = if truncate {
+                (low.floor(), high.ceil())
+            } else {
+                (low, high)
+            };
+            let (low, mut high) = (low.max(0.0), high.min(width - 1.0));
+            if low >= high {
+                high = low + 0.001;
+            }
+            powers
+                .enumerate()
+                .map(|(i, power)| {
+                    let plain = f64::from(1.0 / power);
+                    let divided = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                    (plain / factor * divided + plain * (1.0 - divided)) as f32
+                })
+                .collect()
+        }
+    }
+}
