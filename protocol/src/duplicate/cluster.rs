@@ -46,13 +46,14 @@ pub struct Member {
 
 /// Groups records by what they say. The order in which they are given does not change who groups with whom or who is
 /// canonical.
-pub fn cluster(entries: &[Entry]) -> Report {
+pub fn cluster<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Report {
+    let entries: Vec<&Entry> = entries.into_iter().collect();
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by_key(|&at| {
-        let entry = &entries[at];
+        let entry = entries[at];
         (entry.committed, entry.record, entry.sketch.exact, at)
     });
-    let sorted: Vec<&Entry> = order.iter().map(|&at| &entries[at]).collect();
+    let sorted: Vec<&Entry> = order.iter().map(|&at| entries[at]).collect();
     let mut groups = Groups::new(sorted.len());
 
     let first = join_exact(&sorted, &mut groups);

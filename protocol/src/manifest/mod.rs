@@ -22,7 +22,7 @@ use bincode::{Decode, Encode};
 use serde::Serialize;
 
 pub use diff::{Diff, diff};
-pub use record::{RECORD_ROW_BYTES, RecordRow, record_digest};
+pub use record::{RECORD_ROW_BYTES, RecordDigest, RecordRow, record_digest};
 pub use schema::{FIELD_NAME_MAX, FIELDS_MAX, Field, FieldKind, Kinds, Schema, SchemaError};
 pub use source::{PATH_MAX, PathError, SOURCE_MAX, Source, SourceKind, SourcesError, check_path, read_sources};
 

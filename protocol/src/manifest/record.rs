@@ -1,7 +1,7 @@
 //! Where a record lies and what its digest is, in a row of fixed length, so that the n-th record is found without reading
 //! the others.
 
-use crate::{BlobHash, crypto::digest};
+use crate::crypto::digest;
 
 /// Bytes of one encoded [`RecordRow`].
 pub const RECORD_ROW_BYTES: u64 = 56;
@@ -51,12 +51,31 @@ impl RecordRow {
 
 /// What a record is known by: attribution, payment and comparison of versions all speak of this.
 pub fn record_digest(bytes: &[u8]) -> [u8; 32] {
-    digest("openledger/record/1", &[bytes])
+    digest(DOMAIN, &[bytes])
 }
 
-/// The same digest as a name, for ledgers that hold only names.
-impl From<RecordRow> for BlobHash {
-    fn from(row: RecordRow) -> Self {
-        Self(row.digest)
+const DOMAIN: &str = "openledger/record/1";
+
+/// [`record_digest`] of bytes that come piece by piece.
+#[derive(Clone, Debug)]
+pub struct RecordDigest(blake3::Hasher);
+
+impl RecordDigest {
+    /// The digest of a record of this many bytes.
+    pub fn new(bytes: u64) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key(DOMAIN);
+        // One part under a domain, as in `crypto::digest`.
+        hasher.update(&bytes.to_be_bytes());
+        Self(hasher)
+    }
+
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all of them.
+    pub fn finish(&self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
     }
 }

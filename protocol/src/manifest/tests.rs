@@ -190,6 +190,11 @@ fn a_record_row_reads_back() {
         digest: [7; 32],
     };
     assert_eq!(RecordRow::decode(&row.encode()), row);
+
+    let mut digest = RecordDigest::new(5);
+    digest.update(b"he");
+    digest.update(b"llo");
+    assert_eq!(digest.finish(), record_digest(b"hello"));
 }
 
 #[test]

@@ -1,0 +1,215 @@
+//! Cuts the stream of source files into shards and writes down where everything lies.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use protocol::{
+    BlobHash,
+    manifest::{RECORD_ROW_BYTES, RecordRow, Shard, ShardKind, Source, SourceKind, record_digest},
+};
+
+use super::{error::IngestError, store::ShardSink};
+
+/// The shards of a dataset in the making. Holds one shard of each kind at most.
+pub(super) struct Cutter<'a> {
+    sink: &'a mut dyn ShardSink,
+    shard_bytes: usize,
+    /// Bytes of source files so far.
+    pub(super) end: u64,
+    /// Records so far.
+    pub(super) records: u64,
+    /// Source files that were read.
+    pub(super) files: u64,
+    data: Pending,
+    rows: Pending,
+    sources: Pending,
+    file: File,
+    /// The file that the pending data began with, while it is all of the data.
+    whole: Option<PathBuf>,
+}
+
+/// A shard in the making, and those of its kind that are stored.
+struct Pending {
+    kind: ShardKind,
+    bytes: Vec<u8>,
+    rows: u64,
+    done: Vec<Shard>,
+}
+
+/// The source file that is being read.
+struct File {
+    begin: u64,
+    first_record: u64,
+    hasher: blake3::Hasher,
+}
+
+impl<'a> Cutter<'a> {
+    pub(super) fn new(shard_bytes: u64, sink: &'a mut dyn ShardSink) -> Self {
+        let pending = |kind| Pending {
+            kind,
+            bytes: Vec::new(),
+            rows: 0,
+            done: Vec::new(),
+        };
+        Self {
+            sink,
+            shard_bytes: usize::try_from(shard_bytes).expect("a shard fits in memory"),
+            end: 0,
+            records: 0,
+            files: 0,
+            data: pending(ShardKind::Data),
+            rows: pending(ShardKind::Records),
+            sources: pending(ShardKind::Sources),
+            file: File {
+                begin: 0,
+                first_record: 0,
+                hasher: blake3::Hasher::new(),
+            },
+            whole: None,
+        }
+    }
+
+    /// What comes next belongs to the file at `path`.
+    pub(super) fn begin_file(&mut self, path: &Path) {
+        self.file = File {
+            begin: self.end,
+            first_record: self.records,
+            hasher: blake3::Hasher::new(),
+        };
+        self.whole = self.data.bytes.is_empty().then(|| path.to_owned());
+    }
+
+    /// What comes next, `bytes` of it, should lie in one shard.
+    pub(super) fn together(&mut self, bytes: u64) -> Result<(), IngestError> {
+        let pending = self.data.bytes.len() as u64;
+        if pending > 0 && bytes.saturating_add(pending) > self.shard_bytes as u64 {
+            self.flush_data(false)?;
+        }
+        Ok(())
+    }
+
+    /// Appends bytes of the source file, cutting where a shard is full.
+    pub(super) fn append(&mut self, mut bytes: &[u8]) -> Result<(), IngestError> {
+        self.file.hasher.update(bytes);
+        self.end += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let room = self.shard_bytes - self.data.bytes.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.data.bytes.extend_from_slice(now);
+            bytes = later;
+            if self.data.bytes.len() == self.shard_bytes && !bytes.is_empty() {
+                self.flush_data(false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends a line or document of which `record` is the record itself, `skip` bytes into it.
+    pub(super) fn append_record(&mut self, raw: &[u8], skip: usize, record: &[u8]) -> Result<[u8; 32], IngestError> {
+        self.together(raw.len() as u64)?;
+        let digest = record_digest(record);
+        self.append(&raw[..skip])?;
+        self.together(record.len() as u64)?;
+        // Counted before the bytes, for the shard that the record begins in.
+        self.row(self.end, record.len() as u64, 0, digest)?;
+        self.append(&raw[skip..])?;
+        Ok(digest)
+    }
+
+    /// Notes a record that begins in the pending shard.
+    pub(super) fn row(&mut self, offset: u64, bytes: u64, row: u64, digest: [u8; 32]) -> Result<(), IngestError> {
+        let row = RecordRow {
+            offset,
+            bytes,
+            row,
+            digest,
+        };
+        self.records += 1;
+        self.data.rows += 1;
+        let rows_max = self.shard_bytes as u64 / RECORD_ROW_BYTES;
+        if self.rows.rows == rows_max {
+            self.rows.flush(self.sink, None)?;
+        }
+        self.rows.rows += 1;
+        self.rows.bytes.extend_from_slice(&row.encode());
+        Ok(())
+    }
+
+    /// Records of the file so far.
+    pub(super) fn file_records(&self) -> u64 {
+        self.records - self.file.first_record
+    }
+
+    /// The file is read. Its bytes may be a shard of their own if nothing else is in it.
+    pub(super) fn end_file(&mut self, name: &str, kind: SourceKind) -> Result<(), IngestError> {
+        let source = Source {
+            path: name.to_owned(),
+            offset: self.file.begin,
+            bytes: self.end - self.file.begin,
+            records: self.file_records(),
+            hash: BlobHash(*self.file.hasher.finalize().as_bytes()),
+            kind,
+        };
+        let entry = source.encode();
+        let held = self.sources.bytes.len();
+        if held > 0 && held + entry.len() > self.shard_bytes {
+            self.sources.flush(self.sink, None)?;
+        }
+        self.files += 1;
+        self.sources.rows += 1;
+        self.sources.bytes.extend_from_slice(&entry);
+        // A large file ends its shard, so that it can be referred to where it lies.
+        if self.whole.is_some() && self.data.bytes.len() >= self.shard_bytes / 2 {
+            self.flush_data(true)?;
+        }
+        Ok(())
+    }
+
+    fn flush_data(&mut self, file_ended: bool) -> Result<(), IngestError> {
+        let whole = self.whole.take().filter(|_| file_ended);
+        self.data.flush(self.sink, whole.as_deref())
+    }
+
+    /// Hands over what is left; the shards in the order of a manifest, and the sink.
+    pub(super) fn finish(mut self) -> Result<(Vec<Shard>, &'a mut dyn ShardSink), IngestError> {
+        let ended = self.whole.is_some();
+        self.flush_data(ended)?;
+        self.rows.flush(self.sink, None)?;
+        self.sources.flush(self.sink, None)?;
+        let shards = [self.data.done, self.rows.done, self.sources.done].concat();
+        Ok((shards, self.sink))
+    }
+}
+
+impl Pending {
+    fn flush(&mut self, sink: &mut dyn ShardSink, whole: Option<&Path>) -> Result<(), IngestError> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        let hash = put(sink, &self.bytes, whole)?;
+        self.done.push(Shard {
+            hash,
+            bytes: self.bytes.len() as u64,
+            rows: self.rows,
+            kind: self.kind,
+        });
+        self.bytes.clear();
+        self.rows = 0;
+        Ok(())
+    }
+}
+
+/// Hashes and hands over.
+pub(super) fn put(sink: &mut dyn ShardSink, bytes: &[u8], whole: Option<&Path>) -> Result<BlobHash, IngestError> {
+    let hash = BlobHash(*blake3::hash(bytes).as_bytes());
+    let stored: io::Result<()> = sink.put(hash, bytes, whole);
+    match stored {
+        Ok(()) => Ok(hash),
+        Err(source) => Err(IngestError::Sink {
+            bytes: bytes.len() as u64,
+            source,
+        }),
+    }
+}

@@ -1,0 +1,202 @@
+//! One JSON object: its top-level fields and the words in it, without building it.
+
+use std::{collections::BTreeMap, fmt};
+
+use protocol::manifest::{FieldKind, SchemaError};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::error::RecordFault;
+
+/// What an object has.
+#[derive(Default)]
+pub(super) struct Object {
+    /// The kinds of its top-level fields.
+    pub(super) kinds: BTreeMap<String, FieldKind>,
+    /// Every value in it, one behind another: what duplicates are looked for in. Keys are left out, so that renaming
+    /// a field makes no new record.
+    pub(super) words: String,
+}
+
+/// Reads a line as one object.
+pub(super) fn object(line: &str) -> Result<Object, RecordFault> {
+    let mut object = Object::default();
+    let mut twice = None;
+    let mut json = serde_json::Deserializer::from_str(line);
+    let top = Top {
+        object: &mut object,
+        twice: &mut twice,
+    };
+    let kind = top.deserialize(&mut json).and_then(|kind| json.end().map(|()| kind));
+    if let Some(name) = twice {
+        return Err(SchemaError::Twice(name).into());
+    }
+    match kind {
+        Ok(FieldKind::Object) => Ok(object),
+        Ok(FieldKind::List) => Err(RecordFault::NotObject { found: "a list" }),
+        Ok(_) => Err(RecordFault::NotObject { found: "a bare value" }),
+        Err(error) => {
+            let whole = error.to_string();
+            let why = whole.split(" at line ").next().unwrap_or(&whole).to_owned();
+            Err(RecordFault::Json {
+                column: error.column(),
+                why,
+            })
+        }
+    }
+}
+
+/// The outermost value.
+struct Top<'a> {
+    object: &'a mut Object,
+    twice: &'a mut Option<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Top<'_> {
+    type Value = FieldKind;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<FieldKind, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Top<'_> {
+    type Value = FieldKind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldKind, A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            let kind = map.next_value_seed(Value(&mut self.object.words))?;
+            if self.object.kinds.contains_key(&key) {
+                self.twice.get_or_insert(key);
+            } else {
+                self.object.kinds.insert(key, kind);
+            }
+        }
+        Ok(FieldKind::Object)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<FieldKind, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(FieldKind::List)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<FieldKind, E> {
+        Ok(FieldKind::Boolean)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<FieldKind, E> {
+        Ok(FieldKind::Integer)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<FieldKind, E> {
+        Ok(FieldKind::Integer)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<FieldKind, E> {
+        Ok(FieldKind::Number)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<FieldKind, E> {
+        Ok(FieldKind::Text)
+    }
+
+    fn visit_unit<E>(self) -> Result<FieldKind, E> {
+        Ok(FieldKind::Null)
+    }
+}
+
+/// A value within the object, at any depth.
+struct Value<'a>(&'a mut String);
+
+impl Value<'_> {
+    fn word(self, word: impl fmt::Display, kind: FieldKind) -> FieldKind {
+        use fmt::Write;
+        write!(self.0, "{word}\n").expect("strings take everything");
+        kind
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Value<'_> {
+    type Value = FieldKind;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<FieldKind, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Value<'_> {
+    type Value = FieldKind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldKind, A::Error> {
+        while map.next_key::<IgnoredAny>()?.is_some() {
+            map.next_value_seed(Value(&mut *self.0))?;
+        }
+        Ok(FieldKind::Object)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<FieldKind, A::Error> {
+        while list.next_element_seed(Value(&mut *self.0))?.is_some() {}
+        Ok(FieldKind::List)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<FieldKind, E> {
+        Ok(self.word(value, FieldKind::Boolean))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<FieldKind, E> {
+        Ok(self.word(value, FieldKind::Integer))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<FieldKind, E> {
+        Ok(self.word(value, FieldKind::Integer))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<FieldKind, E> {
+        Ok(self.word(value, FieldKind::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<FieldKind, E> {
+        Ok(self.word(value, FieldKind::Text))
+    }
+
+    fn visit_unit<E>(self) -> Result<FieldKind, E> {
+        Ok(self.word("null", FieldKind::Null))
+    }
+}
+
+/// JSON with its keys in order and without spaces, whatever order the value keeps them in.
+pub(super) fn canonical(value: &serde_json::Value, out: &mut String) {
+    match value {
+        serde_json::Value::Object(map) => {
+            let ordered: BTreeMap<_, _> = map.iter().collect();
+            out.push('{');
+            for (at, (key, value)) in ordered.into_iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                out.push_str(&serde_json::Value::from(key.as_str()).to_string());
+                out.push(':');
+                canonical(value, out);
+            }
+            out.push('}');
+        }
+        serde_json::Value::Array(list) => {
+            out.push('[');
+            for (at, value) in list.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                canonical(value, out);
+            }
+            out.push(']');
+        }
+        plain => out.push_str(&plain.to_string()),
+    }
+}

@@ -1,0 +1,46 @@
+//! Lines of a file with a limit that holds before memory is taken: a line of 2 GB costs an error.
+
+use std::io::{self, BufRead};
+
+use super::error::RecordFault;
+
+/// Reads line by line and counts.
+pub(super) struct Lines<R> {
+    reader: R,
+    max: u64,
+    /// Lines read so far.
+    pub(super) line: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    pub(super) fn new(reader: R, max: u64) -> Self {
+        Self { reader, max, line: 0 }
+    }
+
+    /// Appends the next line with its end to `buffer`, which may hold earlier lines of the same record. `Ok(Ok(false))` at
+    /// the end of the file; a fault if the record grows past the limit.
+    pub(super) fn append(&mut self, buffer: &mut Vec<u8>) -> io::Result<Result<bool, RecordFault>> {
+        use io::Read;
+        // The end of the line does not count, so two bytes more are read before a line is too long.
+        let room = (self.max + 2).saturating_sub(buffer.len() as u64);
+        let read = (&mut self.reader).take(room + 1).read_until(b'\n', buffer)?;
+        self.line += u64::from(read > 0);
+        if trimmed(buffer).len() as u64 > self.max {
+            return Ok(Err(RecordFault::TooLong { max: self.max }));
+        }
+        Ok(Ok(read > 0))
+    }
+}
+
+/// A record without the end of its line.
+pub(super) fn trimmed(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// The text of a record, or where it stops being text.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, RecordFault> {
+    std::str::from_utf8(bytes).map_err(|error| RecordFault::NotUtf8 {
+        byte: error.valid_up_to() + 1,
+    })
+}
