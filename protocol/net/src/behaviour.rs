@@ -11,7 +11,7 @@ use libp2p::{
     swarm::NetworkBehaviour,
 };
 
-use crate::{ChainTag, Limits, Topic, codec::Codec, streams};
+use crate::{ChainTag, Limits, Topic, codec::Codec, node::provide::CLAIM_MAX, streams};
 
 /// What this node lets itself gossip. Larger things travel by hash.
 pub(crate) const GOSSIP_BYTES_MAX: usize = 16 << 10;
@@ -30,16 +30,17 @@ pub(crate) struct Behaviour {
     pub(crate) discovery: kad::Behaviour<kad::store::MemoryStore>,
     pub(crate) gossip: Gossip,
     pub(crate) requests: request_response::Behaviour<Codec>,
+    pub(crate) claims: request_response::Behaviour<Codec>,
     pub(crate) direct: streams::Behaviour,
 }
 
 impl Behaviour {
-    pub(crate) fn new(key: &Keypair, chain: &ChainTag, limits: &Limits) -> Self {
+    pub(crate) fn new(key: &Keypair, chain: &ChainTag, limits: &Limits, agent: String) -> Self {
         let peer = key.public().to_peer_id();
         let mut discovery = kad::Behaviour::with_config(
             peer,
-            kad::store::MemoryStore::new(peer),
-            kad_config(chain.protocol("discovery")),
+            kad::store::MemoryStore::with_config(peer, store_config()),
+            kad_config(chain.protocol("discovery"), &peer),
         );
         // The default waits until somebody confirms our address from outside, which never happens on one machine.
         discovery.set_mode(Some(kad::Mode::Server));
@@ -56,15 +57,32 @@ impl Behaviour {
             banned: allow_block_list::Behaviour::default(),
             identify: identify::Behaviour::new(
                 identify::Config::new(chain.greeting(), key.public())
-                    .with_agent_version(concat!("openledger/", env!("CARGO_PKG_VERSION")).to_owned()),
+                    .with_agent_version(agent),
             ),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(10))),
             discovery,
             gossip: gossip(key, chain),
-            requests: request_response::Behaviour::with_codec(codec, [(chain.protocol("request"), both)], requests),
+            requests: request_response::Behaviour::with_codec(
+                codec,
+                [(chain.protocol("request"), both.clone())],
+                requests.clone(),
+            ),
+            claims: request_response::Behaviour::with_codec(
+                Codec {
+                    request_bytes_max: 32,
+                    response_bytes_max: CLAIM_MAX,
+                },
+                [(chain.protocol("claim"), both)],
+                requests,
+            ),
             direct: streams::Behaviour::new(chain.protocol("direct")),
         }
     }
+}
+
+/// Where announcements are gossiped. They are judged here and never reach the node unverified.
+pub(crate) fn announcements(chain: &ChainTag) -> IdentTopic {
+    IdentTopic::new(chain.prefix() + "/announcements")
 }
 
 pub(crate) fn topic(chain: &ChainTag, topic: Topic) -> IdentTopic {
@@ -81,9 +99,22 @@ fn connection_limits(limits: &Limits) -> connection_limits::ConnectionLimits {
         .with_max_established_per_peer(Some(3))
 }
 
-fn kad_config(protocol: StreamProtocol) -> kad::Config {
+fn store_config() -> kad::store::MemoryStoreConfig {
+    kad::store::MemoryStoreConfig {
+        // Values are not stored at all; only who provides what.
+        max_records: 0,
+        max_provided_keys: 65_536,
+        ..kad::store::MemoryStoreConfig::default()
+    }
+}
+
+fn kad_config(protocol: StreamProtocol, me: &libp2p::PeerId) -> kad::Config {
     let mut config = kad::Config::new(protocol);
+    // Half a day, give or take two hours by our own name, so that nodes that started together do not republish together.
+    let dice = u64::from(me.to_bytes().last().copied().unwrap_or(0));
+    let republish = Duration::from_secs(10 * 3600 + dice * 4 * 3600 / 255);
     config
+        .set_provider_publication_interval(Some(republish))
         .set_query_timeout(Duration::from_secs(20))
         .set_periodic_bootstrap_interval(Some(Duration::from_secs(60)))
         // Addresses come from `identify`, and only from those on our chain.
@@ -108,7 +139,7 @@ fn gossip(key: &Keypair, chain: &ChainTag) -> Gossip {
         .forward_queue_duration(Duration::from_secs(5))
         .build()
         .expect("constants");
-    let topics = Topic::ALL.map(|name| topic(chain, name));
+    let topics: Vec<_> = Topic::ALL.map(|name| topic(chain, name)).into_iter().chain([announcements(chain)]).collect();
     let filter = WhitelistSubscriptionFilter(topics.iter().map(IdentTopic::hash).collect::<HashSet<_>>());
     let signed = gossipsub::MessageAuthenticity::Signed(key.clone());
     let mut gossip = Gossip::new_with_subscription_filter(signed, config, filter).expect("signing and strict agree");
@@ -176,8 +207,8 @@ mod tests {
             chain_id: 1,
             genesis: [2; 32],
         };
-        let behaviour = Behaviour::new(&key, &chain, &Limits::default());
-        assert_eq!(behaviour.gossip.topics().count(), 3);
+        let behaviour = Behaviour::new(&key, &chain, &Limits::default(), "openledger/test".to_owned());
+        assert_eq!(behaviour.gossip.topics().count(), 4);
     }
 
     #[test]

@@ -6,13 +6,17 @@ use std::{
 };
 
 use libp2p::Multiaddr;
-use protocol::NodeId;
-use tokio::sync::{mpsc, oneshot};
+use protocol::{
+    BlobHash, NodeId,
+    crypto::Signed,
+    message::announce::{Announcement, Claim},
+};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     GossipId, Limits, Metrics, Offence, PeerInfo, RequestId, Topic, Verdict, behaviour::GOSSIP_BYTES_MAX,
-    direct::Queue, metrics::Counters,
+    direct::Queue, metrics::Counters, node::provide::Found,
 };
 
 /// Why something was not gossiped.
@@ -101,6 +105,10 @@ pub(crate) enum Command {
     Verdict(GossipId, Verdict),
     Request(NodeId, Vec<u8>, oneshot::Sender<Result<Vec<u8>, RequestError>>),
     Respond(RequestId, Vec<u8>),
+    Announce(Box<Announcement>),
+    Provide(Signed<Claim>),
+    Withdraw(BlobHash),
+    Search(BlobHash, Found),
     Report(NodeId, Offence),
     Ban(NodeId),
     Dial(Multiaddr),
@@ -134,6 +142,7 @@ impl Links {
 pub struct NetHandle {
     pub(crate) me: NodeId,
     pub(crate) limits: Limits,
+    pub(crate) announcements: broadcast::Sender<Announcement>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) links: Arc<Links>,
     pub(crate) counters: Arc<Counters>,
@@ -212,6 +221,36 @@ impl NetHandle {
         self.command(Command::Respond(id, bytes));
     }
 
+    /// Announces something about this node to everybody. It is not checked here: what others would reject costs standing.
+    pub fn announce(&self, said: Announcement) {
+        self.command(Command::Announce(Box::new(said)));
+    }
+
+    /// Announcements of others, from now on; each is signed by its author, holds now, and is newer than the last about
+    /// its subject. Who reads too slowly misses the oldest and is told how many.
+    pub fn announcements(&self) -> broadcast::Receiver<Announcement> {
+        self.announcements.subscribe()
+    }
+
+    /// Enters this node in the directory as a provider, and shows `claim` to who asks. A newer claim for the same root
+    /// replaces it; the directory is told again by itself.
+    pub fn provide(&self, claim: Signed<Claim>) {
+        self.command(Command::Provide(claim));
+    }
+
+    /// No longer provides this. The directory forgets within a day; who asks until then is told that it is not here.
+    pub fn withdraw(&self, root: BlobHash) {
+        self.command(Command::Withdraw(root));
+    }
+
+    /// Looks for providers in the directory and returns their claims, each signed by its provider and holding now.
+    /// Takes ten seconds at most.
+    pub async fn providers(&self, root: BlobHash) -> Vec<Signed<Claim>> {
+        let (sender, found) = oneshot::channel();
+        self.command(Command::Search(root, sender));
+        found.await.unwrap_or_default()
+    }
+
     /// Notes that a peer misbehaved.
     pub fn report(&self, node: NodeId, offence: Offence) {
         self.command(Command::Report(node, offence));
@@ -222,7 +261,7 @@ impl NetHandle {
         self.command(Command::Ban(node));
     }
 
-    /// Reaches out to an address such as `/ip4/10.0.0.7/tcp/4001`, from now on. An error if it is none.
+    /// Reaches out to an address such as `/ip4/10.0.0.7/tcp/4001`, at once and again until this stops. An error if it is none.
     pub fn dial(&self, address: &str) -> Result<(), crate::StartError> {
         self.command(Command::Dial(crate::node::parse_address(address)?));
         Ok(())

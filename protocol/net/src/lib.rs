@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod announce;
 mod behaviour;
 mod codec;
 pub mod data;

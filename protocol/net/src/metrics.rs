@@ -30,6 +30,18 @@ counters! {
     gossip_duplicate,
     /// Gossip not published: nobody listens, or all queues are full.
     gossip_unsent,
+    /// Gossip not published: the queues to all peers were full.
+    gossip_queues_full,
+    /// Announcements made.
+    announcements_sent,
+    /// Announcements of others that count.
+    announcements_received,
+    /// Announcements that were expired, replayed, ill-signed or malformed.
+    announcements_rejected,
+    /// Announcements not heard: their author makes too many.
+    announcements_limited,
+    /// Claims of our own that found no room.
+    claims_refused,
     /// Gossip received and not looked at: the node was behind.
     gossip_dropped,
     /// Gossip the node rejected.

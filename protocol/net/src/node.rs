@@ -1,6 +1,7 @@
 //! The network over sockets: one task drives the swarm, one per peer writes, one per peer reads.
 
 mod peers;
+pub(crate) mod provide;
 mod start;
 mod talk;
 
@@ -32,6 +33,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     NetEvent, Offence, RequestError, RequestId, Topic,
     behaviour::{Behaviour, BehaviourEvent},
+    data::AddressBook,
     dialer::{Dialer, Target},
     direct::Ended,
     handle::{Command, Links},
@@ -68,6 +70,9 @@ struct Node {
     chain: ChainTag,
     limits: Limits,
     topics: [(TopicHash, Topic); 3],
+    announcements: TopicHash,
+    provide: provide::Provide,
+    book: Option<AddressBook>,
     started: Instant,
     dialer: Dialer,
     calls: HashMap<ConnectionId, Target>,
@@ -132,6 +137,7 @@ impl Node {
                 self.swarm.behaviour_mut().banned.unblock_peer(peer);
             }
         }
+        self.end_searches();
         let silent: Vec<_> = self
             .peers
             .iter()
@@ -204,6 +210,10 @@ impl Node {
                     self.counters.responses_dropped.one();
                 }
             }
+            Command::Announce(said) => self.announce(&said),
+            Command::Provide(claim) => self.provide(claim),
+            Command::Withdraw(root) => self.withdraw(root),
+            Command::Search(root, answer) => self.search(root, answer),
             Command::Report(node, offence) => self.report(node, offence),
             Command::Ban(node) => self.ban(node),
             Command::Dial(address) => {
@@ -269,6 +279,16 @@ impl Node {
             BehaviourEvent::Gossip(event) => self.gossip_event(event),
             BehaviourEvent::Requests(event) => self.request_event(event),
             BehaviourEvent::Direct(event) => self.stream_event(event),
+            BehaviourEvent::Claims(event) => self.claim_event(event),
+            BehaviourEvent::Discovery(kad::Event::OutboundQueryProgressed {
+                id,
+                result: kad::QueryResult::GetProviders(result),
+                step,
+                ..
+            }) => self.search_event(id, result, step.last),
+            BehaviourEvent::Discovery(kad::Event::InboundRequest {
+                request: kad::InboundRequest::AddProvider { record: Some(record) },
+            }) => self.keep_record(record),
             BehaviourEvent::Discovery(kad::Event::RoutingUpdated { peer, addresses, .. }) => {
                 let (now, connected) = (self.now(), self.peers.contains_key(&peer));
                 addresses

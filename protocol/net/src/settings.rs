@@ -4,7 +4,9 @@ use std::{fmt, time::Duration};
 
 use libp2p::StreamProtocol;
 
-use crate::Topic;
+use protocol::crypto::Domain;
+
+use crate::{Topic, data::AddressBook};
 
 /// What a node needs to join.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct NetConfig {
     pub bootstrap: Vec<String>,
     /// The chain this node is on.
     pub chain: ChainTag,
+    /// The data plane's book, which this node's peers are entered in, and whose ports they are told.
+    pub data: Option<AddressBook>,
     /// What may be large, and how large.
     pub limits: Limits,
 }
@@ -29,6 +33,7 @@ impl NetConfig {
             listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
             bootstrap: Vec::new(),
             chain,
+            data: None,
             limits: Limits::default(),
         }
     }
@@ -54,6 +59,14 @@ pub struct ChainTag {
 }
 
 impl ChainTag {
+    /// What messages on this chain are signed for.
+    pub fn domain(&self) -> Domain {
+        Domain {
+            chain_id: self.chain_id,
+            genesis: self.genesis,
+        }
+    }
+
     /// What `identify` carries, in full, so that the other side can say what differs.
     pub(crate) fn greeting(&self) -> String {
         format!("openledger/1/{}/{}", self.chain_id, hex(&self.genesis))

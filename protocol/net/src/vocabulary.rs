@@ -1,5 +1,7 @@
 //! The words that nodes use: topics, events, verdicts.
 
+use std::net::SocketAddr;
+
 use libp2p::{PeerId, gossipsub::MessageId, request_response::InboundRequestId};
 use protocol::NodeId;
 
@@ -105,6 +107,8 @@ pub struct PeerInfo {
     pub outbound: bool,
     /// The software it says it runs.
     pub agent: String,
+    /// Where it takes data connections, if it said so.
+    pub data: Option<SocketAddr>,
     /// What it did wrong lately; see [`Offence`]. It is banned at 100.
     pub offence_points: u32,
 }

@@ -1,10 +1,12 @@
 //! Who is there: introductions, farewells, streams for direct messages, and bans.
 
+use std::net::IpAddr;
+
 use libp2p::{Multiaddr, PeerId, identify, multiaddr::Protocol};
 use protocol::NodeId;
 use tokio::sync::mpsc;
 
-use crate::{NetEvent, Offence, PeerInfo, dialer::Target, direct, handle::Link, identity, settings::ChainTag, streams};
+use crate::{NetEvent, Offence, PeerInfo, data::DataPorts, dialer::Target, direct, handle::Link, identity, settings::ChainTag, streams};
 
 use super::{Node, TICK};
 
@@ -46,6 +48,10 @@ impl Node {
             let _ = self.swarm.disconnect_peer_id(peer_id);
             return;
         }
+        let data = ip(&peer.address).and_then(|ip| DataPorts::from_agent(&info.agent_version).at(ip));
+        if let (Some(book), Some(address)) = (&self.book, data) {
+            book.learn(node, address);
+        }
         let (queue, backlog) = direct::queue(self.limits.queued_bytes_max);
         let (streams, incoming) = mpsc::channel(2);
         peer.link = Some(streams);
@@ -59,6 +65,7 @@ impl Node {
                 .filter(|c| !c.is_control())
                 .take(64)
                 .collect(),
+            data,
             offence_points: self.standing.points(now, node),
         };
         self.links.write().insert(node, Link { info, queue });
@@ -106,6 +113,9 @@ impl Node {
             return;
         };
         self.links.write().remove(&node);
+        if let Some(book) = &self.book {
+            book.left(node);
+        }
         tracing::info!(peer = %format_args!("{node:#}"), "disconnected");
         self.owe(NetEvent::Disconnected(node));
     }
@@ -227,6 +237,14 @@ impl Node {
             .collect();
         waiting.into_iter().for_each(|peer| self.start_reader(peer));
     }
+}
+
+fn ip(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(IpAddr::from(ip)),
+        Protocol::Ip6(ip) => Some(IpAddr::from(ip)),
+        _ => None,
+    })
 }
 
 fn is_loopback(address: &Multiaddr) -> bool {

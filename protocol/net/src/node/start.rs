@@ -9,12 +9,16 @@ use std::{
 
 use libp2p::{Multiaddr, Swarm, SwarmBuilder, identity::Keypair, multiaddr::Protocol, noise, tcp, yamux};
 use protocol::Time;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::JoinSet,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     NetConfig, NetEvent, NetHandle, Topic,
     behaviour::{self, Behaviour},
+    data::AddressBook,
     dialer::Dialer,
     handle::Links,
     identity,
@@ -22,9 +26,11 @@ use crate::{
     standing::Standing,
 };
 
-use super::Node;
+use super::{Node, provide::Provide};
 
 const COMMANDS_MAX: usize = 4096;
+/// Announcements that a listener may be behind.
+const ANNOUNCEMENTS_MAX: usize = 4096;
 
 /// Why the network did not start.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +90,7 @@ impl Net {
         let handle = NetHandle {
             me,
             limits: config.limits,
+            announcements: broadcast::Sender::new(ANNOUNCEMENTS_MAX),
             commands,
             links: Arc::new(Links::default()),
             counters: Arc::new(Counters::default()),
@@ -93,6 +100,9 @@ impl Net {
         let mut dialer = Dialer::new(*swarm.local_peer_id());
         bootstrap.into_iter().for_each(|address| dialer.keep(Time(0), address));
         let node = Node {
+            announcements: behaviour::announcements(&config.chain).hash(),
+            provide: Provide::new(config.chain.domain(), handle.announcements.clone()),
+            book: config.data,
             topics: Topic::ALL.map(|topic| (behaviour::topic(&config.chain, topic).hash(), topic)),
             swarm,
             chain: config.chain,
@@ -136,6 +146,11 @@ fn probe(address: &Multiaddr) -> std::io::Result<()> {
     }
 }
 
+/// What `identify` carries: the software, and where this node takes data connections.
+fn agent(config: &NetConfig) -> String {
+    config.data.as_ref().map(AddressBook::ports).unwrap_or_default().agent()
+}
+
 fn swarm(config: &NetConfig) -> Result<Swarm<Behaviour>, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
     let key = identity::keypair(config.seed.0);
@@ -152,7 +167,7 @@ fn swarm(config: &NetConfig) -> Result<Swarm<Behaviour>, StartError> {
         let builder = builder.with_quic();
         Ok::<_, StartError>(builder)
     };
-    let behaviour = |key: &Keypair| Behaviour::new(key, &config.chain, &config.limits);
+    let behaviour = |key: &Keypair| Behaviour::new(key, &config.chain, &config.limits, agent(config));
     let settle = |config: libp2p::swarm::Config| {
         // Peers stay, quiet or not: the default of ten seconds lets control links flap.
         config

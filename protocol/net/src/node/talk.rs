@@ -23,6 +23,10 @@ impl Node {
         match self.swarm.behaviour_mut().gossip.publish(topic, bytes) {
             Ok(_) => self.counters.gossip_sent.one(),
             Err(PublishError::Duplicate) => self.counters.gossip_duplicate.one(),
+            Err(PublishError::AllQueuesFull(_)) => {
+                self.counters.gossip_unsent.one();
+                self.counters.gossip_queues_full.one();
+            }
             Err(error) => {
                 self.counters.gossip_unsent.one();
                 tracing::debug!(%error, "not gossiped");
@@ -75,18 +79,22 @@ impl Node {
             message: message_id,
             source,
         };
+        let is_announcement = message.topic == self.announcements;
         let topic = self
             .topics
             .iter()
             .find(|(hash, _)| *hash == message.topic)
             .map(|&(_, topic)| topic);
-        let (Some(topic), Some(from)) = (topic, identity::node_id(&source)) else {
-            return self.verdict(&id, Verdict::Ignore);
-        };
         if message.data.len() > GOSSIP_BYTES_MAX {
             self.counters.gossip_oversize.one();
             return self.verdict(&id, Verdict::Reject);
         }
+        if is_announcement {
+            return self.announced(&id, &message.data);
+        }
+        let (Some(topic), Some(from)) = (topic, identity::node_id(&source)) else {
+            return self.verdict(&id, Verdict::Ignore);
+        };
         let event = NetEvent::Gossip {
             id: id.clone(),
             topic,

@@ -1,1 +1,278 @@
+//! Plans against a simulated swarm under seeds: whatever the providers do, an honest one among them is enough.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::{NodeId, Time};
+
+use super::*;
+
+const MIB: u64 = 1 << 20;
+
+/// What a simulated provider does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Habit {
+    /// Gives so many bytes a millisecond, shared by its tasks.
+    Honest(u64),
+    /// Gives, and after so many bytes never again.
+    StallsAfter(u64),
+    Lies,
+    Refuses,
+    HasNothing,
+    Unreachable,
+    /// Its connections break each time it has given so much.
+    BreaksEvery(u64),
+}
+
+struct World {
+    plan: Plan,
+    now: Time,
+    habits: BTreeMap<NodeId, Habit>,
+    given: BTreeMap<NodeId, u64>,
+    running: BTreeMap<(NodeId, u64), (u64, u64)>,
+    dropped: BTreeMap<NodeId, ProviderGone>,
+    inbox: Vec<(Time, Input)>,
+    size: u64,
+    stored: BTreeSet<u64>,
+    fetched: u64,
+    outcome: Option<Effect>,
+}
+
+fn node(n: u8) -> NodeId {
+    NodeId([n; 32])
+}
+
+impl World {
+    fn new(size: u64, habits: &[Habit]) -> Self {
+        let named: BTreeMap<_, _> = (1u8..).map(node).zip(habits.iter().copied()).collect();
+        Self {
+            plan: Plan::new(Time(0), Rules::default()),
+            now: Time(0),
+            given: named.keys().map(|&node| (node, 0)).collect(),
+            habits: named,
+            running: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            inbox: Vec::new(),
+            size,
+            stored: BTreeSet::new(),
+            fetched: 0,
+            outcome: None,
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut todo = Vec::new();
+        self.plan.step(self.now, input, &mut todo);
+        todo.into_iter().for_each(|effect| self.perform(effect));
+    }
+
+    fn soon(&mut self, ms: u64, input: Input) {
+        self.inbox.push((self.now.after_ms(ms), input));
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let habit = |world: &Self, node| world.habits[node];
+        match effect {
+            Effect::Connect(node) => match habit(self, &node) {
+                Habit::Unreachable => self.soon(50, Input::Unreachable(node)),
+                _ => self.soon(2, Input::Connected(node)),
+            },
+            Effect::Probe(node) => {
+                let ended = |how| Input::Ended { node, task: None, how };
+                match habit(self, &node) {
+                    Habit::Lies => self.soon(2, ended(Ended::Lied)),
+                    Habit::Refuses => self.soon(2, ended(Ended::Refused)),
+                    Habit::HasNothing => self.soon(2, ended(Ended::Lacks)),
+                    _ => {
+                        self.soon(2, ended(Ended::Complete));
+                        self.soon(2, Input::Sized(vec![0..self.size]));
+                    }
+                }
+            }
+            Effect::Fetch { node, task, range } => {
+                assert!(!self.dropped.contains_key(&node), "{node:?} was dropped and is asked again");
+                assert!(self.running.keys().filter(|(of, _)| *of == node).count() < 4, "{node:?} has four");
+                self.running.insert((node, task), (range.start, range.end));
+            }
+            Effect::Cancel { node, task } => {
+                if let Some(task) = task {
+                    self.running.remove(&(node, task));
+                }
+            }
+            Effect::Drop(node, why) => drop(self.dropped.insert(node, why)),
+            Effect::Complete | Effect::Starved => self.outcome = Some(effect),
+        }
+    }
+
+    /// One millisecond of everybody's work.
+    fn pass(&mut self) {
+        self.now = self.now.after_ms(1);
+        let (due, later) = std::mem::take(&mut self.inbox).into_iter().partition(|(at, _)| *at <= self.now);
+        self.inbox = later;
+        for (_, input) in due {
+            self.step(input);
+        }
+        for ((node, task), (at, end)) in self.running.clone() {
+            let share = self.running.keys().filter(|(of, _)| *of == node).count() as u64;
+            let Some(per_ms) = self.pace(node) else {
+                let how = match self.habits[&node] {
+                    Habit::Lies => Ended::Lied,
+                    Habit::Refuses => Ended::Refused,
+                    Habit::HasNothing => Ended::Lacks,
+                    _ => Ended::Broken,
+                };
+                self.running.remove(&(node, task));
+                self.step(Input::Ended { node, task: Some(task), how });
+                continue;
+            };
+            if per_ms == 0 || !self.running.contains_key(&(node, task)) {
+                continue;
+            }
+            let to = (at + per_ms / share.max(1)).min(end);
+            self.give(node, task, at, to, end);
+        }
+        if self.plan.deadline().is_some_and(|at| at <= self.now) {
+            self.step(Input::Tick);
+        }
+    }
+
+    fn pace(&self, node: NodeId) -> Option<u64> {
+        match self.habits[&node] {
+            Habit::Honest(per_ms) => Some(per_ms),
+            Habit::StallsAfter(bytes) => Some(if self.given[&node] < bytes { 20_000 } else { 0 }),
+            Habit::BreaksEvery(bytes) => (self.given[&node] % bytes < bytes - 20_000).then_some(20_000),
+            _ => None,
+        }
+    }
+
+    fn give(&mut self, node: NodeId, task: u64, from: u64, to: u64, end: u64) {
+        self.stored.extend((from / 1024)..to.div_ceil(1024));
+        self.fetched += to - from;
+        *self.given.get_mut(&node).expect("known") += to - from;
+        self.running.insert((node, task), (to, end));
+        self.step(Input::Verified { node, task, to });
+        if to == end && self.running.remove(&(node, task)).is_some() {
+            let how = Ended::Complete;
+            self.step(Input::Ended { node, task: Some(task), how });
+        }
+    }
+
+    /// Runs to the end, at most two simulated minutes. How long it took, in milliseconds.
+    fn run(&mut self) -> u64 {
+        for node in self.habits.keys().copied().collect::<Vec<_>>() {
+            self.step(Input::Offer(node));
+        }
+        while self.outcome.is_none() && self.now < Time::from_secs(120) {
+            self.pass();
+        }
+        if self.outcome == Some(Effect::Complete) {
+            assert_eq!(self.stored.len() as u64, self.size.div_ceil(1024), "complete and not all is there");
+        }
+        u64::try_from(self.now.since(Time(0)).as_millis()).expect("short")
+    }
+}
+
+fn complete(size: u64, habits: &[Habit]) -> (World, u64) {
+    let mut world = World::new(size, habits);
+    let ms = world.run();
+    assert_eq!(world.outcome, Some(Effect::Complete), "{habits:?} after {ms} ms");
+    (world, ms)
+}
+
+#[test]
+fn three_providers_are_nearly_three_times_one() {
+    let one = complete(256 * MIB, &[Habit::Honest(20_000)]).1;
+    let three = complete(256 * MIB, &[Habit::Honest(20_000); 3]).1;
+    assert!(one * 10 >= three * 27, "one {one} ms, three {three} ms");
+}
+
+#[test]
+fn one_that_stalls_costs_little() {
+    let two = complete(256 * MIB, &[Habit::Honest(20_000); 2]).1;
+    for after in [0, 5 * MIB, 40 * MIB] {
+        let (world, ms) = complete(
+            256 * MIB,
+            &[Habit::Honest(20_000), Habit::Honest(20_000), Habit::StallsAfter(after)],
+        );
+        assert!(ms * 100 <= two * 110, "stalled after {after}: {ms} ms, without it {two} ms");
+        assert_eq!(world.dropped.get(&node(3)), Some(&ProviderGone::Stalled));
+    }
+}
+
+#[test]
+fn who_gives_less_than_a_tenth_of_the_others_is_dropped() {
+    let habits = [Habit::Honest(20_000), Habit::Honest(20_000), Habit::Honest(1_000)];
+    let (world, _) = complete(512 * MIB, &habits);
+    assert_eq!(world.dropped, BTreeMap::from([(node(3), ProviderGone::Slow)]));
+}
+
+#[test]
+fn a_liar_and_one_that_refuses_are_asked_once_and_never_again() {
+    let (mut world, _) = complete(32 * MIB, &[Habit::Lies, Habit::Refuses, Habit::Honest(20_000)]);
+    let expect = [(node(1), ProviderGone::Lied), (node(2), ProviderGone::Refused)];
+    assert_eq!(world.dropped, BTreeMap::from(expect));
+    let mut plan = Plan::new(Time(0), Rules::default());
+    std::mem::swap(&mut plan.banned, &mut world.plan.banned);
+    let mut todo = Vec::new();
+    (1..=2).for_each(|n| plan.step(Time(0), Input::Offer(node(n)), &mut todo));
+    assert_eq!(todo, []);
+}
+
+#[test]
+fn what_is_in_the_store_is_not_asked_for() {
+    let mut plan = Plan::new(Time(0), Rules::default());
+    let mut todo = Vec::new();
+    plan.step(Time(0), Input::Sized(vec![MIB..2 * MIB, 9 * MIB..10 * MIB]), &mut todo);
+    plan.step(Time(0), Input::Offer(node(1)), &mut todo);
+    plan.step(Time(1), Input::Connected(node(1)), &mut todo);
+    let fetch = |range: Range<u64>| Effect::Fetch { node: node(1), task: range.start, range };
+    assert_eq!(todo, [Effect::Connect(node(1)), fetch(MIB..2 * MIB), fetch(9 * MIB..10 * MIB)]);
+}
+
+#[test]
+fn a_blob_that_is_whole_already_is_complete_at_once() {
+    let mut todo = Vec::new();
+    Plan::new(Time(0), Rules::default()).step(Time(0), Input::Sized(Vec::new()), &mut todo);
+    assert_eq!(todo, [Effect::Complete]);
+}
+
+#[test]
+fn nobody_left_is_said_and_a_new_provider_goes_on() {
+    let mut world = World::new(MIB, &[Habit::Lies, Habit::Unreachable]);
+    world.run();
+    assert_eq!(world.outcome.take(), Some(Effect::Starved));
+    world.habits.insert(node(9), Habit::Honest(20_000));
+    world.given.insert(node(9), 0);
+    world.run();
+    assert_eq!(world.outcome, Some(Effect::Complete));
+}
+
+#[test]
+fn an_honest_provider_is_enough_whatever_the_others_do() {
+    for seed in 0..200u64 {
+        let mut dice = seed;
+        let mut throw = |sides: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % sides
+        };
+        let mut habits = vec![Habit::Honest(10_000 + throw(20_000))];
+        for _ in 0..throw(6) {
+            habits.push(match throw(7) {
+                0 => Habit::Honest(500 + throw(30_000)),
+                1 => Habit::StallsAfter(throw(20 * MIB)),
+                2 => Habit::Lies,
+                3 => Habit::Refuses,
+                4 => Habit::HasNothing,
+                5 => Habit::Unreachable,
+                _ => Habit::BreaksEvery(4 * MIB + throw(MIB)),
+            });
+        }
+        let at = usize::try_from(throw(habits.len() as u64)).expect("small");
+        habits.swap(0, at);
+        let size = 1 + throw(48 * MIB);
+        let mut world = World::new(size, &habits);
+        let ms = world.run();
+        assert_eq!(world.outcome, Some(Effect::Complete), "seed {seed}: {habits:?}, {size} bytes, {ms} ms");
+        // Doubling near the end and after silence is bounded.
+        assert!(world.fetched <= size + size / 2 + 48 * MIB, "seed {seed}: {} for {size} bytes", world.fetched);
+    }
+}
