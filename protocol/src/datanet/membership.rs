@@ -87,6 +87,16 @@ impl Seat {
         self.granted.contains_key(&role)
     }
 
+    /// Whether it may contribute where members do, run out or not.
+    pub(super) fn contributes(&self) -> bool {
+        self.standing(Role::Contributor).is_some() || self.curates()
+    }
+
+    /// Whether it ever could.
+    pub(super) fn contributed(&self) -> bool {
+        self.founding || self.ever(Role::Contributor) || self.ever(Role::Curator)
+    }
+
     /// Whether it is a curator, run out or not.
     pub(super) fn curates(&self) -> bool {
         self.standing(Role::Curator).is_some() || (self.founding && self.revoked.is_none())

@@ -3,11 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Act, Charter, Contribution, Entry, Role, Standing, Statement, StatementId, admit_contribution, membership::Seat,
+    Access, Act, Charter, Contribution, Entry, Role, Standing, Statement, StatementId, admit_contribution,
+    membership::Seat,
 };
 use crate::{BlobHash, NodeId, seal::KeyEpoch};
 
 pub(super) type Statements = BTreeMap<StatementId, Statement>;
+type Editors<'a> = BTreeMap<StatementId, &'a Statement>;
+type Words = BTreeSet<StatementId>;
+/// Which version counts: the highest number, then the owner's, then the name, which nobody chooses.
+type Rank = (u64, bool, StatementId);
 
 /// The answers, worked out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,10 +29,11 @@ impl View {
     pub(super) fn of(charter: &Charter, statements: &Statements) -> Self {
         let mut view = Self::default();
         let cuts = view.seat(charter, statements);
-        let editors = view.editors(charter, statements, &cuts);
+        let words = words(statements, &cuts);
+        let editors = view.editors(charter, statements, &words);
         view.proposals = standings(charter, statements, &editors);
         view.buried = editors.values().filter_map(|statement| buried(statement)).collect();
-        view.publish(charter, statements, &editors);
+        view.publish(charter, statements, &editors, &words);
         view
     }
 
@@ -58,38 +64,21 @@ impl View {
         cuts.into_iter().map(|(node, (_, stands))| (node, stands)).collect()
     }
 
-    /// The statements that were made with an editor's authority: the owner's, a curator's, and a dismissed curator's up to
-    /// the one that the dismissal names.
-    fn editors<'a>(
-        &self,
-        charter: &Charter,
-        statements: &'a Statements,
-        cuts: &BTreeMap<NodeId, Option<StatementId>>,
-    ) -> BTreeMap<StatementId, &'a Statement> {
-        let trusted = |node: &NodeId| *node == charter.owner || self.seats.get(node).is_some_and(Seat::curates);
-        let mut editors: BTreeMap<_, _> = statements
+    /// The statements that were made with an editor's authority: the owner's, a curator's, and a former curator's that stand.
+    fn editors<'a>(&self, charter: &Charter, statements: &'a Statements, words: &Words) -> Editors<'a> {
+        let once = |seat: &Seat| seat.founding || seat.ever(Role::Curator);
+        let by_editor = |id: &StatementId, said: &Statement| {
+            let seat = self.seats.get(&said.speaker);
+            said.by_owner(charter) || seat.is_some_and(|seat| seat.curates() || (once(seat) && words.contains(id)))
+        };
+        statements
             .iter()
-            .filter(|(_, said)| trusted(&said.speaker))
+            .filter(|(id, said)| by_editor(id, said))
             .map(|(id, said)| (*id, said))
-            .collect();
-        for (node, stands) in cuts {
-            let once = self
-                .seats
-                .get(node)
-                .is_some_and(|seat| seat.founding || seat.ever(Role::Curator));
-            let mut next = stands.filter(|_| once && !trusted(node));
-            while let Some(said) = next.and_then(|id| statements.get(&id)) {
-                // A chain that names somebody else's statement ends there; one that was walked already has been.
-                if said.speaker != *node || editors.insert(said.id(), said).is_some() {
-                    break;
-                }
-                next = said.previous;
-            }
-        }
-        editors
+            .collect()
     }
 
-    fn publish(&mut self, charter: &Charter, statements: &Statements, editors: &BTreeMap<StatementId, &Statement>) {
+    fn publish(&mut self, charter: &Charter, statements: &Statements, editors: &Editors<'_>, words: &Words) {
         let mut versions: Vec<_> = editors
             .iter()
             .filter_map(|(id, said)| version(*id, said, charter))
@@ -97,7 +86,13 @@ impl View {
         versions.sort_by_key(|(rank, _)| *rank);
         self.head = versions.last().map(|((_, _, id), _)| *id);
         for entry in versions.iter().flat_map(|(_, entries)| *entries) {
-            if !self.buried.contains(&entry.root) && self.is_backed(charter, statements, entry) {
+            // What belongs behind a seal is never served without one.
+            let sealed = entry.epoch.is_some_and(|epoch| epoch <= self.epoch);
+            let placed = match charter.access {
+                Access::Public => entry.epoch.is_none(),
+                Access::Permissioned => sealed,
+            };
+            if placed && !self.buried.contains(&entry.root) && self.is_backed(charter, statements, entry, words) {
                 // Of several entries of one dataset the first version's is the one that is paid.
                 self.published.entry(entry.root).or_insert(*entry);
             }
@@ -105,7 +100,7 @@ impl View {
     }
 
     /// Whether an entry may be in a version: put in by those who may, or by a proposal that counts.
-    fn is_backed(&self, charter: &Charter, statements: &Statements, entry: &Entry) -> bool {
+    fn is_backed(&self, charter: &Charter, statements: &Statements, entry: &Entry, words: &Words) -> bool {
         let seat = self.seats.get(&entry.contributor);
         let Some(proposal) = entry.proposal else {
             let once = |seat: &Seat| seat.founding || seat.ever(Role::Curator);
@@ -115,23 +110,43 @@ impl View {
             return false;
         };
         let same = matches!(said.act, Act::Propose { root, .. } if root == entry.root);
-        let member = seat.is_some_and(|seat| seat.founding || seat.ever(Role::Contributor) || seat.ever(Role::Curator));
         let standing = self.proposals.get(&proposal);
+        let undeclined = matches!(standing, Some(Standing::Approved | Standing::Proposed));
         let counts = match charter.contribution {
             Contribution::Curated => standing == Some(&Standing::Approved),
-            Contribution::Open => matches!(standing, Some(Standing::Approved | Standing::Proposed)),
-            Contribution::Members => member && matches!(standing, Some(Standing::Approved | Standing::Proposed)),
+            Contribution::Open => undeclined,
+            Contribution::Members => {
+                let member = |seat: &Seat| seat.contributes() || (seat.contributed() && words.contains(&proposal));
+                undeclined && (said.by_owner(charter) || seat.is_some_and(member))
+            }
         };
         same && said.speaker == entry.contributor && counts
     }
 }
 
-/// A version's entries under its rank: its number, whether the owner published it, and its name, which nobody chooses.
+/// The statements of those who were taken out that stand all the same: the one that their revocation names, and all that
+/// it follows.
+fn words(statements: &Statements, cuts: &BTreeMap<NodeId, Option<StatementId>>) -> Words {
+    let mut words = Words::new();
+    for (node, stands) in cuts {
+        let mut next = *stands;
+        // A chain ends where it names what somebody else said, and where it was walked already.
+        while let Some(id) = next
+            && let Some(said) = statements.get(&id).filter(|said| said.speaker == *node)
+            && words.insert(id)
+        {
+            next = said.previous;
+        }
+    }
+    words
+}
+
+/// A version's entries under its rank.
 fn version<'a>(
     id: StatementId,
     said: &'a Statement,
     charter: &Charter,
-) -> Option<((u64, bool, StatementId), &'a [Entry])> {
+) -> Option<(Rank, &'a [Entry])> {
     match &said.act {
         Act::Publish(version) => Some(((version.number, said.by_owner(charter), id), &version.entries)),
         _ => None,
@@ -146,11 +161,7 @@ fn buried(said: &Statement) -> Option<BlobHash> {
 }
 
 /// What became of each proposal.
-fn standings(
-    charter: &Charter,
-    statements: &Statements,
-    editors: &BTreeMap<StatementId, &Statement>,
-) -> BTreeMap<StatementId, Standing> {
+fn standings(charter: &Charter, statements: &Statements, editors: &Editors<'_>) -> BTreeMap<StatementId, Standing> {
     // For each proposal, what each editor said last; under one number, "declined" is later than "approved".
     let mut decisions: BTreeMap<StatementId, BTreeMap<NodeId, (u64, bool)>> = BTreeMap::new();
     for said in editors.values() {

@@ -72,8 +72,10 @@ pub enum PinInput {
 /// Why a host lost the deal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
-    /// It never answered the offer, or declined.
-    NotTaken,
+    /// It never answered the offer. It may be asked again: perhaps it never heard.
+    Silent,
+    /// It did not want the deal.
+    Declined,
     /// It took the offer and did not fetch in time.
     NotFetched,
     /// It registered with proofs that do not verify.
@@ -174,7 +176,7 @@ impl Pin {
             }
             PinInput::Declined(node) => {
                 if matches!(self.hosts.get(&node), Some(Host::Asked { .. } | Host::Fetching { .. })) {
-                    self.lose(node, Dropped::NotTaken, todo);
+                    self.lose(node, Dropped::Declined, todo);
                 }
             }
             PinInput::Registered(node, bundle) => self.register(node, &bundle, todo),
@@ -279,7 +281,7 @@ impl Pin {
         let mut late = Vec::new();
         for (node, host) in &mut self.hosts {
             match host {
-                Host::Asked { due, .. } if *due <= now => late.push((*node, Dropped::NotTaken)),
+                Host::Asked { due, .. } if *due <= now => late.push((*node, Dropped::Silent)),
                 Host::Asked { again, .. } if *again <= now => {
                     *again = now.after_ms(AGAIN_MS);
                     todo.push(PinEffect::Ask(*node));
@@ -295,7 +297,9 @@ impl Pin {
 
     fn lose(&mut self, node: NodeId, why: Dropped, todo: &mut Vec<PinEffect>) {
         self.hosts.remove(&node);
-        self.failed.insert(node);
+        if why != Dropped::Silent {
+            self.failed.insert(node);
+        }
         todo.push(PinEffect::Drop(node, why));
     }
 

@@ -32,7 +32,7 @@ pub enum OpenError {
 
 /// How many bytes a shard of `plain` bytes has when sealed.
 pub const fn sealed_len(plain: u64) -> u64 {
-    HEADER as u64 + plain + frames(plain) as u64 * TAG as u64
+    HEADER as u64 + plain + frames(plain) * TAG as u64
 }
 
 const fn frames(plain: u64) -> u64 {
