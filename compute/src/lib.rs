@@ -8,6 +8,7 @@
 )]
 
 pub mod decoder;
+pub mod engine;
 pub mod forward;
 pub mod host;
 pub mod kernel;

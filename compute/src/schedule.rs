@@ -39,6 +39,8 @@ pub enum Input {
     Cancel(RequestId),
     /// The text of an answer reached a stop string.
     Stopped(RequestId),
+    /// An answer cannot go on.
+    Fail(RequestId, String),
     /// An adapter that was to be fetched is in memory, or why it cannot be.
     Fetched(AdapterKey, Result<Facts, String>),
     /// An adapter could not be put into its slot.
@@ -76,7 +78,7 @@ pub enum Effect {
 }
 
 /// Who is where, for metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Census {
     /// Requests whose adapters are on their way.
     pub cold: usize,
@@ -98,6 +100,19 @@ pub struct Census {
     pub slots_evicted: u64,
     /// Sequences that gave their room back before they were done, since the start.
     pub preempted: u64,
+}
+
+/// A span of the step that runs, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<'a> {
+    /// The request.
+    pub request: RequestId,
+    /// What runs of it.
+    pub span: Span<'a>,
+    /// The token behind the span, if there is one.
+    pub next: Option<u32>,
+    /// Whether [`Input::Ran`] wants a token for it.
+    pub last: bool,
 }
 
 /// One span of the step that is being planned or run.
@@ -244,6 +259,7 @@ impl Scheduler {
             Input::Ask(ask) => self.ask(now, ask, todo),
             Input::Cancel(request) => self.finish(now, request, Finish::Cancelled, todo),
             Input::Stopped(request) => self.finish(now, request, Finish::Stop, todo),
+            Input::Fail(request, why) => self.finish(now, request, Finish::Failed(why), todo),
             Input::Fetched(adapter, result) => self.fetched(adapter, result, todo),
             Input::Misfit(adapter, why) => self.misfit(now, adapter, &why, todo),
             Input::Tick => {
@@ -273,7 +289,7 @@ impl Scheduler {
     }
 
     /// The spans of the step that [`Effect::Run`] asks for; none if all of them were taken back.
-    pub fn spans(&self) -> impl Iterator<Item = (RequestId, Span<'_>)> {
+    pub fn spans(&self) -> impl Iterator<Item = Planned<'_>> {
         self.batch.iter().map(|work| {
             let sequence = &self.sequences[&work.request];
             let end = sequence.computed + work.count;
@@ -286,7 +302,12 @@ impl Scheduler {
                 wanted: work.wanted,
                 verified: sequence.ask.verified,
             };
-            (work.request, span)
+            Planned {
+                request: work.request,
+                next: sequence.tokens.get(end).copied(),
+                last: work.last,
+                span,
+            }
         })
     }
 

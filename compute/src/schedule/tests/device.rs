@@ -176,11 +176,11 @@ impl Device {
             self.slots.clear();
             return self.input(Input::Broken("the device broke".to_owned()));
         }
-        let total: usize = spans.iter().map(|(_, span)| span.tokens.len()).sum();
+        let total: usize = spans.iter().map(|planned| planned.span.tokens.len()).sum();
         assert!(total <= self.scheduler.limits.step_tokens, "{total} tokens in a step");
         let written: Vec<PageId> = spans
             .iter()
-            .flat_map(|(_, span)| &span.pages[span.start as usize / self.shape.page_tokens..])
+            .flat_map(|planned| &planned.span.pages[planned.span.start as usize / self.shape.page_tokens..])
             .copied()
             .collect();
         assert_eq!(
@@ -188,7 +188,10 @@ impl Device {
             written.len(),
             "one writer per page"
         );
-        for (request, span) in spans {
+        for Planned {
+            request, span, last, ..
+        } in spans
+        {
             let mix = span.adapters.iter().map(|part| (self.slots[&part.slot], part.weight));
             let mix: Vec<(AdapterKey, f32)> = mix.collect();
             adapters.extend(mix.iter().map(|(key, _)| *key));
@@ -208,11 +211,6 @@ impl Device {
                 Wanted::All => self.scored += span.tokens.len(),
                 Wanted::Last | Wanted::Nothing => (),
             }
-            let last = self
-                .scheduler
-                .batch
-                .iter()
-                .any(|work| work.request == request && work.last);
             if last {
                 tokens.push(said(&content, self.shape.vocabulary));
             }
