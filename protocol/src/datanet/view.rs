@@ -142,11 +142,7 @@ fn words(statements: &Statements, cuts: &BTreeMap<NodeId, Option<StatementId>>) 
 }
 
 /// A version's entries under its rank.
-fn version<'a>(
-    id: StatementId,
-    said: &'a Statement,
-    charter: &Charter,
-) -> Option<(Rank, &'a [Entry])> {
+fn version<'a>(id: StatementId, said: &'a Statement, charter: &Charter) -> Option<(Rank, &'a [Entry])> {
     match &said.act {
         Act::Publish(version) => Some(((version.number, said.by_owner(charter), id), &version.entries)),
         _ => None,

@@ -1,0 +1,106 @@
+//! The host's machine.
+
+use super::*;
+
+#[test]
+fn a_host_weighs_room_price_speed_and_terms() {
+    let appetite = Appetite {
+        free: 70_005,
+        price_per_gib: Amount(10),
+        answer_within_ms: 5_000,
+    };
+    let now = Time(0);
+    assert_eq!(appetite.weigh(&deal(1), now), Ok(()));
+    let full = Appetite {
+        free: 70_004,
+        ..appetite
+    };
+    assert_eq!(
+        full.weigh(&deal(1), now),
+        Err(Decline::Full {
+            need: 70_005,
+            free: 70_004
+        })
+    );
+    let dear = Appetite {
+        price_per_gib: Amount(11),
+        ..appetite
+    };
+    assert!(matches!(dear.weigh(&deal(1), now), Err(Decline::Price { .. })));
+    let slow = Appetite {
+        answer_within_ms: ANSWER_MS + 1,
+        ..appetite
+    };
+    assert!(matches!(slow.weigh(&deal(1), now), Err(Decline::Hasty { .. })));
+    assert!(matches!(
+        appetite.weigh(&Deal { copies: 0, ..deal(1) }, now),
+        Err(Decline::Terms(_))
+    ));
+    assert_eq!(
+        appetite.weigh(
+            &Deal {
+                until: Time(5),
+                ..deal(1)
+            },
+            now
+        ),
+        Err(Decline::Late)
+    );
+}
+
+/// A host that registered, and what it did.
+fn hosting() -> (Hosting, Vec<HostEffect>) {
+    let mut todo = Vec::new();
+    let mut host = Hosting::take(deal(1), node(1), Time(0), &mut todo);
+    host.step(Time(1), HostInput::Fetched, &mut todo);
+    let registration = prove(&deal(1).registration());
+    host.step(Time(2), HostInput::Proven(registration), &mut todo);
+    (host, todo)
+}
+
+#[test]
+fn a_host_fetches_registers_answers_and_forgets() {
+    let (mut host, todo) = hosting();
+    let registration = prove(&deal(1).registration());
+    let said = [
+        HostEffect::Fetch,
+        HostEffect::Prove(deal(1).registration()),
+        HostEffect::Register(registration.clone()),
+    ];
+    assert_eq!(todo, said);
+    // Again until it was heard.
+    let mut todo = Vec::new();
+    host.step(Time(2).after_ms(AGAIN_MS), HostInput::Tick, &mut todo);
+    assert_eq!(todo, [HostEffect::Register(registration)]);
+    host.step(Time(3).after_ms(AGAIN_MS), HostInput::Registered, &mut todo);
+    assert_eq!(host.deadline(), Some(deal(1).until));
+
+    let chunks = drawn(&deal(1), 1, &beacon(4));
+    let mut todo = Vec::new();
+    for _ in 0..2 {
+        host.step(Time(9), HostInput::Challenged(beacon(4)), &mut todo);
+    }
+    assert_eq!(todo, [HostEffect::Prove(chunks.clone())], "asked twice, worked once");
+    todo.clear();
+    host.step(Time(9), HostInput::Proven(prove(&chunks)), &mut todo);
+    assert_eq!(todo, [HostEffect::Answer(beacon(4), prove(&chunks))]);
+    todo.clear();
+    host.step(deal(1).until, HostInput::Tick, &mut todo);
+    assert_eq!(todo, [HostEffect::Forget(Forgotten::Expired)]);
+    assert!(host.is_over() && host.deadline().is_none());
+}
+
+#[test]
+fn a_host_never_signs_what_does_not_verify() {
+    let (mut host, _) = hosting();
+    let mut todo = Vec::new();
+    host.step(Time(3), HostInput::Registered, &mut todo);
+    host.step(Time(4), HostInput::Challenged(beacon(1)), &mut todo);
+    todo.clear();
+    let mut bundle = prove(&drawn(&deal(1), 1, &beacon(1)));
+    bundle.proofs[3].chunk[0] ^= 1;
+    host.step(Time(5), HostInput::Proven(bundle), &mut todo);
+    assert_eq!(todo, []);
+    host.step(Time(6), HostInput::Damaged, &mut todo);
+    assert_eq!(todo, [HostEffect::Fetch], "it heals, and misses meanwhile");
+}
