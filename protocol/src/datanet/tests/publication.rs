@@ -85,6 +85,7 @@ fn where_members_contribute_strangers_do_not() {
 #[test]
 fn a_dismissed_curator_adds_nothing_under_an_old_date() {
     let mut story = Story::of(Access::Public, Contribution::Curated);
+    story.publish(CURATOR, 1, 9, CURATOR, None);
     story.publish(CURATOR, 1, 10, CURATOR, None);
     // Signed before the dismissal is known, numbered like the honest one.
     let entries = vec![Entry {
@@ -113,7 +114,10 @@ fn a_dismissed_curator_adds_nothing_under_an_old_date() {
         .learn([Signed::new(hidden, &key(CURATOR), &HERE)])
         .unwrap();
     story.publish(CURATOR, 2, 67, CURATOR, None);
-    assert!(story.serves(10), "what stood at the dismissal stands");
+    assert!(
+        story.serves(9) && story.serves(10),
+        "what stood at the dismissal stands"
+    );
     assert!(!story.serves(66) && !story.serves(67));
     assert_eq!(story.registry.head().map(|(_, version)| version.number), Some(1));
 }

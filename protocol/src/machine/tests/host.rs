@@ -91,6 +91,18 @@ fn a_host_fetches_registers_answers_and_forgets() {
 }
 
 #[test]
+fn a_host_never_registers_with_what_does_not_verify() {
+    let mut todo = Vec::new();
+    let mut host = Hosting::take(deal(1), node(1), Time(0), &mut todo);
+    host.step(Time(1), HostInput::Fetched, &mut todo);
+    todo.clear();
+    let mut registration = prove(&deal(1).registration());
+    registration.proofs[1].chunk[0] ^= 1;
+    host.step(Time(2), HostInput::Proven(registration), &mut todo);
+    assert_eq!(todo, []);
+}
+
+#[test]
 fn a_host_never_signs_what_does_not_verify() {
     let (mut host, _) = hosting();
     let mut todo = Vec::new();
