@@ -143,9 +143,6 @@ impl Tensors {
                     )));
                 }
                 let bytes = Bytes::part(Arc::clone(&holder), bytes);
-                if access == Access::Read && !dtype.all_finite(bytes.get()) {
-                    return refuse(&tensor, "holds a number that is infinite or none");
-                }
                 tensors.insert(tensor, (dtype, shape, bytes));
             }
         }
@@ -158,7 +155,23 @@ impl Tensors {
                 "names `{missing}`, which is in none of the files"
             )));
         }
-        Ok(Self { tensors })
+        let tensors = Self { tensors };
+        if access == Access::Read {
+            tensors.check_finite()?;
+        }
+        Ok(tensors)
+    }
+
+    /// Refuses numbers that are infinite or none.
+    pub(crate) fn check_finite(&self) -> Result<(), ModelError> {
+        match self
+            .tensors
+            .iter()
+            .find(|(_, (dtype, _, bytes))| !dtype.all_finite(bytes.get()))
+        {
+            None => Ok(()),
+            Some((name, _)) => refuse(name, "holds a number that is infinite or none"),
+        }
     }
 
     /// A matrix of that name and shape.

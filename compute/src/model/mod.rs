@@ -1,13 +1,22 @@
 //! Models as their directories describe them.
 
+mod chat;
 mod config;
+mod date;
 pub(crate) mod files;
+mod generation;
 pub(crate) mod rope;
+mod store;
+mod tokenizer;
 
 use std::path::Path;
 
+pub use chat::{Chat, ChatInput, ChatValue, RenderError};
 pub use config::{Config, ConfigError, Family, RopeScaling};
 pub use files::ModelError;
+pub use generation::Generation;
+pub use store::{Store, StoreError, Stored, StoredFile};
+pub use tokenizer::{TEXT_BYTES_MAX, TextStream, TokenizeError, Tokenizer};
 
 use crate::decoder::{Cpu, CpuOptions, Decoder};
 use files::{Access, Tensors, read_config};
@@ -22,6 +31,23 @@ impl Model {
     /// Copies a model out of a directory that is somebody else's, and checks every number.
     pub fn read(dir: &Path) -> Result<Self, ModelError> {
         Self::open(dir, Access::Read)
+    }
+
+    /// Maps a model whose directory is ours alone.
+    pub(crate) fn map(dir: &Path) -> Result<Self, ModelError> {
+        Self::open(dir, Access::Map)
+    }
+
+    /// Checks every number, and that the weights are all there.
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
+        self.tensors.check_finite()?;
+        let options = CpuOptions {
+            threads: 1,
+            pages: 0,
+            slots: 0,
+            ..CpuOptions::default()
+        };
+        self.on_cpu(options).map(drop)
     }
 
     fn open(dir: &Path, access: Access) -> Result<Self, ModelError> {
@@ -43,3 +69,27 @@ impl Model {
         Ok(Decoder::new(cpu, self.config.layers, shape))
     }
 }
+
+/// What turns text into tokens for a model, and how it is sampled.
+pub struct Text {
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Its chat template, if it has one.
+    pub chat: Option<Chat>,
+    /// Its defaults of sampling.
+    pub generation: Generation,
+}
+
+impl Text {
+    /// Reads all three from a model's directory.
+    pub fn load(dir: &Path, config: &Config) -> Result<Self, ModelError> {
+        Ok(Self {
+            tokenizer: Tokenizer::load(dir, config)?,
+            chat: Chat::load(dir)?,
+            generation: Generation::load(dir, config)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! The private store of base models: a directory for each, named by its content.
+//!
+//! A model is copied in (shared with the original where the file system can) and checked once; from then on its files
+//! are mapped and nobody else writes them, so that no truncated file takes the engine down. What moves models between
+//! peers reads [`Stored::files`] and fills a directory that goes through [`Store::add`] like any other.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use protocol::{BlobHash, crypto::digest};
+use serde::{Deserialize, Serialize};
+
+use super::{Model, ModelError, Text, files::shards};
+use crate::tensors::open;
+
+const MANIFEST: &str = "manifest.json";
+
+/// Begins the name of a directory that is not yet, or no longer, a model.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Files beside the weights, and whether a model needs them.
+const FILES: &[(&str, bool)] = &[
+    ("config.json", true),
+    ("tokenizer.json", true),
+    ("tokenizer_config.json", false),
+    ("chat_template.jinja", false),
+    ("generation_config.json", false),
+    ("model.safetensors.index.json", false),
+];
+
+/// The store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// A file of a stored model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// Its name.
+    pub name: String,
+    /// Its content.
+    pub hash: BlobHash,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A stored model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Its name: the digest of its files' names and contents.
+    pub hash: BlobHash,
+    /// What its directory was called when it was added. No part of its identity.
+    pub label: String,
+    /// Its files, by name.
+    pub files: Vec<StoredFile>,
+}
+
+/// Why the store refused.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system failed.
+    #[error("could not {what} {}", path.display())]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The model was refused.
+    #[error("{} is no model that can be served", dir.display())]
+    Model {
+        /// Where it came from.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: ModelError,
+    },
+    /// No such model.
+    #[error("no stored model is called {0}; `model ls` lists them")]
+    Unknown(String),
+    /// Several models.
+    #[error("{0} begins the names of several stored models; give more digits")]
+    Ambiguous(String),
+}
+
+impl Stored {
+    /// All its bytes.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { what, path, source }
+}
+
+impl Store {
+    /// Opens the store in a directory that is ours alone, and clears what was left unfinished there.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        use std::os::unix::fs::DirBuilderExt;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
+        made.map_err(failed("create", root))?;
+        for entry in fs::read_dir(root).map_err(failed("read", root))? {
+            let entry = entry.map_err(failed("read", root))?;
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                fs::remove_dir_all(entry.path()).map_err(failed("remove", &entry.path()))?;
+            }
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Copies a directory in. The same content twice is one model.
+    pub fn add(&self, dir: &Path) -> Result<Stored, StoreError> {
+        let unfinished = self.root.join(format!("{UNFINISHED}{}", std::process::id()));
+        fs::create_dir(&unfinished).map_err(failed("create", &unfinished))?;
+        let added = self.fill(dir, &unfinished);
+        if added.is_err() {
+            // The error that is reported is the first; what is left is cleared at the next start.
+            let _ = fs::remove_dir_all(&unfinished);
+        }
+        added
+    }
+
+    fn fill(&self, dir: &Path, unfinished: &Path) -> Result<Stored, StoreError> {
+        let refused = |source| StoreError::Model {
+            dir: dir.to_owned(),
+            source,
+        };
+        let (weights, _) = shards(dir).map_err(refused)?;
+        let beside = FILES
+            .iter()
+            .filter(|(name, needed)| *needed || dir.join(name).symlink_metadata().is_ok());
+        let mut names: Vec<String> = beside.map(|(name, _)| (*name).to_owned()).chain(weights).collect();
+        names.sort();
+        for name in &names {
+            copy(&dir.join(name), &unfinished.join(name))?;
+        }
+        // Everything is checked and hashed on our copy: the original may change meanwhile.
+        let model = Model::map(unfinished).map_err(refused)?;
+        model.check().map_err(refused)?;
+        Text::load(unfinished, model.config()).map_err(refused)?;
+        drop(model);
+        let files: Vec<StoredFile> = names
+            .into_iter()
+            .map(|name| describe(unfinished, name))
+            .collect::<Result<_, _>>()?;
+        let listed = serde_json::to_vec(&files).expect("names and numbers");
+        let stored = Stored {
+            hash: BlobHash(digest("openledger base model v1", &[&listed])),
+            label: dir
+                .file_name()
+                .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            files,
+        };
+        let manifest = unfinished.join(MANIFEST);
+        let text = serde_json::to_vec_pretty(&stored).expect("names and numbers");
+        let written =
+            File::create_new(&manifest).and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
+        written.map_err(failed("write", &manifest))?;
+        let place = self.dir(stored.hash);
+        match fs::rename(unfinished, &place) {
+            Ok(()) => (),
+            Err(_) if place.join(MANIFEST).exists() => {
+                fs::remove_dir_all(unfinished).map_err(failed("remove", unfinished))?;
+                return self.get(&stored.hash.to_string());
+            }
+            Err(error) => return Err(failed("create", &place)(error)),
+        }
+        let synced = File::open(&self.root).and_then(|root| root.sync_all());
+        synced.map_err(failed("sync", &self.root))?;
+        Ok(stored)
+    }
+
+    /// All stored models, by name.
+    pub fn list(&self) -> Result<Vec<Stored>, StoreError> {
+        let mut models = Vec::new();
+        for entry in fs::read_dir(&self.root).map_err(failed("read", &self.root))? {
+            let path = entry.map_err(failed("read", &self.root))?.path();
+            let manifest = path.join(MANIFEST);
+            match fs::read(&manifest) {
+                Ok(text) => {
+                    let stored = serde_json::from_slice(&text).map_err(io::Error::other);
+                    models.push(stored.map_err(failed("read", &manifest))?);
+                }
+                // Not a model; unfinished ones have no manifest yet.
+                Err(_) => continue,
+            }
+        }
+        models.sort_by_key(|stored: &Stored| stored.hash);
+        Ok(models)
+    }
+
+    /// The model whose name begins so, or whose label it is.
+    pub fn get(&self, name: &str) -> Result<Stored, StoreError> {
+        let digits = name.strip_prefix("0x").unwrap_or(name);
+        let called = |stored: &Stored| {
+            stored.label == name || (digits.len() >= 4 && stored.hash.to_string()[2..].starts_with(digits))
+        };
+        let mut found = self.list()?.into_iter().filter(called);
+        match (found.next(), found.next()) {
+            (None, _) => Err(StoreError::Unknown(name.to_owned())),
+            (Some(stored), None) => Ok(stored),
+            (Some(_), Some(_)) => Err(StoreError::Ambiguous(name.to_owned())),
+        }
+    }
+
+    /// Takes a model out of the store. An engine that has it mapped keeps it until it ends.
+    pub fn remove(&self, stored: &Stored) -> Result<(), StoreError> {
+        let (place, gone) = (
+            self.dir(stored.hash),
+            self.root.join(format!("{UNFINISHED}{}", stored.hash)),
+        );
+        // Renamed first, so that half a model is never found.
+        fs::rename(&place, &gone).map_err(failed("remove", &place))?;
+        fs::remove_dir_all(&gone).map_err(failed("remove", &gone))
+    }
+
+    /// Where a model's files lie.
+    pub fn dir(&self, hash: BlobHash) -> PathBuf {
+        self.root.join(&hash.to_string()[2..])
+    }
+
+    /// Maps a stored model.
+    pub fn model(&self, stored: &Stored) -> Result<(Model, Text), StoreError> {
+        let dir = self.dir(stored.hash);
+        let opened = Model::map(&dir).and_then(|model| Ok((Text::load(&dir, model.config())?, model)));
+        opened
+            .map(|(text, model)| (model, text))
+            .map_err(|source| StoreError::Model { dir, source })
+    }
+}
+
+/// Copies a file that is no link, or shares its blocks.
+fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let mut source = open(from).map_err(failed("read", from))?;
+    let mut target = File::create_new(to).map_err(failed("create", to))?;
+    #[cfg(target_os = "linux")]
+    let shared = rustix::fs::ioctl_ficlone(&target, &source).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    let shared = false;
+    if !shared {
+        io::copy(&mut source, &mut target).map_err(failed("write", to))?;
+    }
+    target.sync_all().map_err(failed("write", to))
+}
+
+fn describe(dir: &Path, name: String) -> Result<StoredFile, StoreError> {
+    let path = dir.join(&name);
+    let mut file = File::open(&path).map_err(failed("read", &path))?;
+    let (mut hasher, mut bytes, mut buffer) = (blake3::Hasher::new(), 0, vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer).map_err(failed("read", &path))? {
+            0 => break,
+            count => {
+                hasher.update(&buffer[..count]);
+                bytes += count as u64;
+            }
+        }
+    }
+    Ok(StoredFile {
+        name,
+        hash: BlobHash(*hasher.finalize().as_bytes()),
+        bytes,
+    })
+}
