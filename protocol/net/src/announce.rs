@@ -95,7 +95,13 @@ impl Board {
     }
 
     fn allows(&mut self, now: Time, author: NodeId) -> bool {
-        let full_at = self.full_at.get(&author).copied().unwrap_or(now).max(now).after_ms(REFILL_MS);
+        let full_at = self
+            .full_at
+            .get(&author)
+            .copied()
+            .unwrap_or(now)
+            .max(now)
+            .after_ms(REFILL_MS);
         let allowed = full_at.since(now).as_millis() <= u128::from(BURST * REFILL_MS);
         if allowed {
             self.full_at.insert(author, full_at);
@@ -161,7 +167,10 @@ mod tests {
         assert_eq!(board.judge(NOW.after_ms(500), &said), Judgement::Ignore);
         let later = NOW.after_ms(STRAGGLE_MS + 1);
         assert_eq!(board.judge(later, &said), Judgement::Reject(Wrong::Replayed));
-        assert!(accepts(&mut board, later, &claim(1, 1, later)), "said again, it is news");
+        assert!(
+            accepts(&mut board, later, &claim(1, 1, later)),
+            "said again, it is news"
+        );
         assert_eq!(board.judge(later, &said), Judgement::Ignore, "overtaken by the newer");
     }
 
@@ -176,7 +185,10 @@ mod tests {
             assert!(matches!(board.judge(NOW, wrong), Judgement::Reject(_)));
         }
         let elsewhere = Domain { chain_id: 8, ..HERE };
-        assert!(matches!(Board::new(elsewhere).judge(NOW, &claim(1, 1, NOW)), Judgement::Reject(_)));
+        assert!(matches!(
+            Board::new(elsewhere).judge(NOW, &claim(1, 1, NOW)),
+            Judgement::Reject(_)
+        ));
         let just_over = claim(1, 1, NOW);
         assert_eq!(board.judge(NOW.after_ms(3_600_001), &just_over), Judgement::Ignore);
     }
@@ -184,7 +196,9 @@ mod tests {
     #[test]
     fn an_author_that_floods_is_not_heard_and_others_are() {
         let mut board = Board::new(HERE);
-        let heard = (0..100).filter(|n| accepts(&mut board, NOW, &claim(1, *n, NOW))).count();
+        let heard = (0..100)
+            .filter(|n| accepts(&mut board, NOW, &claim(1, *n, NOW)))
+            .count();
         assert_eq!(heard as u64, BURST);
         assert_eq!(board.judge(NOW, &claim(1, 200, NOW)), Judgement::TooOften);
         assert!(accepts(&mut board, NOW, &claim(2, 1, NOW)));

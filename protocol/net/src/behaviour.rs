@@ -56,8 +56,7 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits(limits)),
             banned: allow_block_list::Behaviour::default(),
             identify: identify::Behaviour::new(
-                identify::Config::new(chain.greeting(), key.public())
-                    .with_agent_version(agent),
+                identify::Config::new(chain.greeting(), key.public()).with_agent_version(agent),
             ),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(10))),
             discovery,
@@ -139,7 +138,11 @@ fn gossip(key: &Keypair, chain: &ChainTag) -> Gossip {
         .forward_queue_duration(Duration::from_secs(5))
         .build()
         .expect("constants");
-    let topics: Vec<_> = Topic::ALL.map(|name| topic(chain, name)).into_iter().chain([announcements(chain)]).collect();
+    let topics: Vec<_> = Topic::ALL
+        .map(|name| topic(chain, name))
+        .into_iter()
+        .chain([announcements(chain)])
+        .collect();
     let filter = WhitelistSubscriptionFilter(topics.iter().map(IdentTopic::hash).collect::<HashSet<_>>());
     let signed = gossipsub::MessageAuthenticity::Signed(key.clone());
     let mut gossip = Gossip::new_with_subscription_filter(signed, config, filter).expect("signing and strict agree");

@@ -237,7 +237,9 @@ impl Worker {
             return Err(AnnounceError::Content("a worker names at most 64 base models"));
         }
         if self.prices.len() > self.kinds.len() || self.prices.iter().any(|hint| !self.kinds.contains(&hint.work)) {
-            return Err(AnnounceError::Content("a price is for a kind of work that is taken, one each"));
+            return Err(AnnounceError::Content(
+                "a price is for a kind of work that is taken, one each",
+            ));
         }
         Ok(())
     }
@@ -393,7 +395,10 @@ mod tests {
         assert_eq!(read.check(NOW, &HERE), Ok(()));
         assert_eq!(read.check(NOW.after_ms(60_000), &HERE), Err(AnnounceError::Expired(0)));
         let there = Domain { chain_id: 8, ..HERE };
-        assert_eq!(read.check(NOW, &there), Err(AnnounceError::Signature(NodeId(key.public()))));
+        assert_eq!(
+            read.check(NOW, &there),
+            Err(AnnounceError::Signature(NodeId(key.public())))
+        );
     }
 
     #[test]
@@ -401,7 +406,10 @@ mod tests {
         let key = SecretKey::from_seed([1; 32]);
         let check = |issued: Time, expires: Time| dataset(&key, Term { issued, expires }).check(NOW, &HERE);
         let early = NOW.after_ms(SKEW_MS + 1000);
-        assert_eq!(check(early, early.after_ms(1)), Err(AnnounceError::Early(SKEW_MS + 1000)));
+        assert_eq!(
+            check(early, early.after_ms(1)),
+            Err(AnnounceError::Early(SKEW_MS + 1000))
+        );
         assert_eq!(
             check(NOW, NOW.after_ms(LIFE_MS_MAX + 1)),
             Err(AnnounceError::TooLong(LIFE_MS_MAX + 1))
@@ -432,7 +440,9 @@ mod tests {
             |worker| worker.bases = vec![BlobHash([1; 32]); BASES_MAX + 1],
             |worker| worker.prices[0].work = Work::Audit,
         ] {
-            let error = worker(&key, change).check(NOW, &HERE).expect_err("says too little or too much");
+            let error = worker(&key, change)
+                .check(NOW, &HERE)
+                .expect_err("says too little or too much");
             assert!(matches!(error, AnnounceError::Content(_)), "{error}");
         }
     }

@@ -83,7 +83,8 @@ impl AddressBook {
     pub fn learn(&self, node: NodeId, address: SocketAddr) -> bool {
         let Some(id) = endpoint_id(node) else { return false };
         self.gone.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
-        self.lookup.set_endpoint_info(EndpointAddr::new(id).with_ip_addr(address));
+        self.lookup
+            .set_endpoint_info(EndpointAddr::new(id).with_ip_addr(address));
         true
     }
 
@@ -153,12 +154,21 @@ mod tests {
     fn ports_read_back_from_the_agent_text() {
         for ports in [
             DataPorts::default(),
-            DataPorts { v4: Some(4002), v6: None },
-            DataPorts { v4: Some(1), v6: Some(2) },
+            DataPorts {
+                v4: Some(4002),
+                v6: None,
+            },
+            DataPorts {
+                v4: Some(1),
+                v6: Some(2),
+            },
         ] {
             assert_eq!(DataPorts::from_agent(&ports.agent()), ports);
         }
-        assert_eq!(DataPorts::from_agent("other/1 data4=x data6=99999"), DataPorts::default());
+        assert_eq!(
+            DataPorts::from_agent("other/1 data4=x data6=99999"),
+            DataPorts::default()
+        );
     }
 
     #[test]

@@ -104,7 +104,10 @@ impl DataPlane {
         let endpoint = bind(&config, lookup.clone()).await?;
         let port = |v4| {
             let sockets = endpoint.bound_sockets();
-            sockets.iter().find(|socket| socket.is_ipv4() == v4).map(SocketAddr::port)
+            sockets
+                .iter()
+                .find(|socket| socket.is_ipv4() == v4)
+                .map(SocketAddr::port)
         };
         let ports = DataPorts {
             v4: port(true),
@@ -217,7 +220,12 @@ impl DataPlane {
         self.plane.links.clear();
         self.plane.tasks.close();
         self.plane.tasks.wait().await;
-        let endpoint = self.plane.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let endpoint = self
+            .plane
+            .endpoint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(endpoint) = endpoint {
             endpoint.close().await;
         }
@@ -302,10 +310,7 @@ async fn bind(config: &DataConfig, lookup: MemoryLookup) -> Result<Endpoint, Dat
 }
 
 #[cfg(feature = "mdns")]
-fn with_mdns(
-    builder: iroh::endpoint::Builder,
-    config: &DataConfig,
-) -> Result<iroh::endpoint::Builder, DataStartError> {
+fn with_mdns(builder: iroh::endpoint::Builder, config: &DataConfig) -> Result<iroh::endpoint::Builder, DataStartError> {
     Ok(match config.mdns {
         true => builder.address_lookup(iroh_mdns_address_lookup::MdnsAddressLookup::builder()),
         false => builder,
@@ -313,10 +318,7 @@ fn with_mdns(
 }
 
 #[cfg(not(feature = "mdns"))]
-fn with_mdns(
-    builder: iroh::endpoint::Builder,
-    config: &DataConfig,
-) -> Result<iroh::endpoint::Builder, DataStartError> {
+fn with_mdns(builder: iroh::endpoint::Builder, config: &DataConfig) -> Result<iroh::endpoint::Builder, DataStartError> {
     match config.mdns {
         true => Err(DataStartError::NoMdns),
         false => Ok(builder),

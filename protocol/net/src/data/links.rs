@@ -71,7 +71,10 @@ pub struct DataPath {
 impl DataPath {
     pub(crate) fn of(connection: &Connection) -> Option<Self> {
         let paths = connection.paths();
-        let path = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next())?;
+        let path = paths
+            .iter()
+            .find(|path| path.is_selected())
+            .or_else(|| paths.iter().next())?;
         Some(Self {
             address: match path.remote_addr() {
                 iroh::TransportAddr::Ip(address) => address.to_string(),
@@ -134,7 +137,11 @@ impl Links {
     fn slot(&self, node: NodeId, alpn: &Alpn) -> Arc<Slot> {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry((node, alpn.clone())).or_default();
-        if slot.connection.get().is_some_and(|connection| connection.close_reason().is_some()) {
+        if slot
+            .connection
+            .get()
+            .is_some_and(|connection| connection.close_reason().is_some())
+        {
             *slot = Arc::default();
         }
         slot.clone()
@@ -145,7 +152,10 @@ impl Links {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| {
             let used = *slot.used.lock().unwrap_or_else(PoisonError::into_inner);
-            let closed = slot.connection.get().is_none_or(|connection| connection.close_reason().is_some());
+            let closed = slot
+                .connection
+                .get()
+                .is_none_or(|connection| connection.close_reason().is_some());
             let old = used.is_some_and(|used| used.elapsed() >= idle);
             let keep = Arc::strong_count(slot) > 1 || (!closed && !old);
             if !keep && let Some(connection) = slot.connection.get() {

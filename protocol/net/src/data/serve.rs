@@ -158,7 +158,9 @@ pub(crate) async fn blobs(plane: &Arc<Plane>, connection: Connection, share: &Sh
             Some(_) = transfers.join_next() => continue,
             next = next => next,
         };
-        let (Ok(place), Ok((send, recv))) = (place, stream) else { break };
+        let (Ok(place), Ok((send, recv))) = (place, stream) else {
+            break;
+        };
         let (plane, share) = (plane.clone(), share.clone());
         let number = connection.stable_id();
         transfers.spawn(async move {

@@ -164,10 +164,7 @@ mod tests {
 
     #[test]
     fn every_datanet_has_a_protocol_of_its_own_and_does_not_name_itself() {
-        let (one, two) = (
-            Alpn::datanet(DatanetId([1; 32])),
-            Alpn::datanet(DatanetId([2; 32])),
-        );
+        let (one, two) = (Alpn::datanet(DatanetId([1; 32])), Alpn::datanet(DatanetId([2; 32])));
         assert!(one != two && one != Alpn::public());
         assert!(!format!("{one:?}").contains("0101"), "{one:?}");
     }

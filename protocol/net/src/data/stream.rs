@@ -113,7 +113,9 @@ pub(crate) async fn serve(plane: &Arc<Plane>, connection: Connection, handler: &
             Some(_) = conversations.join_next() => continue,
             next = next => next,
         };
-        let (Ok(place), Ok((send, recv))) = (place, stream) else { break };
+        let (Ok(place), Ok((send, recv))) = (place, stream) else {
+            break;
+        };
         let conversation = handler.converse(ByteStream {
             peer,
             send,

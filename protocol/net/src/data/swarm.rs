@@ -164,7 +164,8 @@ pub struct Fetched {
     pub bytes: u64,
     /// Those that were in the store before.
     pub had: u64,
-    /// Verified bytes by provider; together they are what was missing and what was fetched twice near the end.
+    /// Verified bytes by provider: what was missing and what was fetched twice near the end, but for the first and last
+    /// group of each blob, which prove its size.
     pub providers: BTreeMap<NodeId, u64>,
 }
 
@@ -226,10 +227,18 @@ impl Blamed {
     }
 
     fn has(&self, node: NodeId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&node)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&node)
     }
 
     pub(crate) fn list(&self) -> Vec<NodeId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .copied()
+            .collect()
     }
 }

@@ -6,7 +6,10 @@ use libp2p::{Multiaddr, PeerId, identify, multiaddr::Protocol};
 use protocol::NodeId;
 use tokio::sync::mpsc;
 
-use crate::{NetEvent, Offence, PeerInfo, data::DataPorts, dialer::Target, direct, handle::Link, identity, settings::ChainTag, streams};
+use crate::{
+    NetEvent, Offence, PeerInfo, data::DataPorts, dialer::Target, direct, handle::Link, identity, settings::ChainTag,
+    streams,
+};
 
 use super::{Node, TICK};
 

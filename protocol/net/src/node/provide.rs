@@ -107,11 +107,14 @@ impl Node {
                 self.counters.gossip_rejected.one();
                 tracing::debug!(peer = %id.source, ?wrong, "rejected an announcement");
                 if let Some(node) = identity::node_id(&id.source) {
-                    self.report(node, match wrong {
-                        Wrong::Malformed => Offence::Malformed,
-                        Wrong::Replayed => Offence::Spam,
-                        Wrong::Invalid(_) => Offence::Invalid,
-                    });
+                    self.report(
+                        node,
+                        match wrong {
+                            Wrong::Malformed => Offence::Malformed,
+                            Wrong::Replayed => Offence::Spam,
+                            Wrong::Invalid(_) => Offence::Invalid,
+                        },
+                    );
                 }
                 MessageAcceptance::Reject
             }
@@ -143,15 +146,18 @@ impl Node {
             return; // Dropping the answer tells the asker.
         }
         let query = self.swarm.behaviour_mut().discovery.get_providers(key(root));
-        self.provide.searches.insert(query, Search {
-            root,
-            found: Vec::new(),
-            asked: BTreeSet::new(),
-            waiting: 0,
-            is_over: false,
-            until: Instant::now() + SEARCH_WITHIN,
-            answer,
-        });
+        self.provide.searches.insert(
+            query,
+            Search {
+                root,
+                found: Vec::new(),
+                asked: BTreeSet::new(),
+                waiting: 0,
+                is_over: false,
+                until: Instant::now() + SEARCH_WITHIN,
+                answer,
+            },
+        );
     }
 
     pub(super) fn search_event(&mut self, query: QueryId, result: kad::GetProvidersResult, is_last: bool) {
@@ -160,10 +166,14 @@ impl Node {
             _ => Default::default(),
         };
         let me = *self.swarm.local_peer_id();
-        let Some(search) = self.provide.searches.get_mut(&query) else { return };
+        let Some(search) = self.provide.searches.get_mut(&query) else {
+            return;
+        };
         search.is_over |= is_last;
         for peer in named {
-            let Some(node) = identity::node_id(&peer).filter(|_| peer != me) else { continue };
+            let Some(node) = identity::node_id(&peer).filter(|_| peer != me) else {
+                continue;
+            };
             if search.asked.len() >= ASKED_MAX || !search.asked.insert(peer) {
                 continue;
             }
@@ -199,8 +209,12 @@ impl Node {
     }
 
     fn claimed(&mut self, id: OutboundRequestId, response: Option<&[u8]>) {
-        let Some((query, node)) = self.provide.questions.remove(&id) else { return };
-        let Some(search) = self.provide.searches.get_mut(&query) else { return };
+        let Some((query, node)) = self.provide.questions.remove(&id) else {
+            return;
+        };
+        let Some(search) = self.provide.searches.get_mut(&query) else {
+            return;
+        };
         search.waiting -= 1;
         let claim = response.map(|bytes| codec::decode::<Option<Signed<Claim>>>(bytes, CLAIM_MAX));
         let mut offence = None;
@@ -223,7 +237,11 @@ impl Node {
 
     /// Ends a search that has all its answers.
     fn conclude(&mut self, query: QueryId) {
-        let is_done = self.provide.searches.get(&query).is_some_and(|search| search.is_over && search.waiting == 0);
+        let is_done = self
+            .provide
+            .searches
+            .get(&query)
+            .is_some_and(|search| search.is_over && search.waiting == 0);
         if is_done && let Some(search) = self.provide.searches.remove(&query) {
             let _ = search.answer.send(search.found);
         }
@@ -232,7 +250,13 @@ impl Node {
     /// Ends searches that take too long.
     pub(super) fn end_searches(&mut self) {
         let now = Instant::now();
-        let late: Vec<_> = self.provide.searches.iter().filter(|(_, search)| search.until <= now).map(|(&id, _)| id).collect();
+        let late: Vec<_> = self
+            .provide
+            .searches
+            .iter()
+            .filter(|(_, search)| search.until <= now)
+            .map(|(&id, _)| id)
+            .collect();
         for query in late {
             if let Some(search) = self.provide.searches.remove(&query) {
                 let _ = search.answer.send(search.found);

@@ -63,6 +63,8 @@ struct Fetching {
     plan: Plan,
     started: Instant,
     size: Option<NonZeroU64>,
+    /// What the store had before this began.
+    before: ChunkRanges,
     got: Got,
     offered: BTreeSet<NodeId>,
     leases: BTreeMap<NodeId, Lease>,
@@ -72,7 +74,6 @@ struct Fetching {
     todo: Vec<Effect>,
     durable_at: Option<Instant>,
     progress: (Option<u64>, Instant),
-    told: Instant,
 }
 
 /// Fetches one blob into the store, from where the store has got to.
@@ -86,6 +87,7 @@ pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchErr
         plan: Plan::new(Time(0), rules),
         started,
         size: None,
+        before: ChunkRanges::empty(),
         got: Got::default(),
         offered: BTreeSet::new(),
         leases: BTreeMap::new(),
@@ -95,9 +97,9 @@ pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchErr
         todo: Vec::new(),
         durable_at: None,
         progress: (None, started),
-        told: started,
     };
     let have = fetching.have().await?;
+    fetching.before = have.ranges.clone();
     if let Some(size) = have.validated_size() {
         fetching.sized(size, &have)?;
     }
@@ -183,14 +185,14 @@ impl Fetching {
             });
         }
         let missing = missing(size, &have.ranges);
-        let left: u64 = missing.iter().map(|range| range.end - range.start).sum();
         if self.size.is_none() {
+            let lacked = self::missing(size, &self.before);
             self.got.bytes = size;
-            self.got.had = size - left;
+            self.got.had = size - lacked.iter().map(|range| range.end - range.start).sum::<u64>();
             self.tell(FetchEvent::Sized {
                 blob: self.blob,
                 bytes: size,
-                had: size - left,
+                had: self.got.had,
             });
         }
         self.size = NonZeroU64::new(size);
@@ -229,7 +231,8 @@ impl Fetching {
 
     fn call(&mut self, node: NodeId) {
         let (plane, alpn) = (self.shared.plane.clone(), self.shared.wanted.alpn.clone());
-        self.jobs.spawn(async move { Job::Called(node, plane.connect(node, &alpn).await) });
+        self.jobs
+            .spawn(async move { Job::Called(node, plane.connect(node, &alpn).await) });
     }
 
     fn source(&self, node: NodeId) -> Option<Source> {
@@ -249,11 +252,13 @@ impl Fetching {
     }
 
     fn fetch(&mut self, node: NodeId, task: u64, range: Range<u64>) {
-        let (Some(source), Some(size)) = (self.source(node), self.size) else { return };
+        let (Some(source), Some(size)) = (self.source(node), self.size) else {
+            return;
+        };
         let reports = self.reports.clone();
-        let job = self.jobs.spawn(async move {
-            Job::Fetched(node, task, source.fetch(size, task, range, &reports).await)
-        });
+        let job = self
+            .jobs
+            .spawn(async move { Job::Fetched(node, task, source.fetch(size, task, range, &reports).await) });
         self.running.insert((node, Some(task)), job);
     }
 
@@ -359,7 +364,6 @@ impl Fetching {
                 bytes: size.get(),
             });
         }
-        self.told = Instant::now();
     }
 
     /// Ends what is doubled and waits until the store has written all it was given.

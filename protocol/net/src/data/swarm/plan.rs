@@ -60,7 +60,11 @@ pub(super) enum Input {
     /// The ranges up to `to` of a task are verified and on their way into the store.
     Verified { node: NodeId, task: u64, to: u64 },
     /// A task, or the proof of the size where there is none, came to an end.
-    Ended { node: NodeId, task: Option<u64>, how: Ended },
+    Ended {
+        node: NodeId,
+        task: Option<u64>,
+        how: Ended,
+    },
     /// Time has passed.
     Tick,
 }
@@ -87,9 +91,16 @@ pub(super) enum Effect {
     /// Fetch the first and the last group, which proves the size.
     Probe(NodeId),
     /// Fetch a range for a task.
-    Fetch { node: NodeId, task: u64, range: Range<u64> },
+    Fetch {
+        node: NodeId,
+        task: u64,
+        range: Range<u64>,
+    },
     /// Others have it, or the provider is dropped.
-    Cancel { node: NodeId, task: Option<u64> },
+    Cancel {
+        node: NodeId,
+        task: Option<u64>,
+    },
     Drop(NodeId, ProviderGone),
     /// Nothing is missing.
     Complete,
@@ -155,7 +166,9 @@ impl Plan {
 
     /// What each provider has given, and its rate.
     pub(super) fn rates(&self) -> impl Iterator<Item = (NodeId, u64, u64)> {
-        self.providers.iter().map(|(&node, provider)| (node, provider.delivered, provider.per_s))
+        self.providers
+            .iter()
+            .map(|(&node, provider)| (node, provider.delivered, provider.per_s))
     }
 
     pub(super) fn step(&mut self, now: Time, input: Input, todo: &mut Vec<Effect>) {
@@ -203,13 +216,24 @@ impl Plan {
         self.total = missing.iter().map(|range| range.end - range.start).sum();
         self.left = self.total;
         // Small blobs are cut finer, so that every provider has its part.
-        let step = if self.total < 8 * self.rules.task_bytes { self.rules.task_bytes / 4 } else { self.rules.task_bytes };
+        let step = if self.total < 8 * self.rules.task_bytes {
+            self.rules.task_bytes / 4
+        } else {
+            self.rules.task_bytes
+        };
         let mut tasks = BTreeMap::new();
         for range in missing {
             let mut at = range.start;
             while at < range.end {
                 let end = (at / step + 1).saturating_mul(step).min(range.end);
-                tasks.insert(at, Task { at, end, runners: BTreeSet::new() });
+                tasks.insert(
+                    at,
+                    Task {
+                        at,
+                        end,
+                        runners: BTreeSet::new(),
+                    },
+                );
                 at = end;
             }
         }
@@ -223,9 +247,13 @@ impl Plan {
     }
 
     fn verified(&mut self, now: Time, node: NodeId, task: u64, to: u64) {
-        let Some(provider) = self.providers.get_mut(&node) else { return };
+        let Some(provider) = self.providers.get_mut(&node) else {
+            return;
+        };
         provider.delivers(now, task, to);
-        let Some(task) = self.tasks.as_mut().and_then(|tasks| tasks.get_mut(&task)) else { return };
+        let Some(task) = self.tasks.as_mut().and_then(|tasks| tasks.get_mut(&task)) else {
+            return;
+        };
         let to = to.min(task.end);
         if to > task.at {
             self.left -= to - task.at;
@@ -234,7 +262,9 @@ impl Plan {
     }
 
     fn ended(&mut self, now: Time, node: NodeId, task: Option<u64>, how: Ended, todo: &mut Vec<Effect>) {
-        let Some(provider) = self.providers.get_mut(&node) else { return };
+        let Some(provider) = self.providers.get_mut(&node) else {
+            return;
+        };
         let known = match task {
             Some(task) => provider.running.remove(&task).is_some(),
             None => provider.probing.take().is_some(),
@@ -271,20 +301,27 @@ impl Plan {
     }
 
     fn completed(&mut self, node: NodeId, name: u64, todo: &mut Vec<Effect>) {
-        let Some(task) = self.tasks.as_mut().and_then(|tasks| tasks.remove(&name)) else { return };
+        let Some(task) = self.tasks.as_mut().and_then(|tasks| tasks.remove(&name)) else {
+            return;
+        };
         self.left -= task.left();
         self.open.remove(&name);
         for other in task.runners.into_iter().filter(|other| *other != node) {
             if let Some(provider) = self.providers.get_mut(&other) {
                 provider.running.remove(&name);
             }
-            todo.push(Effect::Cancel { node: other, task: Some(name) });
+            todo.push(Effect::Cancel {
+                node: other,
+                task: Some(name),
+            });
         }
     }
 
     /// `node` is no longer at a task; it is open again if nobody else is who can be heard.
     fn release(&mut self, node: NodeId, name: u64) {
-        let Some(task) = self.tasks.as_mut().and_then(|tasks| tasks.get_mut(&name)) else { return };
+        let Some(task) = self.tasks.as_mut().and_then(|tasks| tasks.get_mut(&name)) else {
+            return;
+        };
         task.runners.remove(&node);
         let providers = &self.providers;
         let is_silent = |node| providers.get(node).is_none_or(|provider| provider.is_silent);
@@ -295,7 +332,9 @@ impl Plan {
 
     /// A call was in vain, or a connection broke: again in a while, a few times.
     fn failed(&mut self, now: Time, node: NodeId, todo: &mut Vec<Effect>) {
-        let Some(provider) = self.providers.get_mut(&node) else { return };
+        let Some(provider) = self.providers.get_mut(&node) else {
+            return;
+        };
         if matches!(provider.state, State::Waiting(_)) {
             return; // One break ends every task of the connection; it counts once.
         }
@@ -308,7 +347,9 @@ impl Plan {
     }
 
     fn cancel_all(&mut self, node: NodeId, todo: &mut Vec<Effect>) {
-        let Some(provider) = self.providers.get_mut(&node) else { return };
+        let Some(provider) = self.providers.get_mut(&node) else {
+            return;
+        };
         if provider.probing.take().is_some() {
             todo.push(Effect::Cancel { node, task: None });
         }
@@ -336,7 +377,9 @@ impl Plan {
         let median = self.median();
         for node in self.providers.keys().copied().collect::<Vec<_>>() {
             let others = self.providers.values().filter(|other| other.is_well()).count();
-            let Some(provider) = self.providers.get_mut(&node) else { continue };
+            let Some(provider) = self.providers.get_mut(&node) else {
+                continue;
+            };
             provider.measure(passed);
             provider.lacks.retain(|_, again| now < *again);
             if let State::Waiting(until) = provider.state {
@@ -365,7 +408,12 @@ impl Plan {
     }
 
     fn median(&self) -> u64 {
-        let mut rates: Vec<_> = self.providers.values().map(|p| p.per_s).filter(|per_s| *per_s > 0).collect();
+        let mut rates: Vec<_> = self
+            .providers
+            .values()
+            .map(|p| p.per_s)
+            .filter(|per_s| *per_s > 0)
+            .collect();
         rates.sort_unstable();
         rates.get(rates.len() / 2).copied().unwrap_or(0)
     }
@@ -383,7 +431,10 @@ impl Plan {
                 .map(|(&node, provider)| (provider.running.len(), u64::MAX - provider.per_s, node))
                 .collect();
             free.sort_unstable();
-            let given = free.into_iter().filter(|&(_, _, node)| self.give(now, node, todo)).count();
+            let given = free
+                .into_iter()
+                .filter(|&(_, _, node)| self.give(now, node, todo))
+                .count();
             if given == 0 {
                 return;
             }
@@ -398,7 +449,10 @@ impl Plan {
         if self.providers.values().any(fresh) {
             return;
         }
-        let next = self.providers.iter_mut().find(|(_, provider)| provider.has_room() && provider.probing.is_none());
+        let next = self
+            .providers
+            .iter_mut()
+            .find(|(_, provider)| provider.has_room() && provider.probing.is_none());
         if let Some((&node, provider)) = next {
             provider.probing = Some(now);
             provider.heard = now;
@@ -408,8 +462,12 @@ impl Plan {
 
     /// One more task for `node`: one that is open, or near the end one that somebody else would finish much later.
     fn give(&mut self, now: Time, node: NodeId, todo: &mut Vec<Effect>) -> bool {
-        let Some(name) = self.next_open(node).or_else(|| self.last_to_end(node)) else { return false };
-        let (Some(tasks), Some(provider)) = (self.tasks.as_mut(), self.providers.get_mut(&node)) else { return false };
+        let Some(name) = self.next_open(node).or_else(|| self.last_to_end(node)) else {
+            return false;
+        };
+        let (Some(tasks), Some(provider)) = (self.tasks.as_mut(), self.providers.get_mut(&node)) else {
+            return false;
+        };
         let Some(task) = tasks.get_mut(&name) else { return false };
         if provider.running.is_empty() {
             provider.heard = now; // Until now there was nothing to be heard.
@@ -417,7 +475,11 @@ impl Plan {
         provider.running.insert(name, task.at);
         task.runners.insert(node);
         self.open.remove(&name);
-        todo.push(Effect::Fetch { node, task: name, range: task.at..task.end });
+        todo.push(Effect::Fetch {
+            node,
+            task: name,
+            range: task.at..task.end,
+        });
         true
     }
 

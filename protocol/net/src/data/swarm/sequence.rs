@@ -103,17 +103,22 @@ async fn run(shared: Shared) -> Result<Fetched, FetchError> {
 
 /// The blobs that a sequence lists, each once.
 async fn children(store: &Store, root: BlobHash) -> Result<BTreeSet<BlobHash>, FetchError> {
-    let bytes = store.get_bytes(Hash::from_bytes(root.0)).await.map_err(|error| FetchError::Store {
-        blob: root,
-        why: error.to_string(),
-    })?;
+    let bytes = store
+        .get_bytes(Hash::from_bytes(root.0))
+        .await
+        .map_err(|error| FetchError::Store {
+            blob: root,
+            why: error.to_string(),
+        })?;
     if bytes.len() % 32 != 0 {
         return Err(FetchError::NoSequence {
             root,
             bytes: bytes.len() as u64,
         });
     }
-    let hashes = bytes.chunks_exact(32).map(|hash| BlobHash(hash.try_into().expect("chunks of 32")));
+    let hashes = bytes
+        .chunks_exact(32)
+        .map(|hash| BlobHash(hash.try_into().expect("chunks of 32")));
     // The blob of no bytes is everywhere.
     Ok(hashes.filter(|hash| hash.0 != *Hash::EMPTY.as_bytes()).collect())
 }

@@ -124,7 +124,15 @@ impl Source {
                     }
                     match inlet.put(item).await {
                         Ok(None) => (),
-                        Ok(Some(to)) => drop(reports.send(Verified { node: self.node, task, to }).await),
+                        Ok(Some(to)) => drop(
+                            reports
+                                .send(Verified {
+                                    node: self.node,
+                                    task,
+                                    to,
+                                })
+                                .await,
+                        ),
                         Err(outcome) => return outcome,
                     }
                 }
@@ -134,7 +142,15 @@ impl Source {
         };
         // What was verified before a failure is kept.
         match inlet.close().await {
-            Ok(Some(to)) => drop(reports.send(Verified { node: self.node, task, to }).await),
+            Ok(Some(to)) => drop(
+                reports
+                    .send(Verified {
+                        node: self.node,
+                        task,
+                        to,
+                    })
+                    .await,
+            ),
             Ok(None) => (),
             Err(outcome) => return outcome,
         }

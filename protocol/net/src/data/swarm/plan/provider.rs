@@ -99,7 +99,11 @@ impl Provider {
     pub(super) fn silent_for(&self, now: Time) -> u64 {
         let asked = self.state == State::Ready && !(self.running.is_empty() && self.probing.is_none());
         let silent = now.since(self.heard).as_millis();
-        if asked { u64::try_from(silent).unwrap_or(u64::MAX) } else { 0 }
+        if asked {
+            u64::try_from(silent).unwrap_or(u64::MAX)
+        } else {
+            0
+        }
     }
 
     pub(super) fn is_slow(&self, now: Time, after_ms: u64, median: u64) -> bool {

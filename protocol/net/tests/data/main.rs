@@ -1,0 +1,7 @@
+//! Two and more data planes in one process, over real sockets on loopback. Every wait is for a state, with a limit that
+//! only a failure reaches.
+
+mod admission;
+mod common;
+mod control;
+mod swarm;
