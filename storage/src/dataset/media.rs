@@ -20,12 +20,19 @@ pub(super) fn sniff(head: &[u8]) -> Option<&'static str> {
         () if at(0, b"ID3") => "audio/mpeg",
         () if at(4, b"ftypM4A") => "audio/mp4",
         () if at(0, b"BM") => "image/bmp",
-        // A frame of MPEG audio: eleven bits set, then a version and a layer that exist.
-        () if matches!(head, [0xff, second, ..] if second & 0xe0 == 0xe0 && second & 0x18 != 0x08 && second & 0x06 != 0) => {
-            "audio/mpeg"
-        }
+        () if mpeg_frame(head) => "audio/mpeg",
         () => return None,
     })
+}
+
+/// Whether a frame of MPEG audio begins here: eleven bits set, then a version, a layer, a bit rate and a sampling rate
+/// that exist.
+fn mpeg_frame(head: &[u8]) -> bool {
+    let [0xff, second, third, _, ..] = head else {
+        return false;
+    };
+    let version = second & 0xe0 == 0xe0 && second & 0x18 != 0x08 && second & 0x06 != 0;
+    version && third & 0xf0 != 0xf0 && third & 0x0c != 0x0c
 }
 
 /// Whether files with this ending are images or sounds.
@@ -47,7 +54,7 @@ mod tests {
         assert_eq!(sniff(b"RIFF\0\0\0\0WAVEfmt "), Some("audio/wav"));
         assert_eq!(sniff(b"RIFF\0\0\0\0WEBPVP8 "), Some("image/webp"));
         assert_eq!(sniff(&[0xff, 0xfb, 0x90, 0]), Some("audio/mpeg"));
-        for other in [&b""[..], b"hello", b"RIFF", b"\xff\xff", b"%PDF-1.7"] {
+        for other in [&b""[..], b"hello", b"RIFF", b"\xff\xff\xff\xff", b"%PDF-1.7"] {
             assert_eq!(sniff(other), None, "{other:?}");
         }
     }
