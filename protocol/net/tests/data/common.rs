@@ -23,15 +23,23 @@ pub(crate) struct Rule {
 
 impl Rule {
     pub(crate) fn publish(&self, ask: Ask) {
-        self.published.lock().unwrap().push(ask);
+        self.published.lock().expect("nobody panicked").push(ask);
     }
 
     pub(crate) fn admit(&self, node: NodeId) {
-        self.members.lock().unwrap().get_or_insert_default().insert(node);
+        self.members
+            .lock()
+            .expect("nobody panicked")
+            .get_or_insert_default()
+            .insert(node);
     }
 
     pub(crate) fn expel(&self, node: NodeId) {
-        self.members.lock().unwrap().get_or_insert_default().remove(&node);
+        self.members
+            .lock()
+            .expect("nobody panicked")
+            .get_or_insert_default()
+            .remove(&node);
     }
 }
 
@@ -39,13 +47,13 @@ impl Admission for Rule {
     fn may_connect(&self, node: NodeId) -> bool {
         self.members
             .lock()
-            .unwrap()
+            .expect("nobody panicked")
             .as_ref()
             .is_none_or(|members| members.contains(&node))
     }
 
     fn may_fetch(&self, node: NodeId, ask: Ask) -> bool {
-        self.may_connect(node) && self.published.lock().unwrap().contains(&ask)
+        self.may_connect(node) && self.published.lock().expect("nobody panicked").contains(&ask)
     }
 }
 

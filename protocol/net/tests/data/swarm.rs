@@ -28,6 +28,9 @@ fn mib(name: &str, default: usize) -> usize {
         * MIB
 }
 
+/// What is sent in place of some bytes; nothing, and the stream stays open, if `None`.
+type Change = Box<dyn Fn(Vec<u8>) -> Option<Vec<u8>> + Send + Sync>;
+
 /// A provider that speaks the protocol and changes what it says.
 struct Liar {
     id: NodeId,
@@ -177,7 +180,7 @@ async fn a_liar_is_caught_within_a_group_blamed_and_never_asked_again() {
             Some(wire)
         }
     };
-    let lies: [(&str, Box<dyn Fn(Vec<u8>) -> Option<Vec<u8>> + Send + Sync>); 4] = [
+    let lies: [(&str, Change); 4] = [
         ("a bit of the data", Box::new(flips(5_000))),
         ("a bit of the hashes", Box::new(flips(40))),
         ("the size", Box::new(flips(2))),

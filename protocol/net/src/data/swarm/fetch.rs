@@ -413,6 +413,7 @@ fn missing(size: u64, have: &ChunkRanges) -> Vec<Range<u64>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
 mod tests {
     use bao_tree::ChunkNum;
 

@@ -1,5 +1,7 @@
 //! Plans against a simulated swarm under seeds: whatever the providers do, an honest one among them is enough.
 
+#![allow(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{NodeId, Time};
