@@ -71,7 +71,7 @@ fn independent_templates_do_not_merge_with_prose() {
     }
     let entries: Vec<Entry> = (0u64..).zip(&texts).map(|(n, text)| entry(n, n, text)).collect();
     let report = cluster(&entries);
-    let is_notice = |at: usize| (prose as usize..prose as usize + 200).contains(&at);
+    let is_notice = |at: usize| (prose..prose + 200).contains(&(at as u64));
     let mut notices = 0;
     for group in &report.clusters {
         assert!(

@@ -64,7 +64,8 @@ fn the_root_names_the_manifest_and_every_shard_in_order() {
 
 #[test]
 fn a_manifest_that_lies_is_refused_by_the_field() {
-    let lies: [(fn(&mut Manifest), &str); 14] = [
+    type Lie = (fn(&mut Manifest), &'static str);
+    let lies: [Lie; 14] = [
         (|m| m.bytes += 1, "`bytes`"),
         (|m| m.records -= 1, "`records`"),
         (|m| m.shards[0].rows += 1, "`records`"),
