@@ -9,10 +9,11 @@ mod request;
 mod run;
 
 use std::{
+    convert::Infallible,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{self, Sender, SyncSender, TrySendError},
+        mpsc::{self, Receiver, SyncSender, TrySendError},
     },
     thread::JoinHandle,
 };
@@ -63,8 +64,9 @@ pub struct Setup {
     pub build: Build,
 }
 
-/// Where the events of a request go. There are never more of them than its longest answer has tokens, and three.
-pub type Events = Sender<(RequestId, Event)>;
+/// Called with each event of a request, on the engine's thread: it must not wait. False when nobody listens any more. There
+/// are never more events than prompt and longest answer have tokens, and one.
+pub type Events = Box<dyn Fn(Event) -> bool + Send>;
 
 /// A running engine. When the last handle is dropped, it stops.
 pub struct Engine {
@@ -76,6 +78,7 @@ pub struct Engine {
     draining: AtomicBool,
     metrics: Arc<Mutex<Metrics>>,
     thread: Option<JoinHandle<()>>,
+    end: Mutex<Option<Receiver<Infallible>>>,
 }
 
 impl Engine {
@@ -85,19 +88,24 @@ impl Engine {
         let metrics = Arc::new(Mutex::new(Metrics::default()));
         let (tiers, words) = (Arc::clone(&setup.tiers), Arc::clone(&setup.words));
         let (ready, built) = mpsc::channel();
+        let (alive, end) = mpsc::channel();
         let (own, shown) = (inbox.clone(), Arc::clone(&metrics));
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || match Run::new(setup, own, shown) {
-                Ok(mut run) => {
-                    let told = ready.send(Ok(run.shape()));
-                    drop(ready);
-                    if told.is_ok() {
-                        run.until_stopped(&commands);
+            .spawn(move || {
+                // Dropped when the thread ends, however it ends.
+                let _alive = alive;
+                match Run::new(setup, own, shown) {
+                    Ok(mut run) => {
+                        let told = ready.send(Ok(run.shape()));
+                        drop(ready);
+                        if told.is_ok() {
+                            run.until_stopped(&commands);
+                        }
                     }
+                    // Whoever waits for it may have gone.
+                    Err(why) => drop(ready.send(Err(why))),
                 }
-                // Whoever waits for it may have gone.
-                Err(why) => drop(ready.send(Err(why))),
             })
             .map_err(|error| format!("could not start the engine's thread: {error}"))?;
         let shape = built
@@ -112,11 +120,12 @@ impl Engine {
             draining: AtomicBool::new(false),
             metrics,
             thread: Some(thread),
+            end: Mutex::new(Some(end)),
         })
     }
 
-    /// Takes a request. What it says comes through `events`, ending with [`Event::Done`] or [`Event::Refused`]. When the
-    /// other end of `events` has gone, the request ends by itself.
+    /// Takes a request. What it says goes to `events`, ending with [`Event::Done`] or [`Event::Refused`]. When nobody
+    /// listens there any more, the request ends by itself.
     pub fn ask(&self, request: Request, events: Events) -> Result<RequestId, AskError> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Refusal::Draining.into());
@@ -208,9 +217,15 @@ impl Engine {
         }
     }
 
-    /// Whether the engine's thread still runs.
-    pub fn is_alive(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    /// A channel on which nothing comes, and that closes when the engine's thread has ended, however it ended. There is
+    /// one for an engine.
+    ///
+    /// # Panics
+    ///
+    /// When it was taken before.
+    pub fn end(&self) -> Receiver<Infallible> {
+        let mut end = self.end.lock().expect("taking does not panic");
+        end.take().expect("the end of an engine is awaited once")
     }
 }
 

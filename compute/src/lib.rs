@@ -16,6 +16,7 @@ pub mod logits;
 pub mod lora;
 pub mod model;
 pub mod pages;
+pub mod process;
 pub mod sample;
 pub mod schedule;
 pub mod tensors;

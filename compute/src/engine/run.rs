@@ -122,9 +122,9 @@ impl Run {
                 }
             }
         }
-        for (request, answer) in std::mem::take(&mut self.answers) {
+        for answer in std::mem::take(&mut self.answers).into_values() {
             let finish = Finish::Failed("the engine was stopped".to_owned());
-            answer.say(request, done(&answer, finish, String::new(), Usage::default()));
+            answer.say(done(&answer, finish, String::new(), Usage::default()));
         }
     }
 
@@ -211,7 +211,7 @@ impl Run {
                 Effect::Refused(request, refusal) => {
                     self.metrics.refused += 1;
                     if let Some(answer) = self.answers.remove(&request) {
-                        answer.say(request, Event::Refused(refusal.into()));
+                        answer.say(Event::Refused(refusal.into()));
                     }
                 }
                 Effect::Fetch(adapter) => self.fetch(adapter),
@@ -332,7 +332,7 @@ impl Run {
             }
             if !scored.is_empty() {
                 // Whoever has gone is noticed at the next token.
-                answer.say(planned.request, Event::Prompt(scored));
+                answer.say(Event::Prompt(scored));
             }
         }
         Ok((tokens, mute))
@@ -357,7 +357,7 @@ impl Run {
             text: added.text,
             logprobs,
         };
-        if !answer.say(request, event) {
+        if !answer.say(event) {
             self.input(Input::Cancel(request));
         } else if added.stopped {
             self.input(Input::Stopped(request));
@@ -382,7 +382,7 @@ impl Run {
         self.metrics.answer_tokens += usage.answer as u64;
         self.metrics.whole.add(self.now().since(answer.asked));
         // Whoever has gone does not want to know.
-        answer.say(request, done(&answer, finish, added.text, usage));
+        answer.say(done(&answer, finish, added.text, usage));
     }
 
     /// Builds the model anew. If that is not possible, everything ends.
@@ -429,8 +429,8 @@ impl Run {
 
 impl Answer {
     /// Whether anyone still listens.
-    fn say(&self, request: RequestId, event: Event) -> bool {
-        self.events.send((request, event)).is_ok()
+    fn say(&self, event: Event) -> bool {
+        (self.events)(event)
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 use compute::{
-    engine::{AskError, Engine, Event, Prompt, Request, Served, Setup, Words},
+    engine::{AskError, Engine, Event, Events, Prompt, Request, Served, Setup, Words},
     forward::{AdapterSlot, Forward, PageId, Shape, Span, StepError, Wanted},
     lora::{Adapter, AdapterHash, LowRank, Projection, Site},
     sample::text::Decode,
@@ -312,9 +312,15 @@ pub fn whole(events: impl IntoIterator<Item = Event>) -> Result<Whole, AskError>
 }
 
 pub fn answer(engine: &Engine, request: Request) -> Result<Whole, AskError> {
-    let (events, said) = mpsc::channel();
+    let (events, said) = listen();
     engine.ask(request, events)?;
-    whole(said.iter().map(|(_, event)| event))
+    whole(said)
+}
+
+/// Where events go, and where they come out.
+pub fn listen() -> (Events, mpsc::Receiver<Event>) {
+    let (events, said) = mpsc::channel();
+    (Box::new(move |event| events.send(event).is_ok()), said)
 }
 
 pub fn tokens(text: &str) -> Vec<u32> {
