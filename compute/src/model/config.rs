@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
+use crate::lora::Projection;
+
 /// Which family a model is of. They differ in biases and norms only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
@@ -157,6 +159,29 @@ impl Config {
             mlp_bias: family == Family::Llama && fields.flag("mlp_bias", false)?,
             end_tokens: fields.end_tokens()?,
         })
+    }
+}
+
+impl Config {
+    /// `[out, in]` of a linear layer.
+    pub fn linear_shape(&self, site: Projection) -> [usize; 2] {
+        let (queries, keys) = (self.heads * self.head, self.kv_heads * self.head);
+        match site {
+            Projection::Q => [queries, self.hidden],
+            Projection::K | Projection::V => [keys, self.hidden],
+            Projection::O => [self.hidden, queries],
+            Projection::Gate | Projection::Up => [self.intermediate, self.hidden],
+            Projection::Down => [self.hidden, self.intermediate],
+        }
+    }
+
+    /// Whether a linear layer has a bias.
+    pub fn has_bias(&self, site: Projection) -> bool {
+        match site {
+            Projection::Q | Projection::K | Projection::V => self.qkv_bias,
+            Projection::O => self.output_bias,
+            Projection::Gate | Projection::Up | Projection::Down => self.mlp_bias,
+        }
     }
 }
 

@@ -81,9 +81,12 @@ pub enum ModelError {
     },
 }
 
+/// A tensor: how its numbers are written, its extents, and where it lies.
+pub(crate) type Tensor = (Dtype, Vec<usize>, Bytes);
+
 /// Weights by name.
 pub(crate) struct Tensors {
-    tensors: BTreeMap<String, (Dtype, Vec<usize>, Bytes)>,
+    tensors: BTreeMap<String, Tensor>,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +133,11 @@ pub(crate) fn shards(dir: &Path) -> Result<(Vec<String>, Option<BTreeMap<String,
 }
 
 impl Tensors {
+    /// Tensors that are in memory.
+    pub(crate) fn of(tensors: BTreeMap<String, Tensor>) -> Self {
+        Self { tensors }
+    }
+
     /// Reads or maps all tensor files of a directory.
     pub(crate) fn open(dir: &Path, access: Access) -> Result<Self, ModelError> {
         let (files, index) = shards(dir)?;

@@ -9,7 +9,6 @@ mod weights;
 
 use std::{cell::RefCell, sync::Arc};
 
-pub(crate) use weights::shape;
 use weights::{Slot, Weights};
 
 use super::{Norm, Ops, Step};
@@ -323,7 +322,7 @@ impl Ops for Cpu {
     ) -> [Vec<f32>; N] {
         let rows = step.tokens.len();
         let mut outputs = sites.map(|site| {
-            let [out, _] = shape(&self.config, site);
+            let [out, _] = self.config.linear_shape(site);
             self.take(rows * out)
         });
         self.run_linear(step, layer, sites, x, outputs.each_mut(), Store::Set);

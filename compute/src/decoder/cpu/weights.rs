@@ -39,26 +39,6 @@ impl Block {
     }
 }
 
-/// `[out, in]` of a linear layer.
-pub(crate) fn shape(config: &Config, site: Projection) -> [usize; 2] {
-    let (queries, keys) = (config.heads * config.head, config.kv_heads * config.head);
-    match site {
-        Projection::Q => [queries, config.hidden],
-        Projection::K | Projection::V => [keys, config.hidden],
-        Projection::O => [config.hidden, queries],
-        Projection::Gate | Projection::Up => [config.intermediate, config.hidden],
-        Projection::Down => [config.hidden, config.intermediate],
-    }
-}
-
-fn has_bias(config: &Config, site: Projection) -> bool {
-    match site {
-        Projection::Q | Projection::K | Projection::V => config.qkv_bias,
-        Projection::O => config.output_bias,
-        Projection::Gate | Projection::Up | Projection::Down => config.mlp_bias,
-    }
-}
-
 impl Weights {
     /// Takes the tensors that the configuration asks for. The linear layers are quantised if so wished; the embedding,
     /// whose rows are read one by one, and the norms are not.
@@ -90,12 +70,12 @@ impl Block {
                 layer: number,
                 projection,
             };
-            let [rows, columns] = shape(config, projection);
+            let [rows, columns] = config.linear_shape(projection);
             let weight = tensors
                 .matrix(&format!("{site}.weight"), rows, columns)?
                 .quantised(quantise);
             let name = format!("{site}.bias");
-            let bias = match (has_bias(config, projection), tensors.has(&name)) {
+            let bias = match (config.has_bias(projection), tensors.has(&name)) {
                 (true, _) => Some(tensors.vector(&name, rows)?),
                 (false, false) => None,
                 (false, true) => {
@@ -153,7 +133,7 @@ impl Slot {
                     config.layers
                 )));
             };
-            let [out, inside] = shape(config, site.projection);
+            let [out, inside] = config.linear_shape(site.projection);
             if (low.b.columns, low.a.columns) != (out, inside) {
                 let have = (low.b.columns, low.a.columns);
                 return Err(misfit(format!(
