@@ -8,7 +8,6 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use iroh_blobs::protocol::ChunkRanges;
 use protocol::BlobHash;
 
 use super::{
@@ -106,7 +105,7 @@ impl BlobStore {
             return Ok(None);
         }
         self.unchanged(hash).await?;
-        let mut pieces = std::pin::pin!(self.pieces(hash, ChunkRanges::all()));
+        let mut pieces = std::pin::pin!(self.pieces(hash, 0..u64::MAX));
         let mut read = 0;
         while let Some(piece) = pieces.next().await {
             if let Piece::Bytes { bytes, .. } = piece? {

@@ -125,7 +125,7 @@ impl BlobStore {
     /// Some bytes of a blob, which may be here only in part.
     pub async fn read(&self, hash: BlobHash, asked: Range<u64>) -> Result<Bytes, ReadError> {
         self.unchanged(hash).await?;
-        let pieces = self.pieces(hash, ChunkRanges::bytes(asked.clone()));
+        let pieces = self.pieces(hash, asked.clone());
         let mut pieces = std::pin::pin!(pieces);
         let mut read = Vec::new();
         while let Some(piece) = pieces.next().await {
@@ -154,7 +154,7 @@ impl BlobStore {
         hash: BlobHash,
     ) -> Result<impl Stream<Item = Result<Bytes, ReadError>> + Send + use<>, ReadError> {
         self.unchanged(hash).await?;
-        let pieces = self.pieces(hash, ChunkRanges::all());
+        let pieces = self.pieces(hash, 0..u64::MAX);
         Ok(pieces.filter_map(async |piece| match piece {
             Ok(Piece::Len(_)) => None,
             Ok(Piece::Bytes { bytes, .. }) => Some(Ok(bytes)),
@@ -226,7 +226,7 @@ impl BlobStore {
     /// What a sequence consists of.
     pub async fn children(&self, root: BlobHash) -> Result<Vec<BlobHash>, ReadError> {
         self.unchanged(root).await?;
-        let pieces = self.pieces(root, ChunkRanges::all());
+        let pieces = self.pieces(root, 0..u64::MAX);
         let mut pieces = std::pin::pin!(pieces);
         let mut read: Vec<u8> = Vec::new();
         while let Some(piece) = pieces.next().await {
@@ -242,41 +242,30 @@ impl BlobStore {
         Ok(hashes.iter().map(|&hash| BlobHash(hash)).collect())
     }
 
-    /// Verified pieces, the length first.
+    /// Verified pieces of the part that is `wanted`, the length first. A part that ends early is an error.
     pub(super) fn pieces(
         &self,
         hash: BlobHash,
-        ranges: ChunkRanges,
+        wanted: Range<u64>,
     ) -> impl Stream<Item = Result<Piece, ReadError>> + Send + use<> {
-        let store = self.clone();
-        let items = self.shared.api.export_bao(theirs(hash), ranges).stream();
-        futures::stream::unfold(
-            (Box::pin(items), store, false),
-            move |(mut items, store, done)| async move {
-                if done {
-                    return None;
-                }
-                loop {
-                    match items.next().await {
-                        Some(EncodedItem::Parent(_)) => (),
-                        Some(EncodedItem::Size(len)) => return Some((Ok(Piece::Len(len)), (items, store, false))),
-                        Some(EncodedItem::Leaf(leaf)) => {
-                            let (at, bytes) = (leaf.offset, leaf.data);
-                            return Some((Ok(Piece::Bytes { at, bytes }), (items, store, false)));
-                        }
-                        Some(EncodedItem::Done) => return None,
-                        Some(EncodedItem::Error(error)) => {
-                            let error = store.blame(hash, error.to_string()).await;
-                            return Some((Err(error), (items, store, true)));
-                        }
-                        None => {
-                            let error = store.blame(hash, "the store stopped reading".to_owned()).await;
-                            return Some((Err(error), (items, store, true)));
-                        }
-                    }
-                }
-            },
-        )
+        let ranges = match wanted.end {
+            u64::MAX => ChunkRanges::all(),
+            _ => ChunkRanges::bytes(wanted.clone()),
+        };
+        let reading = Reading {
+            store: self.clone(),
+            hash,
+            items: Box::pin(self.shared.api.export_bao(theirs(hash), ranges).stream()),
+            left: None,
+            wanted,
+        };
+        futures::stream::unfold(Some(reading), async |reading| {
+            let mut reading = reading?;
+            match reading.next().await? {
+                Ok(piece) => Some((Ok(piece), Some(reading))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
     }
 
     /// What a failed read means.
@@ -288,6 +277,44 @@ impl BlobStore {
             Status::Absent => ReadError::Absent { hash },
             Status::Partial { .. } => ReadError::Incomplete { hash },
             Status::Complete { .. } => ReadError::Damaged { hash, why },
+        }
+    }
+}
+
+/// A read that is under way.
+struct Reading<S> {
+    store: BlobStore,
+    hash: BlobHash,
+    items: std::pin::Pin<Box<S>>,
+    wanted: Range<u64>,
+    /// How many of the wanted bytes are still to come; not known before the length is.
+    left: Option<u64>,
+}
+
+impl<S: Stream<Item = EncodedItem>> Reading<S> {
+    async fn next(&mut self) -> Option<Result<Piece, ReadError>> {
+        loop {
+            let why = match self.items.next().await {
+                Some(EncodedItem::Parent(_)) => continue,
+                Some(EncodedItem::Size(len)) => {
+                    self.left = Some(self.wanted.end.min(len).saturating_sub(self.wanted.start));
+                    return Some(Ok(Piece::Len(len)));
+                }
+                Some(EncodedItem::Leaf(leaf)) => {
+                    let (at, bytes) = (leaf.offset, leaf.data);
+                    let (start, end) = (
+                        at.max(self.wanted.start),
+                        (at + bytes.len() as u64).min(self.wanted.end),
+                    );
+                    self.left = self.left.map(|left| left.saturating_sub(end.saturating_sub(start)));
+                    return Some(Ok(Piece::Bytes { at, bytes }));
+                }
+                Some(EncodedItem::Error(error)) => error.to_string(),
+                // The end looks the same whether all was read or the store stopped.
+                Some(EncodedItem::Done) | None if self.left == Some(0) => return None,
+                Some(EncodedItem::Done) | None => "the store stopped reading".to_owned(),
+            };
+            return Some(Err(self.store.blame(self.hash, why).await));
         }
     }
 }

@@ -1,0 +1,160 @@
+//! A process that adds and collects is killed at any moment, over and over; what it acknowledged is there.
+//!
+//! `BLOBS_KILLS` sets how often, `BLOBS_SEED` where.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use storage::blob::{Content, Format, Mend, Reason, Room, Settings};
+
+use super::{content, mix, name, number, open};
+
+const PLACE: &str = "BLOBS_CHILD_PLACE";
+const IDS: u64 = 24;
+
+/// Not a test: the process that is killed.
+#[test]
+#[ignore = "the other tests of this file start it"]
+fn child() {
+    let Some(place) = std::env::var_os(PLACE) else { return };
+    let mut rng = number("BLOBS_SEED", 1);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let store = open(Path::new(&place)).await;
+        say("open", 0);
+        loop {
+            let id = (mix(&mut rng) % IDS) as usize;
+            match mix(&mut rng) % 4 {
+                0 | 1 => {
+                    let adding = store.add_bytes(content(id), Format::Blob, Reason::User);
+                    // A refusal acknowledges nothing; a full disk goes on refusing until we are stopped.
+                    match adding.await {
+                        Ok(_) => say("added", id),
+                        Err(_) => say("refused", id),
+                    }
+                }
+                2 => {
+                    // Said first: once we are asked to let go, nothing is promised any more.
+                    say("unpin", id);
+                    let _ = store.unpin(name(&content(id)), Reason::User).await;
+                }
+                _ => {
+                    let other = ((id + 5) as u64 % IDS) as usize;
+                    let adding = store.add_bytes(content(other), Format::Blob, Reason::User);
+                    let (added, _) = tokio::join!(adding, store.collect());
+                    if added.is_ok() {
+                        say("added", other);
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[expect(clippy::print_stdout, reason = "the parent listens")]
+fn say(what: &str, id: usize) {
+    println!("\n@ {what} {id}");
+}
+
+fn start(command: &mut Command, place: &Path, seed: u64) -> Child {
+    command
+        .args(["--exact", "killed::child", "--ignored", "--nocapture"])
+        .env(PLACE, place)
+        .env("BLOBS_SEED", seed.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts")
+}
+
+/// Listens to a child until it has said `lines` things, kills it, and hears it out: what is in the pipe was said.
+fn listen(mut child: Child, lines: u64, promised: &mut BTreeMap<usize, bool>) -> BTreeMap<String, u64> {
+    let out = BufReader::new(child.stdout.take().expect("piped"));
+    let (mut heard, mut said) = (0, BTreeMap::new());
+    for line in out.lines() {
+        let line = line.expect("text");
+        let Some((what, id)) = line.strip_prefix("@ ").and_then(|said| said.split_once(' ')) else {
+            continue;
+        };
+        let id = id.parse().expect("a number");
+        match what {
+            "added" => {
+                promised.insert(id, true);
+            }
+            "unpin" => {
+                promised.insert(id, false);
+            }
+            _ => (),
+        }
+        *said.entry(what.to_owned()).or_default() += 1;
+        heard += 1;
+        if heard == lines {
+            child.kill().expect("alive");
+        }
+    }
+    child.wait().expect("ended");
+    said
+}
+
+async fn look(place: &Path, promised: &BTreeMap<usize, bool>, replay: &str) {
+    let store = open(place).await;
+    store.collect().await.expect("collected");
+    for (&id, _) in promised.iter().filter(|(_, promised)| **promised) {
+        let bytes = content(id);
+        let read = store.read(name(&bytes), 0..bytes.len() as u64).await;
+        assert_eq!(
+            read.as_ref().ok(),
+            Some(&bytes),
+            "blob {id} was acknowledged and is lost: {read:?}; {replay}"
+        );
+        assert!(store.why(name(&bytes)).is_some(), "{replay}");
+        store.settle(Content::blob(name(&bytes))).await.expect("whole");
+    }
+    let checked = store.fsck(Mend::Orphans, |_, _| ()).await.expect("checked");
+    assert!(checked.damaged.is_empty(), "{:?}; {replay}", checked.damaged);
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_killed_process_acknowledged_is_there() {
+    let (seed, kills) = (number("BLOBS_SEED", 1), number("BLOBS_KILLS", 12));
+    let (place, mut rng) = (tempfile::tempdir().unwrap(), seed);
+    let mut promised = BTreeMap::new();
+    for kill in 0..kills {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let child = start(&mut command, place.path(), mix(&mut rng));
+        listen(child, 1 + mix(&mut rng) % 40, &mut promised);
+        look(place.path(), &promised, &format!("kill {kill} of BLOBS_SEED={seed}")).await;
+    }
+    assert!(
+        promised.values().any(|promised| *promised),
+        "nothing was ever acknowledged"
+    );
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_more_costs_nothing_that_was_acknowledged() {
+    let place = tempfile::tempdir().unwrap();
+    let mut promised = BTreeMap::new();
+    // No file may grow beyond 150 KiB, which stops some blobs at once and the rest as the database grows; the signal is ignored
+    // so that the write fails as it does on a full disk.
+    let mut shell = Command::new("bash");
+    let test = std::env::current_exe().unwrap();
+    shell
+        .args(["-c", "trap '' XFSZ; ulimit -f 150; exec \"$0\" \"$@\""])
+        .arg(test);
+    let said = listen(start(&mut shell, place.path(), 3), 60, &mut promised);
+    assert!(said.get("open").is_some() || promised.is_empty());
+    look(place.path(), &promised, "full disk").await;
+    let room = Room { quota: None, floor: 0 };
+    assert_eq!(
+        Settings {
+            room,
+            ..super::settings()
+        },
+        super::settings()
+    );
+}

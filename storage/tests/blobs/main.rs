@@ -1,0 +1,62 @@
+//! The blob store from outside: what it promises, and what happens to it.
+
+mod kept;
+mod killed;
+mod refused;
+mod woven;
+
+use std::path::Path;
+
+use bytes::Bytes;
+use protocol::BlobHash;
+use storage::blob::{Add, BlobStore, Format, Mode, Reason, Room, Settings};
+
+/// Bytes that only this `id` gives. Sizes lie on both sides of every border the store has.
+fn content(id: usize) -> Bytes {
+    const SIZES: [usize; 8] = [1, 1_000, 16_384, 16_385, 40_000, 70_001, 200_000, 300_001];
+    let mut bytes = vec![0; SIZES[id % SIZES.len()]];
+    blake3::Hasher::new()
+        .update(&id.to_be_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes.into()
+}
+
+fn name(bytes: &[u8]) -> BlobHash {
+    BlobHash(*blake3::hash(bytes).as_bytes())
+}
+
+fn settings() -> Settings {
+    let room = Room { quota: None, floor: 0 };
+    Settings {
+        room,
+        ..Settings::default()
+    }
+}
+
+async fn open(dir: &Path) -> BlobStore {
+    BlobStore::open(dir, settings()).await.expect("opens")
+}
+
+fn how(mode: Mode) -> Add {
+    let (format, reason) = (Format::Blob, Reason::User);
+    Add { mode, format, reason }
+}
+
+async fn add(store: &BlobStore, bytes: Bytes) -> BlobHash {
+    let added = store.add_bytes(bytes, Format::Blob, Reason::User).await.expect("added");
+    added.content.hash
+}
+
+/// A number from a number: the tests are random and can be replayed.
+fn mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn number(var: &str, default: u64) -> u64 {
+    std::env::var(var).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
