@@ -1,6 +1,9 @@
 //! One JSON object: its top-level fields and the words in it, without building it.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+};
 
 use protocol::manifest::{FieldKind, SchemaError};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -69,10 +72,13 @@ impl<'de> Visitor<'de> for Top<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldKind, A::Error> {
         while let Some(key) = map.next_key::<String>()? {
             let kind = map.next_value_seed(Value(&mut self.object.words))?;
-            if self.object.kinds.contains_key(&key) {
-                self.twice.get_or_insert(key);
-            } else {
-                self.object.kinds.insert(key, kind);
+            match self.object.kinds.entry(key) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(kind);
+                }
+                Entry::Occupied(known) => {
+                    self.twice.get_or_insert_with(|| known.key().clone());
+                }
             }
         }
         Ok(FieldKind::Object)
@@ -114,7 +120,7 @@ struct Value<'a>(&'a mut String);
 impl Value<'_> {
     fn word(self, word: impl fmt::Display, kind: FieldKind) -> FieldKind {
         use fmt::Write;
-        write!(self.0, "{word}\n").expect("strings take everything");
+        writeln!(self.0, "{word}").expect("strings take everything");
         kind
     }
 }
