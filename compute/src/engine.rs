@@ -169,6 +169,11 @@ impl Engine {
             artifacts,
             events,
         });
+        // While the step that runs goes on, the adapters may come already.
+        queued
+            .artifacts
+            .iter()
+            .for_each(|artifact| self.tiers.prefetch(artifact));
         match self.inbox.try_send(Command::Ask(queued)) {
             Ok(()) => Ok(id),
             Err(TrySendError::Full(_)) => Err(AskError::Refused(Refusal::Full {

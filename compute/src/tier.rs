@@ -112,6 +112,9 @@ pub struct Counters {
     pub host_evictions: u64,
 }
 
+/// Loads that are begun before they are asked for: more would push each other out of memory.
+const PREFETCHED_MAX: usize = 8;
+
 /// Called with what was fetched, on a loader's thread.
 pub type Reply = Box<dyn FnOnce(Result<Arc<Adapter>, String>) + Send>;
 
@@ -152,7 +155,13 @@ impl Tiers {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name(format!("adapters-{number}"))
-                .spawn(move || shared.load())
+                .spawn(move || {
+                    // Those who wait for an adapter wait a little longer, and those who do not hardly notice. On Linux
+                    // this is the calling thread alone; where it is not allowed, loaders are as important as others.
+                    #[cfg(target_os = "linux")]
+                    let _ = rustix::process::setpriority_process(None, 10);
+                    shared.load();
+                })
                 .expect("the system starts a thread at start-up")
         };
         let loaders = (0..budget.loaders.max(1)).map(loader).collect();
@@ -219,13 +228,19 @@ impl Tiers {
             state.counters.host_hits += 1;
             return Some(adapter);
         }
-        let waiting = state.loading.entry(artifact.key()).or_default();
+        self.shared.queue(&mut state, artifact);
+        let waiting = state.loading.get_mut(&artifact.key()).expect("queued above");
         waiting.push(reply);
-        if waiting.len() == 1 {
-            state.queue.push_back(Arc::clone(artifact));
-            self.shared.work.notify_one();
-        }
         None
+    }
+
+    /// Begins to fetch an adapter that will be asked for soon, if the loaders are not busy with others.
+    pub fn prefetch(&self, artifact: &Arc<Artifact>) {
+        let mut state = self.state();
+        let there = artifact.hash().is_some_and(|hash| state.host.has(hash));
+        if !there && state.loading.len() < PREFETCHED_MAX {
+            self.shared.queue(&mut state, artifact);
+        }
     }
 
     /// Gives back what is over the budget, now that a request no longer uses its adapters.
@@ -318,6 +333,15 @@ impl Shared {
         self.state.lock().expect("no thread panics with the tiers locked")
     }
 
+    /// Queues a load, once for all who ask.
+    fn queue(&self, state: &mut State, artifact: &Arc<Artifact>) {
+        if !state.loading.contains_key(&artifact.key()) {
+            state.loading.insert(artifact.key(), Vec::new());
+            state.queue.push_back(Arc::clone(artifact));
+            self.work.notify_one();
+        }
+    }
+
     /// What a loader does until the end.
     fn load(&self) {
         while let Some(artifact) = self.next() {
@@ -325,9 +349,14 @@ impl Shared {
             let read = std::panic::AssertUnwindSafe(|| artifact.read(self.peer.as_deref()));
             let read = std::panic::catch_unwind(read)
                 .unwrap_or_else(|_| Err(format!("adapter `{}` could not be read", artifact.name())));
-            let (result, replies) = self.arrived(&artifact, read);
+            let (result, mut replies) = self.arrived(&artifact, read);
+            let last = replies.pop();
             for reply in replies {
                 reply(result.clone());
+            }
+            // Handed on and not kept: what nobody uses any more must be seen as unused.
+            if let Some(last) = last {
+                last(result);
             }
         }
     }

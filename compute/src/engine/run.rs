@@ -210,6 +210,7 @@ impl Run {
             match effect {
                 Effect::Refused(request, refusal) => {
                     self.metrics.refused += 1;
+                    self.show();
                     if let Some(answer) = self.answers.remove(&request) {
                         answer.say(Event::Refused(refusal.into()));
                     }
@@ -381,6 +382,8 @@ impl Run {
         self.metrics.cached_tokens += usage.cached as u64;
         self.metrics.answer_tokens += usage.answer as u64;
         self.metrics.whole.add(self.now().since(answer.asked));
+        // Whoever is told may look at once.
+        self.show();
         // Whoever has gone does not want to know.
         answer.say(done(&answer, finish, added.text, usage));
     }

@@ -166,7 +166,7 @@ impl Default for Limits {
             rows_max: 32,
             step_adapters: 32,
             step_rank_tokens: 256 * 64,
-            step_loads: 1,
+            step_loads: 4,
             mix_max: 8,
             slot_bytes: 512 << 20,
             fetched_max: 32,
