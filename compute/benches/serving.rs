@@ -3,7 +3,11 @@
 //!
 //! `cargo bench -p compute --bench serving [NAME…]`; both sides of each comparison run here, alternating.
 
-#![allow(clippy::print_stdout, clippy::float_arithmetic, reason = "a bench prints what it measured")]
+#![allow(
+    clippy::print_stdout,
+    clippy::float_arithmetic,
+    reason = "a bench prints what it measured"
+)]
 
 #[path = "../tests/toy/mod.rs"]
 mod toy;

@@ -11,7 +11,7 @@ mod registry;
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread::JoinHandle,
@@ -335,8 +335,8 @@ impl Shared {
 
     /// Queues a load, once for all who ask.
     fn queue(&self, state: &mut State, artifact: &Arc<Artifact>) {
-        if !state.loading.contains_key(&artifact.key()) {
-            state.loading.insert(artifact.key(), Vec::new());
+        if let Entry::Vacant(vacant) = state.loading.entry(artifact.key()) {
+            vacant.insert(Vec::new());
             state.queue.push_back(Arc::clone(artifact));
             self.work.notify_one();
         }
