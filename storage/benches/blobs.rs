@@ -94,9 +94,9 @@ async fn first_reads(store: &BlobStore, name: &str, hash: protocol::BlobHash, le
         store.read(hash, at..at + 16_384).await.expect("read");
         took.push(began.elapsed().as_secs_f64() * 1e6);
     }
+    let first = took[0];
     println!(
-        "16 KiB verified from {name}: first {:.0} us, p50 {:.0} us",
-        took[0],
+        "16 KiB verified from {name}: first {first:.0} us, p50 {:.0} us",
         median(&mut took)
     );
 }

@@ -175,15 +175,10 @@ struct Scanned {
 /// Reads as far as the file is whole. The error is the place of damage that a crash cannot explain.
 fn scan(bytes: &[u8]) -> Result<Scanned, usize> {
     let mut scanned = Scanned::default();
-    if bytes.len() < MAGIC.len() {
-        return if MAGIC.starts_with(bytes) || bytes.iter().all(|&byte| byte == 0) {
-            Ok(scanned)
-        } else {
-            Err(0)
-        };
-    }
     if !bytes.starts_with(MAGIC) {
-        return if bytes.iter().all(|&byte| byte == 0) {
+        // Zeros were allocated and never written.
+        let written = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        return if MAGIC.starts_with(&bytes[..written]) {
             Ok(scanned)
         } else {
             Err(0)

@@ -11,10 +11,18 @@ use bytes::Bytes;
 use protocol::BlobHash;
 use storage::blob::{Add, BlobStore, Format, Mode, Reason, Room, Settings};
 
+/// From this number on, contents are for filling a disk with: in the database, and beside it.
+const FILLING: usize = 1_000;
+
 /// Bytes that only this `id` gives. Sizes lie on both sides of every border the store has.
 fn content(id: usize) -> Bytes {
     const SIZES: [usize; 8] = [1, 1_000, 16_384, 16_385, 40_000, 70_001, 200_000, 300_001];
-    let mut bytes = vec![0; SIZES[id % SIZES.len()]];
+    let len = match id {
+        FILLING.. if id.is_multiple_of(3) => 1_500_000,
+        FILLING.. => 16_000,
+        _ => SIZES[id % SIZES.len()],
+    };
+    let mut bytes = vec![0; len];
     blake3::Hasher::new()
         .update(&id.to_be_bytes())
         .finalize_xof()
@@ -55,6 +63,10 @@ fn mix(state: &mut u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+fn pick(state: &mut u64, below: usize) -> usize {
+    usize::try_from(mix(state) % below as u64).expect("smaller than a size")
 }
 
 fn number(var: &str, default: u64) -> u64 {

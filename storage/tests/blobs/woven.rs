@@ -11,20 +11,20 @@ use std::{
 use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt as _};
 use storage::blob::{BlobStore, Content, Format, Hold, Mend, Mode, Reason, Status};
 
-use super::{add, content, how, kept::download, mix, name, number, open};
+use super::{add, content, how, kept::download, mix, name, number, open, pick};
 
-const IDS: u64 = 16;
+const IDS: usize = 16;
 
 /// What a crash leaves: the files as they are now.
 pub(super) fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir_all(&target).unwrap();
-            copy(&entry.path(), &target);
+    for entry in fs::read_dir(from).expect("a directory") {
+        let from = entry.expect("listed").path();
+        let to = to.join(from.file_name().expect("named"));
+        if from.is_dir() {
+            fs::create_dir_all(&to).expect("made");
+            copy(&from, &to);
         } else {
-            fs::copy(entry.path(), target).unwrap();
+            fs::copy(&from, &to).expect("copied");
         }
     }
 }
@@ -72,7 +72,7 @@ async fn nothing_that_was_acknowledged_and_kept_is_ever_lost() {
     let from = open(&place.path().join("from")).await;
     let files = place.path().join("files");
     fs::create_dir(&files).unwrap();
-    for id in 0..IDS as usize {
+    for id in 0..IDS {
         add(&from, content(id)).await;
         fs::write(files.join(id.to_string()), content(id)).unwrap();
     }
@@ -81,7 +81,7 @@ async fn nothing_that_was_acknowledged_and_kept_is_ever_lost() {
     let mut store = open(&dir).await;
     let mut counts = BTreeMap::<&str, u32>::new();
     for step in 1..=steps {
-        let id = (mix(&mut rng) % IDS) as usize;
+        let id = pick(&mut rng, IDS);
         let (bytes, reason) = (content(id), mix(&mut rng) % 3);
         let (hash, file) = (name(&bytes), files.join(id.to_string()));
         let len = bytes.len() as u64;
@@ -93,7 +93,7 @@ async fn nothing_that_was_acknowledged_and_kept_is_ever_lost() {
                 "add"
             }
             20..35 => {
-                let mode = if mix(&mut rng) % 2 == 0 {
+                let mode = if mix(&mut rng).is_multiple_of(2) {
                     Mode::Copy
                 } else {
                     Mode::Reference
@@ -117,7 +117,7 @@ async fn nothing_that_was_acknowledged_and_kept_is_ever_lost() {
             55..65 => {
                 // A download, in part or whole, under a hold that is kept.
                 let hold = store.hold(Content::blob(hash), len).await.unwrap();
-                if mix(&mut rng) % 2 == 0 && len > 16_384 {
+                if mix(&mut rng).is_multiple_of(2) && len > 16_384 {
                     download(&from, &store, hash, ChunkRanges::bytes(0..16_384u64)).await;
                 } else {
                     download(&from, &store, hash, ChunkRanges::all()).await;
@@ -139,14 +139,15 @@ async fn nothing_that_was_acknowledged_and_kept_is_ever_lost() {
             }
             78..90 => {
                 // All at once: what comes in while a collection runs is what the races are about.
-                let other = ((id + 1) as u64 % IDS) as usize;
+                let other = (id + 1) % IDS;
                 let (first, second, third, collected) = tokio::join!(
                     store.add_bytes(bytes, Format::Blob, why(reason)),
                     store.add_bytes(content(other), Format::Blob, why(reason)),
                     store.hold(Content::blob(hash), len),
                     store.collect(),
                 );
-                (first.unwrap(), second.unwrap(), third.unwrap(), collected.unwrap());
+                assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+                assert!(third.is_ok() && collected.is_ok(), "{third:?} {collected:?}");
                 for id in [id, other] {
                     model.whole.insert(id);
                     model.reasons.entry(id).or_default().insert(reason);
