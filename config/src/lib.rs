@@ -16,7 +16,7 @@ pub use example::example;
 pub use layers::{LoadError, Loaded, Origin, Setting, ValueError};
 pub use networks::{Network, network, networks};
 pub use sections::{
-    Api, Config, Consensus, History, Log, LogFormat, Mempool, Network as NetworkSection, Node, Rpc, Storage,
+    Api, Config, Consensus, Data, History, Log, LogFormat, Mempool, Network as NetworkSection, Node, Rpc, Storage,
 };
 pub use units::{Size, Wait};
 

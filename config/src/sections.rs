@@ -129,6 +129,24 @@ section! {
 }
 
 section! {
+    /// What is shared with peers: datasets, models, adapters. It has a UDP port of its own.
+    Data {
+        /// Where peers fetch from. Port 0 takes a free one.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4002)),
+        /// What it may take on disk.
+        quota: Size = Size::mib(100 * 1024),
+        /// What peers may fetch a second, all together; "0 B" for as much as the line gives.
+        upload_per_s: Size = Size(0),
+        /// What this node may fetch a second; "0 B" for as much as the line gives.
+        download_per_s: Size = Size(0),
+        /// A relay to be reached through where no straight way is, such as "https://relay.example"; none if empty.
+        relay: String = String::new(),
+        /// Whether to look for nodes in the local network.
+        local_discovery: bool = false,
+    }
+}
+
+section! {
     /// What it says, on stderr.
     Log {
         /// How much: error, warn, info, debug or trace; also per part, such as "info,net=debug".
@@ -156,6 +174,8 @@ pub struct Config {
     pub api: Api,
     /// `[storage]`
     pub storage: Storage,
+    /// `[data]`
+    pub data: Data,
     /// `[log]`
     pub log: Log,
 }
@@ -180,7 +200,11 @@ impl Config {
             consensus.timeout_prevote,
             consensus.timeout_precommit,
         ];
-        if counts.contains(&0) || waits.contains(&Wait::default()) || self.rpc.max_body == Size(0) {
+        if counts.contains(&0)
+            || waits.contains(&Wait::default())
+            || self.rpc.max_body == Size(0)
+            || self.data.quota == Size(0)
+        {
             return Err("it must be more than zero".to_owned());
         }
         Ok(())
@@ -194,7 +218,7 @@ pub(crate) type SectionDocs = (
     &'static [(&'static str, &'static [&'static str])],
 );
 
-pub(crate) const SECTIONS: [SectionDocs; 8] = [
+pub(crate) const SECTIONS: [SectionDocs; 9] = [
     ("node", Node::ABOUT, Node::DOCS),
     ("network", Network::ABOUT, Network::DOCS),
     ("consensus", Consensus::ABOUT, Consensus::DOCS),
@@ -202,6 +226,7 @@ pub(crate) const SECTIONS: [SectionDocs; 8] = [
     ("rpc", Rpc::ABOUT, Rpc::DOCS),
     ("api", Api::ABOUT, Api::DOCS),
     ("storage", Storage::ABOUT, Storage::DOCS),
+    ("data", Data::ABOUT, Data::DOCS),
     ("log", Log::ABOUT, Log::DOCS),
 ];
 

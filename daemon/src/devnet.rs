@@ -325,7 +325,7 @@ async fn call(member: &Member, method: &str, params: Value) -> Result<Value, Dev
         why: format!("{method}: {why}"),
     };
     let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-    let answer = reqwest::Client::new().post(&member.rpc).json(&request).send().await;
+    let answer = crate::http::plain().post(&member.rpc).json(&request).send().await;
     let answer = answer.map_err(|error| failed(error.to_string()))?;
     let mut answer: Value = answer.json().await.map_err(|error| failed(error.to_string()))?;
     match answer.get("error") {

@@ -9,7 +9,9 @@
 //! | `chain/journal/`    | what this validator said at the height being decided             |
 //! | `chain/state/`      | state and indexes: a cache, rebuilt from the log when missing    |
 //! | `chain/mempool`     | transactions that were taken in here and wait                    |
+//! | `data/`             | datasets, models and whatever else is pinned here                |
 //! | `node.json`         | where the running node listens                                   |
+//! | `api.sock`          | where it takes commands from its own user                        |
 //! | `lock`              | who runs here                                                    |
 
 use std::path::{Path, PathBuf};
@@ -84,6 +86,21 @@ impl Home {
     /// Waiting transactions.
     pub fn mempool(&self) -> PathBuf {
         self.0.join("chain/mempool")
+    }
+
+    /// What is shared: blobs, pins, datanets.
+    pub fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
+    /// The blobs that everybody may fetch.
+    pub fn blobs(&self) -> PathBuf {
+        self.data().join("blobs")
+    }
+
+    /// Where the running node takes commands, unless the path is too long for a socket.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("api.sock")
     }
 
     /// Where the running node listens.

@@ -15,7 +15,7 @@ use std::{
 
 use config::{Loaded, Size};
 use net::{ChainTag, Net, NetConfig, NetHandle};
-use protocol::NodeId;
+use protocol::{NodeId, crypto::SecretKey};
 use serde::Serialize;
 use storage::{BlockLog, HomeLock, RealDisk, disk::free_bytes};
 use tokio_util::sync::CancellationToken;
@@ -26,8 +26,12 @@ use crate::{
         chain::{self, Chain, ChainError, Command},
         ingress::{self, Ingress, journal::PoolJournal},
     },
-    api::{self, About, Api},
+    api::{
+        self, About, Api,
+        local::{Local, LocalParts},
+    },
     clock::Clock,
+    data::{self, Data},
     home::Home,
     key,
     words::chained,
@@ -57,6 +61,9 @@ pub enum NodeError {
     /// The network did not start.
     #[error(transparent)]
     Net(#[from] net::StartError),
+    /// What is shared cannot be opened or served.
+    #[error(transparent)]
+    Data(#[from] data::StartError),
     /// The interfaces did not start.
     #[error(transparent)]
     Api(#[from] api::ApiError),
@@ -95,12 +102,15 @@ pub struct Running {
     pub ingress: Ingress,
     /// The network.
     pub net: NetHandle,
+    /// What is shared.
+    pub data: Data,
     /// Where it listens.
     pub listening: Listening,
     home: Home,
     least_free: Size,
     clock: Clock,
     api: Api,
+    local: Local,
     thread: Option<std::thread::JoinHandle<Result<(), ChainError>>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     stop: CancellationToken,
@@ -118,6 +128,8 @@ pub struct Listening {
     pub rpc: String,
     /// Health, figures and status.
     pub api: String,
+    /// The socket for commands.
+    pub socket: PathBuf,
     /// Addresses that peers can dial.
     pub listen: Vec<String>,
 }
@@ -138,7 +150,9 @@ impl Running {
             chain_id: opened.chain_id,
             genesis: genesis.0,
         };
+        let stage = data::Stage::open(&home, config, *node_key.seed()).await?;
         let (net, events) = Net::start(NetConfig {
+            data: Some(stage.plane.addresses()),
             listen: config.network.listen.clone(),
             bootstrap: config.network.bootstrap.clone(),
             limits: net::Limits {
@@ -192,12 +206,25 @@ impl Running {
         };
         let api = Api::start(api_settings(loaded), parts).await?;
 
+        let key = SecretKey::from_seed(*node_key.seed());
+        let data = Data::start(stage, net.clone(), key, tag.domain(), clock).await;
+        let parts = LocalParts {
+            net: net.clone(),
+            data: data.clone(),
+        };
+        let local = Local::start(&home.socket(), parts, stop.clone());
+        let local = local.map_err(|source| NodeError::Io {
+            what: format!("listen for commands at {}", home.socket().display()),
+            source,
+        })?;
+
         let listen = first_address(listen).await;
         let listening = Listening {
             pid: std::process::id(),
             node_id: NodeId(node_key.public()),
             rpc: format!("http://{}", api.rpc),
             api: format!("http://{}", api.ops),
+            socket: local.path.clone(),
             listen,
         };
         write_listening(&home, &listening)?;
@@ -209,11 +236,13 @@ impl Running {
             chain,
             ingress,
             net,
+            data,
             listening,
             home,
             least_free,
             clock,
             api,
+            local,
             thread,
             tasks,
             stop,
@@ -244,8 +273,10 @@ impl Running {
     async fn stop(self, thread: Option<std::thread::JoinHandle<Result<(), ChainError>>>) -> Result<(), NodeError> {
         self.api.stop().await;
         self.stop.cancel();
+        self.local.stop().await;
         // It may have ended by itself.
         let _ = self.chain.tell(Command::Stop).await;
+        self.data.stop().await;
         self.net.shutdown().await;
         for task in self.tasks {
             // A task that panicked has said so.

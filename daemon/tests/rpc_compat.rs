@@ -190,7 +190,7 @@ async fn every_recorded_answer_is_given_again() {
         ..rpc::Settings::default()
     };
     let serving = foreign::serve(chain, settings).await.unwrap();
-    let (client, url) = (reqwest::Client::new(), format!("http://{}", serving.address));
+    let (client, url) = (daemon::http::plain(), format!("http://{}", serving.address));
     let all = conversations(&folder);
     let mut failed = Vec::new();
     for conversation in &all {

@@ -85,7 +85,7 @@ impl Cluster {
             members,
             children,
             environment,
-            client: reqwest::Client::new(),
+            client: daemon::http::plain(),
         })
     }
 

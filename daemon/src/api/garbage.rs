@@ -112,7 +112,7 @@ fn part(text: &[u8], dice: &mut Dice) -> Range<usize> {
 async fn no_request_breaks_the_node() {
     let dir = tempfile::tempdir().unwrap();
     let node = Lone::start(dir.path()).await;
-    let (client, url) = (reqwest::Client::new(), format!("http://{}", node.api.rpc));
+    let (client, url) = (crate::http::plain(), format!("http://{}", node.api.rpc));
     let requests = requests();
     for seed in 0..ROUNDS {
         let body = mutate(&requests, &mut Dice(seed));

@@ -154,7 +154,7 @@ impl Lone {
     pub(crate) async fn ask(&self, method: &str, params: Value) -> Result<Value, (i64, String)> {
         let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let url = format!("http://{}", self.api.rpc);
-        let answer = reqwest::Client::new().post(url).json(&request).send().await.unwrap();
+        let answer = crate::http::plain().post(url).json(&request).send().await.unwrap();
         let mut answer: Value = answer.json().await.unwrap();
         match answer.get("error") {
             Some(why) => Err((

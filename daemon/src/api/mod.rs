@@ -1,9 +1,11 @@
-//! What people and programs ask this node: Ethereum's JSON-RPC on one port, health and figures on another.
+//! What people and programs ask this node: Ethereum's JSON-RPC on one port, health and figures on another, and the
+//! operator's own commands on a socket that nobody else can open ([`local`]).
 //!
-//! Both only read the chain, and hand transactions in; neither can change this node. Who may reach them is decided by
+//! The ports only read the chain, and hand transactions in; they cannot change this node. Who may reach them is decided by
 //! where they listen, and for web pages by [`guard`].
 
 mod guard;
+pub mod local;
 pub mod ops;
 pub mod rpc;
 

@@ -324,7 +324,7 @@ async fn health_figures_and_status_are_told_to_this_machine_only() {
     let lone = Lone::start(dir.path()).await;
     let ops = lone.api.ops;
     let get = async |path: &str, host: Option<&str>| {
-        let mut request = reqwest::Client::new().get(format!("http://{ops}{path}"));
+        let mut request = crate::http::plain().get(format!("http://{ops}{path}"));
         if let Some(host) = host {
             request = request.header("host", host);
         }

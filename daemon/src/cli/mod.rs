@@ -8,15 +8,18 @@ mod chain;
 mod completions;
 mod config;
 mod daemon;
+mod data;
 mod devnet;
 mod doctor;
 mod exit;
 mod id;
 mod init;
+mod local;
 mod man;
 mod output;
 mod peers;
 mod place;
+mod repo;
 mod running;
 mod status;
 #[cfg(test)]
@@ -55,6 +58,8 @@ enum Verb {
     Status(status::Status),
     Chain(chain::Chain),
     Wallet(wallet::Wallet),
+    Data(data::Data),
+    Repo(repo::Repo),
     Config(config::Config),
     Doctor(doctor::Doctor),
     Id(id::Id),
@@ -88,6 +93,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Status(verb) => verb.run(place),
         Verb::Chain(verb) => verb.run(place),
         Verb::Wallet(verb) => verb.run(place),
+        Verb::Data(verb) => verb.run(place),
+        Verb::Repo(verb) => verb.run(place),
         Verb::Config(verb) => verb.run(place),
         Verb::Doctor(verb) => verb.run(place),
         Verb::Id(verb) => verb.run(place),

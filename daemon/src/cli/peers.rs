@@ -1,11 +1,12 @@
 //! `openledger peers`: whom this node is connected to and whom it comes back to.
 //!
-//! `peers list` prints `{"running", "connected", "bootstrap": ["/ip4/…"], "listen": ["/ip4/…"]}`; `connected` is a count,
-//! null where no node is running. `peers add ADDR` prints `{"address", "added"}`.
+//! `peers list` prints `{"running", "peers": [{"id", "address", "outbound", "agent", "offence_points"}], "bootstrap":
+//! ["/ip4/…"], "listen": ["/ip4/…"]}`; `peers` is null where no node is running. `peers add ADDR` prints `{"address",
+//! "added", "dialled"}`: it is remembered, and reached out to at once by a node that runs.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Place, config,
@@ -13,6 +14,7 @@ use super::{
     output,
     place::wait,
 };
+use crate::api::local::PeerLine;
 
 /// Show peers, or add one to come back to
 #[derive(Debug, Args)]
@@ -23,7 +25,7 @@ pub(crate) struct Peers {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Print how many peers are connected and which are configured
+    /// Print the peers that are connected and those that are configured
     #[command(after_help = "Example: openledger peers list")]
     List,
     /// Add a peer to network.bootstrap in the configuration
@@ -38,7 +40,7 @@ enum Verb {
 #[derive(Serialize)]
 struct Shown {
     running: bool,
-    connected: Option<u64>,
+    peers: Option<Vec<PeerLine>>,
     bootstrap: Vec<String>,
     listen: Vec<String>,
 }
@@ -56,18 +58,24 @@ impl Peers {
 fn list(place: &Place) -> anyhow::Result<()> {
     let bootstrap = place.config()?.config.network.bootstrap;
     let running = place.maybe_running();
-    let status = running.as_ref().map(|running| wait(running.status())).transpose()?;
+    let peers = match &running {
+        Some(running) => Some(wait(running.local().ask("/v1/peers/list", &Value::Null))?),
+        None => None,
+    };
     let shown = Shown {
         running: running.is_some(),
-        connected: status.map(|status| status.peers),
+        peers,
         bootstrap,
         listen: running.map(|running| running.listen).unwrap_or_default(),
     };
     place.show(&shown, || {
-        let connected = shown
-            .connected
-            .map_or("no node is running".to_owned(), |count| count.to_string());
+        let connected = match &shown.peers {
+            Some(peers) => peers.len().to_string(),
+            None => "no node is running".to_owned(),
+        };
         let mut rows = vec![("Connected", connected)];
+        let line = |peer: &PeerLine| format!("{:#}  {}  {}", peer.id, peer.address, peer.agent);
+        rows.extend(shown.peers.iter().flatten().map(|peer| ("Peer", line(peer))));
         rows.extend(shown.bootstrap.iter().map(|peer| ("Comes back to", peer.clone())));
         rows.extend(shown.listen.iter().map(|address| ("Listens at", address.clone())));
         output::columns(&rows)
@@ -87,13 +95,24 @@ fn add(place: &Place, address: &str) -> anyhow::Result<()> {
         .into());
     }
     let added = config::append(&place.home(), "network.bootstrap", address)?;
-    place.show(&json!({ "address": address, "added": added }), || match added {
-        true => format!("added {address}"),
-        false => format!("{address} was there already"),
+    let dialled = match place.maybe_running() {
+        Some(running) => {
+            wait(
+                running
+                    .local()
+                    .ask::<()>("/v1/peers/dial", &json!({ "address": address })),
+            )?;
+            true
+        }
+        None => false,
+    };
+    let answer = json!({ "address": address, "added": added, "dialled": dialled });
+    place.show(&answer, || match (added, dialled) {
+        (true, true) => format!("added {address}; the running node reaches out to it now"),
+        (true, false) => format!("added {address}; the node reaches out to it when it starts"),
+        (false, true) => format!("{address} was there already; the running node reaches out to it now"),
+        (false, false) => format!("{address} was there already"),
     });
-    if added && place.maybe_running().is_some() {
-        output::note("the running node reaches out to it after a restart");
-    }
     Ok(())
 }
 

@@ -6,14 +6,16 @@ use anyhow::Context as _;
 use clap::Args;
 use config::Loaded;
 use evm::genesis::ChainGenesis;
+use protocol::NodeId;
 use serde::Serialize;
 
 use super::{
     exit::{Ended, Exit, ended},
+    local::Local,
     output,
     running::Running,
 };
-use crate::home::Home;
+use crate::{api, data::Data, home::Home, key};
 
 /// The arguments of every verb.
 #[derive(Clone, Debug, Args)]
@@ -69,6 +71,20 @@ impl Place {
     pub(crate) fn maybe_running(&self) -> Option<Running> {
         let running = Running::read(&self.home()).ok()?;
         running.listens().then_some(running)
+    }
+
+    /// Whoever answers about this home: its running node, or this process in its place.
+    pub(crate) async fn local(&self) -> anyhow::Result<Local> {
+        if let Some(running) = self.maybe_running() {
+            return Ok(running.local());
+        }
+        let home = self.home();
+        if !home.root().is_dir() {
+            return Err(self.no_home("there is no node").into());
+        }
+        let me = NodeId(key::read(&home.node_key())?.public());
+        let data = Data::offline(&home, &self.config()?.config, me).await?;
+        Ok(Local::Here(api::local::offline(data)))
     }
 
     /// Says that the home was not made yet.

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     net::{SocketAddr, TcpStream},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -11,8 +12,11 @@ use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::exit::{Ended, Exit, ended};
-use crate::{api::ops::Status, home::Home};
+use super::{
+    exit::{Ended, Exit, ended},
+    local::Local,
+};
+use crate::{api::ops::Status, home::Home, http};
 
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -26,6 +30,9 @@ pub(crate) struct Running {
     pub(crate) rpc: String,
     /// Health, figures and status.
     pub(crate) api: String,
+    /// Where it takes commands.
+    #[serde(default)]
+    pub(crate) socket: PathBuf,
     /// Addresses that peers can dial.
     #[serde(default)]
     pub(crate) listen: Vec<String>,
@@ -69,6 +76,11 @@ impl Running {
             .strip_prefix("http://")
             .and_then(|address| address.parse().ok());
         address.is_some_and(|address| TcpStream::connect_timeout(&address, ANSWER_WITHIN).is_ok())
+    }
+
+    /// Where it takes commands.
+    pub(crate) fn local(&self) -> Local {
+        Local::Node(self.socket.clone())
     }
 
     /// What the node says about itself.
@@ -121,7 +133,7 @@ pub(crate) fn not_running(home: &Home) -> Ended {
 
 fn client() -> anyhow::Result<reqwest::Client> {
     // What listens on this machine is not reached through a proxy.
-    let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy().build();
+    let client = http::client().timeout(ANSWER_WITHIN).build();
     client.context("could not make an HTTP client")
 }
 

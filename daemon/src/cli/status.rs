@@ -166,6 +166,7 @@ mod tests {
     fn status(peers: u64, height: u64, best: u64, signing: &str) -> Shown {
         let running = Running {
             pid: 7,
+            socket: std::path::PathBuf::new(),
             rpc: "http://127.0.0.1:1".to_owned(),
             api: "http://127.0.0.1:2".to_owned(),
             listen: Vec::new(),
@@ -224,6 +225,7 @@ mod tests {
         let Shown { running, status, .. } = status(1, 5, 5, "on");
         let running = Running {
             pid: running.pid,
+            socket: std::path::PathBuf::new(),
             rpc: running.rpc,
             api: running.api,
             listen: running.listen,

@@ -94,7 +94,8 @@ fn settle(home: &Home, keys: &[ValidatorKey], node: usize, nodes: usize, base_po
         "# One node of a development network. `openledger config example` shows every key.\n\
          [node]\nnetwork = \"dev\"\nmoniker = \"node-{node}\"\n\n\
          [network]\nlisten = [\"/ip4/127.0.0.1/tcp/{}\"]\nbootstrap = [{}]\n\n\
-         [rpc]\nlisten = \"127.0.0.1:{}\"\n\n[api]\nlisten = \"127.0.0.1:{}\"\n",
+         [rpc]\nlisten = \"127.0.0.1:{}\"\n\n[api]\nlisten = \"127.0.0.1:{}\"\n\n\
+         [data]\nlisten = \"127.0.0.1:0\"\n",
         ports.peers,
         peers.collect::<Vec<_>>().join(", "),
         ports.rpc,

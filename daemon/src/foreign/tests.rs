@@ -65,7 +65,7 @@ async fn a_served_chain_answers_and_refuses_by_number() {
         ..Settings::default()
     };
     let serving = serve(chain, settings).await.unwrap();
-    let (client, url) = (reqwest::Client::new(), format!("http://{}", serving.address));
+    let (client, url) = (crate::http::plain(), format!("http://{}", serving.address));
     let ask = |body: String| {
         let request = client.post(&url).header("content-type", "application/json").body(body);
         async { serde_json::from_str::<Value>(&request.send().await.unwrap().text().await.unwrap()).unwrap() }

@@ -1,0 +1,133 @@
+//! Datasets: added, listed, shown, fetched, checked, compared, dropped, by the operator's own commands.
+
+use std::path::PathBuf;
+
+use axum::{Json, Router, extract::State, response::Response, routing::post};
+use protocol::{BlobHash, NodeId};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Failure, told};
+use crate::data::{AddAsk, Data};
+
+/// Names a dataset that is here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RootAsk {
+    pub(crate) root: BlobHash,
+}
+
+/// Asks for a dataset from peers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct GetAsk {
+    pub(crate) root: BlobHash,
+    /// The folder its files are written to.
+    pub(crate) out: Option<PathBuf>,
+    /// Who has it, beside those that are found.
+    pub(crate) from: Vec<NodeId>,
+    /// Whether it stays.
+    pub(crate) keep: bool,
+}
+
+/// Names two datasets that are here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DiffAsk {
+    pub(crate) old: BlobHash,
+    pub(crate) new: BlobHash,
+}
+
+pub(super) fn routes() -> Router<Data> {
+    Router::new()
+        .route("/v1/data/add", post(add))
+        .route("/v1/data/get", post(get))
+        .route("/v1/data/ls", post(list))
+        .route("/v1/data/show", post(show))
+        .route("/v1/data/verify", post(verify))
+        .route("/v1/data/diff", post(diff))
+        .route("/v1/data/rm", post(remove))
+        .route("/v1/data/providers", post(providers))
+        .route("/v1/data/known", post(known))
+        .route("/v1/repo/stat", post(stat))
+        .route("/v1/repo/gc", post(collect))
+        .route("/v1/repo/fsck", post(fsck))
+}
+
+async fn add(State(data): State<Data>, Json(ask): Json<AddAsk>) -> Response {
+    told(|teller| async move {
+        let added = data.add(ask, move |progress| teller.tell(progress)).await;
+        added.map_err(|why| why.failure())
+    })
+}
+
+async fn get(State(data): State<Data>, Json(ask): Json<GetAsk>) -> Response {
+    told(|teller| async move {
+        let telling = teller.clone();
+        let got = data
+            .get(ask.root, ask.from, ask.keep, move |progress| telling.tell(progress))
+            .await;
+        let got = got.map_err(|why| why.failure())?;
+        if let Some(out) = &ask.out {
+            let written = data.restore(ask.root, out, move |progress| teller.tell(progress)).await;
+            written.map_err(|why| why.failure())?;
+        }
+        Ok(got)
+    })
+}
+
+async fn list(State(data): State<Data>) -> Response {
+    told(|_| async move { Ok::<_, Failure>(data.list().await) })
+}
+
+async fn show(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
+    told(|_| async move { data.show(ask.root).await.map_err(|why| why.failure()) })
+}
+
+async fn verify(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
+    told(|teller| async move {
+        let verified = data.verify(ask.root, move |progress| teller.tell(progress)).await;
+        verified.map_err(|why| why.failure())
+    })
+}
+
+async fn diff(State(data): State<Data>, Json(ask): Json<DiffAsk>) -> Response {
+    told(|_| async move { data.diff(ask.old, ask.new).await.map_err(|why| why.failure()) })
+}
+
+async fn remove(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
+    told(|_| async move {
+        let left = data.remove(ask.root).await.map_err(|why| why.failure())?;
+        Ok(json!({ "root": ask.root, "removed": left.is_empty(), "still_kept_for": left }))
+    })
+}
+
+async fn providers(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
+    told(|_| async move {
+        let providers = data.providers(ask.root).await;
+        Ok::<_, Failure>(json!({ "root": ask.root, "providers": providers }))
+    })
+}
+
+async fn known(State(data): State<Data>) -> Response {
+    told(|_| async move { Ok::<_, Failure>(data.known()) })
+}
+
+async fn stat(State(data): State<Data>) -> Response {
+    told(|_| async move { Ok::<_, Failure>(data.stat().await) })
+}
+
+async fn collect(State(data): State<Data>) -> Response {
+    told(|_| async move { data.collect().await.map_err(|why| why.failure()) })
+}
+
+async fn fsck(State(data): State<Data>, Json(ask): Json<FsckAsk>) -> Response {
+    told(|teller| async move {
+        let checked = data.fsck(ask.drop_damaged, move |progress| teller.tell(progress)).await;
+        checked.map_err(|why| why.failure())
+    })
+}
+
+/// Asks for a check of the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FsckAsk {
+    /// Whether blobs that are damaged are dropped.
+    pub(crate) drop_damaged: bool,
+}

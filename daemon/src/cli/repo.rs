@@ -1,0 +1,77 @@
+//! `openledger repo`: the store that everything shared lies in.
+//!
+//! `--json` prints one object: `stat` its [`StatAnswer`], `gc` its [`CollectAnswer`], `fsck` its [`FsckAnswer`].
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::{Place, data::ask_of, exit::Exit, output};
+use crate::{
+    api::local::FsckAsk,
+    data::{CollectAnswer, FsckAnswer, StatAnswer},
+};
+
+/// Look after the store of shared data
+#[derive(Debug, Args)]
+pub(crate) struct Repo {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print how much is stored and how much room is left
+    #[command(after_help = "Example: openledger repo stat")]
+    Stat,
+    /// Delete what nothing keeps, now instead of within ten minutes
+    #[command(after_help = "Example: openledger repo gc")]
+    Gc,
+    /// Hash every blob and say which are damaged or missing
+    #[command(after_help = "Example: openledger repo fsck --drop-damaged")]
+    Fsck {
+        /// Drop damaged blobs, so that they can be fetched or added again
+        #[arg(long)]
+        drop_damaged: bool,
+    },
+}
+
+impl Repo {
+    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+        match self.verb {
+            Verb::Stat => {
+                let stat: StatAnswer = ask_of(place, "/v1/repo/stat", &Value::Null)?;
+                place.show(&stat, || {
+                    output::columns(&[
+                        ("Blobs", stat.blobs.to_string()),
+                        ("Bytes", stat.bytes.to_string()),
+                        ("Pinned", stat.pinned.to_string()),
+                        ("Free", stat.free_bytes.to_string()),
+                    ])
+                });
+            }
+            Verb::Gc => {
+                let collected: CollectAnswer = ask_of(place, "/v1/repo/gc", &Value::Null)?;
+                place.show(&collected, || {
+                    format!("{} blobs deleted, {} stay", collected.deleted, collected.live)
+                });
+            }
+            Verb::Fsck { drop_damaged } => {
+                let checked: FsckAnswer = ask_of(place, "/v1/repo/fsck", &FsckAsk { drop_damaged })?;
+                place.show(&checked, || described(&checked));
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn described(checked: &FsckAnswer) -> String {
+    let mut rows = vec![
+        ("Sound", checked.sound.to_string()),
+        ("Bytes", checked.bytes.to_string()),
+        ("In part", checked.partial.to_string()),
+        ("Files removed", checked.orphans.to_string()),
+    ];
+    rows.extend(checked.dropped.iter().map(|hash| ("Dropped", hash.to_string())));
+    rows.extend(checked.missing.iter().map(|hash| ("Missing", hash.to_string())));
+    output::columns(&rows)
+}
