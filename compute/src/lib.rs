@@ -7,7 +7,9 @@
     reason = "numbers are what this crate computes; none of them leaves it as money"
 )]
 
+pub mod assemble;
 pub mod decoder;
+pub mod device;
 pub mod engine;
 pub mod forward;
 pub mod host;

@@ -51,6 +51,7 @@ fn wanted(adapters: Option<&Path>) -> EngineSetup {
         adapters: adapters.map(|root| root.to_str().expect("a path of the test").to_owned()),
         device: "cpu".to_owned(),
         threads: 1,
+        quantise: "none".to_owned(),
         memory_bytes_max: Some(4 << 30),
         limits: Limits::default(),
         tiers: Budget::default(),

@@ -28,6 +28,8 @@ pub struct EngineSetup {
     pub device: String,
     /// Threads that compute; 0 takes all there are.
     pub threads: usize,
+    /// How the base is kept in memory: `none` for as it is stored, `int8`, `int4`.
+    pub quantise: String,
     /// Memory that the child may take beside mapped files.
     pub memory_bytes_max: Option<u64>,
     /// Bounds on what runs and waits.
