@@ -85,7 +85,13 @@ impl Step {
             }
         }
         step.groups = groups.into_values().collect();
-        Ok(step)
+        // Threads write keys and values side by side.
+        let mut places = step.places.clone();
+        places.sort_unstable();
+        match places.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => misuse(format!("two tokens for position {} of page {}", pair[0].1, pair[0].0)),
+            None => Ok(step),
+        }
     }
 
     fn add(&mut self, span: &Span<'_>, shape: &Shape) -> Result<(), StepError> {
