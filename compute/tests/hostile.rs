@@ -26,16 +26,34 @@ impl Random {
 }
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/llama-1").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/llama-1")
+        .join(name)
 }
 
 /// Changes some bytes, numbers or lengths of a file, mostly near its beginning, where headers are.
 fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
-    const PIECES: [&[u8]; 12] =
-        [b"-1", b"0", b"18446744073709551615", b"1e308", b"null", b"[]", b"{}", b"\"\"", b"true", b"\xff", b"[[[[", b"NaN"];
+    const PIECES: [&[u8]; 12] = [
+        b"-1",
+        b"0",
+        b"18446744073709551615",
+        b"1e308",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\"\"",
+        b"true",
+        b"\xff",
+        b"[[[[",
+        b"NaN",
+    ];
     let mut bytes = bytes.to_vec();
     for _ in 0..=random.below(4) {
-        let reach = if random.below(3) > 0 { bytes.len().min(3000) } else { bytes.len() };
+        let reach = if random.below(3) > 0 {
+            bytes.len().min(3000)
+        } else {
+            bytes.len()
+        };
         let at = random.below(reach);
         match random.below(6) {
             0 => bytes.truncate(at),
@@ -78,7 +96,9 @@ fn config() -> Config {
 fn mutated_headers_and_adapters_never_panic() {
     let adapter = Adapter::load(&fixture("adapter3")).unwrap();
     let bytes = adapter.to_bytes();
-    never_panics("tensor header", &bytes, |bytes| drop(Header::read(&mut &*bytes, bytes.len() as u64)));
+    never_panics("tensor header", &bytes, |bytes| {
+        drop(Header::read(&mut &*bytes, bytes.len() as u64))
+    });
     never_panics("canonical adapter", &bytes, |bytes| drop(Adapter::from_bytes(bytes)));
     for index in 0..8 {
         let text = fs::read(fixture(&format!("adapter{index}")).join("adapter_config.json")).unwrap();
@@ -110,13 +130,18 @@ fn mutated_model_files_never_panic() {
             drop(chat.render(&input));
         }
     });
-    never_panics("tokenizer_config.json", &read("tokenizer_config.json"), |text| drop(Chat::parse(None, Some(text))));
+    never_panics("tokenizer_config.json", &read("tokenizer_config.json"), |text| {
+        drop(Chat::parse(None, Some(text)))
+    });
 }
 
 #[test]
 fn a_model_whose_files_were_mutated_is_read_or_refused() {
     let home = tempfile::tempdir().unwrap();
-    let (config, weights) = (fs::read(fixture("config.json")).unwrap(), fs::read(fixture("model.safetensors")).unwrap());
+    let (config, weights) = (
+        fs::read(fixture("config.json")).unwrap(),
+        fs::read(fixture("model.safetensors")).unwrap(),
+    );
     never_panics("model.safetensors", &weights, |bytes| {
         fs::write(home.path().join("config.json"), &config).unwrap();
         fs::write(home.path().join("model.safetensors"), bytes).unwrap();
@@ -129,13 +154,21 @@ fn a_model_whose_files_were_mutated_is_read_or_refused() {
 /// A copy of an adapter with its configuration changed.
 fn with(home: &Path, field: &str, value: serde_json::Value) -> LoadError {
     let from = fixture("adapter0");
-    let mut config: serde_json::Value = serde_json::from_slice(&fs::read(from.join("adapter_config.json")).unwrap()).unwrap();
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&fs::read(from.join("adapter_config.json")).unwrap()).unwrap();
     config[field] = value;
     fs::write(home.join("adapter_config.json"), config.to_string()).unwrap();
-    fs::copy(from.join("adapter_model.safetensors"), home.join("adapter_model.safetensors")).unwrap();
+    fs::copy(
+        from.join("adapter_model.safetensors"),
+        home.join("adapter_model.safetensors"),
+    )
+    .unwrap();
     let inspected = inspect(home).err();
     let loaded = Adapter::load(home).expect_err(field);
-    assert_eq!(inspected.expect("inspection refuses what loading refuses").to_string(), loaded.to_string());
+    assert_eq!(
+        inspected.expect("inspection refuses what loading refuses").to_string(),
+        loaded.to_string()
+    );
     loaded
 }
 
@@ -167,7 +200,10 @@ fn what_an_adapter_asks_for_in_vain_is_refused_by_name() {
         ("layers_to_transform", serde_json::json!("all")),
     ] {
         let error = with(home.path(), field, value).to_string();
-        assert!(error.starts_with(&format!("adapter_config.json: `{field}` ")), "{field}: {error}");
+        assert!(
+            error.starts_with(&format!("adapter_config.json: `{field}` ")),
+            "{field}: {error}"
+        );
     }
     let error = with(home.path(), "r", 5.into()).to_string();
     assert!(error.contains("has 4 rows where the configured rank is 5"), "{error}");
@@ -187,7 +223,10 @@ fn an_adapter_is_the_same_however_it_travels() {
         adapter.write(&dir, "somebody/base").unwrap();
         assert_eq!(Adapter::load(&dir).unwrap(), adapter);
         let summary = inspect(&dir).unwrap();
-        assert_eq!((summary.rank, summary.bytes, summary.sites), (adapter.rank(), adapter.bytes(), adapter.sites().len()));
+        assert_eq!(
+            (summary.rank, summary.bytes, summary.sites),
+            (adapter.rank(), adapter.bytes(), adapter.sites().len())
+        );
         assert_eq!(summary.base_model.as_deref(), Some("somebody/base"));
     }
 }

@@ -45,7 +45,9 @@ fn decoder(name: &str, threads: usize, level: Level, quantise: Quantise, shift: 
     let mut decoder = Model::read(&fixture(name)).unwrap().on_cpu(options).unwrap();
     for index in 0..8 {
         let adapter = Adapter::load(&fixture(name).join(format!("adapter{index}"))).unwrap();
-        decoder.load(AdapterSlot((index + shift) % 16), &Arc::new(adapter)).unwrap();
+        decoder
+            .load(AdapterSlot((index + shift) % 16), &Arc::new(adapter))
+            .unwrap();
     }
     decoder
 }
@@ -60,9 +62,13 @@ fn sequences() -> Vec<Sequence> {
     let mut random = Random(1);
     (0..SEQUENCES)
         .map(|i| Sequence {
-            tokens: (0..LENGTH).map(|_| 3 + u32::try_from(random.below(120)).unwrap()).collect(),
+            tokens: (0..LENGTH)
+                .map(|_| 3 + u32::try_from(random.below(120)).unwrap())
+                .collect(),
             // Some of the base alone, some with one adapter, some with a mix.
-            adapters: (0..i % 3).map(|_| (u32::try_from(random.below(8)).unwrap(), 0.75)).collect(),
+            adapters: (0..i % 3)
+                .map(|_| (u32::try_from(random.below(8)).unwrap(), 0.75))
+                .collect(),
         })
         .collect()
 }
@@ -73,13 +79,24 @@ fn run(decoder: &mut Decoder<Cpu>, shift: u32, random: &mut Random) -> BTreeMap<
     let mut free: Vec<u32> = (0..128).collect();
     let each = LENGTH.div_ceil(PAGE);
     let pages: Vec<Vec<PageId>> = (0..SEQUENCES)
-        .map(|_| (0..each).map(|_| PageId(free.swap_remove(random.below(free.len())))).collect())
+        .map(|_| {
+            (0..each)
+                .map(|_| PageId(free.swap_remove(random.below(free.len()))))
+                .collect()
+        })
         .collect();
     let mixes: Vec<Vec<Mix>> = sequences
         .iter()
         .map(|sequence| {
             let slot = |index| AdapterSlot((index + shift) % 16);
-            sequence.adapters.iter().map(|(index, weight)| Mix { slot: slot(*index), weight: *weight }).collect()
+            sequence
+                .adapters
+                .iter()
+                .map(|(index, weight)| Mix {
+                    slot: slot(*index),
+                    weight: *weight,
+                })
+                .collect()
         })
         .collect();
     let mut done = [0; SEQUENCES];
@@ -132,8 +149,15 @@ fn bits_do_not_depend_on_threads_instructions_or_slots() {
         for level in Level::available() {
             for threads in [1, 2, 4] {
                 let shift = u32::try_from(threads).unwrap() * 3;
-                let bits = run(&mut decoder(name, threads, level, quantise, shift), shift, &mut Random(7));
-                assert!(bits == expected, "{name} {quantise:?} on {threads} threads of {level:?}");
+                let bits = run(
+                    &mut decoder(name, threads, level, quantise, shift),
+                    shift,
+                    &mut Random(7),
+                );
+                assert!(
+                    bits == expected,
+                    "{name} {quantise:?} on {threads} threads of {level:?}"
+                );
             }
         }
     }
@@ -190,16 +214,31 @@ fn a_batch_that_makes_no_sense_is_refused() {
     }];
     let bad = [
         Span { tokens: &[], ..good },
-        Span { tokens: &[1_000_000], ..good },
+        Span {
+            tokens: &[1_000_000],
+            ..good
+        },
         Span { start: 3, ..good },
-        Span { start: u32::MAX, ..good },
-        Span { pages: &[PageId(128)], ..good },
-        Span { adapters: &empty, ..good },
+        Span {
+            start: u32::MAX,
+            ..good
+        },
+        Span {
+            pages: &[PageId(128)],
+            ..good
+        },
+        Span {
+            adapters: &empty,
+            ..good
+        },
     ];
     let mut logits = Vec::new();
     for span in bad {
         assert!(decoder.step(&[span], &mut logits).is_err(), "{span:?}");
     }
-    assert!(decoder.step(&[good, good], &mut logits).is_err(), "two sequences in one place");
+    assert!(
+        decoder.step(&[good, good], &mut logits).is_err(),
+        "two sequences in one place"
+    );
     assert!(decoder.step(&[good], &mut logits).is_ok());
 }

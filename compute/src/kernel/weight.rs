@@ -204,8 +204,6 @@ pub(crate) trait Row: Copy {
     unsafe fn at<S: Simd>(self, vector: usize) -> S::V;
     /// The last columns, followed by zeros.
     unsafe fn tail<S: Simd>(self, vector: usize, columns: usize) -> S::V;
-    /// Where a column lies, for prefetching.
-    fn address(self, vector: usize) -> *const u8;
 }
 
 macro_rules! stored_row {
@@ -229,10 +227,6 @@ macro_rules! stored_row {
                     std::ptr::copy_nonoverlapping(from, padded.as_mut_ptr().cast(), bytes);
                     S::$load(padded.as_ptr())
                 }
-            }
-            #[inline(always)]
-            fn address(self, vector: usize) -> *const u8 {
-                self.0.wrapping_add(vector * LANES).cast()
             }
         }
     };
@@ -261,10 +255,6 @@ impl Row for Int8Row {
         // SAFETY: as above; the padding is zeros.
         unsafe { self.at::<S>(vector) }
     }
-    #[inline(always)]
-    fn address(self, vector: usize) -> *const u8 {
-        self.0.wrapping_add(vector * LANES).cast()
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -284,9 +274,5 @@ impl Row for Int4Row {
     unsafe fn tail<S: Simd>(self, vector: usize, _: usize) -> S::V {
         // SAFETY: as above; zeros quantise to zero.
         unsafe { self.at::<S>(vector) }
-    }
-    #[inline(always)]
-    fn address(self, vector: usize) -> *const u8 {
-        self.0.wrapping_add(vector / 2 * LANES)
     }
 }

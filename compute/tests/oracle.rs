@@ -1,0 +1,122 @@
+//! Numbers beside a decoder in doubles that shares nothing with the crate, and how far quantised bases are from it.
+
+mod reference;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use compute::{
+    decoder::CpuOptions,
+    forward::{AdapterSlot, Forward, Mix, PageId, Span, Wanted},
+    kernel::Quantise,
+    lora::{Adapter, AdapterConfig, Site},
+    model::Model,
+};
+use reference::{Matrix, Reference};
+
+const MODELS: [&str; 6] = ["llama-1", "llama-2", "qwen2-3", "qwen2-4", "qwen3-5", "qwen3-6"];
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+fn tokens(name: &str) -> Vec<u32> {
+    let requests: serde_json::Value =
+        serde_json::from_slice(&fs::read(fixture(name).join("requests.json")).unwrap()).unwrap();
+    serde_json::from_value(requests[0]["tokens"].clone()).unwrap()
+}
+
+/// The factors as the reference wants them; scales come from the configuration, whose reading PEFT itself judges.
+fn factors(dir: &Path) -> reference::Adapter {
+    let config = AdapterConfig::parse(&fs::read(dir.join("adapter_config.json")).unwrap()).unwrap();
+    let tensors = reference::tensors(dir);
+    let modules = tensors.iter().filter_map(|(name, a)| {
+        let path = name.strip_prefix("base_model.model.")?.strip_suffix(".lora_A.weight")?;
+        let b: &Matrix = &tensors[&format!("base_model.model.{path}.lora_B.weight")];
+        let scale = f64::from(config.scale(Site::of_path(path)?));
+        Some((path.to_owned(), (scale, a.clone(), b.clone())))
+    });
+    modules.collect()
+}
+
+/// Largest and mean error of a model's logits, and their largest value.
+fn errors(name: &str, quantise: Quantise, adapter: Option<u32>) -> (f64, f64, f64) {
+    let (dir, tokens) = (fixture(name), tokens(name));
+    let adapter_dir = adapter.map(|index| dir.join(format!("adapter{index}")));
+    let exact = Reference::read(&dir).logits(&tokens, &adapter_dir.as_deref().map(factors).unwrap_or_default());
+    let options = CpuOptions {
+        quantise,
+        ..CpuOptions::default()
+    };
+    let mut decoder = Model::read(&dir).unwrap().on_cpu(options).unwrap();
+    let mut mix = Vec::new();
+    if let Some(dir) = adapter_dir {
+        decoder
+            .load(AdapterSlot(0), &Arc::new(Adapter::load(&dir).unwrap()))
+            .unwrap();
+        mix.push(Mix {
+            slot: AdapterSlot(0),
+            weight: 1.0,
+        });
+    }
+    let span = Span {
+        tokens: &tokens,
+        start: 0,
+        pages: &[PageId(0)],
+        adapters: &mix,
+        wanted: Wanted::All,
+        verified: true,
+    };
+    let mut ours = Vec::new();
+    decoder.step(&[span], &mut ours).unwrap();
+    let exact: Vec<f64> = exact.into_iter().flatten().collect();
+    assert_eq!(exact.len(), ours.len());
+    let errors: Vec<f64> = ours
+        .iter()
+        .zip(&exact)
+        .map(|(a, b)| (f64::from(*a) - b).abs())
+        .collect();
+    let most = |numbers: &mut dyn Iterator<Item = f64>| numbers.fold(0.0, f64::max);
+    let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+    (
+        most(&mut errors.into_iter()),
+        mean,
+        most(&mut exact.into_iter().map(f64::abs)),
+    )
+}
+
+#[test]
+fn logits_are_those_of_the_reference_in_doubles() {
+    for name in MODELS {
+        for adapter in [None, Some(0), Some(2), Some(3), Some(6)] {
+            let (most, _, largest) = errors(name, Quantise::No, adapter);
+            assert!(
+                most <= 1e-5 * largest.max(1.0),
+                "{name} {adapter:?}: off by {most} at logits up to {largest}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_quantised_base_stays_near_its_original() {
+    // Of the largest logit, in the mean over all positions: random weights have no outliers, so these are the errors of
+    // rounding alone.
+    for (quantise, bound) in [(Quantise::Int8, 0.01), (Quantise::Int4, 0.15)] {
+        for name in MODELS {
+            let (most, mean, largest) = errors(name, quantise, Some(0));
+            eprintln!(
+                "{name} {quantise:?}: mean {:.4}, most {:.4} of the largest logit",
+                mean / largest,
+                most / largest
+            );
+            assert!(
+                mean <= bound * largest,
+                "{name} {quantise:?}: off by {mean} in the mean at logits up to {largest}"
+            );
+        }
+    }
+}
