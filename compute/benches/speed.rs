@@ -47,7 +47,9 @@ fn options() -> CpuOptions {
 fn step(decoder: &mut Decoder<Cpu>, rows: u32, context: u32, tokens: u32, adapters: u32) -> f64 {
     let text: Vec<u32> = (0..tokens).map(|i| 3 + i * 7919 % 40_000).collect();
     let each = (context + tokens).div_ceil(16);
-    let pages: Vec<Vec<PageId>> = (0..rows).map(|row| (row * each..(row + 1) * each).map(PageId).collect()).collect();
+    let pages: Vec<Vec<PageId>> = (0..rows)
+        .map(|row| (row * each..(row + 1) * each).map(PageId).collect())
+        .collect();
     let mixes: Vec<Vec<Mix>> = (0..rows)
         .map(|row| match adapters {
             0 => Vec::new(),
@@ -87,18 +89,27 @@ impl Rival {
         let python = std::env::var_os("OPENLEDGER_TORCH")?;
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/torch_speed.py");
         let mut command = Command::new(python);
-        command.args([script, shape, &threads().to_string()]).env("CUDA_VISIBLE_DEVICES", "");
+        command
+            .args([script, shape, &threads().to_string()])
+            .env("CUDA_VISIBLE_DEVICES", "");
         Some(Self::start(&mut command))
     }
 
     fn candle(shape: &str) -> Option<Self> {
         let program = std::env::var_os("OPENLEDGER_CANDLE")?;
-        Some(Self::start(Command::new(program).arg(shape).env("RAYON_NUM_THREADS", threads().to_string())))
+        Some(Self::start(
+            Command::new(program)
+                .arg(shape)
+                .env("RAYON_NUM_THREADS", threads().to_string()),
+        ))
     }
 
     fn start(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (to, from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (to, from) = (
+            child.stdin.take().unwrap(),
+            BufReader::new(child.stdout.take().unwrap()),
+        );
         let mut rival = Self(child, to, from);
         rival.line();
         rival
@@ -127,7 +138,12 @@ fn rivals(shape: &str, config: &Config) {
     let mut decoder = Model::random(config, Dtype::F32, 1).on_cpu(options()).unwrap();
     let mut torch = Rival::torch(shape);
     let mut candle = Rival::candle(shape);
-    for (what, rows, tokens) in [("decode", 1, 64), ("decode", 16, 64), ("prefill", 1, 128), ("prefill", 16, 64)] {
+    for (what, rows, tokens) in [
+        ("decode", 1, 64),
+        ("decode", 16, 64),
+        ("prefill", 1, 128),
+        ("prefill", 16, 64),
+    ] {
         let question = format!("{what} {rows} {tokens}");
         let (mut ours, mut theirs) = (f64::INFINITY, [f64::INFINITY; 2]);
         for _ in 0..ROUNDS {
@@ -175,10 +191,17 @@ fn types(shape: &str, config: &Config) {
             step(&mut decoder, rows, 0, 64, 0);
             let time = best((0..20).map(|i| step(&mut decoder, rows, 64 + i, 1, 0)));
             let speed = f64::from(rows) / time;
-            println!("{shape} {dtype:?} {quantise:?} decode {rows:2}: {:.2} ms, {speed:.1} tokens/s", 1e3 * time);
+            println!(
+                "{shape} {dtype:?} {quantise:?} decode {rows:2}: {:.2} ms, {speed:.1} tokens/s",
+                1e3 * time
+            );
         }
         let time = best((0..3).map(|_| step(&mut decoder, 1, 0, 128, 0)));
-        println!("{shape} {dtype:?} {quantise:?} prefill 128: {:.2} ms, {:.1} tokens/s", 1e3 * time, 128.0 / time);
+        println!(
+            "{shape} {dtype:?} {quantise:?} prefill 128: {:.2} ms, {:.1} tokens/s",
+            1e3 * time,
+            128.0 / time
+        );
     }
 }
 

@@ -1,6 +1,13 @@
 //! Files from strangers, mutated: whatever they hold, they are read or refused, and never a panic.
 //! `OPENLEDGER_MUTATIONS` sets how many of each are tried; a failure prints the seed that replays it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::float_arithmetic,
+    clippy::cast_possible_truncation,
+    reason = "a test computes, and stops where it cannot"
+)]
+
 use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,5 +1,12 @@
 //! Numbers beside a decoder in doubles that shares nothing with the crate, and how far quantised bases are from it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::float_arithmetic,
+    clippy::cast_possible_truncation,
+    reason = "a test computes, and stops where it cannot"
+)]
+
 mod reference;
 
 use std::{

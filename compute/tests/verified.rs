@@ -1,6 +1,13 @@
 //! The bits of a request's logits are its own: whatever the threads, the instructions, the batch mates, and how its
 //! prompt was cut. `OPENLEDGER_MIXES` sets how many random batches are tried.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::float_arithmetic,
+    clippy::cast_possible_truncation,
+    reason = "a test computes, and stops where it cannot"
+)]
+
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use compute::{

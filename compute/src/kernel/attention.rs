@@ -3,6 +3,10 @@
 //! Scores of a row are taken over all its positions, then weights, then the weighted sum in the order of positions: no
 //! running maximum, so a position's bits do not depend on how a prompt was cut into steps.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "rows of a step are counted in 32 bits, as its tables are"
+)]
 #![allow(unsafe_code, reason = "rows of pages by pointer")]
 
 use super::{

@@ -201,7 +201,7 @@ unsafe fn widen<S: Simd, R: Row>(
                 for vector in 0..columns / LANES {
                     S::store(into.add(vector * LANES), row(n).at::<S>(vector));
                 }
-                if columns % LANES != 0 {
+                if !columns.is_multiple_of(LANES) {
                     let vector = columns / LANES;
                     S::store(into.add(vector * LANES), row(n).tail::<S>(vector, columns % LANES));
                 }

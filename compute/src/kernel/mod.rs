@@ -1,5 +1,10 @@
 //! Kernels for processors. One body each, compiled for several levels of instructions, with the same bits at every one.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "tiles are loops over indices of several arrays at once"
+)]
+
 pub(crate) mod attention;
 pub(crate) mod dot;
 mod level;

@@ -4,6 +4,10 @@
 //! bits are the same on every processor. What may differ between processors is only how many registers the lanes take.
 
 #![allow(
+    clippy::cast_possible_truncation,
+    reason = "whole numbers within the range by the contract"
+)]
+#![allow(
     unsafe_code,
     reason = "lanes are read through pointers and with instructions chosen at run time"
 )]

@@ -228,7 +228,7 @@ mod tests {
             for tasks in [0, 1, 2, 7, 100] {
                 let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
                 for _ in 0..200 {
-                    team.each(tasks, &|task| drop(counts[task].fetch_add(1, Relaxed)));
+                    team.each(tasks, &|task| _ = counts[task].fetch_add(1, Relaxed));
                 }
                 assert!(
                     counts.iter().all(|count| count.load(Relaxed) == 200),
@@ -246,7 +246,7 @@ mod tests {
         }));
         assert!(failed.is_err());
         let ran = AtomicUsize::new(0);
-        team.each(50, &|_| drop(ran.fetch_add(1, Relaxed)));
+        team.each(50, &|_| _ = ran.fetch_add(1, Relaxed));
         assert_eq!(ran.load(Relaxed), 50);
     }
 }

@@ -1,6 +1,10 @@
 //! A frozen matrix `[out, in]` in the form that kernels read: as stored, or quantised in groups along its rows.
 
 #![allow(
+    clippy::cast_possible_truncation,
+    reason = "quants are within their bits by the choice of the scale"
+)]
+#![allow(
     unsafe_code,
     reason = "rows are handed to kernels as pointers, since a mapped file aligns nothing"
 )]
@@ -132,16 +136,6 @@ impl Weight {
             }
         };
         Self { numbers, ..self }
-    }
-
-    /// Bytes it takes, or has mapped.
-    pub(crate) fn bytes(&self) -> u64 {
-        let bytes = match &self.numbers {
-            Numbers::Stored(_, bytes) => bytes.get().len(),
-            Numbers::Int8 { quants, scales } => quants.len() + 4 * scales.len(),
-            Numbers::Int4 { quants, scales } => quants.len() + 4 * scales.len(),
-        };
-        bytes as u64
     }
 
     /// One row as singles.

@@ -1,6 +1,11 @@
 //! `adapter_config.json` as PEFT writes it: what is understood is honoured, everything else that is set is refused by
 //! name, because an option ignored is a different adapter.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "doubles are rounded to the singles that are computed with"
+)]
+
 use std::fmt;
 
 use regex::{Regex, RegexBuilder};

@@ -1,5 +1,10 @@
 //! `config.json` of a Hugging Face directory: the shapes of a decoder, refused by field where they are not understood.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "doubles are rounded to the singles that are computed with"
+)]
+
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};

@@ -102,8 +102,11 @@ pub(crate) fn read_config(dir: &Path) -> Result<Config, ModelError> {
     Ok(Config::parse(&text)?)
 }
 
+/// Which file each tensor is in.
+pub(crate) type Placement = BTreeMap<String, String>;
+
 /// The names of the tensor files of a directory, and which tensor the index puts where, if there is one.
-pub(crate) fn shards(dir: &Path) -> Result<(Vec<String>, Option<BTreeMap<String, String>>), ModelError> {
+pub(crate) fn shards(dir: &Path) -> Result<(Vec<String>, Option<Placement>), ModelError> {
     const INDEX: &str = "model.safetensors.index.json";
     const SINGLE: &str = "model.safetensors";
     if dir.join(SINGLE).symlink_metadata().is_ok() || dir.join(INDEX).symlink_metadata().is_err() {

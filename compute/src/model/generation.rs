@@ -1,5 +1,10 @@
 //! `generation_config.json`: how the makers of a model would sample it.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "doubles are rounded to the singles that are computed with"
+)]
+
 use std::{io, path::Path};
 
 use serde_json::{Map, Value};

@@ -87,7 +87,10 @@ impl Config {
     /// Every tensor that a model of this shape has, and its extents.
     pub fn tensors(&self) -> BTreeMap<String, Vec<usize>> {
         let mut tensors = BTreeMap::new();
-        tensors.insert("model.embed_tokens.weight".to_owned(), vec![self.vocabulary, self.hidden]);
+        tensors.insert(
+            "model.embed_tokens.weight".to_owned(),
+            vec![self.vocabulary, self.hidden],
+        );
         tensors.insert("model.norm.weight".to_owned(), vec![self.hidden]);
         if !self.tied {
             tensors.insert("lm_head.weight".to_owned(), vec![self.vocabulary, self.hidden]);

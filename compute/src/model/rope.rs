@@ -3,6 +3,11 @@
 //! Frequencies are rounded to singles where the reference implementation rounds them, and sines are taken in software,
 //! so that they are right beside it and the same on every machine.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "doubles are rounded to the singles that are computed with"
+)]
+
 use std::f64::consts::TAU;
 
 use super::{Config, RopeScaling};

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 /// A matrix of doubles, row by row.
 #[derive(Clone)]
-pub struct Matrix {
-    pub columns: usize,
-    pub numbers: Vec<f64>,
+pub(crate) struct Matrix {
+    pub(crate) columns: usize,
+    pub(crate) numbers: Vec<f64>,
 }
 
 impl Matrix {
@@ -24,7 +24,7 @@ impl Matrix {
 }
 
 /// The tensors of every tensor file of a directory.
-pub fn tensors(dir: &Path) -> BTreeMap<String, Matrix> {
+pub(crate) fn tensors(dir: &Path) -> BTreeMap<String, Matrix> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -61,16 +61,16 @@ pub fn tensors(dir: &Path) -> BTreeMap<String, Matrix> {
 
 /// A model, and adapters that act all at once: factors by the path of their module, and what their product is
 /// multiplied by.
-pub struct Reference {
+pub(crate) struct Reference {
     config: Value,
     tensors: BTreeMap<String, Matrix>,
 }
 
 /// Factors by module: scale, A, B.
-pub type Adapter = BTreeMap<String, (f64, Matrix, Matrix)>;
+pub(crate) type Adapter = BTreeMap<String, (f64, Matrix, Matrix)>;
 
 impl Reference {
-    pub fn read(dir: &Path) -> Self {
+    pub(crate) fn read(dir: &Path) -> Self {
         Self {
             config: serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap(),
             tensors: tensors(dir),
@@ -155,7 +155,7 @@ impl Reference {
     }
 
     /// The logits of every position.
-    pub fn logits(&self, tokens: &[u32], adapter: &Adapter) -> Vec<Vec<f64>> {
+    pub(crate) fn logits(&self, tokens: &[u32], adapter: &Adapter) -> Vec<Vec<f64>> {
         let (heads, hidden) = (self.count("num_attention_heads"), self.count("hidden_size"));
         let groups = self.count("num_key_value_heads");
         let width = self.config["head_dim"]
