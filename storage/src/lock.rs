@@ -30,7 +30,7 @@ pub enum LockError {
 /// The home is ours until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct HomeLock {
-    _file: fs::File,
+    file: fs::File,
 }
 
 impl HomeLock {
@@ -53,7 +53,7 @@ impl HomeLock {
                 // The file is never removed: a second process could lock the name while the first locks the file.
                 file.set_len(0).map_err(io)?;
                 file.write_all(std::process::id().to_string().as_bytes()).map_err(io)?;
-                Ok(Self { _file: file })
+                Ok(Self { file })
             }
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
@@ -67,6 +67,14 @@ impl HomeLock {
             }
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
+    }
+}
+
+impl Drop for HomeLock {
+    fn drop(&mut self) {
+        // Closing would do, but for a child process that was forked and has not yet run its program: it has the file too,
+        // and the lock would be held until it does.
+        let _ = self.file.unlock();
     }
 }
 
