@@ -8,7 +8,6 @@
 pub mod blob;
 pub mod block_log;
 pub mod dataset;
-pub mod dataset;
 pub mod disk;
 pub mod fault;
 mod journal;
