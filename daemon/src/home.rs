@@ -10,6 +10,7 @@
 //! | `chain/state/`      | state and indexes: a cache, rebuilt from the log when missing    |
 //! | `chain/mempool`     | transactions that were taken in here and wait                    |
 //! | `data/`             | datasets, models and whatever else is pinned here                |
+//! | `models/`           | base models, each a folder named by its content                  |
 //! | `node.json`         | where the running node listens                                   |
 //! | `api.sock`          | where it takes commands from its own user                        |
 //! | `lock`              | who runs here                                                    |
@@ -96,6 +97,16 @@ impl Home {
     /// The blobs that everybody may fetch.
     pub fn blobs(&self) -> PathBuf {
         self.data().join("blobs")
+    }
+
+    /// Base models.
+    pub fn models(&self) -> PathBuf {
+        self.0.join("models")
+    }
+
+    /// What programs show to be answered by the engine.
+    pub fn serve_token(&self) -> PathBuf {
+        self.keys().join("serve.token")
     }
 
     /// Where the running node takes commands, unless the path is too long for a socket.

@@ -15,6 +15,7 @@ pub mod home;
 pub mod http;
 pub mod key;
 pub mod node;
+pub mod openai;
 pub mod state;
 pub mod telemetry;
 pub mod wallet;

@@ -8,7 +8,10 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     io::{BufReader, BufWriter, Write},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixStream, process::CommandExt as _},
+    },
     path::PathBuf,
     process::{Child, ExitStatus, Stdio},
     sync::{
@@ -280,6 +283,8 @@ impl Shared {
             }
             let started = std::process::Command::new(&command.program)
                 .args(&command.args)
+                // Ctrl-C is for the parent, which lets answers end first.
+                .process_group(0)
                 .stdin(Stdio::from(OwnedFd::from(theirs)))
                 .stdout(Stdio::null())
                 .spawn();

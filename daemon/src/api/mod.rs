@@ -4,7 +4,7 @@
 //! The ports only read the chain, and hand transactions in; they cannot change this node. Who may reach them is decided by
 //! where they listen, and for web pages by [`guard`].
 
-mod guard;
+pub(crate) mod guard;
 pub mod local;
 pub mod ops;
 pub mod rpc;

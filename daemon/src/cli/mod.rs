@@ -11,16 +11,19 @@ mod daemon;
 mod data;
 mod devnet;
 mod doctor;
+mod engine;
 mod exit;
 mod id;
 mod init;
 mod local;
 mod man;
+mod model;
 mod output;
 mod peers;
 mod place;
 mod repo;
 mod running;
+mod serve;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -60,6 +63,9 @@ enum Verb {
     Wallet(wallet::Wallet),
     Data(data::Data),
     Repo(repo::Repo),
+    Model(model::Model),
+    Serve(serve::Serve),
+    Engine(engine::Engine),
     Config(config::Config),
     Doctor(doctor::Doctor),
     Id(id::Id),
@@ -80,6 +86,9 @@ pub fn main() -> ExitCode {
         }
     };
     let json = cli.place.json;
+    if let Verb::Engine(verb) = cli.verb {
+        return verb.run();
+    }
     let exit = run(cli).unwrap_or_else(|error| exit::report(&error, json));
     exit.into()
 }
@@ -95,6 +104,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Wallet(verb) => verb.run(place),
         Verb::Data(verb) => verb.run(place),
         Verb::Repo(verb) => verb.run(place),
+        Verb::Model(verb) => verb.run(place),
+        Verb::Serve(verb) => verb.run(place),
+        Verb::Engine(_) => unreachable!("it never comes back to the others"),
         Verb::Config(verb) => verb.run(place),
         Verb::Doctor(verb) => verb.run(place),
         Verb::Id(verb) => verb.run(place),

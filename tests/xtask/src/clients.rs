@@ -40,17 +40,18 @@ pub(crate) fn run(require: bool) -> Result<()> {
     let py = python(&folder, &mut clients);
     for (names, outcome) in [
         ("viem, ethers, cast, anvil and hardhat", js),
-        ("web3.py and verify_proof.py", py),
+        ("web3.py, verify_proof.py and openai", py),
     ] {
         left_out.extend(outcome.err().map(|why| format!("{names}: {why:#}")));
     }
     build(&root)?;
     let network = Network::start(&built.join("openledger"))?;
     network.light_proof(&folder)?;
+    let serving = Serving::start(&built.join("openledger"), &root, &folder)?;
     for client in &clients {
-        client.run(&network, &root, &folder)?;
+        client.run(&network, &serving, &root, &folder)?;
     }
-    drop(network);
+    drop((network, serving));
     for line in &left_out {
         eprintln!("clients: left out {line}");
     }
@@ -76,13 +77,15 @@ struct Client {
 }
 
 impl Client {
-    fn run(&self, network: &Network, root: &Path, folder: &Path) -> Result<()> {
+    fn run(&self, network: &Network, serving: &Serving, root: &Path, folder: &Path) -> Result<()> {
         let log = folder.join(format!("{}.log", self.name));
         let out = fs::File::create(&log)?;
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .current_dir(folder.join(self.folder))
             .env("OPENLEDGER_RPC", &network.rpc)
+            .env("OPENLEDGER_SERVE", &serving.url)
+            .env("OPENLEDGER_SERVE_TOKEN", &serving.token)
             .env(
                 "OPENLEDGER_TOKEN",
                 root.join("consensus/contracts/artifacts/TestToken.json"),
@@ -212,6 +215,7 @@ fn python(folder: &Path, clients: &mut Vec<Client>) -> Result<()> {
     };
     clients.extend([
         client("web3.py", &["web3_client.py"], false),
+        client("openai", &["openai_client.py"], false),
         client("light proof", &["verify_proof.py", "proof.json", "genesis.json"], false),
         client(
             "forged light proof",
@@ -360,6 +364,60 @@ impl Network {
         )?;
         ensure!(verify(&forged)?.0 == Some(7), "a forged light proof is not refused");
         Ok(())
+    }
+}
+
+/// A model of the fixtures and its adapters, served until this value is dropped.
+struct Serving {
+    child: Option<Child>,
+    url: String,
+    token: String,
+}
+
+impl Serving {
+    fn start(program: &Path, root: &Path, folder: &Path) -> Result<Self> {
+        let model = root.join("compute/fixtures/llama-1");
+        let mut child = Command::new(program)
+            .arg("--home")
+            .arg(folder.join("serving"))
+            .args([
+                "serve",
+                "--json",
+                "--listen",
+                "127.0.0.1:0",
+                "--threads",
+                "2",
+                "--model",
+            ])
+            .arg(&model)
+            .arg("--adapters")
+            .arg(&model)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("could not start serving a model")?;
+        let out = child.stdout.take().context("serving has no stdout")?;
+        let mut serving = Self {
+            child: Some(child),
+            url: String::new(),
+            token: String::new(),
+        };
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        let up: Value = serde_json::from_str(&line).context("the model is not served")?;
+        let text = |name: &str| up[name].as_str().context("serving tells less than it should");
+        serving.url = text("url")?.to_owned();
+        serving.token = fs::read_to_string(text("token_file")?)?.trim().to_owned();
+        Ok(serving)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            drop(Command::new("kill").args(["-TERM", &child.id().to_string()]).status());
+            drop(end(child, END_WITHIN));
+        }
     }
 }
 

@@ -1,0 +1,213 @@
+//! Which models there are: the base, and every adapter over it; and adapters that come and go.
+//!
+//! `GET /v1/models[?limit=N&after=ID]`, `GET /v1/models/ID`, `GET /v1/lora_adapters[?limit=N&after=NAME]`,
+//! `POST /v1/load_lora_adapter {lora_name, lora_path, load_inplace?, expected_generation?}`,
+//! `POST /v1/unload_lora_adapter {lora_name, expected_generation?}`. A path is relative to the directory of adapters, or
+//! within it. A name that is taken is replaced where `load_inplace` or an `expected_generation` says so; 0 expects none.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Query, State},
+    http::StatusCode,
+};
+use compute::{
+    process::{Admin, AdminError, Reply},
+    tier::{Status, Tier},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Serving, error::ApiError, fields::Fields};
+
+/// Cards in one answer.
+const CARDS_MAX: usize = 10_000;
+
+/// Which part of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+impl Page {
+    fn limit(&self) -> Result<usize, ApiError> {
+        match self.limit {
+            None => Ok(CARDS_MAX),
+            Some(limit) if (1..=CARDS_MAX).contains(&limit) => Ok(limit),
+            Some(limit) => {
+                let why = format!("is {limit}, it must be between 1 and {CARDS_MAX}");
+                Err(ApiError::field("limit", why))
+            }
+        }
+    }
+}
+
+/// `GET /v1/models`: the base first, then adapters in order of names.
+pub(super) async fn list(
+    State(serving): State<Arc<Serving>>,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, ApiError> {
+    let limit = page.limit()?;
+    let mut cards = Vec::new();
+    let mut room = limit;
+    if page.after.is_none() {
+        cards.push(serving.card());
+        room -= 1;
+    }
+    let after = page.after.filter(|after| *after != serving.names.base);
+    // One more tells whether there are more.
+    let mut adapters = serving.engine.list(after, room + 1).await?;
+    let more = adapters.len() > room;
+    adapters.truncate(room);
+    cards.extend(adapters.iter().map(|status| serving.adapter_card(status)));
+    Ok(Json(json!({
+        "object": "list",
+        "first_id": cards.first().map(|card| card["id"].clone()),
+        "last_id": cards.last().map(|card| card["id"].clone()),
+        "data": cards,
+        "has_more": more,
+    })))
+}
+
+/// `GET /v1/models/ID`.
+pub(super) async fn one(
+    State(serving): State<Arc<Serving>>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let Some(adapter) = serving.names.adapter(&name) else {
+        return Ok(Json(serving.card()));
+    };
+    let status = Admin::Status {
+        name: adapter.to_owned(),
+    };
+    match serving.engine.admin(status).await {
+        Ok(Reply::List(found)) => Ok(Json(serving.adapter_card(&found[0]))),
+        Ok(other) => unreachable!("a status is answered with {other:?}"),
+        Err(AdminError::Unknown(_) | AdminError::Refused(_)) => Err(ApiError::unknown_model(&name)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `GET /v1/lora_adapters`.
+pub(super) async fn adapters(
+    State(serving): State<Arc<Serving>>,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, ApiError> {
+    let limit = page.limit()?;
+    let mut found = serving.engine.list(page.after, limit + 1).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let data: Vec<Value> = found.iter().map(told).collect();
+    Ok(Json(json!({ "object": "list", "data": data, "has_more": more })))
+}
+
+fn told(status: &Status) -> Value {
+    let tier = match status.tier {
+        Tier::Device => "device",
+        Tier::Host => "host",
+        Tier::Disk => "disk",
+        Tier::Peer => "peer",
+    };
+    json!({
+        "name": status.name,
+        "generation": status.generation,
+        "hash": status.hash,
+        "rank": status.rank,
+        "bytes": status.bytes,
+        "tier": tier,
+        "pinned": status.pinned,
+        "fault": status.fault,
+    })
+}
+
+/// `POST /v1/load_lora_adapter`.
+pub(super) async fn load(State(serving): State<Arc<Serving>>, body: Bytes) -> Result<Json<Value>, ApiError> {
+    let fields = Fields::read(&body)?;
+    let name = needed(&fields, "lora_name")?;
+    let path = needed(&fields, "lora_path")?;
+    if name == serving.names.base {
+        return Err(ApiError::field("lora_name", "is the name of the base model"));
+    }
+    let in_place = fields.flag("load_inplace")?;
+    let expected = fields.get("expected_generation", "a whole number from 0")?;
+    let expected = expected.or((!in_place).then_some(0));
+    let generation = serving
+        .engine
+        .load(&name, &path, expected)
+        .await
+        .map_err(|error| about(error, "lora_path"))?;
+    Ok(Json(json!({
+        "status": "success",
+        "message": format!("Success: LoRA adapter '{name}' added successfully"),
+        "lora_name": name,
+        "generation": generation,
+    })))
+}
+
+/// `POST /v1/unload_lora_adapter`.
+pub(super) async fn unload(State(serving): State<Arc<Serving>>, body: Bytes) -> Result<Json<Value>, ApiError> {
+    let fields = Fields::read(&body)?;
+    let name = needed(&fields, "lora_name")?;
+    let expected = fields.get("expected_generation", "a whole number from 0")?;
+    serving
+        .engine
+        .unload(&name, expected)
+        .await
+        .map_err(|error| about(error, "lora_name"))?;
+    Ok(Json(json!({
+        "status": "success",
+        "message": format!("Success: LoRA adapter '{name}' removed successfully"),
+        "lora_name": name,
+    })))
+}
+
+fn needed(fields: &Fields, name: &str) -> Result<String, ApiError> {
+    fields
+        .get(name, "a text")?
+        .ok_or_else(|| ApiError::field(name, "is missing"))
+}
+
+fn about(error: AdminError, field: &str) -> ApiError {
+    let field = match error {
+        AdminError::Generation { .. } => "expected_generation",
+        AdminError::Unknown(_) => "lora_name",
+        AdminError::Refused(_) | AdminError::Down(_) => field,
+    };
+    let error = ApiError::from(error);
+    error.about(field)
+}
+
+impl Serving {
+    fn card(&self) -> Value {
+        json!({
+            "id": self.names.base,
+            "object": "model",
+            "created": self.started_s,
+            "owned_by": "openledger",
+            "root": self.base,
+            "parent": null,
+            "max_model_len": self.context_tokens_max,
+        })
+    }
+
+    /// An adapter's identity is its content; it is known once the adapter was read.
+    fn adapter_card(&self, status: &Status) -> Value {
+        json!({
+            "id": status.name,
+            "object": "model",
+            "created": self.started_s,
+            "owned_by": "openledger",
+            "root": status.hash,
+            "parent": self.names.base,
+            "max_model_len": self.context_tokens_max,
+        })
+    }
+}
+
+/// The name for unknown paths.
+pub(super) async fn nowhere() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; see /v1/models").coded("not_found")
+}
