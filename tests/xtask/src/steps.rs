@@ -30,7 +30,34 @@ pub(crate) fn ci() -> Result<()> {
         &["doc", "--workspace", "--no-deps", "--locked"],
         &[("RUSTDOCFLAGS", strict)],
     )?;
+    cuda()?;
     clients::run(false)
+}
+
+/// The engine with a GPU behind it: it type-checks on a machine that has none, and downloads no compiler.
+fn cuda() -> Result<()> {
+    cargo(
+        &["check", "--package", "compute", "--features", "cuda", "--locked"],
+        &[],
+    )?;
+    let args = [
+        "tree",
+        "--package",
+        "compute",
+        "--features",
+        "cuda",
+        "--invert",
+        "tracel-llvm-bundler",
+    ];
+    let tree = Command::new(env!("CARGO"))
+        .args(args)
+        .output()
+        .context("could not run `cargo tree`")?;
+    ensure!(
+        tree.stdout.is_empty(),
+        "the engine with `cuda` builds tracel-llvm-bundler, which downloads LLVM; is the stand-in in compute/vendor still used?"
+    );
+    Ok(())
 }
 
 /// Every bench of the workspace, built for speed.
