@@ -1,5 +1,6 @@
 //! What serving costs beside the model: thousands of adapters, cold ones, swaps, and a tenant that floods. The model is one
-//! that only remembers and takes as long as it is told, so that what is seen is scheduler, tiers and channels.
+//! that only remembers and takes as long as it is told, so that what is seen is scheduler, tiers and channels. With
+//! `OPENLEDGER_REAL=1` it is the decoder, with random weights in the shape of 135 million.
 //!
 //! `cargo bench -p compute --bench serving [NAME…]`; both sides of each comparison run here, alternating.
 
@@ -21,8 +22,12 @@ use std::{
 };
 
 use compute::{
-    engine::{Engine, Event, Request},
+    decoder::CpuOptions,
+    engine::{Engine, Event, Request, Setup},
+    lora::Adapter,
+    model::{Config, Model},
     schedule::Limits,
+    tensors::Dtype,
     tier::Tiers,
 };
 use toy::*;
@@ -70,7 +75,27 @@ fn quantile(times: &mut [Duration], part: f64) -> Duration {
     times[at]
 }
 
+/// Whether the model is the decoder.
+fn is_real() -> bool {
+    std::env::var_os("OPENLEDGER_REAL").is_some()
+}
+
+/// Adapters of about so many bytes each, for the model that is measured.
 fn store(count: u32, bytes: usize) -> tempfile::TempDir {
+    if !is_real() {
+        return toys(count, bytes);
+    }
+    let (root, config) = (tempfile::tempdir().expect("tempdir"), Config::smol_135m());
+    let rank_bytes = Adapter::random(&config, 1, Dtype::BF16, 0).to_bytes().len();
+    for number in 0..count {
+        let rank = (bytes / rank_bytes).max(1);
+        let adapter = Adapter::random(&config, rank, Dtype::BF16, u64::from(number) + 1);
+        write(root.path(), &format!("a{number:05}"), &adapter);
+    }
+    root
+}
+
+fn toys(count: u32, bytes: usize) -> tempfile::TempDir {
     let root = tempfile::tempdir().expect("tempdir");
     for number in 0..count {
         write(root.path(), &format!("a{number:05}"), &adapter(number, bytes));
@@ -79,12 +104,26 @@ fn store(count: u32, bytes: usize) -> tempfile::TempDir {
 }
 
 fn start(tiers: &Arc<Tiers>, limits: Limits, cost: Cost) -> Engine {
+    if is_real() {
+        let model = Model::random(&Config::smol_135m(), Dtype::BF16, 1);
+        let options = CpuOptions {
+            slots: 4096,
+            ..CpuOptions::default()
+        };
+        let parts = setup(Arc::clone(tiers), limits, SHAPE, cost, Arc::default());
+        let build = Box::new(move || {
+            let decoder = model.on_cpu(options).map_err(|error| error.to_string())?;
+            Ok(Box::new(decoder) as Box<_>)
+        });
+        return Engine::start(Setup { build, ..parts }).expect("the model is built");
+    }
     Engine::start(setup(Arc::clone(tiers), limits, SHAPE, cost, Arc::default())).expect("the toy is built")
 }
 
 /// Ten thousand directories: time to start, and memory.
 fn registered() {
-    let root = store(10_000, 8 << 10);
+    // Of a directory only its name and times are looked at: which model it is for makes no difference.
+    let root = toys(10_000, 8 << 10);
     let before = resident();
     let began = Instant::now();
     let tiers = tiers(64 << 20);
@@ -108,13 +147,13 @@ fn registered() {
 /// Tokens in a second with `distinct` adapters in turn, 16 clients.
 fn rate(engine: &Engine, distinct: u64, zipf: bool) -> f64 {
     const CLIENTS: u64 = 16;
-    const EACH: u64 = 60;
+    let each = if is_real() { 6 } else { 60 };
     let began = Instant::now();
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
             scope.spawn(move || {
                 let mut random = Random(client + 1);
-                for number in 0..EACH {
+                for number in 0..each {
                     let which = match zipf {
                         // The inverse of the harmonic sum is near an exponential of a uniform number.
                         true => {
@@ -135,7 +174,7 @@ fn rate(engine: &Engine, distinct: u64, zipf: bool) -> f64 {
             });
         }
     });
-    (CLIENTS * EACH * 24) as f64 / began.elapsed().as_secs_f64()
+    (CLIENTS * each * 24) as f64 / began.elapsed().as_secs_f64()
 }
 
 /// Throughput with 5 and with 2,000 adapters, uniform and Zipf, all on the same engine.
