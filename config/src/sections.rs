@@ -143,6 +143,12 @@ section! {
         relay: String = String::new(),
         /// Whether to look for nodes in the local network.
         local_discovery: bool = false,
+        /// What it keeps for others who pay for copies; "0 B" for nothing.
+        host: Size = Size::mib(10 * 1024),
+        /// What such a copy costs per GiB and audit, such as "0.01 OPEN".
+        host_price: String = "0 OPEN".to_owned(),
+        /// Copies are audited every so many blocks. All nodes of a network must say the same.
+        audit_blocks: u32 = 60,
     }
 }
 

@@ -99,6 +99,16 @@ impl Home {
         self.data().join("blobs")
     }
 
+    /// What is known of datanets, with the stores of permissioned ones.
+    pub fn datanets(&self) -> PathBuf {
+        self.data().join("datanets")
+    }
+
+    /// The deals that this node made or took.
+    pub fn deals(&self) -> PathBuf {
+        self.data().join("deals")
+    }
+
     /// Base models.
     pub fn models(&self) -> PathBuf {
         self.0.join("models")

@@ -198,7 +198,9 @@ impl Running {
             wants_peers: !config.network.bootstrap.is_empty(),
             started: Instant::now(),
         };
+        let shared = Arc::<std::sync::OnceLock<Data>>::default();
         let parts = api::Parts {
+            data: shared.clone(),
             chain: chain.clone(),
             ingress: ingress.clone(),
             net: net.clone(),
@@ -207,7 +209,10 @@ impl Running {
         let api = Api::start(api_settings(loaded), parts).await?;
 
         let key = SecretKey::from_seed(*node_key.seed());
-        let data = Data::start(stage, net.clone(), key, tag.domain(), clock).await;
+        let (beacons, beating) = data::pins::follow(chain.head.clone(), config.data.audit_blocks, stop.clone());
+        let data = Data::start(stage, net.clone(), key, tag.domain(), clock, beacons).await?;
+        // Set once, here.
+        drop(shared.set(data.clone()));
         let parts = LocalParts {
             net: net.clone(),
             data: data.clone(),
@@ -230,7 +235,7 @@ impl Running {
         write_listening(&home, &listening)?;
         info!(node = %format_args!("{:#}", listening.node_id), rpc = listening.rpc, api = listening.api, "node started");
         let scrubbing = tokio::spawn(scrub(scrubbed, chain.clone(), stop.clone()));
-        let tasks = vec![intake, feeding, scrubbing];
+        let tasks = vec![intake, feeding, scrubbing, beating];
         let thread = Some(thread);
         Ok(Self {
             chain,

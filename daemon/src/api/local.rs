@@ -5,7 +5,9 @@
 //! users: the file's mode is the permission.
 
 mod data;
+mod datanet;
 mod peers;
+mod pin;
 mod tell;
 
 use std::{
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub(crate) use data::{DiffAsk, FsckAsk, GetAsk, RootAsk};
+pub(crate) use datanet::{DatanetAsk, JoinAsk, SayAsk};
 pub use peers::PeerLine;
 pub(crate) use tell::told;
 pub use tell::{Failure, Kind};
@@ -85,7 +88,7 @@ pub struct LocalParts {
 
 /// The questions that need no running node, as the socket of one would answer them.
 pub(crate) fn offline(data: Data) -> Router {
-    data::routes().with_state(data)
+    data::routes().merge(datanet::routes()).merge(pin::routes()).with_state(data)
 }
 
 /// The socket, while it is served.

@@ -118,6 +118,7 @@ impl Lone {
             chain,
             ingress,
             net,
+            data: Arc::default(),
             about: Arc::new(about),
         };
         let anywhere = "127.0.0.1:0".parse().unwrap();

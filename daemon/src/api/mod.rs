@@ -12,7 +12,7 @@ pub mod rpc;
 use std::{
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,10 @@ use net::NetHandle;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::actor::{chain::Chain, ingress::Ingress};
+use crate::{
+    actor::{chain::Chain, ingress::Ingress},
+    data::Data,
+};
 
 /// How long requests under way may take once the node is stopping.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -35,6 +38,8 @@ pub struct Parts {
     pub ingress: Ingress,
     /// The network.
     pub net: NetHandle,
+    /// What is shared, once it is.
+    pub data: Arc<OnceLock<Data>>,
     /// What the node is.
     pub about: Arc<About>,
 }

@@ -121,6 +121,9 @@ struct Get {
     /// Write its files to this folder, which must be empty or not there yet
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// The permissioned datanet whose members have it
+    #[arg(long, value_name = "ID")]
+    datanet: Option<DatanetId>,
     /// Ask this node too; may be repeated
     #[arg(long, value_name = "NODE")]
     from: Vec<NodeId>,
@@ -215,6 +218,7 @@ impl Get {
         };
         let ask = GetAsk {
             root: self.root,
+            datanet: self.datanet,
             out,
             from: self.from,
             keep: !self.no_keep,

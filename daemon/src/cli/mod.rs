@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod daemon;
 mod data;
+mod datanet;
 mod devnet;
 mod doctor;
 mod engine;
@@ -20,6 +21,7 @@ mod man;
 mod model;
 mod output;
 mod peers;
+mod pin;
 mod place;
 mod repo;
 mod running;
@@ -62,6 +64,8 @@ enum Verb {
     Chain(chain::Chain),
     Wallet(wallet::Wallet),
     Data(data::Data),
+    Datanet(datanet::Datanet),
+    Pin(pin::Pin),
     Repo(repo::Repo),
     Model(model::Model),
     Serve(serve::Serve),
@@ -103,6 +107,8 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Chain(verb) => verb.run(place),
         Verb::Wallet(verb) => verb.run(place),
         Verb::Data(verb) => verb.run(place),
+        Verb::Datanet(verb) => verb.run(place),
+        Verb::Pin(verb) => verb.run(place),
         Verb::Repo(verb) => verb.run(place),
         Verb::Model(verb) => verb.run(place),
         Verb::Serve(verb) => verb.run(place),

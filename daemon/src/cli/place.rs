@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use clap::Args;
 use config::Loaded;
 use evm::genesis::ChainGenesis;
-use protocol::NodeId;
 use serde::Serialize;
 
 use super::{
@@ -82,8 +81,12 @@ impl Place {
         if !home.root().is_dir() {
             return Err(self.no_home("there is no node").into());
         }
-        let me = NodeId(key::read(&home.node_key())?.public());
-        let data = Data::offline(&home, &self.config()?.config, me).await?;
+        let genesis = self.genesis().ok();
+        let domain = genesis.map(|genesis| protocol::crypto::Domain {
+            chain_id: genesis.spec.chain_id,
+            genesis: genesis.hash.0,
+        });
+        let data = Data::offline(&home, &self.config()?.config, key::read(&home.node_key())?, domain).await?;
         Ok(Local::Here(api::local::offline(data)))
     }
 

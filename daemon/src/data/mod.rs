@@ -4,10 +4,14 @@
 //! everybody is served to everybody and announced; a permissioned datanet has a store and a protocol of its own.
 
 mod admission;
+pub mod datanets;
 mod fetching;
 mod library;
+mod notes;
+pub mod pins;
 mod shards;
 mod sharing;
+mod talk;
 mod watch;
 
 use std::{
@@ -24,12 +28,12 @@ use net::{
     data::{Alpn, DataConfig, DataPlane, Share},
 };
 use protocol::{
-    BlobHash, NodeId,
+    BlobHash, DatanetId, NodeId,
     crypto::{Domain, SecretKey},
     manifest::{Diff, Manifest},
 };
 use serde::{Deserialize, Serialize};
-use storage::blob::{BlobStore, Content, Mend, Reason, Room, Settings};
+use storage::blob::{BlobStore, Content, Mend, Reason, Settings};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use fetching::GetError;
@@ -38,8 +42,10 @@ pub use sharing::KnownAnswer;
 
 use self::{
     admission::{Everybody, Published},
+    datanets::{DatanetError, Datanets, Room},
     fetching::Errand,
     library::Shelf,
+    pins::{Beacons, PinError, Pins},
     sharing::Heard,
 };
 use crate::{
@@ -63,6 +69,12 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// What is known of datanets cannot be opened.
+    #[error(transparent)]
+    Datanets(#[from] Box<DatanetError>),
+    /// Deals cannot be opened.
+    #[error(transparent)]
+    Pins(#[from] PinError),
     /// Peers cannot be served.
     #[error("data.listen, data.relay: {0}")]
     Plane(#[from] net::data::DataStartError),
@@ -94,6 +106,12 @@ pub enum DataError {
         /// How many are missing.
         missing: usize,
     },
+    /// In a datanet.
+    #[error(transparent)]
+    Datanet(#[from] DatanetError),
+    /// About copies.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// It needs peers.
     #[error("that needs a running node; start it with `openledger daemon`")]
     Offline,
@@ -109,6 +127,8 @@ impl DataError {
             Self::Unsound { .. } => Kind::Unverified,
             Self::Get(GetError::Fetch(net::data::FetchError::NoProvider { .. })) => Kind::NotFound,
             Self::Library(_) | Self::Get(_) | Self::Collect(_) | Self::Check(_) => Kind::Failed,
+            Self::Datanet(why) => why.kind(),
+            Self::Pin(why) => why.kind(),
             Self::Offline => Kind::Failed,
         };
         Failure::of(kind, self)
@@ -140,6 +160,13 @@ struct Inner {
     public: BlobStore,
     published: Arc<RwLock<Published>>,
     heard: Mutex<Heard>,
+    /// None where there is no chain to sign for.
+    datanets: Option<Datanets>,
+    /// Something was said in a datanet that others may know more about.
+    wake: tokio::sync::Notify,
+    pins: Pins,
+    /// What the chain says about audits; none without one.
+    beacons: Option<Beacons>,
     network: Option<Network>,
 }
 
@@ -158,6 +185,8 @@ pub(crate) struct Stage {
     /// Where peers fetch from; the control plane is told of its addresses.
     pub(crate) plane: DataPlane,
     public: BlobStore,
+    home: Home,
+    config: config::Config,
 }
 
 impl Stage {
@@ -176,16 +205,18 @@ impl Stage {
         Ok(Self {
             plane: plane.await?,
             public,
+            home: home.clone(),
+            config: config.clone(),
         })
     }
 }
 
-async fn open_store(dir: &Path, data: &config::Data, floor: Size) -> Result<BlobStore, StartError> {
+pub(in crate::data) async fn open_store(dir: &Path, data: &config::Data, floor: Size) -> Result<BlobStore, StartError> {
     std::fs::create_dir_all(dir).map_err(|source| StartError::Folder {
         dir: dir.to_owned(),
         source,
     })?;
-    let room = Room {
+    let room = storage::blob::Room {
         quota: Some(data.quota.0),
         floor: floor.0,
     };
@@ -213,20 +244,46 @@ async fn forget_imports(blobs: &BlobStore) {
 
 impl Data {
     /// What is here, without peers. Fails while a node runs in the home.
-    pub(crate) async fn offline(home: &Home, config: &config::Config, me: NodeId) -> Result<Self, StartError> {
+    /// Datanets are known only where there is a chain, whose name everything that is said in them is signed with.
+    pub(crate) async fn offline(
+        home: &Home,
+        config: &config::Config,
+        key: SecretKey,
+        domain: Option<Domain>,
+    ) -> Result<Self, StartError> {
         let public = open_store(&home.blobs(), &config.data, config.storage.min_free_space).await?;
+        let (me, clock) = (NodeId(key.public()), Clock::new());
+        let datanets = match domain {
+            Some(domain) => Some(Datanets::open(home, config, key, domain, clock).await.map_err(Box::new)?),
+            None => None,
+        };
+        let pins = Pins::open(home, config, me)?;
         Ok(Self(Arc::new(Inner {
             me,
-            clock: Clock::new(),
+            clock,
             public,
             published: Arc::default(),
             heard: Mutex::default(),
+            datanets,
+            wake: tokio::sync::Notify::new(),
+            pins,
+            beacons: None,
             network: None,
         })))
     }
 
     /// Serves what is here and announces it, until [`Data::stop`].
-    pub(crate) async fn start(stage: Stage, net: NetHandle, key: SecretKey, domain: Domain, clock: Clock) -> Self {
+    pub(crate) async fn start(
+        stage: Stage,
+        net: NetHandle,
+        key: SecretKey,
+        domain: Domain,
+        clock: Clock,
+        beacons: Beacons,
+    ) -> Result<Self, StartError> {
+        let pins = Pins::open(&stage.home, &stage.config, net.id())?;
+        let own = SecretKey::from_seed(*key.seed());
+        let datanets = Datanets::open(&stage.home, &stage.config, own, domain, clock).await.map_err(Box::new)?;
         let published = Arc::<RwLock<Published>>::default();
         let share = Share {
             store: stage.public.api().clone(),
@@ -240,6 +297,10 @@ impl Data {
             public: stage.public,
             published,
             heard: Mutex::default(),
+            datanets: Some(datanets.clone()),
+            wake: tokio::sync::Notify::new(),
+            pins,
+            beacons: Some(beacons.clone()),
             network: Some(Network {
                 plane: stage.plane,
                 net,
@@ -250,10 +311,21 @@ impl Data {
             }),
         }));
         data.refresh().await;
+        if let Some(network) = &data.0.network {
+            let desk = datanets::Desk(Arc::downgrade(&data.0));
+            network.plane.accept(Alpn::stream(datanets::KIND), Arc::new(desk));
+            let desk = pins::Desk(Arc::downgrade(&data.0));
+            network.plane.accept(Alpn::stream(pins::KIND), Arc::new(desk));
+        }
+        for room in datanets.all() {
+            data.serve_room(&room);
+        }
+        tasks.spawn(datanets::follow(data.clone(), stop.clone()));
+        tasks.spawn(pins::keep(data.clone(), beacons, stop.clone()));
         tasks.spawn(watch::collect(data.clone(), stop.clone()));
         tasks.spawn(watch::announce(data.clone(), stop.clone()));
         tasks.spawn(watch::hear(data.clone(), stop));
-        data
+        Ok(data)
     }
 
     /// Ends every transfer and closes the stores.
@@ -265,6 +337,9 @@ impl Data {
             network.tasks.wait().await;
         }
         self.0.public.shutdown().await;
+        if let Some(datanets) = &self.0.datanets {
+            datanets.close().await;
+        }
     }
 
     fn network(&self) -> Result<&Network, DataError> {
@@ -277,6 +352,38 @@ impl Data {
 
     fn shelf(&self) -> Shelf {
         Shelf::public(self.0.public.clone())
+    }
+
+    /// The stores: what everybody may read first, then those of permissioned datanets.
+    fn shelves(&self) -> Vec<Shelf> {
+        let rooms = self.0.datanets.iter().flat_map(Datanets::all);
+        let sealed = rooms.filter_map(|room| room.shelf());
+        [self.shelf()].into_iter().chain(sealed).collect()
+    }
+
+    /// The store that a dataset lies in; the public one if it lies in none.
+    async fn shelf_of(&self, root: BlobHash) -> Shelf {
+        for shelf in self.shelves() {
+            if matches!(shelf.blobs.status(root).await, storage::blob::Status::Complete { .. }) {
+                return shelf;
+            }
+        }
+        self.shelf()
+    }
+
+    /// The permissioned datanet of that name, or the one that has published a dataset.
+    fn room_for(&self, root: Option<BlobHash>, named: Option<DatanetId>) -> Result<Option<Arc<Room>>, DataError> {
+        let Some(datanets) = &self.0.datanets else {
+            return if named.is_some() { Err(DataError::Offline) } else { Ok(None) };
+        };
+        let sealed = |room: &Arc<Room>| room.is_permissioned();
+        Ok(match named {
+            Some(id) => Some(datanets.room(id)?).filter(sealed),
+            None => {
+                let has = |room: &Arc<Room>| root.is_some_and(|root| room.registry().published().contains_key(&root));
+                datanets.all().into_iter().filter(sealed).find(has)
+            }
+        })
     }
 
     /// Adds files as a dataset, and announces it.
@@ -295,6 +402,14 @@ impl Data {
             });
             ControlFlow::Continue(())
         };
+        let room = match ask.datanet {
+            Some(_) => self.room_for(None, ask.datanet)?,
+            None => None,
+        };
+        if let Some(room) = room {
+            let (shelf, sealing) = (room.shelf().expect("a permissioned datanet has a store"), room.sealing()?);
+            return Ok(library::add(&shelf, Some(sealing), self.0.me, now_ms, ask, progress).await?);
+        }
         let added = library::add(&self.shelf(), None, self.0.me, now_ms, ask, progress).await?;
         self.refresh().await;
         self.announce(added.root).await;
@@ -305,11 +420,13 @@ impl Data {
     pub(crate) async fn get(
         &self,
         root: BlobHash,
+        datanet: Option<DatanetId>,
         from: Vec<NodeId>,
         keep: bool,
         tell: impl Fn(Progress) + Send + 'static,
     ) -> Result<Got, DataError> {
-        let shelf = self.shelf();
+        let room = self.room_for(Some(root), datanet)?;
+        let shelf = room.as_ref().and_then(|room| room.shelf()).unwrap_or_else(|| self.shelf());
         let content = Content::sequence(root);
         let fetched = match shelf.blobs.settle(content).await {
             Ok(bytes) => net::data::Fetched {
@@ -325,8 +442,11 @@ impl Data {
                     shelf: &shelf,
                     content,
                     bytes: self.announced_bytes(root),
-                    providers: self.providers_or(root, from).await,
-                    alpn: Alpn::public(),
+                    providers: match &room {
+                        Some(room) => self.members_of(room, from),
+                        None => self.providers_or(root, from).await,
+                    },
+                    alpn: room.as_ref().map_or_else(Alpn::public, |room| Alpn::datanet(room.id)),
                 };
                 fetching::fetch(errand, tell).await?
             }
@@ -334,8 +454,13 @@ impl Data {
         let name = library::open(&shelf, root).await?.manifest().name.clone();
         if keep {
             library::keep(&shelf.blobs, root, &name).await?;
-            self.refresh().await;
-            self.announce(root).await;
+            match &room {
+                Some(room) => drop(room.refresh(self.0.clock.now()).await),
+                None => {
+                    self.refresh().await;
+                    self.announce(root).await;
+                }
+            }
         }
         Ok(Got {
             root,
@@ -363,17 +488,21 @@ impl Data {
                 ..Progress::default()
             });
         };
-        Ok(library::restore(&self.shelf(), root, folder, progress).await?)
+        Ok(library::restore(&self.shelf_of(root).await, root, folder, progress).await?)
     }
 
     /// The datasets that are here.
     pub(crate) async fn list(&self) -> Vec<Listed> {
-        library::list(&self.shelf()).await
+        let mut listed = Vec::new();
+        for shelf in self.shelves() {
+            listed.extend(library::list(&shelf).await);
+        }
+        listed
     }
 
     /// What a dataset says of itself.
     pub(crate) async fn show(&self, root: BlobHash) -> Result<Manifest, DataError> {
-        Ok(library::open(&self.shelf(), root).await?.manifest().clone())
+        Ok(library::open(&self.shelf_of(root).await, root).await?.manifest().clone())
     }
 
     /// Checks every byte of a dataset.
@@ -392,17 +521,17 @@ impl Data {
             });
             ControlFlow::Continue(())
         };
-        Ok(library::verify(&self.shelf(), root, progress).await?)
+        Ok(library::verify(&self.shelf_of(root).await, root, progress).await?)
     }
 
     /// What changed from one dataset to another.
     pub(crate) async fn diff(&self, old: BlobHash, new: BlobHash) -> Result<Diff, DataError> {
-        Ok(library::diff(&self.shelf(), old, &self.shelf(), new).await?)
+        Ok(library::diff(&self.shelf_of(old).await, old, &self.shelf_of(new).await, new).await?)
     }
 
     /// Lets a dataset go, and says what it is still kept for.
     pub(crate) async fn remove(&self, root: BlobHash) -> Result<Vec<String>, DataError> {
-        let left = library::drop_dataset(&self.shelf(), root).await?;
+        let left = library::drop_dataset(&self.shelf_of(root).await, root).await?;
         self.refresh().await;
         if left.is_empty() {
             self.withdraw(root);

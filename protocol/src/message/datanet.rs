@@ -11,7 +11,7 @@ use crate::{
     DatanetId,
     crypto::Signed,
     datanet::{Charter, STATEMENT_MAX, Statement, StatementId},
-    seal::{KeyEpoch, Wrapped},
+    seal::{KeyEpoch, MemberKey, Wrapped},
 };
 
 /// Longest request: one statement.
@@ -53,6 +53,8 @@ pub enum DatanetAsk {
     },
     /// Is the asker a member, by what the other knows?
     Membership(DatanetId),
+    /// The other's own key, for a grant. It proves itself: it comes over a connection that only that node can hold.
+    Member,
 }
 
 /// The answer.
@@ -86,6 +88,8 @@ pub enum DatanetAnswer {
     },
     /// Not known here, or not for this peer; the two look alike to a stranger.
     No,
+    /// The key that grants to this node carry.
+    Member(MemberKey),
 }
 
 #[cfg(test)]

@@ -269,7 +269,7 @@ impl BlobStore {
     }
 
     /// What a failed read means.
-    async fn blame(&self, hash: BlobHash, why: String) -> ReadError {
+    pub(super) async fn blame(&self, hash: BlobHash, why: String) -> ReadError {
         if let Err(error) = self.unchanged(hash).await {
             return error.into();
         }

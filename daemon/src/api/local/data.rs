@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use axum::{Json, Router, extract::State, response::Response, routing::post};
-use protocol::{BlobHash, NodeId};
+use protocol::{BlobHash, DatanetId, NodeId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -20,6 +20,8 @@ pub(crate) struct RootAsk {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct GetAsk {
     pub(crate) root: BlobHash,
+    /// The datanet whose members have it.
+    pub(crate) datanet: Option<DatanetId>,
     /// The folder its files are written to.
     pub(crate) out: Option<PathBuf>,
     /// Who has it, beside those that are found.
@@ -62,7 +64,7 @@ async fn get(State(data): State<Data>, Json(ask): Json<GetAsk>) -> Response {
     told(|teller| async move {
         let telling = teller.clone();
         let got = data
-            .get(ask.root, ask.from, ask.keep, move |progress| telling.tell(progress))
+            .get(ask.root, ask.datanet, ask.from, ask.keep, move |progress| telling.tell(progress))
             .await;
         let got = got.map_err(|why| why.failure())?;
         if let Some(out) = &ask.out {

@@ -9,7 +9,10 @@ use std::{
 use consensus::node::Signing;
 
 use super::Inside;
-use crate::api::{Parts, rpc::client_version};
+use crate::{
+    api::{Parts, rpc::client_version},
+    data::pins::Figures,
+};
 
 /// A page of figures.
 #[derive(Default)]
@@ -48,6 +51,9 @@ pub(super) fn page(parts: &Parts, inside: &Inside) -> String {
     chain(&mut page, parts, inside);
     consensus(&mut page, parts, inside);
     network(&mut page, parts);
+    if let Some(data) = parts.data.get() {
+        shared(&mut page, &data.figures());
+    }
     page.0
 }
 
@@ -167,6 +173,18 @@ fn consensus(page: &mut Page, parts: &Parts, inside: &Inside) {
         "Broken rules that peers were blamed for.",
         read(&counters.blamed),
     );
+}
+
+fn shared(page: &mut Page, figures: &Figures) {
+    page.gauge("openledger_datanets", "Datanets that are known here, counted.", figures.datanets);
+    page.gauge("openledger_pin_deals", "Deals of this node's own that run, counted.", figures.deals);
+    page.gauge("openledger_pin_copies_wanted", "Copies that those deals want, counted.", figures.copies_wanted);
+    page.gauge("openledger_pin_copies_held", "Copies that hosts hold, as far as is known, counted.", figures.copies_held);
+    page.gauge("openledger_pin_hosted", "Deals of others that this node keeps, counted.", figures.hosted);
+    page.gauge("openledger_pin_hosted_bytes", "What is kept for others, in bytes.", figures.hosted_bytes);
+    page.counter("openledger_pin_audits_held_total", "Audits that a host passed, since the start.", figures.audits_held);
+    page.counter("openledger_pin_audits_missed_total", "Audits that a host missed, since the start.", figures.audits_missed);
+    page.counter("openledger_pin_audits_false_total", "Audits with a false proof, since the start.", figures.audits_false);
 }
 
 fn network(page: &mut Page, parts: &Parts) {

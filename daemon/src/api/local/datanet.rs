@@ -1,0 +1,85 @@
+//! Datanets: founded, joined, spoken in, looked at, by the operator's own commands.
+
+use axum::{Json, Router, extract::State, response::Response, routing::post};
+use protocol::{BlobHash, DatanetId, NodeId};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Failure, told};
+use crate::data::{
+    Data,
+    datanets::{CreateAsk, DatanetVerb},
+};
+
+/// Names a datanet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DatanetAsk {
+    pub(crate) id: DatanetId,
+}
+
+/// Asks a member about a datanet that is not known here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct JoinAsk {
+    pub(crate) id: DatanetId,
+    pub(crate) from: NodeId,
+}
+
+/// Says something in a datanet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SayAsk {
+    pub(crate) id: DatanetId,
+    pub(crate) what: DatanetVerb,
+}
+
+pub(super) fn routes() -> Router<Data> {
+    Router::new()
+        .route("/v1/datanet/create", post(create))
+        .route("/v1/datanet/ls", post(list))
+        .route("/v1/datanet/show", post(show))
+        .route("/v1/datanet/members", post(members))
+        .route("/v1/datanet/say", post(say))
+        .route("/v1/datanet/join", post(join))
+        .route("/v1/datanet/sync", post(sync))
+        .route("/v1/datanet/key", post(key))
+}
+
+async fn create(State(data): State<Data>, Json(ask): Json<CreateAsk>) -> Response {
+    told(|_| async move { data.datanet_create(ask).await.map_err(|why| why.failure()) })
+}
+
+async fn list(State(data): State<Data>) -> Response {
+    told(|_| async move { Ok::<_, Failure>(data.datanet_list()) })
+}
+
+async fn show(State(data): State<Data>, Json(ask): Json<DatanetAsk>) -> Response {
+    told(|_| async move { data.datanet_show(ask.id).map_err(|why| why.failure()) })
+}
+
+async fn members(State(data): State<Data>, Json(ask): Json<DatanetAsk>) -> Response {
+    told(|_| async move { data.datanet_members(ask.id).map_err(|why| why.failure()) })
+}
+
+async fn say(State(data): State<Data>, Json(ask): Json<SayAsk>) -> Response {
+    told(|_| async move {
+        let said = data.datanet_act(ask.id, ask.what).await.map_err(|why| why.failure())?;
+        Ok(json!({ "datanet": ask.id, "statement": BlobHash(said.0) }))
+    })
+}
+
+async fn join(State(data): State<Data>, Json(ask): Json<JoinAsk>) -> Response {
+    told(|_| async move { data.datanet_join(ask.id, ask.from).await.map_err(|why| why.failure()) })
+}
+
+async fn sync(State(data): State<Data>, Json(ask): Json<DatanetAsk>) -> Response {
+    told(|_| async move {
+        let answered = data.datanet_sync(ask.id).await.map_err(|why| why.failure())?;
+        Ok(json!({ "datanet": ask.id, "answered": answered }))
+    })
+}
+
+async fn key(State(data): State<Data>) -> Response {
+    told(|_| async move {
+        let key = data.member_key().map_err(|why| why.failure())?;
+        Ok(json!({ "key": BlobHash(key.0) }))
+    })
+}

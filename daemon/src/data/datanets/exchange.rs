@@ -1,0 +1,101 @@
+//! What other nodes are told about datanets. Nobody but members hears that a permissioned one exists.
+
+use std::sync::Weak;
+
+use futures::future::BoxFuture;
+use net::data::{ByteStream, StreamHandler};
+use protocol::{
+    NodeId,
+    crypto::Signed,
+    datanet::{STATEMENT_MAX, Statement, StatementId},
+    message::datanet::{DATANET_ASK_MAX, DatanetAnswer, DatanetAsk, NAMED_MAX},
+};
+
+use super::{
+    super::{Data, Inner, talk},
+    Datanets, Room,
+};
+
+/// The stream's name.
+pub(in crate::data) const KIND: &str = "datanet";
+
+/// Answers those who ask.
+pub(in crate::data) struct Desk(pub(in crate::data) Weak<Inner>);
+
+impl StreamHandler for Desk {
+    fn may_connect(&self, _node: NodeId) -> bool {
+        true
+    }
+
+    fn converse(&self, stream: ByteStream) -> BoxFuture<'static, ()> {
+        let data = self.0.clone();
+        Box::pin(async move {
+            let Some(data) = data.upgrade().map(Data) else { return };
+            talk::answer(stream, DATANET_ASK_MAX, |peer, ask| async move { data.answer_datanet(peer, ask).await }).await;
+        })
+    }
+}
+
+impl Data {
+    async fn answer_datanet(&self, peer: NodeId, ask: DatanetAsk) -> DatanetAnswer {
+        let Some(datanets) = self.0.datanets.clone() else { return DatanetAnswer::No };
+        let now = self.0.clock.now();
+        let known = |id| datanets.find(id).filter(|room| room.knows(peer, now));
+        let answer = match ask {
+            DatanetAsk::Member => Some(DatanetAnswer::Member(datanets.member_key())),
+            DatanetAsk::Charter(id) => known(id).map(|room| {
+                DatanetAnswer::Charter(Box::new(room.registry().charter().clone()))
+            }),
+            DatanetAsk::Names { datanet, after } => known(datanet).map(|room| names(&room, after)),
+            DatanetAsk::Statements { datanet, names } => known(datanet).map(|room| statements(&room, &names)),
+            DatanetAsk::Tell(said) => return self.told(&datanets, peer, *said).await,
+            DatanetAsk::Keys { datanet, from } => {
+                known(datanet).map(|room| DatanetAnswer::Keys(room.boxed(peer, from, now)))
+            }
+            DatanetAsk::Membership(id) => known(id).map(|room| {
+                let registry = room.registry();
+                DatanetAnswer::Membership {
+                    reads: registry.may_read(&peer, now),
+                    contributes: registry.may_contribute(&peer, now),
+                    approves: registry.may_approve(&peer, now),
+                    epoch: registry.epoch(),
+                }
+            }),
+        };
+        answer.unwrap_or(DatanetAnswer::No)
+    }
+
+    async fn told(&self, datanets: &Datanets, peer: NodeId, said: Signed<Statement>) -> DatanetAnswer {
+        let room = datanets.find(said.message.datanet);
+        let Some(room) = room.filter(|room| room.knows(peer, self.0.clock.now())) else {
+            return DatanetAnswer::No;
+        };
+        match room.hear(vec![said]).await {
+            Ok(new) => {
+                self.heard_in(&room, &new).await;
+                DatanetAnswer::Taken
+            }
+            Err(error) => DatanetAnswer::NotTaken { why: error.to_string() },
+        }
+    }
+}
+
+fn names(room: &Room, after: Option<StatementId>) -> DatanetAnswer {
+    let registry = room.registry();
+    let behind = registry.statements().map(|(id, _)| *id).filter(|id| after.is_none_or(|after| *id > after));
+    DatanetAnswer::Names(behind.take(NAMED_MAX).collect())
+}
+
+/// As many as fit: a version is long, the rest is short.
+fn statements(room: &Room, names: &[StatementId]) -> DatanetAnswer {
+    let registry = room.registry();
+    let (mut fitting, mut bytes) = (Vec::new(), 0);
+    for said in names.iter().take(NAMED_MAX).filter_map(|id| registry.statement(id)) {
+        bytes += protocol::codec::encode(said).len();
+        if bytes > 2 * STATEMENT_MAX && !fitting.is_empty() {
+            break;
+        }
+        fitting.push(said.clone());
+    }
+    DatanetAnswer::Statements(fitting)
+}

@@ -1,0 +1,73 @@
+//! Datanets in a home, without a network.
+
+use protocol::BlobHash;
+
+use super::*;
+
+const DOMAIN: Domain = Domain { chain_id: 7, genesis: [7; 32] };
+
+async fn opened(home: &Home, seed: u8) -> Datanets {
+    let key = SecretKey::from_seed([seed; 32]);
+    Datanets::open(home, &config::Config::default(), key, DOMAIN, Clock::new()).await.unwrap()
+}
+
+fn terms() -> CreateAsk {
+    CreateAsk {
+        name: "maths".into(),
+        licence: "CC-BY-4.0".into(),
+        permissioned: true,
+        contribution: "curated".into(),
+        curators: Vec::new(),
+        account: None,
+    }
+}
+
+#[tokio::test]
+async fn what_was_said_is_there_after_a_restart_and_a_former_member_is_given_no_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::new(dir.path());
+    let member = SecretKey::from_seed([2; 32]);
+    let (secret, node) = (MemberSecret::of_node(&member), NodeId(member.public()));
+    let datanets = opened(&home, 1).await;
+    let room = datanets.create(terms()).await.unwrap();
+    let now = datanets.0.clock.now();
+
+    assert!(!room.knows(node, now), "to a stranger it does not exist");
+    let grant = GrantAsk { node, role: "reader".into(), key: None, days: 1 };
+    datanets.act(room.id, DatanetVerb::Grant(grant), Some(secret.public())).await.unwrap();
+    let boxes = room.boxed(node, protocol::seal::KeyEpoch(0), now);
+    assert_eq!(boxes[0].open(&secret).unwrap(), room.sealing().unwrap().key);
+
+    datanets.act(room.id, DatanetVerb::Revoke { node }, None).await.unwrap();
+    assert!(!room.knows(node, now) && room.boxed(node, protocol::seal::KeyEpoch(0), now).is_empty());
+    let (said, key) = (room.registry().statements().count(), room.sealing().unwrap());
+    assert_eq!(key.epoch.0, 1, "what comes after is sealed with another key");
+    datanets.close().await;
+    drop((room, datanets));
+
+    let again = opened(&home, 1).await;
+    let room = again.all().remove(0);
+    assert_eq!(room.registry().statements().count(), said);
+    assert_eq!(room.sealing().unwrap().key, key.key, "the owner's secret is the same");
+    again.close().await;
+}
+
+#[tokio::test]
+async fn only_the_owner_says_who_is_a_member() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let owner = opened(&Home::new(one.path()), 1).await;
+    let room = owner.create(terms()).await.unwrap();
+    let other = opened(&Home::new(two.path()), 2).await;
+    let charter = room.registry().charter().clone();
+    other.enter(charter, None).await.unwrap();
+    let refused = other.act(room.id, DatanetVerb::Revoke { node: owner.0.me }, None).await.unwrap_err();
+    assert!(matches!(refused, DatanetError::Denied(_)), "{refused}");
+    let refused = other.act(room.id, DatanetVerb::Bury { root: BlobHash([1; 32]), why: String::new() }, None).await;
+    assert!(refused.is_err() && other.room(room.id).unwrap().registry().statements().count() == 0);
+    // Nothing of it reached the disk either.
+    other.close().await;
+    drop(other);
+    let again = opened(&Home::new(two.path()), 2).await;
+    assert_eq!(again.all()[0].registry().statements().count(), 0);
+    assert!(again.all()[0].sealing().is_err(), "whoever is no member has no key");
+}

@@ -1,0 +1,259 @@
+//! The shell around the owner's machine of one deal: written down, stepped, performed.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use protocol::{
+    NodeId, Time,
+    crypto::Signed,
+    machine::{Audit, AuditEffect, AuditInput, Deal, DealId, Pin, PinEffect, PinInput},
+    message::pin::{PinAnswer, PinAsk},
+    proof::Beacon,
+    receipt::{RetrievalReceipt, StorageReceipt},
+};
+use tracing::{info, warn};
+
+use super::{
+    super::{Data, notes::Notes},
+    PinError,
+    note::{Note, OwnerSaid},
+};
+
+/// Receipts that are kept at hand.
+const AT_HAND: usize = 512;
+
+/// A deal of this node's own.
+pub(super) struct Owned {
+    pub(super) id: DealId,
+    pub(super) signed: Signed<Deal>,
+    pin: Mutex<Pin>,
+    audits: Mutex<BTreeMap<NodeId, Audit>>,
+    receipts: Mutex<VecDeque<Signed<StorageReceipt>>>,
+    retrievals: Mutex<VecDeque<Signed<RetrievalReceipt>>>,
+    notes: Notes,
+    one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Owned {
+    /// A new deal, on disk when this returns.
+    pub(super) async fn make(dir: &Path, signed: Signed<Deal>, now: Time) -> Result<Self, PinError> {
+        let notes = Notes::open(dir)?;
+        notes.add(&[Note::Deal(Box::new(signed.clone()), now)]).await?;
+        Ok(Self::new(notes, signed))
+    }
+
+    fn new(notes: Notes, signed: Signed<Deal>) -> Self {
+        Self {
+            id: signed.message.id(),
+            pin: Mutex::new(Pin::new(signed.message.clone())),
+            signed,
+            audits: Mutex::default(),
+            receipts: Mutex::default(),
+            retrievals: Mutex::default(),
+            notes,
+            one_at_a_time: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// A deal as it was when the node last ran; none if nothing was promised to anybody yet.
+    pub(super) fn read(dir: &Path) -> Result<Option<Self>, PinError> {
+        let notes = Notes::open(dir)?;
+        let mut records = notes.read::<Note>()?.into_iter();
+        let Some(Note::Deal(signed, _)) = records.next() else { return Ok(None) };
+        let owned = Self::new(notes, *signed);
+        let mut unsaid = Vec::new();
+        for record in records {
+            match record {
+                Note::Owner(at, said) => locked(&owned.pin).step(at, said.into(), &mut unsaid),
+                Note::Storage(receipt) => push(&owned.receipts, receipt),
+                Note::Retrieval(receipt) => push(&owned.retrievals, receipt),
+                Note::Deal(..) | Note::Host(..) | Note::False(_) => (),
+            }
+        }
+        // What the machine wanted done was done, or is asked for again by its deadlines.
+        Ok(Some(owned))
+    }
+
+    pub(super) fn deal(&self) -> Deal {
+        locked(&self.pin).deal().clone()
+    }
+
+    pub(super) fn holding(&self) -> Vec<NodeId> {
+        locked(&self.pin).holding().collect()
+    }
+
+    pub(super) fn spent(&self) -> protocol::Amount {
+        locked(&self.pin).spent()
+    }
+
+    /// A machine that has no deadline wants nothing any more.
+    pub(super) fn is_over(&self) -> bool {
+        locked(&self.pin).deadline().is_none()
+    }
+
+    pub(super) fn receipts(&self) -> Vec<Signed<StorageReceipt>> {
+        locked(&self.receipts).iter().cloned().collect()
+    }
+
+    pub(super) fn retrievals(&self) -> Vec<Signed<RetrievalReceipt>> {
+        locked(&self.retrievals).iter().cloned().collect()
+    }
+
+    /// Tells the machine something: durable first, then stepped, then performed.
+    pub(super) async fn tell(self: &Arc<Self>, data: &Data, said: OwnerSaid) -> Result<(), PinError> {
+        let (effects, before) = {
+            let _alone = self.one_at_a_time.lock().await;
+            let now = data.0.clock.now();
+            self.notes.add(&[Note::Owner(now, said.clone())]).await?;
+            let mut pin = locked(&self.pin);
+            let before: Vec<_> = pin.holding().collect();
+            let mut todo = Vec::new();
+            pin.step(now, PinInput::from(said), &mut todo);
+            (todo, before)
+        };
+        for effect in effects {
+            self.perform(data, effect, &before);
+        }
+        Ok(())
+    }
+
+    fn perform(self: &Arc<Self>, data: &Data, effect: PinEffect, before: &[NodeId]) {
+        let (deal, owned) = (format!("{:#}", self.id), self.clone());
+        match effect {
+            PinEffect::Seek { missing } => {
+                info!(deal, missing, "looking for hosts");
+                data.spawn(|data| async move {
+                    for peer in data.peers() {
+                        drop(owned.tell(&data, OwnerSaid::Candidate(peer)).await);
+                    }
+                });
+            }
+            PinEffect::Ask(node) => data.spawn(move |data| async move { owned.offer(&data, node).await }),
+            PinEffect::Holds(node) => info!(deal, host = %format_args!("{node:#}"), "a host holds everything"),
+            PinEffect::Pay { host, epoch, amount } => {
+                info!(deal, host = %format_args!("{host:#}"), epoch, %amount, "a host is owed for an epoch");
+            }
+            PinEffect::Warn { host, misses } => {
+                warn!(deal, host = %format_args!("{host:#}"), misses, "a host missed an audit");
+            }
+            PinEffect::Drop(node, why) => {
+                warn!(deal, host = %format_args!("{node:#}"), ?why, "a host lost the deal");
+                locked(&self.audits).remove(&node);
+                data.release(self.id, node);
+            }
+            PinEffect::Over => {
+                info!(deal, "the deal is over");
+                locked(&self.audits).clear();
+                before.iter().for_each(|node| data.release(self.id, *node));
+            }
+        }
+    }
+
+    async fn offer(self: &Arc<Self>, data: &Data, node: NodeId) {
+        // Who does not answer is asked again by the machine.
+        let said = match data.ask_pin(node, &PinAsk::Offer(self.signed.clone())).await {
+            Ok(PinAnswer::Yes) => OwnerSaid::Accepted(node),
+            Ok(PinAnswer::Declined(why)) => {
+                info!(host = %format_args!("{node:#}"), %why, "a host declined");
+                OwnerSaid::Declined(node)
+            }
+            Ok(_) => OwnerSaid::Declined(node),
+            Err(_) => return,
+        };
+        self.report(data, said).await;
+    }
+
+    async fn report(self: &Arc<Self>, data: &Data, said: OwnerSaid) {
+        if let Err(error) = self.tell(data, said).await {
+            warn!(%error, deal = %format_args!("{:#}", self.id), "a deal could not be written down");
+        }
+    }
+
+    /// An epoch began: every host that holds a copy is asked to prove it.
+    pub(super) fn epoch(self: &Arc<Self>, data: &Data, beacon: Beacon) {
+        let deal = self.deal();
+        for host in self.holding() {
+            let audit = || Audit::new(deal.clone(), host, data.0.me, data.domain());
+            locked(&self.audits).entry(host).or_insert_with(audit);
+            self.audit(data, host, AuditInput::Epoch(beacon));
+        }
+    }
+
+    fn audit(self: &Arc<Self>, data: &Data, host: NodeId, input: AuditInput) {
+        let mut todo = Vec::new();
+        if let Some(audit) = locked(&self.audits).get_mut(&host) {
+            audit.step(data.0.clock.now(), input, &mut todo);
+        }
+        for effect in todo {
+            let owned = self.clone();
+            data.spawn(move |data| async move { owned.judge(&data, host, effect).await });
+        }
+    }
+
+    async fn judge(self: Arc<Self>, data: &Data, host: NodeId, effect: AuditEffect) {
+        let kept = match effect {
+            AuditEffect::Challenge(beacon) => {
+                let ask = PinAsk::Challenge { deal: self.id, beacon };
+                if let Ok(PinAnswer::Proof { answer, bundle }) = data.ask_pin(host, &ask).await {
+                    self.audit(data, host, AuditInput::Answered(answer, bundle));
+                }
+                return;
+            }
+            AuditEffect::Verdict(receipt) => {
+                let said = OwnerSaid::Audited { host, epoch: receipt.epoch, outcome: receipt.outcome };
+                data.pins().tally.note(receipt.outcome);
+                let signed = data.sign(receipt);
+                let kept = self.notes.add(&[Note::Storage(signed.clone())]).await;
+                push(&self.receipts, signed);
+                self.report(data, said).await;
+                kept
+            }
+            AuditEffect::Accuse(proof) => {
+                warn!(host = %format_args!("{host:#}"), deal = %format_args!("{:#}", self.id), "a host signed a false proof; the evidence is kept");
+                self.notes.add(&[Note::False(proof)]).await
+            }
+        };
+        if let Err(error) = kept {
+            warn!(%error, "a verdict could not be written down");
+        }
+    }
+
+    /// What a peer got that asked a host for a chunk.
+    pub(super) async fn retrieved(&self, receipt: Signed<RetrievalReceipt>) -> Result<(), PinError> {
+        self.notes.add(&[Note::Retrieval(receipt.clone())]).await?;
+        push(&self.retrievals, receipt);
+        Ok(())
+    }
+
+    /// Does what is due.
+    pub(super) async fn tick(self: &Arc<Self>, data: &Data) {
+        let now = data.0.clock.now();
+        let due: Vec<_> = {
+            let audits = locked(&self.audits);
+            let due = |audit: &Audit| audit.deadline().is_some_and(|at| at <= now);
+            audits.iter().filter(|(_, audit)| due(audit)).map(|(host, _)| *host).collect()
+        };
+        for host in due {
+            self.audit(data, host, AuditInput::Tick);
+        }
+        let deadline = locked(&self.pin).deadline();
+        if deadline.is_some_and(|at| at <= now) {
+            self.report(data, OwnerSaid::Tick).await;
+        }
+    }
+}
+
+fn push<T>(list: &Mutex<VecDeque<T>>, item: T) {
+    let mut list = locked(list);
+    if list.len() == AT_HAND {
+        list.pop_front();
+    }
+    list.push_back(item);
+}
