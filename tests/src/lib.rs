@@ -11,10 +11,12 @@
 pub mod byzantine;
 pub mod check;
 pub mod cluster;
+pub mod commands;
 pub mod dice;
 pub mod forge;
 pub mod fuzz;
 pub mod host;
+pub mod liar;
 pub mod load;
 pub mod plan;
 pub mod wallet;

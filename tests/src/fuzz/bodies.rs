@@ -29,7 +29,7 @@ use storage::{BlockLog, Disk, FaultDisk, Wal, block_log::Layout};
 
 use super::samples;
 
-fn canonical<T: Encode + Decode<()>>(bytes: &[u8], limit: usize) {
+pub(super) fn canonical<T: Encode + Decode<()>>(bytes: &[u8], limit: usize) {
     if let Ok(value) = codec::decode::<T>(bytes, limit) {
         assert_eq!(codec::encode(&value), bytes, "two encodings of one value");
     }

@@ -6,6 +6,7 @@
 //! Left out: a whole JSON-RPC request, which takes a node; `daemon::api` sends those to one.
 
 mod bodies;
+mod data;
 pub mod mutate;
 pub mod samples;
 
@@ -20,7 +21,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 21] = [
     target("gossip", bodies::gossip, samples::gossip),
     target("direct", bodies::direct, samples::direct),
     target("ask", bodies::ask, samples::ask),
@@ -36,6 +37,12 @@ pub const TARGETS: [Target; 15] = [
     target("light_proof", bodies::light_proof, samples::light_proof),
     target("wal", bodies::wal, samples::wal),
     target("block_log", bodies::block_log, samples::block_log),
+    target("announcement", data::announcement, data::announcements),
+    target("datanet_talk", data::datanet_talk, data::datanet_samples),
+    target("pin_talk", data::pin_talk, data::pin_samples),
+    target("sealed", data::sealed, data::sealed_samples),
+    target("manifest", data::manifest, data::manifest_samples),
+    target("import_file", data::import_file, data::import_samples),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8]), samples: fn() -> Vec<Vec<u8>>) -> Target {

@@ -1,0 +1,163 @@
+//! Datasets between processes, by the commands that people use.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use net::ChainTag;
+use protocol::{BlobHash, BlockHash, Time};
+use serde_json::Value;
+use tests::{
+    cluster::{Cluster, program},
+    liar::Liar,
+};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Runs a command in a node's home: how it ended, and the object it printed.
+fn command(home: &Path, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = Command::new(program(false).unwrap())
+        .arg("--home")
+        .arg(home)
+        .arg("--json")
+        .args(arguments)
+        .output()
+        .expect("the program runs");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    (output.status.code(), value)
+}
+
+fn ok(home: &Path, arguments: &[&str]) -> Value {
+    let (code, value) = command(home, arguments);
+    assert_eq!(code, Some(0), "{arguments:?}: {value}");
+    value
+}
+
+/// Waits until a command prints what is wanted.
+fn until(home: &Path, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        let (_, value) = command(home, arguments);
+        if wanted(&value) {
+            return value;
+        }
+        assert!(begun.elapsed() < SOON, "{arguments:?} still prints {value}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// JSON lines that are no two alike, about `bytes` long.
+fn corpus(bytes: usize) -> String {
+    let mut text = String::with_capacity(bytes + 200);
+    let mut number = 0u64;
+    while text.len() < bytes {
+        let noise = blake3::hash(&number.to_be_bytes()).to_hex();
+        text += &format!("{{\"id\":{number},\"text\":\"{noise}{noise}\"}}\n");
+        number += 1;
+    }
+    text
+}
+
+fn now() -> Time {
+    Time(0).after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_outlives_its_first_node_and_a_liar_costs_nothing_but_its_own_place() {
+    let mut cluster = Cluster::new(program(false).unwrap(), "data", 4, 43_600, &[]).unwrap();
+    cluster.start_all().unwrap();
+    for node in 0..4 {
+        cluster.wait_for(node, 2, SOON).await.unwrap();
+    }
+    let home = |node: usize| cluster.members[node].home.clone();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("corpus.jsonl");
+    std::fs::write(&file, corpus(12 << 20)).unwrap();
+
+    // One adds it, two pin it, the first is killed.
+    let path = file.to_str().unwrap();
+    let added = ok(&home(0), &["data", "add", path, "--licence", "CC-BY-4.0", "--shard-size", "2 MiB"]);
+    let root = added["root"].as_str().unwrap().to_owned();
+    for node in [1, 2] {
+        until(&home(node), &["data", "providers", &root], |said| {
+            said["providers"].as_array().is_some_and(|nodes| !nodes.is_empty())
+        });
+        ok(&home(node), &["data", "get", &root]);
+    }
+    let (homes, last) = ([home(0), home(1), home(2)], home(3));
+    let first = ok(&homes[0], &["id"])["node_id"].as_str().unwrap().to_owned();
+    cluster.kill(0);
+
+    // A liar says that it has it too.
+    let status = ok(&last, &["status"]);
+    let chain = ChainTag {
+        chain_id: status["chain_id"].as_u64().unwrap(),
+        genesis: status["genesis"].as_str().unwrap().parse::<BlockHash>().unwrap().0,
+    };
+    let listen = ok(&last, &["peers", "list"])["listen"][0].as_str().unwrap().to_owned();
+    let liar = Liar::start(0x11, chain, &listen).await.unwrap();
+    liar.announce(root.parse::<BlobHash>().unwrap(), now());
+    let name = liar.id().to_string();
+    until(&last, &["data", "providers", &root], |said| {
+        let nodes = said["providers"].as_array();
+        nodes.is_some_and(|nodes| nodes.len() >= 3 && nodes.iter().any(|node| node.as_str() == Some(&name)))
+    });
+
+    // The fourth gets it from the two, and says who lied.
+    let out = dir.path().join("out");
+    let got = ok(&last, &["data", "get", &root, "--out", out.to_str().unwrap()]);
+    assert_eq!(std::fs::read(out.join("corpus.jsonl")).unwrap(), std::fs::read(&file).unwrap());
+    let from: Vec<_> = got["providers"].as_array().unwrap().iter().map(|given| given[0].as_str().unwrap()).collect();
+    assert!(!from.contains(&first.as_str()), "the first is dead: {got}");
+    for node in [1, 2] {
+        let id = ok(&homes[node], &["id"])["node_id"].as_str().unwrap().to_owned();
+        assert!(from.contains(&id.as_str()), "{id} gave nothing: {got}");
+    }
+    assert_eq!(got["blamed"], serde_json::json!([name]), "{got}");
+    ok(&last, &["data", "verify", &root]);
+    liar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_has_and_what_is_damaged_ends_with_a_code_and_a_way_out() {
+    let mut cluster = Cluster::new(program(false).unwrap(), "data-bad", 1, 43_650, &[]).unwrap();
+    let home = cluster.members[0].home.clone();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("broken.jsonl");
+    let mut text = corpus(100 << 10);
+    text += "{\"id\": \n";
+    std::fs::write(&file, &text).unwrap();
+    cluster.start_all().unwrap();
+    cluster.wait_for(0, 1, SOON).await.unwrap();
+    let path = file.to_str().unwrap();
+
+    let (code, said) = command(&home, &["data", "add", path, "--licence", "CC-BY-4.0"]);
+    let message = said["error"].to_string();
+    let line = text.lines().count();
+    assert!(code == Some(1) && message.contains("broken.jsonl") && message.contains(&line.to_string()), "{said}");
+    let (code, said) = command(&home, &["data", "add", path, "--licence", "CC-BY-40"]);
+    assert!(code == Some(2) && said["error"]["message"].as_str().unwrap().contains("licence"), "{said}");
+
+    std::fs::write(&file, corpus(200 << 10)).unwrap();
+    let added = ok(&home, &["data", "add", path, "--licence", "CC-BY-4.0", "--by-reference"]);
+    let root = added["root"].as_str().unwrap();
+    ok(&home, &["data", "verify", root]);
+    // The file is changed under its reference: it is said, and by whose doing.
+    let mut changed = std::fs::read(&file).unwrap();
+    changed[100] ^= 1;
+    std::fs::write(&file, changed).unwrap();
+    let (code, said) = command(&home, &["data", "verify", root]);
+    assert!(code == Some(7) && said["error"].to_string().contains("broken.jsonl"), "{said}");
+
+    let nowhere = BlobHash([7; 32]).to_string();
+    let (code, said) = command(&home, &["data", "get", &nowhere]);
+    assert!(code == Some(4) && said["error"]["message"].as_str().unwrap().contains("peers add"), "{said}");
+    let (code, _) = command(&home, &["data", "show", &nowhere]);
+    assert_eq!(code, Some(4));
+    assert!(cluster.terminate(0).unwrap(), "it stops in order");
+}
