@@ -270,10 +270,14 @@ impl Tiers {
         Ok(self.status_of(&artifact))
     }
 
-    /// Names, in order, behind `after`: cheaper than [`Self::list`], nothing is read.
-    pub fn names(&self, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
+    /// Names, in order, behind `after`, and their contents where they are known: cheaper than [`Self::list`], nothing is
+    /// read.
+    pub fn names(&self, after: Option<&str>, limit: usize) -> Vec<(Arc<str>, Option<AdapterHash>)> {
         let artifacts = self.state().registry.page(after, limit);
-        artifacts.iter().map(|artifact| artifact.name()).collect()
+        artifacts
+            .iter()
+            .map(|artifact| (artifact.name(), artifact.hash()))
+            .collect()
     }
 
     /// What happened so far.

@@ -129,6 +129,11 @@ fn serve(calls: &mut BufReader<UnixStream>, engine: &Arc<Engine>, root: Option<&
                     say.send(Say::Reply(number, Ok(Reply::Done)))
                 });
             }
+            Ok(Call::Admin(number, admin @ Admin::List { .. })) => {
+                let (engine, say) = (Arc::clone(engine), say.clone());
+                // It reads the headers of those it lists; meanwhile requests are taken.
+                std::thread::spawn(move || say.send(Say::Reply(number, manage(&engine, None, admin))));
+            }
             Ok(Call::Admin(number, admin)) => {
                 drop(say.send(Say::Reply(number, manage(engine, root, admin))));
             }
@@ -161,8 +166,9 @@ fn manage(engine: &Engine, root: Option<&str>, admin: Admin) -> Result<Reply, Ad
         }
         Admin::List { after, limit } => Ok(Reply::List(tiers.list(after.as_deref(), limit.min(LIST_MAX)))),
         Admin::Names { after, limit } => {
-            let names = tiers.names(after.as_deref(), limit.min(LIST_MAX));
-            Ok(Reply::Names(names.iter().map(ToString::to_string).collect()))
+            let names = tiers.names(after.as_deref(), limit.min(LIST_MAX)).into_iter();
+            let told = names.map(|(name, hash)| (name.to_string(), hash.map(|hash| hash.to_string())));
+            Ok(Reply::Names(told.collect()))
         }
         Admin::Status { name } => {
             let status = tiers.status(&name).map_err(|error| resolve(&error))?;

@@ -91,7 +91,7 @@ pub enum Admin {
         /// At most so many.
         limit: usize,
     },
-    /// Names alone, in order.
+    /// Names, in order, and contents where they are known; nothing is read.
     Names {
         /// Behind this one.
         after: Option<String>,
@@ -118,8 +118,8 @@ pub enum Reply {
     Registered(u64),
     /// As asked for.
     List(Vec<Status>),
-    /// As asked for.
-    Names(Vec<String>),
+    /// As asked for: names, and contents in hex.
+    Names(Vec<(String, Option<String>)>),
     /// As asked for.
     Metrics(Box<Metrics>),
 }

@@ -15,14 +15,16 @@ use std::{
 use compute::{
     engine::{AskError, Request},
     process::{Admin, AdminError, Answer, Command, EngineSetup, Ready, Reply, State, Supervisor},
+    tier::Status,
 };
 use tokio::{sync::Mutex, sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
 /// How long a client is told to wait for an engine that starts.
 const RETRY_MS: u64 = 500;
-/// Adapters that are asked for at once: while the engine lists, it takes no requests.
-const LIST_PAGE: usize = 500;
+
+/// Names that the engine is asked for at once.
+const NAMES_PAGE: usize = 10_000;
 
 /// How the engine is.
 #[derive(Clone, Debug)]
@@ -39,19 +41,23 @@ pub(super) struct Engine {
     /// The directory that a name was given to since the start, or none where it was taken away.
     named: Mutex<BTreeMap<String, Option<String>>>,
     health: watch::Sender<Health>,
+    state: watch::Receiver<State>,
     restarts: AtomicU64,
 }
 
 impl Engine {
     /// Starts the child, and a task that follows it.
     pub(super) fn start(command: Command, setup: EngineSetup) -> (Arc<Self>, JoinHandle<()>) {
+        let supervisor = Supervisor::start(command, setup);
+        let state = supervisor.state();
         let engine = Arc::new(Self {
-            supervisor: Supervisor::start(command, setup),
+            supervisor,
+            state: state.clone(),
             named: Mutex::default(),
             health: watch::Sender::new(Health::Down("it is starting".to_owned())),
             restarts: AtomicU64::new(0),
         });
-        let follower = tokio::spawn(follow(Arc::downgrade(&engine), engine.supervisor.state()));
+        let follower = tokio::spawn(follow(Arc::downgrade(&engine), state));
         (engine, follower)
     }
 
@@ -77,11 +83,15 @@ impl Engine {
         }
     }
 
-    /// Asks it.
+    /// Asks it, unless the child that runs was not told everything yet.
     pub(super) fn ask(&self, request: Request) -> Result<Answer, AskError> {
-        match &*self.health.borrow() {
-            Health::Ready(_) => self.supervisor.ask(request),
-            Health::Down(_) => Err(AskError::Starting {
+        let is_told = match (&*self.health.borrow(), &*self.state.borrow()) {
+            (Health::Ready(told), State::Ready(running)) => Arc::ptr_eq(told, running),
+            _ => false,
+        };
+        match is_told {
+            true => self.supervisor.ask(request),
+            false => Err(AskError::Starting {
                 retry_after_ms: RETRY_MS,
             }),
         }
@@ -119,26 +129,34 @@ impl Engine {
         self.supervisor.admin(admin).await
     }
 
-    /// Up to `limit` adapters behind `after`, in pages so that nobody waits long for them.
-    pub(super) async fn list(
+    /// Up to `limit` names of adapters behind `after`, and their contents where they are known.
+    pub(super) async fn names(
         &self,
         after: Option<String>,
         limit: usize,
-    ) -> Result<Vec<compute::tier::Status>, AdminError> {
+    ) -> Result<Vec<(String, Option<String>)>, AdminError> {
         let (mut all, mut after) = (Vec::new(), after);
-        while all.len() < limit {
-            let page = LIST_PAGE.min(limit - all.len());
-            let Reply::List(more) = self.admin(Admin::List { after, limit: page }).await? else {
-                unreachable!("a list is answered with a list");
+        loop {
+            let page = NAMES_PAGE.min(limit - all.len());
+            let more = match self.admin(Admin::Names { after, limit: page }).await? {
+                Reply::Names(more) => more,
+                other => unreachable!("names are answered with {other:?}"),
             };
             let whole = more.len() == page;
-            after = more.last().map(|status| status.name.clone());
+            after = more.last().map(|(name, _)| name.clone());
             all.extend(more);
-            if !whole {
-                break;
+            if !whole || all.len() == limit {
+                return Ok(all);
             }
         }
-        Ok(all)
+    }
+
+    /// Up to `limit` adapters behind `after`. The engine reads the headers of those that it was not asked for yet.
+    pub(super) async fn list(&self, after: Option<String>, limit: usize) -> Result<Vec<Status>, AdminError> {
+        match self.admin(Admin::List { after, limit }).await? {
+            Reply::List(list) => Ok(list),
+            other => unreachable!("a list is answered with {other:?}"),
+        }
     }
 
     /// Tells a child that is new what was changed since its predecessor started.
@@ -170,6 +188,7 @@ fn register(name: &str, dir: &str, expected: Option<u64>) -> Admin {
 
 /// Follows the child until the engine is dropped.
 async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<State>) {
+    let mut children = 0;
     loop {
         let now = state.borrow_and_update().clone();
         let Some(engine) = engine.upgrade() else {
@@ -178,12 +197,14 @@ async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<Stat
         let health = match now {
             State::Ready(ready) => {
                 engine.tell_again().await;
+                // Only those who were ready are counted: how one ended may be over before it is seen here.
+                engine.restarts.store(children, Relaxed);
+                children += 1;
                 info!(adapters = ready.adapters, base = %ready.base, "the engine takes requests");
                 Health::Ready(ready)
             }
             State::Starting => Health::Down("it is starting".to_owned()),
             State::Down(why) => {
-                engine.restarts.fetch_add(1, Relaxed);
                 warn!(%why, "the engine ended and is started again");
                 Health::Down(why)
             }

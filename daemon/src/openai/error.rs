@@ -82,6 +82,11 @@ impl IntoResponse for ApiError {
             let value = HeaderValue::from(ms.div_ceil(1000).max(1));
             response.headers_mut().insert(header::RETRY_AFTER, value);
         }
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The rest of the body is not read: nothing can follow it.
+            let value = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, value);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             let value = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, value);

@@ -22,8 +22,10 @@ use serde_json::{Value, json};
 
 use super::{Serving, error::ApiError, fields::Fields};
 
-/// Cards in one answer.
-const CARDS_MAX: usize = 10_000;
+/// Cards in one answer. Clients that know no pages get all there are up to here.
+const CARDS_MAX: usize = 100_000;
+/// Adapters in one answer, of each of which the header is read.
+const STATUS_MAX: usize = 500;
 
 /// Which part of a list.
 #[derive(Debug, Deserialize)]
@@ -33,12 +35,12 @@ pub(super) struct Page {
 }
 
 impl Page {
-    fn limit(&self) -> Result<usize, ApiError> {
+    fn limit(&self, most: usize) -> Result<usize, ApiError> {
         match self.limit {
-            None => Ok(CARDS_MAX),
-            Some(limit) if (1..=CARDS_MAX).contains(&limit) => Ok(limit),
+            None => Ok(most),
+            Some(limit) if (1..=most).contains(&limit) => Ok(limit),
             Some(limit) => {
-                let why = format!("is {limit}, it must be between 1 and {CARDS_MAX}");
+                let why = format!("is {limit}, it must be between 1 and {most}");
                 Err(ApiError::field("limit", why))
             }
         }
@@ -50,7 +52,7 @@ pub(super) async fn list(
     State(serving): State<Arc<Serving>>,
     Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
-    let limit = page.limit()?;
+    let limit = page.limit(CARDS_MAX)?;
     let mut cards = Vec::new();
     let mut room = limit;
     if page.after.is_none() {
@@ -59,10 +61,14 @@ pub(super) async fn list(
     }
     let after = page.after.filter(|after| *after != serving.names.base);
     // One more tells whether there are more.
-    let mut adapters = serving.engine.list(after, room + 1).await?;
+    let mut adapters = serving.engine.names(after, room + 1).await?;
     let more = adapters.len() > room;
     adapters.truncate(room);
-    cards.extend(adapters.iter().map(|status| serving.adapter_card(status)));
+    cards.extend(
+        adapters
+            .iter()
+            .map(|(name, hash)| serving.adapter_card(name, hash.as_deref())),
+    );
     Ok(Json(json!({
         "object": "list",
         "first_id": cards.first().map(|card| card["id"].clone()),
@@ -84,7 +90,7 @@ pub(super) async fn one(
         name: adapter.to_owned(),
     };
     match serving.engine.admin(status).await {
-        Ok(Reply::List(found)) => Ok(Json(serving.adapter_card(&found[0]))),
+        Ok(Reply::List(found)) => Ok(Json(serving.adapter_card(&found[0].name, found[0].hash.as_deref()))),
         Ok(other) => unreachable!("a status is answered with {other:?}"),
         Err(AdminError::Unknown(_) | AdminError::Refused(_)) => Err(ApiError::unknown_model(&name)),
         Err(error) => Err(error.into()),
@@ -96,7 +102,7 @@ pub(super) async fn adapters(
     State(serving): State<Arc<Serving>>,
     Query(page): Query<Page>,
 ) -> Result<Json<Value>, ApiError> {
-    let limit = page.limit()?;
+    let limit = page.limit(STATUS_MAX)?;
     let mut found = serving.engine.list(page.after, limit + 1).await?;
     let more = found.len() > limit;
     found.truncate(limit);
@@ -194,13 +200,13 @@ impl Serving {
     }
 
     /// An adapter's identity is its content; it is known once the adapter was read.
-    fn adapter_card(&self, status: &Status) -> Value {
+    fn adapter_card(&self, name: &str, hash: Option<&str>) -> Value {
         json!({
-            "id": status.name,
+            "id": name,
             "object": "model",
             "created": self.started_s,
             "owned_by": "openledger",
-            "root": status.hash,
+            "root": hash,
             "parent": self.names.base,
             "max_model_len": self.context_tokens_max,
         })
