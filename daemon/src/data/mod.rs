@@ -555,11 +555,13 @@ impl Data {
 
     /// Deletes what nobody keeps.
     pub(crate) async fn collect(&self) -> Result<CollectAnswer, DataError> {
-        let collected = self.0.public.collect().await?;
-        Ok(CollectAnswer {
-            deleted: collected.deleted.len() as u64,
-            live: collected.live as u64,
-        })
+        let mut answer = CollectAnswer { deleted: 0, live: 0 };
+        for shelf in self.shelves() {
+            let collected = shelf.blobs.collect().await?;
+            answer.deleted += collected.deleted.len() as u64;
+            answer.live += collected.live as u64;
+        }
+        Ok(answer)
     }
 
     /// Checks every blob.

@@ -21,10 +21,12 @@ pub(super) async fn collect(data: Data, stop: CancellationToken) {
             () = tokio::time::sleep(COLLECT_EVERY) => (),
         }
         data.refresh().await;
-        match data.0.public.collect().await {
-            Ok(collected) if collected.deleted.is_empty() => (),
-            Ok(collected) => info!(blobs = collected.deleted.len(), "blobs that nobody keeps were deleted"),
-            Err(error) => warn!(%error, "the store could not be cleared"),
+        for shelf in data.shelves() {
+            match shelf.blobs.collect().await {
+                Ok(collected) if collected.deleted.is_empty() => (),
+                Ok(collected) => info!(blobs = collected.deleted.len(), "blobs that nobody keeps were deleted"),
+                Err(error) => warn!(%error, "the store could not be cleared"),
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use net::data::{ByteStream, StreamHandler};
 use protocol::{
     NodeId,
     crypto::Signed,
-    datanet::{STATEMENT_MAX, Statement, StatementId},
+    datanet::{Act, STATEMENT_MAX, Statement, StatementId},
     message::datanet::{DATANET_ASK_MAX, DatanetAnswer, DatanetAsk, NAMED_MAX},
 };
 
@@ -70,6 +70,15 @@ impl Data {
         let Some(room) = room.filter(|room| room.knows(peer, self.0.clock.now())) else {
             return DatanetAnswer::No;
         };
+        // What only editors say is long, and from anybody else it is worth nothing: such a word is asked for at members,
+        // not taken from whoever calls.
+        let editorial = matches!(said.message.act, Act::Publish(_) | Act::Bury { .. } | Act::Decide { .. });
+        let now = self.0.clock.now();
+        let by_editor = room.registry().may_approve(&said.message.speaker, now);
+        if editorial && !by_editor && !room.sources(now).contains(&peer) {
+            let why = "the speaker is no curator, as far as is known here".to_owned();
+            return DatanetAnswer::NotTaken { why };
+        }
         match room.hear(vec![said]).await {
             Ok(new) => {
                 self.heard_in(&room, &new).await;

@@ -54,11 +54,7 @@ impl Data {
         let shelf = self.shelf_of(root).await;
         match ask.copies {
             None => {
-                if shelf.blobs.settle(Content::sequence(root)).await.is_err() {
-                    self.get(root, None, Vec::new(), false, tell).await?;
-                }
-                let blobs = self.shelf_of(root).await.blobs;
-                blobs.pin(Content::sequence(root), Reason::User).await.map_err(LibraryError::from)?;
+                self.pin_here(root, tell).await?;
                 self.refresh().await;
                 if self.0.public.why(root).is_some() {
                     self.announce(root).await;
@@ -74,6 +70,26 @@ impl Data {
             }
         }
         self.pin_status(root).await
+    }
+
+    /// Pinned before it is fetched: there is no moment in which it is here and could be cleared away.
+    async fn pin_here(&self, root: BlobHash, tell: impl Fn(Progress) + Send + 'static) -> Result<(), DataError> {
+        let content = Content::sequence(root);
+        let room = self.room_for(Some(root), None)?;
+        let blobs = match room.as_ref().and_then(|room| room.shelf()) {
+            Some(shelf) => shelf.blobs,
+            None => self.shelf_of(root).await.blobs,
+        };
+        let had = blobs.why(root).is_some_and(|kept| kept.reasons.contains(&Reason::User));
+        blobs.pin(content, Reason::User).await.map_err(LibraryError::from)?;
+        if blobs.settle(content).await.is_ok() {
+            return Ok(());
+        }
+        let fetched = self.get(root, None, Vec::new(), false, tell).await;
+        if fetched.is_err() && !had {
+            blobs.unpin(root, Reason::User).await.map_err(LibraryError::from)?;
+        }
+        fetched.map(drop)
     }
 
     async fn deal(&self, ask: &PinAddAsk, copies: u16) -> Result<Deal, DataError> {
