@@ -35,13 +35,15 @@ pub(super) async fn begin(
     let mut events: Vec<BoxStream<'static, (usize, Option<Event>)>> = Vec::new();
     for (index, mut answer) in answers.into_iter().enumerate() {
         if index == 0 {
-            match answer.next().await {
-                Some(Event::Refused(error)) => return Err(error.into()),
-                Some(Event::Done { finish, .. }) if reason(&finish).is_err() => {
-                    return Err(ApiError::failed(reason(&finish).unwrap_err()));
+            let first = answer.next().await;
+            match &first {
+                Some(Event::Refused(error)) => return Err(error.clone().into()),
+                Some(Event::Done { finish, .. }) => {
+                    reason(finish).map_err(ApiError::failed)?;
                 }
-                first => teller.take(index, first),
+                Some(Event::Prompt(_) | Event::Token { .. }) | None => (),
             }
+            teller.take(index, first);
         }
         let rest = stream::unfold(answer, move |mut answer| async move {
             let event = answer.next().await?;
