@@ -141,8 +141,6 @@ section! {
         download_per_s: Size = Size(0),
         /// A relay to be reached through where no straight way is, such as "https://relay.example"; none if empty.
         relay: String = String::new(),
-        /// Whether to look for nodes in the local network.
-        local_discovery: bool = false,
         /// What it keeps for others who pay for copies; "0 B" for nothing.
         host: Size = Size::mib(10 * 1024),
         /// What such a copy costs per GiB and audit, such as "0.01 OPEN".

@@ -299,7 +299,7 @@ impl Running {
 
 /// Starts a node and runs it until the process is asked to end.
 pub async fn run(home: Home, loaded: &Loaded) -> Result<(), NodeError> {
-    let node = Running::start(home, loaded).await?;
+    let node = Box::pin(Running::start(home, loaded)).await?;
     node.run(interrupted()).await
 }
 

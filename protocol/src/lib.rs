@@ -7,8 +7,8 @@
 
 pub mod codec;
 pub mod crypto;
-pub mod duplicate;
 pub mod datanet;
+pub mod duplicate;
 pub mod event;
 pub mod id;
 pub mod licence;

@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -40,8 +40,13 @@ impl Drop for Cluster {
     }
 }
 
-/// The program that lies beside this one in the target folder, built if it is not there.
+/// The program that lies beside this one in the target folder. Built at the first call, so that no test runs an old one.
 pub fn program(release: bool) -> Result<PathBuf, Failure> {
+    static BUILT: [OnceLock<Result<PathBuf, Failure>>; 2] = [OnceLock::new(), OnceLock::new()];
+    BUILT[usize::from(release)].get_or_init(|| build(release)).clone()
+}
+
+fn build(release: bool) -> Result<PathBuf, Failure> {
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "--package", "daemon", "--bin", "openledger"]);
     if release {

@@ -45,7 +45,9 @@ async fn members_read_strangers_and_former_members_do_not_and_nothing_lies_open(
         cluster.wait_for(node, 2, SOON).await.unwrap();
     }
     let homes: Vec<_> = cluster.members.iter().map(|member| member.home.clone()).collect();
-    let [owner, member, former, stranger] = &homes[..] else { unreachable!("four nodes") };
+    let [owner, member, former, stranger] = &homes[..] else {
+        unreachable!("four nodes")
+    };
     let id = |home: &Path| text(&done(home, &["id"]).unwrap()["node_id"]).to_owned();
     let (own, theirs, past) = (id(owner), id(member), id(former));
     let dir = tempfile::tempdir().unwrap();
@@ -53,15 +55,29 @@ async fn members_read_strangers_and_former_members_do_not_and_nothing_lies_open(
     std::fs::write(&file, corpus(3 << 20, MARK)).unwrap();
     let path = file.to_str().unwrap();
 
-    let founded = done(owner, &["datanet", "create", "maths", "--licence", "CC-BY-4.0", "--permissioned"]).unwrap();
+    let founded = done(
+        owner,
+        &["datanet", "create", "maths", "--licence", "CC-BY-4.0", "--permissioned"],
+    )
+    .unwrap();
     let net = text(&founded["id"]).to_owned();
-    let added = done(owner, &["data", "add", path, "--licence", "CC-BY-4.0", "--datanet", &net]).unwrap();
+    let added = done(
+        owner,
+        &["data", "add", path, "--licence", "CC-BY-4.0", "--datanet", &net],
+    )
+    .unwrap();
     let root = text(&added["root"]).to_owned();
     for node in [&theirs, &past] {
-        done(owner, &["datanet", "grant", &net, node, "--role", "reader", "--days", "1"]).unwrap();
+        done(
+            owner,
+            &["datanet", "grant", &net, node, "--role", "reader", "--days", "1"],
+        )
+        .unwrap();
     }
     done(owner, &["datanet", "publish", &net, &root]).unwrap();
-    let key = owner.join("keys/datanets").join(format!("{}.key", net.trim_start_matches("0x")));
+    let key = owner
+        .join("keys/datanets")
+        .join(format!("{}.key", net.trim_start_matches("0x")));
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(key).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600, "the owner's secret is the owner's");
 
@@ -69,8 +85,15 @@ async fn members_read_strangers_and_former_members_do_not_and_nothing_lies_open(
     for home in [member, former] {
         done(home, &["datanet", "join", &net, "--from", &own]).unwrap();
         let out = dir.path().join(home.file_name().unwrap());
-        done(home, &["data", "get", &root, "--datanet", &net, "--out", out.to_str().unwrap()]).unwrap();
-        assert_eq!(std::fs::read(out.join("corpus.jsonl")).unwrap(), std::fs::read(&file).unwrap());
+        done(
+            home,
+            &["data", "get", &root, "--datanet", &net, "--out", out.to_str().unwrap()],
+        )
+        .unwrap();
+        assert_eq!(
+            std::fs::read(out.join("corpus.jsonl")).unwrap(),
+            std::fs::read(&file).unwrap()
+        );
         done(home, &["data", "verify", &root]).unwrap();
     }
     for home in [owner, member] {
@@ -86,12 +109,20 @@ async fn members_read_strangers_and_former_members_do_not_and_nothing_lies_open(
         let (code, said) = command(stranger, arguments).unwrap();
         assert_ne!(code, Some(0), "{arguments:?}: {said}");
     }
-    assert_eq!(holds(&stranger.join("data"), "OLS\u{1}"), None, "a stranger was given a sealed shard");
+    assert_eq!(
+        holds(&stranger.join("data"), "OLS\u{1}"),
+        None,
+        "a stranger was given a sealed shard"
+    );
 
     // Whoever is taken out is given nothing of what comes after, and the others have the new key.
     done(owner, &["datanet", "revoke", &net, &past]).unwrap();
     std::fs::write(&file, corpus(2 << 20, "the-second-part")).unwrap();
-    let second = done(owner, &["data", "add", path, "--licence", "CC-BY-4.0", "--datanet", &net]).unwrap();
+    let second = done(
+        owner,
+        &["data", "add", path, "--licence", "CC-BY-4.0", "--datanet", &net],
+    )
+    .unwrap();
     let second = text(&second["root"]).to_owned();
     done(owner, &["datanet", "publish", &net, &second]).unwrap();
     until(member, &["datanet", "show", &net], |shown| {

@@ -25,7 +25,9 @@ fn holding(status: &Value) -> Vec<String> {
 
 fn audited(status: &Value) -> bool {
     let hosts = status["deals"][0]["hosts"].as_array().cloned().unwrap_or_default();
-    let held = hosts.iter().filter(|host| host["holds"] == true && host["held"].as_u64() > Some(0));
+    let held = hosts
+        .iter()
+        .filter(|host| host["holds"] == true && host["held"].as_u64() > Some(0));
     held.count() == 2
 }
 
@@ -35,7 +37,11 @@ fn spoil(home: &Path) {
     for entry in std::fs::read_dir(home.join("data/blobs/data")).unwrap().flatten() {
         if entry.path().extension().is_some_and(|end| end == "data") {
             use std::os::unix::fs::FileExt as _;
-            let file = std::fs::File::options().read(true).write(true).open(entry.path()).unwrap();
+            let file = std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open(entry.path())
+                .unwrap();
             let len = file.metadata().unwrap().len();
             for at in (0..len).step_by(1024) {
                 let mut byte = [0];
@@ -57,24 +63,44 @@ async fn two_copies_are_held_audited_and_repaired_when_a_host_dies_and_the_owner
         cluster.wait_for(node, 2, SOON).await.unwrap();
     }
     let homes: Vec<_> = cluster.members.iter().map(|member| member.home.clone()).collect();
-    let ids: Vec<_> = homes.iter().map(|home| text(&done(home, &["id"]).unwrap()["node_id"]).to_owned()).collect();
+    let ids: Vec<_> = homes
+        .iter()
+        .map(|home| text(&done(home, &["id"]).unwrap()["node_id"]).to_owned())
+        .collect();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("corpus.jsonl");
     std::fs::write(&file, corpus(3 << 20, "pinned")).unwrap();
-    let added = done(&homes[0], &["data", "add", file.to_str().unwrap(), "--licence", "CC-BY-4.0"]).unwrap();
+    let added = done(
+        &homes[0],
+        &["data", "add", file.to_str().unwrap(), "--licence", "CC-BY-4.0"],
+    )
+    .unwrap();
     let root = text(&added["root"]).to_owned();
 
     // Two hosts hold it and prove it.
-    done(&homes[0], &["pin", "add", &root, "--copies", "2", "--days", "1", "--host", &ids[1], "--host", &ids[2]]).unwrap();
+    done(
+        &homes[0],
+        &[
+            "pin", "add", &root, "--copies", "2", "--days", "1", "--host", &ids[1], "--host", &ids[2],
+        ],
+    )
+    .unwrap();
     let status = until(&homes[0], &["pin", "status", &root], audited).unwrap();
     assert_eq!(status["deals"][0]["held"], 2);
     let checked = done(&homes[0], &["pin", "verify", &root]).unwrap();
-    assert_eq!(checked["checked"].as_array().unwrap().len(), 3, "two hosts and the owner itself: {checked}");
+    assert_eq!(
+        checked["checked"].as_array().unwrap().len(),
+        3,
+        "two hosts and the owner itself: {checked}"
+    );
 
     // The owner is killed: its deal and its verdicts are there.
     cluster.kill(0);
     cluster.start(0).unwrap();
-    let status = until(&homes[0], &["pin", "status", &root], |status| status["deals"][0]["held"] == 2).unwrap();
+    let status = until(&homes[0], &["pin", "status", &root], |status| {
+        status["deals"][0]["held"] == 2
+    })
+    .unwrap();
     let before = holding(&status);
 
     // A host is killed: it is dropped, and a third holds the copy.
@@ -85,13 +111,19 @@ async fn two_copies_are_held_audited_and_repaired_when_a_host_dies_and_the_owner
         now.len() == 2 && !now.contains(&before[0])
     })
     .unwrap();
-    let new = holding(&status).into_iter().find(|node| !before.contains(node)).unwrap();
+    let new = holding(&status)
+        .into_iter()
+        .find(|node| !before.contains(node))
+        .unwrap();
 
     // A copy that rots is found, by its keeper and by anybody.
     cluster.start(dead).unwrap();
     let rotten = ids.iter().position(|id| *id == new).unwrap();
     done(&homes[0], &["pin", "rm", &root]).unwrap();
-    until(&homes[rotten], &["pin", "ls"], |all| all["hosted"].as_array().is_some_and(Vec::is_empty)).unwrap();
+    until(&homes[rotten], &["pin", "ls"], |all| {
+        all["hosted"].as_array().is_some_and(Vec::is_empty)
+    })
+    .unwrap();
     done(&homes[rotten], &["pin", "add", &root]).unwrap();
     done(&homes[0], &["pin", "verify", &root, "--node", &new]).unwrap();
     spoil(&homes[rotten]);

@@ -88,7 +88,10 @@ pub struct LocalParts {
 
 /// The questions that need no running node, as the socket of one would answer them.
 pub(crate) fn offline(data: Data) -> Router {
-    data::routes().merge(datanet::routes()).merge(pin::routes()).with_state(data)
+    data::routes()
+        .merge(datanet::routes())
+        .merge(pin::routes())
+        .with_state(data)
 }
 
 /// The socket, while it is served.

@@ -28,20 +28,26 @@ enum Verb {
     #[command(after_help = "Example: openledger datanet ls")]
     Ls,
     /// Print a datanet: its terms, versions and proposals
-    #[command(after_help = "Example: openledger datanet show 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3")]
+    #[command(
+        after_help = "Example: openledger datanet show 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+    )]
     Show {
         /// Its name
         id: DatanetId,
     },
     /// Print who reads a permissioned datanet
-    #[command(after_help = "Example: openledger datanet members 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3")]
+    #[command(
+        after_help = "Example: openledger datanet members 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+    )]
     Members {
         /// Its name
         id: DatanetId,
     },
     Grant(Grant),
     /// Take a member out: its transfers stop, and what is sealed from now on is closed to it
-    #[command(after_help = "Example: openledger datanet revoke 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3")]
+    #[command(
+        after_help = "Example: openledger datanet revoke 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+    )]
     Revoke {
         /// The datanet
         id: DatanetId,
@@ -49,13 +55,17 @@ enum Verb {
         node: NodeId,
     },
     /// Begin a new key without taking anybody out, as after a leak
-    #[command(after_help = "Example: openledger datanet rotate 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3")]
+    #[command(
+        after_help = "Example: openledger datanet rotate 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+    )]
     Rotate {
         /// The datanet
         id: DatanetId,
     },
     /// Offer a dataset to a datanet
-    #[command(after_help = "Example: openledger datanet propose 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --licence CC-BY-4.0")]
+    #[command(
+        after_help = "Example: openledger datanet propose 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --licence CC-BY-4.0"
+    )]
     Propose {
         /// The datanet
         id: DatanetId,
@@ -69,13 +79,19 @@ enum Verb {
         account: Option<Account>,
     },
     /// Approve a proposal
-    #[command(after_help = "Example: openledger datanet approve 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3")]
+    #[command(
+        after_help = "Example: openledger datanet approve 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+    )]
     Approve(Decision),
     /// Decline a proposal
-    #[command(after_help = "Example: openledger datanet decline 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why duplicate")]
+    #[command(
+        after_help = "Example: openledger datanet decline 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why duplicate"
+    )]
     Decline(Decision),
     /// Take back a proposal of your own
-    #[command(after_help = "Example: openledger datanet withdraw 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3")]
+    #[command(
+        after_help = "Example: openledger datanet withdraw 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+    )]
     Withdraw {
         /// The datanet
         id: DatanetId,
@@ -83,10 +99,14 @@ enum Verb {
         proposal: BlobHash,
     },
     /// Ask the owner to look at a proposal of your own that was declined
-    #[command(after_help = "Example: openledger datanet appeal 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why original")]
+    #[command(
+        after_help = "Example: openledger datanet appeal 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why original"
+    )]
     Appeal(Decision),
     /// Publish a version: what was in the last, what is approved, and these roots
-    #[command(after_help = "Example: openledger datanet publish 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3")]
+    #[command(
+        after_help = "Example: openledger datanet publish 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+    )]
     Publish {
         /// The datanet
         id: DatanetId,
@@ -95,7 +115,9 @@ enum Verb {
         roots: Vec<BlobHash>,
     },
     /// Stop serving a dataset, in every version
-    #[command(after_help = "Example: openledger datanet bury 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why personal")]
+    #[command(
+        after_help = "Example: openledger datanet bury 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why personal"
+    )]
     Bury {
         /// The datanet
         id: DatanetId,
@@ -106,7 +128,9 @@ enum Verb {
         why: String,
     },
     /// Ask a member about a datanet that is not known here
-    #[command(after_help = "Example: openledger datanet join 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --from 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3")]
+    #[command(
+        after_help = "Example: openledger datanet join 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --from 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+    )]
     Join {
         /// The datanet
         id: DatanetId,
@@ -115,7 +139,9 @@ enum Verb {
         from: NodeId,
     },
     /// Compare what is known of a datanet with those who are connected, now instead of within 30 seconds
-    #[command(after_help = "Example: openledger datanet sync 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3")]
+    #[command(
+        after_help = "Example: openledger datanet sync 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+    )]
     Sync {
         /// The datanet
         id: DatanetId,
@@ -150,7 +176,9 @@ struct Create {
 
 /// Make a node a member
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger datanet grant 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --role reader --days 30")]
+#[command(
+    after_help = "Example: openledger datanet grant 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --role reader --days 30"
+)]
 struct Grant {
     /// The datanet
     id: DatanetId,
@@ -191,7 +219,12 @@ impl Datanet {
             Verb::Grant(grant) => grant.said(),
             Verb::Revoke { id, node } => (id, DatanetVerb::Revoke { node }),
             Verb::Rotate { id } => (id, DatanetVerb::Rotate),
-            Verb::Propose { id, root, licence, account } => (id, DatanetVerb::Propose { root, licence, account }),
+            Verb::Propose {
+                id,
+                root,
+                licence,
+                account,
+            } => (id, DatanetVerb::Propose { root, licence, account }),
             Verb::Approve(decision) => decision.said(true),
             Verb::Decline(decision) => decision.said(false),
             Verb::Withdraw { id, proposal } => (id, DatanetVerb::Withdraw { proposal }),
@@ -200,7 +233,9 @@ impl Datanet {
             Verb::Bury { id, root, why } => (id, DatanetVerb::Bury { root, why }),
         };
         let said: Value = ask_of(place, "/v1/datanet/say", &SayAsk { id, what })?;
-        place.show(&said, || format!("said {}", said["statement"].as_str().unwrap_or_default()));
+        place.show(&said, || {
+            format!("said {}", said["statement"].as_str().unwrap_or_default())
+        });
         Ok(Exit::Done)
     }
 }
@@ -221,7 +256,12 @@ impl Create {
 
 impl Grant {
     fn said(self) -> (DatanetId, DatanetVerb) {
-        let grant = GrantAsk { node: self.node, role: self.role, key: self.member_key, days: self.days };
+        let grant = GrantAsk {
+            node: self.node,
+            role: self.role,
+            key: self.member_key,
+            days: self.days,
+        };
         (self.id, DatanetVerb::Grant(grant))
     }
 }
@@ -249,7 +289,12 @@ fn described(answer: &DatanetAnswer) -> String {
         ("Contribution", answer.contribution.clone()),
         ("Licence", answer.licence.clone()),
         ("This node", answer.may.join(", ")),
-        ("Version", version.map_or("none".to_owned(), |it| format!("{}, {} datasets", it.number, it.datasets))),
+        (
+            "Version",
+            version.map_or("none".to_owned(), |it| {
+                format!("{}, {} datasets", it.number, it.datasets)
+            }),
+        ),
     ];
     if answer.access == "permissioned" {
         let held = if answer.has_key { "here" } else { "not here" };
@@ -257,7 +302,13 @@ fn described(answer: &DatanetAnswer) -> String {
     }
     rows.extend(answer.published.iter().map(|root| ("Published", root.to_string())));
     rows.extend(answer.proposals.iter().map(|it| {
-        ("Proposal", format!("{}  {}  of {}  by {:#}", it.proposal, it.standing, it.root, it.contributor))
+        (
+            "Proposal",
+            format!(
+                "{}  {}  of {}  by {:#}",
+                it.proposal, it.standing, it.root, it.contributor
+            ),
+        )
     }));
     output::columns(&rows)
 }
@@ -279,7 +330,12 @@ fn members(place: &Place, id: DatanetId) -> anyhow::Result<Exit> {
     place.show(&members, || {
         let line = |it: &MemberLine| {
             let role = if it.approves { "reads and approves" } else { "reads" };
-            format!("{}  {role}  keys from {}  until {} s", it.node, it.epoch, it.until_ms / 1000)
+            format!(
+                "{}  {role}  keys from {}  until {} s",
+                it.node,
+                it.epoch,
+                it.until_ms / 1000
+            )
         };
         match members.is_empty() {
             true => "nobody but the owner; `openledger datanet grant ID NODE` adds one".to_owned(),

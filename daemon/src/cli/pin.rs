@@ -84,21 +84,43 @@ impl Pin {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::Add(add) => {
-                let Add { root, copies, days, price, hosts, account } = add;
-                let ask = PinAddAsk { root, copies, days, price, hosts, account };
+                let Add {
+                    root,
+                    copies,
+                    days,
+                    price,
+                    hosts,
+                    account,
+                } = add;
+                let ask = PinAddAsk {
+                    root,
+                    copies,
+                    days,
+                    price,
+                    hosts,
+                    account,
+                };
                 show(place, &ask_of(place, "/v1/pin/add", &ask)?);
             }
             Verb::Status { root } => show(place, &ask_of(place, "/v1/pin/status", &RootAsk { root })?),
             Verb::Ls => list(place)?,
             Verb::Rm { root } => {
                 let ended: Value = ask_of(place, "/v1/pin/rm", &RootAsk { root })?;
-                place.show(&ended, || format!("{root} is pinned no longer; {} deals ended", ended["deals_ended"]));
+                place.show(&ended, || {
+                    format!("{root} is pinned no longer; {} deals ended", ended["deals_ended"])
+                });
             }
             Verb::Verify { root, node } => {
                 let checked: Value = ask_of(place, "/v1/pin/verify", &VerifyAsk { root, node })?;
                 place.show(&checked, || {
                     let copies = checked["checked"].as_array().into_iter().flatten();
-                    let line = |it: &Value| format!("{} proved {} chunks", it["node"].as_str().unwrap_or_default(), it["chunks"]);
+                    let line = |it: &Value| {
+                        format!(
+                            "{} proved {} chunks",
+                            it["node"].as_str().unwrap_or_default(),
+                            it["chunks"]
+                        )
+                    };
                     copies.map(line).collect::<Vec<_>>().join("\n")
                 });
             }
@@ -112,7 +134,12 @@ fn show(place: &Place, status: &PinStatus) {
         let mut rows = vec![("Root", status.root.to_string())];
         rows.extend(status.kept_for.iter().map(|why| ("Kept here", why.clone())));
         rows.extend(status.deals.iter().flat_map(deal));
-        rows.extend(status.hosted.iter().map(|it| ("Kept for", format!("{}  {} bytes", it.owner, it.bytes))));
+        rows.extend(
+            status
+                .hosted
+                .iter()
+                .map(|it| ("Kept for", format!("{}  {} bytes", it.owner, it.bytes))),
+        );
         output::columns(&rows)
     });
 }
@@ -130,7 +157,10 @@ fn deal(deal: &DealLine) -> Vec<(&'static str, String)> {
             _ => "not audited yet".to_owned(),
         };
         let holds = if host.holds { "holds" } else { "lost it" };
-        let text = format!("{}  {holds}  {} held, {} missed  {last}", host.node, host.held, host.missed);
+        let text = format!(
+            "{}  {holds}  {} held, {} missed  {last}",
+            host.node, host.held, host.missed
+        );
         ("Host", text)
     }));
     rows
@@ -139,9 +169,18 @@ fn deal(deal: &DealLine) -> Vec<(&'static str, String)> {
 fn list(place: &Place) -> anyhow::Result<()> {
     let all: PinsAnswer = ask_of(place, "/v1/pin/ls", &Value::Null)?;
     place.show(&all, || {
-        let kept = all.kept.iter().map(|it| format!("{}  here: {}", it.root, it.kept_for.join(", ")));
-        let deals = all.deals.iter().map(|it| format!("{}  with others: {} of {} copies", it.root, it.held, it.copies));
-        let hosted = all.hosted.iter().map(|it| format!("{}  here for {:#}: {} bytes", it.root, it.owner, it.bytes));
+        let kept = all
+            .kept
+            .iter()
+            .map(|it| format!("{}  here: {}", it.root, it.kept_for.join(", ")));
+        let deals = all
+            .deals
+            .iter()
+            .map(|it| format!("{}  with others: {} of {} copies", it.root, it.held, it.copies));
+        let hosted = all
+            .hosted
+            .iter()
+            .map(|it| format!("{}  here for {:#}: {} bytes", it.root, it.owner, it.bytes));
         let lines: Vec<_> = kept.chain(deals).chain(hosted).collect();
         match lines.is_empty() {
             true => "nothing is pinned; `openledger pin add ROOT` keeps a dataset".to_owned(),

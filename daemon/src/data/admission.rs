@@ -42,7 +42,11 @@ impl Published {
 
 /// Whether everybody may have this blob.
 pub(super) fn serves(published: &RwLock<Published>, hash: BlobHash) -> bool {
-    published.read().unwrap_or_else(PoisonError::into_inner).blobs.contains(&hash)
+    published
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .blobs
+        .contains(&hash)
 }
 
 /// Admits everybody to what is published.

@@ -23,6 +23,9 @@ use storage::{
 
 use super::shards::{Opened, Sealing, Sink, Source};
 
+/// The key that a sealed shard was sealed with, if it is here.
+pub(crate) type Keys = Arc<dyn Fn(&seal::Header) -> Option<seal::EpochKey> + Send + Sync>;
+
 /// One store, and what opens the shards in it if they are sealed.
 #[derive(Clone)]
 pub(crate) struct Shelf {
@@ -31,7 +34,7 @@ pub(crate) struct Shelf {
     /// The datanet that the store is for; none for what everybody may read.
     pub(crate) datanet: Option<DatanetId>,
     /// The keys of that datanet that are here.
-    pub(crate) keys: Arc<dyn Fn(&seal::Header) -> Option<seal::EpochKey> + Send + Sync>,
+    pub(crate) keys: Keys,
 }
 
 impl Shelf {

@@ -197,7 +197,6 @@ impl Stage {
         let plane = DataPlane::start(DataConfig {
             bind: vec![data.listen],
             relay: Some(data.relay.clone()).filter(|relay| !relay.is_empty()),
-            mdns: data.local_discovery,
             upload_per_s: rate(data.upload_per_s),
             download_per_s: rate(data.download_per_s),
             ..DataConfig::new(seed)
@@ -254,7 +253,11 @@ impl Data {
         let public = open_store(&home.blobs(), &config.data, config.storage.min_free_space).await?;
         let (me, clock) = (NodeId(key.public()), Clock::new());
         let datanets = match domain {
-            Some(domain) => Some(Datanets::open(home, config, key, domain, clock).await.map_err(Box::new)?),
+            Some(domain) => Some(
+                Datanets::open(home, config, key, domain, clock)
+                    .await
+                    .map_err(Box::new)?,
+            ),
             None => None,
         };
         let pins = Pins::open(home, config, me)?;
@@ -283,7 +286,9 @@ impl Data {
     ) -> Result<Self, StartError> {
         let pins = Pins::open(&stage.home, &stage.config, net.id())?;
         let own = SecretKey::from_seed(*key.seed());
-        let datanets = Datanets::open(&stage.home, &stage.config, own, domain, clock).await.map_err(Box::new)?;
+        let datanets = Datanets::open(&stage.home, &stage.config, own, domain, clock)
+            .await
+            .map_err(Box::new)?;
         let published = Arc::<RwLock<Published>>::default();
         let share = Share {
             store: stage.public.api().clone(),
@@ -374,7 +379,11 @@ impl Data {
     /// The permissioned datanet of that name, or the one that has published a dataset.
     fn room_for(&self, root: Option<BlobHash>, named: Option<DatanetId>) -> Result<Option<Arc<Room>>, DataError> {
         let Some(datanets) = &self.0.datanets else {
-            return if named.is_some() { Err(DataError::Offline) } else { Ok(None) };
+            return if named.is_some() {
+                Err(DataError::Offline)
+            } else {
+                Ok(None)
+            };
         };
         let sealed = |room: &Arc<Room>| room.is_permissioned();
         Ok(match named {
@@ -407,7 +416,10 @@ impl Data {
             None => None,
         };
         if let Some(room) = room {
-            let (shelf, sealing) = (room.shelf().expect("a permissioned datanet has a store"), room.sealing()?);
+            let (shelf, sealing) = (
+                room.shelf().expect("a permissioned datanet has a store"),
+                room.sealing()?,
+            );
             return Ok(library::add(&shelf, Some(sealing), self.0.me, now_ms, ask, progress).await?);
         }
         let added = library::add(&self.shelf(), None, self.0.me, now_ms, ask, progress).await?;
@@ -426,7 +438,10 @@ impl Data {
         tell: impl Fn(Progress) + Send + 'static,
     ) -> Result<Got, DataError> {
         let room = self.room_for(Some(root), datanet)?;
-        let shelf = room.as_ref().and_then(|room| room.shelf()).unwrap_or_else(|| self.shelf());
+        let shelf = room
+            .as_ref()
+            .and_then(|room| room.shelf())
+            .unwrap_or_else(|| self.shelf());
         let content = Content::sequence(root);
         let fetched = match shelf.blobs.settle(content).await {
             Ok(bytes) => net::data::Fetched {
@@ -502,7 +517,10 @@ impl Data {
 
     /// What a dataset says of itself.
     pub(crate) async fn show(&self, root: BlobHash) -> Result<Manifest, DataError> {
-        Ok(library::open(&self.shelf_of(root).await, root).await?.manifest().clone())
+        Ok(library::open(&self.shelf_of(root).await, root)
+            .await?
+            .manifest()
+            .clone())
     }
 
     /// Checks every byte of a dataset.

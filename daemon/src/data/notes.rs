@@ -95,7 +95,8 @@ impl Inner {
         let dir = || self.dir.clone();
         for record in records {
             let next = log.tip().map_or(LAYOUT.first, Height::next);
-            log.append(next, record).map_err(|source| NoteError::Append { dir: dir(), source })?;
+            log.append(next, record)
+                .map_err(|source| NoteError::Append { dir: dir(), source })?;
         }
         log.sync().map_err(|source| NoteError::Disk { dir: dir(), source })
     }

@@ -43,7 +43,9 @@ pub(super) async fn ask<Q: Encode, A: Decode<()>>(
         let answer = stream.read_message(answer_max).await?.ok_or(TalkError::Ended)?;
         Ok(codec::decode(&answer, answer_max)?)
     };
-    tokio::time::timeout(ANSWER_WITHIN, asking).await.map_err(|_| TalkError::Late)?
+    tokio::time::timeout(ANSWER_WITHIN, asking)
+        .await
+        .map_err(|_| TalkError::Late)?
 }
 
 /// Reads one question and sends what it is answered with. A peer that is slow or speaks otherwise is not answered.
@@ -54,7 +56,9 @@ pub(super) async fn answer<Q: Decode<()>, A: Encode, F: Future<Output = A>>(
 ) {
     let reading = tokio::time::timeout(ANSWER_WITHIN, stream.read_message(question_max));
     let Ok(Ok(Some(bytes))) = reading.await else { return };
-    let Ok(question) = codec::decode(&bytes, question_max) else { return };
+    let Ok(question) = codec::decode(&bytes, question_max) else {
+        return;
+    };
     let answer = codec::encode(&reply(stream.peer, question).await);
     let sending = async {
         stream.write_message(&answer).await?;

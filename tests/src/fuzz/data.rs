@@ -65,7 +65,11 @@ pub(super) fn datanet_talk(bytes: &[u8]) {
     super::bodies::canonical::<DatanetAsk>(bytes, DATANET_ASK_MAX);
     super::bodies::canonical::<DatanetAnswer>(bytes, DATANET_ANSWER_MAX);
     if let Ok(DatanetAnswer::Charter(charter)) = codec::decode(bytes, DATANET_ANSWER_MAX) {
-        drop((charter.message.check(), charter.message.id(), charter.is_authentic(&HERE)));
+        drop((
+            charter.message.check(),
+            charter.message.id(),
+            charter.is_authentic(&HERE),
+        ));
     }
     if let Ok(DatanetAsk::Tell(said)) = codec::decode(bytes, DATANET_ASK_MAX) {
         drop((said.message.check(), said.message.id(), said.is_authentic(&HERE)));
@@ -120,7 +124,10 @@ fn check_proof(proof: &Proof, bytes: &[u8]) {
         root: BlobHash([0x11; 32]),
         size,
     };
-    assert!(proof.verify(&shard, size / 2048).is_err(), "nobody knows bytes of this hash");
+    assert!(
+        proof.verify(&shard, size / 2048).is_err(),
+        "nobody knows bytes of this hash"
+    );
 }
 
 pub(super) fn pin_samples() -> Vec<Vec<u8>> {
@@ -140,13 +147,19 @@ pub(super) fn pin_samples() -> Vec<Vec<u8>> {
 pub(super) fn sealed(bytes: &[u8]) {
     let original = sealed_samples();
     match seal::open(&KEY, bytes) {
-        Ok(_) => assert!(original.iter().any(|sealed| sealed == bytes), "something else was opened"),
+        Ok(_) => assert!(
+            original.iter().any(|sealed| sealed == bytes),
+            "something else was opened"
+        ),
         Err(_) => drop(Header::read(bytes)),
     }
     if let Some(plain) = seal::plain_len(bytes.len() as u64) {
         assert_eq!(seal::sealed_len(plain), bytes.len() as u64);
     }
-    drop(seal::frame_at(bytes.len() as u64, bytes.first().copied().unwrap_or(0).into()));
+    let frame = u32::from(bytes.first().copied().unwrap_or(0));
+    if let Some((range, _)) = seal::frame_at(bytes.len() as u64, frame) {
+        assert!(range.end <= bytes.len() as u64, "a frame beyond its shard");
+    }
 }
 
 pub(super) fn sealed_samples() -> Vec<Vec<u8>> {
@@ -155,7 +168,9 @@ pub(super) fn sealed_samples() -> Vec<Vec<u8>> {
         epoch: KeyEpoch(1),
         prefix: [5; 19],
     };
-    [0, 100, 3000].map(|len| Sealer::seal(&KEY, &header, &vec![1; len])).to_vec()
+    [0, 100, 3000]
+        .map(|len| Sealer::seal(&KEY, &header, &vec![1; len]))
+        .to_vec()
 }
 
 /// A manifest has one encoding, and what it says of itself adds up.
@@ -199,23 +214,37 @@ fn import(
         shard_bytes: 1024,
         ..Options::default()
     };
-    let made = dataset::ingest(&paths, &about, &options, &mut folder, &mut |_| ControlFlow::Continue(()))?;
+    let made = dataset::ingest(
+        &paths,
+        &about,
+        &options,
+        &mut folder,
+        &mut |_| ControlFlow::Continue(()),
+    )?;
     Ok((made, Arc::new(folder)))
 }
 
 /// Whatever lies in a file is refused or comes back byte for byte. The first byte chooses the format.
 pub(super) fn import_file(bytes: &[u8]) {
-    let Some((format, content)) = bytes.split_first() else { return };
+    let Some((format, content)) = bytes.split_first() else {
+        return;
+    };
     let name = ["a.jsonl", "a.csv", "a.parquet", "a.txt", "a.md"][usize::from(*format) % 5];
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join(name);
     std::fs::write(&file, content).expect("written");
-    let Ok((made, folder)) = import(vec![file], dir.path()) else { return };
+    let Ok((made, folder)) = import(vec![file], dir.path()) else {
+        return;
+    };
     let found = dataset::Dataset::open(made.manifest, folder).expect("what was imported can be opened");
     found.verify(&mut |_| ControlFlow::Continue(())).expect("and is whole");
     let out = dir.path().join("out");
     found.restore(&out, &mut |_| ()).expect("and comes back");
-    assert_eq!(std::fs::read(out.join(name)).expect("written"), content, "other bytes came back");
+    assert_eq!(
+        std::fs::read(out.join(name)).expect("written"),
+        content,
+        "other bytes came back"
+    );
 }
 
 pub(super) fn import_samples() -> Vec<Vec<u8>> {

@@ -64,7 +64,9 @@ async fn get(State(data): State<Data>, Json(ask): Json<GetAsk>) -> Response {
     told(|teller| async move {
         let telling = teller.clone();
         let got = data
-            .get(ask.root, ask.datanet, ask.from, ask.keep, move |progress| telling.tell(progress))
+            .get(ask.root, ask.datanet, ask.from, ask.keep, move |progress| {
+                telling.tell(progress)
+            })
             .await;
         let got = got.map_err(|why| why.failure())?;
         if let Some(out) = &ask.out {

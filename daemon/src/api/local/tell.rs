@@ -70,12 +70,6 @@ impl Teller {
     pub(crate) fn tell(&self, progress: Progress) {
         drop(self.0.try_send(Line::Progress(progress)));
     }
-
-    /// A teller that nobody listens to.
-    #[cfg(test)]
-    pub(crate) fn deaf() -> Self {
-        Self(mpsc::channel(1).0)
-    }
 }
 
 /// Does the work and tells of it. If the reader goes away the work is dropped at its next wait.

@@ -176,15 +176,51 @@ fn consensus(page: &mut Page, parts: &Parts, inside: &Inside) {
 }
 
 fn shared(page: &mut Page, figures: &Figures) {
-    page.gauge("openledger_datanets", "Datanets that are known here, counted.", figures.datanets);
-    page.gauge("openledger_pin_deals", "Deals of this node's own that run, counted.", figures.deals);
-    page.gauge("openledger_pin_copies_wanted", "Copies that those deals want, counted.", figures.copies_wanted);
-    page.gauge("openledger_pin_copies_held", "Copies that hosts hold, as far as is known, counted.", figures.copies_held);
-    page.gauge("openledger_pin_hosted", "Deals of others that this node keeps, counted.", figures.hosted);
-    page.gauge("openledger_pin_hosted_bytes", "What is kept for others, in bytes.", figures.hosted_bytes);
-    page.counter("openledger_pin_audits_held_total", "Audits that a host passed, since the start.", figures.audits_held);
-    page.counter("openledger_pin_audits_missed_total", "Audits that a host missed, since the start.", figures.audits_missed);
-    page.counter("openledger_pin_audits_false_total", "Audits with a false proof, since the start.", figures.audits_false);
+    page.gauge(
+        "openledger_datanets",
+        "Datanets that are known here, counted.",
+        figures.datanets,
+    );
+    page.gauge(
+        "openledger_pin_deals",
+        "Deals of this node's own that run, counted.",
+        figures.deals,
+    );
+    page.gauge(
+        "openledger_pin_copies_wanted",
+        "Copies that those deals want, counted.",
+        figures.copies_wanted,
+    );
+    page.gauge(
+        "openledger_pin_copies_held",
+        "Copies that hosts hold, as far as is known, counted.",
+        figures.copies_held,
+    );
+    page.gauge(
+        "openledger_pin_hosted",
+        "Deals of others that this node keeps, counted.",
+        figures.hosted,
+    );
+    page.gauge(
+        "openledger_pin_hosted_bytes",
+        "What is kept for others, in bytes.",
+        figures.hosted_bytes,
+    );
+    page.counter(
+        "openledger_pin_audits_held_total",
+        "Audits that a host passed, since the start.",
+        figures.audits_held,
+    );
+    page.counter(
+        "openledger_pin_audits_missed_total",
+        "Audits that a host missed, since the start.",
+        figures.audits_missed,
+    );
+    page.counter(
+        "openledger_pin_audits_false_total",
+        "Audits with a false proof, since the start.",
+        figures.audits_false,
+    );
 }
 
 fn network(page: &mut Page, parts: &Parts) {

@@ -13,7 +13,7 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Datanets, DatanetError, Room};
+use super::{DatanetError, Datanets, Room};
 
 /// Terms of a datanet that is to be founded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,11 +103,15 @@ pub enum DatanetVerb {
 }
 
 fn ask(field: &'static str, what: impl ToString) -> DatanetError {
-    DatanetError::Ask { field, what: what.to_string() }
+    DatanetError::Ask {
+        field,
+        what: what.to_string(),
+    }
 }
 
 fn licence(text: &str) -> Result<Licence, DatanetError> {
-    text.parse().map_err(|wrong: protocol::licence::LicenceError| ask("licence", wrong))
+    text.parse()
+        .map_err(|wrong: protocol::licence::LicenceError| ask("licence", wrong))
 }
 
 /// A key as people write it.
@@ -122,7 +126,12 @@ impl CreateAsk {
             "open" => Contribution::Open,
             "curated" => Contribution::Curated,
             "members" => Contribution::Members,
-            other => return Err(ask("contribution", format!("`{other}` is none of open, curated and members"))),
+            other => {
+                return Err(ask(
+                    "contribution",
+                    format!("`{other}` is none of open, curated and members"),
+                ));
+            }
         };
         let mut curators = self.curators;
         curators.sort();
@@ -134,7 +143,11 @@ impl CreateAsk {
             curators,
             licence: licence(&self.licence)?,
             schema: None,
-            access: if self.permissioned { Access::Permissioned } else { Access::Public },
+            access: if self.permissioned {
+                Access::Permissioned
+            } else {
+                Access::Public
+            },
             contribution,
             founded,
         })
@@ -198,7 +211,11 @@ impl DatanetVerb {
                 owner("changes its key")?;
                 Act::Rotate(registry.epoch().next())
             }
-            Self::Propose { root, licence: terms, account } => {
+            Self::Propose {
+                root,
+                licence: terms,
+                account,
+            } => {
                 if !registry.may_contribute(&me, now) {
                     let what = "only members contribute to this datanet; ask its owner for a grant as contributor";
                     return Err(DatanetError::Denied(what.to_owned()));
@@ -242,11 +259,21 @@ impl GrantAsk {
             "reader" => Role::Reader,
             "contributor" => Role::Contributor,
             "curator" => Role::Curator,
-            other => return Err(ask("role", format!("`{other}` is none of reader, contributor and curator"))),
+            other => {
+                return Err(ask(
+                    "role",
+                    format!("`{other}` is none of reader, contributor and curator"),
+                ));
+            }
         };
         let key = match &self.key {
             Some(text) => member_key(text)?,
-            None => fetched.ok_or_else(|| ask("key", "the node does not answer; give its key, which `openledger datanet key` prints there"))?,
+            None => fetched.ok_or_else(|| {
+                ask(
+                    "key",
+                    "the node does not answer; give its key, which `openledger datanet key` prints there",
+                )
+            })?,
         };
         Ok(Grant {
             subject: self.node,
@@ -268,7 +295,10 @@ fn first_epoch(registry: &Registry) -> KeyEpoch {
 fn proposed(registry: &Registry, name: BlobHash) -> Result<StatementId, DatanetError> {
     let id = StatementId(name.0);
     registry.standing(&id).map(|_| id).ok_or_else(|| {
-        ask("proposal", format!("{name:#} is no proposal that is known here; `openledger datanet show` lists them"))
+        ask(
+            "proposal",
+            format!("{name:#} is no proposal that is known here; `openledger datanet show` lists them"),
+        )
     })
 }
 
@@ -277,7 +307,9 @@ fn own(registry: &Registry, name: BlobHash, me: NodeId) -> Result<StatementId, D
     let speaker = registry.statement(&id).map(|said| said.message.speaker);
     match speaker == Some(me) {
         true => Ok(id),
-        false => Err(DatanetError::Denied("only its contributor takes a proposal back or appeals".to_owned())),
+        false => Err(DatanetError::Denied(
+            "only its contributor takes a proposal back or appeals".to_owned(),
+        )),
     }
 }
 
@@ -286,7 +318,11 @@ fn version(registry: &Registry, room: &Room, roots: &[BlobHash], speaker: &Speak
     let last = registry.head();
     let mut entries: BTreeMap<BlobHash, Entry> = BTreeMap::new();
     let before = last.iter().flat_map(|(_, version)| &version.entries);
-    entries.extend(before.filter(|entry| registry.published().contains_key(&entry.root)).map(|entry| (entry.root, *entry)));
+    entries.extend(
+        before
+            .filter(|entry| registry.published().contains_key(&entry.root))
+            .map(|entry| (entry.root, *entry)),
+    );
     let epoch = |root: BlobHash| {
         let sealed = speaker.seals.get(&root).copied().unwrap_or(registry.epoch());
         room.is_permissioned().then_some(sealed)
@@ -299,15 +335,29 @@ fn version(registry: &Registry, room: &Room, roots: &[BlobHash], speaker: &Speak
             }
         };
         let said = registry.statement(id).filter(|_| counts).map(|said| &said.message);
-        if let Some(Statement { speaker: contributor, act: Act::Propose { root, .. }, .. }) = said
+        if let Some(Statement {
+            speaker: contributor,
+            act: Act::Propose { root, .. },
+            ..
+        }) = said
             && !registry.is_buried(root)
         {
-            let entry = Entry { root: *root, contributor: *contributor, proposal: Some(*id), epoch: epoch(*root) };
+            let entry = Entry {
+                root: *root,
+                contributor: *contributor,
+                proposal: Some(*id),
+                epoch: epoch(*root),
+            };
             entries.entry(*root).or_insert(entry);
         }
     }
     for root in roots {
-        let entry = Entry { root: *root, contributor: speaker.me, proposal: None, epoch: epoch(*root) };
+        let entry = Entry {
+            root: *root,
+            contributor: speaker.me,
+            proposal: None,
+            epoch: epoch(*root),
+        };
         entries.entry(*root).or_insert(entry);
     }
     Version {
@@ -319,7 +369,9 @@ fn version(registry: &Registry, room: &Room, roots: &[BlobHash], speaker: &Speak
 
 /// Under which key each dataset that is here is sealed: its first shard says.
 async fn seals(room: &Room, roots: &[BlobHash]) -> BTreeMap<BlobHash, KeyEpoch> {
-    let Some(store) = &room.store else { return BTreeMap::new() };
+    let Some(store) = &room.store else {
+        return BTreeMap::new();
+    };
     let proposals: Vec<_> = super::view::proposals(room).into_iter().map(|line| line.root).collect();
     let mut seals = BTreeMap::new();
     for root in roots.iter().chain(&proposals) {

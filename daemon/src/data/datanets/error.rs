@@ -53,7 +53,9 @@ pub enum DatanetError {
         source: std::io::Error,
     },
     /// There is no key to seal with.
-    #[error("the key of datanet {datanet:#}, epoch {epoch}, is not here; `openledger datanet sync {datanet}` asks for it")]
+    #[error(
+        "the key of datanet {datanet:#}, epoch {epoch}, is not here; `openledger datanet sync {datanet}` asks for it"
+    )]
     NoKey {
         /// Which datanet.
         datanet: DatanetId,
@@ -70,7 +72,9 @@ pub enum DatanetError {
         source: super::super::talk::TalkError,
     },
     /// A peer does not know it, or does not say.
-    #[error("node {node:#} says nothing about datanet {id:#}: it does not know it, or this node is no member; ask the owner for a grant")]
+    #[error(
+        "node {node:#} says nothing about datanet {id:#}: it does not know it, or this node is no member; ask the owner for a grant"
+    )]
     Silent {
         /// Who.
         node: NodeId,

@@ -31,21 +31,26 @@ impl StreamHandler for Desk {
         let data = self.0.clone();
         Box::pin(async move {
             let Some(data) = data.upgrade().map(Data) else { return };
-            talk::answer(stream, DATANET_ASK_MAX, |peer, ask| async move { data.answer_datanet(peer, ask).await }).await;
+            talk::answer(stream, DATANET_ASK_MAX, |peer, ask| async move {
+                data.answer_datanet(peer, ask).await
+            })
+            .await;
         })
     }
 }
 
 impl Data {
     async fn answer_datanet(&self, peer: NodeId, ask: DatanetAsk) -> DatanetAnswer {
-        let Some(datanets) = self.0.datanets.clone() else { return DatanetAnswer::No };
+        let Some(datanets) = self.0.datanets.clone() else {
+            return DatanetAnswer::No;
+        };
         let now = self.0.clock.now();
         let known = |id| datanets.find(id).filter(|room| room.knows(peer, now));
         let answer = match ask {
             DatanetAsk::Member => Some(DatanetAnswer::Member(datanets.member_key())),
-            DatanetAsk::Charter(id) => known(id).map(|room| {
-                DatanetAnswer::Charter(Box::new(room.registry().charter().clone()))
-            }),
+            DatanetAsk::Charter(id) => {
+                known(id).map(|room| DatanetAnswer::Charter(Box::new(room.registry().charter().clone())))
+            }
             DatanetAsk::Names { datanet, after } => known(datanet).map(|room| names(&room, after)),
             DatanetAsk::Statements { datanet, names } => known(datanet).map(|room| statements(&room, &names)),
             DatanetAsk::Tell(said) => return self.told(&datanets, peer, *said).await,
@@ -72,7 +77,10 @@ impl Data {
         };
         // What only editors say is long, and from anybody else it is worth nothing: such a word is asked for at members,
         // not taken from whoever calls.
-        let editorial = matches!(said.message.act, Act::Publish(_) | Act::Bury { .. } | Act::Decide { .. });
+        let editorial = matches!(
+            said.message.act,
+            Act::Publish(_) | Act::Bury { .. } | Act::Decide { .. }
+        );
         let now = self.0.clock.now();
         let by_editor = room.registry().may_approve(&said.message.speaker, now);
         if editorial && !by_editor && !room.sources(now).contains(&peer) {
@@ -91,7 +99,10 @@ impl Data {
 
 fn names(room: &Room, after: Option<StatementId>) -> DatanetAnswer {
     let registry = room.registry();
-    let behind = registry.statements().map(|(id, _)| *id).filter(|id| after.is_none_or(|after| *id > after));
+    let behind = registry
+        .statements()
+        .map(|(id, _)| *id)
+        .filter(|id| after.is_none_or(|after| *id > after));
     DatanetAnswer::Names(behind.take(NAMED_MAX).collect())
 }
 

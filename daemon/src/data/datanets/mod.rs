@@ -32,9 +32,9 @@ use storage::secret;
 pub use acts::{CreateAsk, DatanetVerb, GrantAsk};
 pub use error::DatanetError;
 pub(super) use exchange::{Desk, KIND};
+pub(crate) use room::Room;
 pub(super) use sync::follow;
 pub use view::{DatanetAnswer, MemberLine};
-pub(crate) use room::Room;
 
 use self::room::Parts;
 use super::open_store;
@@ -103,7 +103,12 @@ impl Datanets {
 
     /// One of them, if it is known.
     pub(crate) fn find(&self, id: DatanetId) -> Option<Arc<Room>> {
-        self.0.rooms.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        self.0
+            .rooms
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned()
     }
 
     /// One of them.
@@ -130,7 +135,8 @@ impl Datanets {
                 Some(made)
             }
         };
-        self.enter(Signed::new(charter, &self.0.key, &self.0.domain), secret).await
+        self.enter(Signed::new(charter, &self.0.key, &self.0.domain), secret)
+            .await
     }
 
     /// Opens a datanet, known before or not.
@@ -148,11 +154,20 @@ impl Datanets {
             Access::Public => None,
             Access::Permissioned => {
                 let opened = open_store(&dir.join("blobs"), &self.0.data, self.0.floor).await;
-                Some(opened.map_err(|source| DatanetError::Store { id, source: Box::new(source) })?)
+                Some(opened.map_err(|source| DatanetError::Store {
+                    id,
+                    source: Box::new(source),
+                })?)
             }
         };
         let (domain, member) = (&self.0.domain, &self.0.member);
-        let parts = Parts { dir: &dir, domain, member, secret, store };
+        let parts = Parts {
+            dir: &dir,
+            domain,
+            member,
+            secret,
+            store,
+        };
         let room = Arc::new(Room::open(charter, parts).await?);
         room.refresh(self.0.clock.now()).await;
         let mut rooms = self.0.rooms.write().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +175,11 @@ impl Datanets {
     }
 
     fn secret_path(&self, id: DatanetId) -> PathBuf {
-        self.0.home.keys().join("datanets").join(format!("{}.key", hex::encode(id.0)))
+        self.0
+            .home
+            .keys()
+            .join("datanets")
+            .join(format!("{}.key", hex::encode(id.0)))
     }
 
     fn secret(&self, id: DatanetId) -> Result<Option<DatanetSecret>, DatanetError> {
@@ -169,7 +188,9 @@ impl Datanets {
             return Ok(None);
         }
         let bytes = secret::read(&path)?;
-        let bytes = std::str::from_utf8(&bytes).ok().and_then(|text| hex::decode(text.trim()).ok());
+        let bytes = std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| hex::decode(text.trim()).ok());
         let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         let wrong = || std::io::Error::other("it does not hold 64 hex digits; restore it from a backup");
         let bytes = bytes.ok_or_else(|| DatanetError::Folder { path, source: wrong() })?;
@@ -179,12 +200,18 @@ impl Datanets {
 
 fn private_folder(path: &std::path::Path) -> Result<(), DatanetError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| DatanetError::Folder { path: path.to_owned(), source })
+    made.map_err(|source| DatanetError::Folder {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The folders in a folder, which need not exist, in order.
 fn folders(dir: &std::path::Path) -> Result<Vec<PathBuf>, DatanetError> {
-    let failed = |source| DatanetError::Folder { path: dir.to_owned(), source };
+    let failed = |source| DatanetError::Folder {
+        path: dir.to_owned(),
+        source,
+    };
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,

@@ -18,7 +18,10 @@ use protocol::{
 };
 use storage::blob::BlobStore;
 
-use super::{super::{library::Shelf, notes::Notes, shards::Sealing}, DatanetError};
+use super::{
+    super::{library::Shelf, notes::Notes, shards::Sealing},
+    DatanetError,
+};
 use crate::{clock::Clock, entropy};
 
 /// What is remembered of a datanet.
@@ -177,7 +180,10 @@ impl Room {
         let mut new = Vec::new();
         for wrapped in boxes {
             let known = self.epoch_key(wrapped.epoch).is_some();
-            if wrapped.datanet == self.id && !known && let Ok(key) = wrapped.open(member) {
+            if wrapped.datanet == self.id
+                && !known
+                && let Ok(key) = wrapped.open(member)
+            {
                 new.push((wrapped, key));
             }
         }
@@ -194,13 +200,19 @@ impl Room {
         if let Some(secret) = &self.secret {
             return Some(secret.epoch_key(&self.id, epoch));
         }
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(&epoch).cloned()
+        self.keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&epoch)
+            .cloned()
     }
 
     /// The first epoch up to the one that runs whose key is not here.
     pub(super) fn missing_key(&self, from: KeyEpoch) -> Option<KeyEpoch> {
         let last = self.registry().epoch();
-        (from.0..=last.0).map(KeyEpoch).find(|epoch| self.epoch_key(*epoch).is_none())
+        (from.0..=last.0)
+            .map(KeyEpoch)
+            .find(|epoch| self.epoch_key(*epoch).is_none())
     }
 
     /// The keys that `node` may hold, from an epoch on, boxed for it.
@@ -212,13 +224,20 @@ impl Room {
             let key = self.epoch_key(epoch)?;
             Wrapped::new(&key, self.id, epoch, &member.key, entropy::bytes()).ok()
         };
-        epochs.filter_map(member).filter_map(wrap).take(protocol::message::datanet::KEYS_MAX).collect()
+        epochs
+            .filter_map(member)
+            .filter_map(wrap)
+            .take(protocol::message::datanet::KEYS_MAX)
+            .collect()
     }
 
     /// What new shards are sealed with.
     pub(crate) fn sealing(&self) -> Result<Sealing, DatanetError> {
         let epoch = self.registry().epoch();
-        let key = self.epoch_key(epoch).ok_or(DatanetError::NoKey { datanet: self.id, epoch })?;
+        let key = self.epoch_key(epoch).ok_or(DatanetError::NoKey {
+            datanet: self.id,
+            epoch,
+        })?;
         Ok(Sealing {
             key,
             datanet: self.id,
@@ -248,8 +267,15 @@ impl Room {
 
     /// Remembers a node that knows the datanet.
     pub(super) async fn remember(&self, node: NodeId) -> Result<(), DatanetError> {
-        let new = self.sources.write().unwrap_or_else(PoisonError::into_inner).insert(node);
-        Ok(if new { self.notes.add(&[Note::Source(node)]).await? })
+        let new = self
+            .sources
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(node);
+        if new {
+            self.notes.add(&[Note::Source(node)]).await?;
+        }
+        Ok(())
     }
 
     /// Brings what is served up to what is published; gives those that were let in and may no longer read.
@@ -271,7 +297,11 @@ impl Room {
     pub(super) fn gone(&self, now: Time) -> Vec<NodeId> {
         let registry = self.registry();
         let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<_> = admitted.iter().copied().filter(|node| !registry.may_read(node, now)).collect();
+        let gone: Vec<_> = admitted
+            .iter()
+            .copied()
+            .filter(|node| !registry.may_read(node, now))
+            .collect();
         admitted.retain(|node| !gone.contains(node));
         gone
     }
@@ -301,7 +331,11 @@ impl Admission for Members {
     fn may_connect(&self, node: NodeId) -> bool {
         let may = self.room.registry().may_read(&node, self.clock.now());
         if may {
-            self.room.admitted.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+            self.room
+                .admitted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(node);
             // Taken out between the question and the note: asked again, so that one of the two finds it.
             return self.room.registry().may_read(&node, self.clock.now());
         }

@@ -33,7 +33,9 @@ impl Data {
     /// Every datanet that is known here.
     pub(crate) fn datanet_list(&self) -> Vec<DatanetAnswer> {
         let rooms = self.0.datanets.iter().flat_map(Datanets::all);
-        rooms.map(|room| DatanetAnswer::of(&room, self.0.me, self.0.clock.now())).collect()
+        rooms
+            .map(|room| DatanetAnswer::of(&room, self.0.me, self.0.clock.now()))
+            .collect()
     }
 
     /// One of them.
@@ -120,29 +122,47 @@ impl Data {
 
     /// Those who may know more and are connected.
     fn company(&self, room: &Room) -> Vec<NodeId> {
-        let Some(network) = &self.0.network else { return Vec::new() };
+        let Some(network) = &self.0.network else {
+            return Vec::new();
+        };
         let sources = room.sources(self.0.clock.now());
         let peers = network.net.peers().into_iter().map(|peer| peer.id);
-        peers.filter(|peer| *peer != self.0.me && sources.contains(peer)).collect()
+        peers
+            .filter(|peer| *peer != self.0.me && sources.contains(peer))
+            .collect()
     }
 
     async fn sync_from(&self, room: &Arc<Room>, node: NodeId) -> Result<(), DataError> {
         let silent = || DatanetError::Silent { node, id: room.id };
         let (mut after, mut theirs) = (None, std::collections::BTreeSet::new());
         loop {
-            let ask = DatanetAsk::Names { datanet: room.id, after };
-            let Answer::Names(names) = self.ask_datanet(node, &ask).await? else { return Err(silent().into()) };
+            let ask = DatanetAsk::Names {
+                datanet: room.id,
+                after,
+            };
+            let Answer::Names(names) = self.ask_datanet(node, &ask).await? else {
+                return Err(silent().into());
+            };
             after = names.last().copied();
             theirs.extend(names.iter().copied());
             if names.len() < NAMED_MAX {
                 break;
             }
         }
-        let mut wanted: Vec<_> = theirs.iter().copied().filter(|id| room.registry().statement(id).is_none()).collect();
+        let mut wanted: Vec<_> = theirs
+            .iter()
+            .copied()
+            .filter(|id| room.registry().statement(id).is_none())
+            .collect();
         while !wanted.is_empty() {
             let names = wanted.iter().copied().take(NAMED_MAX).collect();
-            let ask = DatanetAsk::Statements { datanet: room.id, names };
-            let Answer::Statements(said) = self.ask_datanet(node, &ask).await? else { return Err(silent().into()) };
+            let ask = DatanetAsk::Statements {
+                datanet: room.id,
+                names,
+            };
+            let Answer::Statements(said) = self.ask_datanet(node, &ask).await? else {
+                return Err(silent().into());
+            };
             let new = room.hear(said).await?;
             let before = wanted.len();
             wanted.retain(|id| room.registry().statement(id).is_none());
@@ -154,7 +174,11 @@ impl Data {
         }
         let ours: Vec<_> = {
             let registry = room.registry();
-            registry.statements().filter(|(id, _)| !theirs.contains(id)).map(|(_, said)| said.clone()).collect()
+            registry
+                .statements()
+                .filter(|(id, _)| !theirs.contains(id))
+                .map(|(_, said)| said.clone())
+                .collect()
         };
         for said in ours {
             self.ask_datanet(node, &DatanetAsk::Tell(Box::new(said))).await?;
@@ -165,8 +189,15 @@ impl Data {
     async fn fetch_keys(&self, room: &Arc<Room>, node: NodeId) -> Result<(), DataError> {
         let datanets = self.datanets()?;
         let me = self.0.me;
-        let first = room.registry().readers(self.0.clock.now()).into_iter().find(|member| member.node == me);
-        let Some(from) = first.filter(|_| room.is_permissioned()).and_then(|me| room.missing_key(me.epoch)) else {
+        let first = room
+            .registry()
+            .readers(self.0.clock.now())
+            .into_iter()
+            .find(|member| member.node == me);
+        let Some(from) = first
+            .filter(|_| room.is_permissioned())
+            .and_then(|me| room.missing_key(me.epoch))
+        else {
             return Ok(());
         };
         let ask = DatanetAsk::Keys { datanet: room.id, from };
@@ -192,7 +223,8 @@ impl Data {
         }
         let gone = room.refresh(self.0.clock.now()).await;
         self.cut(room, gone);
-        let key = |said: &Signed<Statement>| matches!(said.message.act, Act::Revoke { .. } | Act::Rotate(_) | Act::Grant(_));
+        let key =
+            |said: &Signed<Statement>| matches!(said.message.act, Act::Revoke { .. } | Act::Rotate(_) | Act::Grant(_));
         if new.iter().any(key) {
             self.0.wake.notify_one();
         }
@@ -227,11 +259,16 @@ impl Data {
 
     /// Serves the store of a permissioned datanet to its members.
     pub(in crate::data) fn serve_room(&self, room: &Arc<Room>) {
-        let (Some(network), Some(store)) = (&self.0.network, &room.store) else { return };
+        let (Some(network), Some(store)) = (&self.0.network, &room.store) else {
+            return;
+        };
         let (room, clock) = (room.clone(), self.0.clock);
         let share = Share {
             store: store.api().clone(),
-            admission: Arc::new(Members { room: room.clone(), clock }),
+            admission: Arc::new(Members {
+                room: room.clone(),
+                clock,
+            }),
         };
         network.plane.serve(Alpn::datanet(room.id), share);
     }

@@ -4,11 +4,16 @@ use protocol::BlobHash;
 
 use super::*;
 
-const DOMAIN: Domain = Domain { chain_id: 7, genesis: [7; 32] };
+const DOMAIN: Domain = Domain {
+    chain_id: 7,
+    genesis: [7; 32],
+};
 
 async fn opened(home: &Home, seed: u8) -> Datanets {
     let key = SecretKey::from_seed([seed; 32]);
-    Datanets::open(home, &config::Config::default(), key, DOMAIN, Clock::new()).await.unwrap()
+    Datanets::open(home, &config::Config::default(), key, DOMAIN, Clock::new())
+        .await
+        .unwrap()
 }
 
 fn terms() -> CreateAsk {
@@ -33,8 +38,16 @@ async fn what_was_said_is_there_after_a_restart_and_a_former_member_is_given_no_
     let now = datanets.0.clock.now();
 
     assert!(!room.knows(node, now), "to a stranger it does not exist");
-    let grant = GrantAsk { node, role: "reader".into(), key: None, days: 1 };
-    datanets.act(room.id, DatanetVerb::Grant(grant), Some(secret.public())).await.unwrap();
+    let grant = GrantAsk {
+        node,
+        role: "reader".into(),
+        key: None,
+        days: 1,
+    };
+    datanets
+        .act(room.id, DatanetVerb::Grant(grant), Some(secret.public()))
+        .await
+        .unwrap();
     let boxes = room.boxed(node, protocol::seal::KeyEpoch(0), now);
     assert_eq!(boxes[0].open(&secret).unwrap(), room.sealing().unwrap().key);
 
@@ -60,9 +73,21 @@ async fn only_the_owner_says_who_is_a_member() {
     let other = opened(&Home::new(two.path()), 2).await;
     let charter = room.registry().charter().clone();
     other.enter(charter, None).await.unwrap();
-    let refused = other.act(room.id, DatanetVerb::Revoke { node: owner.0.me }, None).await.unwrap_err();
+    let refused = other
+        .act(room.id, DatanetVerb::Revoke { node: owner.0.me }, None)
+        .await
+        .unwrap_err();
     assert!(matches!(refused, DatanetError::Denied(_)), "{refused}");
-    let refused = other.act(room.id, DatanetVerb::Bury { root: BlobHash([1; 32]), why: String::new() }, None).await;
+    let refused = other
+        .act(
+            room.id,
+            DatanetVerb::Bury {
+                root: BlobHash([1; 32]),
+                why: String::new(),
+            },
+            None,
+        )
+        .await;
     assert!(refused.is_err() && other.room(room.id).unwrap().registry().statements().count() == 0);
     // Nothing of it reached the disk either.
     other.close().await;

@@ -95,7 +95,11 @@ impl DatanetAnswer {
             licence: charter.licence.to_string(),
             epoch: registry.epoch().0,
             has_key: !room.is_permissioned() || room.epoch_key(registry.epoch()).is_some(),
-            may: may.into_iter().filter(|(_, may)| *may).map(|(what, _)| what.to_owned()).collect(),
+            may: may
+                .into_iter()
+                .filter(|(_, may)| *may)
+                .map(|(what, _)| what.to_owned())
+                .collect(),
             version: registry.head().map(|(_, version)| VersionLine {
                 number: version.number,
                 datasets: version.entries.len() as u64,
@@ -115,7 +119,9 @@ pub(super) fn proposals(room: &Room) -> Vec<ProposalLine> {
     let registry = room.registry();
     let line = |(id, standing): (&protocol::datanet::StatementId, &Standing)| {
         let said = &registry.statement(id)?.message;
-        let Act::Propose { root, licence, .. } = &said.act else { return None };
+        let Act::Propose { root, licence, .. } = &said.act else {
+            return None;
+        };
         let standing = match standing {
             Standing::Proposed => "proposed",
             Standing::Approved => "approved",

@@ -12,8 +12,7 @@ use storage::blob::{BlobStore, Content, Reason, Status};
 
 use super::{
     super::{Data, DataError, GetError, LibraryError},
-    PinError, PinStatus,
-    locked,
+    PinError, PinStatus, locked,
     note::OwnerSaid,
     owner::Owned,
 };
@@ -94,14 +93,21 @@ impl Data {
 
     async fn deal(&self, ask: &PinAddAsk, copies: u16) -> Result<Deal, DataError> {
         let wrong = |field, what: String| PinError::Ask { field, what };
-        let shards = shards(&self.0.public, ask.root).await.ok_or(GetError::Nobody { root: ask.root })?;
+        let shards = shards(&self.0.public, ask.root)
+            .await
+            .ok_or(GetError::Nobody { root: ask.root })?;
         if shards.len() > SHARDS_MAX {
-            let what = format!("{} blobs where a deal holds {SHARDS_MAX}; add the dataset with larger --shard-size", shards.len());
+            let what = format!(
+                "{} blobs where a deal holds {SHARDS_MAX}; add the dataset with larger --shard-size",
+                shards.len()
+            );
             return Err(wrong("root", what).into());
         }
         let per_gib: Amount = match &ask.price {
             None => Amount::ZERO,
-            Some(text) => text.parse().map_err(|bad: protocol::unit::ParseAmountError| wrong("price", bad.to_string()))?,
+            Some(text) => text
+                .parse()
+                .map_err(|bad: protocol::unit::ParseAmountError| wrong("price", bad.to_string()))?,
         };
         let bytes: u64 = shards.iter().map(|shard| shard.size).sum();
         let price = Amount(per_gib.0.saturating_mul(u128::from(bytes.div_ceil(1 << 30).max(1))));
@@ -152,9 +158,16 @@ impl Data {
             }
         }
         let shelf = self.shelf_of(root).await;
-        let kept = shelf.blobs.why(root).is_some_and(|kept| kept.reasons.contains(&Reason::User));
+        let kept = shelf
+            .blobs
+            .why(root)
+            .is_some_and(|kept| kept.reasons.contains(&Reason::User));
         if kept {
-            shelf.blobs.unpin(root, Reason::User).await.map_err(LibraryError::from)?;
+            shelf
+                .blobs
+                .unpin(root, Reason::User)
+                .await
+                .map_err(LibraryError::from)?;
             self.refresh().await;
             if shelf.blobs.why(root).is_none() {
                 self.withdraw(root);
@@ -171,8 +184,13 @@ impl Data {
 pub(super) async fn shards(blobs: &BlobStore, root: BlobHash) -> Option<Vec<Shard>> {
     let mut shards = Vec::new();
     for hash in [root].into_iter().chain(blobs.children(root).await.ok()?) {
-        let Status::Complete { bytes } = blobs.status(hash).await else { return None };
-        shards.push(Shard { root: hash, size: bytes });
+        let Status::Complete { bytes } = blobs.status(hash).await else {
+            return None;
+        };
+        shards.push(Shard {
+            root: hash,
+            size: bytes,
+        });
     }
     Some(shards)
 }

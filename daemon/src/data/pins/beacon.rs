@@ -60,6 +60,9 @@ fn beacon(head: &Head, epoch: u64, blocks: u64) -> Option<Beacon> {
         true => head.hash,
         false => head.view.block_hash(first.0).ok()??,
     };
-    let value = digest("openledger/beacon/1", &[&epoch.to_be_bytes(), &blocks.to_be_bytes(), &name.0]);
+    let value = digest(
+        "openledger/beacon/1",
+        &[&epoch.to_be_bytes(), &blocks.to_be_bytes(), &name.0],
+    );
     Some(Beacon { epoch, value })
 }

@@ -1,6 +1,9 @@
 //! What other nodes ask about pins, and asking them.
 
-use std::{sync::{Arc, Weak}, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use net::data::{Ask, ByteStream, StreamHandler};
@@ -39,7 +42,10 @@ impl StreamHandler for Desk {
         let data = self.0.clone();
         Box::pin(async move {
             let Some(data) = data.upgrade().map(Data) else { return };
-            talk::answer(stream, PIN_ASK_MAX, |peer, ask| async move { data.answer_pin(peer, ask).await }).await;
+            talk::answer(stream, PIN_ASK_MAX, |peer, ask| async move {
+                data.answer_pin(peer, ask).await
+            })
+            .await;
         })
     }
 }
@@ -120,7 +126,12 @@ impl Data {
         let mut beacons = self.0.beacons.clone()?;
         // The chain is believed about beacons, not the auditor: a made-up one could frame this host.
         let known = beacons.wait_for(|known| known.contains_key(&beacon.epoch));
-        let known = tokio::time::timeout(BEHIND, known).await.ok()?.ok()?.get(&beacon.epoch).copied();
+        let known = tokio::time::timeout(BEHIND, known)
+            .await
+            .ok()?
+            .ok()?
+            .get(&beacon.epoch)
+            .copied();
         if known != Some(beacon) {
             return None;
         }
@@ -145,7 +156,9 @@ impl Data {
         }
         let now = self.0.clock.now();
         let mut rooms = self.0.datanets.iter().flat_map(Datanets::all);
-        rooms.find(|room| room.serves(peer, Ask::Blob(hash), now)).and_then(|room| room.store.clone())
+        rooms
+            .find(|room| room.serves(peer, Ask::Blob(hash), now))
+            .and_then(|room| room.store.clone())
     }
 
     async fn renewed(&self, peer: NodeId, renewal: Signed<Renewal>) -> Option<PinAnswer> {
@@ -159,8 +172,14 @@ impl Data {
 
     fn receipts(&self, deal: DealId, from: u64) -> Option<PinAnswer> {
         let owned = self.pins().own(deal)?;
-        let storage = owned.receipts().into_iter().filter(|receipt| receipt.message.epoch >= from);
-        let retrieval = owned.retrievals().into_iter().filter(|receipt| receipt.message.epoch >= from);
+        let storage = owned
+            .receipts()
+            .into_iter()
+            .filter(|receipt| receipt.message.epoch >= from);
+        let retrieval = owned
+            .retrievals()
+            .into_iter()
+            .filter(|receipt| receipt.message.epoch >= from);
         Some(PinAnswer::Receipts {
             storage: storage.take(RECEIPTS_MAX).collect(),
             retrieval: retrieval.take(RECEIPTS_MAX).collect(),

@@ -47,7 +47,11 @@ impl Data {
         let tally = &self.pins().tally;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Figures {
-            datanets: self.0.datanets.as_ref().map_or(0, |datanets: &Datanets| datanets.all().len()),
+            datanets: self
+                .0
+                .datanets
+                .as_ref()
+                .map_or(0, |datanets: &Datanets| datanets.all().len()),
             deals: running.len(),
             copies_wanted: running.iter().map(|deal| u64::from(deal.signed.message.copies)).sum(),
             copies_held: running.iter().map(|deal| deal.holding().len() as u64).sum(),

@@ -20,7 +20,11 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
-    super::{Data, DataError, fetching::{self, Errand}, notes::Notes},
+    super::{
+        Data, DataError,
+        fetching::{self, Errand},
+        notes::Notes,
+    },
     PinError,
     note::{HostSaid, Note},
 };
@@ -76,7 +80,9 @@ impl Hosted {
     pub(super) fn read(dir: &Path, me: NodeId) -> Result<Option<Self>, PinError> {
         let notes = Notes::open(dir)?;
         let mut records = notes.read::<Note>()?.into_iter();
-        let Some(Note::Deal(signed, at)) = records.next() else { return Ok(None) };
+        let Some(Note::Deal(signed, at)) = records.next() else {
+            return Ok(None);
+        };
         let hosted = Self::new(dir, notes, signed.message, me, at);
         for record in records {
             if let Note::Host(at, said) = record {
@@ -135,14 +141,22 @@ impl Hosted {
             HostEffect::Fetch => data.spawn(move |data| async move { hosted.fetch(&data).await }),
             HostEffect::Prove(chunks) => data.spawn(move |data| async move { hosted.prove(&data, chunks).await }),
             HostEffect::Register(bundle) => data.spawn(move |data| async move {
-                let ask = PinAsk::Register { deal: hosted.id, bundle };
+                let ask = PinAsk::Register {
+                    deal: hosted.id,
+                    bundle,
+                };
                 if let Ok(PinAnswer::Yes) = data.ask_pin(hosted.deal.owner, &ask).await {
                     info!(deal = %format_args!("{:#}", hosted.id), "registered as a host");
                     hosted.tell(&data, HostSaid::Registered).await;
                 }
             }),
             HostEffect::Answer(beacon, bundle) => {
-                let said = Answer { deal: self.id, host: data.0.me, beacon, bundle: bundle.hash() };
+                let said = Answer {
+                    deal: self.id,
+                    host: data.0.me,
+                    beacon,
+                    bundle: bundle.hash(),
+                };
                 let signed = data.sign(said);
                 let asked = std::mem::take(&mut *locked(&self.asked));
                 for (wanted, reply) in asked {
@@ -187,14 +201,20 @@ impl Hosted {
             };
             fetching::fetch(errand, |_| ()).await?;
         }
-        shelf.blobs.pin(content, Reason::Deal(self.id.0)).await.map_err(super::super::LibraryError::from)?;
+        shelf
+            .blobs
+            .pin(content, Reason::Deal(self.id.0))
+            .await
+            .map_err(super::super::LibraryError::from)?;
         data.refresh().await;
         data.announce(self.deal.set).await;
         Ok(())
     }
 
     async fn prove(self: &Arc<Self>, data: &Data, chunks: Vec<(usize, u64)>) {
-        let mut bundle = Bundle { proofs: Vec::with_capacity(chunks.len()) };
+        let mut bundle = Bundle {
+            proofs: Vec::with_capacity(chunks.len()),
+        };
         for (position, chunk) in chunks {
             match data.0.public.prove(&self.deal.shards[position], chunk).await {
                 Ok(proof) => bundle.proofs.push(proof),

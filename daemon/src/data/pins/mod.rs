@@ -32,16 +32,15 @@ use storage::disk::free_bytes;
 use tokio_util::sync::CancellationToken;
 
 pub use ask::PinAddAsk;
+pub(crate) use beacon::{Beacons, follow};
+pub(super) use desk::{Desk, KIND};
 pub(crate) use figures::Figures;
 pub use verify::VerifyAsk;
 pub use view::{DealLine, PinStatus, PinsAnswer};
-pub(crate) use beacon::{Beacons, follow};
-pub(super) use desk::{Desk, KIND};
 
 use self::{hosted::Hosted, owner::Owned};
 use super::{Data, notes::NoteError};
 use crate::{api::local::Kind, home::Home};
-
 
 /// How often it is looked whether something is due.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -197,13 +196,20 @@ impl Pins {
 }
 
 fn folders(dir: &Path) -> Result<Vec<std::path::PathBuf>, PinError> {
-    let failed = |source| PinError::Folder { path: dir.to_owned(), source };
+    let failed = |source| PinError::Folder {
+        path: dir.to_owned(),
+        source,
+    };
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,
     };
     let paths: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
-    Ok(paths.map_err(failed)?.into_iter().filter(|path| path.is_dir()).collect())
+    Ok(paths
+        .map_err(failed)?
+        .into_iter()
+        .filter(|path| path.is_dir())
+        .collect())
 }
 
 impl Data {
@@ -224,7 +230,11 @@ impl Data {
     }
 
     fn key(&self) -> (&SecretKey, &Domain) {
-        let network = self.0.network.as_ref().expect("deals are worked on while the node runs");
+        let network = self
+            .0
+            .network
+            .as_ref()
+            .expect("deals are worked on while the node runs");
         (&network.key, &network.domain)
     }
 
@@ -240,7 +250,11 @@ impl Data {
     /// Connected peers.
     fn peers(&self) -> Vec<NodeId> {
         let network = self.0.network.iter();
-        network.flat_map(|network| network.net.peers()).map(|peer| peer.id).filter(|id| *id != self.0.me).collect()
+        network
+            .flat_map(|network| network.net.peers())
+            .map(|peer| peer.id)
+            .filter(|id| *id != self.0.me)
+            .collect()
     }
 }
 

@@ -66,7 +66,9 @@ impl Owned {
     pub(super) fn read(dir: &Path) -> Result<Option<Self>, PinError> {
         let notes = Notes::open(dir)?;
         let mut records = notes.read::<Note>()?.into_iter();
-        let Some(Note::Deal(signed, _)) = records.next() else { return Ok(None) };
+        let Some(Note::Deal(signed, _)) = records.next() else {
+            return Ok(None);
+        };
         let owned = Self::new(notes, *signed);
         let mut unsaid = Vec::new();
         for record in records {
@@ -207,7 +209,11 @@ impl Owned {
                 return;
             }
             AuditEffect::Verdict(receipt) => {
-                let said = OwnerSaid::Audited { host, epoch: receipt.epoch, outcome: receipt.outcome };
+                let said = OwnerSaid::Audited {
+                    host,
+                    epoch: receipt.epoch,
+                    outcome: receipt.outcome,
+                };
                 data.pins().tally.note(receipt.outcome);
                 let signed = data.sign(receipt);
                 let kept = self.notes.add(&[Note::Storage(signed.clone())]).await;
@@ -238,7 +244,11 @@ impl Owned {
         let due: Vec<_> = {
             let audits = locked(&self.audits);
             let due = |audit: &Audit| audit.deadline().is_some_and(|at| at <= now);
-            audits.iter().filter(|(_, audit)| due(audit)).map(|(host, _)| *host).collect()
+            audits
+                .iter()
+                .filter(|(_, audit)| due(audit))
+                .map(|(host, _)| *host)
+                .collect()
         };
         for host in due {
             self.audit(data, host, AuditInput::Tick);

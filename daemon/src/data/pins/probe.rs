@@ -27,11 +27,20 @@ pub(super) fn now_and_then(data: &Data, beacon: Beacon) {
 /// One provider of one shard.
 async fn draw(data: &Data, beacon: &Beacon) -> Option<(Shard, NodeId)> {
     let now = data.0.clock.now();
-    let kept = data.0.public.kept().into_iter().filter(|(_, kept)| kept.format == Format::Sequence);
+    let kept = data
+        .0
+        .public
+        .kept()
+        .into_iter()
+        .filter(|(_, kept)| kept.format == Format::Sequence);
     let mut known = Vec::new();
     for (root, _) in kept {
         let heard = data.heard();
-        let others = heard.of(now, root).into_iter().map(|said| said.provider).filter(|node| *node != data.0.me);
+        let others = heard
+            .of(now, root)
+            .into_iter()
+            .map(|said| said.provider)
+            .filter(|node| *node != data.0.me);
         known.extend(others.map(|provider| (root, provider)));
     }
     let hash = digest("openledger/probe/1", &[&beacon.value, &data.0.me.0]);
@@ -49,15 +58,28 @@ async fn draw(data: &Data, beacon: &Beacon) -> Option<(Shard, NodeId)> {
 async fn look(data: &Data, beacon: Beacon, shard: Shard, provider: NodeId) {
     let (mut probe, mut todo) = (Probe::new(shard, provider, data.0.me), Vec::new());
     probe.step(data.0.clock.now(), ProbeInput::Epoch(beacon), &mut todo);
-    let Some(ProbeEffect::Ask(chunk)) = todo.pop() else { return };
-    let ask = PinAsk::Chunk { root: shard.root, size: shard.size, chunk };
-    let wait = probe.deadline().map_or(std::time::Duration::ZERO, |at| data.0.clock.until(at));
+    let Some(ProbeEffect::Ask(chunk)) = todo.pop() else {
+        return;
+    };
+    let ask = PinAsk::Chunk {
+        root: shard.root,
+        size: shard.size,
+        chunk,
+    };
+    let wait = probe
+        .deadline()
+        .map_or(std::time::Duration::ZERO, |at| data.0.clock.until(at));
     let input = match tokio::time::timeout(wait, data.ask_pin(provider, &ask)).await {
         Ok(Ok(PinAnswer::Chunk(proof))) => ProbeInput::Served(proof),
         Ok(Ok(_)) => ProbeInput::Refused,
         Ok(Err(_)) | Err(_) => {
             // Whoever cannot be reached is as silent as who says nothing.
-            tokio::time::sleep(probe.deadline().map_or(std::time::Duration::ZERO, |at| data.0.clock.until(at))).await;
+            tokio::time::sleep(
+                probe
+                    .deadline()
+                    .map_or(std::time::Duration::ZERO, |at| data.0.clock.until(at)),
+            )
+            .await;
             ProbeInput::Tick
         }
     };

@@ -11,7 +11,10 @@ use protocol::{
 use super::{note::OwnerSaid, *};
 use crate::clock::Clock;
 
-const DOMAIN: Domain = Domain { chain_id: 7, genesis: [7; 32] };
+const DOMAIN: Domain = Domain {
+    chain_id: 7,
+    genesis: [7; 32],
+};
 
 fn deal(owner: &SecretKey, bytes: &[u8]) -> Signed<Deal> {
     let deal = Deal {
@@ -36,17 +39,25 @@ async fn an_owner_that_was_killed_knows_its_hosts_and_what_it_owes_them() {
     let dir = tempfile::tempdir().unwrap();
     let (home, key) = (Home::new(dir.path()), SecretKey::from_seed([1; 32]));
     let config = config::Config::default();
-    let data = Data::offline(&home, &config, SecretKey::from_seed([1; 32]), None).await.unwrap();
+    let data = Data::offline(&home, &config, SecretKey::from_seed([1; 32]), None)
+        .await
+        .unwrap();
     let (bytes, host) = (vec![5; 40_000], NodeId([2; 32]));
     let signed = deal(&key, &bytes);
     let place = home.deals().join("own/a");
     let owned = Arc::new(Owned::make(&place, signed, data.0.clock.now()).await.unwrap());
-    let bundle = Bundle { proofs: vec![Proof::of_bytes(&bytes, Shard::of(&bytes).last()).unwrap()] };
+    let bundle = Bundle {
+        proofs: vec![Proof::of_bytes(&bytes, Shard::of(&bytes).last()).unwrap()],
+    };
     for said in [
         OwnerSaid::Candidate(host),
         OwnerSaid::Accepted(host),
         OwnerSaid::Registered(host, bundle),
-        OwnerSaid::Audited { host, epoch: 4, outcome: Outcome::Held },
+        OwnerSaid::Audited {
+            host,
+            epoch: 4,
+            outcome: Outcome::Held,
+        },
     ] {
         owned.tell(&data, said).await.unwrap();
     }
@@ -55,9 +66,22 @@ async fn an_owner_that_was_killed_knows_its_hosts_and_what_it_owes_them() {
 
     let again = Pins::open(&home, &config, NodeId(key.public())).unwrap();
     let owned = again.owned().remove(0);
-    assert_eq!((owned.holding(), owned.spent(), owned.is_over()), (vec![host], Amount(3), false));
+    assert_eq!(
+        (owned.holding(), owned.spent(), owned.is_over()),
+        (vec![host], Amount(3), false)
+    );
     // The same epoch is not paid twice.
-    owned.tell(&data, OwnerSaid::Audited { host, epoch: 4, outcome: Outcome::Held }).await.unwrap();
+    owned
+        .tell(
+            &data,
+            OwnerSaid::Audited {
+                host,
+                epoch: 4,
+                outcome: Outcome::Held,
+            },
+        )
+        .await
+        .unwrap();
     assert_eq!(owned.spent(), Amount(3));
     data.stop().await;
 }
@@ -72,6 +96,9 @@ async fn a_host_that_was_killed_keeps_what_it_took_and_promises_the_room_once() 
     Hosted::take(&place, signed, me, Clock::new().now()).await.unwrap();
     let config = config::Config::default();
     let pins = Pins::open(&home, &config, me).unwrap();
-    assert!(pins.host(id).is_some_and(|deal| !deal.is_over() && !deal.is_registered()));
+    assert!(
+        pins.host(id)
+            .is_some_and(|deal| !deal.is_over() && !deal.is_registered())
+    );
     assert!(pins.appetite().free <= config.data.host.0 - 40_000);
 }

@@ -29,7 +29,7 @@ pub struct VerifyAsk {
 
 /// A copy that was checked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CheckedLine {
+pub(crate) struct CheckedLine {
     /// Who has it.
     pub node: NodeId,
     /// Chunks that were proven.
@@ -40,7 +40,12 @@ impl Data {
     /// Has copies proven; fails if one of them is not.
     pub(crate) async fn pin_verify(&self, wanted: VerifyAsk) -> Result<Vec<CheckedLine>, DataError> {
         let root = wanted.root;
-        let deals: Vec<_> = self.pins().owned().into_iter().filter(|deal| deal.signed.message.set == root).collect();
+        let deals: Vec<_> = self
+            .pins()
+            .owned()
+            .into_iter()
+            .filter(|deal| deal.signed.message.set == root)
+            .collect();
         let blobs = self.shelf_of(root).await.blobs;
         let here = ask::shards(&blobs, root).await;
         // A copy that lost a whole blob has a root all the same.
@@ -50,7 +55,11 @@ impl Data {
         let (mut checked, mut failed) = (Vec::new(), Vec::new());
         let nodes: BTreeSet<NodeId> = match wanted.node {
             Some(node) => [node].into(),
-            None => deals.iter().flat_map(|deal| deal.holding()).chain(kept.then_some(self.0.me)).collect(),
+            None => deals
+                .iter()
+                .flat_map(|deal| deal.holding())
+                .chain(kept.then_some(self.0.me))
+                .collect(),
         };
         if nodes.is_empty() {
             return Err(PinError::Absent { root }.into());
@@ -78,10 +87,22 @@ impl Data {
         root: BlobHash,
         blobs: &storage::blob::BlobStore,
     ) -> Result<u64, String> {
-        let beacon = Beacon { epoch: 0, value: entropy::bytes() };
-        let sample = Sample { beacon: &beacon, node, set: &root.0, shards, count: CHUNKS };
+        let beacon = Beacon {
+            epoch: 0,
+            value: entropy::bytes(),
+        };
+        let sample = Sample {
+            beacon: &beacon,
+            node,
+            set: &root.0,
+            shards,
+            count: CHUNKS,
+        };
         // The end of every shard too: only that proves how long it is.
-        let ends = shards.iter().enumerate().map(|(position, shard)| (position, shard.last()));
+        let ends = shards
+            .iter()
+            .enumerate()
+            .map(|(position, shard)| (position, shard.last()));
         let mut proven = 0;
         for (position, chunk) in sample.draw().into_iter().chain(ends) {
             let shard = &shards[position];
@@ -89,7 +110,11 @@ impl Data {
                 let proof = blobs.prove(shard, chunk).await;
                 proof.map_err(|error| crate::words::chained(&error))?;
             } else {
-                let ask = PinAsk::Chunk { root: shard.root, size: shard.size, chunk };
+                let ask = PinAsk::Chunk {
+                    root: shard.root,
+                    size: shard.size,
+                    chunk,
+                };
                 match self.ask_pin(node, &ask).await {
                     Ok(PinAnswer::Chunk(proof)) => {
                         let wrong = |flaw| format!("chunk {chunk} of {:#}: {flaw}", shard.root);

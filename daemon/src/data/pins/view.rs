@@ -1,7 +1,8 @@
 //! Pins as people are shown them.
 
 use protocol::{
-    BlobHash, NodeId, crypto::Signed,
+    BlobHash, NodeId,
+    crypto::Signed,
     receipt::{Outcome, Retrieved, StorageReceipt},
 };
 use serde::{Deserialize, Serialize};
@@ -122,7 +123,11 @@ impl Data {
                 if why.format == Format::Sequence {
                     let complete = shelf.blobs.settle(Content::sequence(root)).await.is_ok();
                     let kept_for = why.reasons.iter().map(library::reason).collect();
-                    kept.push(KeptLine { root, kept_for, complete });
+                    kept.push(KeptLine {
+                        root,
+                        kept_for,
+                        complete,
+                    });
                 }
             }
         }
@@ -138,7 +143,12 @@ impl Data {
         let all = self.pin_list().await;
         let status = PinStatus {
             root,
-            kept_for: all.kept.into_iter().filter(|it| it.root == root).flat_map(|it| it.kept_for).collect(),
+            kept_for: all
+                .kept
+                .into_iter()
+                .filter(|it| it.root == root)
+                .flat_map(|it| it.kept_for)
+                .collect(),
             deals: all.deals.into_iter().filter(|it| it.root == root).collect(),
             hosted: all.hosted.into_iter().filter(|it| it.root == root).collect(),
         };
@@ -157,13 +167,22 @@ impl Data {
             registered: deal.is_registered(),
             until_ms: deal.deal.until.0 / 1000,
         };
-        self.pins().hosted().iter().filter(|deal| !deal.is_over()).map(line).collect()
+        self.pins()
+            .hosted()
+            .iter()
+            .filter(|deal| !deal.is_over())
+            .map(line)
+            .collect()
     }
 }
 
 fn line(owned: &Owned) -> DealLine {
     let (deal, holding, receipts) = (owned.deal(), owned.holding(), owned.receipts());
-    let mut nodes: Vec<_> = receipts.iter().map(|receipt| receipt.message.host).chain(holding.iter().copied()).collect();
+    let mut nodes: Vec<_> = receipts
+        .iter()
+        .map(|receipt| receipt.message.host)
+        .chain(holding.iter().copied())
+        .collect();
     nodes.sort();
     nodes.dedup();
     DealLine {
@@ -171,7 +190,10 @@ fn line(owned: &Owned) -> DealLine {
         root: deal.set,
         copies: deal.copies,
         held: holding.len() as u64,
-        hosts: nodes.into_iter().map(|node| host(owned, node, holding.contains(&node), &receipts)).collect(),
+        hosts: nodes
+            .into_iter()
+            .map(|node| host(owned, node, holding.contains(&node), &receipts))
+            .collect(),
         until_ms: deal.until.0 / 1000,
         spent: owned.spent().to_string(),
         escrow: deal.escrow.to_string(),
@@ -180,18 +202,31 @@ fn line(owned: &Owned) -> DealLine {
 }
 
 fn host(owned: &Owned, node: NodeId, holds: bool, receipts: &[Signed<StorageReceipt>]) -> HostLine {
-    let of = || receipts.iter().map(|receipt| &receipt.message).filter(|receipt| receipt.host == node);
+    let of = || {
+        receipts
+            .iter()
+            .map(|receipt| &receipt.message)
+            .filter(|receipt| receipt.host == node)
+    };
     let count = |outcome| of().filter(|receipt| receipt.outcome == outcome).count() as u64;
     let last = of().next_back();
     let retrievals = owned.retrievals();
-    let asked = || retrievals.iter().map(|receipt| &receipt.message).filter(|receipt| receipt.provider == node);
+    let asked = || {
+        retrievals
+            .iter()
+            .map(|receipt| &receipt.message)
+            .filter(|receipt| receipt.provider == node)
+    };
     let served = asked().filter(|receipt| receipt.retrieved == Retrieved::Served).count() as u64;
     HostLine {
         node,
         holds,
         held: count(Outcome::Held),
         missed: count(Outcome::Missed),
-        misses_in_a_row: of().rev().take_while(|receipt| receipt.outcome == Outcome::Missed).count() as u64,
+        misses_in_a_row: of()
+            .rev()
+            .take_while(|receipt| receipt.outcome == Outcome::Missed)
+            .count() as u64,
         false_proofs: count(Outcome::False),
         last_epoch: last.map(|receipt| receipt.epoch),
         last_outcome: last.map(|receipt| format!("{:?}", receipt.outcome).to_lowercase()),
