@@ -139,7 +139,7 @@ section! {
         upload_per_s: Size = Size(0),
         /// What this node may fetch a second; "0 B" for as much as the line gives.
         download_per_s: Size = Size(0),
-        /// A relay to be reached through where no straight way is, such as "https://relay.example"; none if empty.
+        /// A relay to be reached through where no straight way is, such as `https://relay.example`; none if empty.
         relay: String = String::new(),
         /// What it keeps for others who pay for copies; "0 B" for nothing.
         host: Size = Size::mib(10 * 1024),
