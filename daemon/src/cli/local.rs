@@ -116,6 +116,7 @@ pub(crate) fn failed(failure: Failure) -> anyhow::Error {
         Kind::NotFound => Exit::NotFound,
         Kind::Denied => Exit::Denied,
         Kind::Timeout => Exit::Timeout,
+        Kind::NotRunning => Exit::NotRunning,
         Kind::Unverified => Exit::Unverified,
     };
     let last = ended(exit, failure.message);

@@ -4,6 +4,7 @@
 //! everybody is served to everybody and announced; a permissioned datanet has a store and a protocol of its own.
 
 mod admission;
+mod answers;
 pub mod datanets;
 mod fetching;
 mod library;
@@ -32,10 +33,10 @@ use protocol::{
     crypto::{Domain, SecretKey},
     manifest::{Diff, Manifest},
 };
-use serde::{Deserialize, Serialize};
 use storage::blob::{BlobStore, Content, Mend, Reason, Settings};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use answers::{CollectAnswer, FsckAnswer, Got, StatAnswer};
 pub use fetching::GetError;
 pub use library::{AddAnswer, AddAsk, LibraryError, Listed, VerifyAnswer};
 pub use sharing::KnownAnswer;
@@ -129,7 +130,7 @@ impl DataError {
             Self::Library(_) | Self::Get(_) | Self::Collect(_) | Self::Check(_) => Kind::Failed,
             Self::Datanet(why) => why.kind(),
             Self::Pin(why) => why.kind(),
-            Self::Offline => Kind::Failed,
+            Self::Offline => Kind::NotRunning,
         };
         Failure::of(kind, self)
     }
@@ -243,6 +244,7 @@ async fn forget_imports(blobs: &BlobStore) {
 
 impl Data {
     /// What is here, without peers. Fails while a node runs in the home.
+    ///
     /// Datanets are known only where there is a chain, whose name everything that is said in them is signed with.
     pub(crate) async fn offline(
         home: &Home,
@@ -616,66 +618,4 @@ impl Data {
         let now = Published::of(&self.0.public).await;
         *self.0.published.write().unwrap_or_else(PoisonError::into_inner) = now;
     }
-}
-
-/// What came.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Got {
-    /// Its name among peers.
-    pub root: BlobHash,
-    /// What people call it.
-    pub name: String,
-    /// Bytes of all blobs.
-    pub bytes: u64,
-    /// Those that were here before.
-    pub had: u64,
-    /// Who gave how many.
-    pub providers: Vec<(NodeId, u64)>,
-    /// Who sent what is not so.
-    pub blamed: Vec<NodeId>,
-}
-
-/// How the store stands.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StatAnswer {
-    /// Blobs with any bytes here.
-    pub blobs: u64,
-    /// Bytes on disk.
-    pub bytes: u64,
-    /// Blobs and roots that are kept for a reason.
-    pub pinned: u64,
-    /// Bytes that the disk has left.
-    pub free_bytes: u64,
-    /// Bytes promised to what is under way.
-    pub reserved_bytes: u64,
-    /// When it was last cleared, in milliseconds since 1970; null if not yet.
-    pub collected_at_ms: Option<u64>,
-    /// Clearings that failed.
-    pub collect_errors: u64,
-}
-
-/// What was deleted.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CollectAnswer {
-    /// Blobs that are gone.
-    pub deleted: u64,
-    /// Blobs that stay.
-    pub live: u64,
-}
-
-/// What a check found.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FsckAnswer {
-    /// Whole and sound blobs.
-    pub sound: u64,
-    /// Bytes that were hashed.
-    pub bytes: u64,
-    /// Blobs that are here in part.
-    pub partial: u64,
-    /// Damaged blobs that were dropped.
-    pub dropped: Vec<BlobHash>,
-    /// Blobs that are kept and not here.
-    pub missing: Vec<BlobHash>,
-    /// Files that belonged to nothing and were removed.
-    pub orphans: u64,
 }

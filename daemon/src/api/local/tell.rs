@@ -27,6 +27,8 @@ pub enum Kind {
     Denied,
     /// Not in time.
     Timeout,
+    /// It needs a running node, and this is none.
+    NotRunning,
     /// Something does not verify.
     Unverified,
 }
