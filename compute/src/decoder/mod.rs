@@ -1,12 +1,16 @@
 //! A decoder of the Llama shape, once for all devices.
 
 mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod ops;
 mod step;
 
 use std::sync::Arc;
 
 pub use cpu::{Cpu, CpuOptions};
+#[cfg(feature = "gpu")]
+pub use gpu::{Gpu, GpuError, GpuOptions};
 pub use ops::{Norm, Ops};
 pub use step::{Group, SpanRows, Step};
 
@@ -76,6 +80,9 @@ impl<O: Ops> Forward for Decoder<O> {
 
     fn step(&mut self, spans: &[Span<'_>], logits: &mut Vec<f32>) -> Result<(), StepError> {
         logits.clear();
+        if !self.ops.verifies() && spans.iter().any(|span| span.verified) {
+            return Err(StepError::Device("it does no verified work; processors do".to_owned()));
+        }
         let step = Step::of(spans, &self.shape, |slot| self.ops.loaded(slot))?;
         if step.tokens.is_empty() {
             return Ok(());

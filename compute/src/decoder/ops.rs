@@ -30,6 +30,11 @@ pub trait Ops: Send {
     /// Activations.
     type Rows;
 
+    /// Whether a row's bits depend on its tokens, its adapters and the model alone.
+    fn verifies(&self) -> bool {
+        true
+    }
+
     /// Puts an adapter into a slot.
     fn load(&mut self, slot: u32, adapter: &Arc<Adapter>) -> Result<(), StepError>;
 

@@ -20,6 +20,8 @@ pub use store::{Store, StoreError, Stored, StoredFile};
 pub use tokenizer::{TEXT_BYTES_MAX, TextStream, TokenizeError, Tokenizer};
 
 use crate::decoder::{Cpu, CpuOptions, Decoder};
+#[cfg(feature = "gpu")]
+use crate::decoder::{Gpu, GpuError, GpuOptions};
 use files::{Access, Tensors, read_config};
 
 /// A base model: its shape and its weights, not yet on a device.
@@ -68,6 +70,16 @@ impl Model {
         let cpu = Cpu::new(&self.tensors, &self.config, options)?;
         let shape = cpu.shape(&options);
         Ok(Decoder::new(cpu, self.config.layers, shape))
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl Model {
+    /// Puts it on a machine that runs kernels.
+    pub fn on_gpu<M: cube::Machine>(&self, machine: M, options: GpuOptions) -> Result<Decoder<Gpu<M>>, GpuError> {
+        let gpu = Gpu::new(machine, &self.tensors, &self.config, options)?;
+        let shape = gpu.shape();
+        Ok(Decoder::new(gpu, self.config.layers, shape))
     }
 }
 

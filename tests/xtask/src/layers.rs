@@ -17,7 +17,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("evm", &["consensus", "contracts", "protocol"]),
     ("net", &["config", "protocol"]),
     ("storage", &["config", "protocol"]),
-    ("compute", &["config", "protocol"]),
+    ("cube", &[]),
+    ("compute", &["config", "cube", "protocol"]),
+    ("world", &[]),
     (
         "daemon",
         &[
@@ -34,6 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "tests",
         &[
+            "compute",
             "config",
             "consensus",
             "contracts",
@@ -48,7 +51,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that take time, randomness and storage as arguments.
-const PURE: &[&str] = &["protocol", "contracts", "consensus", "evm"];
+const PURE: &[&str] = &["protocol", "contracts", "consensus", "evm", "world"];
 
 /// What a pure crate never depends on (its tests may).
 const IMPURE: &[&str] = &[

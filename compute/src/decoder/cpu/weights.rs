@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     forward::StepError,
-    kernel::{
-        Quantise,
-        weight::{Bytes, Weight},
-    },
+    kernel::{Quantise, weight::Weight},
     lora::{Adapter, AdapterHash, Projection, Site},
     model::{Config, ModelError, files::Tensors},
     tensors::Matrix,
@@ -158,5 +155,5 @@ impl Slot {
 }
 
 fn weight(matrix: &Matrix) -> Weight {
-    Weight::stored(matrix.rows, matrix.columns, matrix.dtype, Bytes::all(matrix.share()))
+    Weight::stored(matrix.rows, matrix.columns, matrix.dtype, matrix.share())
 }

@@ -1,0 +1,235 @@
+//! The set of kernels: every variant that is ever launched has a value, and every value can be listed.
+
+use std::sync::Arc;
+
+use cubecl::{
+    ir::{AddressType, DeviceProperties},
+    prelude::*,
+};
+use half::{bf16, f16};
+
+use crate::kernels::{attention, linear, lora, rows};
+
+/// How a number lies in a machine's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Element {
+    /// IEEE single.
+    F32,
+    /// IEEE half.
+    F16,
+    /// The upper half of a single.
+    BF16,
+}
+
+impl Element {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::BF16];
+
+    /// Bytes of one.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+
+    /// Numbers in sixteen bytes: the widest load.
+    pub fn vector(self) -> usize {
+        16 / self.bytes()
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+        }
+    }
+}
+
+/// A kernel, in one of its variants. `vector` is how many numbers are loaded at once: those of sixteen bytes, or one
+/// where a width is no multiple of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "a variant's line says what its fields are")]
+pub enum Kernel {
+    /// Rows of the embedding.
+    Embed(Element),
+    /// Some rows of many.
+    Take,
+    /// Root mean square norm.
+    Norm,
+    /// The gated activation.
+    Gate,
+    /// A linear layer for tiles of so many rows.
+    Gemv { weight: Element, vector: usize, tile: usize },
+    /// A linear layer on tensor cores, for tiles of `16 · fragments` rows.
+    Gemm { weight: Element, fragments: usize },
+    /// What sums the parts of the former.
+    Finish,
+    /// The first factor of adapters, for tiles of so many rows.
+    Shrink { pool: Element, vector: usize, tile: usize },
+    /// The second factor.
+    Expand { pool: Element, vector: usize, tile: usize },
+    /// Keys and values into their pages.
+    Place { pages: Element, width: usize, normed: bool },
+    /// A page into another.
+    Copy(Element),
+    /// Attention for tiles of so many queries.
+    Attend { pages: Element, vector: usize, width: usize, queries: usize },
+    /// What puts parts of attention together.
+    Combine,
+}
+
+/// Rows of a tile of [`Kernel::Gemv`], ascending.
+pub const GEMV_TILES: [usize; 4] = [1, 2, 4, 8];
+/// Fragments of [`Kernel::Gemm`], ascending.
+pub const GEMM_FRAGMENTS: [usize; 3] = [1, 2, 4];
+/// Rows of a tile of adapters, ascending.
+pub const LORA_TILES: [usize; 2] = [1, 8];
+/// Queries of a tile of attention, ascending.
+pub const ATTEND_QUERIES: [usize; 4] = [1, 4, 8, 16];
+/// Widths of heads in models that are about; others work too and are compiled where they are met.
+pub const WIDTHS: [usize; 3] = [64, 96, 128];
+
+/// What kernels are built for.
+#[derive(Clone)]
+pub struct Environment {
+    /// What the device can do.
+    pub device: Arc<DeviceProperties>,
+    /// How its tensor cores want their operands.
+    pub target: Arc<TargetProperties>,
+}
+
+fn buffer() -> BufferCompilationArg {
+    BufferCompilationArg { inplace: None }
+}
+
+macro_rules! of_element {
+    ($element:expr, $name:ident => $build:expr) => {
+        match $element {
+            Element::F32 => {
+                type $name = f32;
+                Box::new($build)
+            }
+            Element::F16 => {
+                type $name = f16;
+                Box::new($build)
+            }
+            Element::BF16 => {
+                type $name = bf16;
+                Box::new($build)
+            }
+        }
+    };
+}
+
+impl Kernel {
+    /// Every variant that an engine launches for models with heads of these widths.
+    pub fn every(widths: &[usize]) -> Vec<Self> {
+        let mut all = vec![Self::Take, Self::Norm, Self::Gate, Self::Finish, Self::Combine];
+        for element in Element::ALL {
+            all.extend([Self::Embed(element), Self::Copy(element)]);
+            let fragments = GEMM_FRAGMENTS.into_iter().filter(|_| element != Element::F32);
+            all.extend(fragments.map(|fragments| Self::Gemm { weight: element, fragments }));
+            for vector in [1, element.vector()] {
+                all.extend(GEMV_TILES.map(|tile| Self::Gemv { weight: element, vector, tile }));
+                all.extend(LORA_TILES.map(|tile| Self::Shrink { pool: element, vector, tile }));
+                all.extend(LORA_TILES.map(|tile| Self::Expand { pool: element, vector, tile }));
+            }
+            for width in widths.iter().copied() {
+                all.extend([false, true].map(|normed| Self::Place { pages: element, width, normed }));
+                let vector = vector_of(element, width);
+                all.extend(ATTEND_QUERIES.map(|queries| Self::Attend { pages: element, vector, width, queries }));
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// A name for files and messages.
+    pub fn name(self) -> String {
+        match self {
+            Self::Embed(element) => format!("embed_{}", element.name()),
+            Self::Take => "take".to_owned(),
+            Self::Norm => "norm".to_owned(),
+            Self::Gate => "gate".to_owned(),
+            Self::Gemv { weight, vector, tile } => format!("gemv_{}_v{vector}_m{tile}", weight.name()),
+            Self::Gemm { weight, fragments } => format!("gemm_{}_m{}", weight.name(), 16 * fragments),
+            Self::Finish => "finish".to_owned(),
+            Self::Shrink { pool, vector, tile } => format!("shrink_{}_v{vector}_m{tile}", pool.name()),
+            Self::Expand { pool, vector, tile } => format!("expand_{}_v{vector}_m{tile}", pool.name()),
+            Self::Place { pages, width, normed } => {
+                format!("place_{}_w{width}{}", pages.name(), if normed { "_normed" } else { "" })
+            }
+            Self::Copy(element) => format!("copy_{}", element.name()),
+            Self::Attend { pages, vector, width, queries } => {
+                format!("attend_{}_v{vector}_w{width}_q{queries}", pages.name())
+            }
+            Self::Combine => "combine".to_owned(),
+        }
+    }
+
+    /// Threads of a cube: in a warp, and warps.
+    pub fn threads(self) -> CubeDim {
+        match self {
+            Self::Embed(_) | Self::Take | Self::Gate | Self::Finish | Self::Copy(_) | Self::Combine => {
+                CubeDim::new_1d(ELEMENTWISE_THREADS)
+            }
+            Self::Norm => CubeDim::new_1d(rows::NORM_THREADS),
+            Self::Gemv { .. } | Self::Gemm { .. } => CubeDim::new_2d(32, linear::WARPS),
+            Self::Shrink { .. } => CubeDim::new_2d(32, lora::SHRINK_WARPS),
+            Self::Expand { .. } => CubeDim::new_1d(lora::EXPAND_THREADS),
+            Self::Place { .. } | Self::Attend { .. } => CubeDim::new_2d(32, attention::WARPS),
+        }
+    }
+
+    /// Outputs of a warp of [`Kernel::Gemv`]: more where there are few rows would leave too few warps.
+    pub fn gemv_outs(tile: usize) -> usize {
+        if tile <= 2 { 2 } else { 4 }
+    }
+
+    /// The kernel for a device.
+    pub fn build(self, environment: &Environment) -> Box<dyn CubeKernel> {
+        let settings = KernelSettings::new(*self.threads(), ExecutionMode::Unchecked, AddressType::U32);
+        let (device, target) = (environment.device.clone(), environment.target.clone());
+        let b = buffer;
+        match self {
+            Self::Embed(element) => of_element!(element, W =>
+                rows::embed::Embed::<W>::new(settings, device, target, b(), b(), b(), ())),
+            Self::Take => Box::new(rows::take::Take::new(settings, device, target, b(), b(), b(), ())),
+            Self::Norm => Box::new(rows::norm::Norm::new(settings, device, target, b(), b(), b(), (), ())),
+            Self::Gate => Box::new(rows::gate::Gate::new(settings, device, target, b(), b(), ())),
+            Self::Gemv { weight, vector, tile } => of_element!(weight, W =>
+                linear::gemv::Gemv::<W>::new(settings, device, target, b(), b(), b(), b(), (), (), (), (),
+                    vector, tile, Self::gemv_outs(tile))),
+            Self::Gemm { weight, fragments } => of_element!(weight, W =>
+                linear::gemm::Gemm::<W>::new(settings, device, target, b(), b(), b(), (), (), (), (),
+                    weight.vector(), fragments)),
+            Self::Finish => Box::new(linear::finish::Finish::new(settings, device, target, b(), b(), b(), (), (), (), (), ())),
+            Self::Shrink { pool, vector, tile } => of_element!(pool, W =>
+                lora::shrink::Shrink::<W>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(),
+                    (), (), (), (), (), vector, tile)),
+            Self::Expand { pool, vector, tile } => of_element!(pool, W =>
+                lora::expand::Expand::<W>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(), b(),
+                    b(), b(), (), (), (), (), (), vector, tile)),
+            Self::Place { pages, width, normed } => of_element!(pages, E =>
+                attention::place::Place::<E>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(),
+                    (), (), (), (), width, normed)),
+            Self::Copy(element) => of_element!(element, E =>
+                attention::copy::Copy::<E>::new(settings, device, target, b(), (), (), (), ())),
+            Self::Attend { pages, vector, width, queries } => of_element!(pages, E =>
+                attention::attend::Attend::<E>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(),
+                    (), (), (), (), vector, width, queries)),
+            Self::Combine => Box::new(attention::combine::Combine::new(settings, device, target, b(), b(), b(), (), (), ())),
+        }
+    }
+}
+
+/// Threads of a cube of kernels whose threads have nothing to do with each other.
+pub const ELEMENTWISE_THREADS: u32 = 256;
+
+/// How many numbers are loaded at once from rows of so many.
+pub fn vector_of(element: Element, width: usize) -> usize {
+    if width.is_multiple_of(element.vector()) { element.vector() } else { 1 }
+}

@@ -1,0 +1,84 @@
+//! Parts of a piece of memory: handed out from the front, joined again when they come back.
+
+use std::collections::BTreeMap;
+
+/// What is free of a piece of memory.
+#[derive(Debug)]
+pub(super) struct Extents {
+    free: BTreeMap<u64, u64>,
+    bytes: u64,
+}
+
+impl Extents {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self {
+            free: BTreeMap::from([(0, bytes)]),
+            bytes,
+        }
+    }
+
+    /// The whole, used or not.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Where so many bytes are free, which they no longer are.
+    pub(super) fn take(&mut self, bytes: u64) -> Option<u64> {
+        let (at, length) = self
+            .free
+            .iter()
+            .map(|(at, length)| (*at, *length))
+            .find(|(_, length)| *length >= bytes)?;
+        self.free.remove(&at);
+        if length > bytes {
+            self.free.insert(at + bytes, length - bytes);
+        }
+        Some(at)
+    }
+
+    /// Gives back what was taken.
+    pub(super) fn give(&mut self, at: u64, bytes: u64) {
+        let (mut at, mut bytes) = (at, bytes);
+        if let Some(next) = self.free.remove(&(at + bytes)) {
+            bytes += next;
+        }
+        if let Some((before, length)) = self.free.range(..at).next_back().map(|(at, length)| (*at, *length)) {
+            assert!(before + length <= at, "an extent is given back once");
+            if before + length == at {
+                self.free.remove(&before);
+                (at, bytes) = (before, bytes + length);
+            }
+        }
+        let known = self.free.insert(at, bytes);
+        assert!(
+            known.is_none() && at + bytes <= self.bytes,
+            "an extent is given back once"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_back_is_one_piece_again() {
+        let mut extents = Extents::new(100);
+        let taken: Vec<u64> = (0..4).map(|_| extents.take(25).unwrap()).collect();
+        assert_eq!(taken, [0, 25, 50, 75]);
+        assert_eq!(extents.take(1), None);
+        for at in [25, 75, 0, 50] {
+            extents.give(at, 25);
+        }
+        assert_eq!(extents.take(100), Some(0));
+    }
+
+    #[test]
+    #[should_panic(expected = "given back once")]
+    fn nothing_is_given_back_twice() {
+        let mut extents = Extents::new(100);
+        let at = extents.take(10).unwrap();
+        extents.give(at, 10);
+        extents.give(at, 10);
+    }
+}

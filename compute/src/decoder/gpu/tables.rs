@@ -1,0 +1,273 @@
+//! What a step tells a machine: tokens, places, angles, and which rows attend to what and meet which adapters. All of it
+//! goes over in one piece.
+
+use std::collections::BTreeMap;
+
+use cube::{ATTEND_QUERIES, LORA_TILES, Machine, NO_ROW};
+
+use super::{GpuOptions, count};
+use crate::{
+    decoder::Step,
+    model::{Config, rope::Rope},
+};
+
+/// Positions that one part of attention looks at: always the same, so that company does not change a row's sums.
+const PART_TOKENS: usize = 256;
+/// Parts of one row at most; beyond, they grow.
+const PARTS_MAX: usize = 64;
+/// Alignment of a table.
+const ALIGN: usize = 256;
+
+/// Tiles of rows that attend.
+#[derive(Clone)]
+pub(super) struct Attention<B> {
+    /// Queries that a tile has at most.
+    pub(super) queries: usize,
+    pub(super) tiles: usize,
+    /// Their rows, all together.
+    pub(super) rows: usize,
+    pub(super) parts: usize,
+    pub(super) part_tokens: usize,
+    pub(super) table: B,
+    pub(super) pages: B,
+    /// The row of each, in the order of the tiles.
+    pub(super) which: B,
+}
+
+/// Tiles of rows with the same adapters.
+pub(super) struct Lora<B> {
+    /// Rows that a tile has at most.
+    pub(super) tile: usize,
+    pub(super) tiles: usize,
+    /// Adapters that a row has at most.
+    pub(super) most: usize,
+    pub(super) rank_max: usize,
+    pub(super) rows: B,
+    pub(super) ranges: B,
+    pub(super) mix: B,
+    pub(super) weights: B,
+}
+
+/// All tables of a step.
+pub(super) struct Tables<B> {
+    pub(super) tokens: B,
+    pub(super) places: B,
+    pub(super) cos: B,
+    pub(super) sin: B,
+    pub(super) wanted: B,
+    pub(super) attention: Vec<Attention<B>>,
+    pub(super) lora: Option<Lora<B>>,
+}
+
+/// Tables one after the other.
+#[derive(Default)]
+struct Pack(Vec<u8>);
+
+/// Where a table lies.
+#[derive(Clone, Copy)]
+struct Part(usize, usize);
+
+impl Pack {
+    fn words(&mut self, words: impl IntoIterator<Item = u32>) -> Part {
+        let at = self.0.len();
+        self.0.extend(words.into_iter().flat_map(u32::to_le_bytes));
+        // Nothing is bound without a byte.
+        let end = self.0.len().max(at + size_of::<u32>());
+        self.0.resize(end.next_multiple_of(ALIGN), 0);
+        Part(at, end - at)
+    }
+
+    fn singles<'a>(&mut self, singles: impl IntoIterator<Item = &'a f32>) -> Part {
+        self.words(singles.into_iter().map(|single| single.to_bits()))
+    }
+}
+
+/// Tables of attention before they are anywhere.
+struct Looks {
+    queries: usize,
+    rows: Vec<u32>,
+    tiles: Vec<[u32; 5]>,
+    pages: Vec<u32>,
+    parts: usize,
+    part_tokens: usize,
+}
+
+impl Looks {
+    /// Tiles of the spans of one row, or of those of more.
+    fn of(step: &Step, config: &Config, single: bool) -> Option<Self> {
+        let group = config.heads / config.kv_heads;
+        let most = ATTEND_QUERIES[ATTEND_QUERIES.len() - 1];
+        let queries = if single {
+            ATTEND_QUERIES
+                .into_iter()
+                .find(|queries| *queries >= group)
+                .unwrap_or(most)
+        } else {
+            most
+        };
+        let tile_rows = queries / group;
+        let mut looks = Self {
+            queries,
+            rows: Vec::new(),
+            tiles: Vec::new(),
+            pages: Vec::new(),
+            parts: 1,
+            part_tokens: usize::MAX,
+        };
+        let spans = step.spans.iter().filter(|span| (span.rows == 1) == single);
+        let mut reach = 0;
+        for span in spans {
+            let table = count(looks.pages.len());
+            looks.pages.extend(&span.pages);
+            reach = reach.max(span.position + span.rows);
+            for first in (0..span.rows).step_by(tile_rows) {
+                let rows = tile_rows.min(span.rows - first);
+                let at = count(looks.rows.len());
+                looks.tiles.push([
+                    count(span.row + first),
+                    count(rows),
+                    count(span.position + first),
+                    table,
+                    at,
+                ]);
+                looks.rows.extend((0..rows).map(|row| count(span.row + first + row)));
+            }
+        }
+        // Rows of a prompt are many enough as they are.
+        if single {
+            looks.part_tokens = PART_TOKENS.max(reach.div_ceil(PARTS_MAX).next_multiple_of(32));
+            looks.parts = reach.div_ceil(looks.part_tokens);
+        } else {
+            looks.part_tokens = reach.next_multiple_of(32);
+        }
+        (!looks.tiles.is_empty()).then_some(looks)
+    }
+}
+
+/// Tables of adapters before they are anywhere.
+struct Mixes {
+    tile: usize,
+    most: usize,
+    rank_max: usize,
+    rows: Vec<u32>,
+    ranges: Vec<u32>,
+    mix: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Mixes {
+    fn of(step: &Step, rank: impl Fn(u32) -> usize) -> Option<Self> {
+        // The adapters of each row, in the order in which they are added up.
+        let mut rows: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
+        for group in &step.groups {
+            for (row, weight) in group.rows.iter().zip(&group.weights) {
+                rows.entry(*row).or_default().push((group.slot, weight.to_bits()));
+            }
+        }
+        let mut mixes: BTreeMap<Vec<(u32, u32)>, Vec<u32>> = BTreeMap::new();
+        for (row, mix) in rows {
+            mixes.entry(mix).or_default().push(row);
+        }
+        // Tiles of many rows read an adapter once for all of them; they waste work on rows that are not there.
+        let [alone, many] = LORA_TILES;
+        let (all, tiles): (usize, usize) = mixes.values().fold((0, 0), |(all, tiles), rows| {
+            (all + rows.len(), tiles + rows.len().div_ceil(many))
+        });
+        let mut table = Self {
+            tile: if all >= 2 * tiles { many } else { alone },
+            most: mixes.keys().map(Vec::len).max()?,
+            rank_max: step
+                .groups
+                .iter()
+                .map(|group| rank(group.slot))
+                .max()
+                .unwrap_or(0)
+                .max(1),
+            rows: Vec::new(),
+            ranges: Vec::new(),
+            mix: Vec::new(),
+            weights: Vec::new(),
+        };
+        for (mix, rows) in mixes {
+            let begin = count(table.mix.len());
+            for rows in rows.chunks(table.tile) {
+                table.rows.extend(rows);
+                table.rows.resize(table.rows.len().next_multiple_of(table.tile), NO_ROW);
+                table.ranges.extend([begin, count(mix.len())]);
+            }
+            table.mix.extend(mix.iter().map(|(slot, _)| slot));
+            table
+                .weights
+                .extend(mix.iter().map(|(_, weight)| f32::from_bits(*weight)));
+        }
+        Some(table)
+    }
+}
+
+impl<B: Clone + Send> Tables<B> {
+    /// Writes a step's tables. `rank` tells the largest rank of a slot.
+    pub(super) fn of<M: Machine<Buffer = B>>(
+        machine: &mut M,
+        step: &Step,
+        config: &Config,
+        _options: &GpuOptions,
+        rope: &Rope,
+        rank: impl Fn(u32) -> usize,
+    ) -> Self {
+        let mut pack = Pack::default();
+        let tokens = pack.words(step.tokens.iter().copied());
+        let places = pack.words(step.places.iter().flat_map(|(page, inside)| [*page, *inside]));
+        let angles = || step.positions.iter().map(|position| rope.at(*position as usize));
+        let cos = pack.singles(angles().flat_map(|(cos, _)| cos));
+        let sin = pack.singles(angles().flat_map(|(_, sin)| sin));
+        let wanted = pack.words(step.wanted.iter().copied());
+        let looks = [true, false].map(|single| {
+            Looks::of(step, config, single).map(|looks| {
+                let table = pack.words(looks.tiles.iter().flatten().copied());
+                let pages = pack.words(looks.pages.iter().copied());
+                let which = pack.words(looks.rows.iter().copied());
+                (looks, [table, pages, which])
+            })
+        });
+        let mixes = Mixes::of(step, rank).map(|mixes| {
+            let rows = pack.words(mixes.rows.iter().copied());
+            let ranges = pack.words(mixes.ranges.iter().copied());
+            let mix = pack.words(mixes.mix.iter().copied());
+            let weights = pack.singles(&mixes.weights);
+            (mixes, [rows, ranges, mix, weights])
+        });
+        let all = machine.upload(&pack.0);
+        let mut part = |Part(at, bytes): Part| machine.part(&all, at as u64, bytes as u64);
+        Self {
+            tokens: part(tokens),
+            places: part(places),
+            cos: part(cos),
+            sin: part(sin),
+            wanted: part(wanted),
+            attention: looks
+                .into_iter()
+                .flatten()
+                .map(|(looks, [table, pages, which])| Attention {
+                    queries: looks.queries,
+                    tiles: looks.tiles.len(),
+                    rows: looks.rows.len(),
+                    parts: looks.parts,
+                    part_tokens: looks.part_tokens,
+                    table: part(table),
+                    pages: part(pages),
+                    which: part(which),
+                })
+                .collect(),
+            lora: mixes.map(|(mixes, [rows, ranges, mix, weights])| Lora {
+                tile: mixes.tile,
+                tiles: mixes.ranges.len() / 2,
+                most: mixes.most,
+                rank_max: mixes.rank_max,
+                rows: part(rows),
+                ranges: part(ranges),
+                mix: part(mix),
+                weights: part(weights),
+            }),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The weights of a model in a machine's memory, all of one type: that of the files where they agree, else singles.
+
+use cube::{Element, Machine};
+use half::{bf16, f16};
+
+use crate::{
+    kernel::weight::{Numbers, Weight},
+    lora::Projection,
+    model::{Config, Family, ModelError, files::Tensors},
+    tensors::Dtype,
+};
+
+/// All of them.
+pub(super) struct Weights<B> {
+    pub(super) element: Element,
+    pub(super) embedding: B,
+    pub(super) blocks: Vec<Block<B>>,
+    pub(super) norm: B,
+    pub(super) head: Linear<B>,
+}
+
+/// Those of a block.
+pub(super) struct Block<B> {
+    pub(super) attention_norm: B,
+    pub(super) feed_forward_norm: B,
+    /// Gains of queries, then of keys, in families that have them.
+    pub(super) gains: Option<B>,
+    pub(super) qkv: Linear<B>,
+    pub(super) out: Linear<B>,
+    pub(super) gate_up: Linear<B>,
+    pub(super) down: Linear<B>,
+}
+
+/// Linear layers that read the same rows, one below the other.
+#[derive(Clone)]
+pub(super) struct Linear<B> {
+    pub(super) weight: B,
+    pub(super) bias: Option<B>,
+    pub(super) outs: usize,
+    pub(super) columns: usize,
+}
+
+impl<B> Block<B> {
+    /// The layers of some sites.
+    pub(super) fn linear(&self, sites: &[Projection]) -> &Linear<B> {
+        use Projection::{Down, Gate, K, O, Q, Up, V};
+        match sites {
+            [Q, K, V] => &self.qkv,
+            [O] => &self.out,
+            [Gate, Up] => &self.gate_up,
+            [Down] => &self.down,
+            _ => unreachable!("a decoder asks for the sites that read the same rows together"),
+        }
+    }
+}
+
+/// How numbers of a file lie in memory.
+pub(super) fn element(dtype: Dtype) -> Element {
+    match dtype {
+        Dtype::F32 => Element::F32,
+        Dtype::F16 => Element::F16,
+        Dtype::BF16 => Element::BF16,
+    }
+}
+
+/// Appends numbers of a file in another type, or as they are.
+pub(super) fn convert(from: Dtype, bytes: &[u8], to: Element, into: &mut Vec<u8>) {
+    if element(from) == to {
+        return into.extend_from_slice(bytes);
+    }
+    let mut singles = Vec::with_capacity(bytes.len() / from.bytes());
+    from.read(bytes, &mut singles);
+    match to {
+        Element::F32 => singles.iter().for_each(|x| into.extend(x.to_le_bytes())),
+        Element::F16 => singles
+            .iter()
+            .for_each(|x| into.extend(f16::from_f32(*x).to_le_bytes())),
+        Element::BF16 => singles
+            .iter()
+            .for_each(|x| into.extend(bf16::from_f32(*x).to_le_bytes())),
+    }
+}
+
+fn stored(weight: &Weight) -> (Dtype, &[u8]) {
+    match &weight.numbers {
+        Numbers::Stored(dtype, bytes) => (*dtype, bytes.get()),
+        Numbers::Int8 { .. } | Numbers::Int4 { .. } => unreachable!("weights come as stored"),
+    }
+}
+
+fn singles(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// Files on their way to a machine.
+struct Take<'a, M> {
+    machine: &'a mut M,
+    tensors: &'a Tensors,
+    config: &'a Config,
+    element: Element,
+}
+
+impl<M: Machine> Take<'_, M> {
+    fn vector(&mut self, name: &str, length: usize) -> Result<M::Buffer, ModelError> {
+        Ok(self.machine.upload(&singles(&self.tensors.vector(name, length)?)))
+    }
+
+    fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<M::Buffer, ModelError> {
+        let weight = self.tensors.matrix(name, rows, columns)?;
+        let (dtype, bytes) = stored(&weight);
+        let mut numbers = Vec::with_capacity(rows * columns * self.element.bytes());
+        convert(dtype, bytes, self.element, &mut numbers);
+        Ok(self.machine.upload(&numbers))
+    }
+
+    fn linear(&mut self, layer: usize, sites: &[Projection]) -> Result<Linear<M::Buffer>, ModelError> {
+        let (mut numbers, mut bias, mut outs, mut columns) = (Vec::new(), Vec::new(), 0, 0);
+        for site in sites {
+            let [rows, inside] = self.config.linear_shape(*site);
+            let path = format!("model.layers.{layer}.{}.{}", site.block(), site.name());
+            let weight = self.tensors.matrix(&format!("{path}.weight"), rows, inside)?;
+            let (dtype, bytes) = stored(&weight);
+            convert(dtype, bytes, self.element, &mut numbers);
+            match (self.config.has_bias(*site), self.tensors.has(&format!("{path}.bias"))) {
+                (true, _) => bias.extend(self.tensors.vector(&format!("{path}.bias"), rows)?),
+                (false, false) => bias.resize(bias.len() + rows, 0.0),
+                (false, true) => {
+                    return Err(ModelError::Tensor {
+                        tensor: format!("{path}.bias"),
+                        why: "is a bias that config.json knows nothing of".to_owned(),
+                    });
+                }
+            }
+            (outs, columns) = (outs + rows, inside);
+        }
+        let biased = sites.iter().any(|site| self.config.has_bias(*site));
+        Ok(Linear {
+            weight: self.machine.upload(&numbers),
+            bias: biased.then(|| self.machine.upload(&singles(&bias))),
+            outs,
+            columns,
+        })
+    }
+
+    fn block(&mut self, layer: usize) -> Result<Block<M::Buffer>, ModelError> {
+        use Projection::{Down, Gate, K, O, Q, Up, V};
+        let (hidden, head) = (self.config.hidden, self.config.head);
+        let name = |rest: &str| format!("model.layers.{layer}.{rest}.weight");
+        let gains = if self.config.family == Family::Qwen3 {
+            let mut both = self.tensors.vector(&name("self_attn.q_norm"), head)?;
+            both.extend(self.tensors.vector(&name("self_attn.k_norm"), head)?);
+            Some(self.machine.upload(&singles(&both)))
+        } else {
+            None
+        };
+        Ok(Block {
+            attention_norm: self.vector(&name("input_layernorm"), hidden)?,
+            feed_forward_norm: self.vector(&name("post_attention_layernorm"), hidden)?,
+            gains,
+            qkv: self.linear(layer, &[Q, K, V])?,
+            out: self.linear(layer, &[O])?,
+            gate_up: self.linear(layer, &[Gate, Up])?,
+            down: self.linear(layer, &[Down])?,
+        })
+    }
+}
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// The type that all matrices have, else singles, which hold every one exactly.
+fn common(tensors: &Tensors, config: &Config) -> Result<Element, ModelError> {
+    let mut names = vec![(EMBEDDING.to_owned(), [config.vocabulary, config.hidden])];
+    names.extend((!config.tied).then(|| (HEAD.to_owned(), [config.vocabulary, config.hidden])));
+    for layer in 0..config.layers {
+        names.extend(Projection::ALL.map(|site| {
+            let path = format!("model.layers.{layer}.{}.{}.weight", site.block(), site.name());
+            (path, config.linear_shape(site))
+        }));
+    }
+    let mut found = None;
+    for (name, [rows, columns]) in names {
+        let weight = tensors.matrix(&name, rows, columns)?;
+        let this = element(stored(&weight).0);
+        if *found.get_or_insert(this) != this {
+            return Ok(Element::F32);
+        }
+    }
+    Ok(found.unwrap_or(Element::F32))
+}
+
+impl<B: Clone + Send> Weights<B> {
+    /// Takes the tensors that the configuration asks for.
+    pub(super) fn take<M: Machine<Buffer = B>>(
+        machine: &mut M,
+        tensors: &Tensors,
+        config: &Config,
+    ) -> Result<Self, ModelError> {
+        let element = common(tensors, config)?;
+        let mut take = Take {
+            machine,
+            tensors,
+            config,
+            element,
+        };
+        let embedding = take.matrix(EMBEDDING, config.vocabulary, config.hidden)?;
+        let head = if config.tied {
+            embedding.clone()
+        } else {
+            take.matrix(HEAD, config.vocabulary, config.hidden)?
+        };
+        let blocks: Result<_, _> = (0..config.layers).map(|layer| take.block(layer)).collect();
+        Ok(Self {
+            element,
+            embedding,
+            blocks: blocks?,
+            norm: take.vector("model.norm.weight", config.hidden)?,
+            head: Linear {
+                weight: head,
+                bias: None,
+                outs: config.vocabulary,
+                columns: config.hidden,
+            },
+        })
+    }
+}
