@@ -55,6 +55,13 @@ enum Chore {
         #[arg(long, default_value_t = 100)]
         rounds: u64,
     },
+    /// Write the sample datanets of a small world, or a corpus to learn its language from
+    #[command(disable_help_flag = true)]
+    World {
+        /// See `cargo xtask world --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// A development network of four nodes on this machine
     Dev,
 }
@@ -68,6 +75,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Bench { filter } => steps::bench(filter.as_deref()),
         Chore::Sim { seeds, from } => steps::sim(from, seeds),
         Chore::Crash { rounds } => steps::crash(rounds),
+        Chore::World { args } => steps::world(&args),
         Chore::Dev => steps::dev(),
     }
 }

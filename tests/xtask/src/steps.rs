@@ -109,6 +109,19 @@ pub(crate) fn crash(rounds: u64) -> Result<()> {
     )
 }
 
+/// The world generator with these arguments.
+pub(crate) fn world(args: &[String]) -> Result<()> {
+    let mut all = vec!["run", "--quiet", "--release", "--package", "world", "--"];
+    all.extend(args.iter().map(String::as_str));
+    // From where the caller is: the paths are the caller's.
+    let status = Command::new(env!("CARGO"))
+        .args(all)
+        .status()
+        .context("could not run the world generator")?;
+    ensure!(status.success(), "the world was not written");
+    Ok(())
+}
+
 /// The development network.
 pub(crate) fn dev() -> Result<()> {
     cargo(&["run", "--release", "--bin", "openledger", "--", "devnet"], &[])
