@@ -139,8 +139,9 @@ section! {
         upload_per_s: Size = Size(0),
         /// What this node may fetch a second; "0 B" for as much as the line gives.
         download_per_s: Size = Size(0),
-        /// A relay to be reached through where no straight way is, such as `https://relay.example`; none if empty.
-        relay: String = String::new(),
+        /// How peers find a way here beyond the address they know: "mdns" on the local network, and one relay of your own,
+        /// such as `https://relay.example`, where there is no straight way.
+        reach: Vec<String> = Vec::new(),
         /// What it keeps for others who pay for copies; "0 B" for nothing.
         host: Size = Size::mib(10 * 1024),
         /// What such a copy costs per GiB and audit, such as "0.01 OPEN".
@@ -159,6 +160,34 @@ section! {
         format: LogFormat = LogFormat::Text,
     }
 }
+
+impl Data {
+    /// The relay, if there is one.
+    pub fn relay(&self) -> Option<&str> {
+        self.reach.iter().map(String::as_str).find(|way| *way != MDNS)
+    }
+
+    /// Whether peers on the local network are looked for.
+    pub fn mdns(&self) -> bool {
+        self.reach.iter().any(|way| way == MDNS)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let relay = |way: &String| way.starts_with("https://") || way.starts_with("http://");
+        if let Some(way) = self.reach.iter().find(|way| *way != MDNS && !relay(way)) {
+            return Err(format!(
+                "`{way}` is no way to be reached; write \"mdns\", or a relay such as \"https://relay.example\""
+            ));
+        }
+        match self.reach.iter().filter(|way| relay(way)).count() {
+            0 | 1 => Ok(()),
+            count => Err(format!("{count} relays where one is used; leave the others out")),
+        }
+    }
+}
+
+/// The local network, among the ways to be reached.
+const MDNS: &str = "mdns";
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,7 +240,7 @@ impl Config {
         {
             return Err("it must be more than zero".to_owned());
         }
-        Ok(())
+        self.data.check()
     }
 }
 
@@ -275,5 +304,25 @@ impl<'de> Deserialize<'de> for History {
             Ok(Written::Word(word)) if word == "archive" => Ok(Self::Archive),
             _ => Err(D::Error::custom("neither a number of blocks from 1 nor \"archive\"")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ways_to_be_reached_are_the_local_network_and_one_relay() {
+        let data = |reach: &[&str]| Data {
+            reach: reach.iter().map(|way| (*way).to_owned()).collect(),
+            ..Data::default()
+        };
+        let both = data(&["mdns", "https://relay.example"]);
+        assert_eq!((both.mdns(), both.relay()), (true, Some("https://relay.example")));
+        assert_eq!((both.check(), data(&[]).check()), (Ok(()), Ok(())));
+        assert_eq!((data(&[]).mdns(), data(&["mdns"]).relay()), (false, None));
+        let wrong = data(&["mdn"]).check().expect_err("no way");
+        assert!(wrong.contains("`mdn`") && wrong.contains("\"mdns\""), "{wrong}");
+        assert!(data(&["https://a", "https://b"]).check().is_err());
     }
 }

@@ -99,6 +99,16 @@ impl Home {
         self.data().join("blobs")
     }
 
+    /// What is known of the records of datasets, to find copies by.
+    pub fn sketches(&self) -> PathBuf {
+        self.data().join("sketches")
+    }
+
+    /// What work this node offers.
+    pub fn offer(&self) -> PathBuf {
+        self.data().join("work.json")
+    }
+
     /// What is known of datanets, with the stores of permissioned ones.
     pub fn datanets(&self) -> PathBuf {
         self.data().join("datanets")

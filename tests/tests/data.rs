@@ -4,8 +4,7 @@
 
 use std::{
     path::Path,
-    process::Command,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use net::ChainTag;
@@ -13,54 +12,22 @@ use protocol::{BlobHash, BlockHash, Time};
 use serde_json::Value;
 use tests::{
     cluster::{Cluster, program},
+    commands::{command as run, corpus, done, until as repeat},
     liar::Liar,
 };
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Runs a command in a node's home: how it ended, and the object it printed.
 fn command(home: &Path, arguments: &[&str]) -> (Option<i32>, Value) {
-    let output = Command::new(program(false).unwrap())
-        .arg("--home")
-        .arg(home)
-        .arg("--json")
-        .args(arguments)
-        .output()
-        .expect("the program runs");
-    let text = String::from_utf8(output.stdout).unwrap();
-    let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    (output.status.code(), value)
+    run(home, arguments).unwrap()
 }
 
 fn ok(home: &Path, arguments: &[&str]) -> Value {
-    let (code, value) = command(home, arguments);
-    assert_eq!(code, Some(0), "{arguments:?}: {value}");
-    value
+    done(home, arguments).unwrap()
 }
 
-/// Waits until a command prints what is wanted.
 fn until(home: &Path, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
-    let begun = Instant::now();
-    loop {
-        let (_, value) = command(home, arguments);
-        if wanted(&value) {
-            return value;
-        }
-        assert!(begun.elapsed() < SOON, "{arguments:?} still prints {value}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// JSON lines that are no two alike, about `bytes` long.
-fn corpus(bytes: usize) -> String {
-    let mut text = String::with_capacity(bytes + 200);
-    let mut number = 0u64;
-    while text.len() < bytes {
-        let noise = blake3::hash(&number.to_be_bytes()).to_hex();
-        text += &format!("{{\"id\":{number},\"text\":\"{noise}{noise}\"}}\n");
-        number += 1;
-    }
-    text
+    repeat(home, arguments, wanted).unwrap()
 }
 
 fn now() -> Time {
@@ -77,7 +44,7 @@ async fn a_dataset_outlives_its_first_node_and_a_liar_costs_nothing_but_its_own_
     let home = |node: usize| cluster.members[node].home.clone();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("corpus.jsonl");
-    std::fs::write(&file, corpus(12 << 20)).unwrap();
+    std::fs::write(&file, corpus(12 << 20, "shared")).unwrap();
 
     // One adds it, two pin it, the first is killed.
     let path = file.to_str().unwrap();
@@ -90,7 +57,11 @@ async fn a_dataset_outlives_its_first_node_and_a_liar_costs_nothing_but_its_own_
         until(&home(node), &["data", "providers", &root], |said| {
             said["providers"].as_array().is_some_and(|nodes| !nodes.is_empty())
         });
-        ok(&home(node), &["data", "get", &root]);
+        let pinned = ok(&home(node), &["pin", "add", &root]);
+        assert!(!pinned["kept_for"].as_array().unwrap().is_empty(), "{pinned}");
+        // Clearing the store takes nothing that is pinned.
+        ok(&home(node), &["repo", "gc"]);
+        ok(&home(node), &["pin", "verify", &root]);
     }
     let (homes, last) = ([home(0), home(1), home(2)], home(3));
     let first = ok(&homes[0], &["id"])["node_id"].as_str().unwrap().to_owned();
@@ -137,7 +108,7 @@ async fn what_nobody_has_and_what_is_damaged_ends_with_a_code_and_a_way_out() {
     let home = cluster.members[0].home.clone();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("broken.jsonl");
-    let mut text = corpus(100 << 10);
+    let mut text = corpus(100 << 10, "broken");
     text += "{\"id\": \n";
     std::fs::write(&file, &text).unwrap();
     cluster.start_all().unwrap();
@@ -157,7 +128,7 @@ async fn what_nobody_has_and_what_is_damaged_ends_with_a_code_and_a_way_out() {
         "{said}"
     );
 
-    std::fs::write(&file, corpus(200 << 10)).unwrap();
+    std::fs::write(&file, corpus(200 << 10, "whole")).unwrap();
     let added = ok(
         &home,
         &["data", "add", path, "--licence", "CC-BY-4.0", "--by-reference"],

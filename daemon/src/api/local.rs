@@ -9,6 +9,7 @@ mod datanet;
 mod peers;
 mod pin;
 mod tell;
+mod work;
 
 use std::{
     io,
@@ -91,6 +92,7 @@ pub(crate) fn offline(data: Data) -> Router {
     data::routes()
         .merge(datanet::routes())
         .merge(pin::routes())
+        .merge(work::routes())
         .with_state(data)
 }
 

@@ -185,29 +185,53 @@ impl Add {
             record_bytes_max: self.max_record.map(|size| size.0),
         };
         let added: AddAnswer = ask_of(place, "/v1/data/add", &ask)?;
-        place.show(&added, || {
-            let mut rows = vec![
-                ("Root", added.root.to_string()),
-                ("Name", added.name.clone()),
-                ("Records", added.records.to_string()),
-                ("Bytes", added.bytes.to_string()),
-                ("Files", added.sources.to_string()),
-                ("Blobs", added.shards.to_string()),
-                (
-                    "Duplicates",
-                    format!("{} of {} compared", added.duplicates, added.compared),
-                ),
-            ];
-            rows.extend(
-                added
-                    .skipped
-                    .iter()
-                    .map(|(file, why)| ("Left out", format!("{file}: {why}"))),
-            );
-            output::columns(&rows)
-        });
+        place.show(&added, || output::columns(&told(&added)));
         Ok(())
     }
+}
+
+/// What was added, and what of it is not new.
+fn told(added: &AddAnswer) -> Vec<(&'static str, String)> {
+    let with = &added.compared_with;
+    let mut rows = vec![
+        ("Root", added.root.to_string()),
+        ("Name", added.name.clone()),
+        ("Records", added.records.to_string()),
+        ("Bytes", added.bytes.to_string()),
+        ("Files", added.sources.to_string()),
+        ("Blobs", added.shards.to_string()),
+        (
+            "Duplicates",
+            format!(
+                "{} of {} compared with each other and with {} records of {} datasets that are here",
+                added.duplicates, added.compared, with.records, with.datasets
+            ),
+        ),
+    ];
+    rows.extend(added.repeats.iter().map(|of| {
+        let text = format!(
+            "{} records of {}  {}, {} of them exactly",
+            of.records, of.root, of.name, of.same
+        );
+        ("Repeats", text)
+    }));
+    if with.records_in_part > 0 {
+        let text = format!(
+            "{} earlier records exactly or not at all: there is no room for more",
+            with.records_in_part
+        );
+        rows.push(("Compared", text));
+    }
+    let missed = |root: &BlobHash| {
+        (
+            "Not compared",
+            format!("{root} is not here; `openledger data get` fetches it"),
+        )
+    };
+    rows.extend(with.not_compared.iter().map(missed));
+    let left = |(file, why): &(String, String)| ("Left out", format!("{file}: {why}"));
+    rows.extend(added.skipped.iter().map(left));
+    rows
 }
 
 impl Get {

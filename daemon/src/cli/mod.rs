@@ -31,6 +31,7 @@ mod status;
 mod tests;
 mod version;
 mod wallet;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -67,6 +68,7 @@ enum Verb {
     Datanet(datanet::Datanet),
     Pin(pin::Pin),
     Repo(repo::Repo),
+    Worker(worker::Worker),
     Model(model::Model),
     Serve(serve::Serve),
     Engine(engine::Engine),
@@ -110,6 +112,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Datanet(verb) => verb.run(place),
         Verb::Pin(verb) => verb.run(place),
         Verb::Repo(verb) => verb.run(place),
+        Verb::Worker(verb) => verb.run(place),
         Verb::Model(verb) => verb.run(place),
         Verb::Serve(verb) => verb.run(place),
         Verb::Engine(_) => unreachable!("it never comes back to the others"),

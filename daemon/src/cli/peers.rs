@@ -2,7 +2,8 @@
 //!
 //! `peers list` prints `{"running", "peers": [{"id", "address", "outbound", "agent", "offence_points"}], "bootstrap":
 //! ["/ip4/…"], "listen": ["/ip4/…"]}`; `peers` is null where no node is running. `peers add ADDR` prints `{"address",
-//! "added", "dialled"}`: it is remembered, and reached out to at once by a node that runs.
+//! "added", "dialled"}`: it is remembered, and reached out to at once by a node that runs. `peers workers` prints a list
+//! of [`WorkerLine`].
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -10,11 +11,12 @@ use serde_json::{Value, json};
 
 use super::{
     Place, config,
+    data::ask_of,
     exit::{Exit, ended},
     output,
     place::wait,
 };
-use crate::api::local::PeerLine;
+use crate::{api::local::PeerLine, data::work::WorkerLine};
 
 /// Show peers, or add one to come back to
 #[derive(Debug, Args)]
@@ -28,6 +30,9 @@ enum Verb {
     /// Print the peers that are connected and those that are configured
     #[command(after_help = "Example: openledger peers list")]
     List,
+    /// Print the nodes that offer work: training, inference, audits
+    #[command(after_help = "Example: openledger peers workers")]
+    Workers,
     /// Add a peer to network.bootstrap in the configuration
     #[command(after_help = "Example: openledger peers add /ip4/10.0.0.7/tcp/4001")]
     Add {
@@ -49,6 +54,7 @@ impl Peers {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::List => list(place)?,
+            Verb::Workers => workers(place)?,
             Verb::Add { address } => add(place, &address)?,
         }
         Ok(Exit::Done)
@@ -79,6 +85,32 @@ fn list(place: &Place) -> anyhow::Result<()> {
         rows.extend(shown.bootstrap.iter().map(|peer| ("Comes back to", peer.clone())));
         rows.extend(shown.listen.iter().map(|address| ("Listens at", address.clone())));
         output::columns(&rows)
+    });
+    Ok(())
+}
+
+fn workers(place: &Place) -> anyhow::Result<()> {
+    let workers: Vec<WorkerLine> = ask_of(place, "/v1/work/workers", &Value::Null)?;
+    place.show(&workers, || {
+        let line = |worker: &WorkerLine| {
+            let price = |kind: &String| match worker.prices.get(kind) {
+                Some(price) => format!("{kind} for {price}"),
+                None => kind.clone(),
+            };
+            format!(
+                "{}  {}  {} base models  {}, {} threads, {} GiB",
+                worker.node,
+                worker.kinds.iter().map(price).collect::<Vec<_>>().join(", "),
+                worker.bases.len(),
+                worker.device,
+                worker.threads,
+                worker.memory_gib
+            )
+        };
+        match workers.is_empty() {
+            true => "nobody offers work, as far as is known here; `openledger worker offer` does".to_owned(),
+            false => workers.iter().map(line).collect::<Vec<_>>().join("\n"),
+        }
     });
     Ok(())
 }

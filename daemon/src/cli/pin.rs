@@ -1,6 +1,6 @@
 //! `openledger pin`: datasets that stay, here or with others.
 //!
-//! `--json` prints one object: `add` and `status` a [`PinStatus`], `ls` a [`PinsAnswer`], `rm` `{"root", "deals_ended"}`,
+//! `--json` prints one object: `add`, `renew` and `status` a [`PinStatus`], `ls` a [`PinsAnswer`], `rm` `{"root", "deals_ended"}`,
 //! `verify` `{"root", "checked": [{"node", "chunks"}]}` and exit code 7 if a copy does not verify.
 
 use clap::{Args, Subcommand};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Place, data::ask_of, exit::Exit, output};
 use crate::{
     api::local::RootAsk,
-    data::pins::{DealLine, PinAddAsk, PinStatus, PinsAnswer, VerifyAsk},
+    data::pins::{DealLine, PinAddAsk, PinStatus, PinsAnswer, RenewAsk, VerifyAsk},
 };
 
 /// Keep datasets here, or have others keep copies
@@ -23,6 +23,17 @@ pub(crate) struct Pin {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Add(Add),
+    /// Let deals about a dataset go on for longer
+    #[command(
+        after_help = "Example: openledger pin renew 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --days 30"
+    )]
+    Renew {
+        /// Its root
+        root: BlobHash,
+        /// For how many days beyond those that were agreed on
+        #[arg(long, default_value_t = 30)]
+        days: u32,
+    },
     /// End deals about a dataset, and keep it here no longer
     #[command(
         after_help = "Example: openledger pin rm 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
@@ -102,6 +113,7 @@ impl Pin {
                 };
                 show(place, &ask_of(place, "/v1/pin/add", &ask)?);
             }
+            Verb::Renew { root, days } => show(place, &ask_of(place, "/v1/pin/renew", &RenewAsk { root, days })?),
             Verb::Status { root } => show(place, &ask_of(place, "/v1/pin/status", &RootAsk { root })?),
             Verb::Ls => list(place)?,
             Verb::Rm { root } => {
@@ -149,6 +161,7 @@ fn deal(deal: &DealLine) -> Vec<(&'static str, String)> {
     let mut rows = vec![
         ("Deal", deal.deal.clone()),
         ("Copies", format!("{} of {} held{state}", deal.held, deal.copies)),
+        ("Until", until(deal.until_ms)),
         ("Owed", format!("{} of {}", deal.spent, deal.escrow)),
     ];
     rows.extend(deal.hosts.iter().map(|host| {
@@ -164,6 +177,12 @@ fn deal(deal: &DealLine) -> Vec<(&'static str, String)> {
         ("Host", text)
     }));
     rows
+}
+
+/// A time as people write it, to the second.
+fn until(ms: u64) -> String {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms / 1000 * 1000);
+    humantime::format_rfc3339_seconds(at).to_string()
 }
 
 fn list(place: &Place) -> anyhow::Result<()> {

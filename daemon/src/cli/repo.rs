@@ -1,4 +1,4 @@
-//! `openledger repo`: the store that everything shared lies in.
+//! `openledger repo`: the stores that everything shared lies in, the public one and those of permissioned datanets.
 //!
 //! `--json` prints one object: `stat` its [`StatAnswer`], `gc` its [`CollectAnswer`], `fsck` its [`FsckAnswer`].
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Place, data::ask_of, exit::Exit, output};
 use crate::{
     api::local::FsckAsk,
-    data::{CollectAnswer, FsckAnswer, StatAnswer},
+    data::{CollectAnswer, FsckAnswer, StatAnswer, StoreLine},
 };
 
 /// Look after the store of shared data
@@ -41,12 +41,21 @@ impl Repo {
             Verb::Stat => {
                 let stat: StatAnswer = ask_of(place, "/v1/repo/stat", &Value::Null)?;
                 place.show(&stat, || {
-                    output::columns(&[
+                    let mut rows = vec![
                         ("Blobs", stat.blobs.to_string()),
                         ("Bytes", stat.bytes.to_string()),
                         ("Pinned", stat.pinned.to_string()),
                         ("Free", stat.free_bytes.to_string()),
-                    ])
+                    ];
+                    let of = |store: &StoreLine| {
+                        let id = store.datanet?;
+                        Some((
+                            "Of these",
+                            format!("{} blobs, {} bytes in datanet {id}", store.blobs, store.bytes),
+                        ))
+                    };
+                    rows.extend(stat.stores.iter().filter_map(of));
+                    output::columns(&rows)
                 });
             }
             Verb::Gc => {

@@ -1,6 +1,6 @@
 //! What commands about data are answered with, and print with `--json`.
 
-use protocol::{BlobHash, NodeId};
+use protocol::{BlobHash, DatanetId, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// What came.
@@ -20,8 +20,8 @@ pub struct Got {
     pub blamed: Vec<NodeId>,
 }
 
-/// How the store stands.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// How the stores stand, all together and one by one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StatAnswer {
     /// Blobs with any bytes here.
     pub blobs: u64,
@@ -37,6 +37,21 @@ pub struct StatAnswer {
     pub collected_at_ms: Option<u64>,
     /// Clearings that failed.
     pub collect_errors: u64,
+    /// Each store.
+    pub stores: Vec<StoreLine>,
+}
+
+/// How one store stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoreLine {
+    /// The permissioned datanet that it is for; null for the one that everybody reads.
+    pub datanet: Option<DatanetId>,
+    /// Blobs with any bytes in it.
+    pub blobs: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Blobs and roots that are kept for a reason.
+    pub pinned: u64,
 }
 
 /// What was deleted.
@@ -49,7 +64,7 @@ pub struct CollectAnswer {
 }
 
 /// What a check found.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FsckAnswer {
     /// Whole and sound blobs.
     pub sound: u64,

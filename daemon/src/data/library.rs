@@ -18,10 +18,16 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 use storage::{
     blob::{BlobStore, Content, Format, ReadError, Reason, Status},
-    dataset::{self, About, Dataset, IngestError, Options, RestoreError, ShardSource, TextRecords},
+    dataset::{
+        self, About, Dataset, DuplicateOf, DuplicateRecord, IngestError, Options, RestoreError, ShardSource,
+        TextRecords,
+    },
 };
 
-use super::shards::{Opened, Sealing, Sink, Source};
+use super::{
+    known::{self, Compared, Known, Repeats},
+    shards::{Opened, Sealing, Sink, Source},
+};
 
 /// The key that a sealed shard was sealed with, if it is here.
 pub(crate) type Keys = Arc<dyn Fn(&seal::Header) -> Option<seal::EpochKey> + Send + Sync>;
@@ -90,10 +96,16 @@ pub struct AddAnswer {
     pub sources: u64,
     /// Blobs.
     pub shards: u64,
-    /// Records that say what an earlier one says.
+    /// Records that say what an earlier one says, here or in an earlier dataset.
     pub duplicates: u64,
+    /// Those of them whose earlier record is in this dataset.
+    pub duplicates_within: u64,
+    /// Earlier datasets that the others repeat, those with the most first.
+    pub repeats: Vec<Repeats>,
     /// Records that were compared.
     pub compared: u64,
+    /// What they were compared with beside each other.
+    pub compared_with: Compared,
     /// Files that were left out, and why.
     pub skipped: Vec<(String, String)>,
 }
@@ -195,10 +207,15 @@ pub(crate) async fn add(
     sealing: Option<Sealing>,
     me: NodeId,
     created_ms: u64,
-    ask: AddAsk,
+    ask: (AddAsk, Known),
     mut progress: impl FnMut(&dataset::Progress<'_>) -> ControlFlow<()> + Send + 'static,
 ) -> Result<AddAnswer, LibraryError> {
-    let (about, options) = (about(&ask, me, created_ms)?, options(&ask)?);
+    let (ask, known) = ask;
+    let about = about(&ask, me, created_ms)?;
+    let options = Options {
+        known: Arc::new(known.clone()),
+        ..options(&ask)?
+    };
     let blobs = shelf.blobs.clone();
     // Until the dataset has its own reason, its blobs are kept for the import; the next start forgets those.
     let working = Reason::Job(format!("add {} {created_ms}", ask.name));
@@ -220,6 +237,13 @@ pub(crate) async fn add(
     drop(blobs.unpin_all(&working).await);
     let (root, done) = imported?;
     kept?;
+    let (compared_with, repeats) = known.report(&done.duplicates);
+    let within = |found: &&DuplicateRecord| matches!(found.of, DuplicateOf::Record(_));
+    let duplicates_within = done.duplicates.iter().filter(within).count() as u64;
+    let card = known::card(root, &done.manifest, created_ms);
+    let entries = done.entries;
+    let remembering = tokio::task::spawn_blocking(move || known.remember(card, &entries));
+    remembering.await.expect("remembering does not panic");
     Ok(AddAnswer {
         root,
         records: done.manifest.records,
@@ -227,6 +251,9 @@ pub(crate) async fn add(
         sources: done.manifest.sources,
         shards: done.manifest.shards.len() as u64,
         duplicates: done.duplicates.len() as u64,
+        duplicates_within,
+        repeats,
+        compared_with,
         compared: done.compared,
         skipped: done
             .skipped

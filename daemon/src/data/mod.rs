@@ -6,150 +6,54 @@
 mod admission;
 mod answers;
 pub mod datanets;
+mod datasets;
+mod error;
 mod fetching;
+mod known;
 mod library;
 mod notes;
 pub mod pins;
 mod shards;
 mod sharing;
+mod stage;
 mod talk;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 mod watch;
+pub mod work;
 
-use std::{
-    io,
-    num::NonZeroU64,
-    ops::ControlFlow,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use config::Size;
 use net::{
     NetHandle,
-    data::{Alpn, DataConfig, DataPlane, Share},
+    data::{Alpn, DataPlane, Share},
 };
 use protocol::{
     BlobHash, DatanetId, NodeId,
     crypto::{Domain, SecretKey},
-    manifest::{Diff, Manifest},
 };
-use storage::blob::{BlobStore, Content, Mend, Reason, Settings};
+use storage::blob::BlobStore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use answers::{CollectAnswer, FsckAnswer, Got, StatAnswer};
+pub use answers::{CollectAnswer, FsckAnswer, Got, StatAnswer, StoreLine};
+pub use error::{DataError, StartError};
 pub use fetching::GetError;
+pub use known::{Compared, Example, Repeats};
 pub use library::{AddAnswer, AddAsk, LibraryError, Listed, VerifyAnswer};
 pub use sharing::KnownAnswer;
+pub(crate) use stage::Stage;
 
 use self::{
     admission::{Everybody, Published},
-    datanets::{DatanetError, Datanets, Room},
-    fetching::Errand,
+    datanets::{Datanets, Room},
     library::Shelf,
-    pins::{Beacons, PinError, Pins},
+    pins::{Beacons, Pins},
     sharing::Heard,
+    stage::open_store,
+    work::Offer,
 };
-use crate::{
-    api::local::{Failure, Kind, Progress},
-    clock::Clock,
-    home::Home,
-};
-
-/// Why the store or the plane did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store cannot be opened.
-    #[error(transparent)]
-    Store(#[from] storage::blob::OpenError),
-    /// The folder cannot be made.
-    #[error("could not make {}", dir.display())]
-    Folder {
-        /// Which.
-        dir: std::path::PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// What is known of datanets cannot be opened.
-    #[error(transparent)]
-    Datanets(#[from] Box<DatanetError>),
-    /// Deals cannot be opened.
-    #[error(transparent)]
-    Pins(#[from] PinError),
-    /// Peers cannot be served.
-    #[error("data.listen, data.relay: {0}")]
-    Plane(#[from] net::data::DataStartError),
-}
-
-/// Why something was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    /// With what is here.
-    #[error(transparent)]
-    Library(#[from] LibraryError),
-    /// It did not come.
-    #[error(transparent)]
-    Get(#[from] GetError),
-    /// Not every blob can be deleted.
-    #[error(transparent)]
-    Collect(#[from] storage::blob::CollectError),
-    /// The check did not end.
-    #[error(transparent)]
-    Check(#[from] storage::blob::FsckError),
-    /// Some of what is kept is not what it should be.
-    #[error(
-        "{damaged} blobs are damaged and {missing} are missing; `openledger repo fsck --drop-damaged` and then \
-             `openledger data get` of what misses them mend it"
-    )]
-    Unsound {
-        /// How many are damaged.
-        damaged: usize,
-        /// How many are missing.
-        missing: usize,
-    },
-    /// In a datanet.
-    #[error(transparent)]
-    Datanet(#[from] DatanetError),
-    /// About copies.
-    #[error(transparent)]
-    Pin(#[from] PinError),
-    /// It needs peers.
-    #[error("that needs a running node; start it with `openledger daemon`")]
-    Offline,
-}
-
-impl DataError {
-    /// As the command that asked shows it.
-    pub(crate) fn failure(&self) -> Failure {
-        let kind = match self {
-            Self::Library(LibraryError::Ask { .. }) => Kind::Usage,
-            Self::Library(LibraryError::Absent { .. }) | Self::Get(GetError::Nobody { .. }) => Kind::NotFound,
-            Self::Library(LibraryError::Read { source, .. }) if !is_absent(source) => Kind::Unverified,
-            Self::Unsound { .. } => Kind::Unverified,
-            Self::Get(GetError::Fetch(net::data::FetchError::NoProvider { .. })) => Kind::NotFound,
-            Self::Library(_) | Self::Get(_) | Self::Collect(_) | Self::Check(_) => Kind::Failed,
-            Self::Datanet(why) => why.kind(),
-            Self::Pin(why) => why.kind(),
-            Self::Offline => Kind::NotRunning,
-        };
-        Failure::of(kind, self)
-    }
-}
-
-/// Whether a blob that is not here is all that is wrong.
-fn is_absent(error: &storage::dataset::ReadError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
+use crate::{clock::Clock, home::Home};
 
 /// What is shared. Clones are the same.
 #[derive(Clone)]
@@ -157,6 +61,7 @@ pub struct Data(Arc<Inner>);
 
 struct Inner {
     me: NodeId,
+    home: Home,
     clock: Clock,
     public: BlobStore,
     published: Arc<RwLock<Published>>,
@@ -166,6 +71,8 @@ struct Inner {
     /// Something was said in a datanet that others may know more about.
     wake: tokio::sync::Notify,
     pins: Pins,
+    /// What work this node offers.
+    offer: Offer,
     /// What the chain says about audits; none without one.
     beacons: Option<Beacons>,
     network: Option<Network>,
@@ -179,67 +86,6 @@ struct Network {
     domain: Domain,
     stop: CancellationToken,
     tasks: TaskTracker,
-}
-
-/// The stores and the plane, before there are peers.
-pub(crate) struct Stage {
-    /// Where peers fetch from; the control plane is told of its addresses.
-    pub(crate) plane: DataPlane,
-    public: BlobStore,
-    home: Home,
-    config: config::Config,
-}
-
-impl Stage {
-    /// Opens the stores and listens.
-    pub(crate) async fn open(home: &Home, config: &config::Config, seed: [u8; 32]) -> Result<Self, StartError> {
-        let public = open_store(&home.blobs(), &config.data, config.storage.min_free_space).await?;
-        let (data, rate) = (&config.data, |size: Size| NonZeroU64::new(size.0));
-        let plane = DataPlane::start(DataConfig {
-            bind: vec![data.listen],
-            relay: Some(data.relay.clone()).filter(|relay| !relay.is_empty()),
-            upload_per_s: rate(data.upload_per_s),
-            download_per_s: rate(data.download_per_s),
-            ..DataConfig::new(seed)
-        });
-        Ok(Self {
-            plane: plane.await?,
-            public,
-            home: home.clone(),
-            config: config.clone(),
-        })
-    }
-}
-
-pub(in crate::data) async fn open_store(dir: &Path, data: &config::Data, floor: Size) -> Result<BlobStore, StartError> {
-    std::fs::create_dir_all(dir).map_err(|source| StartError::Folder {
-        dir: dir.to_owned(),
-        source,
-    })?;
-    let room = storage::blob::Room {
-        quota: Some(data.quota.0),
-        floor: floor.0,
-    };
-    let settings = Settings {
-        room,
-        ..Settings::default()
-    };
-    let blobs = BlobStore::open(dir, settings).await?;
-    forget_imports(&blobs).await;
-    Ok(blobs)
-}
-
-/// Imports that a kill cut short left reasons behind that nobody needs.
-async fn forget_imports(blobs: &BlobStore) {
-    let kept = blobs.kept();
-    let reasons = kept.values().flat_map(|kept| kept.reasons.iter());
-    let left: std::collections::BTreeSet<_> = reasons
-        .filter(|reason| matches!(reason, Reason::Job(name) if name.starts_with("add ")))
-        .collect();
-    for reason in left {
-        // Tried again at the next start.
-        drop(blobs.unpin_all(reason).await);
-    }
 }
 
 impl Data {
@@ -265,6 +111,8 @@ impl Data {
         let pins = Pins::open(home, config, me)?;
         Ok(Self(Arc::new(Inner {
             me,
+            home: home.clone(),
+            offer: Offer::open(home)?,
             clock,
             public,
             published: Arc::default(),
@@ -300,6 +148,8 @@ impl Data {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let data = Self(Arc::new(Inner {
             me: net.id(),
+            offer: Offer::open(&stage.home)?,
+            home: stage.home,
             clock,
             public: stage.public,
             published,
@@ -319,10 +169,9 @@ impl Data {
         }));
         data.refresh().await;
         if let Some(network) = &data.0.network {
-            let desk = datanets::Desk(Arc::downgrade(&data.0));
-            network.plane.accept(Alpn::stream(datanets::KIND), Arc::new(desk));
-            let desk = pins::Desk(Arc::downgrade(&data.0));
-            network.plane.accept(Alpn::stream(pins::KIND), Arc::new(desk));
+            for desk in [datanets::desk(&data), pins::desk(&data)] {
+                network.plane.accept(Alpn::stream(desk.kind()), desk);
+            }
         }
         for room in datanets.all() {
             data.serve_room(&room);
@@ -394,222 +243,6 @@ impl Data {
                 let has = |room: &Arc<Room>| root.is_some_and(|root| room.registry().published().contains_key(&root));
                 datanets.all().into_iter().filter(sealed).find(has)
             }
-        })
-    }
-
-    /// Adds files as a dataset, and announces it.
-    pub(crate) async fn add(
-        &self,
-        ask: AddAsk,
-        tell: impl Fn(Progress) + Send + 'static,
-    ) -> Result<AddAnswer, DataError> {
-        let now_ms = self.0.clock.now().0 / 1000;
-        let progress = move |progress: &storage::dataset::Progress<'_>| {
-            tell(Progress {
-                what: format!("reading {}", progress.file),
-                done: progress.bytes_done,
-                total: Some(progress.bytes),
-                sources: Vec::new(),
-            });
-            ControlFlow::Continue(())
-        };
-        let room = match ask.datanet {
-            Some(_) => self.room_for(None, ask.datanet)?,
-            None => None,
-        };
-        if let Some(room) = room {
-            let (shelf, sealing) = (
-                room.shelf().expect("a permissioned datanet has a store"),
-                room.sealing()?,
-            );
-            return Ok(library::add(&shelf, Some(sealing), self.0.me, now_ms, ask, progress).await?);
-        }
-        let added = library::add(&self.shelf(), None, self.0.me, now_ms, ask, progress).await?;
-        self.refresh().await;
-        self.announce(added.root).await;
-        Ok(added)
-    }
-
-    /// Fetches a dataset from whoever has it.
-    pub(crate) async fn get(
-        &self,
-        root: BlobHash,
-        datanet: Option<DatanetId>,
-        from: Vec<NodeId>,
-        keep: bool,
-        tell: impl Fn(Progress) + Send + 'static,
-    ) -> Result<Got, DataError> {
-        let room = self.room_for(Some(root), datanet)?;
-        let shelf = room
-            .as_ref()
-            .and_then(|room| room.shelf())
-            .unwrap_or_else(|| self.shelf());
-        let content = Content::sequence(root);
-        let fetched = match shelf.blobs.settle(content).await {
-            Ok(bytes) => net::data::Fetched {
-                bytes,
-                had: bytes,
-                ..net::data::Fetched::default()
-            },
-            Err(_) => {
-                let network = self.network()?;
-                let errand = Errand {
-                    plane: &network.plane,
-                    net: &network.net,
-                    shelf: &shelf,
-                    content,
-                    bytes: self.announced_bytes(root),
-                    providers: match &room {
-                        Some(room) => self.members_of(room, from),
-                        None => self.providers_or(root, from).await,
-                    },
-                    alpn: room.as_ref().map_or_else(Alpn::public, |room| Alpn::datanet(room.id)),
-                };
-                fetching::fetch(errand, tell).await?
-            }
-        };
-        let name = library::open(&shelf, root).await?.manifest().name.clone();
-        if keep {
-            library::keep(&shelf.blobs, root, &name).await?;
-            match &room {
-                Some(room) => drop(room.refresh(self.0.clock.now()).await),
-                None => {
-                    self.refresh().await;
-                    self.announce(root).await;
-                }
-            }
-        }
-        Ok(Got {
-            root,
-            name,
-            bytes: fetched.bytes,
-            had: fetched.had,
-            providers: fetched.providers.into_iter().collect(),
-            blamed: fetched.blamed.into_iter().map(|blame| blame.node).collect(),
-        })
-    }
-
-    /// Writes the files of a dataset that is here under `folder`.
-    pub(crate) async fn restore(
-        &self,
-        root: BlobHash,
-        folder: &Path,
-        tell: impl Fn(Progress) + Send + 'static,
-    ) -> Result<(), DataError> {
-        let mut done = 0;
-        let progress = move |file: &str, bytes: u64| {
-            done += bytes;
-            tell(Progress {
-                what: format!("wrote {file}"),
-                done,
-                ..Progress::default()
-            });
-        };
-        Ok(library::restore(&self.shelf_of(root).await, root, folder, progress).await?)
-    }
-
-    /// The datasets that are here.
-    pub(crate) async fn list(&self) -> Vec<Listed> {
-        let mut listed = Vec::new();
-        for shelf in self.shelves() {
-            listed.extend(library::list(&shelf).await);
-        }
-        listed
-    }
-
-    /// What a dataset says of itself.
-    pub(crate) async fn show(&self, root: BlobHash) -> Result<Manifest, DataError> {
-        Ok(library::open(&self.shelf_of(root).await, root)
-            .await?
-            .manifest()
-            .clone())
-    }
-
-    /// Checks every byte of a dataset.
-    pub(crate) async fn verify(
-        &self,
-        root: BlobHash,
-        tell: impl Fn(Progress) + Send + 'static,
-    ) -> Result<VerifyAnswer, DataError> {
-        let mut done = 0;
-        let progress = move |bytes: u64| {
-            done += bytes;
-            tell(Progress {
-                what: "checking".to_owned(),
-                done,
-                ..Progress::default()
-            });
-            ControlFlow::Continue(())
-        };
-        Ok(library::verify(&self.shelf_of(root).await, root, progress).await?)
-    }
-
-    /// What changed from one dataset to another.
-    pub(crate) async fn diff(&self, old: BlobHash, new: BlobHash) -> Result<Diff, DataError> {
-        Ok(library::diff(&self.shelf_of(old).await, old, &self.shelf_of(new).await, new).await?)
-    }
-
-    /// Lets a dataset go, and says what it is still kept for.
-    pub(crate) async fn remove(&self, root: BlobHash) -> Result<Vec<String>, DataError> {
-        let left = library::drop_dataset(&self.shelf_of(root).await, root).await?;
-        self.refresh().await;
-        if left.is_empty() {
-            self.withdraw(root);
-        }
-        Ok(left)
-    }
-
-    /// How the store stands.
-    pub(crate) async fn stat(&self) -> StatAnswer {
-        let stats = self.0.public.stats().await;
-        StatAnswer {
-            blobs: stats.blobs,
-            bytes: stats.bytes,
-            pinned: stats.pinned,
-            free_bytes: stats.free_bytes,
-            reserved_bytes: stats.reserved_bytes,
-            collected_at_ms: stats.collected_at_ms,
-            collect_errors: stats.collect_errors,
-        }
-    }
-
-    /// Deletes what nobody keeps.
-    pub(crate) async fn collect(&self) -> Result<CollectAnswer, DataError> {
-        let mut answer = CollectAnswer { deleted: 0, live: 0 };
-        for shelf in self.shelves() {
-            let collected = shelf.blobs.collect().await?;
-            answer.deleted += collected.deleted.len() as u64;
-            answer.live += collected.live as u64;
-        }
-        Ok(answer)
-    }
-
-    /// Checks every blob.
-    pub(crate) async fn fsck(
-        &self,
-        drop_damaged: bool,
-        tell: impl Fn(Progress) + Send + 'static,
-    ) -> Result<FsckAnswer, DataError> {
-        let mend = if drop_damaged { Mend::Damaged } else { Mend::Orphans };
-        let progress = move |done: usize, total: usize| {
-            tell(Progress {
-                what: format!("blob {done} of {total}"),
-                ..Progress::default()
-            });
-        };
-        let checked = self.0.public.fsck(mend, progress).await?;
-        self.refresh().await;
-        let (damaged, missing) = (checked.damaged.len(), checked.missing.len());
-        if damaged + missing > 0 && !drop_damaged {
-            return Err(DataError::Unsound { damaged, missing });
-        }
-        Ok(FsckAnswer {
-            sound: checked.sound as u64,
-            bytes: checked.bytes,
-            partial: checked.partial.len() as u64,
-            dropped: checked.damaged.into_keys().collect(),
-            missing: checked.missing.into_iter().collect(),
-            orphans: checked.orphans.len() as u64,
         })
     }
 

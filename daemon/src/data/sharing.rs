@@ -13,7 +13,10 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 use storage::blob::Format;
 
-use super::Data;
+use super::{
+    Data,
+    work::{WorkerLine, Workers},
+};
 
 /// How long an announcement holds.
 pub(super) const LIFE_MS: u64 = 60 * 60 * 1000;
@@ -29,33 +32,58 @@ pub struct KnownAnswer {
     pub bytes: u64,
     /// Who has it.
     pub providers: Vec<NodeId>,
+    /// When each said so, and when it was heard here.
+    pub heard: Vec<Travel>,
+}
+
+/// How long an announcement was on its way, as far as the clocks of two nodes agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Travel {
+    /// Who said it.
+    pub from: NodeId,
+    /// When, by its own clock, in microseconds since 1970.
+    pub issued_us: u64,
+    /// When it was heard, by this node's clock.
+    pub heard_us: u64,
 }
 
 /// Providers that have announced a dataset.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    datasets: BTreeMap<BlobHash, BTreeMap<NodeId, announce::Dataset>>,
+    datasets: BTreeMap<BlobHash, BTreeMap<NodeId, Said>>,
     count: usize,
+    workers: Workers,
+}
+
+/// An announcement of a dataset.
+#[derive(Debug)]
+struct Said {
+    message: announce::Dataset,
+    /// When it came.
+    heard: Time,
 }
 
 impl Heard {
     /// Remembers an announcement that the network has checked. When there is no room, what has run out goes first.
     pub(super) fn note(&mut self, now: Time, said: Announcement) {
-        let Announcement::Dataset(Signed { message, .. }) = said else {
-            return;
+        let message = match said {
+            Announcement::Dataset(Signed { message, .. }) => message,
+            Announcement::Worker(Signed { message, .. }) => return self.workers.note(now, message),
+            Announcement::Claim(_) => return,
         };
         if self.count >= REMEMBERED {
             self.forget(now);
         }
         if self.count < REMEMBERED {
             let providers = self.datasets.entry(message.root).or_default();
-            self.count += usize::from(providers.insert(message.provider, message).is_none());
+            let (provider, said) = (message.provider, Said { message, heard: now });
+            self.count += usize::from(providers.insert(provider, said).is_none());
         }
     }
 
     fn forget(&mut self, now: Time) {
         for providers in self.datasets.values_mut() {
-            providers.retain(|_, said| said.term.expires > now);
+            providers.retain(|_, said| said.message.term.expires > now);
         }
         self.datasets.retain(|_, providers| !providers.is_empty());
         self.count = self.datasets.values().map(BTreeMap::len).sum();
@@ -64,14 +92,32 @@ impl Heard {
     /// Who announced it, and how long they say it is.
     pub(super) fn of(&self, now: Time, root: BlobHash) -> Vec<&announce::Dataset> {
         let providers = self.datasets.get(&root).into_iter().flat_map(BTreeMap::values);
-        providers.filter(|said| said.term.expires > now).collect()
+        let messages = providers.map(|said| &said.message);
+        messages.filter(|said| said.term.expires > now).collect()
+    }
+
+    /// How each announcement of it travelled.
+    fn travels(&self, now: Time, root: BlobHash) -> Vec<Travel> {
+        let providers = self.datasets.get(&root).into_iter().flat_map(BTreeMap::values);
+        let travel = |said: &Said| Travel {
+            from: said.message.provider,
+            issued_us: said.message.term.issued.0,
+            heard_us: said.heard.0,
+        };
+        let holds = |said: &&Said| said.message.term.expires > now;
+        providers.filter(holds).map(travel).collect()
+    }
+
+    /// Who offers work.
+    pub(super) fn workers(&self, now: Time) -> Vec<WorkerLine> {
+        self.workers.lines(now)
     }
 
     /// Every dataset that somebody has.
     pub(super) fn roots(&self, now: Time) -> BTreeSet<BlobHash> {
         let all = self.datasets.values().flat_map(BTreeMap::values);
-        all.filter(|said| said.term.expires > now)
-            .map(|said| said.root)
+        all.filter(|said| said.message.term.expires > now)
+            .map(|said| said.message.root)
             .collect()
     }
 }
@@ -166,6 +212,7 @@ impl Data {
                 root,
                 bytes: said.iter().map(|said| said.bytes).min().unwrap_or(0),
                 providers: said.iter().map(|said| said.provider).collect(),
+                heard: heard.travels(now, root),
             }
         };
         heard.roots(now).into_iter().map(known).collect()

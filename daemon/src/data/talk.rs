@@ -1,10 +1,16 @@
 //! One question and one answer over a stream of their own: how nodes talk about datanets and pins.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bincode::{Decode, Encode};
-use net::data::{Alpn, ByteStream, DataPlane};
+use futures::future::BoxFuture;
+use net::data::{Alpn, ByteStream, DataPlane, StreamHandler};
 use protocol::{NodeId, codec};
+
+use super::{Data, Inner};
 
 /// How long a peer may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -48,8 +54,59 @@ pub(super) async fn ask<Q: Encode, A: Decode<()>>(
         .map_err(|_| TalkError::Late)?
 }
 
+/// Answers the questions of one kind, while the node runs. Anybody may ask; whoever answers judges who asked.
+pub(super) struct Desk<Q, A> {
+    kind: &'static str,
+    question_max: usize,
+    data: Weak<Inner>,
+    reply: fn(Data, NodeId, Q) -> BoxFuture<'static, A>,
+}
+
+/// A desk whatever it speaks of.
+pub(super) trait Named: StreamHandler {
+    /// The stream's name.
+    fn kind(&self) -> &'static str;
+}
+
+impl<Q, A> Desk<Q, A> {
+    /// Answers with `reply` what is asked over streams called `kind`.
+    pub(super) fn new(
+        kind: &'static str,
+        question_max: usize,
+        data: &Data,
+        reply: fn(Data, NodeId, Q) -> BoxFuture<'static, A>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            kind,
+            question_max,
+            data: Arc::downgrade(&data.0),
+            reply,
+        })
+    }
+}
+
+impl<Q: Decode<()> + Send + 'static, A: Encode + Send + Sync + 'static> Named for Desk<Q, A> {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+}
+
+impl<Q: Decode<()> + Send + 'static, A: Encode + Send + Sync + 'static> StreamHandler for Desk<Q, A> {
+    fn may_connect(&self, _node: NodeId) -> bool {
+        true
+    }
+
+    fn converse(&self, stream: ByteStream) -> BoxFuture<'static, ()> {
+        let (data, question_max, reply) = (self.data.clone(), self.question_max, self.reply);
+        Box::pin(async move {
+            let Some(data) = data.upgrade().map(Data) else { return };
+            answer(stream, question_max, |peer, question| reply(data, peer, question)).await;
+        })
+    }
+}
+
 /// Reads one question and sends what it is answered with. A peer that is slow or speaks otherwise is not answered.
-pub(super) async fn answer<Q: Decode<()>, A: Encode, F: Future<Output = A>>(
+async fn answer<Q: Decode<()>, A: Encode, F: Future<Output = A>>(
     mut stream: ByteStream,
     question_max: usize,
     reply: impl FnOnce(NodeId, Q) -> F,

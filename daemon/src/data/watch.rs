@@ -6,7 +6,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Data, sharing::LIFE_MS};
+use super::{Data, sharing::LIFE_MS, work};
 
 /// How often the store is cleared.
 const COLLECT_EVERY: Duration = Duration::from_secs(600);
@@ -36,13 +36,19 @@ pub(super) async fn announce(data: Data, stop: CancellationToken) {
     let Some(network) = &data.0.network else { return };
     let mut known = 0;
     let again = Duration::from_millis(LIFE_MS / 3);
+    let work_again = Duration::from_millis(work::LIFE_MS / 3);
     let mut told = tokio::time::Instant::now();
+    let mut work_told = told;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SETTLE) => (),
         }
         let peers = network.net.peers().len();
+        if peers > known || work_told.elapsed() >= work_again {
+            data.announce_work(work::LIFE_MS).await;
+            work_told = tokio::time::Instant::now();
+        }
         if peers > known || told.elapsed() >= again {
             data.announce_all().await;
             told = tokio::time::Instant::now();

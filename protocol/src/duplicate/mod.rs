@@ -24,6 +24,7 @@
 
 mod cluster;
 mod index;
+mod sieve;
 mod sketch;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub mod text;
 
 pub use cluster::{Cluster, Member, Report, cluster};
 pub use index::{ENTRY_MAX, Entry, Index, IndexError};
+pub use sieve::Sieve;
 pub use sketch::{Likeness, Sketch};
 
 /// Tokens of a wide shingle.

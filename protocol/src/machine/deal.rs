@@ -11,8 +11,8 @@ use crate::{
     proof::{Beacon, Bundle, Flawed, PROOFS_MAX, SIZE_MAX, Sample, Shard},
 };
 
-/// Most shards in one deal; one proof for each registers a host. Larger sets take several deals.
-pub const SHARDS_MAX: usize = PROOFS_MAX as usize;
+/// Most shards in one deal: half a TiB in shards of 64 MiB, and an offer that names them all is no longer than a bundle.
+pub const SHARDS_MAX: usize = 8192;
 
 /// The digest of a deal: its name, and part of every challenge under it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -128,18 +128,25 @@ impl Deal {
         }
     }
 
-    /// What registers a host: the last chunk of each shard.
-    pub fn registration(&self) -> Vec<(usize, u64)> {
-        self.shards
-            .iter()
-            .enumerate()
-            .map(|(position, shard)| (position, shard.last()))
-            .collect()
+    /// In how many parts a host registers: each proves as many shards as fit in a bundle.
+    pub fn parts(&self) -> u32 {
+        let parts = self.shards.len().div_ceil(PROOFS_MAX.into());
+        u32::try_from(parts).expect("checked deals have few shards")
     }
 
-    /// Whether a bundle proves the last chunk of each shard, and so every size.
-    pub fn registers(&self, bundle: &Bundle) -> Result<(), Flawed> {
-        bundle.verify_drawn(&self.shards, &self.registration())
+    /// What registers a host, part by part: the last chunk of each shard.
+    pub fn registration(&self, part: u32) -> Vec<(usize, u64)> {
+        let first = usize::try_from(part)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(PROOFS_MAX.into());
+        let last = |(position, shard): (usize, &Shard)| (position, shard.last());
+        let shards = self.shards.iter().enumerate().map(last);
+        shards.skip(first).take(PROOFS_MAX.into()).collect()
+    }
+
+    /// Whether a bundle proves the last chunk of each shard of a part, and so every size.
+    pub fn registers(&self, part: u32, bundle: &Bundle) -> Result<(), Flawed> {
+        bundle.verify_drawn(&self.shards, &self.registration(part))
     }
 
     fn write(&self, writer: Writer) -> Writer {

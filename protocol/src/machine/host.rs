@@ -91,8 +91,9 @@ enum Phase {
     Fetching {
         due: Time,
     },
-    /// `bundle` is sent until the owner says that it came.
+    /// `bundle` is sent until the owner says that this part came.
     Registering {
+        part: u32,
         bundle: Option<Bundle>,
         again: Time,
         due: Time,
@@ -108,8 +109,11 @@ enum Phase {
 pub enum HostInput {
     /// Every shard is here, verified.
     Fetched,
-    /// The owner has heard the registration.
-    Registered,
+    /// The owner has heard a part of the registration.
+    Registered {
+        /// Which. The last means that it has heard all.
+        part: u32,
+    },
     /// An auditor asks.
     Challenged(Beacon),
     /// The proofs that [`HostEffect::Prove`] asked for, in its order.
@@ -146,8 +150,13 @@ pub enum HostEffect {
     /// Prove chunks: each a position among the deal's shards, and a chunk. The answer is a [`HostInput::Proven`], or a
     /// [`HostInput::Damaged`] where the bytes on disk no longer prove anything.
     Prove(Vec<(usize, u64)>),
-    /// Tell the owner that everything is here.
-    Register(Bundle),
+    /// Tell the owner that everything is here, part by part.
+    Register {
+        /// Which part.
+        part: u32,
+        /// Its proofs.
+        bundle: Bundle,
+    },
     /// Sign these proofs and send them to whoever asked under this beacon.
     Answer(Beacon, Bundle),
     /// Unpin the shards.
@@ -182,6 +191,11 @@ impl Hosting {
         matches!(self.phase, Phase::Over)
     }
 
+    /// Whether the owner knows that everything is here.
+    pub const fn is_registered(&self) -> bool {
+        matches!(self.phase, Phase::Holding { .. })
+    }
+
     /// One input.
     pub fn step(&mut self, now: Time, input: HostInput, todo: &mut Vec<HostEffect>) {
         if self.is_over() {
@@ -190,24 +204,38 @@ impl Hosting {
         match (input, &mut self.phase) {
             (HostInput::Fetched, Phase::Fetching { due }) => {
                 let due = *due;
-                self.phase = Phase::Registering {
-                    bundle: None,
-                    again: due,
-                    due,
-                };
-                todo.push(HostEffect::Prove(self.deal.registration()));
+                self.register(0, due, todo);
             }
             (HostInput::Fetched, Phase::Holding { .. } | Phase::Registering { .. } | Phase::Over) => (),
-            (HostInput::Proven(built), Phase::Registering { bundle, again, .. }) => {
+            (
+                HostInput::Proven(built),
+                Phase::Registering {
+                    part, bundle, again, ..
+                },
+            ) => {
                 // Nothing is said that was not checked here first.
-                if bundle.is_none() && self.deal.registers(&built).is_ok() {
+                if bundle.is_none() && self.deal.registers(*part, &built).is_ok() {
                     *again = now.after_ms(AGAIN_MS);
                     *bundle = Some(built.clone());
-                    todo.push(HostEffect::Register(built));
+                    let (part, bundle) = (*part, built);
+                    todo.push(HostEffect::Register { part, bundle });
                 }
             }
-            (HostInput::Registered, phase @ Phase::Registering { bundle: Some(_), .. }) => {
-                *phase = Phase::Holding { proving: None };
+            (
+                HostInput::Registered { part: heard },
+                Phase::Registering {
+                    part,
+                    bundle: Some(_),
+                    due,
+                    ..
+                },
+            ) => {
+                let (next, due) = (*part + 1, *due);
+                if heard + 1 >= self.deal.parts() {
+                    self.phase = Phase::Holding { proving: None };
+                } else if heard == *part {
+                    self.register(next, due, todo);
+                }
             }
             // The auditor may hear of the registration before this host hears that it was heard.
             (HostInput::Challenged(beacon), phase @ Phase::Registering { bundle: Some(_), .. }) => {
@@ -239,7 +267,7 @@ impl Hosting {
             (HostInput::Released, _) => self.forget(Forgotten::Released, todo),
             (HostInput::Tick, _) => self.tick(now, todo),
             // A challenge before there is anything to prove, a word about what was never said: nothing.
-            (HostInput::Registered | HostInput::Challenged(_) | HostInput::Proven(_), _) => (),
+            (HostInput::Registered { .. } | HostInput::Challenged(_) | HostInput::Proven(_), _) => (),
         }
     }
 
@@ -252,6 +280,16 @@ impl Hosting {
             Phase::Over => return None,
         };
         Some(due.min(self.deal.until))
+    }
+
+    fn register(&mut self, part: u32, due: Time, todo: &mut Vec<HostEffect>) {
+        self.phase = Phase::Registering {
+            part,
+            bundle: None,
+            again: due,
+            due,
+        };
+        todo.push(HostEffect::Prove(self.deal.registration(part)));
     }
 
     fn challenge(&mut self, beacon: Beacon, todo: &mut Vec<HostEffect>) {
@@ -275,12 +313,14 @@ impl Hosting {
                 self.forget(Forgotten::Late, todo)
             }
             Phase::Registering {
+                part,
                 bundle: Some(bundle),
                 again,
                 ..
             } if *again <= now => {
                 *again = now.after_ms(AGAIN_MS);
-                todo.push(HostEffect::Register(bundle.clone()));
+                let (part, bundle) = (*part, bundle.clone());
+                todo.push(HostEffect::Register { part, bundle });
             }
             Phase::Fetching { .. } | Phase::Registering { .. } | Phase::Holding { .. } | Phase::Over => (),
         }

@@ -31,9 +31,19 @@ pub struct Pin {
 
 #[derive(Clone, Copy, Debug)]
 enum Host {
-    Asked { again: Time, due: Time },
-    Fetching { due: Time },
-    Holding { misses: u8, judged: Option<u64> },
+    Asked {
+        again: Time,
+        due: Time,
+    },
+    /// Of its registration, `parts` came.
+    Fetching {
+        due: Time,
+        parts: u32,
+    },
+    Holding {
+        misses: u8,
+        judged: Option<u64>,
+    },
 }
 
 /// What the machine is told.
@@ -45,8 +55,15 @@ pub enum PinInput {
     Accepted(NodeId),
     /// A host did not.
     Declined(NodeId),
-    /// A host says that it has everything, with a proof of each last chunk.
-    Registered(NodeId, Bundle),
+    /// A host says that it has everything, with proofs of last chunks.
+    Registered {
+        /// Who.
+        host: NodeId,
+        /// Which part of its registration, in order.
+        part: u32,
+        /// The proofs.
+        bundle: Bundle,
+    },
     /// An auditor's verdict, whose signature was checked and whose auditor is one that was drawn.
     Audited {
         /// About whom.
@@ -96,7 +113,14 @@ pub enum PinEffect {
     },
     /// Offer the deal.
     Ask(NodeId),
-    /// A host has registered: remember it, audit it, and tell it so.
+    /// A part of a registration came, now or before: tell the host so.
+    Heard {
+        /// Whom.
+        host: NodeId,
+        /// Which part.
+        part: u32,
+    },
+    /// A host has registered in all parts: remember it and audit it.
     Holds(NodeId),
     /// A host held everything for an epoch: pay it.
     Pay {
@@ -151,6 +175,15 @@ impl Pin {
         self.hosts.iter().filter_map(holding)
     }
 
+    /// How many parts of a host's registration came.
+    pub fn parts(&self, node: NodeId) -> u32 {
+        match self.hosts.get(&node) {
+            Some(Host::Holding { .. }) => self.deal.parts(),
+            Some(Host::Fetching { parts, .. }) => *parts,
+            Some(Host::Asked { .. }) | None => 0,
+        }
+    }
+
     /// What was paid so far.
     pub const fn spent(&self) -> Amount {
         self.spent
@@ -171,7 +204,7 @@ impl Pin {
             PinInput::Accepted(node) => {
                 if let Some(host @ Host::Asked { .. }) = self.hosts.get_mut(&node) {
                     let due = now.after_ms(self.deal.fetch_within_ms);
-                    *host = Host::Fetching { due };
+                    *host = Host::Fetching { due, parts: 0 };
                 }
             }
             PinInput::Declined(node) => {
@@ -179,7 +212,7 @@ impl Pin {
                     self.lose(node, Dropped::Declined, todo);
                 }
             }
-            PinInput::Registered(node, bundle) => self.register(node, &bundle, todo),
+            PinInput::Registered { host, part, bundle } => self.register(now, host, (part, &bundle), todo),
             PinInput::Audited { host, epoch, outcome } => self.judge(host, epoch, outcome, todo),
             PinInput::Renewed { until, escrow } => {
                 self.deal.until = self.deal.until.max(until);
@@ -205,7 +238,7 @@ impl Pin {
     pub fn deadline(&self) -> Option<Time> {
         let due = |host: &Host| match host {
             Host::Asked { again, due } => Some(*again.min(due)),
-            Host::Fetching { due } => Some(*due),
+            Host::Fetching { due, .. } => Some(*due),
             Host::Holding { .. } => None,
         };
         let own = [Some(self.deal.until), self.seek];
@@ -218,25 +251,31 @@ impl Pin {
             .filter(|_| !self.over)
     }
 
-    fn register(&mut self, node: NodeId, bundle: &Bundle, todo: &mut Vec<PinEffect>) {
-        match self.hosts.get(&node) {
+    fn register(&mut self, now: Time, host: NodeId, said: (u32, &Bundle), todo: &mut Vec<PinEffect>) {
+        let (part, bundle) = said;
+        let (due, parts) = match self.hosts.get(&host) {
             // The word that it was registered was lost: say it again.
-            Some(Host::Holding { .. }) => todo.push(PinEffect::Holds(node)),
-            Some(Host::Fetching { .. } | Host::Asked { .. }) => {
-                if self.deal.registers(bundle).is_err() {
-                    return self.lose(node, Dropped::BadRegistration, todo);
-                }
-                self.hosts.insert(
-                    node,
-                    Host::Holding {
-                        misses: 0,
-                        judged: None,
-                    },
-                );
-                todo.push(PinEffect::Holds(node));
-            }
-            None => (),
+            Some(Host::Holding { .. }) => return todo.push(PinEffect::Heard { host, part }),
+            Some(Host::Fetching { due, parts }) => (*due, *parts),
+            Some(Host::Asked { .. }) => (now.after_ms(self.deal.fetch_within_ms), 0),
+            None => return,
+        };
+        if part > parts {
+            return;
         }
+        if part == parts {
+            if self.deal.registers(part, bundle).is_err() {
+                return self.lose(host, Dropped::BadRegistration, todo);
+            }
+            let parts = parts + 1;
+            self.hosts.insert(host, Host::Fetching { due, parts });
+            if parts == self.deal.parts() {
+                let (misses, judged) = (0, None);
+                self.hosts.insert(host, Host::Holding { misses, judged });
+                todo.push(PinEffect::Holds(host));
+            }
+        }
+        todo.push(PinEffect::Heard { host, part });
     }
 
     fn judge(&mut self, node: NodeId, epoch: u64, outcome: Outcome, todo: &mut Vec<PinEffect>) {
@@ -286,7 +325,7 @@ impl Pin {
                     *again = now.after_ms(AGAIN_MS);
                     todo.push(PinEffect::Ask(*node));
                 }
-                Host::Fetching { due } if *due <= now => late.push((*node, Dropped::NotFetched)),
+                Host::Fetching { due, .. } if *due <= now => late.push((*node, Dropped::NotFetched)),
                 Host::Asked { .. } | Host::Fetching { .. } | Host::Holding { .. } => (),
             }
         }

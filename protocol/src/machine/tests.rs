@@ -68,6 +68,21 @@ fn prove(chunks: &[(usize, u64)]) -> Bundle {
     }
 }
 
+/// A deal of more shards than one bundle proves, each of one chunk.
+fn large() -> Deal {
+    let shards = (0..600u32).map(|n| Shard::of(&n.to_be_bytes())).collect();
+    Deal { shards, ..deal(1) }
+}
+
+/// The proofs of chunks of [`large`].
+fn prove_small(chunks: &[(usize, u64)]) -> Bundle {
+    let bytes = |shard: usize| u32::try_from(shard).unwrap().to_be_bytes();
+    let prove = |(shard, chunk): &(usize, u64)| Proof::of_bytes(&bytes(*shard), *chunk).unwrap();
+    Bundle {
+        proofs: chunks.iter().map(prove).collect(),
+    }
+}
+
 fn answer(deal: &Deal, of: u8, beacon: Beacon, bundle: &Bundle) -> Signed<Answer> {
     let said = Answer {
         deal: deal.id(),

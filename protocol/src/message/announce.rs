@@ -80,6 +80,26 @@ pub struct PriceHint {
     pub per_million_tokens: Amount,
 }
 
+/// What a worker computes with: enough to leave out those that cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Machine {
+    /// The best of its devices.
+    pub device: Device,
+    /// Threads of its processor.
+    pub threads: u16,
+    /// Its memory in GiB, rounded down; 0 where it is not known.
+    pub memory_gib: u16,
+}
+
+/// A kind of device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// A GPU that speaks CUDA.
+    Cuda,
+}
+
 /// A node takes work.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Worker {
@@ -91,6 +111,8 @@ pub struct Worker {
     pub bases: Vec<BlobHash>,
     /// At about what price.
     pub prices: Vec<PriceHint>,
+    /// With what.
+    pub machine: Machine,
     /// Since when and how long.
     pub term: Term,
 }
@@ -301,7 +323,8 @@ impl Preimage for Claim {
 
 impl Preimage for Worker {
     /// `"openledger/announce/worker/1" ‖ chain id ‖ genesis ‖ worker ‖ issued ‖ expires ‖ number of kinds ‖ kinds ‖ number of
-    /// bases ‖ bases ‖ number of prices ‖ (kind ‖ price)`, numbers as four bytes.
+    /// bases ‖ bases ‖ number of prices ‖ (kind ‖ price) ‖ device ‖ threads ‖ memory`, numbers as four bytes, threads and
+    /// memory as two.
     fn preimage(&self, domain: &Domain) -> Vec<u8> {
         let mut bytes = preamble("openledger/announce/worker/1", domain, self.worker, self.term);
         count(&mut bytes, self.kinds.len());
@@ -313,6 +336,12 @@ impl Preimage for Worker {
             bytes.push(hint.work.number());
             bytes.extend(hint.per_million_tokens.0.to_be_bytes());
         }
+        bytes.push(match self.machine.device {
+            Device::Cpu => 0,
+            Device::Cuda => 1,
+        });
+        bytes.extend(self.machine.threads.to_be_bytes());
+        bytes.extend(self.machine.memory_gib.to_be_bytes());
         bytes
     }
 }
@@ -380,6 +409,11 @@ mod tests {
                 work: Work::Infer,
                 per_million_tokens: Amount::open(1),
             }],
+            machine: Machine {
+                device: Device::Cpu,
+                threads: 8,
+                memory_gib: 16,
+            },
             term: Term::starting(NOW, 60_000),
         };
         change(&mut worker);

@@ -14,7 +14,7 @@ use crate::{
     receipt::{Answer, RetrievalReceipt, StorageReceipt},
 };
 
-/// Longest request: a registration, which has a proof for each shard.
+/// Longest request: a part of a registration, which has a proof for each of its shards.
 pub const PIN_ASK_MAX: usize = 256 + BUNDLE_MAX;
 /// Longest answer: the proofs of one epoch and a signature.
 pub const PIN_ANSWER_MAX: usize = 512 + BUNDLE_MAX;
@@ -25,11 +25,18 @@ pub const RECEIPTS_MAX: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum PinAsk {
     /// From an owner: will you keep this?
-    Offer(Signed<Deal>),
-    /// From a host: I have it, here is the end of every shard.
+    Offer {
+        /// The terms.
+        deal: Signed<Deal>,
+        /// How they were renewed since, if they were.
+        renewal: Option<Signed<Renewal>>,
+    },
+    /// From a host: I have it, here is the end of every shard of this part.
     Register {
         /// Which deal.
         deal: DealId,
+        /// Which part, in order.
+        part: u32,
         /// The proofs.
         bundle: Bundle,
     },
@@ -99,6 +106,7 @@ mod tests {
         NodeId, Time,
         codec::{decode, encode},
         crypto::Signature,
+        machine::SHARDS_MAX,
         proof::{PROOFS_MAX, Shard},
         receipt::{Outcome, Retrieved},
     };
@@ -125,6 +133,7 @@ mod tests {
         let deal = DealId([7; 32]);
         let ask = PinAsk::Register {
             deal,
+            part: 7,
             bundle: longest(),
         };
         assert_eq!(decode::<PinAsk>(&encode(&ask), PIN_ASK_MAX).unwrap(), ask);
@@ -175,6 +184,37 @@ mod tests {
             decode::<PinAnswer>(&encode(&receipts), PIN_ANSWER_MAX).unwrap(),
             receipts
         );
+    }
+
+    #[test]
+    fn an_offer_of_as_many_shards_as_a_deal_may_have_fits() {
+        let shard = Shard::of(b"x");
+        let deal = Deal {
+            owner: NodeId([7; 32]),
+            account: crate::Account([7; 20]),
+            nonce: 7,
+            set: BlobHash([7; 32]),
+            shards: vec![shard; SHARDS_MAX],
+            copies: 1,
+            until: Time(7),
+            price: crate::Amount(7),
+            escrow: crate::Amount(7),
+            challenges: 1,
+            fetch_within_ms: 1,
+            answer_within_ms: 1,
+        };
+        assert_eq!((deal.check(), deal.parts()), (Ok(()), 32));
+        let renewal = Renewal {
+            deal: deal.id(),
+            owner: deal.owner,
+            until: Time(9),
+            escrow: crate::Amount(9),
+        };
+        let ask = PinAsk::Offer {
+            deal: signed(deal),
+            renewal: Some(signed(renewal)),
+        };
+        assert_eq!(decode::<PinAsk>(&encode(&ask), PIN_ASK_MAX).unwrap(), ask);
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct Ingested {
     pub duplicates: Vec<DuplicateRecord>,
     /// Records that were compared; the others are beyond [`Options::compare_records_max`].
     pub compared: u64,
-    /// What to append to the index of known records once this is committed, at the height where it is.
+    /// What is known of its records from now on.
     pub entries: Vec<Entry>,
 }
 
@@ -77,8 +77,13 @@ pub struct DuplicateRecord {
 pub enum DuplicateOf {
     /// A record of the same dataset, by its position.
     Record(u64),
-    /// A record that was known, by its digest.
-    Known([u8; 32]),
+    /// A record that was known.
+    Known {
+        /// Its digest.
+        record: [u8; 32],
+        /// Its place in the order of commitments, as [`super::Known`] gave it.
+        committed: u64,
+    },
 }
 
 /// Imports the files under `paths`.
@@ -209,7 +214,7 @@ impl Import<'_, '_> {
 
     /// Remembers what a record says, while there is room for more.
     pub(super) fn sketch(&mut self, record: [u8; 32], sketch: impl FnOnce() -> Sketch) {
-        if self.options.known.entries.len() + self.entries.len() < self.options.compare_records_max {
+        if self.entries.len() < self.options.compare_records_max {
             self.entries.push(Entry {
                 record,
                 committed: u64::MAX,
@@ -254,7 +259,7 @@ impl Import<'_, '_> {
         if sources == 0 {
             return Err(IngestError::Nothing("these paths that has a record".to_owned()));
         }
-        let duplicates = duplicates(&self.options.known.entries, &self.entries);
+        let duplicates = duplicates(&self.options.known.beside(&self.entries), &self.entries);
         let (shards, sink) = self.cutter.finish()?;
         let manifest = Manifest {
             version: MANIFEST_VERSION,
@@ -293,7 +298,10 @@ fn duplicates(known: &[Entry], new: &[Entry]) -> Vec<DuplicateRecord> {
     for group in &report.clusters {
         let of = match position(group.canonical) {
             Some(record) => DuplicateOf::Record(record),
-            None => DuplicateOf::Known(known[group.canonical].record),
+            None => DuplicateOf::Known {
+                record: known[group.canonical].record,
+                committed: known[group.canonical].committed,
+            },
         };
         let new = group.members.iter().filter_map(|member| {
             let record = position(member.record)?;

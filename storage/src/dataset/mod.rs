@@ -14,6 +14,8 @@
 //! Shards only ever get added, and the manifest is handed over last; so an import that fails harms nothing that was there.
 //! What it had already handed over has no manifest and is the sink's to collect.
 //!
+//! What is known of the records of datasets that are here lies in [`Sketches`], so that a copy is found when it is added.
+//!
 //! Left out: where blobs live, how they travel, who may have them.
 
 mod csv;
@@ -30,6 +32,8 @@ mod parquet;
 mod read;
 mod records;
 mod restore;
+mod sketch;
+mod sketches;
 mod store;
 mod stream;
 #[cfg(test)]
@@ -39,9 +43,10 @@ mod walk;
 
 pub use error::{At, FileFault, IngestError, RecordFault};
 pub use ingest::{DuplicateOf, DuplicateRecord, Ingested, Progress, Skipped, ingest};
-pub use options::{About, Options, TextRecords};
+pub use options::{About, Known, Options, TextRecords};
 pub use read::{Dataset, ReadError, diff, read_manifest, read_root};
 pub use records::{Record, Records};
 pub use restore::RestoreError;
+pub use sketches::{Card, SketchError, Sketches};
 pub use store::{Folder, ShardSink, ShardSource};
 pub use verify::Verified;

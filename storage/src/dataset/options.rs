@@ -1,8 +1,10 @@
-//! What an import is told: what the dataset is called, and how far a file may go.
+//! What an import is told: what the dataset is called, how far a file may go, and what is known already.
+
+use std::{fmt, sync::Arc};
 
 use protocol::{
     BlobHash, DatanetId,
-    duplicate::Index,
+    duplicate::{Entry, Index},
     licence::Licence,
     manifest::{Contributor, SHARD_DEFAULT, SHARD_MAX, Schema},
 };
@@ -45,10 +47,22 @@ pub struct Options {
     pub csv_header: bool,
     /// Leave out empty files and files that no reader is for, and say so, instead of refusing them.
     pub skip_unusable: bool,
-    /// Records whose duplicates are looked for, the known ones among them; each takes 1 to 18 KB while the import runs.
+    /// Records whose duplicates are looked for; each takes 1 to 18 KB while the import runs.
     pub compare_records_max: usize,
     /// Records that are known already.
-    pub known: Index,
+    pub known: Arc<dyn Known>,
+}
+
+/// Records that are known already, in memory or on disk.
+pub trait Known: fmt::Debug + Send + Sync {
+    /// Those that one of the new records may duplicate, and maybe more, each with its place in the order of commitments.
+    fn beside(&self, new: &[Entry]) -> Vec<Entry>;
+}
+
+impl Known for Index {
+    fn beside(&self, _new: &[Entry]) -> Vec<Entry> {
+        self.entries.clone()
+    }
 }
 
 /// What a record of plain text is.
@@ -75,7 +89,7 @@ impl Default for Options {
             csv_header: true,
             skip_unusable: false,
             compare_records_max: 200_000,
-            known: Index::default(),
+            known: Arc::new(Index::default()),
         }
     }
 }

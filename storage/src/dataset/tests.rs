@@ -2,6 +2,7 @@
 
 mod bad;
 mod hostile;
+mod sketched;
 
 use std::{
     collections::BTreeMap,
@@ -297,10 +298,11 @@ fn copies_within_a_dataset_and_of_known_records_are_reported() {
     let mut known = first.entries.clone();
     known.iter_mut().for_each(|entry| entry.committed = 5);
     let known = Index::decode(&Index { entries: known }.encode()).unwrap();
-    let digest = known.entries[1].record;
+    let (record, committed) = (known.entries[1].record, 5);
+    let known: Arc<dyn Known> = Arc::new(known);
     let again = bench.add(&Options { known, ..small() }).unwrap();
     assert_eq!(again.duplicates.len(), 3);
-    assert_eq!(again.duplicates[1].of, DuplicateOf::Known(digest));
+    assert_eq!(again.duplicates[1].of, DuplicateOf::Known { record, committed });
     assert_eq!(again.compared, 3);
 }
 

@@ -106,10 +106,10 @@ pub(super) fn datanet_samples() -> Vec<Vec<u8>> {
 pub(super) fn pin_talk(bytes: &[u8]) {
     super::bodies::canonical::<PinAsk>(bytes, PIN_ASK_MAX);
     super::bodies::canonical::<PinAnswer>(bytes, PIN_ANSWER_MAX);
-    if let Ok(PinAsk::Offer(deal)) = codec::decode(bytes, PIN_ASK_MAX) {
+    if let Ok(PinAsk::Offer { deal, .. }) = codec::decode(bytes, PIN_ASK_MAX) {
         let deal = deal.message;
         if deal.check().is_ok() {
-            drop((deal.id(), deal.bytes(), deal.registration()));
+            drop((deal.id(), deal.bytes(), deal.registration(0)));
         }
     }
     if let Ok(PinAnswer::Chunk(proof)) = codec::decode::<PinAnswer>(bytes, PIN_ANSWER_MAX) {

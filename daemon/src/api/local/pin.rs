@@ -6,12 +6,13 @@ use serde_json::json;
 use super::{Failure, RootAsk, told};
 use crate::data::{
     Data,
-    pins::{PinAddAsk, VerifyAsk},
+    pins::{PinAddAsk, RenewAsk, VerifyAsk},
 };
 
 pub(super) fn routes() -> Router<Data> {
     Router::new()
         .route("/v1/pin/add", post(add))
+        .route("/v1/pin/renew", post(renew))
         .route("/v1/pin/rm", post(remove))
         .route("/v1/pin/ls", post(list))
         .route("/v1/pin/status", post(status))
@@ -23,6 +24,10 @@ async fn add(State(data): State<Data>, Json(ask): Json<PinAddAsk>) -> Response {
         let added = data.pin_add(ask, move |progress| teller.tell(progress)).await;
         added.map_err(|why| why.failure())
     })
+}
+
+async fn renew(State(data): State<Data>, Json(ask): Json<RenewAsk>) -> Response {
+    told(|_| async move { data.pin_renew(ask).await.map_err(|why| why.failure()) })
 }
 
 async fn remove(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {

@@ -1,9 +1,7 @@
 //! What other nodes are told about datanets. Nobody but members hears that a permissioned one exists.
 
-use std::sync::Weak;
+use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use net::data::{ByteStream, StreamHandler};
 use protocol::{
     NodeId,
     crypto::Signed,
@@ -12,7 +10,7 @@ use protocol::{
 };
 
 use super::{
-    super::{Data, Inner, talk},
+    super::{Data, talk},
     Datanets, Room,
 };
 
@@ -20,23 +18,10 @@ use super::{
 pub(in crate::data) const KIND: &str = "datanet";
 
 /// Answers those who ask.
-pub(in crate::data) struct Desk(pub(in crate::data) Weak<Inner>);
-
-impl StreamHandler for Desk {
-    fn may_connect(&self, _node: NodeId) -> bool {
-        true
-    }
-
-    fn converse(&self, stream: ByteStream) -> BoxFuture<'static, ()> {
-        let data = self.0.clone();
-        Box::pin(async move {
-            let Some(data) = data.upgrade().map(Data) else { return };
-            talk::answer(stream, DATANET_ASK_MAX, |peer, ask| async move {
-                data.answer_datanet(peer, ask).await
-            })
-            .await;
-        })
-    }
+pub(in crate::data) fn desk(data: &Data) -> Arc<dyn talk::Named> {
+    talk::Desk::new(KIND, DATANET_ASK_MAX, data, |data, peer, ask| {
+        Box::pin(async move { data.answer_datanet(peer, ask).await })
+    })
 }
 
 impl Data {

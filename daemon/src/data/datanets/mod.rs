@@ -31,7 +31,7 @@ use storage::secret;
 
 pub use acts::{CreateAsk, DatanetVerb, GrantAsk};
 pub use error::DatanetError;
-pub(super) use exchange::{Desk, KIND};
+pub(super) use exchange::desk;
 pub(crate) use room::Room;
 pub(super) use sync::follow;
 pub use view::{DatanetAnswer, MemberLine};

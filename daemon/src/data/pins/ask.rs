@@ -113,8 +113,6 @@ impl Data {
         let price = Amount(per_gib.0.saturating_mul(u128::from(bytes.div_ceil(1 << 30).max(1))));
         let now = self.0.clock.now();
         let life_ms = u64::from(ask.days) * 24 * 60 * 60 * 1000;
-        // Blocks come no faster than one a second when nothing happens; under load the escrow is spent earlier.
-        let epochs = u128::from(life_ms / 1000 / u64::from(self.pins().audit_blocks.max(1)) + 1);
         let deal = Deal {
             owner: self.0.me,
             account: ask.account.unwrap_or_default(),
@@ -124,7 +122,7 @@ impl Data {
             copies,
             until: now.after_ms(life_ms),
             price,
-            escrow: Amount(price.0.saturating_mul(u128::from(copies)).saturating_mul(epochs)),
+            escrow: self.pins().escrow(price, copies, life_ms),
             challenges: CHALLENGES,
             fetch_within_ms: FETCH_WITHIN_MS + (bytes >> 20) * 1000,
             answer_within_ms: ANSWER_WITHIN_MS,

@@ -1,12 +1,8 @@
 //! What other nodes ask about pins, and asking them.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
-use net::data::{Ask, ByteStream, StreamHandler};
+use net::data::Ask;
 use protocol::{
     BlobHash, NodeId,
     crypto::Signed,
@@ -18,7 +14,7 @@ use storage::blob::BlobStore;
 use tracing::info;
 
 use super::{
-    super::{Data, DataError, Inner, datanets::Datanets, talk},
+    super::{Data, DataError, datanets::Datanets, talk},
     PinError,
     hosted::Hosted,
     locked,
@@ -31,23 +27,10 @@ pub(in crate::data) const KIND: &str = "pin";
 const BEHIND: Duration = Duration::from_secs(3);
 
 /// Answers those who ask.
-pub(in crate::data) struct Desk(pub(in crate::data) Weak<Inner>);
-
-impl StreamHandler for Desk {
-    fn may_connect(&self, _node: NodeId) -> bool {
-        true
-    }
-
-    fn converse(&self, stream: ByteStream) -> BoxFuture<'static, ()> {
-        let data = self.0.clone();
-        Box::pin(async move {
-            let Some(data) = data.upgrade().map(Data) else { return };
-            talk::answer(stream, PIN_ASK_MAX, |peer, ask| async move {
-                data.answer_pin(peer, ask).await
-            })
-            .await;
-        })
-    }
+pub(in crate::data) fn desk(data: &Data) -> Arc<dyn talk::Named> {
+    talk::Desk::new(KIND, PIN_ASK_MAX, data, |data, peer, ask| {
+        Box::pin(async move { data.answer_pin(peer, ask).await })
+    })
 }
 
 impl Data {
@@ -67,8 +50,8 @@ impl Data {
 
     async fn answer_pin(&self, peer: NodeId, ask: PinAsk) -> PinAnswer {
         let answer = match ask {
-            PinAsk::Offer(deal) => Some(self.offered(peer, deal).await),
-            PinAsk::Register { deal, bundle } => self.registered(peer, deal, bundle).await,
+            PinAsk::Offer { deal, renewal } => Some(self.offered(peer, deal, renewal).await),
+            PinAsk::Register { deal, part, bundle } => self.registered(peer, deal, (part, bundle)).await,
             PinAsk::Challenge { deal, beacon } => self.challenged(peer, deal, beacon).await,
             PinAsk::Chunk { root, size, chunk } => self.chunk(peer, root, size, chunk).await,
             PinAsk::Renew(renewal) => self.renewed(peer, renewal).await,
@@ -84,17 +67,27 @@ impl Data {
         answer.unwrap_or(PinAnswer::No)
     }
 
-    async fn offered(&self, peer: NodeId, signed: Signed<Deal>) -> PinAnswer {
+    async fn offered(&self, peer: NodeId, signed: Signed<Deal>, renewal: Option<Signed<Renewal>>) -> PinAnswer {
         if signed.message.owner != peer || !signed.is_authentic(&self.domain()) {
             return PinAnswer::No;
         }
+        let renewed = match &renewal {
+            None => None,
+            Some(renewal) if self.renews(peer, signed.message.id(), renewal) => Some(renewal.message.until),
+            Some(_) => return PinAnswer::No,
+        };
         let (pins, id) = (self.pins(), signed.message.id());
         let _one_at_a_time = pins.weighing.lock().await;
         if pins.host(id).is_some() {
             return PinAnswer::Yes;
         }
         let now = self.0.clock.now();
-        if let Err(why) = pins.appetite().weigh(&signed.message, now) {
+        let until = signed.message.until.max(renewed.unwrap_or_default());
+        let terms = Deal {
+            until,
+            ..signed.message.clone()
+        };
+        if let Err(why) = pins.appetite().weigh(&terms, now) {
             return PinAnswer::Declined(why);
         }
         let dir = pins.home.deals().join("hosted").join(hex::encode(id.0));
@@ -103,6 +96,9 @@ impl Data {
                 info!(deal = %format_args!("{id:#}"), owner = %format_args!("{peer:#}"), bytes = hosted.deal.bytes(), "a deal was taken");
                 let hosted = Arc::new(hosted);
                 locked(&pins.hosted).insert(id, hosted.clone());
+                if let Some(until) = renewed {
+                    hosted.renewed(self, until).await;
+                }
                 hosted.begin(self);
                 PinAnswer::Yes
             }
@@ -113,12 +109,13 @@ impl Data {
         }
     }
 
-    async fn registered(&self, peer: NodeId, deal: DealId, bundle: Bundle) -> Option<PinAnswer> {
-        let owned = self.pins().own(deal)?;
-        if !owned.holding().contains(&peer) {
-            owned.tell(self, OwnerSaid::Registered(peer, bundle)).await.ok()?;
+    async fn registered(&self, host: NodeId, deal: DealId, said: (u32, Bundle)) -> Option<PinAnswer> {
+        let (owned, (part, bundle)) = (self.pins().own(deal)?, said);
+        if owned.parts(host) <= part {
+            let said = OwnerSaid::Registered { host, part, bundle };
+            owned.tell(self, said).await.ok()?;
         }
-        owned.holding().contains(&peer).then_some(PinAnswer::Yes)
+        (owned.parts(host) > part).then_some(PinAnswer::Yes)
     }
 
     async fn challenged(&self, peer: NodeId, deal: DealId, beacon: Beacon) -> Option<PinAnswer> {
@@ -163,11 +160,17 @@ impl Data {
 
     async fn renewed(&self, peer: NodeId, renewal: Signed<Renewal>) -> Option<PinAnswer> {
         let hosted = self.hosts_for(peer, renewal.message.deal)?;
-        if renewal.message.owner != peer || !renewal.is_authentic(&self.domain()) {
+        if !self.renews(peer, hosted.id, &renewal) {
             return None;
         }
         hosted.renewed(self, renewal.message.until).await;
         Some(PinAnswer::Yes)
+    }
+
+    /// Whether it is the owner's word about this deal.
+    fn renews(&self, owner: NodeId, deal: DealId, renewal: &Signed<Renewal>) -> bool {
+        let said = &renewal.message;
+        said.owner == owner && said.deal == deal && renewal.is_authentic(&self.domain())
     }
 
     fn receipts(&self, deal: DealId, from: u64) -> Option<PinAnswer> {

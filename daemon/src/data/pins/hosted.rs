@@ -42,7 +42,6 @@ pub(super) struct Hosted {
     machine: Mutex<Hosting>,
     /// What is to be done first after a start.
     first: Mutex<Vec<HostEffect>>,
-    registered: Mutex<bool>,
     asked: Mutex<Vec<(Beacon, oneshot::Sender<Proven>)>>,
     notes: Notes,
     one_at_a_time: tokio::sync::Mutex<()>,
@@ -69,7 +68,6 @@ impl Hosted {
             dir: dir.to_owned(),
             machine: Mutex::new(machine),
             first: Mutex::new(first),
-            registered: Mutex::new(false),
             asked: Mutex::default(),
             notes,
             one_at_a_time: tokio::sync::Mutex::default(),
@@ -87,12 +85,9 @@ impl Hosted {
         for record in records {
             if let Note::Host(at, said) = record {
                 let mut todo = Vec::new();
-                if matches!(said, HostSaid::Registered) {
-                    *locked(&hosted.registered) = true;
-                }
                 locked(&hosted.machine).step(at, said.into(), &mut todo);
                 // Of all that was wanted, the last is what may not have been done; registering is said again by itself.
-                todo.retain(|effect| !matches!(effect, HostEffect::Register(_) | HostEffect::Answer(..)));
+                todo.retain(|effect| !matches!(effect, HostEffect::Register { .. } | HostEffect::Answer(..)));
                 *locked(&hosted.first) = todo;
             }
         }
@@ -110,7 +105,7 @@ impl Hosted {
     }
 
     pub(super) fn is_registered(&self) -> bool {
-        *locked(&self.registered)
+        locked(&self.machine).is_registered()
     }
 
     async fn tell(self: &Arc<Self>, data: &Data, said: HostSaid) {
@@ -120,9 +115,6 @@ impl Hosted {
             if let Err(error) = self.notes.add(&[Note::Host(now, said.clone())]).await {
                 warn!(%error, deal = %format_args!("{:#}", self.id), "a deal could not be written down");
                 return;
-            }
-            if matches!(said, HostSaid::Registered) {
-                *locked(&self.registered) = true;
             }
             self.step(now, said.into())
         };
@@ -140,14 +132,13 @@ impl Hosted {
         match effect {
             HostEffect::Fetch => data.spawn(move |data| async move { hosted.fetch(&data).await }),
             HostEffect::Prove(chunks) => data.spawn(move |data| async move { hosted.prove(&data, chunks).await }),
-            HostEffect::Register(bundle) => data.spawn(move |data| async move {
-                let ask = PinAsk::Register {
-                    deal: hosted.id,
-                    bundle,
-                };
+            HostEffect::Register { part, bundle } => data.spawn(move |data| async move {
+                let deal = hosted.id;
+                let ask = PinAsk::Register { deal, part, bundle };
                 if let Ok(PinAnswer::Yes) = data.ask_pin(hosted.deal.owner, &ask).await {
-                    info!(deal = %format_args!("{:#}", hosted.id), "registered as a host");
-                    hosted.tell(&data, HostSaid::Registered).await;
+                    let parts = hosted.deal.parts();
+                    info!(deal = %format_args!("{deal:#}"), part, parts, "registered as a host");
+                    hosted.tell(&data, HostSaid::Registered { part }).await;
                 }
             }),
             HostEffect::Answer(beacon, bundle) => {
@@ -239,7 +230,8 @@ impl Hosted {
     pub(super) async fn challenged(self: &Arc<Self>, data: &Data, beacon: Beacon) -> Option<Proven> {
         if !self.is_registered() {
             // An owner audits whom it has registered: the word of it was lost.
-            self.tell(data, HostSaid::Registered).await;
+            let part = self.deal.parts() - 1;
+            self.tell(data, HostSaid::Registered { part }).await;
         }
         let (reply, answer) = oneshot::channel();
         locked(&self.asked).push((beacon, reply));

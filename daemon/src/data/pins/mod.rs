@@ -11,6 +11,7 @@ mod hosted;
 mod note;
 mod owner;
 mod probe;
+mod renew;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -33,8 +34,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use ask::PinAddAsk;
 pub(crate) use beacon::{Beacons, follow};
-pub(super) use desk::{Desk, KIND};
+pub(super) use desk::desk;
 pub(crate) use figures::Figures;
+pub use renew::RenewAsk;
 pub use verify::VerifyAsk;
 pub use view::{DealLine, PinStatus, PinsAnswer};
 
@@ -76,6 +78,15 @@ pub enum PinError {
         /// The dataset.
         root: protocol::BlobHash,
     },
+    /// There is nothing to renew.
+    #[error(
+        "no deal of this node about {root:#} runs; `openledger pin add {root} --copies N` makes one, and a dataset that is \
+         kept here only needs no renewal"
+    )]
+    NoDeal {
+        /// The dataset.
+        root: protocol::BlobHash,
+    },
     /// Copies of what only members may read.
     #[error("{root:#} belongs to datanet {datanet:#}, whose members alone may keep it; they pin it themselves")]
     Sealed {
@@ -104,7 +115,7 @@ impl PinError {
         match self {
             Self::Note(_) | Self::Folder { .. } => Kind::Failed,
             Self::Ask { .. } => Kind::Usage,
-            Self::Absent { .. } => Kind::NotFound,
+            Self::Absent { .. } | Self::NoDeal { .. } => Kind::NotFound,
             Self::Sealed { .. } => Kind::Denied,
             Self::Unverified(_) => Kind::Unverified,
             Self::Peer { .. } => Kind::Timeout,
@@ -181,6 +192,13 @@ impl Pins {
 
     fn hosted_gone(&self, id: DealId) {
         locked(&self.hosted).remove(&id);
+    }
+
+    /// What so many copies cost for so long.
+    fn escrow(&self, price: Amount, copies: u16, life_ms: u64) -> Amount {
+        // Blocks come no faster than one a second when nothing happens; under load the escrow is spent earlier.
+        let epochs = u128::from(life_ms / 1000 / u64::from(self.audit_blocks.max(1)) + 1);
+        Amount(price.0.saturating_mul(u128::from(copies)).saturating_mul(epochs))
     }
 
     /// What may still be promised, and for how much.

@@ -33,6 +33,8 @@ pub(super) struct Owned {
     audits: Mutex<BTreeMap<NodeId, Audit>>,
     receipts: Mutex<VecDeque<Signed<StorageReceipt>>>,
     retrievals: Mutex<VecDeque<Signed<RetrievalReceipt>>>,
+    /// Until when each host was told that the deal goes on.
+    told: Mutex<BTreeMap<NodeId, Time>>,
     notes: Notes,
     one_at_a_time: tokio::sync::Mutex<()>,
 }
@@ -57,6 +59,7 @@ impl Owned {
             audits: Mutex::default(),
             receipts: Mutex::default(),
             retrievals: Mutex::default(),
+            told: Mutex::default(),
             notes,
             one_at_a_time: tokio::sync::Mutex::default(),
         }
@@ -89,6 +92,21 @@ impl Owned {
 
     pub(super) fn holding(&self) -> Vec<NodeId> {
         locked(&self.pin).holding().collect()
+    }
+
+    /// How many parts of a host's registration came.
+    pub(super) fn parts(&self, host: NodeId) -> u32 {
+        locked(&self.pin).parts(host)
+    }
+
+    /// Whether a host was told that the deal goes on until then.
+    pub(super) fn has_heard(&self, host: NodeId, until: Time) -> bool {
+        locked(&self.told).get(&host).is_some_and(|told| *told >= until)
+    }
+
+    /// A host was told.
+    pub(super) fn heard(&self, host: NodeId, until: Time) {
+        locked(&self.told).insert(host, until);
     }
 
     pub(super) fn spent(&self) -> protocol::Amount {
@@ -138,6 +156,8 @@ impl Owned {
                 });
             }
             PinEffect::Ask(node) => data.spawn(move |data| async move { owned.offer(&data, node).await }),
+            // The answer to the host says so.
+            PinEffect::Heard { .. } => (),
             PinEffect::Holds(node) => info!(deal, host = %format_args!("{node:#}"), "a host holds everything"),
             PinEffect::Pay { host, epoch, amount } => {
                 info!(deal, host = %format_args!("{host:#}"), epoch, %amount, "a host is owed for an epoch");
@@ -160,7 +180,8 @@ impl Owned {
 
     async fn offer(self: &Arc<Self>, data: &Data, node: NodeId) {
         // Who does not answer is asked again by the machine.
-        let said = match data.ask_pin(node, &PinAsk::Offer(self.signed.clone())).await {
+        let (deal, renewal) = (self.signed.clone(), self.renewal(data));
+        let said = match data.ask_pin(node, &PinAsk::Offer { deal, renewal }).await {
             Ok(PinAnswer::Yes) => OwnerSaid::Accepted(node),
             Ok(PinAnswer::Declined(why)) => {
                 info!(host = %format_args!("{node:#}"), %why, "a host declined");
@@ -180,6 +201,7 @@ impl Owned {
 
     /// An epoch began: every host that holds a copy is asked to prove it.
     pub(super) fn epoch(self: &Arc<Self>, data: &Data, beacon: Beacon) {
+        self.spread(data);
         let deal = self.deal();
         for host in self.holding() {
             let audit = || Audit::new(deal.clone(), host, data.0.me, data.domain());

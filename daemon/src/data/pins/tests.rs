@@ -52,7 +52,7 @@ async fn an_owner_that_was_killed_knows_its_hosts_and_what_it_owes_them() {
     for said in [
         OwnerSaid::Candidate(host),
         OwnerSaid::Accepted(host),
-        OwnerSaid::Registered(host, bundle),
+        OwnerSaid::Registered { host, part: 0, bundle },
         OwnerSaid::Audited {
             host,
             epoch: 4,

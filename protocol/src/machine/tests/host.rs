@@ -53,7 +53,7 @@ fn hosting() -> (Hosting, Vec<HostEffect>) {
     let mut todo = Vec::new();
     let mut host = Hosting::take(deal(1), node(1), Time(0), &mut todo);
     host.step(Time(1), HostInput::Fetched, &mut todo);
-    let registration = prove(&deal(1).registration());
+    let registration = prove(&deal(1).registration(0));
     host.step(Time(2), HostInput::Proven(registration), &mut todo);
     (host, todo)
 }
@@ -61,18 +61,22 @@ fn hosting() -> (Hosting, Vec<HostEffect>) {
 #[test]
 fn a_host_fetches_registers_answers_and_forgets() {
     let (mut host, todo) = hosting();
-    let registration = prove(&deal(1).registration());
+    let registration = prove(&deal(1).registration(0));
     let said = [
         HostEffect::Fetch,
-        HostEffect::Prove(deal(1).registration()),
-        HostEffect::Register(registration.clone()),
+        HostEffect::Prove(deal(1).registration(0)),
+        HostEffect::Register {
+            part: 0,
+            bundle: registration.clone(),
+        },
     ];
     assert_eq!(todo, said);
     // Again until it was heard.
     let mut todo = Vec::new();
     host.step(Time(2).after_ms(AGAIN_MS), HostInput::Tick, &mut todo);
-    assert_eq!(todo, [HostEffect::Register(registration)]);
-    host.step(Time(3).after_ms(AGAIN_MS), HostInput::Registered, &mut todo);
+    let (part, bundle) = (0, registration);
+    assert_eq!(todo, [HostEffect::Register { part, bundle }]);
+    host.step(Time(3).after_ms(AGAIN_MS), HostInput::Registered { part: 0 }, &mut todo);
     assert_eq!(host.deadline(), Some(deal(1).until));
 
     let chunks = drawn(&deal(1), 1, &beacon(4));
@@ -96,7 +100,7 @@ fn a_host_never_registers_with_what_does_not_verify() {
     let mut host = Hosting::take(deal(1), node(1), Time(0), &mut todo);
     host.step(Time(1), HostInput::Fetched, &mut todo);
     todo.clear();
-    let mut registration = prove(&deal(1).registration());
+    let mut registration = prove(&deal(1).registration(0));
     registration.proofs[1].chunk[0] ^= 1;
     host.step(Time(2), HostInput::Proven(registration), &mut todo);
     assert_eq!(todo, []);
@@ -106,7 +110,7 @@ fn a_host_never_registers_with_what_does_not_verify() {
 fn a_host_never_signs_what_does_not_verify() {
     let (mut host, _) = hosting();
     let mut todo = Vec::new();
-    host.step(Time(3), HostInput::Registered, &mut todo);
+    host.step(Time(3), HostInput::Registered { part: 0 }, &mut todo);
     host.step(Time(4), HostInput::Challenged(beacon(1)), &mut todo);
     todo.clear();
     let mut bundle = prove(&drawn(&deal(1), 1, &beacon(1)));
@@ -115,4 +119,37 @@ fn a_host_never_signs_what_does_not_verify() {
     assert_eq!(todo, []);
     host.step(Time(6), HostInput::Damaged, &mut todo);
     assert_eq!(todo, [HostEffect::Fetch], "it heals, and misses meanwhile");
+}
+
+#[test]
+fn a_host_registers_a_large_deal_part_by_part() {
+    let (large, mut todo) = (large(), Vec::new());
+    let mut host = Hosting::take(large.clone(), node(1), Time(0), &mut todo);
+    host.step(Time(1), HostInput::Fetched, &mut todo);
+    for part in 0..large.parts() {
+        assert_eq!(todo.pop(), Some(HostEffect::Prove(large.registration(part))));
+        let bundle = prove_small(&large.registration(part));
+        host.step(Time(2), HostInput::Proven(bundle.clone()), &mut todo);
+        assert_eq!(todo.pop(), Some(HostEffect::Register { part, bundle }));
+        assert!(!host.is_registered());
+        host.step(Time(3), HostInput::Registered { part }, &mut todo);
+        // Heard twice is heard once.
+        host.step(Time(3), HostInput::Registered { part: 0 }, &mut todo);
+    }
+    assert!(host.is_registered());
+}
+
+#[test]
+fn an_audit_shows_a_host_that_all_of_its_registration_was_heard() {
+    let (large, mut todo) = (large(), Vec::new());
+    let mut host = Hosting::take(large.clone(), node(1), Time(0), &mut todo);
+    host.step(Time(1), HostInput::Fetched, &mut todo);
+    host.step(
+        Time(2),
+        HostInput::Proven(prove_small(&large.registration(0))),
+        &mut todo,
+    );
+    let last = large.parts() - 1;
+    host.step(Time(3), HostInput::Registered { part: last }, &mut todo);
+    assert!(host.is_registered());
 }

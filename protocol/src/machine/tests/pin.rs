@@ -13,15 +13,20 @@ fn steps(pin: &mut Pin, now: Time, inputs: impl IntoIterator<Item = PinInput>) -
 /// A pin of one copy whose only host holds it.
 fn held() -> Pin {
     let mut pin = Pin::new(deal(1));
-    let registered = prove(&pin.deal().registration());
+    let registered = prove(&pin.deal().registration(0));
     let inputs = [
         PinInput::Candidate(node(1)),
         PinInput::Accepted(node(1)),
-        PinInput::Registered(node(1), registered),
+        registered_in(0, registered),
     ];
     steps(&mut pin, Time(1), inputs);
     assert!(pin.holding().eq([node(1)]));
     pin
+}
+
+fn registered_in(part: u32, bundle: Bundle) -> PinInput {
+    let host = node(1);
+    PinInput::Registered { host, part, bundle }
 }
 
 fn audited(epoch: u64, outcome: Outcome) -> PinInput {
@@ -80,14 +85,14 @@ fn a_registration_needs_the_true_end_of_every_shard() {
         |bundle: &mut Bundle| drop(bundle.proofs.pop()),
     ] {
         let mut pin = Pin::new(deal(1));
-        let mut bundle = prove(&pin.deal().registration());
+        let mut bundle = prove(&pin.deal().registration(0));
         spoil(&mut bundle);
         steps(
             &mut pin,
             Time(1),
             [PinInput::Candidate(node(1)), PinInput::Accepted(node(1))],
         );
-        let todo = steps(&mut pin, Time(2), [PinInput::Registered(node(1), bundle)]);
+        let todo = steps(&mut pin, Time(2), [registered_in(0, bundle)]);
         assert_eq!(todo[0], PinEffect::Drop(node(1), Dropped::BadRegistration));
         assert_eq!(pin.holding().count(), 0);
     }
@@ -163,4 +168,40 @@ fn a_deal_ends_when_it_says_and_a_renewal_moves_that() {
         steps(&mut pin, end.after_ms(1_000), [PinInput::Tick]),
         [PinEffect::Over]
     );
+}
+
+#[test]
+fn a_large_deal_is_registered_part_by_part_and_holds_with_the_last() {
+    let large = large();
+    let mut pin = Pin::new(large.clone());
+    let inputs = [PinInput::Candidate(node(1)), PinInput::Accepted(node(1))];
+    steps(&mut pin, Time(1), inputs);
+    let part = |part| registered_in(part, prove_small(&large.registration(part)));
+    let heard = |part| PinEffect::Heard { host: node(1), part };
+    assert_eq!(large.parts(), 3);
+    // One that overtook another is nothing, and one that came before is heard again.
+    for (said, expect) in [
+        (1, vec![]),
+        (0, vec![heard(0)]),
+        (0, vec![heard(0)]),
+        (1, vec![heard(1)]),
+    ] {
+        assert_eq!(steps(&mut pin, Time(2), [part(said)]), expect, "part {said}");
+        assert_eq!(pin.holding().count(), 0);
+    }
+    assert_eq!(
+        steps(&mut pin, Time(3), [part(2)]),
+        [PinEffect::Holds(node(1)), heard(2)]
+    );
+    assert!(pin.holding().eq([node(1)]));
+    let mut pin = Pin::new(large.clone());
+    steps(
+        &mut pin,
+        Time(1),
+        [PinInput::Candidate(node(1)), PinInput::Accepted(node(1))],
+    );
+    steps(&mut pin, Time(2), [part(0)]);
+    let short = registered_in(1, prove_small(&large.registration(2)));
+    let todo = steps(&mut pin, Time(2), [short]);
+    assert_eq!(todo[0], PinEffect::Drop(node(1), Dropped::BadRegistration));
 }

@@ -44,8 +44,8 @@ impl Kind {
 enum Packet {
     Offer,
     Accept,
-    Register(Bundle),
-    Registered,
+    Register(u32, Bundle),
+    Registered(u32),
     Challenge(Beacon),
     Answer(Signed<Answer>, Bundle),
     Drop,
@@ -139,7 +139,9 @@ impl World {
                     let of = named(host);
                     let audit = || Audit::new(deal(COPIES), host, node(100), HERE);
                     self.audits.entry(of).or_insert_with(audit);
-                    self.send(Party::Host(of), of, Packet::Registered);
+                }
+                PinEffect::Heard { host, part } => {
+                    self.send(Party::Host(named(host)), named(host), Packet::Registered(part));
                 }
                 PinEffect::Pay { host, amount, .. } => *self.paid.entry(named(host)).or_default() += amount.0,
                 PinEffect::Warn { .. } => (),
@@ -198,13 +200,13 @@ impl World {
                     };
                     self.host(of, proven);
                 }
-                HostEffect::Register(bundle) => {
+                HostEffect::Register { part, bundle } => {
                     let bundle = if kind == Kind::Pretends {
                         spoiled(bundle)
                     } else {
                         bundle
                     };
-                    self.send(Party::Owner, of, Packet::Register(bundle));
+                    self.send(Party::Owner, of, Packet::Register(part, bundle));
                 }
                 HostEffect::Answer(beacon, bundle) => {
                     let lies = matches!(kind, Kind::Lies(at) if at <= epoch);
@@ -237,8 +239,12 @@ impl World {
         match packet {
             Packet::Offer => self.offered(of),
             Packet::Accept => self.owner(PinInput::Accepted(node(of))),
-            Packet::Register(bundle) => self.owner(PinInput::Registered(node(of), bundle)),
-            Packet::Registered => self.host(of, HostInput::Registered),
+            Packet::Register(part, bundle) => self.owner(PinInput::Registered {
+                host: node(of),
+                part,
+                bundle,
+            }),
+            Packet::Registered(part) => self.host(of, HostInput::Registered { part }),
             Packet::Challenge(beacon) => self.host(of, HostInput::Challenged(beacon)),
             Packet::Answer(signed, bundle) => self.auditor(of, AuditInput::Answered(signed, bundle)),
             Packet::Drop => self.host(of, HostInput::Released),

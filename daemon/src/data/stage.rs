@@ -1,0 +1,72 @@
+//! The stores and the data plane, opened before there are peers.
+
+use std::{num::NonZeroU64, path::Path};
+
+use config::Size;
+use net::data::{DataConfig, DataPlane};
+use storage::blob::{BlobStore, Reason, Settings};
+
+use super::StartError;
+use crate::home::Home;
+
+/// The stores and the plane, before there are peers.
+pub(crate) struct Stage {
+    /// Where peers fetch from; the control plane is told of its addresses.
+    pub(crate) plane: DataPlane,
+    pub(super) public: BlobStore,
+    pub(super) home: Home,
+    pub(super) config: config::Config,
+}
+
+impl Stage {
+    /// Opens the stores and listens.
+    pub(crate) async fn open(home: &Home, config: &config::Config, seed: [u8; 32]) -> Result<Self, StartError> {
+        let public = open_store(&home.blobs(), &config.data, config.storage.min_free_space).await?;
+        let (data, rate) = (&config.data, |size: Size| NonZeroU64::new(size.0));
+        let plane = DataPlane::start(DataConfig {
+            bind: vec![data.listen],
+            relay: data.relay().map(str::to_owned),
+            mdns: data.mdns(),
+            upload_per_s: rate(data.upload_per_s),
+            download_per_s: rate(data.download_per_s),
+            ..DataConfig::new(seed)
+        });
+        Ok(Self {
+            plane: plane.await?,
+            public,
+            home: home.clone(),
+            config: config.clone(),
+        })
+    }
+}
+
+pub(in crate::data) async fn open_store(dir: &Path, data: &config::Data, floor: Size) -> Result<BlobStore, StartError> {
+    std::fs::create_dir_all(dir).map_err(|source| StartError::Folder {
+        dir: dir.to_owned(),
+        source,
+    })?;
+    let room = storage::blob::Room {
+        quota: Some(data.quota.0),
+        floor: floor.0,
+    };
+    let settings = Settings {
+        room,
+        ..Settings::default()
+    };
+    let blobs = BlobStore::open(dir, settings).await?;
+    forget_imports(&blobs).await;
+    Ok(blobs)
+}
+
+/// Imports that a kill cut short left reasons behind that nobody needs.
+async fn forget_imports(blobs: &BlobStore) {
+    let kept = blobs.kept();
+    let reasons = kept.values().flat_map(|kept| kept.reasons.iter());
+    let left: std::collections::BTreeSet<_> = reasons
+        .filter(|reason| matches!(reason, Reason::Job(name) if name.starts_with("add ")))
+        .collect();
+    for reason in left {
+        // Tried again at the next start.
+        drop(blobs.unpin_all(reason).await);
+    }
+}

@@ -1,0 +1,242 @@
+//! What is shared, in a home without a network.
+
+use std::{fs, path::PathBuf};
+
+use protocol::crypto::Domain;
+use tempfile::TempDir;
+
+use super::{
+    datanets::{CreateAsk, DatanetVerb},
+    *,
+};
+
+const DOMAIN: Domain = Domain {
+    chain_id: 7,
+    genesis: [7; 32],
+};
+
+struct Bench {
+    dir: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn home(&self) -> Home {
+        Home::new(self.dir.path().join("home"))
+    }
+
+    async fn open(&self) -> Data {
+        let (config, key) = (config::Config::default(), SecretKey::from_seed([1; 32]));
+        Data::offline(&self.home(), &config, key, Some(DOMAIN)).await.unwrap()
+    }
+
+    fn ask(&self, name: &str, records: &[String]) -> AddAsk {
+        let path: PathBuf = self.dir.path().join(format!("{name}.jsonl"));
+        let lines = records.iter().map(|text| format!("{{\"t\":\"{text}\"}}\n"));
+        fs::write(&path, lines.collect::<String>()).unwrap();
+        AddAsk {
+            paths: vec![path],
+            name: name.to_owned(),
+            licence: "CC-BY-4.0".to_owned(),
+            datanet: None,
+            account: None,
+            previous: None,
+            by_reference: false,
+            skip_unusable: false,
+            text: "document".to_owned(),
+            shard_bytes: None,
+            record_bytes_max: None,
+        }
+    }
+}
+
+async fn add(data: &Data, ask: AddAsk) -> AddAnswer {
+    data.add(ask, |_| ()).await.unwrap()
+}
+
+/// Prose that is like no other of another number.
+fn prose(of: u64) -> String {
+    let word = |n: u64| format!("w{}", (n * 7919 + of * 104_729) % 5003);
+    (0..120).map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// The same with two words changed, in capitals.
+fn noised(of: u64) -> String {
+    let text = prose(of);
+    let words: Vec<&str> = text.split(' ').collect();
+    let changed = |(at, word): (usize, &&str)| match at {
+        20 | 90 => "OTHER".to_owned(),
+        _ => word.to_uppercase(),
+    };
+    words.iter().enumerate().map(changed).collect::<Vec<_>>().join("  ")
+}
+
+#[tokio::test]
+async fn a_copy_of_what_is_here_is_found_when_it_is_added_and_after_a_restart() {
+    let bench = Bench::new();
+    let data = bench.open().await;
+    let first = add(&data, bench.ask("first", &[prose(1), prose(2)])).await;
+    assert_eq!((first.duplicates, first.compared_with.datasets), (0, 0));
+    let copied = [prose(3), noised(2), prose(3), "short".to_owned()];
+    let second = add(&data, bench.ask("second", &copied)).await;
+    assert_eq!((second.duplicates, second.duplicates_within), (2, 1), "{second:?}");
+    assert_eq!(second.repeats.len(), 1);
+    let of = &second.repeats[0];
+    assert_eq!((of.root, of.records, of.same), (first.root, 1, 0));
+    assert_eq!(of.examples[0].record, 1);
+    data.stop().await;
+    drop(data);
+
+    // The index is there after a restart, and made again if it is gone.
+    for lost in [false, true] {
+        if lost {
+            fs::remove_dir_all(bench.home().sketches()).unwrap();
+        }
+        let data = bench.open().await;
+        let name = format!("third-{lost}");
+        let third = add(&data, bench.ask(&name, &[prose(1), prose(9), "SHORT".to_owned()])).await;
+        let roots: Vec<_> = third.repeats.iter().map(|of| (of.root, of.records)).collect();
+        assert!(
+            roots.contains(&(first.root, 1)) && roots.contains(&(second.root, 1)),
+            "lost: {lost}: {third:?}"
+        );
+        data.remove(third.root).await.unwrap();
+        data.stop().await;
+    }
+
+    // What was let go is no longer compared with.
+    let data = bench.open().await;
+    data.remove(first.root).await.unwrap();
+    data.remove(second.root).await.unwrap();
+    let fourth = add(&data, bench.ask("fourth", &[prose(1), noised(2)])).await;
+    assert_eq!((fourth.duplicates, fourth.compared_with.datasets), (0, 0), "{fourth:?}");
+    assert_eq!(fs::read_dir(bench.home().sketches()).unwrap().count(), 1);
+    data.stop().await;
+}
+
+#[tokio::test]
+async fn a_version_does_not_repeat_those_that_it_follows() {
+    let bench = Bench::new();
+    let data = bench.open().await;
+    let one = add(&data, bench.ask("one", &[prose(1)])).await;
+    let follow = |previous, name: &str, records: &[String]| AddAsk {
+        previous: Some(previous),
+        ..bench.ask(name, records)
+    };
+    let two = add(&data, follow(one.root, "two", &[prose(1), prose(2)])).await;
+    let three = add(&data, follow(two.root, "three", &[prose(1), prose(2), prose(3)])).await;
+    assert_eq!((two.duplicates, three.duplicates), (0, 0));
+    let other = add(&data, bench.ask("other", &[prose(3)])).await;
+    assert_eq!(other.repeats[0].root, three.root);
+    data.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_index_is_made_again_and_half_of_one_is_cleared() {
+    let bench = Bench::new();
+    let data = bench.open().await;
+    let first = add(&data, bench.ask("first", &[prose(1)])).await;
+    let file = bench.home().sketches().join(&first.root.to_string()[2..]);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    fs::write(bench.home().sketches().join("00.part"), "half").unwrap();
+    // Damage behind the card is found while it is read: nothing it says counts, and the next time it is whole again.
+    add(&data, bench.ask("second", &[prose(7)])).await;
+    let third = add(&data, bench.ask("third", &[prose(1)])).await;
+    assert_eq!(third.repeats[0].root, first.root);
+    assert!(!bench.home().sketches().join("00.part").exists());
+    data.stop().await;
+}
+
+#[tokio::test]
+async fn in_a_datanet_the_earliest_published_is_the_original_and_what_is_not_here_is_named() {
+    let bench = Bench::new();
+    let data = bench.open().await;
+    let older = add(&data, bench.ask("older", &[prose(1)])).await;
+    let published = add(&data, bench.ask("published", &[noised(1), prose(2)])).await;
+    let datanets = data.0.datanets.clone().unwrap();
+    let terms = CreateAsk {
+        name: "maths".into(),
+        licence: "CC-BY-4.0".into(),
+        permissioned: false,
+        contribution: "curated".into(),
+        curators: Vec::new(),
+        account: None,
+    };
+    let room = datanets.create(terms).await.unwrap();
+    let elsewhere = BlobHash([9; 32]);
+    let publish = DatanetVerb::Publish {
+        roots: vec![published.root, elsewhere],
+    };
+    datanets.act(room.id, publish, None).await.unwrap();
+
+    let for_datanet = AddAsk {
+        datanet: Some(room.id),
+        ..bench.ask("new", &[prose(1)])
+    };
+    let new = add(&data, for_datanet).await;
+    assert_eq!(new.repeats.len(), 1, "{new:?}");
+    assert_eq!(
+        new.repeats[0].root, published.root,
+        "not {:#}, which was here before",
+        older.root
+    );
+    assert_eq!(new.compared_with.not_compared, [elsewhere]);
+    // Outside of that datanet the one that was here first is.
+    let other = add(&data, bench.ask("other", &[prose(1)])).await;
+    assert_eq!(other.repeats[0].root, older.root);
+    data.stop().await;
+}
+
+#[tokio::test]
+async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
+    let bench = Bench::new();
+    let data = bench.open().await;
+    let datanets = data.0.datanets.clone().unwrap();
+    let terms = CreateAsk {
+        name: "private".into(),
+        licence: "CC-BY-4.0".into(),
+        permissioned: true,
+        contribution: "curated".into(),
+        curators: Vec::new(),
+        account: None,
+    };
+    let room = datanets.create(terms).await.unwrap();
+    let sealed = AddAsk {
+        datanet: Some(room.id),
+        ..bench.ask("sealed", &[prose(1)])
+    };
+    let sealed = add(&data, sealed).await;
+    let stat = data.stat().await;
+    let stores: Vec<_> = stat
+        .stores
+        .iter()
+        .map(|store| (store.datanet, store.blobs > 0))
+        .collect();
+    assert_eq!(stores, [(None, false), (Some(room.id), true)]);
+    assert!(stat.blobs > 0 && stat.pinned == 1, "{stat:?}");
+    let checked = data.fsck(false, |_| ()).await.unwrap();
+    assert_eq!(checked.sound, stat.blobs);
+
+    // A sealed blob that is kept and gone is missed.
+    let store = room.store.clone().unwrap();
+    let gone = storage::blob::Content::sequence(BlobHash([8; 32]));
+    store.pin(gone, storage::blob::Reason::User).await.unwrap();
+    let error = data.fsck(false, |_| ()).await.expect_err("something is missing");
+    assert!(
+        matches!(error, DataError::Unsound { damaged: 0, missing: 1 }),
+        "{error}"
+    );
+
+    // A copy of what is sealed is found too, wherever it is added.
+    let open = add(&data, bench.ask("open", &[prose(1)])).await;
+    assert_eq!(open.repeats[0].root, sealed.root);
+    data.stop().await;
+}
