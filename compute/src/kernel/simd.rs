@@ -46,6 +46,12 @@ pub(crate) trait Simd: Copy {
     unsafe fn exp2_whole(a: Self::V) -> Self::V;
     /// The sum of the lanes: halves onto halves, down to one.
     unsafe fn sum(v: Self::V) -> f32;
+    /// [`Simd::sum`] of each of four, in the same order of additions.
+    #[inline(always)]
+    unsafe fn sums(v: [Self::V; 4]) -> [f32; 4] {
+        // SAFETY: lanes only.
+        v.map(|v| unsafe { Self::sum(v) })
+    }
     /// The largest lane.
     unsafe fn largest(v: Self::V) -> f32;
     unsafe fn load_f16(from: *const u16) -> Self::V;
@@ -53,6 +59,18 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_i8(from: *const i8) -> Self::V;
     /// The low or high halves of sixteen bytes, less 8.
     unsafe fn load_i4(from: *const u8, high: bool) -> Self::V;
+}
+
+/// Asks for the cache line of an address, into the second cache. The address need not be one.
+#[inline(always)]
+pub(crate) fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint: it never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// Any processor. Multiplications and additions are fused in software where there is no instruction for it, which is

@@ -9,13 +9,17 @@
     reason = "rows are handed to kernels as pointers, since a mapped file aligns nothing"
 )]
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
-use super::simd::{LANES, Simd};
+use super::simd::{LANES, Simd, prefetch};
+pub(crate) use crate::tensors::Bytes;
 use crate::tensors::Dtype;
 
 /// Columns that share a scale.
 pub(crate) const GROUP: usize = 32;
+
+/// Bytes that a cache holds together.
+const LINE: usize = 64;
 
 /// How the frozen base is kept in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,31 +31,6 @@ pub enum Quantise {
     Int8,
     /// Four bits and a scale for every 32 columns: an eighth of F32, audibly worse.
     Int4,
-}
-
-/// Bytes that live as long as the weight: read, mapped, or an adapter's.
-#[derive(Clone)]
-pub(crate) struct Bytes {
-    holder: Arc<dyn AsRef<[u8]> + Send + Sync>,
-    range: Range<usize>,
-}
-
-impl Bytes {
-    /// A part of somebody's bytes.
-    pub(crate) fn part(holder: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= (*holder).as_ref().len());
-        Self { holder, range }
-    }
-
-    /// All of them.
-    pub(crate) fn all(bytes: Arc<[u8]>) -> Self {
-        let range = 0..bytes.len();
-        Self::part(Arc::new(bytes), range)
-    }
-
-    pub(crate) fn get(&self) -> &[u8] {
-        &(*self.holder).as_ref()[self.range.clone()]
-    }
 }
 
 /// The matrix.
@@ -136,6 +115,29 @@ impl Weight {
             }
         };
         Self { numbers, ..self }
+    }
+
+    /// Asks for all of a matrix that will be read soon.
+    pub(crate) fn fetch(&self) {
+        if let Numbers::Stored(_, bytes) = &self.numbers {
+            let bytes = bytes.get();
+            (0..bytes.len())
+                .step_by(LINE)
+                .for_each(|at| prefetch(&raw const bytes[at]));
+        }
+    }
+
+    /// Asks for some columns of all rows.
+    pub(crate) fn fetch_columns(&self, from: usize, to: usize) {
+        if let Numbers::Stored(dtype, bytes) = &self.numbers {
+            let (size, bytes) = (dtype.bytes(), bytes.get());
+            for row in 0..self.rows {
+                let line = &bytes[(row * self.columns + from) * size..(row * self.columns + to) * size];
+                (0..line.len())
+                    .step_by(LINE)
+                    .for_each(|at| prefetch(&raw const line[at]));
+            }
+        }
     }
 
     /// One row as singles.

@@ -20,6 +20,10 @@ use super::site::{Projection, Site};
 /// Larger ranks are no low ranks, and a stranger's file must not decide how much memory a slot takes.
 pub const RANK_MAX: usize = 512;
 
+/// A million, and what it becomes at the largest rank where an adapter that is stabilised by rank is written as plain.
+const ALPHA_MAX: f64 = 1e6;
+const PLAIN_ALPHA_MAX: f64 = 1e6 * 23.0;
+
 /// Patterns and targets in one file.
 const LIST_MAX: usize = 4096;
 
@@ -95,10 +99,13 @@ impl AdapterConfig {
             Err(error) => return refuse("rank_pattern", format!("or another field has the wrong type: {error}")),
         };
         let rank = rank("r", ordered.r)?;
+        let rank_stabilised = ordered.use_rslora.unwrap_or(false);
+        let most = if rank_stabilised { ALPHA_MAX } else { PLAIN_ALPHA_MAX };
+        let alpha = |field: &str, value| alpha(field, value, most);
         Ok(Self {
             rank,
             alpha: alpha("lora_alpha", ordered.lora_alpha)?,
-            rank_stabilised: ordered.use_rslora.unwrap_or(false),
+            rank_stabilised,
             rank_pattern: patterns("rank_pattern", ordered.rank_pattern, rank_of)?,
             alpha_pattern: patterns("alpha_pattern", ordered.alpha_pattern, alpha)?,
             targets: targets(fields.get("target_modules"))?,
@@ -128,11 +135,12 @@ impl AdapterConfig {
     /// Whether the configuration names a site.
     pub fn targets(&self, site: Site) -> bool {
         let inside = self.layers.as_ref().is_none_or(|layers| layers.contains(&site.layer));
+        let path = site.to_string();
         inside
             && match &self.targets {
                 Targets::AllLinear => true,
-                Targets::Named(names) => names.iter().any(|name| ends_with_module(&site.to_string(), name)),
-                Targets::Pattern(pattern) => pattern.is_match(&site.to_string()),
+                Targets::Named(names) => names.iter().any(|name| ends_with_module(&path, name)),
+                Targets::Pattern(pattern) => pattern.is_match(&path),
             }
     }
 }
@@ -148,6 +156,9 @@ fn ends_with_module(path: &str, name: &str) -> bool {
 }
 
 fn find<T: Copy>(patterns: &[(Regex, T)], site: Site) -> Option<T> {
+    if patterns.is_empty() {
+        return None;
+    }
     let path = site.to_string();
     patterns
         .iter()
@@ -238,10 +249,10 @@ fn rank_of(field: &str, value: Value) -> Result<usize, ConfigError> {
     rank(field, value)
 }
 
-fn alpha(field: &str, value: Value) -> Result<f64, ConfigError> {
+fn alpha(field: &str, value: Value, most: f64) -> Result<f64, ConfigError> {
     match value.as_f64() {
-        Some(alpha) if alpha.is_finite() && alpha.abs() <= 1e6 => Ok(alpha),
-        _ => refuse(field, format!("is {value}; a number up to a million is needed")),
+        Some(alpha) if alpha.is_finite() && alpha.abs() <= most => Ok(alpha),
+        _ => refuse(field, format!("is {value}; a number up to {most} is needed")),
     }
 }
 

@@ -80,8 +80,7 @@ impl Adapter {
             sites,
             hash: AdapterHash(protocol::BlobHash([0; 32])),
         };
-        let bytes = adapter.to_bytes();
-        adapter.hash = AdapterHash(protocol::BlobHash(*blake3::hash(&bytes).as_bytes()));
+        adapter.hash = AdapterHash(protocol::BlobHash(*blake3::hash(&adapter.to_bytes()).as_bytes()));
         adapter
     }
 

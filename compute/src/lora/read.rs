@@ -1,17 +1,20 @@
 //! Adapters from directories and from their canonical form, refused with the field or tensor that is wrong.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry as MapEntry},
     fs::File,
     io::{self, Read},
+    ops::Range,
     path::Path,
+    sync::Arc,
 };
 
 use super::{
     Adapter, AdapterConfig, ConfigError, LowRank, RANK_MAX, Site,
     site::{Factor, of_tensor},
+    write::{Canon, Outline},
 };
-use crate::tensors::{Entry, Header, HeaderError, Matrix, open, read_small};
+use crate::tensors::{Buffer, Bytes, Entry, Header, HeaderError, Holder, Matrix, open, read_small, transpose};
 
 /// More than an adapter of rank 256 for a model of 70 billion weights takes.
 const ADAPTER_BYTES_MAX: u64 = 4 << 30;
@@ -90,26 +93,31 @@ impl Adapter {
     /// Reads a PEFT directory: `adapter_config.json` and `adapter_model.safetensors`.
     pub fn load(dir: &Path) -> Result<Self, LoadError> {
         let (config, mut file, header) = open_dir(dir)?;
-        let length = header.entries.values().map(|entry| entry.bytes.end).max().unwrap_or(0);
-        let start = header
-            .entries
-            .values()
-            .map(|entry| entry.bytes.start)
-            .min()
-            .unwrap_or(0);
-        let mut bytes = vec![0; length - start];
+        let numbers = numbers(&header);
+        let mut buffer = Buffer::zeros(numbers.len());
         // The file is copied and never mapped: whoever owns the directory may change it at any time.
-        file.read_exact(&mut bytes)
+        file.read_exact(buffer.bytes())
             .map_err(|source| LoadError::Read { file: WEIGHTS, source })?;
-        build(&config, &header, &bytes, start)
+        build(&config, &header, buffer, numbers.start)
     }
 
     /// Reads the canonical form.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
         let header = Header::read(&mut &*bytes, bytes.len() as u64)?;
         let config = header.metadata.get(CONFIG_KEY).ok_or(LoadError::NotCanonical)?;
-        build(&AdapterConfig::parse(config.as_bytes())?, &header, bytes, 0)
+        let config = AdapterConfig::parse(config.as_bytes())?;
+        let numbers = numbers(&header);
+        let mut buffer = Buffer::zeros(numbers.len());
+        buffer.bytes().copy_from_slice(&bytes[numbers.clone()]);
+        build(&config, &header, buffer, numbers.start)
     }
+}
+
+/// Where the numbers of a file lie: without a gap behind its header.
+fn numbers(header: &Header) -> Range<usize> {
+    let start = header.entries.values().map(|entry| entry.bytes.start).min();
+    let end = header.entries.values().map(|entry| entry.bytes.end).max();
+    start.unwrap_or(0)..end.unwrap_or(0)
 }
 
 const CONFIG: &str = "adapter_config.json";
@@ -149,13 +157,17 @@ fn plan<'a>(config: &AdapterConfig, header: &'a Header) -> Result<BTreeMap<Site,
         let Some((site, factor)) = of_tensor(name) else {
             return tensor_error(name, "is not a factor of a linear layer that takes adapters");
         };
-        if !config.targets(site) {
-            return tensor_error(name, "is not among `target_modules` and `layers_to_transform`");
-        }
         if entry.shape.len() != 2 || entry.shape.contains(&0) {
             return tensor_error(name, format!("has shape {:?} where a matrix is needed", entry.shape));
         }
-        let half = &mut halves.entry(site).or_default()[usize::from(factor == Factor::B)];
+        let halves = match halves.entry(site) {
+            MapEntry::Occupied(there) => there.into_mut(),
+            MapEntry::Vacant(_) if !config.targets(site) => {
+                return tensor_error(name, "is not among `target_modules` and `layers_to_transform`");
+            }
+            MapEntry::Vacant(vacant) => vacant.insert([None, None]),
+        };
+        let half = &mut halves[usize::from(factor == Factor::B)];
         if half.replace((name, entry)).is_some() {
             return tensor_error(name, "is there twice under two names");
         }
@@ -195,25 +207,63 @@ impl<'a> Pair<'a> {
         }
         Ok(Self { a, b })
     }
+
+    fn of(&self, factor: Factor) -> &Entry {
+        match factor {
+            Factor::A => self.a.1,
+            Factor::B => self.b.1,
+        }
+    }
+
+    fn outline(&self, scale: f32) -> Outline {
+        Outline {
+            scale,
+            rank: self.a.1.shape[0],
+            inside: self.a.1.shape[1],
+            out: self.b.1.shape[0],
+            a: self.a.1.dtype,
+            b: self.b.1.dtype,
+        }
+    }
 }
 
-fn build(config: &AdapterConfig, header: &Header, bytes: &[u8], start: usize) -> Result<Adapter, LoadError> {
-    let matrix = |(name, entry): (&str, &Entry)| {
-        let bytes = &bytes[entry.bytes.start - start..entry.bytes.end - start];
-        if entry.dtype.all_finite(bytes) {
-            Ok(Matrix::new(entry.shape[0], entry.shape[1], entry.dtype, bytes.into()))
-        } else {
-            tensor_error(name, "holds a number that is infinite or none")
+/// Makes an adapter of a file's numbers, which begin at `start` of the file.
+fn build(config: &AdapterConfig, header: &Header, mut buffer: Buffer, start: usize) -> Result<Adapter, LoadError> {
+    let plan = plan(config, header)?;
+    let place = |entry: &Entry| entry.bytes.start - start..entry.bytes.end - start;
+    for (name, entry) in plan.values().flat_map(|pair| [pair.a, pair.b]) {
+        if !entry.dtype.all_finite(&buffer.as_ref()[place(entry)]) {
+            return tensor_error(name, "holds a number that is infinite or none");
         }
-    };
-    let mut sites = BTreeMap::new();
-    for (site, pair) in plan(config, header)? {
-        let low = LowRank {
-            scale: config.scale(site),
-            a: matrix(pair.a)?,
-            b: matrix(pair.b)?.transposed(),
-        };
-        sites.insert(site, low);
     }
-    Ok(Adapter::new(sites))
+    let outlines: BTreeMap<Site, Outline> = plan
+        .iter()
+        .map(|(site, pair)| (*site, pair.outline(config.scale(*site))))
+        .collect();
+    // Of the numbers as they were written, before B is turned.
+    let hash = Canon::of(&outlines).hash(buffer.as_ref(), |site, factor| place(plan[&site].of(factor)));
+    let mut turned = Vec::new();
+    for (_, entry) in plan.values().map(|pair| pair.b) {
+        let bytes = &mut buffer.bytes()[place(entry)];
+        turned.clear();
+        turned.extend_from_slice(bytes);
+        transpose(entry.dtype, entry.shape[0], entry.shape[1], &turned, bytes);
+    }
+    let holder: Holder = Arc::new(buffer);
+    let matrix = |entry: &Entry, rows, columns| {
+        let bytes = Bytes::part(Arc::clone(&holder), place(entry));
+        Matrix::part(rows, columns, entry.dtype, bytes)
+    };
+    let sites = plan.iter().map(|(site, Pair { a: (_, a), b: (_, b) })| {
+        let low = LowRank {
+            scale: outlines[site].scale,
+            a: matrix(a, a.shape[0], a.shape[1]),
+            b: matrix(b, b.shape[1], b.shape[0]),
+        };
+        (*site, low)
+    });
+    Ok(Adapter {
+        sites: sites.collect(),
+        hash,
+    })
 }

@@ -1,21 +1,23 @@
 //! Adapters to directories that PEFT reads, and to the canonical form.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     fs, io,
+    ops::Range,
     path::Path,
 };
 
-use safetensors::tensor::{Dtype as FileDtype, TensorView};
+use safetensors::tensor::{Dtype as FileDtype, View};
 use serde_json::{Map, Value};
 
 use super::{
-    Adapter, LowRank, Site,
+    Adapter, AdapterHash, LowRank, Site,
     config::{Canonical, rank_as_f64},
     read::CONFIG_KEY,
     site::{Factor, tensor_name},
 };
-use crate::tensors::{Dtype, Matrix};
+use crate::tensors::Dtype;
 
 /// A file of an adapter that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -25,28 +27,124 @@ pub struct WriteError {
     source: io::Error,
 }
 
+/// A site of an adapter without its numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Outline {
+    pub(super) scale: f32,
+    pub(super) rank: usize,
+    pub(super) inside: usize,
+    pub(super) out: usize,
+    pub(super) a: Dtype,
+    pub(super) b: Dtype,
+}
+
+/// The canonical form without its numbers: what comes before them, and their order.
+pub(super) struct Canon {
+    header: Vec<u8>,
+    order: Vec<(Site, Factor)>,
+}
+
+impl Canon {
+    pub(super) fn of(sites: &BTreeMap<Site, Outline>) -> Self {
+        let config = serde_json::to_string(&canonical(sites)).expect("numbers and names");
+        let metadata = HashMap::from([(CONFIG_KEY.to_owned(), config)]);
+        let mut tensors: Vec<(String, Shape, (Site, Factor))> = sites
+            .iter()
+            .flat_map(|(site, outline)| [(*site, Factor::A, outline), (*site, Factor::B, outline)])
+            .map(|(site, factor, outline)| (tensor_name(site, factor), Shape::of(outline, factor), (site, factor)))
+            .collect();
+        // The order of the format's own library: the widest numbers first, then by name.
+        tensors.sort_by(|a, b| b.1.dtype.cmp(&a.1.dtype).then_with(|| a.0.cmp(&b.0)));
+        let shapes = tensors.iter().map(|(name, shape, _)| (name, shape));
+        Self {
+            header: safetensors::serialize(shapes, Some(metadata)).expect("names are distinct and shapes fit"),
+            order: tensors.iter().map(|(.., part)| *part).collect(),
+        }
+    }
+
+    /// The adapter's name, given its numbers and where each factor has its own. Where they follow each other in the
+    /// order of the form, as they do in files of its own library, they are hashed in one go.
+    pub(super) fn hash(&self, numbers: &[u8], place: impl Fn(Site, Factor) -> Range<usize>) -> AdapterHash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.header);
+        let mut run = 0..0;
+        for (site, factor) in &self.order {
+            let next = place(*site, *factor);
+            if next.start == run.end {
+                run.end = next.end;
+            } else {
+                hasher.update(&numbers[run]);
+                run = next;
+            }
+        }
+        hasher.update(&numbers[run]);
+        AdapterHash(protocol::BlobHash(*hasher.finalize().as_bytes()))
+    }
+}
+
+/// A tensor of the form, so far as its header is concerned.
+struct Shape {
+    dtype: FileDtype,
+    extents: [usize; 2],
+    bytes: usize,
+}
+
+impl Shape {
+    fn of(outline: &Outline, factor: Factor) -> Self {
+        let (extents, dtype) = match factor {
+            Factor::A => ([outline.rank, outline.inside], outline.a),
+            Factor::B => ([outline.out, outline.rank], outline.b),
+        };
+        Self {
+            extents,
+            bytes: extents[0] * extents[1] * dtype.bytes(),
+            dtype: match dtype {
+                Dtype::F32 => FileDtype::F32,
+                Dtype::F16 => FileDtype::F16,
+                Dtype::BF16 => FileDtype::BF16,
+            },
+        }
+    }
+}
+
+impl View for &Shape {
+    fn dtype(&self) -> FileDtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.extents
+    }
+
+    /// None: they are written, or hashed, by whoever has them.
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&[])
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Adapter {
     /// The canonical form: a tensor file that PEFT's loader takes as `adapter_model.safetensors`, with the configuration
     /// in its header. Its BLAKE3 hash is [`Self::hash`].
     pub fn to_bytes(&self) -> Vec<u8> {
-        let config = serde_json::to_string(&self.canonical()).expect("numbers and names");
-        let turned: Vec<(String, Matrix)> = self
-            .sites
-            .iter()
-            .map(|(site, low)| (tensor_name(*site, Factor::B), low.b.transposed()))
-            .collect();
-        let a = self
-            .sites
-            .iter()
-            .map(|(site, low)| (tensor_name(*site, Factor::A), view(&low.a)));
-        let b = turned.iter().map(|(name, matrix)| (name.clone(), view(matrix)));
-        let metadata = HashMap::from([(CONFIG_KEY.to_owned(), config)]);
-        safetensors::serialize(a.chain(b), Some(metadata)).expect("names are distinct and shapes fit")
+        let canon = Canon::of(&outlines(&self.sites));
+        let mut bytes = canon.header;
+        for (site, factor) in canon.order {
+            let low = &self.sites[&site];
+            match factor {
+                Factor::A => bytes.extend_from_slice(low.a.bytes()),
+                Factor::B => bytes.extend_from_slice(low.b.transposed().bytes()),
+            }
+        }
+        bytes
     }
 
     /// Writes a PEFT directory for a base model of that name.
     pub fn write(&self, dir: &Path, base_model: &str) -> Result<(), WriteError> {
-        let mut config = match serde_json::to_value(self.canonical()) {
+        let mut config = match serde_json::to_value(canonical(&outlines(&self.sites))) {
             Ok(Value::Object(config)) => config,
             Ok(_) | Err(_) => Map::new(),
         };
@@ -61,43 +159,46 @@ impl Adapter {
         put("adapter_model.safetensors", &self.to_bytes())?;
         put("adapter_config.json", &text)
     }
+}
 
-    fn canonical(&self) -> Canonical {
-        // The first site gives the default; sites that differ are listed with their full path.
-        let first = self.sites.values().next().expect("an adapter acts somewhere");
-        let (rank, alpha) = (first.rank(), alpha(first));
-        let differ = |low: &LowRank| low.rank() != rank || self::alpha(low) != alpha;
-        let others: Vec<(&Site, &LowRank)> = self.sites.iter().filter(|(_, low)| differ(low)).collect();
-        let path = |site: &Site| site.to_string().replace('.', r"\.");
-        Canonical {
-            alpha_pattern: others
-                .iter()
-                .map(|(site, low)| (path(site), self::alpha(low)))
-                .collect(),
-            bias: "none",
-            lora_alpha: alpha,
-            peft_type: "LORA",
-            r: rank,
-            rank_pattern: others
-                .iter()
-                .map(|(site, low)| (path(site), low.rank()))
-                .collect::<BTreeMap<_, _>>(),
-            target_modules: self.sites.keys().map(Site::to_string).collect(),
-            task_type: "CAUSAL_LM",
-        }
+fn outlines(sites: &BTreeMap<Site, LowRank>) -> BTreeMap<Site, Outline> {
+    let outline = |low: &LowRank| Outline {
+        scale: low.scale,
+        rank: low.rank(),
+        inside: low.a.columns,
+        out: low.b.columns,
+        a: low.a.dtype,
+        b: low.b.dtype,
+    };
+    sites.iter().map(|(site, low)| (*site, outline(low))).collect()
+}
+
+fn canonical(sites: &BTreeMap<Site, Outline>) -> Canonical {
+    // The first site gives the default; sites that differ are listed with their full path.
+    let first = sites.values().next().expect("an adapter acts somewhere");
+    let (rank, alpha) = (first.rank, alpha(first));
+    let differ = |site: &Outline| site.rank != rank || self::alpha(site) != alpha;
+    let others: Vec<(&Site, &Outline)> = sites.iter().filter(|(_, site)| differ(site)).collect();
+    let path = |site: &Site| site.to_string().replace('.', r"\.");
+    Canonical {
+        alpha_pattern: others
+            .iter()
+            .map(|(site, outline)| (path(site), self::alpha(outline)))
+            .collect(),
+        bias: "none",
+        lora_alpha: alpha,
+        peft_type: "LORA",
+        r: rank,
+        rank_pattern: others
+            .iter()
+            .map(|(site, outline)| (path(site), outline.rank))
+            .collect(),
+        target_modules: sites.keys().map(Site::to_string).collect(),
+        task_type: "CAUSAL_LM",
     }
 }
 
 /// The alpha that gives the site's scale under plain LoRA.
-fn alpha(low: &LowRank) -> f64 {
-    f64::from(low.scale) * rank_as_f64(low.rank())
-}
-
-fn view(matrix: &Matrix) -> TensorView<'_> {
-    let dtype = match matrix.dtype {
-        Dtype::F32 => FileDtype::F32,
-        Dtype::F16 => FileDtype::F16,
-        Dtype::BF16 => FileDtype::BF16,
-    };
-    TensorView::new(dtype, vec![matrix.rows, matrix.columns], matrix.bytes()).expect("a matrix has all its numbers")
+fn alpha(site: &Outline) -> f64 {
+    f64::from(site.scale) * rank_as_f64(site.rank)
 }

@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use super::{Config, ConfigError};
 use crate::{
-    kernel::weight::{Bytes, Weight},
-    tensors::{Dtype, Entry, Header, HeaderError, open, read_small},
+    kernel::weight::Weight,
+    tensors::{Bytes, Dtype, Entry, Header, HeaderError, Holder, open, read_small},
 };
 
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -222,8 +222,6 @@ fn refuse<T>(tensor: &str, why: impl Into<String>) -> Result<T, ModelError> {
         why: why.into(),
     })
 }
-
-type Holder = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 fn open_shard(dir: &Path, name: &str, access: Access) -> Result<(Header, Holder), ModelError> {
     let read = |source| ModelError::Read {

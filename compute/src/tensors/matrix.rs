@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
+use super::Bytes;
+
 /// How a number is written in memory and in files, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dtype {
@@ -80,7 +82,7 @@ impl Dtype {
 }
 
 /// A matrix in row-major order.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Matrix {
     /// Rows.
     pub rows: usize,
@@ -88,8 +90,17 @@ pub struct Matrix {
     pub columns: usize,
     /// The type of its numbers.
     pub dtype: Dtype,
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
 }
+
+impl PartialEq for Matrix {
+    fn eq(&self, other: &Self) -> bool {
+        let shape = |matrix: &Self| (matrix.rows, matrix.columns, matrix.dtype);
+        shape(self) == shape(other) && self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Matrix {}
 
 impl std::fmt::Debug for Matrix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -104,8 +115,13 @@ impl Matrix {
     ///
     /// If the bytes are not exactly `rows × columns` numbers.
     pub fn new(rows: usize, columns: usize, dtype: Dtype, bytes: Arc<[u8]>) -> Self {
+        Self::part(rows, columns, dtype, Bytes::all(bytes))
+    }
+
+    /// Numbers as stored, in a part of something larger.
+    pub(crate) fn part(rows: usize, columns: usize, dtype: Dtype, bytes: Bytes) -> Self {
         assert_eq!(
-            Some(bytes.len()),
+            Some(bytes.get().len()),
             rows.checked_mul(columns).and_then(|n| n.checked_mul(dtype.bytes()))
         );
         Self {
@@ -123,39 +139,56 @@ impl Matrix {
     }
 
     /// Its numbers as stored, shared.
-    pub(crate) fn share(&self) -> Arc<[u8]> {
-        Arc::clone(&self.bytes)
+    pub(crate) fn share(&self) -> Bytes {
+        self.bytes.clone()
     }
 
     /// Its numbers as stored.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get()
     }
 
     /// Its numbers.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut numbers = Vec::with_capacity(self.rows * self.columns);
-        self.dtype.read(&self.bytes, &mut numbers);
+        self.dtype.read(self.bytes(), &mut numbers);
         numbers
     }
 
     /// Rows as columns.
     pub fn transposed(&self) -> Self {
-        let mut bytes = vec![0; self.bytes.len()];
-        match self.dtype {
-            Dtype::F32 => transpose::<4>(self.rows, self.columns, &self.bytes, &mut bytes),
-            Dtype::F16 | Dtype::BF16 => transpose::<2>(self.rows, self.columns, &self.bytes, &mut bytes),
-        }
+        let mut bytes = vec![0; self.bytes().len()];
+        transpose(self.dtype, self.rows, self.columns, self.bytes(), &mut bytes);
         Self::new(self.columns, self.rows, self.dtype, bytes.into())
     }
 }
 
-fn transpose<const BYTES: usize>(rows: usize, columns: usize, from: &[u8], to: &mut [u8]) {
+/// Writes the columns of a matrix as rows.
+pub(crate) fn transpose(dtype: Dtype, rows: usize, columns: usize, from: &[u8], to: &mut [u8]) {
+    match dtype {
+        Dtype::F32 => turn::<4>(rows, columns, from, to),
+        Dtype::F16 | Dtype::BF16 => turn::<2>(rows, columns, from, to),
+    }
+}
+
+fn turn<const BYTES: usize>(rows: usize, columns: usize, from: &[u8], to: &mut [u8]) {
     let (from, to) = (from.as_chunks::<BYTES>().0, to.as_chunks_mut::<BYTES>().0);
-    // Square blocks, so that neither side walks out of the cache.
-    const SIDE: usize = 16;
+    // Square blocks, so that neither side walks out of the cache; whole ones through registers.
+    const SIDE: usize = 8;
     for row0 in (0..rows).step_by(SIDE) {
         for column0 in (0..columns).step_by(SIDE) {
+            if row0 + SIDE <= rows && column0 + SIDE <= columns {
+                let block: [[[u8; BYTES]; SIDE]; SIDE] = std::array::from_fn(|i| {
+                    let at = (row0 + i) * columns + column0;
+                    from[at..at + SIDE].try_into().expect("eight columns")
+                });
+                for i in 0..SIDE {
+                    let at = (column0 + i) * rows + row0;
+                    let turned: [[u8; BYTES]; SIDE] = std::array::from_fn(|j| block[j][i]);
+                    to[at..at + SIDE].copy_from_slice(&turned);
+                }
+                continue;
+            }
             for row in row0..rows.min(row0 + SIDE) {
                 for column in column0..columns.min(column0 + SIDE) {
                     to[column * rows + row] = from[row * columns + column];

@@ -3,6 +3,7 @@
 //!
 //! Reading stops at the header. Whoever wants the numbers maps or reads the bytes that an [`Entry`] names.
 
+mod bytes;
 mod matrix;
 
 use std::{
@@ -15,6 +16,8 @@ use std::{
 
 use serde::Deserialize;
 
+pub(crate) use bytes::{Buffer, Bytes, Holder};
+pub(crate) use matrix::transpose;
 pub use matrix::{Dtype, Matrix};
 
 /// What a header may cost before it is parsed.
