@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code, reason = "inner loops over rows by pointer")]
 
+use std::cell::RefCell;
+
 use super::{
     level::kernel,
     simd::{LANES, Simd},
@@ -17,6 +19,11 @@ const WIDEN_FROM: usize = 9;
 
 /// Activations that a strip of rows may take in the cache beside the weights.
 const STRIP_BYTES: usize = 256 << 10;
+
+thread_local! {
+    /// Rows that were widened.
+    static WIDE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Where outputs go.
 #[derive(Clone, Copy)]
@@ -193,7 +200,8 @@ unsafe fn widen<S: Simd, R: Row>(
             return walk::<S, R>(x, row, from, to, columns, y);
         }
         let vectors = columns.div_ceil(LANES);
-        let mut wide = vec![0.0f32; 8 * vectors * LANES];
+        let mut wide = WIDE.take();
+        wide.resize((8 * vectors * LANES).max(wide.len()), 0.0);
         for first in (from..to).step_by(8) {
             let last = to.min(first + 8);
             for n in first..last {
@@ -209,6 +217,7 @@ unsafe fn widen<S: Simd, R: Row>(
             let wide_row = |n: usize| F32Row(wide.as_ptr().wrapping_add((n - first) * vectors * LANES));
             walk::<S, _>(x, wide_row, first, last, columns, y);
         }
+        WIDE.set(wide);
     }
 }
 
@@ -239,9 +248,12 @@ unsafe fn walk<S: Simd, R: Row>(
                 strip_of::<S, R, 4>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y);
                 n += 4;
             }
-            while n < to {
-                strip_of::<S, R, 1>(x, m0, m1, [row(n)], n, columns, y);
-                n += 1;
+            // What is left goes at once too: the ranks of adapters are of any size.
+            match to - n {
+                0 => (),
+                1 => strip_of::<S, R, 1>(x, m0, m1, [row(n)], n, columns, y),
+                2 => strip_of::<S, R, 2>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y),
+                _ => strip_of::<S, R, 3>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y),
             }
         }
         m0 = m1;
@@ -312,11 +324,18 @@ unsafe fn tile<S: Simd, R: Row, const M: usize, const N: usize>(
         }
         for i in 0..M {
             let to = y.to.add((m + i) * y.stride + n);
-            for (j, sum) in sums[i].iter().enumerate() {
-                let sum = S::sum(*sum) + y.bias.map_or(0.0, |bias| bias[n + j]);
-                match y.store {
-                    Store::Set => *to.add(j) = sum,
-                    Store::Add => *to.add(j) += sum,
+            for j in (0..N).step_by(4) {
+                let count = (N - j).min(4);
+                let four = match count {
+                    1 => [S::sum(sums[i][j]); 4],
+                    _ => S::sums(std::array::from_fn(|o| sums[i][j + o.min(count - 1)])),
+                };
+                for o in 0..count {
+                    let sum = four[o] + y.bias.map_or(0.0, |bias| bias[n + j + o]);
+                    match y.store {
+                        Store::Set => *to.add(j + o) = sum,
+                        Store::Add => *to.add(j + o) += sum,
+                    }
                 }
             }
         }

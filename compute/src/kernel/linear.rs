@@ -17,11 +17,20 @@ use super::{
 };
 use crate::tensors::Dtype;
 
-/// Rows of one adapter that are shrunk as one task.
-const SHRINK_ROWS: usize = 64;
+/// Rows of one adapter that are shrunk as one task: few, so that threads end together.
+const SHRINK_ROWS: usize = 16;
+
+/// Products of one task that shrinks: as many adapters as it takes to be worth it.
+const SHRINK_PRODUCTS: usize = 64 << 10;
 
 /// Bytes of weights of one task, so that they stay in a core's cache while many rows pass.
 const TASK_BYTES: usize = 256 << 10;
+
+/// Outputs of a block that are computed before more of the adapters is asked for, so that it comes meanwhile.
+const STRIP: usize = 8;
+
+/// Rows from which on a block computes long enough for that.
+const STRIP_ROWS: usize = 8;
 
 /// One layer and where its outputs go.
 pub(crate) struct Linear<'a> {
@@ -54,6 +63,15 @@ struct Shrink<'a> {
     at: usize,
 }
 
+/// What a step shrinks: by layer, and cut into tasks.
+struct Shrinks<'a> {
+    all: Vec<Shrink<'a>>,
+    /// Where each layer's begin, and the end.
+    layers: Vec<usize>,
+    /// Where each task's begin, and the end.
+    tasks: Vec<usize>,
+}
+
 /// Computes all layers over all rows of `x`. `shrunk` is scratch.
 pub(crate) fn linear(
     team: &mut Team,
@@ -65,9 +83,8 @@ pub(crate) fn linear(
 ) {
     let width = layers[0].weight.columns;
     let rows = Rows::of(x, width);
-    let shrinks = shrinks(adapted, shrunk);
+    let shrinks = Shrinks::of(adapted, layers.len(), shrunk);
     let blocks = blocks(layers, rows.count, team.threads());
-    let shrunk = Parts::of(shrunk);
     let outputs: Vec<Parts> = layers
         .iter_mut()
         .map(|layer| {
@@ -78,57 +95,91 @@ pub(crate) fn linear(
             Parts::of(layer.to)
         })
         .collect();
-    let done = AtomicUsize::new(0);
-    let x = Shared(rows);
-    let layers = &*layers;
-    team.each(
-        shrinks.len() + blocks.len(),
-        &|task| match task.checked_sub(shrinks.len()) {
-            None => {
-                let _counted = Counted(&done);
-                let shrink = &shrinks[task];
-                let picked = &shrink.adapted.rows[shrink.from..shrink.to];
-                let length = picked.len() * shrink.adapted.a.rows;
-                // SAFETY: each task has its own part.
-                let to = unsafe { shrunk.get(shrink.at, length) };
-                shrink.run(level, x.get(), picked, to);
+    let work = Work {
+        level,
+        x: rows,
+        layers,
+        outputs: &outputs,
+        shrunk: Parts::of(shrunk),
+        done: AtomicUsize::new(0),
+        shrinks: &shrinks,
+    };
+    let first = shrinks.tasks.len() - 1;
+    team.each(first + blocks.len(), &|task| match task.checked_sub(first) {
+        None => work.shrink(task),
+        Some(block) => work.block(blocks[block]),
+    });
+}
+
+/// What the threads share.
+struct Work<'a> {
+    level: Level,
+    x: Rows<'a>,
+    layers: &'a [Linear<'a>],
+    outputs: &'a [Parts],
+    shrunk: Parts,
+    /// Tasks that shrank.
+    done: AtomicUsize,
+    shrinks: &'a Shrinks<'a>,
+}
+
+// SAFETY: the rows and weights are read and never written while the tasks run; outputs are written in parts.
+unsafe impl Sync for Work<'_> {}
+
+impl Work<'_> {
+    fn shrink(&self, task: usize) {
+        let _counted = Counted(&self.done);
+        let Shrinks { all, tasks, .. } = self.shrinks;
+        let mut mine = all[tasks[task]..tasks[task + 1]].iter().peekable();
+        while let Some(shrink) = mine.next() {
+            // The next adapter's factor comes while this one's is used.
+            if let Some(next) = mine.peek().filter(|next| !std::ptr::eq(next.adapted, shrink.adapted)) {
+                next.adapted.a.fetch();
             }
-            Some(block) => {
-                let (layer, from, to) = blocks[block];
-                let (linear, stride) = (&layers[layer], layers[layer].weight.rows);
-                let output = Output {
-                    to: outputs[layer].at(0),
-                    stride,
-                    store: linear.store,
-                    bias: linear.bias,
-                };
-                // SAFETY: each task has its own columns.
-                unsafe { product(level, x.get(), linear.weight, from, to, output) };
-                let mut mine = shrinks.iter().filter(|shrink| shrink.adapted.layer == layer).peekable();
-                if mine.peek().is_none() {
-                    return;
-                }
-                // All of these tasks were begun before this one.
-                while done.load(Acquire) < shrinks.len() {
-                    std::hint::spin_loop();
-                }
-                for shrink in mine {
-                    let adapted = shrink.adapted;
-                    let expand = Expand {
-                        // SAFETY: all shrinking is done; from here on it is only read.
-                        shrunk: unsafe { shrunk.get(shrink.at, (shrink.to - shrink.from) * adapted.a.rows) },
-                        rank: adapted.a.rows,
-                        rows: &adapted.rows[shrink.from..shrink.to],
-                        from,
-                        to,
-                        out: outputs[layer],
-                        stride,
-                    };
-                    expand.run(level, adapted.b);
-                }
+            // SAFETY: each has its own part.
+            let to = unsafe { self.shrunk.get(shrink.at, shrink.length()) };
+            shrink.run(self.level, self.x, to);
+        }
+    }
+
+    fn block(&self, (layer, from, to): (usize, usize, usize)) {
+        let (linear, stride) = (&self.layers[layer], self.layers[layer].weight.rows);
+        let output = Output {
+            to: self.outputs[layer].at(0),
+            stride,
+            store: linear.store,
+            bias: linear.bias,
+        };
+        let mine = &self.shrinks.all[self.shrinks.layers[layer]..self.shrinks.layers[layer + 1]];
+        let strip = match mine.is_empty() || self.x.count < STRIP_ROWS {
+            true => to - from,
+            false => STRIP,
+        };
+        let mut ahead = mine.chunks(mine.len().div_ceil((to - from).div_ceil(strip)).max(1));
+        for first in (from..to).step_by(strip.max(1)) {
+            for shrink in ahead.next().unwrap_or_default() {
+                shrink.adapted.b.fetch_columns(from, to);
             }
-        },
-    );
+            // SAFETY: each task has its own columns.
+            unsafe { product(self.level, self.x, linear.weight, first, to.min(first + strip), output) };
+        }
+        if mine.is_empty() {
+            return;
+        }
+        // All of these tasks were begun before this one.
+        while self.done.load(Acquire) + 1 < self.shrinks.tasks.len() {
+            std::hint::spin_loop();
+        }
+        let expand = Expand {
+            shrinks: mine,
+            shrunk: self.shrunk,
+            from,
+            to,
+            out: self.outputs[layer],
+            stride,
+        };
+        expand.run(self.level);
+    }
 }
 
 /// Counts a task when it ends, however it ends: others wait for the count.
@@ -140,30 +191,38 @@ impl Drop for Counted<'_> {
     }
 }
 
-struct Shared<'a>(Rows<'a>);
-
-// SAFETY: the rows are read and never written while the tasks run.
-unsafe impl Sync for Shared<'_> {}
-
-impl<'a> Shared<'a> {
-    fn get(&self) -> Rows<'a> {
-        self.0
-    }
-}
-
-fn shrinks<'a>(adapted: &'a [Adapted<'a>], shrunk: &mut Vec<f32>) -> Vec<Shrink<'a>> {
-    let (mut shrinks, mut at) = (Vec::new(), 0);
-    for adapted in adapted {
-        for from in (0..adapted.rows.len()).step_by(SHRINK_ROWS) {
-            let to = adapted.rows.len().min(from + SHRINK_ROWS);
-            shrinks.push(Shrink { adapted, from, to, at });
-            at += (to - from) * adapted.a.rows;
+impl<'a> Shrinks<'a> {
+    fn of(adapted: &'a [Adapted<'a>], layers: usize, shrunk: &mut Vec<f32>) -> Self {
+        let mut shrinks = Self {
+            all: Vec::with_capacity(adapted.len()),
+            layers: vec![0],
+            tasks: vec![0],
+        };
+        let (mut at, mut products) = (0, 0);
+        for layer in 0..layers {
+            for adapted in adapted.iter().filter(|adapted| adapted.layer == layer) {
+                for from in (0..adapted.rows.len()).step_by(SHRINK_ROWS) {
+                    let to = adapted.rows.len().min(from + SHRINK_ROWS);
+                    let shrink = Shrink { adapted, from, to, at };
+                    at += shrink.length();
+                    products += shrink.length() * adapted.a.columns;
+                    shrinks.all.push(shrink);
+                    if products >= SHRINK_PRODUCTS {
+                        shrinks.tasks.push(shrinks.all.len());
+                        products = 0;
+                    }
+                }
+            }
+            shrinks.layers.push(shrinks.all.len());
         }
+        if products > 0 {
+            shrinks.tasks.push(shrinks.all.len());
+        }
+        if shrunk.len() < at {
+            shrunk.resize(at, 0.0);
+        }
+        shrinks
     }
-    if shrunk.len() < at {
-        shrunk.resize(at, 0.0);
-    }
-    shrinks
 }
 
 /// Cuts the layers' outputs into tasks: a layer, and columns of it.
@@ -171,10 +230,9 @@ fn blocks(layers: &[Linear<'_>], rows: usize, threads: usize) -> Vec<(usize, usi
     let columns: usize = layers.iter().map(|layer| layer.weight.rows).sum();
     let bytes = 4 * layers[0].weight.columns.max(1);
     let many = if rows > 1 { TASK_BYTES / bytes } else { usize::MAX };
-    let size = columns
-        .div_ceil(8 * threads)
-        .clamp(16, many.max(16))
-        .next_multiple_of(8);
+    // Whole vectors, two where there are enough, so that adapters are added without a rest.
+    let size = (columns / (8 * threads)).clamp(16, many.max(16));
+    let size = if size >= 32 { size & !31 } else { 16 };
     let mut blocks = Vec::new();
     for (index, layer) in layers.iter().enumerate() {
         blocks.extend(
@@ -187,8 +245,18 @@ fn blocks(layers: &[Linear<'_>], rows: usize, threads: usize) -> Vec<(usize, usi
 }
 
 impl Shrink<'_> {
-    fn run(&self, level: Level, x: Rows<'_>, picked: &[u32], to: &mut [f32]) {
+    /// Shrunken numbers.
+    fn length(&self) -> usize {
+        (self.to - self.from) * self.adapted.a.rows
+    }
+
+    fn rows(&self) -> &[u32] {
+        &self.adapted.rows[self.from..self.to]
+    }
+
+    fn run(&self, level: Level, x: Rows<'_>, to: &mut [f32]) {
         let Adapted { a, scale, weights, .. } = self.adapted;
+        let picked = self.rows();
         assert!(x.picked.is_none() && picked.iter().all(|row| (*row as usize) < x.count));
         let x = Rows {
             picked: Some(picked),
@@ -210,12 +278,11 @@ impl Shrink<'_> {
     }
 }
 
-/// Columns `from..to` of the outputs of some rows, and what is added to them.
+/// Columns `from..to` of the outputs of a layer, and all that is added to them.
 #[derive(Clone, Copy)]
 struct Expand<'a> {
-    shrunk: &'a [f32],
-    rank: usize,
-    rows: &'a [u32],
+    shrinks: &'a [Shrink<'a>],
+    shrunk: Parts,
     from: usize,
     to: usize,
     out: Parts,
@@ -223,53 +290,83 @@ struct Expand<'a> {
 }
 
 impl Expand<'_> {
-    fn run(self, level: Level, b: &Weight) {
-        assert!(self.to <= b.columns && b.columns == self.stride && b.rows == self.rank);
-        expand(level, self, b);
+    fn run(self, level: Level) {
+        let fits = |b: &Weight| self.to <= b.columns && b.columns == self.stride;
+        assert!(self.shrinks.iter().all(|shrink| {
+            let Adapted { a, b, .. } = shrink.adapted;
+            fits(b) && a.rows == b.rows
+        }));
+        expand(level, self);
     }
 }
 
-kernel!(fn expand(work: Expand<'_>, b: &Weight) = expand_body);
+kernel!(fn expand(work: Expand<'_>) = expand_body);
 
 #[inline(always)]
-unsafe fn expand_body<S: Simd>(work: Expand<'_>, b: &Weight) {
-    let Numbers::Stored(dtype, bytes) = &b.numbers else {
-        unreachable!("adapters are not quantised");
-    };
-    let (base, columns) = (bytes.get().as_ptr(), b.columns);
-    // SAFETY: rows of `b` have its columns, of which `from..to` are read.
-    unsafe {
-        match dtype {
-            Dtype::F32 => {
-                let base = base.cast::<f32>();
-                expand_rows::<S, _>(work, |r, c| F32Row(base.wrapping_add(r * columns + c)));
-            }
-            Dtype::F16 => {
-                let base = base.cast::<u16>();
-                expand_rows::<S, _>(work, |r, c| F16Row(base.wrapping_add(r * columns + c)));
-            }
-            Dtype::BF16 => {
-                let base = base.cast::<u16>();
-                expand_rows::<S, _>(work, |r, c| Bf16Row(base.wrapping_add(r * columns + c)));
+unsafe fn expand_body<S: Simd>(work: Expand<'_>) {
+    let (from, to) = (work.from, work.to);
+    for shrink in work.shrinks {
+        let Weight { columns, numbers, rows } = shrink.adapted.b;
+        let Numbers::Stored(dtype, bytes) = numbers else {
+            unreachable!("adapters are not quantised");
+        };
+        let (base, columns) = (bytes.get().as_ptr(), *columns);
+        // SAFETY: all shrinking is done: from here on it is only read. Rows of `b` have its columns, of which
+        // `from..to` are read; those of the outputs are this task's.
+        unsafe {
+            let one = One {
+                shrunk: work.shrunk.get(shrink.at, shrink.length()),
+                rank: *rows,
+                rows: shrink.rows(),
+                out: work.out,
+                stride: work.stride,
+            };
+            match dtype {
+                Dtype::F32 => {
+                    let base = base.cast::<f32>();
+                    expand_rows::<S, _>(one, from, to, |r, c| F32Row(base.wrapping_add(r * columns + c)));
+                }
+                Dtype::F16 => {
+                    let base = base.cast::<u16>();
+                    expand_rows::<S, _>(one, from, to, |r, c| F16Row(base.wrapping_add(r * columns + c)));
+                }
+                Dtype::BF16 => {
+                    let base = base.cast::<u16>();
+                    expand_rows::<S, _>(one, from, to, |r, c| Bf16Row(base.wrapping_add(r * columns + c)));
+                }
             }
         }
     }
 }
 
+/// One adapter's part of it.
+#[derive(Clone, Copy)]
+struct One<'a> {
+    shrunk: &'a [f32],
+    rank: usize,
+    rows: &'a [u32],
+    out: Parts,
+    stride: usize,
+}
+
 #[inline(always)]
-unsafe fn expand_rows<S: Simd, R: Row>(work: Expand<'_>, row: impl Fn(usize, usize) -> R) {
-    let mut column = work.from;
+unsafe fn expand_rows<S: Simd, R: Row>(work: One<'_>, from: usize, to: usize, row: impl Fn(usize, usize) -> R) {
+    let mut column = from;
     // SAFETY: the tiles stay inside `from..to`.
     unsafe {
-        while column + 4 * LANES <= work.to {
+        while S::WIDE && column + 4 * LANES <= to {
             expand_columns::<S, R, 4>(work, &row, column);
             column += 4 * LANES;
         }
-        while column + LANES <= work.to {
+        while column + 2 * LANES <= to {
+            expand_columns::<S, R, 2>(work, &row, column);
+            column += 2 * LANES;
+        }
+        while column + LANES <= to {
             expand_columns::<S, R, 1>(work, &row, column);
             column += LANES;
         }
-        let left = work.to - column;
+        let left = to - column;
         if left > 0 {
             for (index, at) in work.rows.iter().enumerate() {
                 let out = work.out.get(*at as usize * work.stride + column, left);
@@ -289,28 +386,30 @@ unsafe fn expand_rows<S: Simd, R: Row>(work: Expand<'_>, row: impl Fn(usize, usi
 
 #[inline(always)]
 unsafe fn expand_columns<S: Simd, R: Row, const V: usize>(
-    work: Expand<'_>,
+    work: One<'_>,
     row: &impl Fn(usize, usize) -> R,
     column: usize,
 ) {
     let mut m = 0;
     // SAFETY: `V` vectors from `column` on are inside, in the rows and in the outputs.
     unsafe {
-        while m < work.rows.len() {
-            if m + 2 <= work.rows.len() {
-                expand_tile::<S, R, V, 2>(work, row, m, column);
-                m += 2;
-            } else {
-                expand_tile::<S, R, V, 1>(work, row, m, column);
-                m += 1;
-            }
+        while S::WIDE && m + 4 <= work.rows.len() {
+            expand_tile::<S, R, V, 4>(work, row, m, column);
+            m += 4;
+        }
+        while m + 2 <= work.rows.len() {
+            expand_tile::<S, R, V, 2>(work, row, m, column);
+            m += 2;
+        }
+        if m < work.rows.len() {
+            expand_tile::<S, R, V, 1>(work, row, m, column);
         }
     }
 }
 
 #[inline(always)]
 unsafe fn expand_tile<S: Simd, R: Row, const V: usize, const M: usize>(
-    work: Expand<'_>,
+    work: One<'_>,
     row: &impl Fn(usize, usize) -> R,
     m: usize,
     column: usize,

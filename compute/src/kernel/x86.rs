@@ -78,6 +78,25 @@ impl Simd for Avx512 {
         unsafe { sum8(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v))) }
     }
     #[inline(always)]
+    unsafe fn sums(v: [__m512; 4]) -> [f32; 4] {
+        unsafe {
+            // Halves of two vectors at once, then quarters of four, then what is within the quarters.
+            let halves = |a, b| {
+                let (low, high) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                _mm512_add_ps(low, high)
+            };
+            let (a, b) = (halves(v[0], v[1]), halves(v[2], v[3]));
+            let (even, odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+            let v = _mm512_add_ps(even, odd);
+            let v = _mm512_add_ps(v, _mm512_permute_ps::<0b00_00_11_10>(v));
+            let v = _mm512_add_ps(v, _mm512_permute_ps::<0b00_00_00_01>(v));
+            let firsts = _mm512_permutexvar_ps(_mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 8, 4, 0), v);
+            let mut sums = [0.0; 4];
+            _mm_storeu_ps(sums.as_mut_ptr(), _mm512_castps512_ps128(firsts));
+            sums
+        }
+    }
+    #[inline(always)]
     unsafe fn largest(v: __m512) -> f32 {
         unsafe { largest8(_mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v))) }
     }
