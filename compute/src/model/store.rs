@@ -8,6 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use protocol::{BlobHash, crypto::digest};
@@ -103,15 +104,22 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreErr
 }
 
 impl Store {
-    /// Opens the store in a directory that is ours alone, and clears what was left unfinished there.
+    /// Opens the store in a directory that is ours alone, and clears what was left unfinished there by programs that are
+    /// gone: whoever still fills a directory, or empties one, holds a lock on it.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         use std::os::unix::fs::DirBuilderExt;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
         made.map_err(failed("create", root))?;
         for entry in fs::read_dir(root).map_err(failed("read", root))? {
             let entry = entry.map_err(failed("read", root))?;
-            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-                fs::remove_dir_all(entry.path()).map_err(failed("remove", &entry.path()))?;
+            if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                continue;
+            }
+            let path = entry.path();
+            // It may be gone by now, or belong to somebody.
+            let Ok(lock) = File::open(&path) else { continue };
+            if lock.try_lock().is_ok() {
+                clear(&path).map_err(failed("remove", &path))?;
             }
         }
         Ok(Self { root: root.to_owned() })
@@ -119,14 +127,35 @@ impl Store {
 
     /// Copies a directory in. The same content twice is one model.
     pub fn add(&self, dir: &Path) -> Result<Stored, StoreError> {
-        let unfinished = self.root.join(format!("{UNFINISHED}{}", std::process::id()));
-        fs::create_dir(&unfinished).map_err(failed("create", &unfinished))?;
+        let (unfinished, _lock) = self.begin()?;
         let added = self.fill(dir, &unfinished);
         if added.is_err() {
             // The error that is reported is the first; what is left is cleared at the next start.
             let _ = fs::remove_dir_all(&unfinished);
         }
         added
+    }
+
+    /// A directory to fill, locked as long as it is filled.
+    fn begin(&self) -> Result<(PathBuf, File), StoreError> {
+        static BEGUN: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = BEGUN.fetch_add(1, Ordering::Relaxed);
+            let path = self.root.join(format!("{UNFINISHED}{}-{number}", std::process::id()));
+            match fs::create_dir(&path) {
+                // Left by a program that had our number and is not cleared yet.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made.map_err(failed("create", &path))?,
+            }
+            let locked = File::open(&path).and_then(|lock| lock.lock().map(|()| lock));
+            match locked {
+                // Between its making and its locking someone may have taken it for one that was left.
+                Ok(lock) if is_at(&lock, &path) => return Ok((path, lock)),
+                Ok(_) => (),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+                Err(error) => return Err(failed("lock", &path)(error)),
+            }
+        }
     }
 
     fn fill(&self, dir: &Path, unfinished: &Path) -> Result<Stored, StoreError> {
@@ -218,9 +247,11 @@ impl Store {
             self.dir(stored.hash),
             self.root.join(format!("{UNFINISHED}{}", stored.hash)),
         );
+        let lock = File::open(&place).and_then(|lock| lock.lock().map(|()| lock));
+        let _lock = lock.map_err(failed("remove", &place))?;
         // Renamed first, so that half a model is never found.
         fs::rename(&place, &gone).map_err(failed("remove", &place))?;
-        fs::remove_dir_all(&gone).map_err(failed("remove", &gone))
+        clear(&gone).map_err(failed("remove", &gone))
     }
 
     /// Where a model's files lie.
@@ -236,6 +267,21 @@ impl Store {
             .map(|(text, model)| (model, text))
             .map_err(|source| StoreError::Model { dir, source })
     }
+}
+
+/// Removes a directory; one that is gone already is as it should be.
+fn clear(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an open directory is the one that is there under this name.
+fn is_at(open: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let same = |open: &fs::Metadata, there: &fs::Metadata| (open.dev(), open.ino()) == (there.dev(), there.ino());
+    matches!((open.metadata(), fs::metadata(path)), (Ok(open), Ok(there)) if same(&open, &there))
 }
 
 /// Copies a file that is no link, or shares its blocks.

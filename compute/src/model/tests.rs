@@ -140,6 +140,22 @@ fn a_stored_model_is_found_by_its_content_and_goes_when_removed() {
 }
 
 #[test]
+fn what_was_left_unfinished_is_cleared_and_what_is_being_filled_is_not() {
+    let home = tempfile::tempdir().unwrap();
+    let [left, filled] = ["1-0", "2-0"].map(|name| home.path().join(format!(".unfinished-{name}")));
+    for dir in [&left, &filled] {
+        fs::create_dir(dir).unwrap();
+    }
+    let lock = fs::File::open(&filled).unwrap();
+    lock.lock().unwrap();
+    Store::open(home.path()).unwrap();
+    assert!(!left.exists() && filled.exists());
+    drop(lock);
+    Store::open(home.path()).unwrap();
+    assert!(!filled.exists());
+}
+
+#[test]
 fn what_is_no_model_leaves_nothing_in_the_store() {
     let home = tempfile::tempdir().unwrap();
     let (store, dir) = (

@@ -19,7 +19,11 @@ const NAME_BYTES_MAX: usize = 200;
 /// The files of an adapter whose times tell whether it was changed.
 const FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 
-/// Which of all adapters that names were given to, from 1; 0 for one that was asked for by its content alone.
+/// Which of all adapters that names were given to; 0 for one that was asked for by its content alone.
+///
+/// They count up from the microseconds that the clock showed when the registry began, so that one that was started again
+/// never gives a number that its predecessor gave: nobody registers once in a microsecond. They are whole numbers below
+/// 2^53, which every reader of JSON holds exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(pub u64);
 
@@ -287,12 +291,25 @@ pub(super) fn scan(root: &Path) -> io::Result<Found> {
 }
 
 /// All names.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Registry {
     names: BTreeMap<Arc<str>, Arc<Artifact>>,
     pinned: BTreeSet<Arc<str>>,
     keys: u64,
     generations: u64,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let began = since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0));
+        Self {
+            names: BTreeMap::new(),
+            pinned: BTreeSet::new(),
+            keys: 0,
+            generations: began,
+        }
+    }
 }
 
 impl Registry {
