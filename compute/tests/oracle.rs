@@ -19,6 +19,7 @@ use compute::{
     decoder::CpuOptions,
     forward::{AdapterSlot, Forward, Mix, PageId, Span, Wanted},
     kernel::Quantise,
+    logits::{Request, logits},
     lora::{Adapter, AdapterConfig, Site},
     model::Model,
 };
@@ -126,4 +127,49 @@ fn a_quantised_base_stays_near_its_original() {
             );
         }
     }
+}
+
+/// Ours and PyTorch's singles beside doubles, for the models under OPENLEDGER_FIXTURES: which of the two is further off.
+#[test]
+fn of_more_models_ours_are_as_near_to_doubles_as_those_of_transformers() {
+    let Some(root) = std::env::var_os("OPENLEDGER_FIXTURES").map(PathBuf::from) else {
+        return;
+    };
+    let mut dirs: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    dirs.sort();
+    let (mut worst, mut sums) = ([0.0f64; 3], [0.0f64; 3]);
+    for dir in &dirs {
+        let text = fs::read(dir.join("requests.json")).unwrap();
+        let mut requests: Vec<Request> = serde_json::from_slice(&text).unwrap();
+        let reference = Reference::read(dir);
+        let mut exact = Vec::new();
+        for request in &mut requests {
+            request.adapter = request.adapter.as_ref().map(|name| dir.join(name));
+            let adapter = request.adapter.as_deref().map(factors).unwrap_or_default();
+            exact.extend(reference.logits(&request.tokens, &adapter).into_iter().flatten());
+        }
+        let answers = logits(dir, &requests).unwrap();
+        let ours: Vec<f32> = answers.into_iter().flat_map(|answer| answer.logits).flatten().collect();
+        let bytes = fs::read(dir.join("expected.safetensors")).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let data = tensors.tensor("logits").unwrap().data().as_chunks().0;
+        let theirs: Vec<f32> = data.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
+        assert_eq!((ours.len(), theirs.len()), (exact.len(), exact.len()));
+        let off = |f: &dyn Fn(usize) -> f64| (0..exact.len()).map(f).fold(0.0, f64::max);
+        let errors = [
+            off(&|i| (f64::from(ours[i]) - exact[i]).abs()),
+            off(&|i| (f64::from(theirs[i]) - exact[i]).abs()),
+            off(&|i| (f64::from(ours[i]) - f64::from(theirs[i])).abs()),
+        ];
+        let largest = off(&|i| exact[i].abs());
+        let name = dir.file_name().unwrap().display();
+        let [a, b, c] = errors;
+        eprintln!("{name}: logits up to {largest:.0}; ours {a:.2e} from doubles, transformers {b:.2e}; apart {c:.2e}");
+        for i in 0..3 {
+            worst[i] = worst[i].max(errors[i]);
+            sums[i] += errors[i] / dirs.len() as f64;
+        }
+    }
+    eprintln!("worst of {}: {worst:.2?} · mean {sums:.2?}", dirs.len());
+    assert!(worst[0] <= 1e-4, "ours are {} from doubles", worst[0]);
 }
