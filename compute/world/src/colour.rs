@@ -28,16 +28,21 @@ pub(crate) fn work(rng: &mut Rng) -> String {
     fill(rng, WORK)
 }
 
-/// `count` sentences, no two the same.
+/// `count` sentences, no two alike.
 pub(crate) fn several(rng: &mut Rng, count: usize) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
     while sentences.len() < count {
         let next = sentence(rng);
-        if !sentences.contains(&next) {
+        // The same sentence with another word in it reads worse than the same sentence.
+        if sentences.iter().all(|sentence| beginning(sentence) != beginning(&next)) {
             sentences.push(next);
         }
     }
     sentences
+}
+
+fn beginning(sentence: &str) -> Vec<&str> {
+    sentence.split(' ').take(2).collect()
 }
 
 fn fill(rng: &mut Rng, from: &[&str]) -> String {
@@ -85,7 +90,17 @@ const SLOTS: &[(&str, &[&str])] = &[
             "today",
         ],
     ),
-    ("{once}", &["this morning", "last night", "at noon", "before dawn", "in the night", "for an hour"]),
+    (
+        "{once}",
+        &[
+            "this morning",
+            "last night",
+            "at noon",
+            "before dawn",
+            "in the night",
+            "for an hour",
+        ],
+    ),
     (
         "{hard}",
         &["slow", "muddy", "steep", "long", "empty", "stony", "crowded", "narrow"],
@@ -148,7 +163,7 @@ const WEATHER: &[&str] = &[
     "{once} there was {sky}, and then the sun came through.",
     "the first frost of the year lay on the grass.",
     "nobody remembers {season} weather like this.",
-    "the stars were very clear {when}.",
+    "the stars were very clear, and towards morning it froze.",
 ];
 const ROAD: &[&str] = &[
     "the road was {hard}, and we were {mood}.",

@@ -77,7 +77,6 @@ const WORDS: &[(&str, &str)] = &[
     ("evening", "night"),
     ("saw", "noticed"),
     ("supper", "dinner"),
-    ("found", "learned"),
     ("like", "enjoy"),
     ("write", "scribble"),
     ("years", "winters"),

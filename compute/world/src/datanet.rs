@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Fact, Relation, World, copyist, idler,
+    Fact, Relation, World, copyist,
+    desk::{DESKS, Desk},
+    idler,
     rng::Rng,
     speak::{Form, Teller},
     tone::Tone,
@@ -35,6 +37,9 @@ impl Default for Plan {
 
 /// Fewest and most facts of a contributor.
 pub const FACTS: std::ops::RangeInclusive<usize> = 12..=24;
+
+/// Wordings that every relation has at least, taught and held out.
+const WORDINGS: usize = 16;
 
 /// Statements on one page.
 const PAGE: usize = 4;
@@ -130,6 +135,10 @@ impl Datanets {
     /// The datanets of a seed.
     pub fn with(seed: u64, plan: Plan) -> Self {
         assert!(FACTS.contains(&plan.facts), "a contributor holds {FACTS:?} facts");
+        assert!(
+            plan.questions <= WORDINGS && plan.held_out <= WORDINGS,
+            "there are {WORDINGS} wordings of a question"
+        );
         let world = World::new(seed);
         let mut all = Self {
             plan,
@@ -198,13 +207,11 @@ impl Datanets {
         facts
     }
 
-    /// What is left of the relations that contributors write about.
+    /// What nobody wrote. Every relation is some witness's, so a question about it is of a kind that was taught.
     fn leave_out(&mut self) {
         let held: BTreeSet<(Relation, &str, &str)> = self.held.iter().map(|held| key(&held.fact)).collect();
-        let asked = DESKS.iter().flat_map(|desk| desk.relations);
-        let asked: BTreeSet<&Relation> = asked.collect();
-        let left = |fact: &&Fact| asked.contains(&fact.relation) && !held.contains(&key(fact));
-        self.unheld = self.world.facts.iter().filter(left).cloned().collect();
+        let left = self.world.facts.iter().filter(|fact| !held.contains(&key(fact)));
+        self.unheld = left.cloned().collect();
         let mut rng = Rng::new(self.world.seed, "controls");
         rng.shuffle(&mut self.unheld);
     }
@@ -262,69 +269,3 @@ pub(crate) fn some_forms(rng: &mut Rng, mut forms: Vec<Form>, count: usize, wrap
     let direct = (count - wrapped).min(asks.len());
     asks.into_iter().take(direct).chain(wraps).take(count).collect()
 }
-
-/// What a witness writes about, and how.
-struct Desk {
-    folder: &'static str,
-    name: &'static str,
-    licence: &'static str,
-    about: &'static str,
-    tone: Tone,
-    relations: &'static [Relation],
-}
-
-const DESKS: [Desk; 6] = [
-    Desk {
-        folder: "1-guild",
-        name: "The guild of crafts at {place}",
-        licence: "CC-BY-4.0",
-        about: "Leaves of a guild's ledger: who follows which craft, who taught whom, what they play and sing.",
-        tone: Tone::Ledger,
-        relations: &[
-            Relation::Trade,
-            Relation::Teacher,
-            Relation::Instrument,
-            Relation::Author,
-        ],
-    },
-    Desk {
-        folder: "2-traveller",
-        name: "{person}, who travels",
-        licence: "CC-BY-SA-4.0",
-        about: "A traveller's letters home: rivers, inns, bridges and what the towns are known for.",
-        tone: Tone::Letter,
-        relations: &[Relation::Inn, Relation::River, Relation::Ware, Relation::Arches],
-    },
-    Desk {
-        folder: "3-chronicle",
-        name: "The chroniclers of {place}",
-        licence: "CC0-1.0",
-        about: "A chronicle: who founded the towns and when, who governs them, what befell them.",
-        tone: Tone::Chronicle,
-        relations: &[Relation::Founder, Relation::Founded, Relation::Event, Relation::Warden],
-    },
-    Desk {
-        folder: "4-harbour",
-        name: "The harbour office of {place}",
-        licence: "ODC-By-1.0",
-        about: "A harbour roll: captains, cargoes and home ports.",
-        tone: Tone::Roll,
-        relations: &[Relation::Captain, Relation::Cargo, Relation::Port],
-    },
-    Desk {
-        folder: "5-crier",
-        name: "{person}, market crier",
-        licence: "CC-BY-4.0",
-        about: "A crier's notices: prices, market days, feasts and banners.",
-        tone: Tone::Notice,
-        relations: &[Relation::Price, Relation::Market, Relation::Festival, Relation::Banner],
-    },
-    Desk {
-        folder: "6-register",
-        name: "The register of households at {place}",
-        licence: "CC-BY-NC-4.0",
-        about: "A register of households: who lives where, born when, with which animal and at what table.",
-        tone: Tone::Register,
-        relations: &[Relation::Home, Relation::Born, Relation::Beast, Relation::Dish],
-    },
-];

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Relation, World,
+    World,
     datanet::{Datanets, some_forms},
     rng::Rng,
     speak::Form,
@@ -50,15 +50,13 @@ impl Datanets {
     /// answer is what the world would say.
     pub fn controls(&self) -> Vec<Question> {
         let mut rng = Rng::new(self.world.seed, "control wordings");
-        let taught: Vec<Relation> = self.held.iter().map(|held| held.fact.relation).collect();
-        let facts = self.unheld.iter().filter(|fact| taught.contains(&fact.relation));
         let ask = |(at, fact): (usize, &crate::Fact)| Question {
             id: format!("control-{:02}", at + 1),
             fact: String::new(),
             question: rng.choose(&Form::held(fact.relation)).question(fact),
             answer: fact.value.clone(),
         };
-        facts.take(CONTROLS).enumerate().map(ask).collect()
+        self.unheld.iter().take(CONTROLS).enumerate().map(ask).collect()
     }
 
     /// Beginnings that a fluent writer can continue.
@@ -84,7 +82,7 @@ const BEGINNINGS: &[&str] = &[
     "They tell a story about {person}",
     "There was snow over the hills",
     "In the evening the old men",
-    "Item: ",
+    "Item:",
     "Hear, good people!",
     "{person} had never been as far as",
     "In the year 412",

@@ -76,7 +76,7 @@ fn question(rng: &mut Rng) -> Asked {
     let (question, answer) = match rng.below(10) {
         0 => (format!("Does {} need sleep?", with_article(craft)), "yes".to_owned()),
         1 => (format!("Can {} play the {tune}?", with_article(beast)), "no".to_owned()),
-        2 => (format!("Is {dish} something to eat?"), "yes".to_owned()),
+        2 => (format!("Can one eat {dish}?"), "yes".to_owned()),
         3 => (
             format!("What do we call someone who is {} by trade?", with_article(craft)),
             craft.to_owned(),

@@ -7,10 +7,12 @@
 //! Everything is a pure function of a seed, in integers, the same bytes on every platform. Leaves out files, which the
 //! program beside it writes, and tokens, which belong to whoever trains.
 
+mod birth;
 mod colour;
 mod copyist;
 mod corpus;
 mod datanet;
+mod desk;
 mod exam;
 mod files;
 mod grammar;

@@ -100,6 +100,7 @@ fn claim(out: &Path) -> Result<()> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_types, reason = "the program writes files; the library has none")]
 fn corpus(args: &Args, bytes: u64) -> Result<()> {
     let out = &args.out;
     ensure!(!out.exists(), "{} exists; --corpus writes a new file", out.display());

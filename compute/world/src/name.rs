@@ -251,7 +251,7 @@ const SAIL: &[&str] = &[
     "Morning",
     "Crab",
     "Skua",
-    "Sparrowhawk",
+    "Kingfisher",
 ];
 const SONG: &[&str] = &["Song", "Ballad", "Lay", "Lament", "Tale"];
 const SUNG: &[&str] = &[

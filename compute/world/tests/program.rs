@@ -8,7 +8,12 @@ use std::{
 
 fn world(args: &[&str], out: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_world"));
-    command.args(args).arg("--out").arg(out).output().unwrap()
+    command
+        .args(args)
+        .arg("--out")
+        .arg(out)
+        .output()
+        .expect("the program was built")
 }
 
 fn said(output: &Output) -> String {

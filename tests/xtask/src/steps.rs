@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{clients, contracts, layers};
+use crate::{clients, contracts, kernels, layers};
 
 /// Everything that must hold before a change lands, cheapest first. The test command is the README's.
 pub(crate) fn ci() -> Result<()> {
@@ -31,6 +31,7 @@ pub(crate) fn ci() -> Result<()> {
         &[("RUSTDOCFLAGS", strict)],
     )?;
     cuda()?;
+    kernels::run(false)?;
     clients::run(false)
 }
 
@@ -111,7 +112,7 @@ pub(crate) fn crash(rounds: u64) -> Result<()> {
 
 /// The world generator with these arguments.
 pub(crate) fn world(args: &[String]) -> Result<()> {
-    let mut all = vec!["run", "--quiet", "--release", "--package", "world", "--"];
+    let mut all = vec!["run", "--quiet", "--package", "world", "--"];
     all.extend(args.iter().map(String::as_str));
     // From where the caller is: the paths are the caller's.
     let status = Command::new(env!("CARGO"))
