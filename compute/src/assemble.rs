@@ -13,9 +13,13 @@ use std::{
 
 use protocol::BlobHash;
 
+#[cfg(feature = "cuda")]
+use crate::decoder::CudaWanted;
 use crate::{
     decoder::CpuOptions,
+    device::Place,
     engine::Setup,
+    forward::Forward,
     host::Host,
     kernel::Quantise,
     model::{Config, Generation, Model, ModelError, Stored, Text, files::read_config},
@@ -84,18 +88,14 @@ impl Base {
 
 /// The parts of the engine that a child was told to be: what [`crate::process::child_main`] asks for.
 pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
-    if !matches!(wanted.device.as_str(), "auto" | "cpu") {
-        return Err(format!(
-            "there is no device `{}` to serve on; `cpu` and `auto` are accepted",
-            wanted.device
-        ));
-    }
+    let place = Place::named(&wanted.device).map_err(|error| error.to_string())?;
     let quantise = quantise(&wanted.quantise)?;
     let dir = Path::new(&wanted.model);
     let base = Base::read(dir).map_err(|error| said(&error))?;
     let model = Model::map(dir).map_err(|error| said(&error))?;
     let text = Text::load(dir, model.config()).map_err(|error| said(&error))?;
     let defaults = CpuOptions::default();
+    let (rows_max, pages_wanted) = (wanted.limits.rows_max, wanted.pages);
     let options = CpuOptions {
         threads: match wanted.threads {
             0 => defaults.threads,
@@ -114,11 +114,41 @@ pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
         ends: base.generation.end_tokens,
         words: Arc::new(text),
         tiers,
-        build: Box::new(move || {
-            let decoder = model.on_cpu(options).map_err(|error| said(&error))?;
-            Ok(Box::new(decoder))
-        }),
+        build: Box::new(move || build(&model, place, &options, rows_max, pages_wanted)),
     })
+}
+
+/// A model on its device.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "they are a GPU's"))]
+fn build(
+    model: &Model,
+    place: Place,
+    options: &CpuOptions,
+    rows_max: usize,
+    pages: Option<u32>,
+) -> Result<Box<dyn Forward>, String> {
+    match place {
+        Place::Cpu => {
+            let decoder = model.on_cpu(*options).map_err(|error| said(&error))?;
+            Ok(Box::new(decoder))
+        }
+        #[cfg(feature = "cuda")]
+        Place::Cuda(index) => {
+            if options.quantise != Quantise::No {
+                return Err(
+                    "a GPU keeps weights as they are stored; leave out --quantize, or use `--device cpu`".to_owned(),
+                );
+            }
+            let wanted = CudaWanted {
+                pages,
+                slots: options.slots,
+                rows_max,
+            };
+            Ok(Box::new(model.on_cuda(index, &wanted)?))
+        }
+        #[cfg(not(feature = "cuda"))]
+        Place::Cuda(_) => unreachable!("no CUDA device is found without support for it"),
+    }
 }
 
 /// How a base is kept, by its name.

@@ -6,19 +6,28 @@
 use std::sync::Arc;
 
 use cubecl::{
-    ir::{ ContiguousElements, DeviceIdentity, DeviceProperties, HardwareProperties, MemoryDeviceProperties,
-        MmaProperties, TargetProperties, VectorSize, features::{Features, Plane}, types::MatrixLayout,
+    ir::{
+        ContiguousElements, DeviceIdentity, DeviceProperties, HardwareProperties, MemoryDeviceProperties,
+        MmaProperties, TargetProperties, VectorSize,
+        features::{Features, Plane},
+        types::MatrixLayout,
     },
     profile::TimingMethod,
 };
 use cubecl_cpp::{
-    cuda::{arch::CudaArchitecture, mma::{CudaCmmaCompiler, manual::contiguous_elements_cuda}},
+    cuda::{
+        arch::CudaArchitecture,
+        mma::{CudaCmmaCompiler, manual::contiguous_elements_cuda},
+    },
     register_supported_types,
     shared::{CompilationOptions, CppCompiler, CppSupportedFeatures, register_wmma_features},
     target::Cuda,
 };
 
 use crate::{Environment, Kernel};
+
+/// Shared memory that a cube of such a GPU may ask for.
+const SHARED_BYTES_MAX: usize = 227 << 10;
 
 /// A kernel as text.
 #[derive(Clone, Debug)]
@@ -39,7 +48,7 @@ pub fn offline() -> Environment {
         plane_size_min: 32,
         plane_size_max: 32,
         max_bindings: 1024,
-        max_shared_memory_size: 227 << 10,
+        max_shared_memory_size: SHARED_BYTES_MAX,
         max_cube_count: (i32::MAX as u32, 65535, 65535),
         max_units_per_cube: 1024,
         max_cube_dim: (1024, 1024, 64),
@@ -56,7 +65,11 @@ pub fn offline() -> Environment {
         MemoryDeviceProperties::new(u64::MAX, 512),
         hardware,
         TimingMethod::Device,
-        DeviceIdentity { name: "offline".to_owned(), fingerprint: "ptx_sm90".to_owned(), physical: None },
+        DeviceIdentity {
+            name: "offline".to_owned(),
+            fingerprint: "ptx_sm90".to_owned(),
+            physical: None,
+        },
     );
     register_supported_types(&mut device);
     device.features.plane.insert(Plane::Sync);
@@ -64,8 +77,14 @@ pub fn offline() -> Environment {
     device.features.plane.insert(Plane::NonUniformControlFlow);
     device.features.memory_reinterpret = true;
     device.features.alignment = true;
-    let architecture = CudaArchitecture { version: 90, tensor_cores: true };
-    register_wmma_features(CudaCmmaCompiler::Cpp.supported_cmma_combinations(&architecture), &mut device);
+    let architecture = CudaArchitecture {
+        version: 90,
+        tensor_cores: true,
+    };
+    register_wmma_features(
+        CudaCmmaCompiler::Cpp.supported_cmma_combinations(&architecture),
+        &mut device,
+    );
     Environment {
         device: Arc::new(device),
         target: Arc::new(TargetProperties {
@@ -101,6 +120,13 @@ pub fn text(kernel: Kernel, environment: &Environment) -> Result<Text, String> {
     };
     let compiled = cubecl::Compiler::compile(&mut CppCompiler::<Cuda>::default(), definition, &options)
         .map_err(|error| format!("{}: {error}", kernel.name()))?;
+    let shared = compiled.shared_memory_size;
+    if shared > SHARED_BYTES_MAX {
+        return Err(format!(
+            "{}: {shared} bytes of shared memory, there are {SHARED_BYTES_MAX}",
+            kernel.name()
+        ));
+    }
     Ok(Text {
         entry: entry(&compiled.source).ok_or_else(|| format!("{}: its text has no entry point", kernel.name()))?,
         shared_bytes: compiled.shared_memory_size,

@@ -20,7 +20,10 @@ pub mod cuda;
 #[cfg(feature = "host")]
 pub mod host;
 
-pub use kernels::{linear::{ADD, BIAS}, lora::NO_ROW};
+pub use kernels::{
+    linear::{ADD, BIAS},
+    lora::NO_ROW,
+};
 pub use machine::{Machine, MachineError, Scalar};
 pub use set::{
     ATTEND_QUERIES, ELEMENTWISE_THREADS, Element, Environment, GEMM_FRAGMENTS, GEMV_TILES, Kernel, LORA_TILES, WIDTHS,

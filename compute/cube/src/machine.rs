@@ -26,6 +26,11 @@ pub trait Machine: Send {
     /// Memory with nothing in particular in it.
     fn empty(&mut self, bytes: u64) -> Self::Buffer;
 
+    /// The same, to be kept for as long as the machine is used.
+    fn reserve(&mut self, bytes: u64) -> Self::Buffer {
+        self.empty(bytes)
+    }
+
     /// Memory with these bytes.
     fn upload(&mut self, bytes: &[u8]) -> Self::Buffer;
 

@@ -61,7 +61,11 @@ pub enum Kernel {
     /// The gated activation.
     Gate,
     /// A linear layer for tiles of so many rows.
-    Gemv { weight: Element, vector: usize, tile: usize },
+    Gemv {
+        weight: Element,
+        vector: usize,
+        tile: usize,
+    },
     /// A linear layer on tensor cores, for tiles of `16 · fragments` rows.
     Gemm { weight: Element, fragments: usize },
     /// What sums the parts of the former.
@@ -75,7 +79,12 @@ pub enum Kernel {
     /// A page into another.
     Copy(Element),
     /// Attention for tiles of so many queries.
-    Attend { pages: Element, vector: usize, width: usize, queries: usize },
+    Attend {
+        pages: Element,
+        vector: usize,
+        width: usize,
+        queries: usize,
+    },
     /// What puts parts of attention together.
     Combine,
 }
@@ -130,16 +139,40 @@ impl Kernel {
         for element in Element::ALL {
             all.extend([Self::Embed(element), Self::Copy(element)]);
             let fragments = GEMM_FRAGMENTS.into_iter().filter(|_| element != Element::F32);
-            all.extend(fragments.map(|fragments| Self::Gemm { weight: element, fragments }));
+            all.extend(fragments.map(|fragments| Self::Gemm {
+                weight: element,
+                fragments,
+            }));
             for vector in [1, element.vector()] {
-                all.extend(GEMV_TILES.map(|tile| Self::Gemv { weight: element, vector, tile }));
-                all.extend(LORA_TILES.map(|tile| Self::Shrink { pool: element, vector, tile }));
-                all.extend(LORA_TILES.map(|tile| Self::Expand { pool: element, vector, tile }));
+                all.extend(GEMV_TILES.map(|tile| Self::Gemv {
+                    weight: element,
+                    vector,
+                    tile,
+                }));
+                all.extend(LORA_TILES.map(|tile| Self::Shrink {
+                    pool: element,
+                    vector,
+                    tile,
+                }));
+                all.extend(LORA_TILES.map(|tile| Self::Expand {
+                    pool: element,
+                    vector,
+                    tile,
+                }));
             }
             for width in widths.iter().copied() {
-                all.extend([false, true].map(|normed| Self::Place { pages: element, width, normed }));
+                all.extend([false, true].map(|normed| Self::Place {
+                    pages: element,
+                    width,
+                    normed,
+                }));
                 let vector = vector_of(element, width);
-                all.extend(ATTEND_QUERIES.map(|queries| Self::Attend { pages: element, vector, width, queries }));
+                all.extend(ATTEND_QUERIES.map(|queries| Self::Attend {
+                    pages: element,
+                    vector,
+                    width,
+                    queries,
+                }));
             }
         }
         all.sort_unstable();
@@ -163,7 +196,12 @@ impl Kernel {
                 format!("place_{}_w{width}{}", pages.name(), if normed { "_normed" } else { "" })
             }
             Self::Copy(element) => format!("copy_{}", element.name()),
-            Self::Attend { pages, vector, width, queries } => {
+            Self::Attend {
+                pages,
+                vector,
+                width,
+                queries,
+            } => {
                 format!("attend_{}_v{vector}_w{width}_q{queries}", pages.name())
             }
             Self::Combine => "combine".to_owned(),
@@ -206,7 +244,19 @@ impl Kernel {
             Self::Gemm { weight, fragments } => of_element!(weight, W =>
                 linear::gemm::Gemm::<W>::new(settings, device, target, b(), b(), b(), (), (), (), (),
                     weight.vector(), fragments)),
-            Self::Finish => Box::new(linear::finish::Finish::new(settings, device, target, b(), b(), b(), (), (), (), (), ())),
+            Self::Finish => Box::new(linear::finish::Finish::new(
+                settings,
+                device,
+                target,
+                b(),
+                b(),
+                b(),
+                (),
+                (),
+                (),
+                (),
+                (),
+            )),
             Self::Shrink { pool, vector, tile } => of_element!(pool, W =>
                 lora::shrink::Shrink::<W>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(),
                     (), (), (), (), (), vector, tile)),
@@ -218,10 +268,25 @@ impl Kernel {
                     (), (), (), (), width, normed)),
             Self::Copy(element) => of_element!(element, E =>
                 attention::copy::Copy::<E>::new(settings, device, target, b(), (), (), (), ())),
-            Self::Attend { pages, vector, width, queries } => of_element!(pages, E =>
+            Self::Attend {
+                pages,
+                vector,
+                width,
+                queries,
+            } => of_element!(pages, E =>
                 attention::attend::Attend::<E>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(),
                     (), (), (), (), vector, width, queries)),
-            Self::Combine => Box::new(attention::combine::Combine::new(settings, device, target, b(), b(), b(), (), (), ())),
+            Self::Combine => Box::new(attention::combine::Combine::new(
+                settings,
+                device,
+                target,
+                b(),
+                b(),
+                b(),
+                (),
+                (),
+                (),
+            )),
         }
     }
 }
@@ -231,5 +296,9 @@ pub const ELEMENTWISE_THREADS: u32 = 256;
 
 /// How many numbers are loaded at once from rows of so many.
 pub fn vector_of(element: Element, width: usize) -> usize {
-    if width.is_multiple_of(element.vector()) { element.vector() } else { 1 }
+    if width.is_multiple_of(element.vector()) {
+        element.vector()
+    } else {
+        1
+    }
 }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub use cpu::{Cpu, CpuOptions};
 #[cfg(feature = "gpu")]
 pub use gpu::{Gpu, GpuError, GpuOptions};
+#[cfg(feature = "cuda")]
+pub use gpu::CudaWanted;
 pub use ops::{Norm, Ops};
 pub use step::{Group, SpanRows, Step};
 

@@ -75,6 +75,12 @@ impl Model {
 
 #[cfg(feature = "gpu")]
 impl Model {
+    /// What its weights take on such a machine.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn gpu_bytes(&self) -> Result<u64, ModelError> {
+        Gpu::<cube::cuda::Cuda>::weight_bytes(&self.tensors, &self.config)
+    }
+
     /// Puts it on a machine that runs kernels.
     pub fn on_gpu<M: cube::Machine>(&self, machine: M, options: GpuOptions) -> Result<Decoder<Gpu<M>>, GpuError> {
         let gpu = Gpu::new(machine, &self.tensors, &self.config, options)?;

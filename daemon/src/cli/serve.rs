@@ -65,7 +65,7 @@ pub(crate) struct Serve {
     /// Web pages that may ask, such as `https://chat.example`; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
-    /// What computes: cpu, or auto for the best there is
+    /// What computes: cpu, cuda or cuda:N, or auto for the best there is
     #[arg(long, default_value = "auto")]
     device: String,
     /// Threads that compute; 0 takes all there are

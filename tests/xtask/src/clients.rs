@@ -235,7 +235,7 @@ fn npm_install(node: &Path, npm: &Path, folder: &Path) -> Result<()> {
 }
 
 /// Does it unless it was done for the same `pins`.
-fn once(mark: &Path, pins: &Path, work: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(crate) fn once(mark: &Path, pins: &Path, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let wanted = fs::read(pins)?;
     if fs::read(mark).is_ok_and(|found| found == wanted) {
         return Ok(());
@@ -244,7 +244,7 @@ fn once(mark: &Path, pins: &Path, work: impl FnOnce() -> Result<()>) -> Result<(
     Ok(fs::write(mark, wanted)?)
 }
 
-fn quietly(command: &mut Command) -> Result<()> {
+pub(crate) fn quietly(command: &mut Command) -> Result<()> {
     let out = command.output().context("could not start")?;
     let why = String::from_utf8_lossy(&out.stderr);
     ensure!(
@@ -255,7 +255,7 @@ fn quietly(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn said(program: &str, arguments: &[&str]) -> Option<String> {
+pub(crate) fn said(program: &str, arguments: &[&str]) -> Option<String> {
     let out = Command::new(program)
         .args(arguments)
         .stderr(Stdio::null())

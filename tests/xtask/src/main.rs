@@ -2,6 +2,7 @@
 
 mod clients;
 mod contracts;
+mod kernels;
 mod layers;
 mod steps;
 
@@ -32,6 +33,12 @@ enum Chore {
     /// Try clients that others wrote against a development network
     Clients {
         /// Fail where node, python or their packages are missing instead of saying so
+        #[arg(long)]
+        require: bool,
+    },
+    /// Compile the kernels for GPUs and run them on this processor
+    Kernels {
+        /// Fail where python, its packages or a C++ compiler are missing instead of saying so
         #[arg(long)]
         require: bool,
     },
@@ -72,6 +79,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Layers => layers::run(),
         Chore::Contracts { check, require } => contracts::run(check, require),
         Chore::Clients { require } => clients::run(require),
+        Chore::Kernels { require } => kernels::run(require),
         Chore::Bench { filter } => steps::bench(filter.as_deref()),
         Chore::Sim { seeds, from } => steps::sim(from, seeds),
         Chore::Crash { rounds } => steps::crash(rounds),

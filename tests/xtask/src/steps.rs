@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{clients, contracts, layers};
+use crate::{clients, contracts, kernels, layers};
 
 /// Everything that must hold before a change lands, cheapest first. The test command is the README's.
 pub(crate) fn ci() -> Result<()> {
@@ -31,6 +31,7 @@ pub(crate) fn ci() -> Result<()> {
         &[("RUSTDOCFLAGS", strict)],
     )?;
     cuda()?;
+    kernels::run(false)?;
     clients::run(false)
 }
 

@@ -4,7 +4,10 @@
 //! none and ends with bytes that nobody may write, so that what a kernel should not read or write shows. For tests: a
 //! cube at a time, and threads of a warp at their own pace.
 
-#![allow(unsafe_code, reason = "what a kernel's text becomes is called with pointers to its buffers")]
+#![allow(
+    unsafe_code,
+    reason = "what a kernel's text becomes is called with pointers to its buffers"
+)]
 
 use std::{
     alloc::{Layout, alloc, dealloc, handle_alloc_error},
@@ -143,11 +146,23 @@ impl Host {
         // Tests run side by side: each writes files of its own, and the last one to be done is as good as the first.
         let own = format!("{name}-{}-{:?}", std::process::id(), std::thread::current().id());
         let own = own.replace(['(', ')'], "");
-        let (text, made) = (self.folder.join(format!("{own}.cpp")), self.folder.join(format!("{own}.so")));
+        let (text, made) = (
+            self.folder.join(format!("{own}.cpp")),
+            self.folder.join(format!("{own}.so")),
+        );
         fs::write(&text, source).map_err(io)?;
         fs::write(self.folder.join("shim.h"), SHIM).map_err(io)?;
         let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
-        let flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-fno-strict-aliasing", "-ffp-contract=off", "-w", "-o"];
+        let flags = [
+            "-std=c++17",
+            "-O1",
+            "-fPIC",
+            "-shared",
+            "-fno-strict-aliasing",
+            "-ffp-contract=off",
+            "-w",
+            "-o",
+        ];
         let output = Command::new(&compiler)
             .args(flags)
             .arg(&made)
@@ -156,7 +171,10 @@ impl Host {
             .map_err(|error| format!("could not start {}: {error}", compiler.to_string_lossy()))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{name} does not compile:\n{}", said.chars().take(2000).collect::<String>()));
+            return Err(format!(
+                "{name} does not compile:\n{}",
+                said.chars().take(2000).collect::<String>()
+            ));
         }
         fs::rename(&made, library).map_err(io)?;
         fs::remove_file(&text).map_err(io)
@@ -182,11 +200,15 @@ impl Host {
                 Scalar::F32(number) => info.scalars.push(*number),
             }
         }
-        buffers.iter().for_each(|buffer| info.metadata.register_buffer(buffer.bytes as u64, AddressType::U32));
+        buffers
+            .iter()
+            .for_each(|buffer| info.metadata.register_buffer(buffer.bytes as u64, AddressType::U32));
         let mut info = info.finish(AddressType::U32).data;
         // SAFETY: offsets are inside the memory.
-        let mut arguments: Vec<*mut c_void> =
-            buffers.iter().map(|buffer| unsafe { buffer.memory.at.add(buffer.at) }.cast()).collect();
+        let mut arguments: Vec<*mut c_void> = buffers
+            .iter()
+            .map(|buffer| unsafe { buffer.memory.at.add(buffer.at) }.cast())
+            .collect();
         arguments.push(info.as_mut_ptr().cast());
         let dim = kernel.threads();
         let dim = [dim.x, dim.y, dim.z];
@@ -209,10 +231,10 @@ fn translate(text: &Text) -> Result<String, String> {
         let name = name.ok_or("shared memory without a name")?.to_owned();
         source.replace_range(start..end, &format!("char *const {name} = shim::shared"));
     }
-    let source: String = source.lines().filter(|line| !line.starts_with("#include")).fold(
-        String::new(),
-        |text, line| text + line + "\n",
-    );
+    let source: String = source
+        .lines()
+        .filter(|line| !line.starts_with("#include"))
+        .fold(String::new(), |text, line| text + line + "\n");
     let entry = &text.entry;
     Ok(format!(
         "#include \"shim.h\"\n{source}\n\
@@ -242,7 +264,10 @@ impl Machine for Host {
     fn part(&mut self, buffer: &Buffer, at: u64, bytes: u64) -> Buffer {
         let fit = |n: u64| usize::try_from(n).expect("memory of a test is small");
         let (at, bytes) = (fit(at), fit(bytes));
-        assert!(at + bytes <= buffer.bytes && at.is_multiple_of(ALIGN), "a part lies inside, aligned");
+        assert!(
+            at + bytes <= buffer.bytes && at.is_multiple_of(ALIGN),
+            "a part lies inside, aligned"
+        );
         Buffer {
             memory: Arc::clone(&buffer.memory),
             at: buffer.at + at,
@@ -254,7 +279,13 @@ impl Machine for Host {
         let at = usize::try_from(at).expect("memory of a test is small");
         assert!(at + bytes.len() <= buffer.bytes, "what is written lies inside");
         // SAFETY: it was checked to lie inside, and nothing else refers to this memory now.
-        unsafe { buffer.memory.at.add(buffer.at + at).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        unsafe {
+            buffer
+                .memory
+                .at
+                .add(buffer.at + at)
+                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+        };
     }
 
     fn read(&mut self, buffer: &Buffer, bytes: u64) -> Result<Vec<u8>, MachineError> {

@@ -40,15 +40,15 @@ struct Meeting { unsigned came, time; };
 
 struct Warp { Meeting meeting; unsigned flips; unsigned slots[2][WARP]; };
 
-inline Index block, grid, threads;
-inline char *shared;
-inline std::vector<Fiber> fibers;
-inline std::vector<Warp> warps;
-inline Meeting cube;
-inline Fiber *now;
-inline void *outside;
-inline unsigned idle, left;
-inline void (*body)();
+static thread_local Index block, grid, threads;
+static thread_local char *shared;
+static thread_local std::vector<Fiber> fibers;
+static thread_local std::vector<Warp> warps;
+static thread_local Meeting cube;
+static thread_local Fiber *now;
+static thread_local void *outside;
+static thread_local unsigned idle, left;
+static thread_local void (*body)();
 
 #if defined(__x86_64__)
 extern "C" void shim_switch(void **save, void *load);
@@ -172,7 +172,7 @@ template <class T> T argument(void *at) {
     else return *reinterpret_cast<T *>(at);
 }
 
-inline void **arguments;
+static thread_local void **arguments;
 
 template <auto kernel> struct Caller;
 template <class... A, void (*kernel)(A...)> struct Caller<kernel> {
@@ -182,7 +182,7 @@ template <class... A, void (*kernel)(A...)> struct Caller<kernel> {
 };
 
 inline void run(void (*call)(), void **given, const unsigned *cubes, const unsigned *dim, size_t shared_bytes) {
-    static std::vector<char> stacks, memory;
+    static thread_local std::vector<char> stacks, memory;
     body = call;
     arguments = given;
     grid = {cubes[0], cubes[1], cubes[2]};

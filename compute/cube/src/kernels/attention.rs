@@ -101,7 +101,8 @@ pub(crate) fn copy<E: Float>(pool: &mut [E], from: u32, to: u32, singles: u32, h
     let page = CUBE_COUNT_X * head_singles;
     let mut i = UNIT_POS_X;
     while i < singles {
-        pool[to as usize * page as usize + (head + i) as usize] = pool[from as usize * page as usize + (head + i) as usize];
+        pool[to as usize * page as usize + (head + i) as usize] =
+            pool[from as usize * page as usize + (head + i) as usize];
         i += CUBE_DIM_X;
     }
 }
@@ -241,6 +242,8 @@ pub(crate) fn attend<E: Float, V: Size>(
         }
         from += comptime!(CHUNK as u32);
     }
+    // Others may still multiply with what is replaced here.
+    sync_cube();
     #[unroll]
     for e in 0..each {
         let query = warp + e * 4;

@@ -94,9 +94,9 @@ impl<B: Clone + Send> Adapters<B> {
         let sites = (slots.max(1) as usize * config.layers * SITES) as u64;
         Self {
             groups,
-            pool: machine.empty(bytes),
-            factors: machine.empty(sites * (NUMBERS * size_of::<u32>()) as u64),
-            scales: machine.empty(sites * size_of::<f32>() as u64),
+            pool: machine.reserve(bytes),
+            factors: machine.reserve(sites * (NUMBERS * size_of::<u32>()) as u64),
+            scales: machine.reserve(sites * size_of::<f32>() as u64),
             slots: (0..slots).map(|_| None).collect(),
             free: Extents::new(bytes),
             element,
@@ -113,6 +113,17 @@ impl<B: Clone + Send> Adapters<B> {
     /// Sites of a slot.
     pub(super) fn slot_sites(&self) -> usize {
         self.layers * SITES
+    }
+
+    /// What lies in the pool.
+    #[cfg(all(test, feature = "host"))]
+    pub(super) fn bytes_there(&self) -> u64 {
+        self.slots
+            .iter()
+            .flatten()
+            .filter(|slot| slot.there.is_some())
+            .map(|slot| slot.bytes)
+            .sum()
     }
 
     /// The largest rank in a slot.

@@ -8,13 +8,23 @@
 mod adapters;
 mod extents;
 mod tables;
+mod warm;
 mod weights;
+
+#[cfg(feature = "cuda")]
+mod cuda;
+
+#[cfg(all(test, feature = "host"))]
+mod tests;
 
 use std::sync::Arc;
 
 use cube::{
     ELEMENTWISE_THREADS, Element, GEMM_FRAGMENTS, GEMV_TILES, Kernel, Machine, MachineError, Scalar, vector_of,
 };
+
+#[cfg(feature = "cuda")]
+pub use cuda::Wanted as CudaWanted;
 
 use self::{
     adapters::Adapters,
@@ -129,7 +139,7 @@ impl<M: Machine> Gpu<M> {
         let kept = options.kept.unwrap_or(weights.element);
         let page = kv_heads * options.page_tokens * config.head * kept.bytes();
         let mut pool = || {
-            let pages = (0..config.layers).map(|_| machine.empty(u64::from(options.pages.max(1)) * page as u64));
+            let pages = (0..config.layers).map(|_| machine.reserve(u64::from(options.pages.max(1)) * page as u64));
             pages.collect::<Vec<_>>()
         };
         let (keys, values) = (pool(), pool());
@@ -147,6 +157,16 @@ impl<M: Machine> Gpu<M> {
             config: config.clone(),
             options,
         })
+    }
+
+    /// What a model's weights take in its memory.
+    pub(crate) fn weight_bytes(tensors: &Tensors, config: &Config) -> Result<u64, ModelError> {
+        let numbers: usize = config
+            .tensors()
+            .values()
+            .map(|shape| shape.iter().product::<usize>())
+            .sum();
+        Ok((numbers * weights::common(tensors, config)?.bytes()) as u64)
     }
 
     /// What the scheduler has to know.

@@ -169,7 +169,7 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 
 /// The type that all matrices have, else singles, which hold every one exactly.
-fn common(tensors: &Tensors, config: &Config) -> Result<Element, ModelError> {
+pub(super) fn common(tensors: &Tensors, config: &Config) -> Result<Element, ModelError> {
     let mut names = vec![(EMBEDDING.to_owned(), [config.vocabulary, config.hidden])];
     names.extend((!config.tied).then(|| (HEAD.to_owned(), [config.vocabulary, config.hidden])));
     for layer in 0..config.layers {

@@ -1,0 +1,113 @@
+//! Kernels for GPUs without one: compiled for Hopper by NVIDIA's own compiler, and run on the processor beside the
+//! processor's own. NVRTC comes from the Python registry, pinned, under the target folder.
+//!
+//! Where Python, its registry or a C++ compiler is missing it says what it left out, and with `require` it fails; a kernel
+//! that does not compile, or computes something else, always does.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::clients::{once, quietly, said};
+
+/// Compiles all kernels, then runs them.
+pub(crate) fn run(require: bool) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let folder = folder()?;
+    let mut left_out = Vec::new();
+    match python(&root, &folder) {
+        Ok(python) => compile(&root, &folder, &python)?,
+        Err(why) => left_out.push(format!("compiling for GPUs: {why:#}")),
+    }
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+    match said(&compiler, &["--version"]) {
+        Some(_) => run_here(&root)?,
+        None => left_out.push(format!("running kernels here: there is no C++ compiler `{compiler}`")),
+    }
+    for line in &left_out {
+        eprintln!("kernels: left out {line}");
+    }
+    ensure!(
+        !require || left_out.is_empty(),
+        "some checks of kernels were left out; install what they need, or leave out --require"
+    );
+    Ok(())
+}
+
+/// A folder of ours beside what is built.
+fn folder() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let built = here
+        .parent()
+        .and_then(Path::parent)
+        .context("this program lies in no target folder")?;
+    Ok(built.join("kernels"))
+}
+
+/// A Python with NVRTC and its headers.
+fn python(root: &Path, folder: &Path) -> Result<PathBuf> {
+    said("python3", &["--version"]).context("python3 is not installed")?;
+    std::fs::create_dir_all(folder)?;
+    let (venv, pins) = (folder.join("venv"), root.join("compute/cube/scripts/requirements.txt"));
+    let program = venv.join("bin/python");
+    once(&folder.join("installed"), &pins, || {
+        quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--requirement",
+        ];
+        quietly(Command::new(&program).args(pip).arg(&pins))
+    })?;
+    Ok(program)
+}
+
+/// Writes every kernel as CUDA C++ and gives it to NVRTC.
+fn compile(root: &Path, folder: &Path, python: &Path) -> Result<()> {
+    let texts = folder.join("text");
+    if texts.exists() {
+        std::fs::remove_dir_all(&texts)?;
+    }
+    let emit = [
+        "run",
+        "--quiet",
+        "--package",
+        "cube",
+        "--locked",
+        "--example",
+        "emit",
+        "--",
+    ];
+    let mut command = Command::new(env!("CARGO"));
+    check(command.args(emit).arg(&texts).current_dir(root), "writing the kernels")?;
+    let mut command = Command::new(python);
+    let script = root.join("compute/cube/scripts/compile.py");
+    check(
+        command.arg(script).arg(&texts).arg(folder.join("report.txt")),
+        "compiling the kernels",
+    )
+}
+
+/// Runs the kernels' text on this processor beside what it is to compute.
+fn run_here(root: &Path) -> Result<()> {
+    for tests in [["--lib", "decoder::gpu"], ["--test", "gpu"]] {
+        let mut command = Command::new(env!("CARGO"));
+        command
+            .args(["test", "--package", "compute", "--features", "host", "--locked"])
+            .args(tests);
+        check(command.current_dir(root), "running the kernels here")?;
+    }
+    Ok(())
+}
+
+fn check(command: &mut Command, what: &str) -> Result<()> {
+    let status = command.status().with_context(|| format!("could not start {what}"))?;
+    ensure!(status.success(), "{what} failed");
+    Ok(())
+}
