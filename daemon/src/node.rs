@@ -151,8 +151,8 @@ impl Running {
             genesis: genesis.0,
         };
         let stage = data::Stage::open(&home, config, *node_key.seed()).await?;
-        let (net, events) = Net::start(NetConfig {
-            data: Some(stage.plane.addresses()),
+        let started = Net::start(NetConfig {
+            data: Some(stage.plane.addresses().with_relay(config.data.relay())),
             listen: config.network.listen.clone(),
             bootstrap: config.network.bootstrap.clone(),
             limits: net::Limits {
@@ -162,8 +162,15 @@ impl Running {
                 ..net::Limits::default()
             },
             ..NetConfig::new(*node_key.seed(), tag)
-        })
-        .await?;
+        });
+        let (net, events) = match started.await {
+            Ok(started) => started,
+            Err(error) => {
+                // Dropped open, its endpoint would log that nobody closed it, beside the reason that counts.
+                stage.plane.shutdown().await;
+                return Err(error.into());
+            }
+        };
 
         let (door, scrubbed) = (opened.node.exec.door(), opened.log.clone());
         let (chain, thread) = chain::spawn(chain::Parts {

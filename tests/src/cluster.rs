@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daemon::devnet::{Member, prepare};
+use daemon::{
+    devnet::{Member, prepare},
+    home::Home,
+};
 use protocol::{
     Height, codec,
     message::chain::{BODY_MAX, Entry},
@@ -92,6 +95,26 @@ impl Cluster {
             environment,
             client: daemon::http::plain(),
         })
+    }
+
+    /// The same with one validator; the others follow it. Each knows a few that were made before it, and no more.
+    pub fn followed(
+        program: PathBuf,
+        name: &str,
+        nodes: usize,
+        base_port: u16,
+        environment: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
+        let mut cluster = Self::new(program, name, 1, base_port, environment)?;
+        let genesis = Home::new(&cluster.members[0].home).genesis();
+        for node in 1..nodes {
+            let member = follower(&cluster.dir, &genesis, node, base_port);
+            cluster
+                .members
+                .push(member.map_err(|error| format!("could not prepare node {node}: {error}"))?);
+            cluster.children.push(None);
+        }
+        Ok(cluster)
     }
 
     /// Starts a node that is not running.
@@ -255,6 +278,38 @@ impl Cluster {
         let value = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
         value.ok_or_else(|| format!("node {node} has no metric {name}"))
     }
+}
+
+/// The home of a node that votes on nothing.
+fn follower(dir: &Path, genesis: &Path, node: usize, base_port: u16) -> Result<Member, Box<dyn std::error::Error>> {
+    let home = Home::new(dir.join(format!("node-{node}")));
+    let port = |node: usize, which: u16| base_port + 3 * u16::try_from(node).unwrap_or(u16::MAX) + which;
+    std::fs::create_dir_all(home.root())?;
+    std::fs::copy(genesis, home.genesis())?;
+    daemon::key::read_or_create(&home.node_key())?;
+    let mut known = vec![0, node / 2, node - 1];
+    known.sort_unstable();
+    known.dedup();
+    let known: Vec<_> = known
+        .into_iter()
+        .map(|node| format!("\"/ip4/127.0.0.1/tcp/{}\"", port(node, 1)))
+        .collect();
+    let (rpc, peers, api) = (port(node, 0), port(node, 1), port(node, 2));
+    let config = format!(
+        "[node]\nnetwork = \"dev\"\nmoniker = \"node-{node}\"\n\n\
+         [network]\nlisten = [\"/ip4/127.0.0.1/tcp/{peers}\"]\nbootstrap = [{}]\n\n\
+         [rpc]\nlisten = \"127.0.0.1:{rpc}\"\n\n[api]\nlisten = \"127.0.0.1:{api}\"\n\n\
+         [data]\nlisten = \"127.0.0.1:0\"\n",
+        known.join(", ")
+    );
+    std::fs::write(home.config(), config)?;
+    Ok(Member {
+        node,
+        home: home.root().to_owned(),
+        rpc: format!("http://127.0.0.1:{rpc}"),
+        api: format!("http://127.0.0.1:{api}"),
+        log: home.root().join("node.log"),
+    })
 }
 
 /// A number as JSON-RPC writes it.

@@ -94,6 +94,19 @@ async fn two_copies_are_held_audited_and_repaired_when_a_host_dies_and_the_owner
         "two hosts and the owner itself: {checked}"
     );
 
+    // It goes on for longer, and the hosts are told.
+    let ends = |status: &Value| status["deals"][0]["until_ms"].as_u64().unwrap();
+    let renewed = done(&homes[0], &["pin", "renew", &root, "--days", "2"]).unwrap();
+    assert_eq!(ends(&renewed) - ends(&status), 2 * 24 * 60 * 60 * 1000);
+    for host in [1, 2] {
+        until(&homes[host], &["pin", "ls"], |all| {
+            all["hosted"][0]["until_ms"].as_u64() == Some(ends(&renewed))
+        })
+        .unwrap();
+    }
+    let (code, said) = command(&homes[1], &["pin", "renew", &root]).unwrap();
+    assert_eq!(code, Some(4), "it has no deal of its own: {said}");
+
     // The owner is killed: its deal and its verdicts are there.
     cluster.kill(0);
     cluster.start(0).unwrap();
@@ -101,6 +114,7 @@ async fn two_copies_are_held_audited_and_repaired_when_a_host_dies_and_the_owner
         status["deals"][0]["held"] == 2
     })
     .unwrap();
+    assert_eq!(ends(&status), ends(&renewed), "what was renewed is remembered");
     let before = holding(&status);
 
     // A host is killed: it is dropped, and a third holds the copy.

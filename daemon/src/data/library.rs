@@ -3,19 +3,14 @@
 //! Needs no network, so the commands do all of this without a running node too. A dataset is here if a pin says so; what
 //! is fetched but not kept is not listed.
 
-use std::{
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use protocol::{
-    Account, BlobHash, DatanetId, NodeId,
+    BlobHash, DatanetId, NodeId,
     licence::Licence,
     manifest::{Contributor, Diff, Manifest},
     seal,
 };
-use serde::{Deserialize, Serialize};
 use storage::{
     blob::{BlobStore, Content, Format, ReadError, Reason, Status},
     dataset::{
@@ -25,7 +20,8 @@ use storage::{
 };
 
 use super::{
-    known::{self, Compared, Known, Repeats},
+    answers::{AddAnswer, AddAsk, Listed, VerifyAnswer},
+    known::{self, Known},
     shards::{Opened, Sealing, Sink, Source},
 };
 
@@ -52,98 +48,6 @@ impl Shelf {
             keys: Arc::new(|_| None),
         }
     }
-}
-
-/// What is to be added.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AddAsk {
-    /// Files and folders.
-    pub paths: Vec<PathBuf>,
-    /// What people call it.
-    pub name: String,
-    /// SPDX, or `custom:NAME:0xHASH:train+…`.
-    pub licence: String,
-    /// The datanet it is for.
-    pub datanet: Option<DatanetId>,
-    /// Who is paid for it.
-    pub account: Option<Account>,
-    /// The version before.
-    pub previous: Option<BlobHash>,
-    /// Leave files where they are and refer to them.
-    pub by_reference: bool,
-    /// Leave out what no reader is for.
-    pub skip_unusable: bool,
-    /// What a record of plain text is: `document`, `paragraph` or `line`.
-    pub text: String,
-    /// Bytes of a shard.
-    pub shard_bytes: Option<u64>,
-    /// Bytes of a record at most.
-    pub record_bytes_max: Option<u64>,
-}
-
-/// What was added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AddAnswer {
-    /// Its name among peers.
-    pub root: BlobHash,
-    /// What people call it.
-    pub name: String,
-    /// Records.
-    pub records: u64,
-    /// Bytes of the source files.
-    pub bytes: u64,
-    /// Source files.
-    pub sources: u64,
-    /// Blobs.
-    pub shards: u64,
-    /// Records that say what an earlier one says, here or in an earlier dataset.
-    pub duplicates: u64,
-    /// Those of them whose earlier record is in this dataset.
-    pub duplicates_within: u64,
-    /// Earlier datasets that the others repeat, those with the most first.
-    pub repeats: Vec<Repeats>,
-    /// Records that were compared.
-    pub compared: u64,
-    /// What they were compared with beside each other.
-    pub compared_with: Compared,
-    /// Files that were left out, and why.
-    pub skipped: Vec<(String, String)>,
-}
-
-/// A dataset that is here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed {
-    /// Its name among peers.
-    pub root: BlobHash,
-    /// What people call it.
-    pub name: String,
-    /// The datanet whose members may read it.
-    pub datanet: Option<DatanetId>,
-    /// Its terms.
-    pub licence: String,
-    /// Records.
-    pub records: u64,
-    /// Bytes of the source files.
-    pub bytes: u64,
-    /// Whether every blob of it is here.
-    pub complete: bool,
-    /// Why it is here.
-    pub kept_for: Vec<String>,
-}
-
-/// What a check found to be as it should.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerifyAnswer {
-    /// Its name.
-    pub root: BlobHash,
-    /// Blobs.
-    pub shards: u64,
-    /// Source files.
-    pub sources: u64,
-    /// Records.
-    pub records: u64,
-    /// Bytes that were read.
-    pub bytes: u64,
 }
 
 /// Why something about a dataset failed.

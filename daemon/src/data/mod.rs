@@ -36,11 +36,11 @@ use protocol::{
 use storage::blob::BlobStore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use answers::{CollectAnswer, FsckAnswer, Got, StatAnswer, StoreLine};
+pub use answers::{AddAnswer, AddAsk, CollectAnswer, FsckAnswer, Got, Listed, StatAnswer, StoreLine, VerifyAnswer};
 pub use error::{DataError, StartError};
 pub use fetching::GetError;
 pub use known::{Compared, Example, Repeats};
-pub use library::{AddAnswer, AddAsk, LibraryError, Listed, VerifyAnswer};
+pub use library::LibraryError;
 pub use sharing::KnownAnswer;
 pub(crate) use stage::Stage;
 

@@ -2,11 +2,13 @@
 
 use std::{fs, path::PathBuf};
 
+use net::data::Ask;
 use protocol::crypto::Domain;
+use storage::blob::{Content, Format, Reason};
 use tempfile::TempDir;
 
 use super::{
-    datanets::{CreateAsk, DatanetVerb},
+    datanets::{CreateAsk, DatanetVerb, GrantAsk},
     *,
 };
 
@@ -52,6 +54,17 @@ impl Bench {
             shard_bytes: None,
             record_bytes_max: None,
         }
+    }
+}
+
+fn terms(name: &str, permissioned: bool) -> CreateAsk {
+    CreateAsk {
+        name: name.into(),
+        licence: "CC-BY-4.0".into(),
+        permissioned,
+        contribution: "curated".into(),
+        curators: Vec::new(),
+        account: None,
     }
 }
 
@@ -162,15 +175,7 @@ async fn in_a_datanet_the_earliest_published_is_the_original_and_what_is_not_her
     let older = add(&data, bench.ask("older", &[prose(1)])).await;
     let published = add(&data, bench.ask("published", &[noised(1), prose(2)])).await;
     let datanets = data.0.datanets.clone().unwrap();
-    let terms = CreateAsk {
-        name: "maths".into(),
-        licence: "CC-BY-4.0".into(),
-        permissioned: false,
-        contribution: "curated".into(),
-        curators: Vec::new(),
-        account: None,
-    };
-    let room = datanets.create(terms).await.unwrap();
+    let room = datanets.create(terms("maths", false)).await.unwrap();
     let elsewhere = BlobHash([9; 32]);
     let publish = DatanetVerb::Publish {
         roots: vec![published.root, elsewhere],
@@ -200,15 +205,7 @@ async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
     let bench = Bench::new();
     let data = bench.open().await;
     let datanets = data.0.datanets.clone().unwrap();
-    let terms = CreateAsk {
-        name: "private".into(),
-        licence: "CC-BY-4.0".into(),
-        permissioned: true,
-        contribution: "curated".into(),
-        curators: Vec::new(),
-        account: None,
-    };
-    let room = datanets.create(terms).await.unwrap();
+    let room = datanets.create(terms("private", true)).await.unwrap();
     let sealed = AddAsk {
         datanet: Some(room.id),
         ..bench.ask("sealed", &[prose(1)])
@@ -238,5 +235,73 @@ async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
     // A copy of what is sealed is found too, wherever it is added.
     let open = add(&data, bench.ask("open", &[prose(1)])).await;
     assert_eq!(open.repeats[0].root, sealed.root);
+    data.stop().await;
+}
+
+#[tokio::test]
+async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anything_else() {
+    let bench = Bench::new();
+    let data = bench.open().await;
+    let datanets = data.0.datanets.clone().unwrap();
+    let room = datanets.create(terms("private", true)).await.unwrap();
+    let sealed = |name: &str, of| AddAsk {
+        datanet: Some(room.id),
+        ..bench.ask(name, &[prose(of)])
+    };
+    let published = add(&data, sealed("published", 1)).await.root;
+    let kept_back = add(&data, sealed("kept-back", 2)).await.root;
+    let store = room.store.clone().unwrap();
+    let (inside, outside) = (
+        store.children(published).await.unwrap(),
+        store.children(kept_back).await.unwrap(),
+    );
+    // Somebody's own sequence, of a blob that members may have and of one that nobody may.
+    let own = [inside[0].0, outside[0].0].concat();
+    let own = store
+        .add_bytes(own.into(), Format::Sequence, Reason::User)
+        .await
+        .unwrap();
+
+    let key = |of: u8| SecretKey::from_seed([of; 32]);
+    let (member, former, stranger) = (key(2), key(3), key(4));
+    let name = |key: &SecretKey| NodeId(key.public());
+    for subject in [&member, &former] {
+        let grant = DatanetVerb::Grant(GrantAsk {
+            node: name(subject),
+            role: "reader".into(),
+            key: None,
+            days: 1,
+        });
+        let member_key = protocol::seal::MemberSecret::of_node(subject).public();
+        datanets.act(room.id, grant, Some(member_key)).await.unwrap();
+    }
+    let roots = vec![published];
+    datanets
+        .act(room.id, DatanetVerb::Publish { roots }, None)
+        .await
+        .unwrap();
+    let node = name(&former);
+    datanets.act(room.id, DatanetVerb::Revoke { node }, None).await.unwrap();
+    let now = data.0.clock.now();
+    room.refresh(now).await;
+
+    for (who, caller) in [("member", &member), ("former member", &former), ("stranger", &stranger)] {
+        for (what, ask, may) in [
+            ("the published sequence", Ask::Sequence(published), true),
+            ("its root as a blob", Ask::Blob(published), true),
+            ("a blob of it", Ask::Blob(inside[0]), true),
+            ("a blob of it as a sequence", Ask::Sequence(inside[0]), false),
+            ("a sequence that was kept back", Ask::Sequence(kept_back), false),
+            ("a blob that was kept back", Ask::Blob(outside[0]), false),
+            ("a sequence of one's own", Ask::Sequence(own.content.hash), false),
+        ] {
+            let serves = room.serves(name(caller), ask, now);
+            assert_eq!(serves, may && who == "member", "{who}, {what}");
+        }
+    }
+    // None of it is in what everybody may have.
+    for hash in inside.iter().chain(&outside).chain([&published, &kept_back]) {
+        assert!(!admission::serves(&data.0.published, *hash));
+    }
     data.stop().await;
 }

@@ -31,6 +31,11 @@ impl Data {
         answer
     }
 
+    /// What was counted on the data plane; none without one.
+    pub(crate) fn transfers(&self) -> Option<net::data::DataMetrics> {
+        self.0.network.as_ref().map(|network| network.plane.metrics())
+    }
+
     /// Deletes what nobody keeps.
     pub(crate) async fn collect(&self) -> Result<CollectAnswer, DataError> {
         let mut answer = CollectAnswer { deleted: 0, live: 0 };

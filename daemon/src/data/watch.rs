@@ -46,7 +46,7 @@ pub(super) async fn announce(data: Data, stop: CancellationToken) {
         }
         let peers = network.net.peers().len();
         if peers > known || work_told.elapsed() >= work_again {
-            data.announce_work(work::LIFE_MS).await;
+            data.announce_work().await;
             work_told = tokio::time::Instant::now();
         }
         if peers > known || told.elapsed() >= again {

@@ -53,6 +53,9 @@ pub(super) fn page(parts: &Parts, inside: &Inside) -> String {
     network(&mut page, parts);
     if let Some(data) = parts.data.get() {
         shared(&mut page, &data.figures());
+        if let Some(counts) = data.transfers() {
+            transfers(&mut page, counts);
+        }
     }
     page.0
 }
@@ -223,6 +226,46 @@ fn shared(page: &mut Page, figures: &Figures) {
     );
 }
 
+fn transfers(page: &mut Page, data: net::data::DataMetrics) {
+    let counted = [
+        (
+            "bytes_served",
+            "Bytes sent to peers that fetch, proofs included.",
+            data.bytes_served,
+        ),
+        ("bytes_fetched", "Verified bytes fetched.", data.bytes_fetched),
+        ("requests_served", "Requests for blobs served.", data.requests_served),
+        (
+            "requests_refused",
+            "Requests for blobs refused: not admitted, or of a kind that is not served.",
+            data.requests_refused,
+        ),
+        (
+            "connections_refused",
+            "Data connections refused: not admitted, too many, or of an unknown protocol.",
+            data.connections_refused,
+        ),
+        (
+            "connections_revoked",
+            "Data connections closed because their peer was revoked.",
+            data.connections_revoked,
+        ),
+        (
+            "providers_blamed",
+            "Providers that sent what is not so.",
+            data.providers_blamed,
+        ),
+        (
+            "providers_dropped",
+            "Providers given up: slow, silent, refusing or gone.",
+            data.providers_dropped,
+        ),
+    ];
+    for (name, help, value) in counted {
+        page.counter(&format!("openledger_data_{name}_total"), help, value);
+    }
+}
+
 fn network(page: &mut Page, parts: &Parts) {
     let net = parts.net.metrics();
     page.gauge(
@@ -257,6 +300,26 @@ fn network(page: &mut Page, parts: &Parts) {
             "gossip_oversize",
             "Gossip messages longer than allowed.",
             net.gossip_oversize,
+        ),
+        (
+            "announcements_sent",
+            "Announcements of this node's own that went out.",
+            net.announcements_sent,
+        ),
+        (
+            "announcements_received",
+            "Announcements of others that count.",
+            net.announcements_received,
+        ),
+        (
+            "announcements_rejected",
+            "Announcements that were expired, replayed, ill-signed or malformed.",
+            net.announcements_rejected,
+        ),
+        (
+            "announcements_limited",
+            "Announcements not heard: their author makes too many.",
+            net.announcements_limited,
         ),
         ("slow_peers", "Times a peer read gossip too slowly.", net.slow_peers),
         ("direct_sent", "Direct messages sent.", net.direct_sent),

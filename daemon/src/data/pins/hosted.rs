@@ -104,6 +104,11 @@ impl Hosted {
         locked(&self.machine).is_over()
     }
 
+    /// Until when, as it was renewed.
+    pub(super) fn until(&self) -> Time {
+        locked(&self.machine).deal().until
+    }
+
     pub(super) fn is_registered(&self) -> bool {
         locked(&self.machine).is_registered()
     }

@@ -165,7 +165,7 @@ impl Data {
             owner: deal.deal.owner,
             bytes: deal.deal.bytes(),
             registered: deal.is_registered(),
-            until_ms: deal.deal.until.0 / 1000,
+            until_ms: deal.until().0 / 1000,
         };
         self.pins()
             .hosted()

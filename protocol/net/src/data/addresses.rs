@@ -1,7 +1,8 @@
 //! Between the names of the planes, and where peers listen for data.
 //!
 //! A node tells its UDP ports in the agent text of `identify`; the address is the one its control connection comes from.
-//! The book learns from there and forgets a peer that has been gone for long.
+//! If it can be reached over a relay it tells that too, and is believed if the relay is ours as well: a peer does not
+//! choose whom this node calls. The book learns from there and forgets a peer that has been gone for long.
 
 use std::{
     collections::BTreeMap,
@@ -10,12 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iroh::{EndpointAddr, EndpointId, address_lookup::MemoryLookup};
+use iroh::{EndpointAddr, EndpointId, RelayUrl, address_lookup::MemoryLookup};
 use protocol::NodeId;
 
 /// A peer may come back with the same address within this time.
 const KEPT: Duration = Duration::from_secs(600);
 const REMEMBERED: usize = 4096;
+/// What stands before a relay in the agent text.
+const RELAY: &str = "relay=";
 
 /// The UDP ports that a node takes data connections on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub struct AddressBook {
     lookup: MemoryLookup,
     gone: Arc<Mutex<BTreeMap<NodeId, Instant>>>,
     ports: DataPorts,
+    /// Where this node can be reached if there is no straight way.
+    relay: Option<RelayUrl>,
 }
 
 impl AddressBook {
@@ -71,7 +76,36 @@ impl AddressBook {
             lookup,
             gone: Arc::default(),
             ports,
+            relay: None,
         }
+    }
+
+    /// The same book for a node that can be reached over a relay, and reaches over it whoever says the same.
+    pub fn with_relay(self, relay: Option<&str>) -> Self {
+        let relay = relay.and_then(|relay| relay.parse().ok());
+        Self { relay, ..self }
+    }
+
+    /// What `identify` carries of our own node.
+    pub(crate) fn agent(&self) -> String {
+        match &self.relay {
+            None => self.ports.agent(),
+            Some(relay) => format!("{} {RELAY}{relay}", self.ports.agent()),
+        }
+    }
+
+    /// Learns where a peer at `ip` takes data connections from what its `identify` carries.
+    pub(crate) fn meet(&self, node: NodeId, ip: IpAddr, agent: &str) -> Option<SocketAddr> {
+        let address = DataPorts::from_agent(agent).at(ip);
+        let said = agent.split(' ').find_map(|word| word.strip_prefix(RELAY));
+        let shared = self
+            .relay
+            .clone()
+            .filter(|ours| said.and_then(|said| said.parse::<RelayUrl>().ok()).as_ref() == Some(ours));
+        if address.is_some() || shared.is_some() {
+            self.enter(node, address, shared);
+        }
+        address
     }
 
     /// The ports of our own node, for `identify`.
@@ -81,10 +115,20 @@ impl AddressBook {
 
     /// Notes where a peer is. False if its name is no key.
     pub fn learn(&self, node: NodeId, address: SocketAddr) -> bool {
+        self.enter(node, Some(address), None)
+    }
+
+    fn enter(&self, node: NodeId, address: Option<SocketAddr>, relay: Option<RelayUrl>) -> bool {
         let Some(id) = endpoint_id(node) else { return false };
         self.gone.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
-        self.lookup
-            .set_endpoint_info(EndpointAddr::new(id).with_ip_addr(address));
+        let mut place = EndpointAddr::new(id);
+        if let Some(address) = address {
+            place = place.with_ip_addr(address);
+        }
+        if let Some(relay) = relay {
+            place = place.with_relay_url(relay);
+        }
+        self.lookup.set_endpoint_info(place);
         true
     }
 
@@ -169,6 +213,46 @@ mod tests {
             DataPorts::from_agent("other/1 data4=x data6=99999"),
             DataPorts::default()
         );
+    }
+
+    #[test]
+    fn a_peer_is_reached_over_a_relay_that_both_use_and_over_no_other() {
+        let ports = DataPorts {
+            v4: Some(4002),
+            v6: None,
+        };
+        let book = |relay: &str| {
+            AddressBook {
+                ports,
+                ..AddressBook::default()
+            }
+            .with_relay(Some(relay))
+        };
+        let (ours, theirs) = (book("https://relay.example"), book("https://elsewhere.example"));
+        let ip = IpAddr::from([10, 0, 0, 7]);
+        let relays = |of: u8| {
+            let info = ours.lookup.get_endpoint_info(endpoint_id(node(of)).expect("a key"));
+            info.expect("it was met").relay_urls().count()
+        };
+        for (of, agent, expect) in [
+            (1, ours.agent(), 1),
+            (2, theirs.agent(), 0),
+            (3, ports.agent(), 0),
+            (4, "openledger/0.1.0 data4=4002 relay=:::".to_owned(), 0),
+        ] {
+            assert_eq!(
+                ours.meet(node(of), ip, &agent),
+                Some(SocketAddr::new(ip, 4002)),
+                "{agent}"
+            );
+            assert_eq!(relays(of), expect, "{agent}");
+        }
+        // One that cannot be called at all is met over the relay alone.
+        assert_eq!(
+            ours.meet(node(5), ip, "openledger/0.1.0 relay=https://relay.example/"),
+            None
+        );
+        assert_eq!(relays(5), 1);
     }
 
     #[test]

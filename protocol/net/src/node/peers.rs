@@ -51,10 +51,10 @@ impl Node {
             let _ = self.swarm.disconnect_peer_id(peer_id);
             return;
         }
-        let data = ip(&peer.address).and_then(|ip| DataPorts::from_agent(&info.agent_version).at(ip));
-        if let (Some(book), Some(address)) = (&self.book, data) {
-            book.learn(node, address);
-        }
+        let data = ip(&peer.address).and_then(|ip| match &self.book {
+            Some(book) => book.meet(node, ip, &info.agent_version),
+            None => DataPorts::from_agent(&info.agent_version).at(ip),
+        });
         let (queue, backlog) = direct::queue(self.limits.queued_bytes_max);
         let (streams, incoming) = mpsc::channel(2);
         peer.link = Some(streams);

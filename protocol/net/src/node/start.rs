@@ -148,7 +148,8 @@ fn probe(address: &Multiaddr) -> std::io::Result<()> {
 
 /// What `identify` carries: the software, and where this node takes data connections.
 fn agent(config: &NetConfig) -> String {
-    config.data.as_ref().map(AddressBook::ports).unwrap_or_default().agent()
+    let alone = || crate::data::DataPorts::default().agent();
+    config.data.as_ref().map_or_else(alone, AddressBook::agent)
 }
 
 fn swarm(config: &NetConfig) -> Result<Swarm<Behaviour>, StartError> {

@@ -103,6 +103,9 @@ fn requests(net: &Datanet) -> Vec<(&'static str, bool, Vec<u8>)> {
     let encode = |request: Request| postcard(&request);
     let some = ChunkRanges::chunks(0..16);
     let many = GetManyRequest::new(vec![net.secret], ChunkRangesSeq::all());
+    // One hash that may be had does not open the door for another.
+    let mixed = GetManyRequest::new(vec![net.secret, net.own], ChunkRangesSeq::all());
+    let child = ChunkRangesSeq::from_ranges([ChunkRanges::empty(), ChunkRanges::all()]);
     let mut push = vec![RequestType::Push as u8];
     let body = postcard(&PushRequest::new(net.secret, ChunkRangesSeq::root()));
     push.push(u8::try_from(body.len()).expect("short"));
@@ -126,6 +129,17 @@ fn requests(net: &Datanet) -> Vec<(&'static str, bool, Vec<u8>)> {
             false,
             encode(Request::Get(GetRequest::all(net.own))),
         ),
+        (
+            "ranges of a child of one's own",
+            false,
+            encode(Request::Get(GetRequest::new(net.own, child))),
+        ),
+        ("get-many with one's own", false, encode(Request::GetMany(mixed))),
+        (
+            "observe one's own",
+            false,
+            encode(Request::Observe(ObserveRequest::new(net.own))),
+        ),
         ("push", false, push),
     ]
 }
@@ -139,12 +153,18 @@ async fn only_members_get_bytes_and_only_on_their_own_protocol() {
     let node = Node::new(1).await;
     let (ours, theirs) = (datanet(&node, 1).await, datanet(&node, 2).await);
     let (member, former, stranger) = (endpoint(11).await, endpoint(12).await, endpoint(13).await);
+    let nobody = endpoint(14).await;
     ours.rule.admit(name(&member));
     ours.rule.admit(name(&former));
     theirs.rule.admit(name(&stranger)); // A member elsewhere.
     ours.rule.expel(name(&former));
     for (what, may, request) in requests(&ours) {
-        for (who, caller) in [("member", &member), ("former member", &former), ("stranger", &stranger)] {
+        for (who, caller) in [
+            ("member", &member),
+            ("former member", &former),
+            ("member elsewhere", &stranger),
+            ("stranger", &nobody),
+        ] {
             for (wire, own) in [
                 (&ours.wire, true),
                 (&theirs.wire, false),
