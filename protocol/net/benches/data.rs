@@ -1,6 +1,8 @@
 //! What moving data takes on this machine: `cargo bench -p net --bench data`. Both sides run in processes of their own.
 //!
-//! `OPENLEDGER_BENCH_MIB` sets the size (256). To measure other tools on the same file, start one role by hand:
+//! `OPENLEDGER_BENCH_MIB` sets the size (256) and `OPENLEDGER_BENCH_ROUNDS` how often (3), `-- one`, `-- swarm` and
+//! `-- first` do a part only. The raw stream reads a file, sends it over one stream of iroh as it comes, and writes a file:
+//! what the verified fetch does but for hashes. To measure other tools on the same file, start one role by hand:
 //! `data serve DIR FILE [BYTES_PER_S]` prints what `data fetch DIR NODE ADDRESS HASH` wants to know.
 #![allow(
     clippy::print_stdout,
@@ -50,9 +52,18 @@ fn main() {
         ["fetch", dir, rest @ ..] => runtime.block_on(fetch(dir.as_ref(), rest)),
         ["raw-serve", file] => runtime.block_on(raw_serve(file.as_ref())),
         ["raw-fetch", out, node, address] => runtime.block_on(raw_fetch(out.as_ref(), node, address)),
-        _ => {
-            all();
-            runtime.block_on(first_byte());
+        parts => {
+            let does = |part| parts.is_empty() || parts.contains(&part);
+            let mut bench = Bench::new();
+            if does("one") {
+                bench.one();
+            }
+            if does("swarm") {
+                bench.swarm();
+            }
+            if does("first") {
+                runtime.block_on(first_byte());
+            }
         }
     }
 }
@@ -213,20 +224,52 @@ impl Side {
     }
 }
 
-/// What one transfer took: seconds, and CPU seconds of both sides.
+/// What one transfer took: seconds, and CPU seconds of those who give and of the one who takes.
 struct Took {
     s: f64,
-    cpu_s: f64,
+    give_s: f64,
+    take_s: f64,
 }
 
 struct Bench {
     dir: tempfile::TempDir,
     file: PathBuf,
     mib: f64,
+    rounds: usize,
     round: u32,
 }
 
+/// A number from the environment.
+fn number(name: &str, default: u32) -> u32 {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
+
 impl Bench {
+    fn new() -> Self {
+        let mib = number("OPENLEDGER_BENCH_MIB", 256);
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("file");
+        let mut bytes = vec![0; (mib as usize) << 20];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        std::fs::write(&file, bytes).expect("written");
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        println!(
+            "{mib} MiB, {} cores, load {}, encrypted, disk to disk",
+            std::thread::available_parallelism().map_or(0, usize::from),
+            load.split(' ').next().unwrap_or("unknown")
+        );
+        Self {
+            dir,
+            file,
+            mib: f64::from(mib),
+            rounds: number("OPENLEDGER_BENCH_ROUNDS", 3) as usize,
+            round: 0,
+        }
+    }
+
     fn run(&mut self, serve: &str, rates: &[&str]) -> Took {
         self.round += 1;
         let path = |name: &str| {
@@ -261,57 +304,62 @@ impl Bench {
         let line = fetch.line();
         fetch.child.wait().expect("ends");
         let after: f64 = sides.into_iter().map(Side::end).sum();
+        // The disk is not left to fill up, nor what was written to be still on its way in the next round.
+        let _ = (std::fs::remove_dir_all(&target), std::fs::remove_file(&target));
         let number = |n: usize| line[n].parse::<f64>().expect("a number");
         Took {
             s: number(0),
-            cpu_s: number(1) + after - before,
+            give_s: after - before,
+            take_s: number(1),
         }
     }
 
-    fn show(&mut self, what: &str, serve: &str, rates: &[&str]) -> f64 {
-        let mut took: Vec<_> = (0..3).map(|_| self.run(serve, rates)).collect();
+    /// One line: the median of `took`, its range, and the CPU of that run. The rate.
+    fn show(&self, what: &str, mut took: Vec<Took>) -> f64 {
         took.sort_by(|one, other| one.s.total_cmp(&other.s));
-        let rate = self.mib / took[1].s;
-        let cpu = took[1].cpu_s * 1024.0 / self.mib;
-        println!("{what:<44} {rate:>8.1} MiB/s   {cpu:>5.2} CPU s/GiB   (median of 3)");
-        rate
+        let rate = |took: &Took| self.mib / took.s;
+        let (middle, gib) = (&took[took.len() / 2], self.mib / 1024.0);
+        println!(
+            "{what:<42} {:>7.1} MiB/s ({:.0} to {:.0})   {:>5.2} CPU s/GiB: {:.2} to give, {:.2} to take",
+            rate(middle),
+            rate(&took[took.len() - 1]),
+            rate(&took[0]),
+            (middle.give_s + middle.take_s) / gib,
+            middle.give_s / gib,
+            middle.take_s / gib,
+        );
+        rate(middle)
     }
-}
 
-fn all() {
-    let mib: u32 = std::env::var("OPENLEDGER_BENCH_MIB")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(256);
-    let dir = tempfile::tempdir().expect("a folder");
-    let file = dir.path().join("file");
-    let mut bytes = vec![0; (mib as usize) << 20];
-    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-    std::fs::write(&file, bytes).expect("written");
-    println!(
-        "{mib} MiB, {} cores, encrypted, disk to disk",
-        std::thread::available_parallelism().map_or(0, usize::from)
-    );
-    let mut bench = Bench {
-        dir,
-        file,
-        mib: f64::from(mib),
-        round: 0,
-    };
-    let raw = bench.show("raw stream", "raw-serve", &["0"]);
-    let ours = bench.show("verified fetch, one provider", "serve", &["0"]);
-    println!("{:<44} {:>8.0} %", "  of the raw stream", ours * 100.0 / raw);
-    let capped = "20971520";
-    let one = bench.show("one provider at 20 MiB/s", "serve", &[capped]);
-    let two = bench.show("two providers at 20 MiB/s", "serve", &[capped; 2]);
-    let three = bench.show("three providers at 20 MiB/s", "serve", &[capped; 3]);
-    println!("{:<44} {:>8.2} x", "  three over one", three / one);
-    let stalled = bench.show(
-        "two, and one that gives next to nothing",
-        "serve",
-        &[capped, capped, "1"],
-    );
-    println!("{:<44} {:>8.1} %", "  cost of the third", 100.0 - stalled * 100.0 / two);
+    fn measure(&mut self, what: &str, rates: &[&str]) -> f64 {
+        let took = (0..self.rounds).map(|_| self.run("serve", rates)).collect();
+        self.show(what, took)
+    }
+
+    /// By turns, after one of each that does not count, so that whatever else goes on meets both.
+    fn one(&mut self) {
+        let (mut raw, mut ours) = (Vec::new(), Vec::new());
+        for round in 0..=self.rounds {
+            let took = (self.run("raw-serve", &["0"]), self.run("serve", &["0"]));
+            if round > 0 {
+                raw.push(took.0);
+                ours.push(took.1);
+            }
+        }
+        let raw = self.show("raw stream", raw);
+        let ours = self.show("verified fetch, one provider", ours);
+        println!("{:<42} {:>7.0} %", "  of the raw stream", ours * 100.0 / raw);
+    }
+
+    fn swarm(&mut self) {
+        let capped = "20971520";
+        let one = self.measure("one provider at 20 MiB/s", &[capped]);
+        let two = self.measure("two providers at 20 MiB/s", &[capped; 2]);
+        let three = self.measure("three providers at 20 MiB/s", &[capped; 3]);
+        println!("{:<42} {:>7.2} x", "  three over one", three / one);
+        let stalled = self.measure("two, and one that gives next to nothing", &[capped, capped, "1"]);
+        println!("{:<42} {:>7.1} %", "  cost of the third", 100.0 - stalled * 100.0 / two);
+    }
 }
 
 /// From the call to the first verified byte, with and without a connection.

@@ -13,7 +13,7 @@ use iroh::{
 };
 use iroh_blobs::api::Store;
 use protocol::NodeId;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -24,6 +24,7 @@ use super::{
     Share, StreamHandler, Wanted,
     addresses::{self, endpoint_id},
     links::{Lease, Links},
+    meter::Meters,
     serve::{self, Members},
     settings::DataCounters,
     stream,
@@ -32,6 +33,8 @@ use super::{
 
 /// Requests that one peer may have open on one connection; the limit for all its connections is in [`DataLimits`].
 const STREAMS_MAX: u32 = 128;
+/// Responses that are read far ahead of their connections at once, each by some 4 MiB; more are read as they go out.
+const AHEAD_MAX: usize = 32;
 /// A connection was turned away.
 pub(crate) const REFUSED: VarInt = VarInt::from_u32(1);
 
@@ -79,6 +82,8 @@ pub(crate) struct Plane {
     pub(crate) links: Links,
     pub(crate) upload: Meter,
     pub(crate) download: Meter,
+    /// From each provider.
+    pub(crate) download_each: Meters,
     pub(crate) blamed: Blamed,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -88,6 +93,8 @@ pub(crate) struct Plane {
     /// Taken on shutdown: the sockets close with the last clone.
     endpoint: Mutex<Option<Endpoint>>,
     places: Arc<Semaphore>,
+    /// Who may read far ahead of the connection.
+    ahead: Arc<Semaphore>,
 }
 
 /// The data plane. Clones are the same plane; with the last of them it ends, at once and without farewell.
@@ -120,6 +127,7 @@ impl DataPlane {
             links: Links::default(),
             upload: Meter::new(config.upload_per_s),
             download: Meter::new(config.download_per_s),
+            download_each: Meters::new(config.limits.download_per_provider_per_s),
             blamed: Blamed::default(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
@@ -128,6 +136,7 @@ impl DataPlane {
             services: RwLock::default(),
             endpoint: Mutex::new(Some(endpoint.clone())),
             places: Arc::new(Semaphore::new(config.limits.connections_max)),
+            ahead: Arc::new(Semaphore::new(AHEAD_MAX)),
         });
         plane.tasks.spawn(listen(plane.clone(), endpoint));
         plane.tasks.spawn(sweep(plane.clone()));
@@ -260,6 +269,11 @@ impl Plane {
 
     fn endpoint(&self) -> Option<Endpoint> {
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Leave to read far ahead, as long as it is held; who reads slowly costs others speed and not memory.
+    pub(crate) fn ahead(&self) -> Option<OwnedSemaphorePermit> {
+        self.ahead.clone().try_acquire_owned().ok()
     }
 
     /// A connection to a peer, the one there is or a new one.

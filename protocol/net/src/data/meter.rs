@@ -1,10 +1,13 @@
 //! A rate limit shared by all who move bytes.
 
 use std::{
+    collections::BTreeMap,
     num::NonZeroU64,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use protocol::NodeId;
 
 /// Lets so many bytes through a second. Clones share the rate.
 #[derive(Clone, Debug, Default)]
@@ -59,9 +62,57 @@ impl Limit {
     }
 }
 
+/// A rate for each peer, the same for all of them. What flows with one peer at once shares its rate.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    per_s: Option<NonZeroU64>,
+    each: Mutex<BTreeMap<NodeId, Meter>>,
+}
+
+impl Meters {
+    /// Peers that are remembered although nothing flows with them.
+    const IDLE_MAX: usize = 64;
+
+    pub(crate) fn new(per_s: Option<NonZeroU64>) -> Self {
+        Self {
+            per_s,
+            each: Mutex::default(),
+        }
+    }
+
+    /// What each peer may have.
+    pub(crate) fn per_s(&self) -> Option<NonZeroU64> {
+        self.per_s
+    }
+
+    /// The meter of one peer.
+    pub(crate) fn of(&self, node: NodeId) -> Meter {
+        if self.per_s.is_none() {
+            return Meter::default();
+        }
+        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        if each.len() >= Self::IDLE_MAX {
+            each.retain(|_, meter| meter.0.as_ref().is_some_and(|limit| Arc::strong_count(limit) > 1));
+        }
+        each.entry(node).or_insert_with(|| Meter::new(self.per_s)).clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_flows_with_one_peer_shares_a_meter_and_peers_do_not() {
+        let meters = Meters::new(NonZeroU64::new(1000));
+        let limit = |n| meters.of(NodeId([n; 32])).0.expect("there is a limit");
+        let held: Vec<_> = (0..80).map(limit).collect();
+        assert!(Arc::ptr_eq(&held[1], &limit(1)) && !Arc::ptr_eq(&held[1], &held[2]));
+        drop(held);
+        drop(limit(200));
+        assert_eq!(meters.each.lock().unwrap().len(), 1, "what is idle is forgotten");
+        assert!(Meters::default().of(NodeId([1; 32])).per_s().is_none());
+    }
 
     #[test]
     fn what_passes_in_a_second_is_the_rate_and_a_pause_is_not_saved_up() {

@@ -5,17 +5,18 @@
 //! request is read and judged here before the blob protocol sees it. Pushing is refused always. A hash sequence releases
 //! its children, so its root must be admitted *as a sequence*: else a stranger would name a sequence of its own making.
 
+mod give;
+mod outlet;
+
 use std::{
     collections::BTreeMap,
-    io,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::Bytes;
-use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
+use iroh::endpoint::{Connection, RecvStream, SendStream};
 use iroh_blobs::{
     api::Store,
-    protocol::{ERR_PERMISSION, Request},
+    protocol::{ChunkRanges, ERR_PERMISSION, GetRequest, Request},
     provider::{self, StreamPair, events::EventSender},
 };
 use protocol::{BlobHash, NodeId};
@@ -23,10 +24,10 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Meter,
     addresses::node_id,
     endpoint::{Plane, REFUSED},
 };
+use outlet::Outlet;
 
 /// Who may have what. Asked at every connection and every request, so answers take effect at once; must not block.
 pub trait Admission: Send + Sync + 'static {
@@ -189,14 +190,18 @@ async fn transfer(
         return;
     }
     plane.counters.requests_served.one();
-    let outlet = Outlet {
-        inner: send,
-        plane: plane.clone(),
-        meter: plane.upload.clone(),
+    let outlet = Outlet::new(send, plane.clone());
+    let store = share.store.clone();
+    let request = match request {
+        Request::Get(get) if get.ranges.is_blob() => {
+            // Who went away does not hear why nothing comes.
+            let _ = give::blob(&store, get.hash, root_ranges(&get), outlet).await;
+            return;
+        }
+        request => request,
     };
     // The default sender of events tells nobody and refuses pushes: what there was to ask has been asked.
     let pair = StreamPair::new(connection as u64, recv, outlet, EventSender::DEFAULT);
-    let store = share.store.clone();
     // What fails here failed for the caller; it is told by the stream.
     let _ = match request {
         Request::Get(request) => provider::handle_get(pair, store, request).await,
@@ -204,6 +209,13 @@ async fn transfer(
         Request::Observe(request) => provider::handle_observe(pair, store, request).await,
         _ => Ok(()),
     };
+}
+
+/// Which ranges of the root a request for nothing else is for.
+fn root_ranges(get: &GetRequest) -> ChunkRanges {
+    let mut ranges = get.ranges.iter_non_empty_infinite();
+    let root = ranges.next().filter(|(child, _)| *child == 0);
+    root.map_or_else(ChunkRanges::empty, |(_, ranges)| ranges.clone())
 }
 
 fn admits(share: &Share, node: NodeId, request: &Request, hashes_max: usize) -> bool {
@@ -215,44 +227,5 @@ fn admits(share: &Share, node: NodeId, request: &Request, hashes_max: usize) -> 
         Request::GetMany(many) => many.hashes.len() <= hashes_max && many.hashes.iter().all(blob),
         Request::Observe(observe) => blob(&observe.hash),
         _ => false,
-    }
-}
-
-/// A stream that is metered and counted.
-struct Outlet {
-    inner: SendStream,
-    plane: Arc<Plane>,
-    meter: Meter,
-}
-
-impl iroh_blobs::util::SendStream for Outlet {
-    async fn send_bytes(&mut self, bytes: Bytes) -> io::Result<()> {
-        let len = bytes.len() as u64;
-        self.meter.take(len).await;
-        self.plane.counters.bytes_served.add(len);
-        Ok(self.inner.write_chunk(bytes).await?)
-    }
-
-    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let len = bytes.len() as u64;
-        self.meter.take(len).await;
-        self.plane.counters.bytes_served.add(len);
-        Ok(self.inner.write_all(bytes).await?)
-    }
-
-    async fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn reset(&mut self, code: VarInt) -> io::Result<()> {
-        Ok(self.inner.reset(code)?)
-    }
-
-    async fn stopped(&mut self) -> io::Result<Option<VarInt>> {
-        Ok(self.inner.stopped().await?)
-    }
-
-    fn id(&self) -> u64 {
-        self.inner.id().index()
     }
 }

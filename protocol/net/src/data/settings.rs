@@ -62,6 +62,8 @@ pub struct DataLimits {
     pub connect_within: Duration,
     /// How long an outgoing connection is kept without use.
     pub idle: Duration,
+    /// Bytes a second to fetch from one provider at most, whatever is fetched from it.
+    pub download_per_provider_per_s: Option<NonZeroU64>,
 }
 
 impl Default for DataLimits {
@@ -74,6 +76,7 @@ impl Default for DataLimits {
             request_within: Duration::from_secs(10),
             connect_within: Duration::from_secs(5),
             idle: Duration::from_secs(60),
+            download_per_provider_per_s: None,
         }
     }
 }

@@ -1,10 +1,15 @@
 //! One blob from many providers at once, verified as it arrives.
 //!
-//! [`plan`] decides who fetches which range when, and is pure; [`fetch`] performs it; [`transfer`] moves one range;
-//! [`sequence`] runs a root and then its children. Bytes reach the store only after they were verified against the name,
-//! group by group of 16 KiB, so a provider that lies costs one group, is named with the evidence, and never asked again.
+//! [`plan`] decides who fetches which range when, and is pure; [`fetch`] performs it; [`transfer`] moves one range, which
+//! [`inflow`] takes from the connection and [`inlet`] gives to the store, both in long strides; [`extent`] says in whole
+//! groups what is somewhere; [`sequence`] runs a root and then its children. Bytes reach the store only after they were
+//! verified against the name, group by group of 16 KiB, so a provider that lies costs one group, is named with the
+//! evidence, and never asked again.
 
+mod extent;
 mod fetch;
+mod inflow;
+mod inlet;
 mod plan;
 mod sequence;
 mod transfer;

@@ -4,4 +4,6 @@
 mod admission;
 mod common;
 mod control;
+mod killed;
+mod parts;
 mod swarm;

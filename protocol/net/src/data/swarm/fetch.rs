@@ -1,9 +1,10 @@
-//! Performs a plan: calls providers, starts and ends transfers, keeps the store's progress on disk.
+//! Runs the plan of one blob: tells it what happens, has done what it wants, keeps the store's progress on disk.
+
+mod perform;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU64,
-    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,8 +22,9 @@ use tokio::{
 
 use super::{
     Blame, FetchError, FetchEvent, Wanted,
-    plan::{Effect, Ended, Input, Plan, Rules},
-    transfer::{Outcome, Source, Verified},
+    extent::missing,
+    plan::{Effect, Ended, Input, Part, Plan, Rules},
+    transfer::{Outcome, Proven, Verified},
 };
 use crate::data::{DataPath, OpenError, endpoint::Plane, links::Lease};
 
@@ -53,7 +55,8 @@ pub(super) struct Got {
 /// A task that ended.
 enum Job {
     Called(NodeId, Result<Lease, OpenError>),
-    Probed(NodeId, Result<u64, Outcome>),
+    Probed(NodeId, Result<Proven, Outcome>),
+    Looked(NodeId, Option<Part>),
     Fetched(NodeId, u64, Outcome),
 }
 
@@ -103,15 +106,17 @@ pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchErr
     if let Some(size) = have.validated_size() {
         fetching.sized(size, &have)?;
     }
+    // A blob that nobody looks at is put away by the store: synced, closed, and opened again for the next task.
+    let _awake = fetching.shared.store.observe(fetching.hash()).stream().await;
     while !fetching.perform().await? {
         let deadline = fetching.plan.deadline().unwrap_or(Time(u64::MAX));
         let wait = deadline.since(fetching.now());
         let stop = fetching.shared.plane.stop.clone();
         tokio::select! {
             () = stop.cancelled() => return Err(FetchError::Down),
-            Some(Verified { node, task, to }) = inbox.recv() => {
-                fetching.verified();
-                fetching.step(Input::Verified { node, task, to });
+            Some(Verified { node, task, piece }) = inbox.recv() => {
+                fetching.verified(piece.end - piece.start);
+                fetching.step(Input::Verified { node, task, to: piece.end });
             }
             Some(job) = fetching.jobs.join_next() => if let Ok(job) = job {
                 fetching.ended(job).await?;
@@ -126,7 +131,8 @@ pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchErr
 
 fn rules(shared: &Shared) -> Rules {
     let mut rules = Rules::default();
-    if let Some(per_s) = shared.plane.download.per_s() {
+    let limits = [shared.plane.download.per_s(), shared.plane.download_each.per_s()];
+    if let Some(per_s) = limits.into_iter().flatten().min() {
         // With our own limit shared by many transfers each waits its turn: that is not the provider's silence.
         let turn_ms = (64 << 20) / per_s.get().max(1) * 1000;
         rules.silent_ms = rules.silent_ms.max(turn_ms);
@@ -184,9 +190,9 @@ impl Fetching {
                 bytes_max,
             });
         }
-        let missing = missing(size, &have.ranges);
+        let still = missing(size, &have.ranges);
         if self.size.is_none() {
-            let lacked = self::missing(size, &self.before);
+            let lacked = missing(size, &self.before);
             self.got.bytes = size;
             self.got.had = size - lacked.iter().map(|range| range.end - range.start).sum::<u64>();
             self.tell(FetchEvent::Sized {
@@ -196,70 +202,8 @@ impl Fetching {
             });
         }
         self.size = NonZeroU64::new(size);
-        self.step(Input::Sized(missing));
+        self.step(Input::Sized(still));
         Ok(())
-    }
-
-    /// Does what the plan wants done. True when nothing is missing.
-    async fn perform(&mut self) -> Result<bool, FetchError> {
-        if self.offered.is_empty() {
-            self.offer();
-        }
-        for effect in std::mem::take(&mut self.todo) {
-            match effect {
-                Effect::Connect(node) => self.call(node),
-                Effect::Probe(node) => self.probe(node),
-                Effect::Fetch { node, task, range } => self.fetch(node, task, range),
-                Effect::Cancel { node, task } => {
-                    if let Some(job) = self.running.remove(&(node, task)) {
-                        job.abort();
-                    }
-                }
-                Effect::Drop(node, why) => {
-                    self.leases.remove(&node);
-                    // Who may come back and is named again is asked again.
-                    self.shared.plane.counters.providers_dropped.one();
-                    tracing::debug!(blob = %format_args!("{:#}", self.blob), peer = %format_args!("{node:#}"), ?why, "dropped a provider");
-                    self.tell(FetchEvent::Gone { node, why });
-                }
-                Effect::Starved => tracing::debug!(blob = %format_args!("{:#}", self.blob), "nobody is left to ask"),
-                Effect::Complete => return Ok(true),
-            }
-        }
-        Ok(false)
-    }
-
-    fn call(&mut self, node: NodeId) {
-        let (plane, alpn) = (self.shared.plane.clone(), self.shared.wanted.alpn.clone());
-        self.jobs
-            .spawn(async move { Job::Called(node, plane.connect(node, &alpn).await) });
-    }
-
-    fn source(&self, node: NodeId) -> Option<Source> {
-        Some(Source {
-            node,
-            blob: self.blob,
-            lease: self.leases.get(&node)?.clone(),
-            store: self.shared.store.clone(),
-            meter: self.shared.plane.download.clone(),
-        })
-    }
-
-    fn probe(&mut self, node: NodeId) {
-        let Some(source) = self.source(node) else { return };
-        let job = self.jobs.spawn(async move { Job::Probed(node, source.probe().await) });
-        self.running.insert((node, None), job);
-    }
-
-    fn fetch(&mut self, node: NodeId, task: u64, range: Range<u64>) {
-        let (Some(source), Some(size)) = (self.source(node), self.size) else {
-            return;
-        };
-        let reports = self.reports.clone();
-        let job = self
-            .jobs
-            .spawn(async move { Job::Fetched(node, task, source.fetch(size, task, range, &reports).await) });
-        self.running.insert((node, Some(task)), job);
     }
 
     async fn ended(&mut self, job: Job) -> Result<(), FetchError> {
@@ -273,9 +217,9 @@ impl Fetching {
                 tracing::debug!(%error, "could not reach a provider");
                 self.step(Input::Unreachable(node));
             }
-            Job::Probed(node, Ok(size)) => {
+            Job::Probed(node, Ok(Proven { size, bytes })) => {
                 self.running.remove(&(node, None));
-                self.verified();
+                self.verified(bytes);
                 self.step(Input::Ended {
                     node,
                     task: None,
@@ -285,6 +229,7 @@ impl Fetching {
                 self.sized(size, &have)?;
             }
             Job::Probed(node, Err(outcome)) => self.came_to(node, None, outcome)?,
+            Job::Looked(node, part) => self.step(Input::Has { node, part }),
             Job::Fetched(node, task, outcome) => self.came_to(node, Some(task), outcome)?,
         }
         Ok(())
@@ -309,7 +254,8 @@ impl Fetching {
     }
 
     /// Some bytes are verified. The first of them are made durable at once, so that a crash does not lose the beginning.
-    fn verified(&mut self) {
+    fn verified(&mut self, bytes: u64) {
+        self.shared.plane.counters.bytes_fetched.add(bytes);
         if self.durable_at.is_none() {
             self.tell(FetchEvent::FirstBytes { blob: self.blob });
             self.make_durable();
@@ -376,59 +322,10 @@ impl Fetching {
             Ok(Err(error)) => return Err(self.store_failed(&error)),
             Err(_) => return Err(self.store_failed(&"it did not write all it was given")),
         }
-        let fetched = self.got.bytes - self.got.had;
-        self.shared.plane.counters.bytes_fetched.add(fetched);
         self.tell(FetchEvent::Done {
             blob: self.blob,
             bytes: self.got.bytes,
         });
         Ok(self.got)
-    }
-}
-
-/// The ranges of a blob of `size` that are not in `have`, widened to whole groups.
-fn missing(size: u64, have: &ChunkRanges) -> Vec<Range<u64>> {
-    const GROUP: u64 = 16 << 10;
-    let mut missing: Vec<Range<u64>> = Vec::new();
-    let mut at = 0;
-    let mut note = |from: u64, to: u64| {
-        let (from, to) = (from / GROUP * GROUP, to.div_ceil(GROUP).saturating_mul(GROUP).min(size));
-        match missing.last_mut() {
-            Some(last) if last.end >= from => last.end = to.max(last.end),
-            _ if from < to => missing.push(from..to),
-            _ => (),
-        }
-    };
-    for pair in have.boundaries().chunks(2) {
-        let start = pair[0].0.saturating_mul(1024).min(size);
-        if start > at {
-            note(at, start);
-        }
-        at = pair.get(1).map_or(size, |end| end.0.saturating_mul(1024).min(size));
-    }
-    if at < size {
-        note(at, size);
-    }
-    missing
-}
-
-#[cfg(test)]
-#[allow(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
-mod tests {
-    use bao_tree::ChunkNum;
-
-    use super::*;
-
-    #[test]
-    fn what_is_missing_is_whole_groups_up_to_the_end() {
-        let chunks = |from, to| ChunkRanges::from(ChunkNum(from)..ChunkNum(to));
-        let check = |size, have: ChunkRanges, expect: &[Range<u64>]| assert_eq!(missing(size, &have), expect);
-        check(100, ChunkRanges::empty(), &[0..100]);
-        check(100, ChunkRanges::all(), &[]);
-        check(1 << 20, chunks(0, 16), &[16384..1 << 20]);
-        check(1 << 20, chunks(0, 16) | chunks(1008, 1024), &[16384..1008 << 10]);
-        check(1 << 20, chunks(3, 1024), &[0..16384]);
-        check((1 << 20) - 5, ChunkRanges::from(ChunkNum(16)..), &[0..16384]);
-        check(1 << 20, chunks(1, 2) | chunks(3, 4), &[0..1 << 20]);
     }
 }

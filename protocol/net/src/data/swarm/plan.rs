@@ -3,8 +3,12 @@
 //! First one provider proves the size. Then the missing ranges are cut into tasks; each provider has two to four of them
 //! under way, more where it is fast. Who is silent for a second sees its tasks given to others as well; who stays silent
 //! or gives less than a tenth of the median is dropped. Near the end idle providers double the tasks that would be last.
+//! Who has only a part is asked which, and given what lies in it.
 
+mod assign;
+mod judge;
 mod provider;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +21,7 @@ use protocol::{NodeId, Time};
 
 use super::ProviderGone;
 use provider::{Provider, State};
+use tasks::{Task, Tasks};
 
 /// What a plan goes by.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +36,8 @@ pub(super) struct Rules {
     pub(super) slow_after_ms: u64,
     /// After so long a provider is asked again for what it lacked.
     pub(super) lacks_ms: u64,
+    /// So often who has a part is asked whether it is more by now.
+    pub(super) look_ms: u64,
 }
 
 impl Default for Rules {
@@ -42,6 +49,7 @@ impl Default for Rules {
             stalled_ms: 5_000,
             slow_after_ms: 4_000,
             lacks_ms: 5_000,
+            look_ms: 2_000,
         }
     }
 }
@@ -65,8 +73,19 @@ pub(super) enum Input {
         task: Option<u64>,
         how: Ended,
     },
+    /// It says which part it has; `None` if it does not say.
+    Has { node: NodeId, part: Option<Part> },
     /// Time has passed.
     Tick,
+}
+
+/// What a provider says that it has. Nothing proves it, and a false word costs a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Whole groups, in order.
+    pub(super) ranges: Vec<Range<u64>>,
+    /// Whether the last group is among them, which proves the size.
+    pub(super) has_end: bool,
 }
 
 /// How a task ended.
@@ -88,8 +107,13 @@ pub(super) enum Ended {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Connect(NodeId),
-    /// Fetch the first and the last group, which proves the size.
-    Probe(NodeId),
+    /// Fetch the last group, which proves the size, and the first if the provider has it.
+    Probe {
+        node: NodeId,
+        first: bool,
+    },
+    /// Ask which part it has.
+    Look(NodeId),
     /// Fetch a range for a task.
     Fetch {
         node: NodeId,
@@ -108,21 +132,6 @@ pub(super) enum Effect {
     Starved,
 }
 
-/// A range that is missing. Its name is where it began.
-#[derive(Debug)]
-struct Task {
-    /// Verified up to here.
-    at: u64,
-    end: u64,
-    runners: BTreeSet<NodeId>,
-}
-
-impl Task {
-    fn left(&self) -> u64 {
-        self.end - self.at
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Plan {
     rules: Rules,
@@ -130,11 +139,7 @@ pub(super) struct Plan {
     /// Lied or refused: not to be offered again.
     banned: BTreeSet<NodeId>,
     /// `None` until the size is proven.
-    tasks: Option<BTreeMap<u64, Task>>,
-    /// Tasks that nobody is at, or only who is silent.
-    open: BTreeSet<u64>,
-    total: u64,
-    left: u64,
+    tasks: Option<Tasks>,
     tick_at: Time,
     is_complete: bool,
 }
@@ -146,9 +151,6 @@ impl Plan {
             providers: BTreeMap::new(),
             banned: BTreeSet::new(),
             tasks: None,
-            open: BTreeSet::new(),
-            total: 0,
-            left: 0,
             tick_at: now.after_ms(rules.tick_ms),
             is_complete: false,
         }
@@ -161,7 +163,7 @@ impl Plan {
 
     /// Bytes that are not yet verified; `None` while the size is unknown.
     pub(super) fn left(&self) -> Option<u64> {
-        self.tasks.as_ref().map(|_| self.left)
+        self.tasks.as_ref().map(Tasks::left)
     }
 
     /// What each provider has given, and its rate.
@@ -189,9 +191,10 @@ impl Plan {
             Input::Sized(missing) => self.sized(&missing, todo),
             Input::Verified { node, task, to } => self.verified(now, node, task, to),
             Input::Ended { node, task, how } => self.ended(now, node, task, how, todo),
+            Input::Has { node, part } => self.has(node, part, todo),
             Input::Tick => self.tick(now, todo),
         }
-        if self.tasks.as_ref().is_some_and(BTreeMap::is_empty) {
+        if self.tasks.as_ref().is_some_and(Tasks::is_empty) {
             self.is_complete = true;
             todo.push(Effect::Complete);
             return;
@@ -213,32 +216,13 @@ impl Plan {
         if self.tasks.is_some() {
             return;
         }
-        self.total = missing.iter().map(|range| range.end - range.start).sum();
-        self.left = self.total;
+        let total: u64 = missing.iter().map(|range| range.end - range.start).sum();
         // Small blobs are cut finer, so that every provider has its part.
-        let step = if self.total < 8 * self.rules.task_bytes {
-            self.rules.task_bytes / 4
-        } else {
-            self.rules.task_bytes
+        let bytes = match total < 8 * self.rules.task_bytes {
+            true => self.rules.task_bytes / 4,
+            false => self.rules.task_bytes,
         };
-        let mut tasks = BTreeMap::new();
-        for range in missing {
-            let mut at = range.start;
-            while at < range.end {
-                let end = (at / step + 1).saturating_mul(step).min(range.end);
-                tasks.insert(
-                    at,
-                    Task {
-                        at,
-                        end,
-                        runners: BTreeSet::new(),
-                    },
-                );
-                at = end;
-            }
-        }
-        self.open = tasks.keys().copied().collect();
-        self.tasks = Some(tasks);
+        self.tasks = Some(Tasks::cut(missing, bytes));
         for (&node, provider) in &mut self.providers {
             if provider.probing.take().is_some() {
                 todo.push(Effect::Cancel { node, task: None });
@@ -251,13 +235,18 @@ impl Plan {
             return;
         };
         provider.delivers(now, task, to);
-        let Some(task) = self.tasks.as_mut().and_then(|tasks| tasks.get_mut(&task)) else {
+        if let Some(tasks) = &mut self.tasks {
+            tasks.verified(task, to);
+        }
+    }
+
+    fn has(&mut self, node: NodeId, part: Option<Part>, todo: &mut Vec<Effect>) {
+        let Some(provider) = self.providers.get_mut(&node) else {
             return;
         };
-        let to = to.min(task.end);
-        if to > task.at {
-            self.left -= to - task.at;
-            task.at = to;
+        provider.says(part);
+        if provider.is_empty() {
+            self.drop_provider(node, ProviderGone::Empty, todo);
         }
     }
 
@@ -280,15 +269,11 @@ impl Plan {
             }
             (Ended::Complete, None) => (),
             (Ended::Lacks, _) => {
-                provider.barren += 1;
-                if provider.delivered == 0 && provider.barren >= 3 {
+                provider.lacked(task, now.after_ms(self.rules.lacks_ms));
+                if provider.is_empty() {
                     self.drop_provider(node, ProviderGone::Empty, todo);
                 } else {
-                    let again = now.after_ms(self.rules.lacks_ms);
-                    match task {
-                        Some(task) => drop(provider.lacks.insert(task, again)),
-                        None => provider.state = State::Waiting(again),
-                    }
+                    self.look(now, node, todo);
                 }
             }
             (Ended::Refused, _) => self.drop_provider(node, ProviderGone::Refused, todo),
@@ -301,12 +286,8 @@ impl Plan {
     }
 
     fn completed(&mut self, node: NodeId, name: u64, todo: &mut Vec<Effect>) {
-        let Some(task) = self.tasks.as_mut().and_then(|tasks| tasks.remove(&name)) else {
-            return;
-        };
-        self.left -= task.left();
-        self.open.remove(&name);
-        for other in task.runners.into_iter().filter(|other| *other != node) {
+        let Some(tasks) = &mut self.tasks else { return };
+        for other in tasks.complete(name).into_iter().filter(|other| *other != node) {
             if let Some(provider) = self.providers.get_mut(&other) {
                 provider.running.remove(&name);
             }
@@ -317,16 +298,23 @@ impl Plan {
         }
     }
 
-    /// `node` is no longer at a task; it is open again if nobody else is who can be heard.
     fn release(&mut self, node: NodeId, name: u64) {
-        let Some(task) = self.tasks.as_mut().and_then(|tasks| tasks.get_mut(&name)) else {
-            return;
-        };
-        task.runners.remove(&node);
-        let providers = &self.providers;
-        let is_silent = |node| providers.get(node).is_none_or(|provider| provider.is_silent);
-        if task.runners.iter().all(is_silent) {
-            self.open.insert(name);
+        if let Some(tasks) = &mut self.tasks {
+            let providers = &self.providers;
+            tasks.release(node, name, |node| {
+                providers.get(node).is_none_or(|provider| provider.is_silent)
+            });
+        }
+    }
+
+    /// Asks a provider which part it has, unless it is being asked.
+    fn look(&mut self, now: Time, node: NodeId, todo: &mut Vec<Effect>) {
+        if let Some(provider) = self.providers.get_mut(&node)
+            && !provider.is_looked_at
+        {
+            provider.is_looked_at = true;
+            provider.looked = Some(now);
+            todo.push(Effect::Look(node));
         }
     }
 
@@ -366,142 +354,5 @@ impl Plan {
         self.cancel_all(node, todo);
         self.providers.remove(&node);
         todo.push(Effect::Drop(node, why));
-    }
-
-    fn tick(&mut self, now: Time, todo: &mut Vec<Effect>) {
-        if now < self.tick_at {
-            return;
-        }
-        let passed = now.since(self.tick_at).as_millis() + u128::from(self.rules.tick_ms);
-        self.tick_at = now.after_ms(self.rules.tick_ms);
-        let median = self.median();
-        for node in self.providers.keys().copied().collect::<Vec<_>>() {
-            let others = self.providers.values().filter(|other| other.is_well()).count();
-            let Some(provider) = self.providers.get_mut(&node) else {
-                continue;
-            };
-            provider.measure(passed);
-            provider.lacks.retain(|_, again| now < *again);
-            if let State::Waiting(until) = provider.state {
-                if until <= now {
-                    provider.state = State::Connecting;
-                    todo.push(Effect::Connect(node));
-                }
-                continue;
-            }
-            if provider.is_silent && provider.running.is_empty() {
-                // Others did what it had not. It may begin anew, with an eye on it.
-                provider.is_silent = false;
-                self.failed(now, node, todo);
-            } else if provider.silent_for(now) >= self.rules.stalled_ms {
-                match others {
-                    0 => self.failed(now, node, todo),
-                    _ => self.drop_provider(node, ProviderGone::Stalled, todo),
-                }
-            } else if provider.silent_for(now) >= self.rules.silent_ms {
-                provider.is_silent = true;
-                self.open.extend(provider.running.keys());
-            } else if provider.is_slow(now, self.rules.slow_after_ms, median) && others > 1 {
-                self.drop_provider(node, ProviderGone::Slow, todo);
-            }
-        }
-    }
-
-    fn median(&self) -> u64 {
-        let mut rates: Vec<_> = self
-            .providers
-            .values()
-            .map(|p| p.per_s)
-            .filter(|per_s| *per_s > 0)
-            .collect();
-        rates.sort_unstable();
-        rates.get(rates.len() / 2).copied().unwrap_or(0)
-    }
-
-    /// Gives whoever has room something to do, in turns, so that all begin.
-    fn assign(&mut self, now: Time, todo: &mut Vec<Effect>) {
-        if self.tasks.is_none() {
-            return self.assign_probe(now, todo);
-        }
-        loop {
-            let mut free: Vec<_> = self
-                .providers
-                .iter()
-                .filter(|(_, provider)| provider.has_room())
-                .map(|(&node, provider)| (provider.running.len(), u64::MAX - provider.per_s, node))
-                .collect();
-            free.sort_unstable();
-            let given = free
-                .into_iter()
-                .filter(|&(_, _, node)| self.give(now, node, todo))
-                .count();
-            if given == 0 {
-                return;
-            }
-        }
-    }
-
-    fn assign_probe(&mut self, now: Time, todo: &mut Vec<Effect>) {
-        let fresh = |provider: &Provider| {
-            let since = provider.probing.map(|at| now.since(at).as_millis());
-            since.is_some_and(|ms| ms < u128::from(self.rules.silent_ms))
-        };
-        if self.providers.values().any(fresh) {
-            return;
-        }
-        let next = self
-            .providers
-            .iter_mut()
-            .find(|(_, provider)| provider.has_room() && provider.probing.is_none());
-        if let Some((&node, provider)) = next {
-            provider.probing = Some(now);
-            provider.heard = now;
-            todo.push(Effect::Probe(node));
-        }
-    }
-
-    /// One more task for `node`: one that is open, or near the end one that somebody else would finish much later.
-    fn give(&mut self, now: Time, node: NodeId, todo: &mut Vec<Effect>) -> bool {
-        let Some(name) = self.next_open(node).or_else(|| self.last_to_end(node)) else {
-            return false;
-        };
-        let (Some(tasks), Some(provider)) = (self.tasks.as_mut(), self.providers.get_mut(&node)) else {
-            return false;
-        };
-        let Some(task) = tasks.get_mut(&name) else { return false };
-        if provider.running.is_empty() {
-            provider.heard = now; // Until now there was nothing to be heard.
-        }
-        provider.running.insert(name, task.at);
-        task.runners.insert(node);
-        self.open.remove(&name);
-        todo.push(Effect::Fetch {
-            node,
-            task: name,
-            range: task.at..task.end,
-        });
-        true
-    }
-
-    fn next_open(&self, node: NodeId) -> Option<u64> {
-        let provider = self.providers.get(&node)?;
-        self.open.iter().copied().find(|name| provider.could_take(*name))
-    }
-
-    fn last_to_end(&self, node: NodeId) -> Option<u64> {
-        if self.left.saturating_mul(5) > self.total {
-            return None;
-        }
-        let me = self.providers.get(&node)?;
-        let latest = |(name, task): (&u64, &Task)| {
-            let runner = match task.runners.len() {
-                1 => self.providers.get(task.runners.first()?)?,
-                _ => return None, // Doubled once is enough.
-            };
-            let (theirs, mine) = (runner.ends_in_ms(task.left(), 0), me.ends_in_ms(task.left(), 1));
-            (me.could_take(*name) && theirs > mine.saturating_mul(2)).then_some((theirs, *name))
-        };
-        let tasks = self.tasks.as_ref()?;
-        tasks.iter().filter_map(latest).max().map(|(_, name)| name)
     }
 }

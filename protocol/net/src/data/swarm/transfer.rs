@@ -1,29 +1,30 @@
 //! One range from one provider into the store, verified on the way.
 
-use std::{io, mem, num::NonZeroU64, ops::Range};
+use std::{io, num::NonZeroU64, ops::Range, pin::pin, time::Duration};
 
-use bao_tree::{
-    ChunkNum, ChunkRanges,
-    io::{BaoContentItem, Leaf},
-};
-use bytes::BytesMut;
+use bao_tree::{ChunkNum, ChunkRanges, io::BaoContentItem};
+use futures::StreamExt as _;
 use iroh::endpoint::ReadError;
 use iroh_blobs::{
     Hash,
-    api::{Store, blobs::ImportBaoHandle},
-    get::fsm::{self, AtBlobContent, AtBlobHeader, BlobContentNext, ConnectedNext, DecodeError, RequestCounters},
-    protocol::{ChunkRangesExt as _, ERR_LIMIT, ERR_PERMISSION, GetRequest},
+    api::{Store, blobs::Bitfield},
+    get::fsm::{self, AtBlobHeader, BlobContentNext, ConnectedNext, DecodeError, RequestCounters},
+    protocol::{ChunkRangesExt as _, ERR_LIMIT, ERR_PERMISSION, GetRequest, ObserveRequest},
 };
 use protocol::{BlobHash, NodeId};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 
-use super::{Blame, plan::Ended};
+use super::{Blame, extent::GROUP, inflow::Inflow, inlet::Inlet, plan::Ended};
 use crate::data::{Meter, links::Lease};
 
-/// Verified bytes that are handed to the store together: fewer and longer writes than one for each group.
-const PIECE: usize = 256 << 10;
-/// What of a blob is verified at once.
-const GROUP: u64 = 16 << 10;
+/// A provider says within this time which part it has, or does not say.
+const SAYS_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is left of a response.
+type AtBlobContent = fsm::AtBlobContent<Inflow>;
 
 /// A way to one provider of one blob.
 #[derive(Clone)]
@@ -32,14 +33,21 @@ pub(super) struct Source {
     pub(super) blob: BlobHash,
     pub(super) lease: Lease,
     pub(super) store: Store,
-    pub(super) meter: Meter,
+    /// What all providers share, and what this one has to itself.
+    pub(super) meters: [Meter; 2],
 }
 
-/// How far a task is.
+/// A piece of a task that was verified.
 pub(super) struct Verified {
     pub(super) node: NodeId,
     pub(super) task: u64,
-    pub(super) to: u64,
+    pub(super) piece: Range<u64>,
+}
+
+/// A size that is proven, and the bytes that came with the proof.
+pub(super) struct Proven {
+    pub(super) size: u64,
+    pub(super) bytes: u64,
 }
 
 /// What a transfer came to.
@@ -51,27 +59,26 @@ pub(super) enum Outcome {
     Store(String),
 }
 
-/// Verified items on their way into the store.
-struct Inlet {
-    handle: ImportBaoHandle,
-    parents: Vec<BaoContentItem>,
-    offset: u64,
-    data: BytesMut,
-}
-
 impl Source {
     fn hash(&self) -> Hash {
         Hash::from_bytes(self.blob.0)
     }
 
-    /// Fetches the first and the last group, which proves the size. Nothing reaches the store before it is proven.
-    pub(super) async fn probe(&self) -> Result<u64, Outcome> {
-        let ranges = ChunkRanges::from(..ChunkNum(GROUP / 1024)) | ChunkRanges::last_chunk();
+    /// Fetches the last group, which proves the size, and maybe the first. Nothing reaches the store before it is proven.
+    pub(super) async fn probe(&self, first: bool) -> Result<Proven, Outcome> {
+        let start = match first {
+            true => ChunkRanges::from(..ChunkNum(GROUP / 1024)),
+            false => ChunkRanges::empty(),
+        };
+        let ranges = start | ChunkRanges::last_chunk();
         let (mut content, size) = self.ask(ranges).await?;
-        let mut items = Vec::new();
+        let (mut items, mut bytes) = (Vec::new(), 0);
         loop {
             match content.next().await {
                 BlobContentNext::More((next, Ok(item))) => {
+                    if let BaoContentItem::Leaf(leaf) = &item {
+                        bytes += leaf.data.len() as u64;
+                    }
                     items.push(item);
                     content = next;
                 }
@@ -81,16 +88,26 @@ impl Source {
         }
         let Some(nonzero) = NonZeroU64::new(size) else {
             return match self.hash() == Hash::EMPTY {
-                true => Ok(0),
+                true => Ok(Proven { size, bytes }),
                 false => Err(Outcome::Lied(self.blame(0, 0, "no bytes have another hash"))),
             };
         };
-        let mut inlet = Inlet::open(&self.store, self.hash(), nonzero).await?;
+        let mut inlet = Inlet::open(&self.store, self.hash(), nonzero, 2 * GROUP)
+            .await
+            .map_err(Outcome::Store)?;
         for item in items {
-            inlet.put(item).await?;
+            inlet.put(item).await.map_err(Outcome::Store)?;
         }
-        inlet.close().await?;
-        Ok(size)
+        inlet.close().await.map_err(Outcome::Store)?;
+        Ok(Proven { size, bytes })
+    }
+
+    /// What the provider says that it has; none if it does not say.
+    pub(super) async fn look(&self) -> Option<Bitfield> {
+        let request = ObserveRequest::new(self.hash());
+        let said = self.store.remote().observe(self.lease.connection.clone(), request);
+        let first = timeout(SAYS_WITHIN, pin!(said).next()).await;
+        first.ok()?.and_then(Result::ok)
     }
 
     /// Fetches a range of a blob whose size is proven. Reports what is verified and on its way into the store.
@@ -101,6 +118,10 @@ impl Source {
         range: Range<u64>,
         reports: &mpsc::Sender<Verified>,
     ) -> Outcome {
+        if range.is_empty() {
+            // Somebody else had given the store all of it, and did not get to say so.
+            return Outcome::Ended(Ended::Complete);
+        }
         let chunks = ChunkRanges::from(ChunkNum(range.start / 1024)..ChunkNum(range.end.div_ceil(1024)));
         let (mut content, claimed) = match self.ask(chunks).await {
             Ok(begun) => begun,
@@ -109,9 +130,16 @@ impl Source {
         if claimed != size.get() {
             return Outcome::Lied(self.blame(claimed, range.start, "the size is proven to be another"));
         }
-        let mut inlet = match Inlet::open(&self.store, self.hash(), size).await {
+        let mut inlet = match Inlet::open(&self.store, self.hash(), size, range.end - range.start).await {
             Ok(inlet) => inlet,
-            Err(outcome) => return outcome,
+            Err(why) => return Outcome::Store(why),
+        };
+        let tell = async |piece: Option<Range<u64>>| {
+            if let Some(piece) = piece {
+                let node = self.node;
+                // Who does not listen any more has dropped the fetch.
+                drop(reports.send(Verified { node, task, piece }).await);
+            }
         };
         let mut at = range.start;
         let failed = loop {
@@ -120,20 +148,11 @@ impl Source {
                     content = next;
                     if let BaoContentItem::Leaf(leaf) = &item {
                         at = leaf.offset + leaf.data.len() as u64;
-                        self.meter.take(leaf.data.len() as u64).await;
+                        self.pay(leaf.data.len() as u64).await;
                     }
                     match inlet.put(item).await {
-                        Ok(None) => (),
-                        Ok(Some(to)) => drop(
-                            reports
-                                .send(Verified {
-                                    node: self.node,
-                                    task,
-                                    to,
-                                })
-                                .await,
-                        ),
-                        Err(outcome) => return outcome,
+                        Ok(piece) => tell(piece).await,
+                        Err(why) => return Outcome::Store(why),
                     }
                 }
                 BlobContentNext::More((_, Err(error))) => break Some(error),
@@ -142,17 +161,8 @@ impl Source {
         };
         // What was verified before a failure is kept.
         match inlet.close().await {
-            Ok(Some(to)) => drop(
-                reports
-                    .send(Verified {
-                        node: self.node,
-                        task,
-                        to,
-                    })
-                    .await,
-            ),
-            Ok(None) => (),
-            Err(outcome) => return outcome,
+            Ok(piece) => tell(piece).await,
+            Err(why) => return Outcome::Store(why),
         }
         match failed {
             None => Outcome::Ended(Ended::Complete),
@@ -160,12 +170,24 @@ impl Source {
         }
     }
 
+    async fn pay(&self, bytes: u64) {
+        for meter in &self.meters {
+            meter.take(bytes).await;
+        }
+    }
+
     async fn ask(&self, ranges: ChunkRanges) -> Result<(AtBlobContent, u64), Outcome> {
-        let broken = |_| Outcome::Ended(Ended::Broken);
+        let broken = || Outcome::Ended(Ended::Broken);
         let request = GetRequest::blob_ranges(self.hash(), ranges);
-        let begun = fsm::start(self.lease.connection.clone(), request, RequestCounters::default());
-        let connected = begun.next().await.map_err(|_| Outcome::Ended(Ended::Broken))?;
-        let header: AtBlobHeader = match connected.next().await.map_err(|_| ()).map_err(broken)? {
+        let (send, recv) = self.lease.connection.open_bi().await.map_err(|_| broken())?;
+        let connected = fsm::AtConnected::new(
+            Instant::now(),
+            Inflow::new(recv),
+            send,
+            request,
+            RequestCounters::default(),
+        );
+        let header: AtBlobHeader<Inflow> = match connected.next().await.map_err(|_| broken())? {
             ConnectedNext::StartRoot(root) => root.next(),
             ConnectedNext::StartChild(_) | ConnectedNext::Closing(_) => unreachable!("the request is for the root"),
         };
@@ -205,72 +227,5 @@ fn reset_code(error: &io::Error) -> Ended {
         Some(ReadError::Reset(code)) if *code == ERR_LIMIT => Ended::Broken,
         Some(ReadError::Reset(_)) => Ended::Lacks,
         _ => Ended::Broken,
-    }
-}
-
-impl Inlet {
-    async fn open(store: &Store, hash: Hash, size: NonZeroU64) -> Result<Self, Outcome> {
-        let handle = store.import_bao(hash, size, 64).await;
-        Ok(Self {
-            handle: handle.map_err(|error| Outcome::Store(error.to_string()))?,
-            parents: Vec::new(),
-            offset: 0,
-            data: BytesMut::new(),
-        })
-    }
-
-    /// Takes an item. Where that made a piece full, up to where the store has been given everything.
-    async fn put(&mut self, item: BaoContentItem) -> Result<Option<u64>, Outcome> {
-        let leaf = match item {
-            BaoContentItem::Parent(_) => {
-                self.parents.push(item);
-                return Ok(None);
-            }
-            BaoContentItem::Leaf(leaf) => leaf,
-        };
-        let mut given = None;
-        if self.offset + self.data.len() as u64 != leaf.offset {
-            given = self.flush().await?;
-            self.offset = leaf.offset;
-        }
-        if self.data.is_empty() {
-            self.data.reserve(PIECE);
-        }
-        self.data.extend_from_slice(&leaf.data);
-        if self.data.len() >= PIECE {
-            given = self.flush().await?;
-        }
-        Ok(given)
-    }
-
-    async fn flush(&mut self) -> Result<Option<u64>, Outcome> {
-        for parent in mem::take(&mut self.parents) {
-            self.send(parent).await?;
-        }
-        if self.data.is_empty() {
-            return Ok(None);
-        }
-        let data = self.data.split().freeze();
-        let (offset, end) = (self.offset, self.offset + data.len() as u64);
-        self.send(BaoContentItem::Leaf(Leaf { offset, data })).await?;
-        self.offset = end;
-        Ok(Some(end))
-    }
-
-    async fn send(&mut self, item: BaoContentItem) -> Result<(), Outcome> {
-        let sent = self.handle.tx.send(item).await;
-        sent.map_err(|_| Outcome::Store("it stopped taking bytes; is the disk full?".to_owned()))
-    }
-
-    /// Gives the rest and waits until the store has all.
-    async fn close(mut self) -> Result<Option<u64>, Outcome> {
-        let given = self.flush().await?;
-        let ImportBaoHandle { tx, rx } = self.handle;
-        drop(tx);
-        match rx.await {
-            Ok(Ok(())) => Ok(given),
-            Ok(Err(error)) => Err(Outcome::Store(error.to_string())),
-            Err(error) => Err(Outcome::Store(error.to_string())),
-        }
     }
 }

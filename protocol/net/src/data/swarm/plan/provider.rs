@@ -1,8 +1,10 @@
 //! What a plan knows of one provider, and how it is judged.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use protocol::Time;
+
+use super::Part;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -22,8 +24,13 @@ pub(super) struct Provider {
     pub(super) probing: Option<Time>,
     /// What it did not have, and when to ask again.
     pub(super) lacks: BTreeMap<u64, Time>,
-    /// Times that it lacked something.
-    pub(super) barren: u32,
+    /// Times that it lacked something, or said that it has nothing.
+    barren: u32,
+    /// What it says that it has; all of it until it says otherwise.
+    part: Option<Part>,
+    /// It was asked which part it has and has not answered yet.
+    pub(super) is_looked_at: bool,
+    pub(super) looked: Option<Time>,
     /// Connected since.
     pub(super) since: Time,
     /// When it last gave something, or had nothing to give.
@@ -41,6 +48,8 @@ impl Provider {
     const WIDTH_MAX: u64 = 4;
     /// From such a rate on it has one more task under way.
     const RATE_STEP: u64 = 8 << 20;
+    /// Who so often had nothing has nothing.
+    const BARREN_MAX: u32 = 3;
 
     pub(super) fn new(now: Time) -> Self {
         Self {
@@ -50,6 +59,9 @@ impl Provider {
             probing: None,
             lacks: BTreeMap::new(),
             barren: 0,
+            part: None,
+            is_looked_at: false,
+            looked: None,
             since: now,
             heard: now,
             is_silent: false,
@@ -66,7 +78,71 @@ impl Provider {
 
     pub(super) fn has_room(&self) -> bool {
         let width = (self.per_s / Self::RATE_STEP).clamp(Self::WIDTH_MIN, Self::WIDTH_MAX);
-        self.is_well() && (self.running.len() as u64) < width
+        // Who lacked something is not asked for more before it has said what it has.
+        let is_known = !self.is_looked_at || self.barren == 0;
+        self.is_well() && is_known && (self.running.len() as u64) < width
+    }
+
+    /// It did not have a task, or the end of the blob where there is none.
+    pub(super) fn lacked(&mut self, task: Option<u64>, again: Time) {
+        self.barren += 1;
+        match task {
+            Some(task) => drop(self.lacks.insert(task, again)),
+            None => self.state = State::Waiting(again),
+        }
+    }
+
+    /// It answers which part it has, or does not say.
+    pub(super) fn says(&mut self, part: Option<Part>) {
+        self.is_looked_at = false;
+        let Some(part) = part else { return };
+        if part.ranges.is_empty() {
+            self.barren += 1;
+        } else if self.part.is_none() {
+            self.barren = 0; // It was asked for too much, which is not its fault.
+        }
+        if matches!(self.state, State::Waiting(_)) && !part.ranges.is_empty() {
+            self.state = State::Ready;
+        }
+        self.part = Some(part);
+    }
+
+    /// Gave nothing, and has nothing to give.
+    pub(super) fn is_empty(&self) -> bool {
+        self.delivered == 0 && self.barren >= Self::BARREN_MAX && !self.is_looked_at
+    }
+
+    /// The beginning of `range` that it has, as far as it says.
+    pub(super) fn part_of(&self, range: &Range<u64>) -> Option<Range<u64>> {
+        let Some(part) = self.part.as_ref().filter(|_| !range.is_empty()) else {
+            return Some(range.clone());
+        };
+        let within = |has: &Range<u64>| has.start.max(range.start)..has.end.min(range.end);
+        part.ranges.iter().map(within).find(|part| part.start < part.end)
+    }
+
+    /// Says that it has some of it and not all.
+    pub(super) fn has_a_part(&self) -> bool {
+        let is_whole = |part: &Part| part.has_end && part.ranges.len() == 1 && part.ranges[0].start == 0;
+        self.part.as_ref().is_some_and(|part| !is_whole(part))
+    }
+
+    pub(super) fn has_start(&self) -> bool {
+        self.part_of(&(0..1)).is_some()
+    }
+
+    pub(super) fn could_prove(&self) -> bool {
+        self.part.as_ref().is_none_or(|part| part.has_end)
+    }
+
+    /// Whether to ask again which part it has: it had a part, and nothing is left to ask it for.
+    pub(super) fn may_have_more(&self, now: Time, after_ms: u64) -> bool {
+        let is_old = |at| now.since(at).as_millis() >= u128::from(after_ms);
+        self.has_a_part()
+            && self.is_well()
+            && self.running.is_empty()
+            && self.probing.is_none()
+            && self.looked.is_none_or(is_old)
     }
 
     pub(super) fn could_take(&self, task: u64) -> bool {

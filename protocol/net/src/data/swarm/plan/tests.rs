@@ -23,6 +23,8 @@ enum Habit {
     Unreachable,
     /// Its connections break each time it has given so much.
     BreaksEvery(u64),
+    /// Has what lies between these, and gives it as an honest one does.
+    Part(u64, u64),
 }
 
 struct World {
@@ -78,9 +80,22 @@ impl World {
                 Habit::Unreachable => self.soon(50, Input::Unreachable(node)),
                 _ => self.soon(2, Input::Connected(node)),
             },
-            Effect::Probe(node) => {
+            Effect::Look(node) => {
+                let part = |ranges, has_end| Some(Part { ranges, has_end });
+                let part = match habit(self, &node) {
+                    Habit::HasNothing => part(Vec::new(), false),
+                    Habit::Part(from, to) => part(vec![from..to], to == self.size),
+                    Habit::Honest(_) => part(vec![0..self.size], true),
+                    _ => None,
+                };
+                self.soon(2, Input::Has { node, part });
+            }
+            Effect::Probe { node, first } => {
                 let ended = |how| Input::Ended { node, task: None, how };
                 match habit(self, &node) {
+                    Habit::Part(from, to) if to < self.size || (first && from > 0) => {
+                        self.soon(2, ended(Ended::Lacks));
+                    }
                     Habit::Lies => self.soon(2, ended(Ended::Lied)),
                     Habit::Refuses => self.soon(2, ended(Ended::Refused)),
                     Habit::HasNothing => self.soon(2, ended(Ended::Lacks)),
@@ -123,11 +138,11 @@ impl World {
         }
         for ((node, task), (at, end)) in self.running.clone() {
             let share = self.running.keys().filter(|(of, _)| *of == node).count() as u64;
-            let Some(per_ms) = self.pace(node) else {
+            let Some(per_ms) = self.pace(node, at) else {
                 let how = match self.habits[&node] {
                     Habit::Lies => Ended::Lied,
                     Habit::Refuses => Ended::Refused,
-                    Habit::HasNothing => Ended::Lacks,
+                    Habit::HasNothing | Habit::Part(..) => Ended::Lacks,
                     _ => Ended::Broken,
                 };
                 self.running.remove(&(node, task));
@@ -141,7 +156,10 @@ impl World {
             if per_ms == 0 || !self.running.contains_key(&(node, task)) {
                 continue;
             }
-            let to = (at + per_ms / share.max(1)).min(end);
+            let mut to = (at + per_ms / share.max(1)).min(end);
+            if let Habit::Part(_, has) = self.habits[&node] {
+                to = to.min(has);
+            }
             self.give(node, task, at, to, end);
         }
         if self.plan.deadline().is_some_and(|at| at <= self.now) {
@@ -149,8 +167,9 @@ impl World {
         }
     }
 
-    fn pace(&self, node: NodeId) -> Option<u64> {
+    fn pace(&self, node: NodeId, at: u64) -> Option<u64> {
         match self.habits[&node] {
+            Habit::Part(from, to) => (from <= at && at < to).then_some(20_000),
             Habit::Honest(per_ms) => Some(per_ms),
             Habit::StallsAfter(bytes) => Some(if self.given[&node] < bytes { 20_000 } else { 0 }),
             Habit::BreaksEvery(bytes) => (self.given[&node] % bytes < bytes - 20_000).then_some(20_000),
@@ -240,6 +259,37 @@ fn a_liar_and_one_that_refuses_are_asked_once_and_never_again() {
 }
 
 #[test]
+fn who_has_a_half_gives_that_half_and_is_asked_for_nothing_else_once_it_has_said_so() {
+    let (size, half) = (64 * MIB, 32 * MIB + 3 * 16_384);
+    let habits = [Habit::Part(0, half), Habit::Part(half, size)];
+    let (world, ms) = complete(size, &habits);
+    assert_eq!(world.dropped, BTreeMap::new());
+    assert_eq!(world.given[&node(1)], half, "after {ms} ms");
+    assert_eq!(world.fetched, size, "nothing is fetched twice");
+    // Beside one that has all it does its share.
+    let alone = complete(size, &[Habit::Honest(20_000)]).1;
+    let (world, both) = complete(size, &[Habit::Part(0, half), Habit::Honest(20_000)]);
+    assert!(both * 10 <= alone * 7, "{both} ms, alone {alone} ms");
+    assert!(world.given[&node(1)] > half / 2);
+}
+
+#[test]
+fn who_gets_more_is_asked_again_and_gives_it() {
+    let mut world = World::new(8 * MIB, &[Habit::Part(MIB, 8 * MIB)]);
+    for node in world.habits.keys().copied().collect::<Vec<_>>() {
+        world.step(Input::Offer(node));
+    }
+    while world.now < Time::from_secs(4) {
+        world.pass();
+    }
+    assert_eq!((world.outcome.clone(), world.plan.left()), (None, Some(MIB)));
+    world.habits.insert(node(1), Habit::Honest(20_000));
+    world.run();
+    assert_eq!(world.outcome, Some(Effect::Complete));
+    assert_eq!(world.fetched, 8 * MIB);
+}
+
+#[test]
 fn what_is_in_the_store_is_not_asked_for() {
     let mut plan = Plan::new(Time(0), Rules::default());
     let mut todo = Vec::new();
@@ -287,13 +337,14 @@ fn an_honest_provider_is_enough_whatever_the_others_do() {
         };
         let mut habits = vec![Habit::Honest(10_000 + throw(20_000))];
         for _ in 0..throw(6) {
-            habits.push(match throw(7) {
+            habits.push(match throw(8) {
                 0 => Habit::Honest(500 + throw(30_000)),
                 1 => Habit::StallsAfter(throw(20 * MIB)),
                 2 => Habit::Lies,
                 3 => Habit::Refuses,
                 4 => Habit::HasNothing,
                 5 => Habit::Unreachable,
+                6 => Habit::Part(throw(16 * MIB) / 16_384 * 16_384, (17 + throw(20)) * MIB),
                 _ => Habit::BreaksEvery(4 * MIB + throw(MIB)),
             });
         }

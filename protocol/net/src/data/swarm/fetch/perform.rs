@@ -1,0 +1,87 @@
+//! What a plan wants done, done: calls, and the jobs that talk to providers.
+
+use std::ops::Range;
+
+use protocol::NodeId;
+
+use super::{Fetching, Job};
+use crate::data::{
+    FetchError, FetchEvent,
+    swarm::{extent, plan::Effect, transfer::Source},
+};
+
+impl Fetching {
+    /// Does what the plan wants done. True when nothing is missing.
+    pub(super) async fn perform(&mut self) -> Result<bool, FetchError> {
+        if self.offered.is_empty() {
+            self.offer();
+        }
+        for effect in std::mem::take(&mut self.todo) {
+            match effect {
+                Effect::Connect(node) => self.call(node),
+                Effect::Probe { node, first } => self.probe(node, first),
+                Effect::Look(node) => self.look(node),
+                Effect::Fetch { node, task, range } => self.fetch(node, task, range),
+                Effect::Cancel { node, task } => {
+                    if let Some(job) = self.running.remove(&(node, task)) {
+                        job.abort();
+                    }
+                }
+                Effect::Drop(node, why) => {
+                    self.leases.remove(&node);
+                    // Who may come back and is named again is asked again.
+                    self.shared.plane.counters.providers_dropped.one();
+                    tracing::debug!(blob = %format_args!("{:#}", self.blob), peer = %format_args!("{node:#}"), ?why, "dropped a provider");
+                    self.tell(FetchEvent::Gone { node, why });
+                }
+                Effect::Starved => tracing::debug!(blob = %format_args!("{:#}", self.blob), "nobody is left to ask"),
+                Effect::Complete => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn call(&mut self, node: NodeId) {
+        let (plane, alpn) = (self.shared.plane.clone(), self.shared.wanted.alpn.clone());
+        self.jobs
+            .spawn(async move { Job::Called(node, plane.connect(node, &alpn).await) });
+    }
+
+    fn source(&self, node: NodeId) -> Option<Source> {
+        Some(Source {
+            node,
+            blob: self.blob,
+            lease: self.leases.get(&node)?.clone(),
+            store: self.shared.store.clone(),
+            meters: [
+                self.shared.plane.download.clone(),
+                self.shared.plane.download_each.of(node),
+            ],
+        })
+    }
+
+    fn probe(&mut self, node: NodeId, first: bool) {
+        let Some(source) = self.source(node) else { return };
+        let job = self
+            .jobs
+            .spawn(async move { Job::Probed(node, source.probe(first).await) });
+        self.running.insert((node, None), job);
+    }
+
+    fn look(&mut self, node: NodeId) {
+        let Some(source) = self.source(node) else { return };
+        self.jobs
+            .spawn(async move { Job::Looked(node, source.look().await.as_ref().map(extent::part)) });
+    }
+
+    fn fetch(&mut self, node: NodeId, task: u64, range: Range<u64>) {
+        let (Some(source), Some(size)) = (self.source(node), self.size) else {
+            return;
+        };
+        let reports = self.reports.clone();
+        let job = self
+            .jobs
+            .spawn(async move { Job::Fetched(node, task, source.fetch(size, task, range, &reports).await) });
+        self.running.insert((node, Some(task)), job);
+    }
+}

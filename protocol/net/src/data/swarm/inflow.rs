@@ -1,0 +1,73 @@
+//! What comes in on a stream, taken in long strides: one visit to the connection for many groups and their hashes.
+
+use std::io;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use iroh::endpoint::{RecvStream, VarInt};
+use tokio::io::AsyncReadExt as _;
+
+/// How much is taken at once, if so much is there.
+const STRIDE: usize = 256 << 10;
+
+/// A stream behind a buffer.
+#[derive(Debug)]
+pub(super) struct Inflow {
+    stream: RecvStream,
+    buffer: BytesMut,
+}
+
+impl Inflow {
+    pub(super) fn new(stream: RecvStream) -> Self {
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+        }
+    }
+
+    /// Waits until `len` bytes are in the buffer. An end before the first of them is told from one in between.
+    async fn fill(&mut self, len: usize) -> io::Result<()> {
+        while self.buffer.len() < len {
+            if self.buffer.capacity() < len {
+                // No more than a stride in all: so it is the old memory, once the groups in it are given away.
+                self.buffer.reserve(STRIDE.max(len) - self.buffer.len());
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(match self.buffer.is_empty() {
+                    true => io::ErrorKind::UnexpectedEof.into(),
+                    false => io::ErrorKind::InvalidData.into(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl iroh_blobs::util::RecvStream for Inflow {
+    async fn recv_bytes(&mut self, len: usize) -> io::Result<Bytes> {
+        match self.fill(len).await {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {
+                Err(error)
+            }
+            Ok(()) | Err(_) => Ok(self.buffer.split_to(len.min(self.buffer.len())).freeze()),
+        }
+    }
+
+    async fn recv_bytes_exact(&mut self, len: usize) -> io::Result<Bytes> {
+        self.fill(len).await?;
+        Ok(self.buffer.split_to(len).freeze())
+    }
+
+    async fn recv_exact(&mut self, target: &mut [u8]) -> io::Result<()> {
+        self.fill(target.len()).await?;
+        self.buffer.copy_to_slice(target);
+        Ok(())
+    }
+
+    fn stop(&mut self, code: VarInt) -> io::Result<()> {
+        Ok(self.stream.stop(code)?)
+    }
+
+    fn id(&self) -> u64 {
+        self.stream.id().index()
+    }
+}
