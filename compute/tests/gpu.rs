@@ -244,10 +244,8 @@ mod on_the_processor {
     #[test]
     fn a_warm_decoder_answers_as_one_that_is_not() {
         let dir = &fixtures()[0];
-        let (mut cold, mut warm) = (loaded(dir, machine(), served()), Model::read(dir).unwrap());
-        let mut warm = std::mem::replace(&mut warm, Model::read(dir).unwrap())
-            .on_gpu(machine(), served())
-            .unwrap();
+        let mut cold = loaded(dir, machine(), served());
+        let mut warm = Model::read(dir).unwrap().on_gpu(machine(), served()).unwrap();
         warm.warm().unwrap();
         for index in 0..8 {
             let adapter = Adapter::load(&dir.join(format!("adapter{index}"))).unwrap();

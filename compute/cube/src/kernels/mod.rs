@@ -1,3 +1,11 @@
+//! The kernels. What is not known when they are compiled comes as a scalar, so that one variant serves every model; what
+//! decides how registers are used is known then.
+
+#![allow(
+    clippy::too_many_arguments,
+    reason = "a kernel takes its buffers and sizes one by one"
+)]
+
 pub(crate) mod attention;
 pub(crate) mod linear;
 pub(crate) mod lora;

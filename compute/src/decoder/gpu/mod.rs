@@ -160,6 +160,7 @@ impl<M: Machine> Gpu<M> {
     }
 
     /// What a model's weights take in its memory.
+    #[cfg(feature = "cuda")]
     pub(crate) fn weight_bytes(tensors: &Tensors, config: &Config) -> Result<u64, ModelError> {
         let numbers: usize = config
             .tensors()
