@@ -7,10 +7,11 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use iroh_blobs::{
     HashAndFormat,
     api::{
@@ -35,6 +36,12 @@ use super::{
 const INLINE_MAX: u64 = 16 << 10;
 /// After so many bytes it is asked again whether there is room: others write to the same disk.
 const ASK_AGAIN: u64 = 64 << 20;
+
+/// So often an import is looked at while it copies or hashes. It offers to tell of each group of 16 KiB, and to be woken for
+/// that costs about as much as to hash it.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// A shorter import is over before it is looked at twice.
+const LOOK_FROM: u64 = 1 << 20;
 
 /// Whether the bytes are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,8 +258,21 @@ impl BlobStore {
             why,
         };
         let mut items = std::pin::pin!(adding.stream().await);
-        let (mut len, mut asked) = (0, 0);
-        while let Some(item) = items.next().await {
+        let (mut len, mut asked, mut is_busy) = (0, 0, false);
+        loop {
+            let item = match items.next().now_or_never() {
+                Some(item) => item,
+                None if is_busy && len >= LOOK_FROM => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    continue;
+                }
+                None => items.next().await,
+            };
+            let Some(item) = item else { break };
+            is_busy = matches!(
+                item,
+                AddProgressItem::CopyProgress(_) | AddProgressItem::OutboardProgress(_)
+            );
             match item {
                 AddProgressItem::Size(bytes) => {
                     len = bytes;
