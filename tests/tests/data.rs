@@ -36,7 +36,9 @@ fn now() -> Time {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dataset_outlives_its_first_node_and_a_liar_costs_nothing_but_its_own_place() {
-    let mut cluster = Cluster::new(program(false).unwrap(), "data", 4, 43_600, &[]).unwrap();
+    // Slow enough that whoever says that it has something is asked for a part of it.
+    let environment = [("OPENLEDGER_DATA__UPLOAD_PER_S", "4 MiB")];
+    let mut cluster = Cluster::new(program(false).unwrap(), "data", 4, 43_600, &environment).unwrap();
     cluster.start_all().unwrap();
     for node in 0..4 {
         cluster.wait_for(node, 2, SOON).await.unwrap();

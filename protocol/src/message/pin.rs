@@ -27,7 +27,7 @@ pub enum PinAsk {
     /// From an owner: will you keep this?
     Offer {
         /// The terms.
-        deal: Signed<Deal>,
+        deal: Box<Signed<Deal>>,
         /// How they were renewed since, if they were.
         renewal: Option<Signed<Renewal>>,
     },
@@ -211,7 +211,7 @@ mod tests {
             escrow: crate::Amount(9),
         };
         let ask = PinAsk::Offer {
-            deal: signed(deal),
+            deal: Box::new(signed(deal)),
             renewal: Some(signed(renewal)),
         };
         assert_eq!(decode::<PinAsk>(&encode(&ask), PIN_ASK_MAX).unwrap(), ask);

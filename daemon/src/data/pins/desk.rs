@@ -50,7 +50,7 @@ impl Data {
 
     async fn answer_pin(&self, peer: NodeId, ask: PinAsk) -> PinAnswer {
         let answer = match ask {
-            PinAsk::Offer { deal, renewal } => Some(self.offered(peer, deal, renewal).await),
+            PinAsk::Offer { deal, renewal } => Some(self.offered(peer, *deal, renewal).await),
             PinAsk::Register { deal, part, bundle } => self.registered(peer, deal, (part, bundle)).await,
             PinAsk::Challenge { deal, beacon } => self.challenged(peer, deal, beacon).await,
             PinAsk::Chunk { root, size, chunk } => self.chunk(peer, root, size, chunk).await,

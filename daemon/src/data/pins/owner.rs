@@ -180,7 +180,7 @@ impl Owned {
 
     async fn offer(self: &Arc<Self>, data: &Data, node: NodeId) {
         // Who does not answer is asked again by the machine.
-        let (deal, renewal) = (self.signed.clone(), self.renewal(data));
+        let (deal, renewal) = (Box::new(self.signed.clone()), self.renewal(data));
         let said = match data.ask_pin(node, &PinAsk::Offer { deal, renewal }).await {
             Ok(PinAnswer::Yes) => OwnerSaid::Accepted(node),
             Ok(PinAnswer::Declined(why)) => {
