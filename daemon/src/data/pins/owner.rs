@@ -202,7 +202,8 @@ impl Owned {
     /// An epoch began: every host that holds a copy is asked to prove it.
     pub(super) fn epoch(self: &Arc<Self>, data: &Data, beacon: Beacon) {
         self.spread(data);
-        let deal = self.deal();
+        // As it was signed: a renewal changes its end and not its name, which every answer carries.
+        let deal = &self.signed.message;
         for host in self.holding() {
             let audit = || Audit::new(deal.clone(), host, data.0.me, data.domain());
             locked(&self.audits).entry(host).or_insert_with(audit);
