@@ -3,7 +3,8 @@
 
 #![allow(
     clippy::too_many_arguments,
-    reason = "a kernel takes its buffers and sizes one by one"
+    clippy::manual_is_multiple_of,
+    reason = "a kernel takes its buffers and sizes one by one, and has the operators that devices have"
 )]
 
 pub(crate) mod attention;
