@@ -79,6 +79,9 @@ pub struct Example {
     pub likeness_ppm: u32,
 }
 
+/// Hears which dataset is being read, and how many bytes of it were.
+type Tell = Arc<dyn Fn(&str, u64) + Send + Sync>;
+
 /// The sketches of what is held, in the order of commitments.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
@@ -227,13 +230,7 @@ impl Data {
     }
 
     /// The card of a dataset, whose sketches are made if they are not there; none if it cannot be read.
-    async fn card(
-        &self,
-        sketches: &Sketches,
-        shelf: &Shelf,
-        root: BlobHash,
-        tell: Arc<dyn Fn(&str, u64) + Send + Sync>,
-    ) -> Option<Card> {
+    async fn card(&self, sketches: &Sketches, shelf: &Shelf, root: BlobHash, tell: Tell) -> Option<Card> {
         match sketches.card(root) {
             Ok(Some(card)) => return Some(card),
             Ok(None) => (),

@@ -224,8 +224,8 @@ async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
 
     // A sealed blob that is kept and gone is missed.
     let store = room.store.clone().unwrap();
-    let gone = storage::blob::Content::sequence(BlobHash([8; 32]));
-    store.pin(gone, storage::blob::Reason::User).await.unwrap();
+    let gone = Content::sequence(BlobHash([8; 32]));
+    store.pin(gone, Reason::User).await.unwrap();
     let error = data.fsck(false, |_| ()).await.expect_err("something is missing");
     assert!(
         matches!(error, DataError::Unsound { damaged: 0, missing: 1 }),
