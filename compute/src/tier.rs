@@ -26,6 +26,7 @@ pub use registry::{Artifact, Generation, RegisterError, ResolveError, Scan, Sour
 use crate::{
     lora::{Adapter, AdapterHash},
     schedule::AdapterKey,
+    tensors::Buffer,
 };
 
 /// Others who have adapters, by content. Called on loader threads; may take its time.
@@ -125,6 +126,8 @@ struct State {
     loading: HashMap<AdapterKey, Vec<Reply>>,
     queue: std::collections::VecDeque<Arc<Artifact>>,
     on_device: HashMap<AdapterHash, usize>,
+    /// Given up. Their memory is given back by a loader and without the lock: it takes long, and others wait for the lock.
+    gone: Vec<Arc<Adapter>>,
     counters: Counters,
     closed: bool,
 }
@@ -354,6 +357,7 @@ impl Shared {
             let read = std::panic::catch_unwind(read)
                 .unwrap_or_else(|_| Err(format!("adapter `{}` could not be read", artifact.name())));
             let (result, mut replies) = self.arrived(&artifact, read);
+            let bytes = result.as_ref().map_or(0, |adapter| adapter.bytes());
             let last = replies.pop();
             for reply in replies {
                 reply(result.clone());
@@ -361,6 +365,10 @@ impl Shared {
             // Handed on and not kept: what nobody uses any more must be seen as unused.
             if let Some(last) = last {
                 last(result);
+            }
+            if self.lock().queue.is_empty() {
+                // Adapters of one base are much alike: the next is as large as this one.
+                Buffer::make_ready(usize::try_from(bytes).unwrap_or(0));
             }
         }
     }
@@ -370,6 +378,13 @@ impl Shared {
         loop {
             if state.closed {
                 return None;
+            }
+            if !state.gone.is_empty() {
+                let gone = std::mem::take(&mut state.gone);
+                drop(state);
+                drop(gone);
+                state = self.lock();
+                continue;
             }
             if let Some(artifact) = state.queue.pop_front() {
                 return Some(artifact);
@@ -404,6 +419,10 @@ impl Shared {
 
     fn trim(&self, state: &mut State) {
         let (host, registry) = (&mut state.host, &state.registry);
-        host.trim(self.budget.host_bytes, |hash| registry.keeps(hash));
+        let gone = host.trim(self.budget.host_bytes, |hash| registry.keeps(hash));
+        if !gone.is_empty() {
+            state.gone.extend(gone);
+            self.work.notify_one();
+        }
     }
 }

@@ -9,10 +9,10 @@ mod step;
 use std::sync::Arc;
 
 pub use cpu::{Cpu, CpuOptions};
-#[cfg(feature = "gpu")]
-pub use gpu::{Gpu, GpuError, GpuOptions};
 #[cfg(feature = "cuda")]
 pub use gpu::CudaWanted;
+#[cfg(feature = "gpu")]
+pub use gpu::{Gpu, GpuError, GpuOptions};
 pub use ops::{Norm, Ops};
 pub use step::{Group, SpanRows, Step};
 

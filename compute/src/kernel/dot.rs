@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 
 use super::{
+    ahead::Ahead,
     level::kernel,
     simd::{LANES, Simd},
     weight::{Bf16Row, F16Row, F32Row, GROUP, Int4Row, Int8Row, Numbers, Row, Weight},
@@ -92,9 +93,17 @@ pub(crate) struct Output<'a> {
 /// # Safety
 ///
 /// `x` has rows of `weight.columns` singles, and the outputs of these rows are written by nobody else.
-pub(crate) unsafe fn product(level: super::Level, x: Rows<'_>, weight: &Weight, from: usize, to: usize, y: Output<'_>) {
+pub(crate) unsafe fn product(
+    level: super::Level,
+    x: Rows<'_>,
+    weight: &Weight,
+    from: usize,
+    to: usize,
+    y: Output<'_>,
+    ahead: &mut Ahead<'_>,
+) {
     assert!(from <= to && to <= weight.rows && y.bias.is_none_or(|bias| bias.len() == weight.rows));
-    run(level, x, weight, from, to, y);
+    run(level, x, weight, from, to, y, ahead);
 }
 
 /// Multiplies all rows of `x` with `count` rows of singles that lie `stride` apart.
@@ -115,7 +124,7 @@ pub(crate) unsafe fn product_f32(
     run_f32(level, x, rows, stride, count, columns, y);
 }
 
-kernel!(fn run(x: Rows<'_>, weight: &Weight, from: usize, to: usize, y: Output<'_>) = run_body);
+kernel!(fn run(x: Rows<'_>, weight: &Weight, from: usize, to: usize, y: Output<'_>, ahead: &mut Ahead<'_>) = run_body);
 kernel!(fn run_f32(x: Rows<'_>, rows: *const f32, stride: usize, count: usize, columns: usize, y: Output<'_>) = run_f32_body);
 
 #[inline(always)]
@@ -129,11 +138,18 @@ unsafe fn run_f32_body<S: Simd>(
 ) {
     let row = |n: usize| F32Row(rows.wrapping_add(n * stride));
     // SAFETY: the contract of `product_f32`.
-    unsafe { walk::<S, _>(x, row, 0, count, columns, y) }
+    unsafe { walk::<S, _>(x, row, 0, count, columns, y, &mut Ahead::nothing()) }
 }
 
 #[inline(always)]
-unsafe fn run_body<S: Simd>(x: Rows<'_>, weight: &Weight, from: usize, to: usize, y: Output<'_>) {
+unsafe fn run_body<S: Simd>(
+    x: Rows<'_>,
+    weight: &Weight,
+    from: usize,
+    to: usize,
+    y: Output<'_>,
+    ahead: &mut Ahead<'_>,
+) {
     let columns = weight.columns;
     let groups = columns.div_ceil(GROUP);
     // SAFETY: the contract of `product`; each row of the weight has its columns, quantised ones padded to groups.
@@ -148,6 +164,7 @@ unsafe fn run_body<S: Simd>(x: Rows<'_>, weight: &Weight, from: usize, to: usize
                     to,
                     columns,
                     y,
+                    ahead,
                 );
             }
             Numbers::Stored(Dtype::F16, bytes) => {
@@ -159,6 +176,7 @@ unsafe fn run_body<S: Simd>(x: Rows<'_>, weight: &Weight, from: usize, to: usize
                     to,
                     columns,
                     y,
+                    ahead,
                 );
             }
             Numbers::Stored(Dtype::BF16, bytes) => {
@@ -170,15 +188,16 @@ unsafe fn run_body<S: Simd>(x: Rows<'_>, weight: &Weight, from: usize, to: usize
                     to,
                     columns,
                     y,
+                    ahead,
                 );
             }
             Numbers::Int8 { quants, scales } => {
                 let row = |n: usize| Int8Row(quants[n * groups * GROUP..].as_ptr(), scales[n * groups..].as_ptr());
-                widen::<S, _>(x, row, from, to, columns, y);
+                widen::<S, _>(x, row, from, to, columns, y, ahead);
             }
             Numbers::Int4 { quants, scales } => {
                 let row = |n: usize| Int4Row(quants[n * groups * LANES..].as_ptr(), scales[n * groups..].as_ptr());
-                widen::<S, _>(x, row, from, to, columns, y);
+                widen::<S, _>(x, row, from, to, columns, y, ahead);
             }
         }
     }
@@ -193,11 +212,12 @@ unsafe fn widen<S: Simd, R: Row>(
     to: usize,
     columns: usize,
     y: Output<'_>,
+    ahead: &mut Ahead<'_>,
 ) {
     // SAFETY: as for `walk`; the wide rows are padded to whole vectors.
     unsafe {
         if x.count < WIDEN_FROM {
-            return walk::<S, R>(x, row, from, to, columns, y);
+            return walk::<S, R>(x, row, from, to, columns, y, ahead);
         }
         let vectors = columns.div_ceil(LANES);
         let mut wide = WIDE.take();
@@ -215,7 +235,7 @@ unsafe fn widen<S: Simd, R: Row>(
                 }
             }
             let wide_row = |n: usize| F32Row(wide.as_ptr().wrapping_add((n - first) * vectors * LANES));
-            walk::<S, _>(x, wide_row, first, last, columns, y);
+            walk::<S, _>(x, wide_row, first, last, columns, y, ahead);
         }
         WIDE.set(wide);
     }
@@ -230,6 +250,7 @@ unsafe fn walk<S: Simd, R: Row>(
     to: usize,
     columns: usize,
     y: Output<'_>,
+    ahead: &mut Ahead<'_>,
 ) {
     let strip = (STRIP_BYTES / (4 * columns.max(1))).clamp(8, 256) & !3;
     let mut m0 = 0;
@@ -240,26 +261,28 @@ unsafe fn walk<S: Simd, R: Row>(
         unsafe {
             if rows == 1 && S::WIDE {
                 while n + 8 <= to {
+                    ahead.some();
                     tile::<S, R, 1, 8>(x, m0, std::array::from_fn(|i| row(n + i)), n, columns, y);
                     n += 8;
                 }
             }
             while n + 4 <= to {
-                strip_of::<S, R, 4>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y);
+                strip_of::<S, R, 4>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, ahead);
                 n += 4;
             }
             // What is left goes at once too: the ranks of adapters are of any size.
             match to - n {
                 0 => (),
-                1 => strip_of::<S, R, 1>(x, m0, m1, [row(n)], n, columns, y),
-                2 => strip_of::<S, R, 2>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y),
-                _ => strip_of::<S, R, 3>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y),
+                1 => strip_of::<S, R, 1>(x, m0, m1, [row(n)], n, columns, y, ahead),
+                2 => strip_of::<S, R, 2>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, ahead),
+                _ => strip_of::<S, R, 3>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, ahead),
             }
         }
         m0 = m1;
     }
 }
 
+#[allow(clippy::too_many_arguments, reason = "a tile is two ranges of two matrices")]
 #[inline(always)]
 unsafe fn strip_of<S: Simd, R: Row, const N: usize>(
     x: Rows<'_>,
@@ -269,16 +292,19 @@ unsafe fn strip_of<S: Simd, R: Row, const N: usize>(
     n: usize,
     columns: usize,
     y: Output<'_>,
+    ahead: &mut Ahead<'_>,
 ) {
     // SAFETY: as for `walk`.
     unsafe {
         if S::WIDE {
             while m + 4 <= to {
+                ahead.some();
                 tile::<S, R, 4, N>(x, m, w, n, columns, y);
                 m += 4;
             }
         }
         while m + 2 <= to {
+            ahead.some();
             tile::<S, R, 2, N>(x, m, w, n, columns, y);
             m += 2;
         }

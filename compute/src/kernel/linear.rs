@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::*};
 
 use super::{
     Level, Team,
+    ahead::{Ahead, Stretch},
     dot::{Output, Rows, Store, product},
     level::kernel,
     simd::{LANES, Simd},
@@ -21,16 +22,10 @@ use crate::tensors::Dtype;
 const SHRINK_ROWS: usize = 16;
 
 /// Products of one task that shrinks: as many adapters as it takes to be worth it.
-const SHRINK_PRODUCTS: usize = 64 << 10;
+const SHRINK_PRODUCTS: usize = 16 << 10;
 
 /// Bytes of weights of one task, so that they stay in a core's cache while many rows pass.
 const TASK_BYTES: usize = 256 << 10;
-
-/// Outputs of a block that are computed before more of the adapters is asked for, so that it comes meanwhile.
-const STRIP: usize = 8;
-
-/// Rows from which on a block computes long enough for that.
-const STRIP_ROWS: usize = 8;
 
 /// One layer and where its outputs go.
 pub(crate) struct Linear<'a> {
@@ -72,13 +67,14 @@ struct Shrinks<'a> {
     tasks: Vec<usize>,
 }
 
-/// Computes all layers over all rows of `x`. `shrunk` is scratch.
+/// Computes all layers over all rows of `x`. What `next` names is read by whoever comes next. `shrunk` is scratch.
 pub(crate) fn linear(
     team: &mut Team,
     level: Level,
     x: &[f32],
     layers: &mut [Linear<'_>],
     adapted: &[Adapted<'_>],
+    next: &[&Weight],
     shrunk: &mut Vec<f32>,
 ) {
     let width = layers[0].weight.columns;
@@ -103,11 +99,13 @@ pub(crate) fn linear(
         shrunk: Parts::of(shrunk),
         done: AtomicUsize::new(0),
         shrinks: &shrinks,
+        blocks: &blocks,
+        next,
     };
     let first = shrinks.tasks.len() - 1;
     team.each(first + blocks.len(), &|task| match task.checked_sub(first) {
         None => work.shrink(task),
-        Some(block) => work.block(blocks[block]),
+        Some(block) => work.block(block),
     });
 }
 
@@ -121,6 +119,9 @@ struct Work<'a> {
     /// Tasks that shrank.
     done: AtomicUsize,
     shrinks: &'a Shrinks<'a>,
+    /// Layers, and columns of them.
+    blocks: &'a [(usize, usize, usize)],
+    next: &'a [&'a Weight],
 }
 
 // SAFETY: the rows and weights are read and never written while the tasks run; outputs are written in parts.
@@ -142,7 +143,8 @@ impl Work<'_> {
         }
     }
 
-    fn block(&self, (layer, from, to): (usize, usize, usize)) {
+    fn block(&self, block: usize) {
+        let (layer, from, to) = self.blocks[block];
         let (linear, stride) = (&self.layers[layer], self.layers[layer].weight.rows);
         let output = Output {
             to: self.outputs[layer].at(0),
@@ -151,18 +153,17 @@ impl Work<'_> {
             bias: linear.bias,
         };
         let mine = &self.shrinks.all[self.shrinks.layers[layer]..self.shrinks.layers[layer + 1]];
-        let strip = match mine.is_empty() || self.x.count < STRIP_ROWS {
-            true => to - from,
-            false => STRIP,
-        };
-        let mut ahead = mine.chunks(mine.len().div_ceil((to - from).div_ceil(strip)).max(1));
-        for first in (from..to).step_by(strip.max(1)) {
-            for shrink in ahead.next().unwrap_or_default() {
-                shrink.adapted.b.fetch_columns(from, to);
-            }
-            // SAFETY: each task has its own columns.
-            unsafe { product(self.level, self.x, linear.weight, first, to.min(first + strip), output) };
-        }
+        let part = |of: usize| of * self.next.len() / self.blocks.len();
+        let later = &self.next[part(block)..part(block + 1)];
+        let mut stretches: Vec<Stretch<'_>> = Vec::with_capacity(mine.len() + later.len());
+        // Rows of an adapter may be in several shrinks, all with the same columns.
+        let own = mine.iter().filter(|shrink| shrink.from == 0);
+        stretches.extend(own.filter_map(|shrink| shrink.adapted.b.stretch(from, to)));
+        stretches.extend(later.iter().filter_map(|next| next.stretch(0, next.columns)));
+        let tiles = ((to - from) / 4).max(1) * self.x.count.div_ceil(4);
+        let mut ahead = Ahead::of(&stretches, tiles);
+        // SAFETY: each task has its own columns.
+        unsafe { product(self.level, self.x, linear.weight, from, to, output, &mut ahead) };
         if mine.is_empty() {
             return;
         }
@@ -270,7 +271,7 @@ impl Shrink<'_> {
             bias: None,
         };
         // SAFETY: `to` has a number for each of these rows and ranks.
-        unsafe { product(level, x, a, 0, a.rows, output) };
+        unsafe { product(level, x, a, 0, a.rows, output, &mut Ahead::nothing()) };
         for (row, weight) in to.chunks_exact_mut(a.rows).zip(&weights[self.from..self.to]) {
             let scale = scale * weight;
             row.iter_mut().for_each(|h| *h *= scale);

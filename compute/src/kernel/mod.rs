@@ -5,6 +5,7 @@
     reason = "tiles are loops over indices of several arrays at once"
 )]
 
+pub(crate) mod ahead;
 pub(crate) mod attention;
 pub(crate) mod dot;
 mod level;

@@ -11,7 +11,10 @@
 
 use std::sync::Arc;
 
-use super::simd::{LANES, Simd, prefetch};
+use super::{
+    ahead::Stretch,
+    simd::{LANES, Simd, prefetch},
+};
 pub(crate) use crate::tensors::Bytes;
 use crate::tensors::Dtype;
 
@@ -127,16 +130,19 @@ impl Weight {
         }
     }
 
-    /// Asks for some columns of all rows.
-    pub(crate) fn fetch_columns(&self, from: usize, to: usize) {
-        if let Numbers::Stored(dtype, bytes) = &self.numbers {
-            let (size, bytes) = (dtype.bytes(), bytes.get());
-            for row in 0..self.rows {
-                let line = &bytes[(row * self.columns + from) * size..(row * self.columns + to) * size];
-                (0..line.len())
-                    .step_by(LINE)
-                    .for_each(|at| prefetch(&raw const line[at]));
+    /// Some columns of all rows, to be asked for.
+    pub(crate) fn stretch(&self, from: usize, to: usize) -> Option<Stretch<'_>> {
+        match &self.numbers {
+            Numbers::Stored(dtype, bytes) if from < to && to <= self.columns => {
+                let size = dtype.bytes();
+                let end = ((self.rows - 1) * self.columns + to) * size;
+                Some(Stretch {
+                    bytes: &bytes.get()[from * size..end],
+                    stride: self.columns * size,
+                    width: (to - from) * size,
+                })
             }
+            _ => None,
         }
     }
 

@@ -94,7 +94,7 @@ impl Adapter {
     pub fn load(dir: &Path) -> Result<Self, LoadError> {
         let (config, mut file, header) = open_dir(dir)?;
         let numbers = numbers(&header);
-        let mut buffer = Buffer::zeros(numbers.len());
+        let mut buffer = Buffer::new(numbers.len());
         // The file is copied and never mapped: whoever owns the directory may change it at any time.
         file.read_exact(buffer.bytes())
             .map_err(|source| LoadError::Read { file: WEIGHTS, source })?;
@@ -107,7 +107,7 @@ impl Adapter {
         let config = header.metadata.get(CONFIG_KEY).ok_or(LoadError::NotCanonical)?;
         let config = AdapterConfig::parse(config.as_bytes())?;
         let numbers = numbers(&header);
-        let mut buffer = Buffer::zeros(numbers.len());
+        let mut buffer = Buffer::new(numbers.len());
         buffer.bytes().copy_from_slice(&bytes[numbers.clone()]);
         build(&config, &header, buffer, numbers.start)
     }

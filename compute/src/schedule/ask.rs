@@ -137,6 +137,9 @@ pub struct Limits {
     pub step_prompt_tokens: usize,
     /// Sequences that run at once.
     pub rows_max: usize,
+    /// Rows that a tenant may have beyond its part of them, while others are there too. On a processor each makes a step
+    /// longer for everyone; where they cost little, as many as there are.
+    pub rows_spare: usize,
     /// Distinct adapters of a step.
     pub step_adapters: usize,
     /// Sum over a step of tokens times rank.
@@ -164,6 +167,7 @@ impl Default for Limits {
             step_tokens: 256,
             step_prompt_tokens: 64,
             rows_max: 32,
+            rows_spare: 0,
             step_adapters: 32,
             step_rank_tokens: 256 * 64,
             step_loads: 4,

@@ -49,6 +49,11 @@ impl Tenants {
         self.accounts.get(tenant).map_or(0, |account| account.running)
     }
 
+    /// How many tenants wait or run.
+    pub(super) fn active(&self) -> usize {
+        self.active.len()
+    }
+
     /// Tenants that wait or run, the least served first.
     pub(super) fn in_turn(&self) -> Vec<Tenant> {
         let mut active: Vec<(u64, &Tenant)> = self

@@ -48,6 +48,7 @@ impl Scheduler {
     /// Plans a step and asks for it, unless there is nothing to run.
     pub(super) fn plan(&mut self, todo: &mut Vec<Effect>) {
         self.steps += 1;
+        self.give_back();
         let mut budget = Budget {
             tokens: self.limits.step_tokens,
             rank_tokens: self.limits.step_rank_tokens,
@@ -259,6 +260,9 @@ impl Scheduler {
             return Tried::Skipped;
         }
         let tenant = self.sequences[&request].ask.tenant.clone();
+        if self.tenants.running(&tenant) >= self.rows_of_one() {
+            return Tried::Closed;
+        }
         if self.running.len() >= self.limits.rows_max && !self.make_way(&tenant) {
             return Tried::Closed;
         }
@@ -304,6 +308,26 @@ impl Scheduler {
         self.tenants.start(&tenant);
         self.running.insert(request);
         Tried::Runs
+    }
+
+    /// Rows that one tenant may have: all of them when it is alone.
+    fn rows_of_one(&self) -> usize {
+        self.limits.rows_max.div_ceil(self.tenants.active().max(1)) + self.limits.rows_spare
+    }
+
+    /// Takes a row from whoever has more than that since others came, one a step, the latest first.
+    fn give_back(&mut self) {
+        let most = self.rows_of_one();
+        let latest = self
+            .running
+            .iter()
+            .map(|request| &self.sequences[request])
+            .filter(|sequence| self.tenants.running(&sequence.ask.tenant) > most)
+            .max_by_key(|sequence| sequence.order)
+            .map(|sequence| sequence.ask.request);
+        if let Some(latest) = latest {
+            self.preempt(latest);
+        }
     }
 
     /// A ready request does not fit into the slots now.

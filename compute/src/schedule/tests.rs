@@ -20,6 +20,7 @@ pub(super) fn limits() -> Limits {
         step_tokens: 32,
         step_prompt_tokens: 8,
         rows_max: 4,
+        rows_spare: 0,
         step_adapters: 4,
         step_rank_tokens: 1000,
         step_loads: 1,

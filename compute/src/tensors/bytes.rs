@@ -1,6 +1,10 @@
 //! Bytes of matrices: parts of one holder, which is read, mapped or made, and never copied again.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// From here on memory is taken in large pages where the system has them: an adapter is read by every step, and a
 /// table of small pages would be read beside it.
@@ -34,42 +38,120 @@ impl Bytes {
     }
 }
 
-/// Memory that is written once and then shared.
-pub(crate) enum Buffer {
+/// Memory that is written once, as a whole, and then shared.
+pub(crate) struct Buffer {
+    memory: Memory,
+    length: usize,
+}
+
+enum Memory {
     Small(Vec<u8>),
     Large(memmap2::MmapMut),
 }
 
+/// Memory that was given back, or made ready: to be given new memory takes as long as to read an adapter into it.
+static SPARE: Mutex<Vec<memmap2::MmapMut>> = Mutex::new(Vec::new());
+
+/// What is kept spare.
+const SPARE_BYTES_MAX: usize = 16 << 20;
+
 impl Buffer {
-    /// So many zeros.
-    pub(crate) fn zeros(length: usize) -> Self {
-        if length < LARGE {
-            return Self::Small(vec![0; length]);
+    /// So many bytes, whatever they are now.
+    pub(crate) fn new(length: usize) -> Self {
+        let memory = match length < LARGE {
+            true => Memory::Small(vec![0; length]),
+            false => match spare(length).map_or_else(|| map(length), Ok) {
+                Ok(map) => Memory::Large(map),
+                Err(_) => Memory::Small(vec![0; length]),
+            },
+        };
+        Self { memory, length }
+    }
+
+    /// Sees to it that a buffer of this length will be there at once.
+    pub(crate) fn make_ready(length: usize) {
+        if !(LARGE..=SPARE_BYTES_MAX).contains(&length) {
+            return;
         }
-        match memmap2::MmapMut::map_anon(length) {
-            Ok(map) => {
-                // Where there are no large pages, small ones serve.
-                #[cfg(target_os = "linux")]
-                let _ = map.advise(memmap2::Advice::HugePage);
-                Self::Large(map)
-            }
-            Err(_) => Self::Small(vec![0; length]),
-        }
+        let ready = spare(length).map_or_else(|| map(length), Ok);
+        // Where there is no memory, whoever needs it will be told.
+        let Ok(mut ready) = ready else { return };
+        ready.iter_mut().step_by(4096).for_each(|byte| *byte = 0);
+        keep(ready);
     }
 
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        match self {
-            Self::Small(bytes) => bytes,
-            Self::Large(map) => map,
+        match &mut self.memory {
+            Memory::Small(bytes) => bytes,
+            Memory::Large(map) => &mut map[..self.length],
         }
     }
 }
 
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Small(bytes) => bytes,
-            Self::Large(map) => map,
+        match &self.memory {
+            Memory::Small(bytes) => bytes,
+            Memory::Large(map) => &map[..self.length],
         }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Memory::Large(map) = std::mem::replace(&mut self.memory, Memory::Small(Vec::new())) {
+            keep(map);
+        }
+    }
+}
+
+fn map(length: usize) -> io::Result<memmap2::MmapMut> {
+    let map = memmap2::MmapMut::map_anon(length)?;
+    // Where there are no large pages, small ones serve.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Ok(map)
+}
+
+fn spares() -> MutexGuard<'static, Vec<memmap2::MmapMut>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One that is long enough and not much longer.
+fn spare(length: usize) -> Option<memmap2::MmapMut> {
+    let mut spares = spares();
+    let at = spares
+        .iter()
+        .position(|map| (length..=length + length / 8).contains(&map.len()))?;
+    Some(spares.swap_remove(at))
+}
+
+/// Keeps one, and gives up those kept longest for it.
+fn keep(map: memmap2::MmapMut) {
+    if map.len() > SPARE_BYTES_MAX {
+        return;
+    }
+    let mut spares = spares();
+    spares.push(map);
+    while spares.iter().map(|map| map.len()).sum::<usize>() > SPARE_BYTES_MAX {
+        spares.remove(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_given_back_is_given_out_again_and_as_long_as_asked_for() {
+        let length = 3 << 20;
+        for round in 0..4u8 {
+            let mut buffer = Buffer::new(length + usize::from(round));
+            buffer.bytes().fill(round);
+            assert_eq!(buffer.as_ref().len(), length + usize::from(round));
+            assert!(buffer.as_ref().iter().all(|byte| *byte == round));
+        }
+        Buffer::make_ready(length);
+        assert!(spares().iter().map(|map| map.len()).sum::<usize>() <= SPARE_BYTES_MAX);
     }
 }

@@ -68,9 +68,11 @@ impl Host {
     }
 
     /// Gives up the oldest until no more than `bytes_max` are taken. What is in use stays: giving it up frees nothing.
-    pub(super) fn trim(&mut self, bytes_max: u64, pinned: impl Fn(AdapterHash) -> bool) {
+    /// What is returned is for whoever has time to give memory back.
+    #[must_use]
+    pub(super) fn trim(&mut self, bytes_max: u64, pinned: impl Fn(AdapterHash) -> bool) -> Vec<Arc<Adapter>> {
         if self.bytes <= bytes_max {
-            return;
+            return Vec::new();
         }
         let mut left = self.bytes;
         let mut gone = Vec::new();
@@ -84,11 +86,12 @@ impl Host {
                 gone.push((*asked, *hash));
             }
         }
-        for (asked, hash) in gone {
-            self.by_age.remove(&asked);
-            self.kept.remove(&hash);
-            self.evictions += 1;
-        }
         self.bytes = left;
+        self.evictions += gone.len() as u64;
+        let give_up = |(asked, hash)| {
+            self.by_age.remove(&asked);
+            self.kept.remove(&hash).map(|kept| kept.adapter)
+        };
+        gone.into_iter().filter_map(give_up).collect()
     }
 }

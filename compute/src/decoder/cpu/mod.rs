@@ -22,6 +22,7 @@ use crate::{
         math::{rms_norm, rotate, silu_times},
         simd::LANES,
         team::Parts,
+        weight::Weight,
     },
     lora::{Adapter, AdapterHash, Projection},
     model::{Config, ModelError, files::Tensors, rope::Rope},
@@ -171,7 +172,16 @@ impl Cpu {
                 weights: &group.weights,
             }));
         }
-        linear(&mut self.team, self.level, x, &mut layers, &adapted, &mut self.shrunk);
+        let next = next(&self.slots, step, layer, sites[0], self.weights.blocks.len());
+        linear(
+            &mut self.team,
+            self.level,
+            x,
+            &mut layers,
+            &adapted,
+            &next,
+            &mut self.shrunk,
+        );
     }
 
     /// Norms and rotates queries and keys, and keeps keys and values.
@@ -243,6 +253,26 @@ impl Cpu {
             SCORES.with_borrow_mut(|scores| unsafe { looks[task].run(level, scores) });
         });
     }
+}
+
+/// The factors that are read first after the layers that `site` is one of.
+fn next<'a>(slots: &'a [Option<Slot>], step: &Step, layer: usize, site: Projection, layers: usize) -> Vec<&'a Weight> {
+    use Projection::{Down, Gate, K, O, Q, Up, V};
+    let (layer, sites): (usize, &[Projection]) = match site {
+        Q | K | V => (layer, &[O]),
+        O => (layer, &[Gate, Up]),
+        Gate | Up => (layer, &[Down]),
+        Down => (layer + 1, &[Q, K, V]),
+    };
+    if layer == layers {
+        return Vec::new();
+    }
+    let present = step
+        .groups
+        .iter()
+        .filter_map(|group| slots[group.slot as usize].as_ref());
+    let factors = present.flat_map(|slot| sites.iter().filter_map(move |site| slot.at(layer, *site)));
+    factors.map(|factors| &factors.a).collect()
 }
 
 /// Runs a kernel over rows, on all threads if there is enough to do.
@@ -376,7 +406,7 @@ impl Ops for Cpu {
             to: &mut logits[before..],
             store: Store::Set,
         };
-        linear(&mut self.team, self.level, x, &mut [head], &[], &mut self.shrunk);
+        linear(&mut self.team, self.level, x, &mut [head], &[], &[], &mut self.shrunk);
         Ok(())
     }
 

@@ -82,3 +82,29 @@ fn who_pauses_saves_nothing_up_and_owes_what_it_took() {
     tenants.wait(&early, 101, RequestId(101), true);
     assert!(tenants.served(&early) > tenants.served(&late));
 }
+
+#[test]
+fn rows_are_shared_among_those_who_are_there_unless_there_are_spare_ones() {
+    for (rows_spare, expected) in [(0, 2), (9, 3)] {
+        let mut device = Device::new(Limits { rows_spare, ..limits() }, SHAPE);
+        for request in 1..=6 {
+            device.ask(Ask {
+                tokens_max: 40,
+                prompt: vec![u32::try_from(request).expect("small"); 4],
+                ..ask(request)
+            });
+        }
+        (0..4).for_each(|_| device.tick());
+        let running = |device: &Device| device.scheduler.tenants.running(&Tenant("a".into()));
+        assert_eq!(running(&device), 4, "nobody else is there");
+        device.ask(Ask {
+            tokens_max: 20,
+            prompt: vec![90; 4],
+            ..for_tenant("b", 100)
+        });
+        (0..6).for_each(|_| device.tick());
+        assert_eq!(running(&device), expected);
+        device.until_idle();
+        assert!((1..=6).all(|request| device.answer(request).len() == 40));
+    }
+}
