@@ -7,6 +7,7 @@
 
 mod bodies;
 mod data;
+mod model;
 pub mod mutate;
 pub mod samples;
 
@@ -21,7 +22,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 29] = [
     target("gossip", bodies::gossip, samples::gossip),
     target("direct", bodies::direct, samples::direct),
     target("ask", bodies::ask, samples::ask),
@@ -43,6 +44,14 @@ pub const TARGETS: [Target; 21] = [
     target("sealed", data::sealed, data::sealed_samples),
     target("manifest", data::manifest, data::manifest_samples),
     target("import_file", data::import_file, data::import_samples),
+    target("tensor_header", model::tensor_header, model::tensor_headers),
+    target("adapter", model::adapter, model::adapters),
+    target("adapter_config", model::adapter_config, model::adapter_configs),
+    target("model_config", model::model_config, model::model_configs),
+    target("generation_config", model::generation_config, model::generation_configs),
+    target("tokenizer", model::tokenizer, model::tokenizers),
+    target("chat_template", model::chat_template, model::chat_templates),
+    target("engine_frames", model::engine_frames, model::engine_samples),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8]), samples: fn() -> Vec<Vec<u8>>) -> Target {
