@@ -63,6 +63,11 @@ impl Model {
         &self.config
     }
 
+    /// Its weights.
+    pub(crate) fn tensors(&self) -> &Tensors {
+        &self.tensors
+    }
+
     /// Puts it on the processor.
     pub fn on_cpu(&self, options: CpuOptions) -> Result<Decoder<Cpu>, ModelError> {
         let cpu = Cpu::new(&self.tensors, &self.config, options)?;
