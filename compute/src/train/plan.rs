@@ -188,11 +188,13 @@ mod tests {
             for normalise in [Normalise::Tokens, Normalise::Records] {
                 let all = plan.batch(step, &corpus, &[1.0; 3], normalise);
                 let without = plan.batch(step, &corpus, &[1.0, 0.0, 1.0], normalise);
+                let mut any = false;
                 for (a, b) in all.shares.iter().zip(&without.shares) {
                     let gone = corpus.examples[a.example as usize].contributor == 1;
+                    any |= gone;
                     assert_eq!((a.example, if gone { 0.0 } else { a.weight }), (b.example, b.weight));
                 }
-                assert_ne!(all.root, without.root);
+                assert_eq!(all.root != without.root, any);
             }
         }
     }

@@ -29,6 +29,7 @@ mod serve;
 mod status;
 #[cfg(test)]
 mod tests;
+mod train;
 mod version;
 mod wallet;
 
@@ -69,6 +70,7 @@ enum Verb {
     Repo(repo::Repo),
     Model(model::Model),
     Serve(serve::Serve),
+    Train(train::Train),
     Engine(engine::Engine),
     Config(config::Config),
     Doctor(doctor::Doctor),
@@ -112,6 +114,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Repo(verb) => verb.run(place),
         Verb::Model(verb) => verb.run(place),
         Verb::Serve(verb) => verb.run(place),
+        Verb::Train(verb) => verb.run(place),
         Verb::Engine(_) => unreachable!("it never comes back to the others"),
         Verb::Config(verb) => verb.run(place),
         Verb::Doctor(verb) => verb.run(place),
