@@ -52,7 +52,9 @@ fn one(rows: u32, tokens: u32) {
     let mut corpus = Corpus::default();
     for record in 0..rows * (STEPS as u32 + 1) {
         let text = (0..tokens).map(|i| 3 + (record * 7907 + i * 7919) % 40_000).collect();
-        corpus.add(text, &vec![true; tokens as usize], "all", &config, &recipe).unwrap();
+        corpus
+            .add(text, &vec![true; tokens as usize], "all", &config, &recipe)
+            .unwrap();
     }
     let model = Model::random(&config, Dtype::F32, 1);
     let machine = Machine {
@@ -77,8 +79,15 @@ fn one(rows: u32, tokens: u32) {
 fn ask(command: &mut Command) -> Vec<f64> {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    let found: Vec<f64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-    assert!(found.len() >= 2, "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    let found: Vec<f64> = text
+        .split_whitespace()
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    assert!(
+        found.len() >= 2,
+        "{command:?}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     found
 }
 
@@ -91,7 +100,11 @@ fn beside(rows: u32, tokens: u32, torch: Option<&OsString>) {
         if let Some(python) = torch {
             let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/torch_train.py");
             let mut command = Command::new(python);
-            command.arg(script).arg(threads().to_string()).args(&numbers).arg(STEPS.to_string());
+            command
+                .arg(script)
+                .arg(threads().to_string())
+                .args(&numbers)
+                .arg(STEPS.to_string());
             let found = ask(command.env("CUDA_VISIBLE_DEVICES", ""));
             theirs = [theirs[0].min(found[0]), theirs[1].max(found[1])];
         }

@@ -48,7 +48,9 @@ fn read<T: for<'a> Deserialize<'a>>(path: PathBuf) -> T {
 }
 
 fn weights() -> BTreeMap<String, f64> {
-    [("ann", 1.0), ("bob", 0.5), ("eve", 0.0)].map(|(name, weight)| (name.to_owned(), weight)).into()
+    [("ann", 1.0), ("bob", 0.5), ("eve", 0.0)]
+        .map(|(name, weight)| (name.to_owned(), weight))
+        .into()
 }
 
 /// What `train.py` does.
@@ -71,7 +73,9 @@ fn corpus(dir: &Path, config: &Config, recipe: &Recipe) -> Corpus {
     let mut corpus = Corpus::default();
     for record in read::<Vec<Record>>(dir.join("training/records.json")) {
         let counts: Vec<bool> = (0..record.tokens.len()).map(|i| i >= record.answer).collect();
-        corpus.add(record.tokens, &counts, &record.contributor, config, recipe).unwrap();
+        corpus
+            .add(record.tokens, &counts, &record.contributor, config, recipe)
+            .unwrap();
     }
     corpus
 }
@@ -105,10 +109,23 @@ fn fifty_steps_end_where_peft_and_torch_end_in_three_families() {
         for (theirs, length) in curve.losses.iter().zip(&curve.lengths) {
             let step: Stepped = trainer.step(&mut Open).unwrap();
             let (off, length_off) = ((step.loss - theirs).abs(), (step.length - length).abs() / length);
-            assert!(off <= 1e-3, "{name} step {}: loss {} and theirs {theirs}", step.step, step.loss);
-            assert!(length_off <= 1e-3, "{name} step {}: {} and {length}", step.step, step.length);
+            assert!(
+                off <= 1e-3,
+                "{name} step {}: loss {} and theirs {theirs}",
+                step.step,
+                step.loss
+            );
+            assert!(
+                length_off <= 1e-3,
+                "{name} step {}: {} and {length}",
+                step.step,
+                step.length
+            );
         }
-        let (ours, theirs) = (trainer.adapter().unwrap(), Adapter::load(&dir.join("training/after")).unwrap());
+        let (ours, theirs) = (
+            trainer.adapter().unwrap(),
+            Adapter::load(&dir.join("training/after")).unwrap(),
+        );
         let (mut a, mut b) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
         for (site, low) in ours.sites() {
             let other = &theirs.sites()[site];
@@ -185,7 +202,15 @@ fn a_run_has_the_same_roots_and_adapter_on_any_threads_level_memory_and_passes()
         for record in &mut records {
             record.tokens.iter_mut().for_each(|token| *token %= vocabulary);
             let counts: Vec<bool> = (0..record.tokens.len()).map(|i| i >= record.answer).collect();
-            corpus.add(record.tokens.clone(), &counts, &record.contributor, model.config(), &recipe).unwrap();
+            corpus
+                .add(
+                    record.tokens.clone(),
+                    &counts,
+                    &record.contributor,
+                    model.config(),
+                    &recipe,
+                )
+                .unwrap();
         }
         let on = |machine| Trainer::new(&model, corpus.clone(), &weights(), recipe.clone(), machine).unwrap();
         let expected = finish(&mut on(machine(1, Level::Portable, 0, 1)));
@@ -243,9 +268,17 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
             Event::Begun { .. } | Event::Validation { .. } | Event::Checkpoint { .. } => (),
         };
         let outcome = run(&mut again, &out, &mut Open, &mut hear).unwrap();
-        assert_eq!((outcome.root, outcome.adapter), (expected.root.clone(), expected.adapter.clone()));
+        assert_eq!(
+            (outcome.root, outcome.adapter),
+            (expected.root.clone(), expected.adapter.clone())
+        );
         assert_eq!(seen, (first.step_number() + 1..=again.steps()).collect::<Vec<_>>());
-        for file in ["adapter_model.safetensors", "adapter_config.json", "training.json", "step-roots.bin"] {
+        for file in [
+            "adapter_model.safetensors",
+            "adapter_config.json",
+            "training.json",
+            "step-roots.bin",
+        ] {
             let (ours, theirs) = (fs::read(dir.path().join(file)), fs::read(whole.path().join(file)));
             assert_eq!(ours.unwrap(), theirs.unwrap(), "{file} after {passes} passes");
         }
@@ -303,12 +336,22 @@ fn one_step_done_again_has_its_root_and_a_flipped_bit_another() {
     let mut others = weights();
     others.insert("bob".to_owned(), 0.500_000_1);
     let plain = corpus(&fixture("llama-1"), model.config(), &short());
-    for (corpus, weights, seed) in [(changed, weights(), 11), (plain.clone(), others, 11), (plain, weights(), 12)] {
+    for (corpus, weights, seed) in [
+        (changed, weights(), 11),
+        (plain.clone(), others, 11),
+        (plain, weights(), 12),
+    ] {
         let recipe = Recipe { seed, ..short() };
         let mut other = Trainer::new(&model, corpus, &weights, recipe, machine).unwrap();
         let refused = other.resume(&path).unwrap_err();
-        assert!(matches!(refused, TrainError::Checkpoint(CheckpointError::Other { .. })), "{refused}");
-        assert!(refused.to_string().contains(&original.run_id().to_hex()[..16]), "{refused}");
+        assert!(
+            matches!(refused, TrainError::Checkpoint(CheckpointError::Other { .. })),
+            "{refused}"
+        );
+        assert!(
+            refused.to_string().contains(&original.run_id().to_hex()[..16]),
+            "{refused}"
+        );
         for _ in 0..7 {
             other.step(&mut Open).unwrap();
         }
@@ -332,7 +375,15 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_state() {
     };
     let (mut corpus, recipe) = (Corpus::default(), Recipe { batch: 1, ..recipe() });
     for token in [5, 6, 7, 8] {
-        corpus.add(vec![token, 9, token], &[false, true, true], "ann", model.config(), &recipe).unwrap();
+        corpus
+            .add(
+                vec![token, 9, token],
+                &[false, true, true],
+                "ann",
+                model.config(),
+                &recipe,
+            )
+            .unwrap();
     }
     let mut trainer = Trainer::new(&model, corpus, &BTreeMap::new(), recipe, Machine::default()).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -345,7 +396,9 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_state() {
     assert_eq!(trainer.step_number(), step - 1);
     let kept = out.checkpoints();
     assert_eq!(kept.last().map(|(step, _)| *step), (*step > 1).then_some(step - 1));
-    let finite = trainer.parameters().all(|(_, numbers)| numbers.iter().all(|x| x.is_finite()));
+    let finite = trainer
+        .parameters()
+        .all(|(_, numbers)| numbers.iter().all(|x| x.is_finite()));
     assert!(finite);
 }
 
@@ -356,8 +409,15 @@ fn without_a_contributor_the_others_learn_as_if_it_had_said_something_else() {
     let ends = [0, 1].map(|change| {
         let mut corpus = corpus(&fixture("qwen2-3"), model.config(), &short());
         let eve = corpus.contributors.iter().position(|name| name == "eve").unwrap();
-        for example in corpus.examples.iter_mut().filter(|example| example.contributor as usize == eve) {
-            example.tokens.iter_mut().for_each(|token| *token = (*token + change) % 150);
+        for example in corpus
+            .examples
+            .iter_mut()
+            .filter(|example| example.contributor as usize == eve)
+        {
+            example
+                .tokens
+                .iter_mut()
+                .for_each(|token| *token = (*token + change) % 150);
         }
         let mut trainer = Trainer::new(&model, corpus, &weights(), short(), Machine::default()).unwrap();
         let roots = finish(&mut trainer).0;
@@ -390,7 +450,10 @@ fn what_is_learned_is_answered() {
     fs::write(&file, lines.join("\n")).unwrap();
     let files = [file];
     let corpus = Corpus::read(&files, &text, model.config(), &recipe).unwrap();
-    assert_eq!((corpus.examples.len(), &corpus.contributors[..]), (3, &["ann".to_owned()][..]));
+    assert_eq!(
+        (corpus.examples.len(), &corpus.contributors[..]),
+        (3, &["ann".to_owned()][..])
+    );
     assert_eq!(corpus.examples[2].place, (0, 4));
     let asked = questions(&files, &text, &recipe).unwrap();
     let machine = Machine::default();
@@ -405,12 +468,18 @@ fn what_is_learned_is_answered() {
     let before = answers(&model, None, &text, &asked, 12, machine).unwrap();
     let after = answers(&model, Some(&adapter), &text, &asked, 12, machine).unwrap();
     assert!(before.iter().all(|answer| !answer.is_exact), "{before:?}");
-    assert!(after[..2].iter().all(|answer| answer.is_exact && answer.rouge_l == 1.0), "{after:?}");
+    assert!(
+        after[..2].iter().all(|answer| answer.is_exact && answer.rouge_l == 1.0),
+        "{after:?}"
+    );
     let (base, adapted) = (
         evaluate(&model, None, &corpus, &recipe, machine).unwrap(),
         evaluate(&model, Some(&adapter), &corpus, &recipe, machine).unwrap(),
     );
-    assert!(adapted.perplexity < 1.1 && base.perplexity > 3.0, "{base:?} {adapted:?}");
+    assert!(
+        adapted.perplexity < 1.1 && base.perplexity > 3.0,
+        "{base:?} {adapted:?}"
+    );
 }
 
 #[test]
@@ -445,7 +514,10 @@ fn bad_data_is_refused_with_its_file_and_line() {
         fs::write(&file, format!("{good}\n{bad}\n")).unwrap();
         let refused = Corpus::read(&[file], &text, model.config(), &Recipe::default()).unwrap_err();
         let said = refused.to_string();
-        assert!(said.contains("x.jsonl:2: ") && said.contains(expect), "{bad:.60}: {said}");
+        assert!(
+            said.contains("x.jsonl:2: ") && said.contains(expect),
+            "{bad:.60}: {said}"
+        );
     };
     check("{", "is no record");
     check("[1]", "is no record");
@@ -453,8 +525,14 @@ fn bad_data_is_refused_with_its_file_and_line() {
     check(r#"{"prompt": "a"}"#, "half of a pair");
     check(r#"{"prompt": "a", "completion": " "}"#, "an empty answer");
     check(r#"{"text": "  "}"#, "an empty `text`");
-    check(r#"{"messages": [{"role": "user", "content": "a"}]}"#, "no message of the assistant");
-    check(r#"{"messages": [{"role": "owl", "content": "a"}, {"role": "assistant", "content": "b"}]}"#, "refused");
+    check(
+        r#"{"messages": [{"role": "user", "content": "a"}]}"#,
+        "no message of the assistant",
+    );
+    check(
+        r#"{"messages": [{"role": "owl", "content": "a"}, {"role": "assistant", "content": "b"}]}"#,
+        "refused",
+    );
     check(&long, "tokens, at most 128 are taken");
     check(r#"{"text": "a b", "contributor": ""}"#, "`contributor`");
     check(&format!(r#"{{"text": "{}"}}"#, "x".repeat(5 << 20)), "is longer than");
@@ -473,12 +551,20 @@ fn bad_data_is_refused_with_its_file_and_line() {
     ));
     let empty = files.path().join("empty.jsonl");
     fs::write(&empty, "\n\n").unwrap();
-    assert!(matches!(Corpus::read(&[empty], &text, model.config(), &cut), Err(DataError::Empty)));
+    assert!(matches!(
+        Corpus::read(&[empty], &text, model.config(), &cut),
+        Err(DataError::Empty)
+    ));
     let unknown = corpus.weights(&[("who".to_owned(), 1.0)].into()).unwrap_err();
-    assert!(unknown.to_string().contains("`who`") && unknown.to_string().contains("y"), "{unknown}");
+    assert!(
+        unknown.to_string().contains("`who`") && unknown.to_string().contains("y"),
+        "{unknown}"
+    );
     assert!(corpus.weights(&[("y".to_owned(), f64::NAN)].into()).is_err());
     let mut tokens = Corpus::default();
-    let outside = tokens.add(vec![1, 320], &[false, true], "a", model.config(), &cut).unwrap_err();
+    let outside = tokens
+        .add(vec![1, 320], &[false, true], "a", model.config(), &cut)
+        .unwrap_err();
     assert!(outside.to_string().contains("token 320"), "{outside}");
 }
 
@@ -535,9 +621,11 @@ fn a_model_from_nothing_learns() {
         let tokens: Vec<u32> = (0..24).map(|i| (start * 5 + i * 3) % 64).collect();
         corpus.add(tokens, &[true; 24], "world", &config, &recipe).unwrap();
     }
-    let mut trainer =
-        Trainer::from_nothing(&config, corpus, &BTreeMap::new(), recipe, Machine::default()).unwrap();
+    let mut trainer = Trainer::from_nothing(&config, corpus, &BTreeMap::new(), recipe, Machine::default()).unwrap();
     finish(&mut trainer);
     let losses: Vec<f64> = trainer.history().map(|(loss, _, _)| loss).collect();
-    assert!((losses[0] - 64f64.ln()).abs() < 0.1 && losses[losses.len() - 1] < 0.3, "{losses:?}");
+    assert!(
+        (losses[0] - 64f64.ln()).abs() < 0.1 && losses[losses.len() - 1] < 0.3,
+        "{losses:?}"
+    );
 }

@@ -152,7 +152,10 @@ impl State<'_> {
         let header = Header {
             run: self.run.to_hex().to_string(),
             progress: self.progress.clone(),
-            tensors: tensors.iter().map(|tensor| (tensor.name.clone(), tensor.rows, tensor.columns)).collect(),
+            tensors: tensors
+                .iter()
+                .map(|tensor| (tensor.name.clone(), tensor.rows, tensor.columns))
+                .collect(),
             has_best: self.best.is_some(),
             roots: self.roots.len(),
         };
@@ -165,7 +168,10 @@ impl State<'_> {
                 put_singles(&mut to, numbers)?;
             }
         }
-        self.best.iter().flat_map(|best| best.iter()).try_for_each(|best| put_singles(&mut to, best))?;
+        self.best
+            .iter()
+            .flat_map(|best| best.iter())
+            .try_for_each(|best| put_singles(&mut to, best))?;
         self.roots.iter().try_for_each(|root| to.write_all(root.as_bytes()))?;
         let hash = to.1.finalize();
         to.0.write_all(hash.as_bytes())
@@ -182,7 +188,12 @@ pub(crate) fn put(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<(
         fill(&mut file)?;
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         fs::rename(&unfinished, path)?;
-        File::open(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+        File::open(
+            path.parent()
+                .filter(|dir| !dir.as_os_str().is_empty())
+                .unwrap_or(Path::new(".")),
+        )?
+        .sync_all()
     })();
     if written.is_err() {
         // The first error is the one that is told.
@@ -228,14 +239,26 @@ pub(crate) fn read(path: &Path, run: blake3::Hash, parameters: &Parameters) -> R
             ours: run.to_hex().chars().take(16).collect(),
         });
     }
-    let ours = parameters.tensors().iter().map(|tensor| (&tensor.name, tensor.rows, tensor.columns));
-    if !header.tensors.iter().map(|(name, rows, columns)| (name, *rows, *columns)).eq(ours) {
+    let ours = parameters
+        .tensors()
+        .iter()
+        .map(|tensor| (&tensor.name, tensor.rows, tensor.columns));
+    if !header
+        .tensors
+        .iter()
+        .map(|(name, rows, columns)| (name, *rows, *columns))
+        .eq(ours)
+    {
         return Err(damaged(path, "its tensors are not those of its run"));
     }
     if header.roots as u64 != header.progress.step {
         return Err(damaged(path, "it has not one root for each step"));
     }
-    let counts: Vec<usize> = parameters.tensors().iter().map(|tensor| tensor.values().len()).collect();
+    let counts: Vec<usize> = parameters
+        .tensors()
+        .iter()
+        .map(|tensor| tensor.values().len())
+        .collect();
     let (mut values, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
     for count in &counts {
         for list in [&mut values, &mut first, &mut second] {

@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    record::{Asked, Line},
     recipe::{Long, Recipe},
+    record::{Asked, Line},
 };
 use crate::model::{Config, Text};
 
@@ -46,7 +46,9 @@ impl Example {
     pub(crate) fn hash(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_derive_key("openledger training example v1");
         hasher.update(&(self.tokens.len() as u64).to_le_bytes());
-        self.tokens.iter().for_each(|token| _ = hasher.update(&token.to_le_bytes()));
+        self.tokens
+            .iter()
+            .for_each(|token| _ = hasher.update(&token.to_le_bytes()));
         for range in &self.answers {
             hasher.update(&range.start.to_le_bytes());
             hasher.update(&range.end.to_le_bytes());
@@ -139,9 +141,9 @@ impl Corpus {
         }
         let line = u32::try_from(self.examples.len() + 1).unwrap_or(u32::MAX);
         let added = match tokens.len() == counts.len() {
-            true => self.contributor(contributor).and_then(|contributor| {
-                self.push(example(tokens, counts, contributor, (0, line)), config, recipe)
-            }),
+            true => self
+                .contributor(contributor)
+                .and_then(|contributor| self.push(example(tokens, counts, contributor, (0, line)), config, recipe)),
             false => Err("has not as many marks as tokens".to_owned()),
         };
         added.map_err(|why| DataError::Record {
@@ -152,15 +154,24 @@ impl Corpus {
     }
 
     fn push(&mut self, mut example: Example, config: &Config, recipe: &Recipe) -> Result<(), String> {
-        if let Some(token) = example.tokens.iter().find(|token| **token as usize >= config.vocabulary) {
-            return Err(format!("has token {token}, and the model a vocabulary of {}", config.vocabulary));
+        if let Some(token) = example
+            .tokens
+            .iter()
+            .find(|token| **token as usize >= config.vocabulary)
+        {
+            return Err(format!(
+                "has token {token}, and the model a vocabulary of {}",
+                config.vocabulary
+            ));
         }
         let most = recipe.tokens_max.min(config.context_tokens_max);
         if example.tokens.len() > most {
             match recipe.long {
                 Long::Refuse => {
                     let count = example.tokens.len();
-                    return Err(format!("has {count} tokens, at most {most} are taken; set `long = \"cut\"` to cut it"));
+                    return Err(format!(
+                        "has {count} tokens, at most {most} are taken; set `long = \"cut\"` to cut it"
+                    ));
                 }
                 Long::Cut => example.cut(most),
             }
@@ -193,7 +204,13 @@ impl Corpus {
     pub fn weights(&self, named: &BTreeMap<String, f64>) -> Result<Vec<f64>, DataError> {
         for (name, weight) in named {
             if !self.contributors.contains(name) {
-                let known = self.contributors.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
+                let known = self
+                    .contributors
+                    .iter()
+                    .take(20)
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 return Err(DataError::Unknown(name.clone(), known));
             }
             if !(0.0..=1000.0).contains(weight) {
@@ -245,7 +262,11 @@ fn each_line(path: &Path, mut take: impl FnMut(u32, &[u8]) -> Result<(), String>
     loop {
         line.clear();
         number += 1;
-        let count = from.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line).map_err(read)?;
+        let count = from
+            .by_ref()
+            .take(LINE_BYTES_MAX + 1)
+            .read_until(b'\n', &mut line)
+            .map_err(read)?;
         let refused = |why| DataError::Record {
             file: path.display().to_string(),
             line: number,
@@ -265,7 +286,8 @@ fn each_line(path: &Path, mut take: impl FnMut(u32, &[u8]) -> Result<(), String>
 }
 
 fn stem(path: &Path) -> String {
-    path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
+    path.file_stem()
+        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 fn example(tokens: Vec<u32>, counts: &[bool], contributor: u32, place: (u32, u32)) -> Example {
@@ -291,6 +313,8 @@ impl Example {
         self.tokens.truncate(most);
         let most = u32::try_from(most).expect("contexts are counted in 32 bits");
         self.answers.retain(|range| range.start < most);
-        self.answers.iter_mut().for_each(|range| range.end = range.end.min(most));
+        self.answers
+            .iter_mut()
+            .for_each(|range| range.end = range.end.min(most));
     }
 }

@@ -66,7 +66,10 @@ pub fn evaluate(
         keep_bytes: 0,
     };
     let mut net = Net::frozen(model, recipe.quantise(), Places::none(model.config()), options)?;
-    net.bind(None, adapter.map_or_else(Lows::new, |adapter| lows(adapter, model.config())));
+    net.bind(
+        None,
+        adapter.map_or_else(Lows::new, |adapter| lows(adapter, model.config())),
+    );
     let count = u32::try_from(corpus.examples.len()).expect("records are counted in 32 bits");
     let shares: Vec<Share> = (0..count).map(|example| Share { example, weight: 1.0 }).collect();
     let mut losses = Vec::new();
@@ -90,9 +93,8 @@ pub fn evaluate(
 
 /// An adapter's factors, where they fit.
 fn lows(adapter: &Adapter, config: &Config) -> Lows {
-    let weight = |matrix: &Matrix| {
-        Weight::stored(matrix.rows, matrix.columns, matrix.dtype, Bytes::all(matrix.share()))
-    };
+    let weight =
+        |matrix: &Matrix| Weight::stored(matrix.rows, matrix.columns, matrix.dtype, Bytes::all(matrix.share()));
     let mut lows: Lows = (0..config.layers).map(|_| Default::default()).collect();
     for (site, low) in adapter.sites() {
         if let Some(layer) = lows.get_mut(site.layer as usize) {
@@ -137,7 +139,14 @@ pub fn answers(
         .collect();
     let mut answered = Vec::new();
     for asked in asked.chunks(TOGETHER) {
-        let said = greedy(&mut decoder, &mixes, asked, each, tokens_max, &text.generation.end_tokens)?;
+        let said = greedy(
+            &mut decoder,
+            &mixes,
+            asked,
+            each,
+            tokens_max,
+            &text.generation.end_tokens,
+        )?;
         for (asked, said) in asked.iter().zip(said) {
             let said = text.tokenizer.decode(&said, true);
             answered.push(Answered {
@@ -183,7 +192,10 @@ fn greedy(
         decoder.step(&spans, &mut logits)?;
         for (i, row) in live.into_iter().zip(logits.chunks_exact(vocabulary)) {
             done[i] = texts[i].len();
-            let best = (0..vocabulary).rev().max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0);
+            let best = (0..vocabulary)
+                .rev()
+                .max_by(|a, b| row[*a].total_cmp(&row[*b]))
+                .unwrap_or(0);
             let token = u32::try_from(best).expect("a vocabulary is counted in 32 bits");
             if end.contains(&token) {
                 over[i] = true;
@@ -192,14 +204,21 @@ fn greedy(
             }
         }
     }
-    Ok(texts.into_iter().zip(asked).map(|(text, asked)| text[asked.prompt.len()..].to_vec()).collect())
+    Ok(texts
+        .into_iter()
+        .zip(asked)
+        .map(|(text, asked)| text[asked.prompt.len()..].to_vec())
+        .collect())
 }
 
 /// Lin, 2004: twice the longest common subsequence of words over the words of both.
 fn rouge_l(said: &str, expected: &str) -> f64 {
     let words = |text: &str| -> Vec<String> {
         let plain = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-        text.split_whitespace().map(plain).filter(|word| !word.is_empty()).collect()
+        text.split_whitespace()
+            .map(plain)
+            .filter(|word| !word.is_empty())
+            .collect()
     };
     let (a, b) = (words(said), words(expected));
     if a.is_empty() || b.is_empty() {
@@ -223,7 +242,10 @@ mod tests {
 
     #[test]
     fn rouge_counts_the_longest_common_run_with_gaps() {
-        assert_eq!(rouge_l("the cat sat on the mat", "The cat lay on the mat."), 10.0 / 12.0);
+        assert_eq!(
+            rouge_l("the cat sat on the mat", "The cat lay on the mat."),
+            10.0 / 12.0
+        );
         assert_eq!(rouge_l("", "x"), 0.0);
         assert_eq!(rouge_l("a b", "b a"), 0.5);
     }

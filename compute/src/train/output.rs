@@ -105,12 +105,17 @@ impl Output {
 
     /// The checkpoints that are there, by step.
     pub fn checkpoints(&self) -> Vec<(u64, PathBuf)> {
-        let files = fs::read_dir(self.dir.join("checkpoints")).into_iter().flatten().flatten();
+        let files = fs::read_dir(self.dir.join("checkpoints"))
+            .into_iter()
+            .flatten()
+            .flatten();
         let step = |path: &Path| {
             let name = path.file_name()?.to_str()?;
             name.strip_prefix("step-")?.strip_suffix(".state")?.parse().ok()
         };
-        let mut found: Vec<(u64, PathBuf)> = files.filter_map(|file| Some((step(&file.path())?, file.path()))).collect();
+        let mut found: Vec<(u64, PathBuf)> = files
+            .filter_map(|file| Some((step(&file.path())?, file.path())))
+            .collect();
         found.sort();
         found
     }
@@ -165,7 +170,12 @@ fn steps(
             resident_bytes: resident_bytes(),
         });
         let is_last = stepped.step == trainer.steps();
-        if is_last || trainer.recipe().validate_every.is_some_and(|every| stepped.step.is_multiple_of(every)) {
+        if is_last
+            || trainer
+                .recipe()
+                .validate_every
+                .is_some_and(|every| stepped.step.is_multiple_of(every))
+        {
             if let Some(loss) = trainer.validate(gate)? {
                 on(&Event::Validation {
                     step: stepped.step,
@@ -188,7 +198,9 @@ fn save(trainer: &Trainer, output: &Output, path: &Path, on: &mut dyn FnMut(&Eve
         path: path.to_owned(),
     });
     let there = output.checkpoints();
-    let too_many = there.len().saturating_sub(output.checkpoints_max.unwrap_or(usize::MAX).max(1));
+    let too_many = there
+        .len()
+        .saturating_sub(output.checkpoints_max.unwrap_or(usize::MAX).max(1));
     for (_, old) in &there[..too_many] {
         fs::remove_file(old).map_err(failed(old))?;
     }
@@ -212,7 +224,10 @@ fn write(trainer: &Trainer, output: &Output) -> Result<Outcome, TrainError> {
     }
     let roots: Vec<u8> = trainer.roots().iter().flat_map(|root| *root.as_bytes()).collect();
     put_file("step-roots.bin", &roots)?;
-    let root = trainer.roots().last().map_or_else(String::new, |root| root.to_hex().to_string());
+    let root = trainer
+        .roots()
+        .last()
+        .map_or_else(String::new, |root| root.to_hex().to_string());
     let last = trainer.history().last();
     let outcome = Outcome {
         run: trainer.run_id().to_hex().to_string(),
@@ -230,7 +245,9 @@ fn write(trainer: &Trainer, output: &Output) -> Result<Outcome, TrainError> {
     let steps = trainer
         .history()
         .map(|(loss, rate, length)| json!({ "loss": loss, "rate": rate, "length": length }));
-    let validations = trainer.validations().map(|(step, loss)| json!({ "step": step, "loss": loss }));
+    let validations = trainer
+        .validations()
+        .map(|(step, loss)| json!({ "step": step, "loss": loss }));
     let described = json!({
         "version": 1,
         "run": outcome.run,
@@ -247,7 +264,10 @@ fn write(trainer: &Trainer, output: &Output) -> Result<Outcome, TrainError> {
         "root": outcome.root,
         "adapter": outcome.adapter,
     });
-    put_file("training.json", &serde_json::to_vec_pretty(&described).expect("numbers and names"))?;
+    put_file(
+        "training.json",
+        &serde_json::to_vec_pretty(&described).expect("numbers and names"),
+    )?;
     Ok(outcome)
 }
 

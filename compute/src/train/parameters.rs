@@ -68,7 +68,9 @@ impl Parameters {
                 let [out, inside] = config.linear_shape(*projection);
                 let random = Random::new(recipe.seed, Stream::Parameter(number(tensors.len())));
                 let bound = 1.0 / (inside as f32).sqrt();
-                let a = (0..recipe.rank * inside).map(|i| bound * random.even(i as u64)).collect();
+                let a = (0..recipe.rank * inside)
+                    .map(|i| bound * random.even(i as u64))
+                    .collect();
                 tensors.push(Tensor::new(format!("{site}.lora_A"), recipe.rank, inside, a));
                 let b = vec![0.0; recipe.rank * out];
                 tensors.push(Tensor::new(format!("{site}.lora_B"), recipe.rank, out, b));
@@ -95,7 +97,12 @@ impl Parameters {
             if !fits || site.layer as usize >= config.layers {
                 return None;
             }
-            tensors.push(Tensor::new(format!("{site}.lora_A"), low.rank(), inside, low.a.to_f32()));
+            tensors.push(Tensor::new(
+                format!("{site}.lora_A"),
+                low.rank(),
+                inside,
+                low.a.to_f32(),
+            ));
             tensors.push(Tensor::new(format!("{site}.lora_B"), low.rank(), out, low.b.to_f32()));
             sites.push(*site);
         }
@@ -168,13 +175,19 @@ impl Parameters {
 
     /// A zero for each number.
     pub(crate) fn zeros(&self) -> Vec<Vec<f32>> {
-        self.tensors.iter().map(|tensor| vec![0.0; tensor.values().len()]).collect()
+        self.tensors
+            .iter()
+            .map(|tensor| vec![0.0; tensor.values().len()])
+            .collect()
     }
 
     /// Brings the gradient of a tied output layer home. Gradients are then as many as tensors.
     pub(crate) fn join(&self, gradients: &mut [Vec<f32>]) {
         if let ([own @ .., head], true) = (gradients, self.owns_model() && self.config.tied) {
-            let at = self.tensors.iter().position(|tensor| tensor.name == "model.embed_tokens.weight");
+            let at = self
+                .tensors
+                .iter()
+                .position(|tensor| tensor.name == "model.embed_tokens.weight");
             let onto = &mut own[at.expect("a model has an embedding")];
             onto.iter_mut().zip(head).for_each(|(onto, d)| *onto += *d);
         }
@@ -204,7 +217,11 @@ impl Parameters {
     }
 
     fn weights(&self) -> Weights {
-        let by_name: BTreeMap<&str, &Tensor> = self.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        let by_name: BTreeMap<&str, &Tensor> = self
+            .tensors
+            .iter()
+            .map(|tensor| (tensor.name.as_str(), tensor))
+            .collect();
         let vector = |name: &str| by_name[name].values().to_vec();
         let blocks = (0..self.config.layers).map(|layer| {
             let norm = |which: &str| vector(&format!("model.layers.{layer}.{which}.weight"));
@@ -223,7 +240,9 @@ impl Parameters {
         });
         let embedding = by_name["model.embed_tokens.weight"].weight();
         Weights {
-            head: by_name.get("lm_head.weight").map_or_else(|| embedding.clone(), |head| head.weight()),
+            head: by_name
+                .get("lm_head.weight")
+                .map_or_else(|| embedding.clone(), |head| head.weight()),
             embedding,
             blocks: blocks.collect(),
             norm: vector("model.norm.weight"),

@@ -103,7 +103,10 @@ impl Plan {
                 Normalise::Records => counted(*record) * records.len() as f64,
             };
             root.update(example.hash().as_bytes());
-            #[allow(clippy::cast_possible_truncation, reason = "rounded to the single that is computed with")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                reason = "rounded to the single that is computed with"
+            )]
             let weight = (weight / by) as f32;
             root.update(&weight.to_bits().to_le_bytes());
             Share {
@@ -151,7 +154,9 @@ mod tests {
         for record in 0..records {
             let (tokens, counts) = (vec![1, record, 3, 4], [false, false, true, true]);
             let owner = format!("c{}", record % 3);
-            corpus.add(tokens, &counts, &owner, &config, &Recipe::default()).unwrap();
+            corpus
+                .add(tokens, &counts, &owner, &config, &Recipe::default())
+                .unwrap();
         }
         corpus
     }
@@ -204,7 +209,9 @@ mod tests {
         let (corpus, plan) = (corpus(22), Plan::new(22, &recipe()).unwrap());
         let batch = plan.batch(1, &corpus, &[1.0, 0.0, 1.0], Normalise::Tokens);
         let kept = batch.shares.iter().filter(|share| share.weight != 0.0);
-        let marks: Vec<u32> = kept.map(|share| corpus.examples[share.example as usize].tokens[1]).collect();
+        let marks: Vec<u32> = kept
+            .map(|share| corpus.examples[share.example as usize].tokens[1])
+            .collect();
         for tokens in [1, 7, 100] {
             let passes = passes(&corpus, &batch.shares, tokens);
             let seen: Vec<u32> = passes

@@ -1,10 +1,7 @@
 //! Numbers that look random and are a function of a seed, a stream and an index: nothing is drawn, so nobody's number
 //! shifts when another is not needed.
 
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "words are cut out of longer ones"
-)]
+#![allow(clippy::cast_possible_truncation, reason = "words are cut out of longer ones")]
 
 /// What numbers are for. Streams of one seed have nothing to do with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +36,10 @@ impl Random {
 
     /// Sixty-four bits.
     pub(crate) fn bits(&self, index: u64) -> u64 {
-        let block = philox([index as u32, (index >> 32) as u32, self.stream[0], self.stream[1]], self.key);
+        let block = philox(
+            [index as u32, (index >> 32) as u32, self.stream[0], self.stream[1]],
+            self.key,
+        );
         u64::from(block[0]) | u64::from(block[1]) << 32
     }
 
@@ -89,7 +89,10 @@ mod tests {
     #[test]
     fn philox_is_the_published_one() {
         // Known answers of Random123.
-        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(
+            philox([0; 4], [0; 2]),
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
         assert_eq!(
             philox([u32::MAX; 4], [u32::MAX; 2]),
             [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
@@ -113,10 +116,16 @@ mod tests {
         let moments = |numbers: Vec<f64>| {
             let count = numbers.len() as f64;
             let mean = numbers.iter().sum::<f64>() / count;
-            (mean, numbers.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / count)
+            (
+                mean,
+                numbers.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / count,
+            )
         };
         let (mean, variance) = moments((0..20_000).map(|i| f64::from(random.even(i))).collect());
-        assert!(mean.abs() < 0.02 && (variance - 1.0 / 3.0).abs() < 0.01, "{mean} {variance}");
+        assert!(
+            mean.abs() < 0.02 && (variance - 1.0 / 3.0).abs() < 0.01,
+            "{mean} {variance}"
+        );
         let (mean, variance) = moments((0..20_000).map(|i| f64::from(random.normal(i))).collect());
         assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
     }

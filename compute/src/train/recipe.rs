@@ -190,7 +190,12 @@ impl Recipe {
         for name in &self.targets {
             match Projection::ALL.into_iter().find(|site| site.name() == name) {
                 Some(site) => found.push(site),
-                None => return refuse("targets", format!("names `{name}`, which is no linear layer of a block")),
+                None => {
+                    return refuse(
+                        "targets",
+                        format!("names `{name}`, which is no linear layer of a block"),
+                    );
+                }
             }
         }
         found.sort_unstable();
@@ -202,7 +207,10 @@ impl Recipe {
     }
 
     /// What the product of an adapter's factors is multiplied by.
-    #[allow(clippy::cast_possible_truncation, reason = "rounded to the single that is computed with")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "rounded to the single that is computed with"
+    )]
     pub(crate) fn scale(&self) -> f32 {
         let rank = self.rank as f64;
         (self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank }) as f32
@@ -240,7 +248,10 @@ impl Recipe {
         number("steps", self.steps.unwrap_or(1) as f64, 1.0, 1e9)?;
         number("validate_every", self.validate_every.unwrap_or(1) as f64, 1.0, 1e9)?;
         if self.method == Method::Full && self.base != Base::Stored {
-            return refuse("base", "is quantised, and only a frozen base can be: `method = \"lora\"`");
+            return refuse(
+                "base",
+                "is quantised, and only a frozen base can be: `method = \"lora\"`",
+            );
         }
         if self.patience.is_some() && self.validation == 0.0 {
             return refuse("patience", "needs records that are held back: set `validation`");
@@ -253,10 +264,7 @@ impl Recipe {
 }
 
 fn refuse<T>(field: &'static str, why: impl Into<String>) -> Result<T, RecipeError> {
-    Err(RecipeError {
-        field,
-        why: why.into(),
-    })
+    Err(RecipeError { field, why: why.into() })
 }
 
 /// How a machine does it. Nothing here changes a bit of the result.

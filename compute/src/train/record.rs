@@ -157,7 +157,9 @@ fn rendered(chat: &Chat, messages: &[ChatValue]) -> Result<Vec<Piece>, String> {
         }
         let (before, after) = (render(index, true)?, render(index + 1, false)?);
         let (Some(asked), Some(answered)) = (before.strip_prefix(&done), after.strip_prefix(&before)) else {
-            return Err("cannot be cut into turns: the chat template writes a turn differently once others follow".to_owned());
+            return Err(
+                "cannot be cut into turns: the chat template writes a turn differently once others follow".to_owned(),
+            );
         };
         pieces.push(Piece {
             text: asked.to_owned(),
@@ -177,7 +179,10 @@ fn rendered(chat: &Chat, messages: &[ChatValue]) -> Result<Vec<Piece>, String> {
 
 impl Tokens {
     fn add(&mut self, text: &Text, piece: &str, special: bool, counts: bool) -> Result<(), String> {
-        let tokens = text.tokenizer.encode(piece, special).map_err(|error| error.to_string())?;
+        let tokens = text
+            .tokenizer
+            .encode(piece, special)
+            .map_err(|error| error.to_string())?;
         self.tokens.extend(tokens);
         self.counts.resize(self.tokens.len(), counts);
         Ok(())

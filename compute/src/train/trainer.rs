@@ -139,7 +139,16 @@ impl Trainer {
             Method::Full => Parameters::model(model)?,
         };
         let base = base_hash(model);
-        Self::of(Some(model), model.config(), base, parameters, corpus, weights, recipe, machine)
+        Self::of(
+            Some(model),
+            model.config(),
+            base,
+            parameters,
+            corpus,
+            weights,
+            recipe,
+            machine,
+        )
     }
 
     /// A run that goes on from an adapter instead of beginning with one that does nothing.
@@ -160,7 +169,16 @@ impl Trainer {
         let mut base = blake3::Hasher::new_derive_key("openledger training base with adapter v1");
         base.update(base_hash(model).as_bytes()).update(&adapter.hash().0.0);
         let base = base.finalize();
-        Self::of(Some(model), model.config(), base, parameters, corpus, weights, recipe, machine)
+        Self::of(
+            Some(model),
+            model.config(),
+            base,
+            parameters,
+            corpus,
+            weights,
+            recipe,
+            machine,
+        )
     }
 
     /// A model from nothing: every weight is trained, from numbers that the seed gives.
@@ -275,12 +293,17 @@ impl Trainer {
 
     /// Every parameter by name, with its numbers.
     pub fn parameters(&self) -> impl Iterator<Item = (&str, &[f32])> {
-        self.parameters.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor.values()))
+        self.parameters
+            .tensors()
+            .iter()
+            .map(|tensor| (tensor.name.as_str(), tensor.values()))
     }
 
     /// The best validation so far: its step and its loss.
     pub fn best(&self) -> Option<(u64, f64)> {
-        self.progress.best.map(|best| (best.step, f64::from_bits(best.loss_bits)))
+        self.progress
+            .best
+            .map(|best| (best.step, f64::from_bits(best.loss_bits)))
     }
 
     /// Validations since the best.
@@ -298,7 +321,10 @@ impl Trainer {
 
     /// Of each validation: its step and its loss.
     pub fn validations(&self) -> impl Iterator<Item = (u64, f64)> {
-        self.progress.validations.iter().map(|(step, loss)| (*step, f64::from_bits(*loss)))
+        self.progress
+            .validations
+            .iter()
+            .map(|(step, loss)| (*step, f64::from_bits(*loss)))
     }
 
     /// Contributors, with their weights and how many records are theirs.
@@ -324,11 +350,16 @@ impl Trainer {
                 have: self.progress.step,
             });
         }
-        let batch = self.plan.batch(step, &self.corpus, &self.weights, self.recipe.normalise);
+        let batch = self
+            .plan
+            .batch(step, &self.corpus, &self.weights, self.recipe.normalise);
         let (loss, mean, tokens) = self.learn(step, &batch, gate)?;
         let long = length(&self.gradients[..self.parameters.tensors().len()]);
         let not_finite = |what| {
-            let places = batch.shares.iter().map(|share| self.corpus.place(share.example as usize));
+            let places = batch
+                .shares
+                .iter()
+                .map(|share| self.corpus.place(share.example as usize));
             TrainError::NotFinite {
                 step,
                 what,
@@ -341,10 +372,17 @@ impl Trainer {
         if !long.is_finite() {
             return Err(not_finite("gradient"));
         }
-        #[allow(clippy::cast_possible_truncation, reason = "rounded to the single that is computed with")]
-        let by = self.recipe.clip.map_or(1.0, |most| if long > most { (most / long) as f32 } else { 1.0 });
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "rounded to the single that is computed with"
+        )]
+        let by = self
+            .recipe
+            .clip
+            .map_or(1.0, |most| if long > most { (most / long) as f32 } else { 1.0 });
         let rate = rate(&self.recipe, step, self.plan.steps);
-        self.moments.step(&mut self.parameters, &self.gradients, by, &self.recipe, step, rate);
+        self.moments
+            .step(&mut self.parameters, &self.gradients, by, &self.recipe, step, rate);
         self.progress.step = step;
         self.progress.loss_bits = loss.to_bits();
         self.progress.history.push((mean.to_bits(), long.to_bits()));
@@ -438,7 +476,13 @@ impl Trainer {
 
     /// The mean loss of the tokens that count in some records, each as much as any other.
     fn loss_of(&mut self, records: &[u32], gate: &mut dyn Gate) -> Result<Option<f64>, TrainError> {
-        let shares: Vec<Share> = records.iter().map(|example| Share { example: *example, weight: 1.0 }).collect();
+        let shares: Vec<Share> = records
+            .iter()
+            .map(|example| Share {
+                example: *example,
+                weight: 1.0,
+            })
+            .collect();
         let (mut sum, mut count) = (0.0, 0u64);
         for pass in passes(&self.corpus, &shares, self.machine.pass_tokens) {
             let start = Instant::now();
@@ -491,7 +535,12 @@ impl Trainer {
 
     /// How long hashing the state takes, by doing it once more: for those who measure.
     pub fn time_root(&self) -> Duration {
-        let batch = self.plan.batch(self.progress.step.max(1), &self.corpus, &self.weights, self.recipe.normalise);
+        let batch = self.plan.batch(
+            self.progress.step.max(1),
+            &self.corpus,
+            &self.weights,
+            self.recipe.normalise,
+        );
         let start = Instant::now();
         let root = self.root(&batch);
         let took = start.elapsed();

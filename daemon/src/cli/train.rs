@@ -32,9 +32,11 @@ const SETTINGS_BYTES_MAX: u64 = 16 << 20;
 
 /// Fine-tune a model on records, so that others can recompute it
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger train --base SmolLM2-135M --data facts.jsonl --seed 7 --out tone\n\n\
+#[command(
+    after_help = "Example: openledger train --base SmolLM2-135M --data facts.jsonl --seed 7 --out tone\n\n\
                         Each line of the data is an object with `prompt` and `completion`, `question` and `answer`, \
-                        `messages`, or `text`, and perhaps a `contributor`.")]
+                        `messages`, or `text`, and perhaps a `contributor`."
+)]
 pub(crate) struct Train {
     /// A model's folder, or the name of one that is kept
     #[arg(long, value_name = "DIR|NAME")]
@@ -166,7 +168,10 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     let unread = || format!("could not read {}", file.display());
     let length = fs::metadata(file).with_context(unread)?.len();
     if length > SETTINGS_BYTES_MAX {
-        let text = format!("{} has {length} bytes, at most {SETTINGS_BYTES_MAX} are read", file.display());
+        let text = format!(
+            "{} has {length} bytes, at most {SETTINGS_BYTES_MAX} are read",
+            file.display()
+        );
         return Err(ended(Exit::Usage, text).into());
     }
     fs::read(file).with_context(unread)
@@ -178,7 +183,9 @@ fn base(place: &Place, name: &str) -> anyhow::Result<(Model, Text, String)> {
     if dir.join("config.json").is_file() {
         let model = Model::read(dir)?;
         let text = Text::load(dir, model.config())?;
-        let label = dir.file_name().map_or_else(|| name.to_owned(), |label| label.to_string_lossy().into_owned());
+        let label = dir
+            .file_name()
+            .map_or_else(|| name.to_owned(), |label| label.to_string_lossy().into_owned());
         return Ok((model, text, label));
     }
     let store = store(place)?;
@@ -192,7 +199,10 @@ fn rerun(place: &Place, trainer: &mut Trainer, step: u64, from: &Path, into: &Ou
     trainer.resume(from)?;
     let have = trainer.step_number();
     if step <= have || step > trainer.steps() {
-        let text = format!("step {step} cannot be done from a checkpoint after step {have} of {}", trainer.steps());
+        let text = format!(
+            "step {step} cannot be done from a checkpoint after step {have} of {}",
+            trainer.steps()
+        );
         return Err(ended(Exit::Usage, text).into());
     }
     while trainer.step_number() < step {
@@ -213,7 +223,11 @@ fn rerun(place: &Place, trainer: &mut Trainer, step: u64, from: &Path, into: &Ou
         Some(false) => format!("{root}\nis not the root that the run gives for step {step}"),
         None => root.clone(),
     });
-    Ok(if matches == Some(false) { Exit::Unverified } else { Exit::Done })
+    Ok(if matches == Some(false) {
+        Exit::Unverified
+    } else {
+        Exit::Done
+    })
 }
 
 /// Ends the run when the terminal or the system asks for it.
@@ -252,14 +266,14 @@ fn draw(bar: &ProgressBar, event: &Event) {
         } => {
             let memory = resident_bytes.map_or_else(String::new, |bytes| format!(", {} MiB", bytes >> 20));
             let loss = stepped.loss;
-            bar.set_message(format!("loss {loss:.4}, {tokens_per_second:.0} tokens/s, {eta_seconds:.0} s left{memory}"));
+            bar.set_message(format!(
+                "loss {loss:.4}, {tokens_per_second:.0} tokens/s, {eta_seconds:.0} s left{memory}"
+            ));
             bar.set_position(stepped.step);
         }
-        Event::Validation {
-            step,
-            loss,
-            perplexity,
-        } => bar.println(format!("step {step}: validation loss {loss:.4}, perplexity {perplexity:.2}")),
+        Event::Validation { step, loss, perplexity } => bar.println(format!(
+            "step {step}: validation loss {loss:.4}, perplexity {perplexity:.2}"
+        )),
         Event::Checkpoint { .. } => (),
     }
 }

@@ -41,7 +41,10 @@ fn elementwise_gradients_are_the_slopes_of_their_kernels_at_every_length_and_lev
         let (gain, up) = (ramp(count, 0.5, 1.5), ramp(count, -1.0, 2.0));
         let rms = |x: &[f64], gain: &[f32]| -> Vec<f64> {
             let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64 + 1e-5;
-            x.iter().zip(gain).map(|(x, g)| x / mean.sqrt() * f64::from(*g)).collect()
+            x.iter()
+                .zip(gain)
+                .map(|(x, g)| x / mean.sqrt() * f64::from(*g))
+                .collect()
         };
         let silu = |x: f64| x / (1.0 + (-x).exp());
         let normed = slopes(&wide(&x), &d, |x| rms(x, &gain));

@@ -4,7 +4,9 @@ use crate::kernel::{Quantise, weight::Bytes};
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ((state >> 40) as f32 / 8_388_608.0) - 1.0
     };
     (0..count).map(|_| next()).collect()
@@ -50,7 +52,16 @@ fn every_output_is_the_promised_chain_at_every_size_level_and_number_of_threads(
                 for threads in [1, 3] {
                     let mut to = before.clone();
                     let right = Right::Singles(&b, columns);
-                    multiply(&mut Team::new(threads), level, left, right, inner, rows, &mut to, Store::Add);
+                    multiply(
+                        &mut Team::new(threads),
+                        level,
+                        left,
+                        right,
+                        inner,
+                        rows,
+                        &mut to,
+                        Store::Add,
+                    );
                     let same = to.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits());
                     assert!(same, "{rows} {inner} {columns} at {level:?}");
                 }
@@ -78,7 +89,16 @@ fn a_matrix_in_any_form_gives_the_product_of_its_singles() {
         chain(left, &singles, inner, rows, &mut expected);
         for level in Level::available() {
             let mut to = vec![f32::NAN; rows * columns];
-            multiply(&mut Team::new(2), level, left, Right::Weight(form), inner, rows, &mut to, Store::Set);
+            multiply(
+                &mut Team::new(2),
+                level,
+                left,
+                Right::Weight(form),
+                inner,
+                rows,
+                &mut to,
+                Store::Set,
+            );
             assert_eq!(to, expected, "{level:?}");
         }
     }
@@ -94,7 +114,16 @@ fn a_chain_cut_in_two_has_the_bits_of_the_whole() {
     let right = |from| Right::Singles(&b[from * columns..], columns);
     multiply(&mut team, level, left(0), right(0), inner, rows, &mut whole, Store::Set);
     multiply(&mut team, level, left(0), right(0), 101, rows, &mut cut, Store::Set);
-    multiply(&mut team, level, left(101), right(101), inner - 101, rows, &mut cut, Store::Add);
+    multiply(
+        &mut team,
+        level,
+        left(101),
+        right(101),
+        inner - 101,
+        rows,
+        &mut cut,
+        Store::Add,
+    );
     assert!(whole.iter().zip(&cut).all(|(a, b)| a.to_bits() == b.to_bits()));
 }
 
@@ -103,6 +132,15 @@ fn ones_sum_the_rows() {
     let b = [1.0, 2.0, 10.0, 20.0, 100.0, 200.0];
     let mut sums = [0.0; 2];
     let (mut team, level) = (Team::new(1), Level::detect());
-    multiply(&mut team, level, Left::ones(), Right::Singles(&b, 2), 3, 1, &mut sums, Store::Set);
+    multiply(
+        &mut team,
+        level,
+        Left::ones(),
+        Right::Singles(&b, 2),
+        3,
+        1,
+        &mut sums,
+        Store::Set,
+    );
     assert_eq!(sums, [111.0, 222.0]);
 }

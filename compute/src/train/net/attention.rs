@@ -48,7 +48,9 @@ pub(crate) struct Placed {
 
 impl Placed {
     pub(crate) fn free(self, crew: &mut Crew) {
-        [self.queries, self.keys, self.values].into_iter().for_each(|buffer| crew.free(buffer));
+        [self.queries, self.keys, self.values]
+            .into_iter()
+            .for_each(|buffer| crew.free(buffer));
     }
 }
 

@@ -29,7 +29,11 @@ struct Here<'a> {
 
 impl Here<'_> {
     fn side<'a>(&'a self, site: Projection, d: &'a [f32]) -> Side<'a> {
-        (at(self.weights, self.lows, self.layer, site), self.places.linear(site), d)
+        (
+            at(self.weights, self.lows, self.layer, site),
+            self.places.linear(site),
+            d,
+        )
     }
 }
 

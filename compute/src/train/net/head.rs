@@ -19,12 +19,7 @@ const LOGITS_MAX: usize = 8 << 20;
 impl Net {
     /// The negative log-likelihood of each target. With `back`, their gradient is put into its rows, which were zero, and
     /// added to the output layer's.
-    pub(super) fn head(
-        &mut self,
-        pack: &Pack,
-        x: &[f32],
-        mut back: Option<(&mut [f32], &mut [Vec<f32>])>,
-    ) -> Vec<f64> {
+    pub(super) fn head(&mut self, pack: &Pack, x: &[f32], mut back: Option<(&mut [f32], &mut [Vec<f32>])>) -> Vec<f64> {
         let weights = self.weights.as_ref().expect("bound before it runs");
         let (crew, places, epsilon) = (&mut self.crew, &self.places, self.config.norm_epsilon);
         let (width, vocabulary) = (self.config.hidden, self.config.vocabulary);
@@ -51,7 +46,14 @@ impl Net {
             if let Some((d, gradients)) = &mut back {
                 if let Some(place) = places.head {
                     let (left, right) = (Left::turned(&logits, vocabulary), Right::Singles(&normed, width));
-                    crew.multiply(left, right, targets.len(), vocabulary, &mut gradients[place], Store::Add);
+                    crew.multiply(
+                        left,
+                        right,
+                        targets.len(),
+                        vocabulary,
+                        &mut gradients[place],
+                        Store::Add,
+                    );
                 }
                 let mut d_normed = crew.take(normed.len());
                 let (left, right) = (Left::rows(&logits, vocabulary), Right::Weight(&weights.head));
@@ -67,8 +69,13 @@ impl Net {
                 crew.free(d_normed);
                 crew.free(d_picked);
             }
-            [picked, normed, logits].into_iter().for_each(|buffer| crew.free(buffer));
+            [picked, normed, logits]
+                .into_iter()
+                .for_each(|buffer| crew.free(buffer));
         }
-        losses.into_iter().map(|bits| f64::from_bits(bits.into_inner())).collect()
+        losses
+            .into_iter()
+            .map(|bits| f64::from_bits(bits.into_inner()))
+            .collect()
     }
 }

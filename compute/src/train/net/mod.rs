@@ -246,7 +246,12 @@ impl Net {
         let mut inner = crew.copy(&kept.gate);
         crew.gate(&mut inner, &kept.up);
         let mut x = crew.copy(&kept.middle);
-        crew.linear(at(weights, &self.lows, layer, Projection::Down), &inner, &mut x, Store::Add);
+        crew.linear(
+            at(weights, &self.lows, layer, Projection::Down),
+            &inner,
+            &mut x,
+            Store::Add,
+        );
         crew.free(inner);
         x
     }

@@ -44,7 +44,10 @@ fn sequences(vocabulary: usize) -> Vec<(Vec<u32>, Vec<(usize, f32)>)> {
             let token = |i: usize| (random.bits((100 * index + i) as u64) % vocabulary as u64) as u32;
             let weight = |i: usize| 0.1 + 0.05 * (i % 3) as f32;
             let targets = (0..length - 1).filter(|i| i % 4 != 1 || length < 3);
-            ((0..length).map(token).collect(), targets.map(|i| (i, weight(i))).collect())
+            (
+                (0..length).map(token).collect(),
+                targets.map(|i| (i, weight(i))).collect(),
+            )
         })
         .collect()
 }
@@ -96,7 +99,10 @@ fn compare(what: &str, gradient: &[f32], mut slope: impl FnMut(usize) -> f64) {
     for index in [largest, gradient.len() / 3, gradient.len() - 1] {
         let (ours, exact) = (f64::from(gradient[index]), slope(index));
         let off = (ours - exact).abs();
-        assert!(off <= 2e-5 * f64::from(most) + 1e-8, "{what}[{index}]: {ours} where the slope is {exact}");
+        assert!(
+            off <= 2e-5 * f64::from(most) + 1e-8,
+            "{what}[{index}]: {ours} where the slope is {exact}"
+        );
     }
 }
 
@@ -134,7 +140,10 @@ fn gradients_of_adapters_are_the_slopes_of_the_loss_in_every_family() {
         let mut adapter = reference::Adapter::new();
         for pair in parameters.tensors().chunks(2) {
             let path = pair[0].name.strip_suffix(".lora_A").unwrap().to_owned();
-            let (a, b) = (doubles(pair[0].values(), pair[0].columns), doubles(pair[1].values(), pair[1].columns));
+            let (a, b) = (
+                doubles(pair[0].values(), pair[0].columns),
+                doubles(pair[1].values(), pair[1].columns),
+            );
             adapter.insert(path, (f64::from(scale), a, transposed(b)));
         }
         for (index, tensor) in parameters.tensors().iter().enumerate() {
@@ -192,7 +201,10 @@ fn neither_threads_nor_instructions_nor_memory_nor_passes_change_a_bit() {
     for name in ["llama-2", "qwen3-5"] {
         let sequences = sequences(130);
         let one = [pack(&sequences)];
-        let three: Vec<Pack> = sequences.iter().map(|sequence| pack(std::slice::from_ref(sequence))).collect();
+        let three: Vec<Pack> = sequences
+            .iter()
+            .map(|sequence| pack(std::slice::from_ref(sequence)))
+            .collect();
         let mut first: Option<(Vec<Vec<f32>>, Vec<f64>)> = None;
         let mut check = |options: NetOptions, packs: &[Pack]| {
             let (mut net, parameters) = adapted(name, options);
@@ -202,7 +214,12 @@ fn neither_threads_nor_instructions_nor_memory_nor_passes_change_a_bit() {
                 gradients.chain(losses.iter().map(|x| x.to_bits())).collect()
             };
             let expected = first.get_or_insert_with(|| found.clone());
-            assert_eq!(bits(&found), bits(expected), "{name} with {options:?} in {} passes", packs.len());
+            assert_eq!(
+                bits(&found),
+                bits(expected),
+                "{name} with {options:?} in {} passes",
+                packs.len()
+            );
         };
         for level in Level::available() {
             for threads in [1, 2, 4] {
@@ -226,8 +243,13 @@ fn losses_are_those_of_serving_to_the_bit() {
         let (mut net, parameters) = adapted(name, options());
         let sequences = sequences(net.config.vocabulary);
         let losses = net.losses(&pack(&sequences));
-        let mut decoder = Model::read(&fixture(name)).unwrap().on_cpu(CpuOptions::default()).unwrap();
-        decoder.load(AdapterSlot(0), &parameters.to_adapter().unwrap().into()).unwrap();
+        let mut decoder = Model::read(&fixture(name))
+            .unwrap()
+            .on_cpu(CpuOptions::default())
+            .unwrap();
+        decoder
+            .load(AdapterSlot(0), &parameters.to_adapter().unwrap().into())
+            .unwrap();
         let mut expected = Vec::new();
         for (tokens, targets) in &sequences {
             let mut logits = Vec::new();
