@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::{
     data::Corpus,
+    error::TrainError,
     net::{Lows, Net, NetOptions, crew::Low, places::Places},
     plan::{Share, passes},
     recipe::{Machine, Recipe},
     record::Asked,
-    trainer::TrainError,
 };
 use crate::{
     decoder::CpuOptions,

@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod data;
+mod error;
 mod evaluate;
 mod gate;
 mod net;
@@ -20,13 +21,17 @@ mod plan;
 mod random;
 mod recipe;
 mod record;
+mod root;
 mod trainer;
 
 pub use checkpoint::CheckpointError;
 pub use data::{Corpus, DataError, Example, questions};
+pub use error::TrainError;
 pub use evaluate::{Answered, Evaluation, answers, evaluate};
 pub use gate::{Gate, Go, Open, Switch};
 pub use output::{Event, Outcome, Output, run};
+pub(crate) use random::{Random, Stream};
 pub use recipe::{Base, EpsilonPlace, Long, Machine, Method, Normalise, Recipe, RecipeError, Schedule};
 pub use record::Asked;
-pub use trainer::{Stepped, TrainError, Trainer, base_hash};
+pub use root::base_hash;
+pub use trainer::{Stepped, Trainer};

@@ -15,8 +15,9 @@ use serde_json::json;
 
 use super::{
     checkpoint::put,
+    error::TrainError,
     gate::Gate,
-    trainer::{Stepped, TrainError, Trainer},
+    trainer::{Stepped, Trainer},
 };
 
 /// Where a run goes.

@@ -1,26 +1,24 @@
 //! A run, step by step: the parameters, their moments, and the chain of roots.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use serde::Serialize;
 
 use super::{
-    checkpoint::{self, Best, CheckpointError, Progress, State},
-    data::{Corpus, DataError, Example},
+    checkpoint::{self, Best, Progress, State},
+    data::{Corpus, Example},
+    error::TrainError,
     gate::{Gate, Go},
     net::{Net, NetOptions, places::Places},
     optimiser::{Moments, length, rate},
     parameters::Parameters,
     plan::{Batch, Plan, Share, passes},
     recipe::{Machine, Method, Recipe, RecipeError},
+    root::{Rooted, base_hash, run_id},
 };
 use crate::{
     lora::Adapter,
-    model::{Config, Model, ModelError},
+    model::{Config, Model},
 };
 
 /// A model and data, and how far it has learned.
@@ -55,73 +53,6 @@ pub struct Stepped {
     pub tokens: u64,
     /// Seconds of hashing the state.
     pub root_seconds: f64,
-}
-
-/// Why a run cannot begin or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// A hyper-parameter.
-    #[error("the recipe: {0}")]
-    Recipe(#[from] RecipeError),
-    /// The data.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The base model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// All records are held back.
-    #[error("all {0} records would be held back for validation; hold back fewer, or bring more")]
-    Records(usize),
-    /// A loss or a gradient is no number.
-    #[error("step {step}: the {what} is no finite number; its records are {records}. The state is that of step {}", step - 1)]
-    NotFinite {
-        /// The step that was not done.
-        step: u64,
-        /// What is not finite.
-        what: &'static str,
-        /// Where its records stand.
-        records: String,
-    },
-    /// A checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The run was told to stop.
-    #[error("the run was stopped in step {0}, which was not done")]
-    Stopped(u64),
-    /// A file of the result.
-    #[error("could not write {what}")]
-    Write {
-        /// Which.
-        what: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The adapter.
-    #[error(transparent)]
-    Adapter(#[from] crate::lora::WriteError),
-    /// The model failed on a question.
-    #[error(transparent)]
-    Answer(#[from] crate::forward::StepError),
-    /// A step that a checkpoint does not lead to.
-    #[error("the checkpoint is of step {have}, and step {want} cannot be done from it")]
-    Step {
-        /// What was asked for.
-        want: u64,
-        /// What is there.
-        have: u64,
-    },
-}
-
-/// A name for a base model's content, however its files are cut.
-pub fn base_hash(model: &Model) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new_derive_key("openledger training base v1");
-    hasher.update(format!("{:?}", model.config()).as_bytes());
-    for (name, (dtype, shape, bytes)) in model.tensors().iter() {
-        hasher.update(format!("\n{name} {dtype:?} {shape:?}\n").as_bytes());
-        hasher.update(bytes.get());
-    }
-    hasher.finalize()
 }
 
 impl Trainer {
@@ -423,31 +354,17 @@ impl Trainer {
         Ok((loss, if counted > 0.0 { loss / counted } else { 0.0 }, tokens))
     }
 
-    /// `S_i = BLAKE3(step ‖ S_{i-1} ‖ parameters ‖ moments ‖ random state ‖ batch ‖ loss)`.
     fn root(&self, batch: &Batch) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new_derive_key("openledger training step v1");
-        hasher.update(&self.progress.step.to_le_bytes());
-        hasher.update(self.roots.last().unwrap_or(&self.run).as_bytes());
-        let mut bytes = Vec::new();
-        let mut put = |hasher: &mut blake3::Hasher, numbers: &[f32]| {
-            for part in numbers.chunks(1 << 16) {
-                bytes.clear();
-                bytes.extend(part.iter().flat_map(|number| number.to_le_bytes()));
-                hasher.update(&bytes);
-            }
+        let state = Rooted {
+            step: self.progress.step,
+            before: *self.roots.last().unwrap_or(&self.run),
+            parameters: &self.parameters,
+            moments: &self.moments,
+            cursor: batch.cursor,
+            batch: batch.root,
+            loss_bits: self.progress.loss_bits,
         };
-        for tensor in self.parameters.tensors() {
-            put(&mut hasher, tensor.values());
-        }
-        for moments in self.moments.first.iter().chain(&self.moments.second) {
-            put(&mut hasher, moments);
-        }
-        hasher.update(&batch.cursor.seed.to_le_bytes());
-        hasher.update(&batch.cursor.epoch.to_le_bytes());
-        hasher.update(&batch.cursor.seen.to_le_bytes());
-        hasher.update(batch.root.as_bytes());
-        hasher.update(&self.progress.loss_bits.to_le_bytes());
-        hasher.finalize()
+        state.hash()
     }
 
     /// The mean loss of the tokens that count in the records that are held back; nothing if there are none.
@@ -532,32 +449,4 @@ impl Trainer {
         self.roots = restored.roots;
         Ok(())
     }
-
-    /// How long hashing the state takes, by doing it once more: for those who measure.
-    pub fn time_root(&self) -> Duration {
-        let batch = self.plan.batch(
-            self.progress.step.max(1),
-            &self.corpus,
-            &self.weights,
-            self.recipe.normalise,
-        );
-        let start = Instant::now();
-        let root = self.root(&batch);
-        let took = start.elapsed();
-        assert_ne!(root, blake3::Hash::from_bytes([0; 32]));
-        took
-    }
-}
-
-fn run_id(base: blake3::Hash, corpus: &Corpus, weights: &[f64], recipe: &Recipe) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new_derive_key("openledger training run v1");
-    hasher.update(base.as_bytes());
-    hasher.update(corpus.root().as_bytes());
-    for (name, weight) in corpus.contributors.iter().zip(weights) {
-        hasher.update(&(name.len() as u64).to_le_bytes());
-        hasher.update(name.as_bytes());
-        hasher.update(&weight.to_bits().to_le_bytes());
-    }
-    hasher.update(&serde_json::to_vec(recipe).expect("numbers and names"));
-    hasher.finalize()
 }
