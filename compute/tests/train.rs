@@ -164,9 +164,10 @@ fn machine(threads: usize, level: Level, keep_bytes: usize, pass_tokens: usize) 
     }
 }
 
-type Result3 = (Vec<blake3::Hash>, Vec<u8>);
+/// Roots, and all parameters.
+type End = (Vec<blake3::Hash>, Vec<u8>);
 
-fn finish(trainer: &mut Trainer) -> Result3 {
+fn finish(trainer: &mut Trainer) -> End {
     while !trainer.is_done() {
         trainer.step(&mut Open).unwrap();
     }

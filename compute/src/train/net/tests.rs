@@ -41,7 +41,7 @@ fn sequences(vocabulary: usize) -> Vec<(Vec<u32>, Vec<(usize, f32)>)> {
     (0..)
         .zip(lengths)
         .map(|(index, length)| {
-            let token = |i: usize| (random.bits((100 * index + i) as u64) % vocabulary as u64) as u32;
+            let token = |i: usize| u32::try_from(random.bits((100 * index + i) as u64) % vocabulary as u64).unwrap();
             let weight = |i: usize| 0.1 + 0.05 * (i % 3) as f32;
             let targets = (0..length - 1).filter(|i| i % 4 != 1 || length < 3);
             (
