@@ -50,13 +50,13 @@ impl Moments {
             epsilon: recipe.epsilon as f32,
             inside: recipe.epsilon_place == EpsilonPlace::Inside,
         };
-        for index in 0..parameters.tensors().len() {
+        let moments = self.first.iter_mut().zip(&mut self.second);
+        for (index, (gradient, (first, second))) in gradients.iter().zip(moments).enumerate() {
             let kept = match parameters.tensors()[index].decays() {
                 true => (1.0 - rate * recipe.decay) as f32,
                 false => 1.0,
             };
-            let (first, second) = (&mut self.first[index], &mut self.second[index]);
-            factors.run(parameters.change(index), &gradients[index], first, second, kept);
+            factors.run(parameters.change(index), gradient, first, second, kept);
         }
     }
 }

@@ -171,19 +171,15 @@ fn steps(
             resident_bytes: resident_bytes(),
         });
         let is_last = stepped.step == trainer.steps();
-        if is_last
-            || trainer
-                .recipe()
-                .validate_every
-                .is_some_and(|every| stepped.step.is_multiple_of(every))
+        let is_due = |every: u64| stepped.step.is_multiple_of(every);
+        if (is_last || trainer.recipe().validate_every.is_some_and(is_due))
+            && let Some(loss) = trainer.validate(gate)?
         {
-            if let Some(loss) = trainer.validate(gate)? {
-                on(&Event::Validation {
-                    step: stepped.step,
-                    loss,
-                    perplexity: loss.exp(),
-                });
-            }
+            on(&Event::Validation {
+                step: stepped.step,
+                loss,
+                perplexity: loss.exp(),
+            });
         }
         if stepped.step.is_multiple_of(output.checkpoint_every) {
             save(trainer, output, &output.checkpoint(stepped.step), on)?;

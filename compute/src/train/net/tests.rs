@@ -34,8 +34,11 @@ fn options() -> NetOptions {
     }
 }
 
+/// Tokens, and positions with the weight of what follows them.
+type Sequence = (Vec<u32>, Vec<(usize, f32)>);
+
 /// Three sequences, some of whose tokens count.
-fn sequences(vocabulary: usize) -> Vec<(Vec<u32>, Vec<(usize, f32)>)> {
+fn sequences(vocabulary: usize) -> Vec<Sequence> {
     let random = Random::new(9, Stream::Split);
     let lengths = [9, 2, 14];
     (0..)
@@ -52,7 +55,7 @@ fn sequences(vocabulary: usize) -> Vec<(Vec<u32>, Vec<(usize, f32)>)> {
         .collect()
 }
 
-fn pack(sequences: &[(Vec<u32>, Vec<(usize, f32)>)]) -> Pack {
+fn pack(sequences: &[Sequence]) -> Pack {
     let mut pack = Pack::default();
     for (tokens, targets) in sequences {
         pack.push(tokens, tokens, targets.iter().copied());
@@ -79,7 +82,7 @@ fn gradients(net: &mut Net, parameters: &Parameters, packs: &[Pack]) -> (Vec<Vec
 }
 
 /// The weighted loss in doubles.
-fn loss(reference: &Reference, adapter: &reference::Adapter, sequences: &[(Vec<u32>, Vec<(usize, f32)>)]) -> f64 {
+fn loss(reference: &Reference, adapter: &reference::Adapter, sequences: &[Sequence]) -> f64 {
     let mut sum = 0.0;
     for (tokens, targets) in sequences {
         let logits = reference.logits(tokens, adapter);
