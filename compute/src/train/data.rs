@@ -252,7 +252,7 @@ pub fn questions(files: &[PathBuf], text: &Text, recipe: &Recipe) -> Result<Vec<
     Ok(asked)
 }
 
-fn each_line(path: &Path, mut take: impl FnMut(u32, &[u8]) -> Result<(), String>) -> Result<(), DataError> {
+pub(super) fn each_line(path: &Path, mut take: impl FnMut(u32, &[u8]) -> Result<(), String>) -> Result<(), DataError> {
     let read = |source| DataError::Read {
         path: path.to_owned(),
         source,

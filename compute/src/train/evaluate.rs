@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     data::Corpus,
     error::TrainError,
+    exam::{Score, score},
     net::{Lows, Net, NetOptions, crew::Low, places::Places},
     plan::{Share, passes},
     recipe::{Machine, Recipe},
@@ -46,10 +47,9 @@ pub struct Answered {
     pub said: String,
     /// What was expected.
     pub expected: String,
-    /// Whether they are the same but for blanks around them.
-    pub is_exact: bool,
-    /// ROUGE-L: how much of the longest common run of words, with gaps, both share.
-    pub rouge_l: f64,
+    /// How the two compare.
+    #[serde(flatten)]
+    pub score: Score,
 }
 
 /// Losses of a base, with an adapter perhaps, over a corpus.
@@ -150,8 +150,7 @@ pub fn answers(
         for (asked, said) in asked.iter().zip(said) {
             let said = text.tokenizer.decode(&said, true);
             answered.push(Answered {
-                is_exact: said.trim() == asked.answer.trim(),
-                rouge_l: rouge_l(&said, &asked.answer),
+                score: score(&said, &asked.answer),
                 said: said.trim().to_owned(),
                 expected: asked.answer.trim().to_owned(),
             });
@@ -178,6 +177,9 @@ fn greedy(
     let mut logits = Vec::new();
     for _ in 0..tokens_max {
         let live: Vec<usize> = (0..asked.len()).filter(|i| !over[*i]).collect();
+        if live.is_empty() {
+            break;
+        }
         let spans: Vec<Span<'_>> = live
             .iter()
             .map(|i| Span {
@@ -209,44 +211,4 @@ fn greedy(
         .zip(asked)
         .map(|(text, asked)| text[asked.prompt.len()..].to_vec())
         .collect())
-}
-
-/// Lin, 2004: twice the longest common subsequence of words over the words of both.
-fn rouge_l(said: &str, expected: &str) -> f64 {
-    let words = |text: &str| -> Vec<String> {
-        let plain = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-        text.split_whitespace()
-            .map(plain)
-            .filter(|word| !word.is_empty())
-            .collect()
-    };
-    let (a, b) = (words(said), words(expected));
-    if a.is_empty() || b.is_empty() {
-        return 0.0;
-    }
-    let mut row = vec![0u32; b.len() + 1];
-    for x in &a {
-        let mut before = 0;
-        for (j, y) in b.iter().enumerate() {
-            let here = row[j + 1];
-            row[j + 1] = if x == y { before + 1 } else { here.max(row[j]) };
-            before = here;
-        }
-    }
-    2.0 * f64::from(row[b.len()]) / (a.len() + b.len()) as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rouge_counts_the_longest_common_run_with_gaps() {
-        assert_eq!(
-            rouge_l("the cat sat on the mat", "The cat lay on the mat."),
-            10.0 / 12.0
-        );
-        assert_eq!(rouge_l("", "x"), 0.0);
-        assert_eq!(rouge_l("a b", "b a"), 0.5);
-    }
 }

@@ -12,6 +12,7 @@ mod checkpoint;
 mod data;
 mod error;
 mod evaluate;
+pub mod exam;
 mod gate;
 mod net;
 mod optimiser;
@@ -23,6 +24,7 @@ mod recipe;
 mod record;
 mod root;
 mod trainer;
+pub mod vocabulary;
 
 pub use checkpoint::CheckpointError;
 pub use data::{Corpus, DataError, Example, questions};

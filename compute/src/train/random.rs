@@ -12,6 +12,8 @@ pub(crate) enum Stream {
     Order(u32),
     /// What a parameter begins as.
     Parameter(u32),
+    /// What a weight of a base begins as. An adapter of the same seed begins as something else.
+    Weight(u32),
 }
 
 /// A seed's numbers.
@@ -27,6 +29,7 @@ impl Random {
             Stream::Split => [0, 0],
             Stream::Order(epoch) => [1, epoch],
             Stream::Parameter(index) => [2, index],
+            Stream::Weight(index) => [3, index],
         };
         Self {
             key: [seed as u32, (seed >> 32) as u32],
