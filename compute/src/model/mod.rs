@@ -9,6 +9,7 @@ mod random;
 pub(crate) mod rope;
 mod store;
 mod tokenizer;
+mod untrained;
 mod write;
 
 use std::path::Path;
@@ -19,7 +20,8 @@ pub use files::ModelError;
 pub use generation::Generation;
 pub use store::{Store, StoreError, Stored, StoredFile};
 pub use tokenizer::{TEXT_BYTES_MAX, TextStream, TokenizeError, Tokenizer};
-pub use write::{ExtentError, Extents, Marks, WriteError};
+pub use untrained::{ExtentError, Extents};
+pub use write::{Marks, WriteError};
 
 use crate::decoder::{Cpu, CpuOptions, Decoder};
 use files::{Access, Tensors, read_config};

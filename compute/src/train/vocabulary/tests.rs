@@ -44,28 +44,32 @@ fn learns_what_the_reference_learns() {
     let text = TEXT.repeat(3) + include_str!("mod.rs") + include_str!("merge.rs");
     let mut words = Words::default();
     words.add(&text).unwrap();
-    let vocabulary = Vocabulary::learn(&words, 900).unwrap();
-    let specials = SPECIAL.map(|token| AddedToken::from(token, true)).to_vec();
-    let mut reference = BpeTrainer::builder()
-        .show_progress(false)
-        .vocab_size(900)
-        .min_frequency(MET_MIN)
-        .special_tokens(specials)
-        .initial_alphabet(count::alphabet().into_iter().collect())
-        .build();
-    let counted: Vec<(String, u64)> = words.iter().map(|(word, met)| (word.to_owned(), met)).collect();
-    let repeated = counted
+    let counted: Vec<(&str, usize)> = words
         .iter()
-        .flat_map(|(word, met)| std::iter::repeat_n(word.as_str(), usize::try_from(*met).unwrap()));
-    reference.feed(repeated, |word| Ok(vec![word.to_owned()])).unwrap();
-    let mut model = BPE::default();
-    reference.train(&mut model).unwrap();
-    let theirs = model.get_vocab();
-    assert_eq!(theirs.len(), 900);
-    let differing = (0..)
-        .zip(&vocabulary.tokens)
-        .find(|(number, token)| theirs.get(*token) != Some(number));
-    assert_eq!(differing, None);
+        .map(|(word, met)| (word, usize::try_from(met).unwrap()))
+        .collect();
+    // The second is more than the text has pairs for.
+    for size in [600, 4000] {
+        let vocabulary = Vocabulary::learn(&words, size).unwrap();
+        let mut reference = BpeTrainer::builder()
+            .show_progress(false)
+            .vocab_size(size)
+            .min_frequency(MET_MIN)
+            .special_tokens(SPECIAL.map(|token| AddedToken::from(token, true)).to_vec())
+            .initial_alphabet(count::alphabet().into_iter().collect())
+            .build();
+        let repeated = counted.iter().flat_map(|(word, met)| std::iter::repeat_n(*word, *met));
+        reference.feed(repeated, |word| Ok(vec![word.to_owned()])).unwrap();
+        let mut model = BPE::default();
+        reference.train(&mut model).unwrap();
+        let theirs = model.get_vocab();
+        assert_eq!(theirs.len(), vocabulary.tokens());
+        let differing = (0..)
+            .zip(&vocabulary.tokens)
+            .find(|(number, token)| theirs.get(*token) != Some(number));
+        assert_eq!(differing, None);
+        assert_eq!(vocabulary.tokens() == size, size == 600);
+    }
 }
 
 #[test]
