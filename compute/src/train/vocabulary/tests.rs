@@ -9,6 +9,9 @@ use crate::model::{Chat, ChatInput, ChatValue, Config, Tokenizer};
 const TEXT: &str = "The miller of Oakleycliff asks 1,024 pence for a sack of flour.\n\nThe miller's wife asks less; \
     the miller doesn't mind.\n  \"A sack of flour, a sack of salt!\" calls the crier — naïve, 海, 🦀.\n";
 
+/// Texts and their tokens, by Python's `tokenizers` 0.23.3 with a vocabulary that its own trainer learned from [`TEXT`].
+const ENCODED: &str = include_str!("encoded.jsonl");
+
 fn learned(text: &str, size: usize) -> Vocabulary {
     let mut words = Words::default();
     words.add(text).unwrap();
@@ -168,4 +171,18 @@ fn a_bad_file_is_refused_by_its_line() {
     assert!(matches!(missing, VocabularyError::Read { .. }));
     let size = Vocabulary::learn(&Words::default(), TOKENS_MIN - 1).unwrap_err();
     assert!(matches!(size, VocabularyError::Size(258)));
+}
+
+#[test]
+fn python_learns_and_encodes_the_same() {
+    #[derive(serde::Deserialize)]
+    struct Encoded {
+        text: String,
+        tokens: Vec<u32>,
+    }
+    let tokenizer = tokenizer(&learned(TEXT, 300));
+    let encoded = ENCODED.lines().map(|line| serde_json::from_str(line).unwrap());
+    for Encoded { text, tokens } in encoded {
+        assert_eq!(tokenizer.encode(&text, true).unwrap(), tokens, "{text:?}");
+    }
 }
