@@ -23,5 +23,6 @@ pub mod sample;
 pub mod schedule;
 pub mod tensors;
 pub mod tier;
+pub mod train;
 
 pub use host::Host;

@@ -1,6 +1,6 @@
 //! A decoder of the Llama shape, once for all devices.
 
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod ops;

@@ -43,7 +43,7 @@ kernel!(
 
 /// Sixteen strided sums of `f` over a slice, padded with zeros.
 #[inline(always)]
-unsafe fn vectors<S: Simd>(x: &[f32], mut f: impl FnMut(usize, S::V, usize)) {
+pub(super) unsafe fn vectors<S: Simd>(x: &[f32], mut f: impl FnMut(usize, S::V, usize)) {
     let (chunks, rest) = x.as_chunks::<LANES>();
     // SAFETY: each load has its sixteen elements.
     unsafe {
@@ -59,7 +59,7 @@ unsafe fn vectors<S: Simd>(x: &[f32], mut f: impl FnMut(usize, S::V, usize)) {
 }
 
 #[inline(always)]
-unsafe fn put<S: Simd>(to: &mut [f32], at: usize, count: usize, v: S::V) {
+pub(super) unsafe fn put<S: Simd>(to: &mut [f32], at: usize, count: usize, v: S::V) {
     // SAFETY: sixteen elements are there, or are put on the stack first.
     unsafe {
         if count == LANES {
@@ -73,7 +73,7 @@ unsafe fn put<S: Simd>(to: &mut [f32], at: usize, count: usize, v: S::V) {
 }
 
 #[inline(always)]
-unsafe fn get<S: Simd>(from: &[f32], at: usize, count: usize) -> S::V {
+pub(super) unsafe fn get<S: Simd>(from: &[f32], at: usize, count: usize) -> S::V {
     // SAFETY: as for `put`.
     unsafe {
         if count == LANES {

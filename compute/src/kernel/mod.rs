@@ -7,7 +7,10 @@
 
 pub(crate) mod ahead;
 pub(crate) mod attention;
+pub(crate) mod attention_backward;
+pub(crate) mod backward;
 pub(crate) mod dot;
+pub(crate) mod gemm;
 mod level;
 pub(crate) mod linear;
 pub(crate) mod math;

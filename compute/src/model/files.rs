@@ -141,6 +141,11 @@ impl Tensors {
         Self { tensors }
     }
 
+    /// All of them, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
+        self.tensors.iter()
+    }
+
     /// Reads or maps all tensor files of a directory.
     pub(crate) fn open(dir: &Path, access: Access) -> Result<Self, ModelError> {
         let (files, index) = shards(dir)?;
@@ -195,6 +200,14 @@ impl Tensors {
     pub(crate) fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, ModelError> {
         let (dtype, bytes) = self.get(name, &[length])?;
         let mut numbers = Vec::with_capacity(length);
+        dtype.read(bytes.get(), &mut numbers);
+        Ok(numbers)
+    }
+
+    /// The numbers of a tensor of that name and shape.
+    pub(crate) fn singles(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        let (dtype, bytes) = self.get(name, shape)?;
+        let mut numbers = Vec::with_capacity(shape.iter().product());
         dtype.read(bytes.get(), &mut numbers);
         Ok(numbers)
     }

@@ -9,6 +9,8 @@ mod random;
 pub(crate) mod rope;
 mod store;
 mod tokenizer;
+mod untrained;
+mod write;
 
 use std::path::Path;
 
@@ -18,6 +20,8 @@ pub use files::ModelError;
 pub use generation::Generation;
 pub use store::{Store, StoreError, Stored, StoredFile};
 pub use tokenizer::{TEXT_BYTES_MAX, TextStream, TokenizeError, Tokenizer};
+pub use untrained::{ExtentError, Extents};
+pub use write::{Marks, WriteError};
 
 use crate::decoder::{Cpu, CpuOptions, Decoder};
 #[cfg(feature = "gpu")]
@@ -63,6 +67,11 @@ impl Model {
     /// Its shape.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Its weights.
+    pub(crate) fn tensors(&self) -> &Tensors {
+        &self.tensors
     }
 
     /// Puts it on the processor.

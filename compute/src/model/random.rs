@@ -131,6 +131,22 @@ impl Model {
             config: config.clone(),
         }
     }
+
+    /// The same in singles, with numbers that `change` changes by the names of their tensors.
+    pub fn random_with(config: &Config, seed: u64, mut change: impl FnMut(&str, &mut [f32])) -> Self {
+        let random = Self::random(config, Dtype::F32, seed);
+        let tensors = random.tensors.iter().map(|(name, (dtype, shape, bytes))| {
+            let mut numbers = Vec::new();
+            dtype.read(bytes.get(), &mut numbers);
+            change(name, &mut numbers);
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            (name.clone(), (*dtype, shape.clone(), Bytes::all(bytes.into())))
+        });
+        Self {
+            tensors: Tensors::of(tensors.collect()),
+            config: config.clone(),
+        }
+    }
 }
 
 impl Adapter {

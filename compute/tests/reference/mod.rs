@@ -63,7 +63,7 @@ pub(crate) fn tensors(dir: &Path) -> BTreeMap<String, Matrix> {
 /// multiplied by.
 pub(crate) struct Reference {
     config: Value,
-    tensors: BTreeMap<String, Matrix>,
+    pub(crate) tensors: BTreeMap<String, Matrix>,
 }
 
 /// Factors by module: scale, A, B.

@@ -29,6 +29,7 @@ mod serve;
 mod status;
 #[cfg(test)]
 mod tests;
+mod train;
 mod version;
 mod wallet;
 mod worker;
@@ -71,6 +72,7 @@ enum Verb {
     Worker(worker::Worker),
     Model(model::Model),
     Serve(serve::Serve),
+    Train(train::Train),
     Engine(engine::Engine),
     Config(config::Config),
     Doctor(doctor::Doctor),
@@ -115,6 +117,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Worker(verb) => verb.run(place),
         Verb::Model(verb) => verb.run(place),
         Verb::Serve(verb) => verb.run(place),
+        Verb::Train(verb) => verb.run(place),
         Verb::Engine(_) => unreachable!("it never comes back to the others"),
         Verb::Config(verb) => verb.run(place),
         Verb::Doctor(verb) => verb.run(place),

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "threads write disjoint rows of the same buffers")]
 
-mod weights;
+pub(crate) mod weights;
 
 use std::{cell::RefCell, sync::Arc};
 

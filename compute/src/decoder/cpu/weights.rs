@@ -11,26 +11,27 @@ use crate::{
 };
 
 /// All of them.
-pub(super) struct Weights {
-    pub(super) embedding: Weight,
-    pub(super) blocks: Vec<Block>,
-    pub(super) norm: Vec<f32>,
+pub(crate) struct Weights {
+    pub(crate) embedding: Weight,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: Vec<f32>,
     /// The output layer: the embedding's twin where they are tied.
-    pub(super) head: Weight,
+    pub(crate) head: Weight,
 }
 
 /// Those of a block.
-pub(super) struct Block {
-    pub(super) attention_norm: Vec<f32>,
-    pub(super) feed_forward_norm: Vec<f32>,
+pub(crate) struct Block {
+    pub(crate) attention_norm: Vec<f32>,
+    pub(crate) feed_forward_norm: Vec<f32>,
     /// Norms of queries and keys, in families that have them.
-    pub(super) head_norms: Option<[Vec<f32>; 2]>,
-    linear: Vec<(Weight, Option<Vec<f32>>)>,
+    pub(crate) head_norms: Option<[Vec<f32>; 2]>,
+    /// In the order of [`Projection::ALL`].
+    pub(crate) linear: Vec<(Weight, Option<Vec<f32>>)>,
 }
 
 impl Block {
     /// A linear layer and its bias.
-    pub(super) fn linear(&self, site: Projection) -> (&Weight, Option<&[f32]>) {
+    pub(crate) fn linear(&self, site: Projection) -> (&Weight, Option<&[f32]>) {
         let (weight, bias) = &self.linear[site as usize];
         (weight, bias.as_deref())
     }
@@ -39,7 +40,7 @@ impl Block {
 impl Weights {
     /// Takes the tensors that the configuration asks for. The linear layers are quantised if so wished; the embedding,
     /// whose rows are read one by one, and the norms are not.
-    pub(super) fn take(tensors: &Tensors, config: &Config, quantise: Quantise) -> Result<Self, ModelError> {
+    pub(crate) fn take(tensors: &Tensors, config: &Config, quantise: Quantise) -> Result<Self, ModelError> {
         let embedding = tensors.matrix("model.embed_tokens.weight", config.vocabulary, config.hidden)?;
         let head = if config.tied {
             embedding.clone()

@@ -1,0 +1,148 @@
+//! Attention of one sequence and one head of queries, backwards.
+//!
+//! Weights are computed again from queries and keys, some rows at a time, in the bits of the way forth. Gradients of keys
+//! and values are chains over rows in their order: the rows' blocks are no part of the result.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "rows of a batch are counted in 32 bits, as its tables are"
+)]
+#![allow(unsafe_code, reason = "rows of buffers by pointer")]
+
+use std::cell::RefCell;
+
+use super::{
+    Level,
+    backward::{dot, softmax_back},
+    dot::{Output, Rows, Store, product_f32},
+    gemm::{Block, Left, Right},
+    math::softmax,
+    simd::LANES,
+    team::Parts,
+};
+
+/// Weights that a task holds, so that they stay in a core's cache.
+const WEIGHTS_MAX: usize = 64 << 10;
+
+/// One sequence and one head of queries.
+#[derive(Clone, Copy)]
+pub(crate) struct LookBack<'a> {
+    /// Heads of queries in a row, and which of them.
+    pub(crate) heads: usize,
+    pub(crate) head: usize,
+    pub(crate) width: usize,
+    /// The sequence's first row in the buffers of rows, and how many follow.
+    pub(crate) row: usize,
+    pub(crate) rows: usize,
+    /// Rotated queries, what attention gave, and the gradient of that: `[row][head][width]`.
+    pub(crate) queries: &'a [f32],
+    pub(crate) attended: &'a [f32],
+    pub(crate) d: &'a [f32],
+    /// Rotated keys and the values of this sequence for the head: `[token][width]`.
+    pub(crate) keys: &'a [f32],
+    pub(crate) values: &'a [f32],
+    /// Gradients of the queries, in the form of the queries.
+    pub(crate) d_queries: Parts,
+    /// Gradients of keys and values by this head alone, `[token][width]` from `at` on.
+    pub(crate) d_keys: Parts,
+    pub(crate) d_values: Parts,
+    pub(crate) at: usize,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+impl LookBack<'_> {
+    /// Computes it.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else reads or writes the gradients of this head and sequence.
+    pub(crate) unsafe fn run(&self, level: Level) {
+        let length = self.rows * self.width;
+        assert!(self.keys.len() >= length && self.values.len() >= length && self.head < self.heads);
+        // SAFETY: by the contract.
+        unsafe {
+            self.d_keys.get(self.at, length).fill(0.0);
+            self.d_values.get(self.at, length).fill(0.0);
+        }
+        let each = (WEIGHTS_MAX / self.rows).clamp(4, 64);
+        SCRATCH.with_borrow_mut(|[weights, d_weights]| {
+            for first in (0..self.rows).step_by(each) {
+                // SAFETY: by the contract.
+                unsafe { self.block(level, first, each.min(self.rows - first), weights, d_weights) };
+            }
+        });
+    }
+
+    /// Rows `first..first + rows` of the sequence.
+    unsafe fn block(&self, level: Level, first: usize, rows: usize, weights: &mut Vec<f32>, d_weights: &mut Vec<f32>) {
+        let width = self.width;
+        let tokens = first + rows;
+        let stride = tokens.next_multiple_of(LANES);
+        let picked: Vec<u32> = (self.row + first..self.row + tokens)
+            .map(|row| (row * self.heads + self.head) as u32)
+            .collect();
+        for (buffer, queries, keys) in [
+            (&mut *weights, self.queries, self.keys),
+            (&mut *d_weights, self.d, self.values),
+        ] {
+            buffer.resize((rows * stride).max(buffer.len()), 0.0);
+            let output = Output {
+                to: buffer.as_mut_ptr(),
+                stride,
+                store: Store::Set,
+                bias: None,
+            };
+            let queries = Rows::picked(queries, width, &picked);
+            // SAFETY: the buffer has a column for each key, of which there are as many as tokens.
+            unsafe { product_f32(level, queries, keys.as_ptr(), width, tokens, width, output) };
+        }
+        let scale = 1.0 / (width as f32).sqrt();
+        for (index, at) in picked.iter().enumerate() {
+            let (seen, at) = (first + index + 1, *at as usize * width);
+            let weights = &mut weights[index * stride..][..tokens];
+            let d_weights = &mut d_weights[index * stride..][..tokens];
+            softmax(level, &mut weights[..seen], scale);
+            weights[seen..].fill(0.0);
+            // Σ weight · d is the gradient along what attention gave.
+            let mean = dot(level, &self.attended[at..at + width], &self.d[at..at + width]);
+            softmax_back(level, &weights[..seen], &mut d_weights[..seen], mean, scale);
+            d_weights[seen..].fill(0.0);
+        }
+        let (weights, d_weights) = (&weights[..rows * stride], &d_weights[..rows * stride]);
+        let at = picked[0] as usize * width;
+        let across = self.heads * width;
+        let onto_tokens = |left, right: &[f32], to: Parts| {
+            let block = Block {
+                left: Left::turned(left, stride),
+                right: Right::Singles(&right[at..], across),
+                inner: rows,
+                rows: 0..tokens,
+                columns: 0..width,
+                to: to.at(self.at),
+                stride: width,
+                store: Store::Add,
+            };
+            assert!(to.at(self.at + tokens * width) >= block.to);
+            // SAFETY: by the contract, and just asserted to be inside.
+            unsafe { block.run(level) };
+        };
+        onto_tokens(weights, self.d, self.d_values);
+        onto_tokens(d_weights, self.queries, self.d_keys);
+        let block = Block {
+            left: Left::rows(d_weights, stride),
+            right: Right::Singles(self.keys, width),
+            inner: tokens,
+            rows: 0..rows,
+            columns: 0..width,
+            to: self.d_queries.at(at),
+            stride: across,
+            store: Store::Set,
+        };
+        assert!(self.d_queries.at(at + (rows - 1) * across + width) > block.to);
+        // SAFETY: as above.
+        unsafe { block.run(level) };
+    }
+}

@@ -1,0 +1,369 @@
+//! Products whose inner index runs down the rows of the right factor: what gradients are made of.
+//!
+//! Every output is one chain of fused additions in ascending order of the inner index, which begins at zero or goes on
+//! from what was there. So its bits depend neither on tiles and threads, nor on how a long chain was cut into calls:
+//! gradients of two batches, one after the other, are the gradient of both.
+
+#![allow(unsafe_code, reason = "inner loops over rows by pointer")]
+
+use std::{cell::RefCell, ops::Range};
+
+use super::{
+    Level, Team,
+    dot::Store,
+    level::kernel,
+    simd::{LANES, Simd},
+    team::Parts,
+    weight::{Bf16Row, F16Row, F32Row, GROUP, Int4Row, Int8Row, Numbers, Row, Weight},
+};
+use crate::tensors::Dtype;
+
+/// Steps of the inner index between which outputs rest in memory: four vectors of so many rows fit the first cache.
+const DEPTH: usize = 128;
+
+/// Rows of outputs of one task, a multiple of every tile's.
+const TASK_ROWS: usize = 126;
+
+/// Columns of outputs of one task.
+const TASK_COLUMNS: usize = 4 * LANES;
+
+/// Rows of outputs from which on it pays to lay a panel of the right factor side by side first.
+const PACK_FROM: usize = 13;
+
+/// The left factor: `(m, k)` lies at `m · row + k · column`.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a> {
+    pub(crate) from: &'a [f32],
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+}
+
+impl<'a> Left<'a> {
+    /// Rows as they lie.
+    pub(crate) fn rows(from: &'a [f32], width: usize) -> Self {
+        Self {
+            from,
+            row: width,
+            column: 1,
+        }
+    }
+
+    /// Columns as rows.
+    pub(crate) fn turned(from: &'a [f32], width: usize) -> Self {
+        Self {
+            from,
+            row: 1,
+            column: width,
+        }
+    }
+
+    /// Ones only: the product is the sum of the right factor's rows.
+    pub(crate) fn ones() -> Self {
+        Self {
+            from: &[1.0],
+            row: 0,
+            column: 0,
+        }
+    }
+
+    fn reaches(&self, rows: usize, inner: usize) -> bool {
+        rows == 0 || inner == 0 || (rows - 1) * self.row + (inner - 1) * self.column < self.from.len()
+    }
+}
+
+/// The right factor, a row for each step of the inner index.
+#[derive(Clone, Copy)]
+pub(crate) enum Right<'a> {
+    /// Singles whose rows lie so far apart.
+    Singles(&'a [f32], usize),
+    /// A matrix in any form.
+    Weight(&'a Weight),
+}
+
+impl Right<'_> {
+    fn reaches(&self, inner: usize, columns: usize) -> bool {
+        match self {
+            Self::Singles(from, stride) => inner == 0 || (inner - 1) * stride + columns <= from.len(),
+            Self::Weight(weight) => inner <= weight.rows && columns <= weight.columns,
+        }
+    }
+}
+
+/// A block of outputs.
+#[derive(Clone)]
+pub(crate) struct Block<'a> {
+    pub(crate) left: Left<'a>,
+    pub(crate) right: Right<'a>,
+    pub(crate) inner: usize,
+    pub(crate) rows: Range<usize>,
+    /// Begins at a multiple of the lanes.
+    pub(crate) columns: Range<usize>,
+    /// Where output (0, 0) lies.
+    pub(crate) to: *mut f32,
+    pub(crate) stride: usize,
+    pub(crate) store: Store,
+}
+
+thread_local! {
+    static PACKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Block<'_> {
+    /// Computes it.
+    ///
+    /// # Safety
+    ///
+    /// The outputs are there, and nobody else reads or writes them.
+    pub(crate) unsafe fn run(&self, level: Level) {
+        assert!(self.columns.start.is_multiple_of(LANES) && self.inner > 0);
+        assert!(self.left.reaches(self.rows.end, self.inner) && self.right.reaches(self.inner, self.columns.end));
+        PACKED.with_borrow_mut(|packed| {
+            packed.resize(DEPTH * TASK_COLUMNS, 0.0);
+            run(level, self, packed);
+        });
+    }
+}
+
+/// `to [rows, columns]` becomes, or grows by, `left · right`, on all threads.
+#[allow(clippy::too_many_arguments, reason = "two factors, three extents and where it goes")]
+pub(crate) fn multiply(
+    team: &mut Team,
+    level: Level,
+    left: Left<'_>,
+    right: Right<'_>,
+    inner: usize,
+    rows: usize,
+    to: &mut [f32],
+    store: Store,
+) {
+    if rows == 0 {
+        return;
+    }
+    let columns = to.len() / rows;
+    assert_eq!(to.len(), rows * columns);
+    let across = columns.div_ceil(TASK_COLUMNS);
+    let to = Parts::of(to);
+    team.each(across * rows.div_ceil(TASK_ROWS), &|task| {
+        let (row, column) = (task / across * TASK_ROWS, task % across * TASK_COLUMNS);
+        let block = Block {
+            left,
+            right,
+            inner,
+            rows: row..rows.min(row + TASK_ROWS),
+            columns: column..columns.min(column + TASK_COLUMNS),
+            to: to.at(0),
+            stride: columns,
+            store,
+        };
+        // SAFETY: each task has its own rows and columns.
+        unsafe { block.run(level) };
+    });
+}
+
+kernel!(fn run(block: &Block<'_>, packed: &mut [f32]) = run_body);
+
+#[inline(always)]
+unsafe fn run_body<S: Simd>(block: &Block<'_>, packed: &mut [f32]) {
+    let mut column = block.columns.start;
+    // SAFETY: the panels stay inside the block.
+    unsafe {
+        while column < block.columns.end {
+            let left = block.columns.end - column;
+            if S::WIDE && left >= 4 * LANES {
+                panel::<S, 6, 4>(block, column, 4 * LANES, packed);
+                column += 4 * LANES;
+            } else if left >= 2 * LANES {
+                panel::<S, 2, 2>(block, column, 2 * LANES, packed);
+                column += 2 * LANES;
+            } else {
+                panel::<S, 2, 1>(block, column, left.min(LANES), packed);
+                column += LANES;
+            }
+        }
+    }
+}
+
+/// `V` vectors of columns, of which `count` columns are there: fewer only if `V` is 1.
+#[inline(always)]
+unsafe fn panel<S: Simd, const M: usize, const V: usize>(
+    block: &Block<'_>,
+    column: usize,
+    count: usize,
+    packed: &mut [f32],
+) {
+    let whole = count == V * LANES;
+    for from in (0..block.inner).step_by(DEPTH) {
+        let depth = DEPTH.min(block.inner - from);
+        // SAFETY: the rows `from..from + depth` have these columns, and tiles stay inside the block.
+        unsafe {
+            let (right, stride) = match block.right {
+                Right::Singles(rows, stride) if whole && block.rows.len() < PACK_FROM => {
+                    (rows.as_ptr().add(from * stride + column), stride)
+                }
+                _ => {
+                    pack::<S, V>(&block.right, from, depth, column, count, packed);
+                    (packed.as_ptr(), V * LANES)
+                }
+            };
+            let strip = Strip {
+                right,
+                stride,
+                from,
+                depth,
+                column,
+                count,
+                fresh: from == 0 && matches!(block.store, Store::Set),
+            };
+            let mut m = block.rows.start;
+            while m + M <= block.rows.end {
+                tile::<S, M, V>(block, &strip, m);
+                m += M;
+            }
+            if M > 2 {
+                while m + 2 <= block.rows.end {
+                    tile::<S, 2, V>(block, &strip, m);
+                    m += 2;
+                }
+            }
+            while m < block.rows.end {
+                tile::<S, 1, V>(block, &strip, m);
+                m += 1;
+            }
+        }
+    }
+}
+
+/// Lays `depth` rows of a panel side by side, as singles.
+#[inline(always)]
+unsafe fn pack<S: Simd, const V: usize>(
+    right: &Right<'_>,
+    from: usize,
+    depth: usize,
+    column: usize,
+    count: usize,
+    packed: &mut [f32],
+) {
+    // SAFETY: the contract of `panel`; quantised rows are padded to groups.
+    unsafe {
+        match right {
+            Right::Singles(rows, stride) => {
+                let row = |k: usize| F32Row(rows.as_ptr().wrapping_add(k * stride));
+                pack_rows::<S, _, V>(row, from, depth, column, count, packed);
+            }
+            Right::Weight(weight) => {
+                let (columns, groups) = (weight.columns, weight.columns.div_ceil(GROUP));
+                match &weight.numbers {
+                    Numbers::Stored(Dtype::F32, bytes) => {
+                        let base = bytes.get().as_ptr().cast::<f32>();
+                        let row = |k: usize| F32Row(base.wrapping_add(k * columns));
+                        pack_rows::<S, _, V>(row, from, depth, column, count, packed);
+                    }
+                    Numbers::Stored(Dtype::F16, bytes) => {
+                        let base = bytes.get().as_ptr().cast::<u16>();
+                        let row = |k: usize| F16Row(base.wrapping_add(k * columns));
+                        pack_rows::<S, _, V>(row, from, depth, column, count, packed);
+                    }
+                    Numbers::Stored(Dtype::BF16, bytes) => {
+                        let base = bytes.get().as_ptr().cast::<u16>();
+                        let row = |k: usize| Bf16Row(base.wrapping_add(k * columns));
+                        pack_rows::<S, _, V>(row, from, depth, column, count, packed);
+                    }
+                    Numbers::Int8 { quants, scales } => {
+                        let row =
+                            |k: usize| Int8Row(quants[k * groups * GROUP..].as_ptr(), scales[k * groups..].as_ptr());
+                        pack_rows::<S, _, V>(row, from, depth, column, count, packed);
+                    }
+                    Numbers::Int4 { quants, scales } => {
+                        let row =
+                            |k: usize| Int4Row(quants[k * groups * LANES..].as_ptr(), scales[k * groups..].as_ptr());
+                        pack_rows::<S, _, V>(row, from, depth, column, count, packed);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn pack_rows<S: Simd, R: Row, const V: usize>(
+    row: impl Fn(usize) -> R,
+    from: usize,
+    depth: usize,
+    column: usize,
+    count: usize,
+    packed: &mut [f32],
+) {
+    let vector = column / LANES;
+    // SAFETY: as for `pack`; `packed` has room for `DEPTH` rows.
+    unsafe {
+        for k in 0..depth {
+            let (row, to) = (row(from + k), packed[k * V * LANES..][..V * LANES].as_mut_ptr());
+            for v in 0..V {
+                let lanes = if count == V * LANES {
+                    row.at::<S>(vector + v)
+                } else {
+                    row.tail::<S>(vector + v, count)
+                };
+                S::store(to.add(v * LANES), lanes);
+            }
+        }
+    }
+}
+
+/// A panel of the right factor between two rests.
+struct Strip {
+    right: *const f32,
+    stride: usize,
+    from: usize,
+    depth: usize,
+    column: usize,
+    count: usize,
+    fresh: bool,
+}
+
+#[inline(always)]
+unsafe fn tile<S: Simd, const M: usize, const V: usize>(block: &Block<'_>, strip: &Strip, m: usize) {
+    let Left { from, row, column } = block.left;
+    let left = from.as_ptr().wrapping_add(m * row + strip.from * column);
+    let partial = strip.count < V * LANES;
+    // SAFETY: outputs are inside by the contract of `run`; both factors reach so far, as it asserted.
+    unsafe {
+        let to: [*mut f32; M] = std::array::from_fn(|i| block.to.add((m + i) * block.stride + strip.column));
+        let mut sums = [[S::splat(0.0); V]; M];
+        if !strip.fresh {
+            for i in 0..M {
+                for v in 0..V {
+                    sums[i][v] = if partial {
+                        F32Row(to[i]).tail::<S>(v, strip.count)
+                    } else {
+                        S::load(to[i].add(v * LANES))
+                    };
+                }
+            }
+        }
+        for k in 0..strip.depth {
+            let right = strip.right.add(k * strip.stride);
+            let b: [S::V; V] = std::array::from_fn(|v| S::load(right.add(v * LANES)));
+            for i in 0..M {
+                let a = S::splat(*left.add(i * row + k * column));
+                for v in 0..V {
+                    sums[i][v] = S::fma(a, b[v], sums[i][v]);
+                }
+            }
+        }
+        for i in 0..M {
+            for v in 0..V {
+                if partial {
+                    let mut padded = [0.0f32; LANES];
+                    S::store(padded.as_mut_ptr(), sums[i][v]);
+                    std::ptr::copy_nonoverlapping(padded.as_ptr(), to[i], strip.count);
+                } else {
+                    S::store(to[i].add(v * LANES), sums[i][v]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! Models that have learned nothing yet, to be trained from their first token on.
+
+use super::{Config, Family, Model, RopeScaling};
+use crate::{
+    lora::Projection,
+    train::{Random, Stream},
+};
+
+/// The extents of a model that is trained from nothing. Heads are `hidden / heads` wide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extents {
+    /// Tokens there are.
+    pub vocabulary: usize,
+    /// Width between blocks.
+    pub hidden: usize,
+    /// Width inside the feed-forward part.
+    pub intermediate: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Heads of queries.
+    pub heads: usize,
+    /// Heads of keys and values.
+    pub kv_heads: usize,
+    /// Positions it is made for.
+    pub context_tokens_max: usize,
+    /// Whether the embedding is the output layer too.
+    pub tied: bool,
+}
+
+/// Extents that make no model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` is {value}, which {why}")]
+pub struct ExtentError {
+    /// Which.
+    pub field: &'static str,
+    /// What it is.
+    pub value: usize,
+    /// What is wrong, or what would do.
+    pub why: &'static str,
+}
+
+/// The standard deviation of weights before anything is learned. Radford et al., 2019.
+pub(super) const SPREAD: f32 = 0.02;
+
+impl Config {
+    /// Llama's shape with those extents, whose texts end with that token.
+    pub fn llama(extents: Extents, end: u32) -> Result<Self, ExtentError> {
+        let Extents {
+            vocabulary,
+            hidden,
+            intermediate,
+            layers,
+            heads,
+            kv_heads,
+            context_tokens_max,
+            tied,
+        } = extents;
+        let refuse = |field, value, why| Err(ExtentError { field, value, why });
+        for (field, value, most) in [
+            ("vocabulary", vocabulary, 1 << 20),
+            ("hidden", hidden, 1 << 16),
+            ("intermediate", intermediate, 1 << 18),
+            ("layers", layers, 512),
+            ("heads", heads, 1024),
+            ("kv_heads", kv_heads, 1024),
+            ("context_tokens_max", context_tokens_max, 1 << 24),
+        ] {
+            if !(1..=most).contains(&value) {
+                return refuse(field, value, "is none, or more than any model has");
+            }
+        }
+        if !hidden.is_multiple_of(2 * heads) {
+            return refuse("heads", heads, "does not divide `hidden` into heads of even width");
+        }
+        if !heads.is_multiple_of(kv_heads) {
+            return refuse("kv_heads", kv_heads, "does not divide `heads`");
+        }
+        if end as usize >= vocabulary {
+            return refuse("vocabulary", vocabulary, "does not hold the token that ends a text");
+        }
+        Ok(Self {
+            family: Family::Llama,
+            vocabulary,
+            hidden,
+            intermediate,
+            layers,
+            heads,
+            kv_heads,
+            head: hidden / heads,
+            context_tokens_max,
+            norm_epsilon: 1e-5,
+            rope_theta: 10_000.0,
+            rope_scaling: RopeScaling::None,
+            tied,
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
+            end_tokens: vec![end],
+        })
+    }
+}
+
+impl Model {
+    /// A model that has learned nothing: weights normal, narrower by the root of how many are summed where a block adds
+    /// to what passes it, norms one and biases zero. A function of the shape and the seed, the same on every machine.
+    pub fn untrained(config: &Config, seed: u64) -> Self {
+        let narrow = SPREAD / (2.0 * config.layers as f32).sqrt();
+        let names: Vec<String> = config.tensors().into_keys().collect();
+        Self::random_with(config, seed, |name, numbers| {
+            let onto = [Projection::O, Projection::Down];
+            let adds = onto
+                .iter()
+                .any(|projection| name.ends_with(&format!("{}.weight", projection.name())));
+            match name {
+                _ if name.ends_with("norm.weight") => numbers.fill(1.0),
+                _ if name.ends_with(".bias") => numbers.fill(0.0),
+                _ => {
+                    let place = names
+                        .iter()
+                        .position(|known| known == name)
+                        .expect("it is a tensor of the shape");
+                    let random = Random::new(seed, Stream::Weight(u32::try_from(place).expect("tensors are few")));
+                    let spread = if adds { narrow } else { SPREAD };
+                    (0..)
+                        .zip(numbers)
+                        .for_each(|(index, number)| *number = spread * random.normal(index));
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A small model's.
+    pub(in crate::model) fn extents() -> Extents {
+        Extents {
+            vocabulary: 300,
+            hidden: 32,
+            intermediate: 80,
+            layers: 3,
+            heads: 4,
+            kv_heads: 2,
+            context_tokens_max: 128,
+            tied: true,
+        }
+    }
+
+    /// The numbers of a tensor.
+    pub(in crate::model) fn numbers(model: &Model, name: &str) -> Vec<f32> {
+        let shape = model.config.tensors().remove(name).unwrap();
+        model.tensors.singles(name, &shape).unwrap()
+    }
+
+    fn spread(numbers: &[f32]) -> f64 {
+        let mean = numbers.iter().map(|x| f64::from(*x)).sum::<f64>() / numbers.len() as f64;
+        assert!(mean.abs() < 2e-3, "{mean}");
+        (numbers.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / numbers.len() as f64).sqrt()
+    }
+
+    #[test]
+    fn an_untrained_model_begins_as_told() {
+        let model = Model::untrained(&Config::llama(extents(), 1).unwrap(), 7);
+        let is_near = |name: &str, expect: f64| {
+            let spread = spread(&numbers(&model, name));
+            assert!((spread / expect - 1.0).abs() < 0.06, "{name}: {spread} beside {expect}");
+        };
+        is_near("model.embed_tokens.weight", 0.02);
+        is_near("model.layers.1.mlp.up_proj.weight", 0.02);
+        is_near("model.layers.1.mlp.down_proj.weight", 0.02 / 6f64.sqrt());
+        is_near("model.layers.2.self_attn.o_proj.weight", 0.02 / 6f64.sqrt());
+        assert!(numbers(&model, "model.norm.weight").iter().all(|x| *x == 1.0));
+        let (a, b) = (
+            "model.layers.0.mlp.gate_proj.weight",
+            "model.layers.0.mlp.up_proj.weight",
+        );
+        assert_ne!(numbers(&model, a), numbers(&model, b));
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_model_and_another_is_not() {
+        let config = Config::llama(extents(), 1).unwrap();
+        let name = "model.embed_tokens.weight";
+        let of = |seed| numbers(&Model::untrained(&config, seed), name);
+        assert_eq!(of(7), of(7));
+        assert_ne!(of(7), of(8));
+    }
+
+    #[test]
+    fn extents_that_make_no_model_are_refused_by_name() {
+        let check = |extents: Extents, field: &str| {
+            assert_eq!(Config::llama(extents, 1).unwrap_err().field, field);
+        };
+        check(Extents { heads: 3, ..extents() }, "heads");
+        check(
+            Extents {
+                kv_heads: 3,
+                ..extents()
+            },
+            "kv_heads",
+        );
+        check(Extents { layers: 0, ..extents() }, "layers");
+        check(
+            Extents {
+                vocabulary: 1,
+                ..extents()
+            },
+            "vocabulary",
+        );
+    }
+}

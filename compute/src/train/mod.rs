@@ -1,0 +1,39 @@
+//! Learning: a run is a pure function of its base, its records in their order, the weight of each contributor, the seed
+//! and the hyper-parameters, to the bit, on any number of threads and any processor.
+//!
+//! Forth, rows have the bits that serving gives them. Back, every sum is a chain in the order of records. Random numbers
+//! are looked up by what they are for. After each step the state is hashed into a chain of roots, so that two who did the
+//! same run can find the first step at which they differ, and anybody can do that one step again.
+//!
+//! What a step divides its losses by is counted over all of its records before anybody's weight is looked at: weight 0
+//! takes a contributor's records out of the gradient and moves nothing else.
+
+mod checkpoint;
+mod data;
+mod error;
+mod evaluate;
+pub mod exam;
+mod gate;
+mod net;
+mod optimiser;
+mod output;
+mod parameters;
+mod plan;
+mod random;
+mod recipe;
+mod record;
+mod root;
+mod trainer;
+pub mod vocabulary;
+
+pub use checkpoint::CheckpointError;
+pub use data::{Corpus, DataError, Example, questions};
+pub use error::TrainError;
+pub use evaluate::{Answered, Evaluation, answers, evaluate};
+pub use gate::{Gate, Go, Open, Switch};
+pub use output::{Event, Outcome, Output, run};
+pub(crate) use random::{Random, Stream};
+pub use recipe::{Base, EpsilonPlace, Long, Machine, Method, Normalise, Recipe, RecipeError, Schedule};
+pub use record::Asked;
+pub use root::base_hash;
+pub use trainer::{Stepped, Trainer};

@@ -1,0 +1,155 @@
+//! `AdamW` with the gradient's length bounded, element by element in singles: the same bits everywhere.
+//!
+//! The factors of a step are computed in doubles and rounded once, as PyTorch does it.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "factors are rounded to the singles that are computed with"
+)]
+
+use super::{
+    parameters::Parameters,
+    recipe::{EpsilonPlace, Recipe, Schedule},
+};
+
+/// The moments.
+pub(crate) struct Moments {
+    pub(crate) first: Vec<Vec<f32>>,
+    pub(crate) second: Vec<Vec<f32>>,
+}
+
+impl Moments {
+    pub(crate) fn new(parameters: &Parameters) -> Self {
+        Self {
+            first: parameters.zeros(),
+            second: parameters.zeros(),
+        }
+    }
+
+    /// Moves the parameters by step `step`, from 1, at that learning rate. Gradients count `by` times.
+    pub(crate) fn step(
+        &mut self,
+        parameters: &mut Parameters,
+        gradients: &[Vec<f32>],
+        by: f32,
+        recipe: &Recipe,
+        step: u64,
+        rate: f64,
+    ) {
+        let [beta, beta_square] = recipe.betas;
+        let power = |beta: f64| libm::pow(beta, step as f64);
+        let (left, right) = (1.0 - power(beta), (1.0 - power(beta_square)).sqrt());
+        let factors = Factors {
+            by,
+            beta: beta as f32,
+            rest: (1.0 - beta) as f32,
+            beta_square: beta_square as f32,
+            rest_square: (1.0 - beta_square) as f32,
+            rate: (rate / left) as f32,
+            root: right as f32,
+            epsilon: recipe.epsilon as f32,
+            inside: recipe.epsilon_place == EpsilonPlace::Inside,
+        };
+        let moments = self.first.iter_mut().zip(&mut self.second);
+        for (index, (gradient, (first, second))) in gradients.iter().zip(moments).enumerate() {
+            let kept = match parameters.tensors()[index].decays() {
+                true => (1.0 - rate * recipe.decay) as f32,
+                false => 1.0,
+            };
+            factors.run(parameters.change(index), gradient, first, second, kept);
+        }
+    }
+}
+
+struct Factors {
+    by: f32,
+    beta: f32,
+    rest: f32,
+    beta_square: f32,
+    rest_square: f32,
+    rate: f32,
+    root: f32,
+    epsilon: f32,
+    inside: bool,
+}
+
+impl Factors {
+    fn run(&self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], kept: f32) {
+        let moments = first.iter_mut().zip(second);
+        for ((value, gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
+            let g = gradient * self.by;
+            *first = self.beta * *first + self.rest * g;
+            *second = self.beta_square * *second + self.rest_square * g * g;
+            let below = if self.inside {
+                (*second / (self.root * self.root) + self.epsilon).sqrt()
+            } else {
+                second.sqrt() / self.root + self.epsilon
+            };
+            *value = *value * kept - self.rate * *first / below;
+        }
+    }
+}
+
+/// The length of the gradient, in doubles: eight strided sums of each tensor, added in order.
+pub(crate) fn length(gradients: &[Vec<f32>]) -> f64 {
+    let mut total = 0.0;
+    for gradient in gradients {
+        let mut sums = [0.0f64; 8];
+        for chunk in gradient.chunks(8) {
+            for (sum, x) in sums.iter_mut().zip(chunk) {
+                *sum += f64::from(*x) * f64::from(*x);
+            }
+        }
+        total += sums.iter().sum::<f64>();
+    }
+    total.sqrt()
+}
+
+/// The learning rate of step `step`, from 1, of `steps`.
+pub(crate) fn rate(recipe: &Recipe, step: u64, steps: u64) -> f64 {
+    let (highest, rise) = (recipe.learning_rate, recipe.warmup_steps);
+    // The first step after the rise has the highest rate, as schedules of others have it.
+    let done = step - 1;
+    if done < rise {
+        return highest * done as f64 / rise as f64;
+    }
+    let along = (done - rise) as f64 / steps.saturating_sub(rise).max(1) as f64;
+    let part = match recipe.schedule {
+        Schedule::Constant => 1.0,
+        Schedule::Linear => 1.0 - along,
+        Schedule::Cosine => 0.5 * (1.0 + libm::cos(std::f64::consts::PI * along)),
+    };
+    highest * (recipe.floor + (1.0 - recipe.floor) * part.max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_rise_and_fall_as_they_are_drawn() {
+        let recipe = |schedule| Recipe {
+            learning_rate: 1.0,
+            warmup_steps: 2,
+            floor: 0.1,
+            schedule,
+            ..Recipe::default()
+        };
+        let at = |schedule| -> Vec<f64> { (1..=6).map(|step| rate(&recipe(schedule), step, 6)).collect() };
+        assert_eq!(at(Schedule::Constant), [0.0, 0.5, 1.0, 1.0, 1.0, 1.0]);
+        let near = |ours: Vec<f64>, exact: [f64; 6]| {
+            assert!(ours.iter().zip(exact).all(|(a, b)| (a - b).abs() < 1e-12), "{ours:?}");
+        };
+        near(at(Schedule::Linear), [0.0, 0.5, 1.0, 0.775, 0.55, 0.325]);
+        let half = 0.5 * (1.0 + (std::f64::consts::PI / 4.0).cos());
+        near(
+            at(Schedule::Cosine),
+            [0.0, 0.5, 1.0, 0.1 + 0.9 * half, 0.55, 0.1 + 0.9 * (1.0 - half)],
+        );
+    }
+
+    #[test]
+    fn a_length_is_the_root_of_all_squares() {
+        assert_eq!(length(&[vec![2.0; 9], vec![0.0, 8.0]]), 10.0);
+    }
+}

@@ -1,0 +1,277 @@
+//! A whole run into a directory: steps, validations, checkpoints, and at the end the adapter beside its description.
+//!
+//! The directory gets what PEFT reads (or `model.safetensors`, where the model's own weights were trained),
+//! `training.json`, `step-roots.bin` with 32 bytes for each step, and `checkpoints/`. A run that ends early leaves its
+//! last state there, and goes on from it with the same bits.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{
+    checkpoint::put,
+    error::TrainError,
+    gate::Gate,
+    trainer::{Stepped, Trainer},
+};
+
+/// Where a run goes.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The directory.
+    pub dir: PathBuf,
+    /// The base model's name, for people.
+    pub base_model: String,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Checkpoints that are kept, the last ones; all without a number.
+    pub checkpoints_max: Option<usize>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run begins, or goes on.
+    Begun {
+        /// Its name.
+        run: String,
+        /// Steps that were done before.
+        step: u64,
+        /// Steps of the whole run.
+        steps: u64,
+        /// Records that are trained on.
+        records: usize,
+        /// Records that are held back.
+        held_back: usize,
+    },
+    /// A step was done.
+    Step {
+        /// What it came to.
+        #[serde(flatten)]
+        stepped: Stepped,
+        /// Tokens that passed in a second, forth and back.
+        tokens_per_second: f64,
+        /// Seconds until the last step, at this speed.
+        eta_seconds: f64,
+        /// Memory that the process has, where the system tells.
+        resident_bytes: Option<u64>,
+    },
+    /// Records that were held back were foretold.
+    Validation {
+        /// After which step.
+        step: u64,
+        /// The mean loss of the tokens that count.
+        loss: f64,
+        /// Its exponential.
+        perplexity: f64,
+    },
+    /// The state was written.
+    Checkpoint {
+        /// After which step.
+        step: u64,
+        /// Where.
+        path: PathBuf,
+    },
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// Its name.
+    pub run: String,
+    /// Steps that were done.
+    pub steps: u64,
+    /// The mean loss of the last.
+    pub loss: f64,
+    /// The best validation.
+    pub validation: Option<f64>,
+    /// The root of the last step.
+    pub root: String,
+    /// The adapter's name.
+    pub adapter: Option<String>,
+    /// Where everything lies.
+    pub dir: PathBuf,
+}
+
+impl Output {
+    fn checkpoint(&self, step: u64) -> PathBuf {
+        self.dir.join("checkpoints").join(format!("step-{step:08}.state"))
+    }
+
+    /// The checkpoints that are there, by step.
+    pub fn checkpoints(&self) -> Vec<(u64, PathBuf)> {
+        let files = fs::read_dir(self.dir.join("checkpoints"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let step = |path: &Path| {
+            let name = path.file_name()?.to_str()?;
+            name.strip_prefix("step-")?.strip_suffix(".state")?.parse().ok()
+        };
+        let mut found: Vec<(u64, PathBuf)> = files
+            .filter_map(|file| Some((step(&file.path())?, file.path())))
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+/// Runs until all is done, and writes it down. If it ends early, for whatever reason, the last state is written first.
+pub fn run(
+    trainer: &mut Trainer,
+    output: &Output,
+    gate: &mut dyn Gate,
+    on: &mut dyn FnMut(&Event),
+) -> Result<Outcome, TrainError> {
+    let dir = output.dir.join("checkpoints");
+    fs::create_dir_all(&dir).map_err(failed(&dir))?;
+    let (records, held_back) = trainer.records();
+    on(&Event::Begun {
+        run: trainer.run_id().to_hex().to_string(),
+        step: trainer.step_number(),
+        steps: trainer.steps(),
+        records,
+        held_back,
+    });
+    let ran = steps(trainer, output, gate, on);
+    // Whatever ended it, what was reached is worth keeping.
+    let step = trainer.step_number();
+    let kept = match output.checkpoint(step) {
+        path if step == 0 || path.exists() => Ok(()),
+        path => save(trainer, output, &path, on),
+    };
+    ran?;
+    kept?;
+    trainer.take_best();
+    write(trainer, output)
+}
+
+fn steps(
+    trainer: &mut Trainer,
+    output: &Output,
+    gate: &mut dyn Gate,
+    on: &mut dyn FnMut(&Event),
+) -> Result<(), TrainError> {
+    let (start, before) = (Instant::now(), trainer.step_number());
+    let mut tokens = 0;
+    while !trainer.is_done() {
+        let stepped = trainer.step(gate)?;
+        tokens += stepped.tokens;
+        let seconds = start.elapsed().as_secs_f64();
+        on(&Event::Step {
+            stepped,
+            tokens_per_second: tokens as f64 / seconds,
+            eta_seconds: seconds / (stepped.step - before) as f64 * (trainer.steps() - stepped.step) as f64,
+            resident_bytes: resident_bytes(),
+        });
+        let is_last = stepped.step == trainer.steps();
+        let is_due = |every: u64| stepped.step.is_multiple_of(every);
+        if (is_last || trainer.recipe().validate_every.is_some_and(is_due))
+            && let Some(loss) = trainer.validate(gate)?
+        {
+            on(&Event::Validation {
+                step: stepped.step,
+                loss,
+                perplexity: loss.exp(),
+            });
+        }
+        if stepped.step.is_multiple_of(output.checkpoint_every) {
+            save(trainer, output, &output.checkpoint(stepped.step), on)?;
+        }
+    }
+    Ok(())
+}
+
+fn save(trainer: &Trainer, output: &Output, path: &Path, on: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
+    trainer.checkpoint(path)?;
+    on(&Event::Checkpoint {
+        step: trainer.step_number(),
+        path: path.to_owned(),
+    });
+    let there = output.checkpoints();
+    let too_many = there
+        .len()
+        .saturating_sub(output.checkpoints_max.unwrap_or(usize::MAX).max(1));
+    for (_, old) in &there[..too_many] {
+        fs::remove_file(old).map_err(failed(old))?;
+    }
+    Ok(())
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> TrainError {
+    let what = path.display().to_string();
+    move |source| TrainError::Write { what, source }
+}
+
+fn write(trainer: &Trainer, output: &Output) -> Result<Outcome, TrainError> {
+    let adapter = trainer.adapter();
+    let put_file = |name: &str, bytes: &[u8]| {
+        let path = output.dir.join(name);
+        put(&path, |file| file.write_all(bytes)).map_err(failed(&path))
+    };
+    match &adapter {
+        Some(adapter) => adapter.write(&output.dir, &output.base_model)?,
+        None => put_file("model.safetensors", &trainer.to_safetensors())?,
+    }
+    let roots: Vec<u8> = trainer.roots().iter().flat_map(|root| *root.as_bytes()).collect();
+    put_file("step-roots.bin", &roots)?;
+    let root = trainer
+        .roots()
+        .last()
+        .map_or_else(String::new, |root| root.to_hex().to_string());
+    let last = trainer.history().last();
+    let outcome = Outcome {
+        run: trainer.run_id().to_hex().to_string(),
+        steps: trainer.step_number(),
+        loss: last.map_or(0.0, |(loss, _, _)| loss),
+        validation: trainer.best().map(|(_, loss)| loss),
+        root,
+        adapter: adapter.map(|adapter| adapter.hash().to_string()),
+        dir: output.dir.clone(),
+    };
+    let (records, held_back) = trainer.records();
+    let contributors = trainer
+        .contributors()
+        .map(|(name, weight, records)| json!({ "name": name, "weight": weight, "records": records }));
+    let steps = trainer
+        .history()
+        .map(|(loss, rate, length)| json!({ "loss": loss, "rate": rate, "length": length }));
+    let validations = trainer
+        .validations()
+        .map(|(step, loss)| json!({ "step": step, "loss": loss }));
+    let described = json!({
+        "version": 1,
+        "run": outcome.run,
+        "base_model": output.base_model,
+        "recipe": trainer.recipe(),
+        "data": trainer.data_root().to_hex().to_string(),
+        "files": trainer.corpus().files,
+        "contributors": contributors.collect::<Vec<_>>(),
+        "records": records,
+        "held_back": held_back,
+        "steps": steps.collect::<Vec<_>>(),
+        "validations": validations.collect::<Vec<_>>(),
+        "best": trainer.best().map(|(step, loss)| json!({ "step": step, "loss": loss })),
+        "root": outcome.root,
+        "adapter": outcome.adapter,
+    });
+    put_file(
+        "training.json",
+        &serde_json::to_vec_pretty(&described).expect("numbers and names"),
+    )?;
+    Ok(outcome)
+}
+
+/// Memory that this process has.
+fn resident_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
