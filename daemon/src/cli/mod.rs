@@ -13,6 +13,7 @@ mod datanet;
 mod devnet;
 mod doctor;
 mod engine;
+mod evaluate;
 mod exit;
 mod id;
 mod init;
@@ -73,6 +74,7 @@ enum Verb {
     Model(model::Model),
     Serve(serve::Serve),
     Train(train::Train),
+    Evaluate(evaluate::Evaluate),
     Engine(engine::Engine),
     Config(config::Config),
     Doctor(doctor::Doctor),
@@ -118,6 +120,7 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         Verb::Model(verb) => verb.run(place),
         Verb::Serve(verb) => verb.run(place),
         Verb::Train(verb) => verb.run(place),
+        Verb::Evaluate(verb) => verb.run(place),
         Verb::Engine(_) => unreachable!("it never comes back to the others"),
         Verb::Config(verb) => verb.run(place),
         Verb::Doctor(verb) => verb.run(place),

@@ -6,6 +6,8 @@
 //! `[{"logits": [[NUMBER, …], …]}, …]`: for each request, in order, a row for each of its tokens, which is what comes after
 //! that token, of as many numbers as the vocabulary has.
 
+mod tokenizer;
+
 use std::{fs, path::PathBuf};
 
 use anyhow::Context as _;
@@ -68,6 +70,7 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         requests: PathBuf,
     },
+    Tokenizer(tokenizer::Tokenizer),
 }
 
 impl Model {
@@ -90,6 +93,7 @@ impl Model {
                 place.show(&answer, || format!("{} is removed", stored.hash));
             }
             Verb::Logits { dir, requests } => run_logits(place, &dir, &requests)?,
+            Verb::Tokenizer(verb) => return verb.run(place),
         }
         Ok(Exit::Done)
     }

@@ -178,7 +178,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// A folder as it is, or a stored model by its name.
-fn base(place: &Place, name: &str) -> anyhow::Result<(Model, Text, String)> {
+pub(super) fn base(place: &Place, name: &str) -> anyhow::Result<(Model, Text, String)> {
     let dir = Path::new(name);
     if dir.join("config.json").is_file() {
         let model = Model::read(dir)?;

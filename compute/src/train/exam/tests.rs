@@ -125,7 +125,13 @@ fn bad_lines_are_refused_by_file_and_number() {
     let good = file(&dir, "exam.jsonl", RECORDS);
     let check = |lines: &str, expect: &str| {
         let prompts = file(&dir, "prompts.jsonl", lines);
-        let read = Exam::read(&[good.clone()], &[prompts], &text, model.config(), &Recipe::default());
+        let read = Exam::read(
+            std::slice::from_ref(&good),
+            &[prompts],
+            &text,
+            model.config(),
+            &Recipe::default(),
+        );
         let error = read.unwrap_err().to_string();
         assert!(error.contains(expect), "{error}");
     };
