@@ -470,7 +470,9 @@ fn what_is_learned_is_answered() {
     let after = answers(&model, Some(&adapter), &text, &asked, 12, machine).unwrap();
     assert!(before.iter().all(|answer| !answer.score.is_exact), "{before:?}");
     assert!(
-        after[..2].iter().all(|answer| answer.score.is_exact && answer.score.rouge_l == 1.0),
+        after[..2]
+            .iter()
+            .all(|answer| answer.score.is_exact && answer.score.rouge_l == 1.0),
         "{after:?}"
     );
     let (base, adapted) = (

@@ -184,7 +184,7 @@ fn turn<const BYTES: usize>(rows: usize, columns: usize, from: &[u8], to: &mut [
                 });
                 for i in 0..SIDE {
                     let at = (column0 + i) * rows + row0;
-                    let turned: [[u8; BYTES]; SIDE] = std::array::from_fn(|j| block[j][i]);
+                    let turned = block.map(|row| row[i]);
                     to[at..at + SIDE].copy_from_slice(&turned);
                 }
                 continue;

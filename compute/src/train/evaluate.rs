@@ -16,7 +16,7 @@ use super::{
 use crate::{
     decoder::CpuOptions,
     forward::{AdapterSlot, Forward, Mix, PageId, Span, StepError, Wanted},
-    kernel::weight::{Bytes, Weight},
+    kernel::weight::Weight,
     lora::Adapter,
     model::{Config, Model, Text},
     tensors::Matrix,
@@ -93,8 +93,7 @@ pub fn evaluate(
 
 /// An adapter's factors, where they fit.
 fn lows(adapter: &Adapter, config: &Config) -> Lows {
-    let weight =
-        |matrix: &Matrix| Weight::stored(matrix.rows, matrix.columns, matrix.dtype, Bytes::all(matrix.share()));
+    let weight = |matrix: &Matrix| Weight::stored(matrix.rows, matrix.columns, matrix.dtype, matrix.share());
     let mut lows: Lows = (0..config.layers).map(|_| Default::default()).collect();
     for (site, low) in adapter.sites() {
         if let Some(layer) = lows.get_mut(site.layer as usize) {

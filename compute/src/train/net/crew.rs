@@ -4,6 +4,7 @@
 
 use crate::kernel::{
     Level, Team,
+    ahead::Ahead,
     backward::{rms_norm_back, rms_norm_gain, silu_times_back},
     dot::{Output, Rows, Store, product},
     gemm::{Left, Right, multiply},
@@ -119,7 +120,17 @@ impl Crew {
                 bias,
             };
             // SAFETY: each task has its own columns; `x` has rows of the weight's columns.
-            unsafe { product(level, Rows::of(x, weight.columns), weight, from, end, output) };
+            unsafe {
+                product(
+                    level,
+                    Rows::of(x, weight.columns),
+                    weight,
+                    from,
+                    end,
+                    output,
+                    &mut Ahead::nothing(),
+                )
+            };
         });
     }
 
@@ -139,7 +150,7 @@ impl Crew {
             };
             let x = Rows::of(&x[from * width..end * width], width);
             // SAFETY: as above.
-            unsafe { product(level, x, weight, 0, rank, output) };
+            unsafe { product(level, x, weight, 0, rank, output, &mut Ahead::nothing()) };
             part.iter_mut().for_each(|h| *h *= scale);
         });
         shrunk
