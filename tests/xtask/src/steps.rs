@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{clients, contracts, kernels, layers};
+use crate::{clients, contracts, layers};
 
 /// Everything that must hold before a change lands, cheapest first. The test command is the README's.
 pub(crate) fn ci() -> Result<()> {
@@ -31,7 +31,6 @@ pub(crate) fn ci() -> Result<()> {
         &[("RUSTDOCFLAGS", strict)],
     )?;
     cuda()?;
-    kernels::run(false)?;
     clients::run(false)
 }
 
