@@ -129,10 +129,11 @@ fn a_quantised_base_stays_near_its_original() {
     }
 }
 
-/// Ours and PyTorch's singles beside doubles, for the models under OPENLEDGER_FIXTURES: which of the two is further off.
+/// Ours and PyTorch's singles beside doubles, for the models under OPENLEDGER_MODELS: which of the two is further off.
 #[test]
 fn of_more_models_ours_are_as_near_to_doubles_as_those_of_transformers() {
-    let Some(root) = std::env::var_os("OPENLEDGER_FIXTURES").map(PathBuf::from) else {
+    let Some(root) = std::env::var_os("OPENLEDGER_MODELS").map(PathBuf::from) else {
+        eprintln!("no more models: OPENLEDGER_MODELS names none");
         return;
     };
     let mut dirs: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -30,6 +30,12 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
+/// What was trained on a model: beside the models, since a directory in one is taken for an adapter of it.
+fn training(model: &Path) -> PathBuf {
+    let name = model.file_name().expect("a model has a name");
+    model.with_file_name("training").join(name)
+}
+
 #[derive(Deserialize)]
 struct Record {
     tokens: Vec<u32>,
@@ -71,7 +77,7 @@ fn recipe() -> Recipe {
 
 fn corpus(dir: &Path, config: &Config, recipe: &Recipe) -> Corpus {
     let mut corpus = Corpus::default();
-    for record in read::<Vec<Record>>(dir.join("training/records.json")) {
+    for record in read::<Vec<Record>>(training(dir).join("records.json")) {
         let counts: Vec<bool> = (0..record.tokens.len()).map(|i| i >= record.answer).collect();
         corpus
             .add(record.tokens, &counts, &record.contributor, config, recipe)
@@ -100,11 +106,11 @@ fn fifty_steps_end_where_peft_and_torch_end_in_three_families() {
     for name in ["llama-1", "qwen2-3", "qwen3-5"] {
         let dir = fixture(name);
         let model = Model::read(&dir).unwrap();
-        let before = Adapter::load(&dir.join("training/before")).unwrap();
+        let before = Adapter::load(&training(&dir).join("before")).unwrap();
         let corpus = corpus(&dir, model.config(), &recipe());
         let machine = Machine::default();
         let mut trainer = Trainer::from_adapter(&model, &before, corpus, &weights(), recipe(), machine).unwrap();
-        let curve: Curve = read(dir.join("training/curve.json"));
+        let curve: Curve = read(training(&dir).join("curve.json"));
         assert_eq!(trainer.steps(), curve.losses.len() as u64);
         for (theirs, length) in curve.losses.iter().zip(&curve.lengths) {
             let step: Stepped = trainer.step(&mut Open).unwrap();
@@ -124,7 +130,7 @@ fn fifty_steps_end_where_peft_and_torch_end_in_three_families() {
         }
         let (ours, theirs) = (
             trainer.adapter().unwrap(),
-            Adapter::load(&dir.join("training/after")).unwrap(),
+            Adapter::load(&training(&dir).join("after")).unwrap(),
         );
         let (mut a, mut b) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
         for (site, low) in ours.sites() {
@@ -197,7 +203,7 @@ fn a_run_has_the_same_roots_and_adapter_on_any_threads_level_memory_and_passes()
         // The first of these models has no records of its own.
         let from = if name == "qwen3-6" { "qwen3-5" } else { name };
         let model = Model::read(&fixture(name)).unwrap();
-        let mut records: Vec<Record> = read(fixture(from).join("training/records.json"));
+        let mut records: Vec<Record> = read(training(&fixture(from)).join("records.json"));
         let vocabulary = u32::try_from(model.config().vocabulary).unwrap();
         let mut corpus = Corpus::default();
         for record in &mut records {

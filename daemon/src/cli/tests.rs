@@ -43,8 +43,14 @@ fn every_example_is_understood() {
     for (path, verb) in verbs() {
         let after = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
         for line in after.lines().filter_map(|line| line.strip_prefix("Example: ")) {
-            // No example needs quoting but for amounts.
-            let words = line.split_whitespace().map(|word| word.trim_matches('"'));
+            // What stands in double quotes is one word; no example needs more of a shell.
+            let parts = line.split('"').enumerate();
+            let words = parts.flat_map(|(at, part)| -> Vec<&str> {
+                match at % 2 {
+                    0 => part.split_whitespace().collect(),
+                    _ => vec![part],
+                }
+            });
             let read = Cli::try_parse_from(words);
             assert!(read.is_ok(), "{path}: `{line}`: {}", read.unwrap_err());
         }
