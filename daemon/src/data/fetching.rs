@@ -13,7 +13,7 @@ use storage::blob::{Content, Format, HoldError, SettleError};
 use tracing::warn;
 
 use super::library::Shelf;
-use crate::api::local::{Progress, Source};
+use crate::report::{Progress, Source};
 
 /// Why a dataset was not fetched.
 #[derive(Debug, thiserror::Error)]
@@ -83,21 +83,9 @@ pub(crate) async fn fetch(errand: Errand<'_>, mut tell: impl FnMut(Progress)) ->
     Ok(fetched)
 }
 
-/// Who gave how many bytes. What came with the first answer of a provider is counted for nobody by the plane; where only
-/// one gave anything it is that one's, which is all there is to say of small blobs.
+/// Who gave how many bytes.
 pub(crate) fn credited(fetched: &Fetched) -> Vec<(NodeId, u64)> {
-    let counted: u64 = fetched.providers.values().sum();
-    let uncounted = fetched.bytes.saturating_sub(fetched.had).saturating_sub(counted);
-    let liar = |node: &NodeId| fetched.blamed.iter().any(|blame| blame.node == *node);
-    let honest: Vec<_> = fetched.providers.iter().filter(|(node, _)| !liar(node)).collect();
-    let only = match honest[..] {
-        [(node, _)] => Some(*node),
-        _ => None,
-    };
-    let given = fetched.providers.iter().map(|(node, bytes)| match Some(*node) == only {
-        true => (*node, bytes + uncounted),
-        false => (*node, *bytes),
-    });
+    let given = fetched.providers.iter().map(|(node, bytes)| (*node, *bytes));
     given.filter(|(_, bytes)| *bytes > 0).collect()
 }
 
@@ -184,20 +172,6 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lone_provider_is_credited_with_all_that_came_and_who_gave_nothing_is_not_named() {
-        let (one, two) = (NodeId([1; 32]), NodeId([2; 32]));
-        let fetched = |providers: &[(NodeId, u64)]| Fetched {
-            bytes: 100,
-            had: 10,
-            providers: providers.iter().copied().collect(),
-            ..Fetched::default()
-        };
-        assert_eq!(credited(&fetched(&[(one, 0)])), [(one, 90)]);
-        assert_eq!(credited(&fetched(&[(one, 0), (two, 60)])), [(two, 60)]);
-        assert_eq!(credited(&fetched(&[])), []);
-    }
 
     #[test]
     fn what_a_provider_gave_is_summed_over_blobs_and_forgotten_when_it_is_gone() {

@@ -114,11 +114,12 @@ pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchErr
         let stop = fetching.shared.plane.stop.clone();
         tokio::select! {
             () = stop.cancelled() => return Err(FetchError::Down),
-            Some(Verified { node, task, piece }) = inbox.recv() => {
-                fetching.verified(piece.end - piece.start);
-                fetching.step(Input::Verified { node, task, to: piece.end });
-            }
+            Some(verified) = inbox.recv() => fetching.heard(verified),
             Some(job) = fetching.jobs.join_next() => if let Ok(job) = job {
+                // All that it said before its end counts, and is said to be its own.
+                while let Ok(verified) = inbox.try_recv() {
+                    fetching.heard(verified);
+                }
                 fetching.ended(job).await?;
             },
             Ok(()) = fetching.shared.providers.changed() => (),
@@ -220,11 +221,7 @@ impl Fetching {
             Job::Probed(node, Ok(Proven { size, bytes })) => {
                 self.running.remove(&(node, None));
                 self.verified(bytes);
-                self.step(Input::Ended {
-                    node,
-                    task: None,
-                    how: Ended::Complete,
-                });
+                self.step(Input::Proven { node, bytes });
                 let have = self.have().await?;
                 self.sized(size, &have)?;
             }
@@ -251,6 +248,15 @@ impl Fetching {
         };
         self.step(Input::Ended { node, task, how });
         Ok(())
+    }
+
+    fn heard(&mut self, Verified { node, task, piece }: Verified) {
+        self.verified(piece.end - piece.start);
+        self.step(Input::Verified {
+            node,
+            task,
+            to: piece.end,
+        });
     }
 
     /// Some bytes are verified. The first of them are made durable at once, so that a crash does not lose the beginning.

@@ -63,11 +63,13 @@ pub(super) enum Input {
     Connected(NodeId),
     /// It did not.
     Unreachable(NodeId),
+    /// This node proved the size, with so many bytes of the blob.
+    Proven { node: NodeId, bytes: u64 },
     /// The size is proven, and these ranges are missing; they are whole groups but for the last.
     Sized(Vec<Range<u64>>),
     /// The ranges up to `to` of a task are verified and on their way into the store.
     Verified { node: NodeId, task: u64, to: u64 },
-    /// A task, or the proof of the size where there is none, came to an end.
+    /// A task came to an end; or where there is none the proof of the size, in vain.
     Ended {
         node: NodeId,
         task: Option<u64>,
@@ -188,6 +190,7 @@ impl Plan {
                 }
             }
             Input::Unreachable(node) => self.failed(now, node, todo),
+            Input::Proven { node, bytes } => self.proven(now, node, bytes),
             Input::Sized(missing) => self.sized(&missing, todo),
             Input::Verified { node, task, to } => self.verified(now, node, task, to),
             Input::Ended { node, task, how } => self.ended(now, node, task, how, todo),
@@ -209,6 +212,14 @@ impl Plan {
         if !self.banned.contains(&node) && !self.providers.contains_key(&node) {
             self.providers.insert(node, Provider::new(now));
             todo.push(Effect::Connect(node));
+        }
+    }
+
+    fn proven(&mut self, now: Time, node: NodeId, bytes: u64) {
+        if let Some(provider) = self.providers.get_mut(&node) {
+            provider.probing = None;
+            provider.heard = now;
+            provider.gives(bytes);
         }
     }
 
@@ -267,7 +278,7 @@ impl Plan {
                 provider.failures = 0;
                 self.completed(node, task, todo);
             }
-            (Ended::Complete, None) => (),
+            (Ended::Complete, None) => unreachable!("a proof that is made is told as such"),
             (Ended::Lacks, _) => {
                 provider.lacked(task, now.after_ms(self.rules.lacks_ms));
                 if provider.is_empty() {

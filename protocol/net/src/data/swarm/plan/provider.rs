@@ -153,10 +153,15 @@ impl Provider {
         let Some(at) = self.running.get_mut(&task) else { return };
         let bytes = to.saturating_sub(*at);
         *at = to.max(*at);
-        self.delivered += bytes;
-        self.window += bytes;
         self.heard = now;
         self.is_silent = false;
+        self.gives(bytes);
+    }
+
+    /// Counts what came from it and is verified.
+    pub(super) fn gives(&mut self, bytes: u64) {
+        self.delivered += bytes;
+        self.window += bytes;
     }
 
     pub(super) fn measure(&mut self, passed_ms: u128) {
