@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod byzantine;
+pub mod campaign;
 pub mod check;
 pub mod cluster;
 pub mod commands;

@@ -4,7 +4,6 @@
 //! Every tenth round kills all nodes at once; every seventh robs the victim of its state database as well.
 
 use std::{
-    path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -14,7 +13,8 @@ use alloy_primitives::hex;
 use clap::Parser;
 use serde_json::json;
 use tests::{
-    cluster::{Cluster, Failure, program},
+    campaign::{Subject, ended},
+    cluster::{Cluster, Failure},
     dice::Dice,
     wallet::Wallet,
 };
@@ -35,28 +35,17 @@ struct Args {
     /// The first of the ports to use
     #[arg(long, default_value_t = 21_000)]
     base_port: u16,
-    /// The openledger program to run; without it the one of this checkout, built for speed
-    #[arg(long)]
-    program: Option<PathBuf>,
+    #[command(flatten)]
+    subject: Subject,
 }
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "this program is its printed findings")]
 async fn main() -> ExitCode {
-    match run(&Args::parse()).await {
-        Ok(summary) => {
-            println!("{summary}");
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            println!("FAILED: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    ended(run(&Args::parse()).await)
 }
 
 async fn run(args: &Args) -> Result<String, Failure> {
-    let binary = args.program.clone().map_or_else(|| program(true), Ok)?;
+    let binary = args.subject.program()?;
     let cluster = Cluster::new(binary, "crash", NODES, args.base_port, &[])?;
     let cluster = Arc::new(RwLock::new(cluster));
     cluster.write().await.start_all()?;

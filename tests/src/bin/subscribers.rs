@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -11,7 +10,8 @@ use std::{
 
 use clap::Parser;
 use tests::{
-    cluster::{Cluster, Failure, number, program},
+    campaign::{Subject, ended},
+    cluster::{Cluster, Failure, number},
     load::Listener,
 };
 
@@ -30,31 +30,20 @@ struct Args {
     /// The first of the ports to use
     #[arg(long, default_value_t = 22_000)]
     base_port: u16,
-    /// The openledger program to run; without it the one of this checkout, built for speed
-    #[arg(long)]
-    program: Option<PathBuf>,
+    #[command(flatten)]
+    subject: Subject,
 }
 
 /// When a head reached the first subscriber, when the last so far, and how many.
 type Arrivals = Arc<Mutex<BTreeMap<u64, (Instant, Instant, usize)>>>;
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "this program is its printed findings")]
 async fn main() -> ExitCode {
-    match run(&Args::parse()).await {
-        Ok(summary) => {
-            println!("{summary}");
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            println!("FAILED: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    ended(run(&Args::parse()).await)
 }
 
 async fn run(args: &Args) -> Result<String, Failure> {
-    let binary = args.program.clone().map_or_else(|| program(true), Ok)?;
+    let binary = args.subject.program()?;
     let connections = (args.subscribers + 100).to_string();
     let limits = [("OPENLEDGER_RPC__MAX_CONNECTIONS", &connections[..])];
     let mut cluster = Cluster::new(binary, "subscribers", NODES, args.base_port, &limits)?;
