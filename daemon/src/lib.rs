@@ -16,6 +16,7 @@ pub mod http;
 pub mod key;
 pub mod node;
 pub mod openai;
+pub mod report;
 pub mod state;
 pub mod telemetry;
 pub mod wallet;

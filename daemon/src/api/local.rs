@@ -29,9 +29,11 @@ pub(crate) use data::{DiffAsk, FsckAsk, GetAsk, RootAsk};
 pub(crate) use datanet::{DatanetAsk, JoinAsk, SayAsk};
 pub use peers::PeerLine;
 pub(crate) use tell::told;
-pub use tell::{Failure, Kind};
 
-use crate::data::Data;
+use crate::{
+    data::Data,
+    report::{Failure, Progress},
+};
 
 /// The longest path a socket may have, with room for the zero behind it.
 const SOCKET_PATH_MAX: usize = 100;
@@ -49,33 +51,6 @@ pub enum Line {
     },
     /// It failed.
     Failed(Failure),
-}
-
-/// How far something is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// What is being done, such as `reading corpus.jsonl`.
-    pub what: String,
-    /// How much of it.
-    pub done: u64,
-    /// Of how much, where that is known.
-    pub total: Option<u64>,
-    /// Who helps, one line each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sources: Vec<Source>,
-}
-
-/// A node that bytes come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// Its short name.
-    pub node: String,
-    /// Verified bytes from it.
-    pub bytes: u64,
-    /// Of late.
-    pub bytes_per_s: u64,
-    /// Through a relay or straight.
-    pub relayed: bool,
 }
 
 /// What the socket's questions are answered with.

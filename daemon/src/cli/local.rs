@@ -15,8 +15,9 @@ use tower::ServiceExt as _;
 
 use super::exit::{Exit, ended};
 use crate::{
-    api::local::{Failure, Kind, Line, Progress},
+    api::local::Line,
     http,
+    report::{Failure, Kind, Progress},
 };
 
 /// Whoever answers.
@@ -165,7 +166,7 @@ fn described(progress: &Progress) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::local::Source;
+    use crate::report::Source;
 
     #[test]
     fn a_node_that_helps_has_a_line_that_says_how() {

@@ -14,7 +14,7 @@ use super::{
     fetching::{self, Errand},
     library,
 };
-use crate::api::local::Progress;
+use crate::report::Progress;
 
 impl Data {
     /// Adds files as a dataset, and announces it.

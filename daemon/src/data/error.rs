@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{datanets::DatanetError, fetching::GetError, library::LibraryError, pins::PinError, work::WorkError};
-use crate::api::local::{Failure, Kind};
+use crate::report::{Failure, Kind};
 
 /// Why the store or the plane did not start.
 #[derive(Debug, thiserror::Error)]
@@ -74,22 +74,22 @@ pub enum DataError {
     Offline,
 }
 
-impl DataError {
-    /// As the command that asked shows it.
-    pub(crate) fn failure(&self) -> Failure {
-        let kind = match self {
-            Self::Library(LibraryError::Ask { .. }) => Kind::Usage,
-            Self::Library(LibraryError::Absent { .. }) | Self::Get(GetError::Nobody { .. }) => Kind::NotFound,
-            Self::Library(LibraryError::Read { source, .. }) if !is_absent(source) => Kind::Unverified,
-            Self::Unsound { .. } => Kind::Unverified,
-            Self::Get(GetError::Fetch(net::data::FetchError::NoProvider { .. })) => Kind::NotFound,
-            Self::Library(_) | Self::Get(_) | Self::Collect(_) | Self::Check(_) => Kind::Failed,
-            Self::Datanet(why) => why.kind(),
-            Self::Pin(why) => why.kind(),
-            Self::Work(why) => why.kind(),
-            Self::Offline => Kind::NotRunning,
+/// As the command that asked shows it.
+impl From<DataError> for Failure {
+    fn from(why: DataError) -> Self {
+        let kind = match &why {
+            DataError::Library(LibraryError::Ask { .. }) => Kind::Usage,
+            DataError::Library(LibraryError::Absent { .. }) | DataError::Get(GetError::Nobody { .. }) => Kind::NotFound,
+            DataError::Library(LibraryError::Read { source, .. }) if !is_absent(source) => Kind::Unverified,
+            DataError::Unsound { .. } => Kind::Unverified,
+            DataError::Get(GetError::Fetch(net::data::FetchError::NoProvider { .. })) => Kind::NotFound,
+            DataError::Library(_) | DataError::Get(_) | DataError::Collect(_) | DataError::Check(_) => Kind::Failed,
+            DataError::Datanet(why) => why.kind(),
+            DataError::Pin(why) => why.kind(),
+            DataError::Work(why) => why.kind(),
+            DataError::Offline => Kind::NotRunning,
         };
-        Failure::of(kind, self)
+        Self::of(kind, &why)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{num::NonZeroU64, path::Path};
 
 use config::Size;
-use net::data::{DataConfig, DataPlane};
+use net::data::{DataConfig, DataLimits, DataPlane};
 use storage::blob::{BlobStore, Reason, Settings};
 
 use super::StartError;
@@ -23,13 +23,18 @@ impl Stage {
     pub(crate) async fn open(home: &Home, config: &config::Config, seed: [u8; 32]) -> Result<Self, StartError> {
         let public = open_store(&home.blobs(), &config.data, config.storage.min_free_space).await?;
         let (data, rate) = (&config.data, |size: Size| NonZeroU64::new(size.0));
+        let defaults = DataConfig::new(seed);
         let plane = DataPlane::start(DataConfig {
             bind: vec![data.listen],
             relay: data.relay().map(str::to_owned),
             mdns: data.mdns(),
             upload_per_s: rate(data.upload_per_s),
             download_per_s: rate(data.download_per_s),
-            ..DataConfig::new(seed)
+            limits: DataLimits {
+                download_per_provider_per_s: rate(data.download_per_provider_per_s),
+                ..defaults.limits
+            },
+            ..defaults
         });
         Ok(Self {
             plane: plane.await?,

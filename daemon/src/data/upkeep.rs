@@ -3,7 +3,7 @@
 use storage::blob::Mend;
 
 use super::{CollectAnswer, Data, DataError, FsckAnswer, StatAnswer, answers::StoreLine};
-use crate::api::local::Progress;
+use crate::report::Progress;
 
 impl Data {
     /// How the stores stand.

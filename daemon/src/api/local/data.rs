@@ -7,8 +7,11 @@ use protocol::{BlobHash, DatanetId, NodeId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Failure, told};
-use crate::data::{AddAsk, Data};
+use super::told;
+use crate::{
+    data::{AddAsk, Data, DataError},
+    report::Failure,
+};
 
 /// Names a dataset that is here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,10 +57,7 @@ pub(super) fn routes() -> Router<Data> {
 }
 
 async fn add(State(data): State<Data>, Json(ask): Json<AddAsk>) -> Response {
-    told(|teller| async move {
-        let added = data.add(ask, move |progress| teller.tell(progress)).await;
-        added.map_err(|why| why.failure())
-    })
+    told(|teller| async move { data.add(ask, move |progress| teller.tell(progress)).await })
 }
 
 async fn get(State(data): State<Data>, Json(ask): Json<GetAsk>) -> Response {
@@ -67,13 +67,12 @@ async fn get(State(data): State<Data>, Json(ask): Json<GetAsk>) -> Response {
             .get(ask.root, ask.datanet, ask.from, ask.keep, move |progress| {
                 telling.tell(progress)
             })
-            .await;
-        let got = got.map_err(|why| why.failure())?;
+            .await?;
         if let Some(out) = &ask.out {
-            let written = data.restore(ask.root, out, move |progress| teller.tell(progress)).await;
-            written.map_err(|why| why.failure())?;
+            data.restore(ask.root, out, move |progress| teller.tell(progress))
+                .await?;
         }
-        Ok(got)
+        Ok::<_, DataError>(got)
     })
 }
 
@@ -82,24 +81,21 @@ async fn list(State(data): State<Data>) -> Response {
 }
 
 async fn show(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
-    told(|_| async move { data.show(ask.root).await.map_err(|why| why.failure()) })
+    told(|_| async move { data.show(ask.root).await })
 }
 
 async fn verify(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
-    told(|teller| async move {
-        let verified = data.verify(ask.root, move |progress| teller.tell(progress)).await;
-        verified.map_err(|why| why.failure())
-    })
+    told(|teller| async move { data.verify(ask.root, move |progress| teller.tell(progress)).await })
 }
 
 async fn diff(State(data): State<Data>, Json(ask): Json<DiffAsk>) -> Response {
-    told(|_| async move { data.diff(ask.old, ask.new).await.map_err(|why| why.failure()) })
+    told(|_| async move { data.diff(ask.old, ask.new).await })
 }
 
 async fn remove(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
     told(|_| async move {
-        let left = data.remove(ask.root).await.map_err(|why| why.failure())?;
-        Ok(json!({ "root": ask.root, "removed": left.is_empty(), "still_kept_for": left }))
+        let left = data.remove(ask.root).await?;
+        Ok::<_, DataError>(json!({ "root": ask.root, "removed": left.is_empty(), "still_kept_for": left }))
     })
 }
 
@@ -119,14 +115,11 @@ async fn stat(State(data): State<Data>) -> Response {
 }
 
 async fn collect(State(data): State<Data>) -> Response {
-    told(|_| async move { data.collect().await.map_err(|why| why.failure()) })
+    told(|_| async move { data.collect().await })
 }
 
 async fn fsck(State(data): State<Data>, Json(ask): Json<FsckAsk>) -> Response {
-    told(|teller| async move {
-        let checked = data.fsck(ask.drop_damaged, move |progress| teller.tell(progress)).await;
-        checked.map_err(|why| why.failure())
-    })
+    told(|teller| async move { data.fsck(ask.drop_damaged, move |progress| teller.tell(progress)).await })
 }
 
 /// Asks for a check of the store.

@@ -5,10 +5,13 @@ use protocol::{BlobHash, DatanetId, NodeId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Failure, told};
-use crate::data::{
-    Data,
-    datanets::{CreateAsk, DatanetVerb},
+use super::told;
+use crate::{
+    data::{
+        Data, DataError,
+        datanets::{CreateAsk, DatanetVerb},
+    },
+    report::Failure,
 };
 
 /// Names a datanet.
@@ -44,7 +47,7 @@ pub(super) fn routes() -> Router<Data> {
 }
 
 async fn create(State(data): State<Data>, Json(ask): Json<CreateAsk>) -> Response {
-    told(|_| async move { data.datanet_create(ask).await.map_err(|why| why.failure()) })
+    told(|_| async move { data.datanet_create(ask).await })
 }
 
 async fn list(State(data): State<Data>) -> Response {
@@ -52,34 +55,34 @@ async fn list(State(data): State<Data>) -> Response {
 }
 
 async fn show(State(data): State<Data>, Json(ask): Json<DatanetAsk>) -> Response {
-    told(|_| async move { data.datanet_show(ask.id).map_err(|why| why.failure()) })
+    told(|_| async move { data.datanet_show(ask.id) })
 }
 
 async fn members(State(data): State<Data>, Json(ask): Json<DatanetAsk>) -> Response {
-    told(|_| async move { data.datanet_members(ask.id).map_err(|why| why.failure()) })
+    told(|_| async move { data.datanet_members(ask.id) })
 }
 
 async fn say(State(data): State<Data>, Json(ask): Json<SayAsk>) -> Response {
     told(|_| async move {
-        let said = data.datanet_act(ask.id, ask.what).await.map_err(|why| why.failure())?;
-        Ok(json!({ "datanet": ask.id, "statement": BlobHash(said.0) }))
+        let said = data.datanet_act(ask.id, ask.what).await?;
+        Ok::<_, DataError>(json!({ "datanet": ask.id, "statement": BlobHash(said.0) }))
     })
 }
 
 async fn join(State(data): State<Data>, Json(ask): Json<JoinAsk>) -> Response {
-    told(|_| async move { data.datanet_join(ask.id, ask.from).await.map_err(|why| why.failure()) })
+    told(|_| async move { data.datanet_join(ask.id, ask.from).await })
 }
 
 async fn sync(State(data): State<Data>, Json(ask): Json<DatanetAsk>) -> Response {
     told(|_| async move {
-        let answered = data.datanet_sync(ask.id).await.map_err(|why| why.failure())?;
-        Ok(json!({ "datanet": ask.id, "answered": answered }))
+        let answered = data.datanet_sync(ask.id).await?;
+        Ok::<_, DataError>(json!({ "datanet": ask.id, "answered": answered }))
     })
 }
 
 async fn key(State(data): State<Data>) -> Response {
     told(|_| async move {
-        let key = data.member_key().map_err(|why| why.failure())?;
-        Ok(json!({ "key": BlobHash(key.0) }))
+        let key = data.member_key()?;
+        Ok::<_, DataError>(json!({ "key": BlobHash(key.0) }))
     })
 }

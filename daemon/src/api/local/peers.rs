@@ -5,7 +5,8 @@ use net::{NetHandle, PeerInfo};
 use protocol::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Kind, told};
+use super::told;
+use crate::report::{Failure, Kind};
 
 /// A connected peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +44,7 @@ async fn list(State(net): State<NetHandle>) -> Response {
             agent: peer.agent,
             offence_points: peer.offence_points,
         };
-        Ok(net.peers().into_iter().map(line).collect::<Vec<_>>())
+        Ok::<_, Failure>(net.peers().into_iter().map(line).collect::<Vec<_>>())
     })
 }
 

@@ -3,10 +3,13 @@
 use axum::{Json, Router, extract::State, response::Response, routing::post};
 use serde_json::json;
 
-use super::{Failure, RootAsk, told};
-use crate::data::{
-    Data,
-    pins::{PinAddAsk, RenewAsk, VerifyAsk},
+use super::{RootAsk, told};
+use crate::{
+    data::{
+        Data, DataError,
+        pins::{PinAddAsk, RenewAsk, VerifyAsk},
+    },
+    report::Failure,
 };
 
 pub(super) fn routes() -> Router<Data> {
@@ -20,20 +23,17 @@ pub(super) fn routes() -> Router<Data> {
 }
 
 async fn add(State(data): State<Data>, Json(ask): Json<PinAddAsk>) -> Response {
-    told(|teller| async move {
-        let added = data.pin_add(ask, move |progress| teller.tell(progress)).await;
-        added.map_err(|why| why.failure())
-    })
+    told(|teller| async move { data.pin_add(ask, move |progress| teller.tell(progress)).await })
 }
 
 async fn renew(State(data): State<Data>, Json(ask): Json<RenewAsk>) -> Response {
-    told(|_| async move { data.pin_renew(ask).await.map_err(|why| why.failure()) })
+    told(|_| async move { data.pin_renew(ask).await })
 }
 
 async fn remove(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
     told(|_| async move {
-        let ended = data.pin_remove(ask.root).await.map_err(|why| why.failure())?;
-        Ok(json!({ "root": ask.root, "deals_ended": ended }))
+        let ended = data.pin_remove(ask.root).await?;
+        Ok::<_, DataError>(json!({ "root": ask.root, "deals_ended": ended }))
     })
 }
 
@@ -42,13 +42,13 @@ async fn list(State(data): State<Data>) -> Response {
 }
 
 async fn status(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
-    told(|_| async move { data.pin_status(ask.root).await.map_err(|why| why.failure()) })
+    told(|_| async move { data.pin_status(ask.root).await })
 }
 
 async fn verify(State(data): State<Data>, Json(ask): Json<VerifyAsk>) -> Response {
     told(|_| async move {
         let root = ask.root;
-        let checked = data.pin_verify(ask).await.map_err(|why| why.failure())?;
-        Ok(json!({ "root": root, "checked": checked }))
+        let checked = data.pin_verify(ask).await?;
+        Ok::<_, DataError>(json!({ "root": root, "checked": checked }))
     })
 }

@@ -3,8 +3,11 @@
 use axum::{Json, Router, extract::State, response::Response, routing::post};
 use serde_json::json;
 
-use super::{Failure, told};
-use crate::data::{Data, work::OfferAsk};
+use super::told;
+use crate::{
+    data::{Data, DataError, work::OfferAsk},
+    report::Failure,
+};
 
 pub(super) fn routes() -> Router<Data> {
     Router::new()
@@ -15,18 +18,18 @@ pub(super) fn routes() -> Router<Data> {
 }
 
 async fn offer(State(data): State<Data>, Json(ask): Json<OfferAsk>) -> Response {
-    told(|_| async move { data.work_offer(ask).await.map_err(|why| why.failure()) })
+    told(|_| async move { data.work_offer(ask).await })
 }
 
 async fn withdraw(State(data): State<Data>) -> Response {
     told(|_| async move {
-        let offered = data.work_withdraw().await.map_err(|why| why.failure())?;
-        Ok(json!({ "was_offered": offered }))
+        let offered = data.work_withdraw().await?;
+        Ok::<_, DataError>(json!({ "was_offered": offered }))
     })
 }
 
 async fn status(State(data): State<Data>) -> Response {
-    told(|_| async move { data.work_status().await.map_err(|why| why.failure()) })
+    told(|_| async move { data.work_status().await })
 }
 
 async fn workers(State(data): State<Data>) -> Response {

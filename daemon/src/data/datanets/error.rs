@@ -3,7 +3,7 @@
 use protocol::{DatanetId, NodeId, datanet::LearnError, seal::KeyEpoch};
 
 use super::super::{StartError, notes::NoteError};
-use crate::api::local::Kind;
+use crate::report::Kind;
 
 /// Why something about a datanet was not done.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use super::{
     note::OwnerSaid,
     owner::Owned,
 };
-use crate::{api::local::Progress, entropy};
+use crate::{entropy, report::Progress};
 
 /// Chunks that are drawn per epoch.
 const CHALLENGES: u16 = 16;

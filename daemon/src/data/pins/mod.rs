@@ -42,7 +42,7 @@ pub use view::{DealLine, PinStatus, PinsAnswer};
 
 use self::{hosted::Hosted, owner::Owned};
 use super::{Data, notes::NoteError};
-use crate::{api::local::Kind, home::Home};
+use crate::{home::Home, report::Kind};
 
 /// How often it is looked whether something is due.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

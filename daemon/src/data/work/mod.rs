@@ -25,7 +25,7 @@ pub(super) use heard::Workers;
 pub(super) use offer::Offer;
 
 use super::{Data, DataError};
-use crate::{api::local::Kind, words::chained};
+use crate::{report::Kind, words::chained};
 
 /// How long an offer holds.
 pub(super) const LIFE_MS: u64 = 10 * 60 * 1000;
