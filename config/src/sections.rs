@@ -139,6 +139,8 @@ section! {
         upload_per_s: Size = Size(0),
         /// What this node may fetch a second; "0 B" for as much as the line gives.
         download_per_s: Size = Size(0),
+        /// What it may fetch a second from any one provider; "0 B" for as much as that one gives.
+        download_per_provider_per_s: Size = Size(0),
         /// How peers find a way here beyond the address they know: "mdns" on the local network, and one relay of your own,
         /// such as `https://relay.example`, where there is no straight way.
         reach: Vec<String> = Vec::new(),

@@ -12,6 +12,7 @@ use iroh::{
     endpoint::{Incoming, QuicTransportConfig, VarInt, presets},
 };
 use iroh_blobs::api::Store;
+use iroh_mdns_address_lookup::MdnsAddressLookup;
 use protocol::NodeId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{
@@ -55,9 +56,6 @@ pub enum DataStartError {
         /// What was given.
         text: String,
     },
-    /// Built without it.
-    #[error("this build cannot look for peers on the local network; build with the feature `mdns`, or turn it off")]
-    NoMdns,
 }
 
 /// What answers on a protocol.
@@ -316,27 +314,13 @@ async fn bind(config: &DataConfig, lookup: MemoryLookup) -> Result<Endpoint, Dat
             why: error.to_string(),
         })?;
     }
-    let builder = with_mdns(builder, config)?;
+    if config.mdns {
+        builder = builder.address_lookup(MdnsAddressLookup::builder());
+    }
     builder.bind().await.map_err(|error| DataStartError::Listen {
         address: format!("{:?}", config.bind),
         why: format!("{error:#}"),
     })
-}
-
-#[cfg(feature = "mdns")]
-fn with_mdns(builder: iroh::endpoint::Builder, config: &DataConfig) -> Result<iroh::endpoint::Builder, DataStartError> {
-    Ok(match config.mdns {
-        true => builder.address_lookup(iroh_mdns_address_lookup::MdnsAddressLookup::builder()),
-        false => builder,
-    })
-}
-
-#[cfg(not(feature = "mdns"))]
-fn with_mdns(builder: iroh::endpoint::Builder, config: &DataConfig) -> Result<iroh::endpoint::Builder, DataStartError> {
-    match config.mdns {
-        true => Err(DataStartError::NoMdns),
-        false => Ok(builder),
-    }
 }
 
 async fn listen(plane: Arc<Plane>, endpoint: Endpoint) {

@@ -136,17 +136,38 @@ impl Drop for Presence<'_> {
 
 /// Serves one connection until it ends or its peer is revoked.
 pub(crate) async fn blobs(plane: &Arc<Plane>, connection: Connection, share: &Share, members: &Members) {
+    let number = connection.stable_id();
+    let admit = |node| share.admission.may_connect(node);
+    let transfers = take_streams(plane, &connection, members, admit, |node, send, recv| {
+        let (plane, share) = (plane.clone(), share.clone());
+        async move { transfer(&plane, node, number, &share, send, recv).await }
+    });
+    // Whatever is on its way ends with the connection.
+    drop(transfers.await);
+}
+
+/// Takes the streams of one connection until it ends or its peer is revoked, and has each answered. Gives back what is
+/// then still being answered.
+pub(crate) async fn take_streams<A>(
+    plane: &Plane,
+    connection: &Connection,
+    members: &Members,
+    admit: impl FnOnce(NodeId) -> bool,
+    answer: impl Fn(NodeId, SendStream, RecvStream) -> A,
+) -> JoinSet<()>
+where
+    A: Future<Output = ()> + Send + 'static,
+{
+    let mut answers = JoinSet::new();
     let node = node_id(connection.remote_id());
     // Entered before it is judged: a revocation in between finds it.
     let presence = members.enter(node, plane.limits.connections_per_peer_max);
-    let Some(presence) = presence.filter(|_| share.admission.may_connect(node)) else {
+    let Some(presence) = presence.filter(|_| admit(node)) else {
         plane.counters.connections_refused.one();
         connection.close(REFUSED, b"not admitted");
-        return;
+        return answers;
     };
     plane.counters.connections_in.one();
-    // Dropped with this future, and with it whatever is on its way.
-    let mut transfers = JoinSet::new();
     loop {
         let place = presence.streams.clone().acquire_owned();
         let next = async { (place.await, connection.accept_bi().await) };
@@ -156,19 +177,19 @@ pub(crate) async fn blobs(plane: &Arc<Plane>, connection: Connection, share: &Sh
                 connection.close(REFUSED, b"revoked");
                 break;
             }
-            Some(_) = transfers.join_next() => continue,
+            Some(_) = answers.join_next() => continue,
             next = next => next,
         };
         let (Ok(place), Ok((send, recv))) = (place, stream) else {
             break;
         };
-        let (plane, share) = (plane.clone(), share.clone());
-        let number = connection.stable_id();
-        transfers.spawn(async move {
+        let answered = answer(node, send, recv);
+        answers.spawn(async move {
             let _place = place;
-            transfer(&plane, node, number, &share, send, recv).await;
+            answered.await;
         });
     }
+    answers
 }
 
 async fn transfer(

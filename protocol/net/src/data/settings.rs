@@ -20,7 +20,7 @@ pub struct DataConfig {
     pub bind: Vec<SocketAddr>,
     /// A relay of the operator's own, such as `https://relay.example`; none is used otherwise.
     pub relay: Option<String>,
-    /// Whether to look for peers on the local network. Needs the feature `mdns`.
+    /// Whether to look for peers on the local network.
     pub mdns: bool,
     /// Bytes a second to send at most, all peers together.
     pub upload_per_s: Option<NonZeroU64>,

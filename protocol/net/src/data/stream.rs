@@ -5,17 +5,13 @@ use std::{io, sync::Arc};
 use futures::future::BoxFuture;
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use protocol::NodeId;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt as _},
-    task::JoinSet,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 
 use super::{
     Alpn, OpenError,
-    addresses::node_id,
-    endpoint::{Plane, REFUSED},
+    endpoint::Plane,
     links::Lease,
-    serve::Members,
+    serve::{Members, take_streams},
 };
 
 /// Takes the streams that others open.
@@ -92,41 +88,16 @@ pub(crate) async fn open(plane: &Arc<Plane>, node: NodeId, alpn: &Alpn) -> Resul
 
 /// Serves one connection until it ends or its peer is revoked.
 pub(crate) async fn serve(plane: &Arc<Plane>, connection: Connection, handler: &dyn StreamHandler, members: &Members) {
-    let peer = node_id(connection.remote_id());
-    let presence = members.enter(peer, plane.limits.connections_per_peer_max);
-    let Some(presence) = presence.filter(|_| handler.may_connect(peer)) else {
-        plane.counters.connections_refused.one();
-        connection.close(REFUSED, b"not admitted");
-        return;
-    };
-    plane.counters.connections_in.one();
-    let mut conversations = JoinSet::new();
-    loop {
-        let place = presence.streams.clone().acquire_owned();
-        let next = async { (place.await, connection.accept_bi().await) };
-        let (place, stream) = tokio::select! {
-            biased;
-            () = presence.cut.cancelled() => {
-                connection.close(REFUSED, b"revoked");
-                break;
-            }
-            Some(_) = conversations.join_next() => continue,
-            next = next => next,
-        };
-        let (Ok(place), Ok((send, recv))) = (place, stream) else {
-            break;
-        };
-        let conversation = handler.converse(ByteStream {
+    let admit = |peer| handler.may_connect(peer);
+    let conversations = take_streams(plane, &connection, members, admit, |peer, send, recv| {
+        handler.converse(ByteStream {
             peer,
             send,
             recv,
             _lease: None,
-        });
-        conversations.spawn(async move {
-            let _place = place;
-            conversation.await;
-        });
-    }
+        })
+    });
+    let mut conversations = conversations.await;
     // What was begun is finished when the peer merely opens no more.
     if connection.close_reason().is_none() {
         while conversations.join_next().await.is_some() {}

@@ -20,16 +20,16 @@ const CHAIN: ChainTag = ChainTag {
     genesis: [7; 32],
 };
 
-struct Control {
+pub(crate) struct Control {
     key: SecretKey,
-    net: NetHandle,
+    pub(crate) net: NetHandle,
     heard: broadcast::Receiver<Announcement>,
     events: mpsc::Receiver<NetEvent>,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Control {
-    async fn start(seed: u8, bootstrap: &[&Self], data: Option<AddressBook>) -> Self {
+    pub(crate) async fn start(seed: u8, bootstrap: &[&Self], data: Option<AddressBook>) -> Self {
         let bootstrap = bootstrap.iter().map(|other| other.address.clone()).collect();
         let config = NetConfig {
             bootstrap,
@@ -55,7 +55,7 @@ impl Control {
         }
     }
 
-    async fn until_connected(&mut self, to: NodeId) {
+    pub(crate) async fn until_connected(&mut self, to: NodeId) {
         let met = async { while !matches!(self.events.recv().await, Some(NetEvent::Connected(node)) if node == to) {} };
         within(met).await;
     }

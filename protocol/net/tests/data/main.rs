@@ -6,4 +6,5 @@ mod common;
 mod control;
 mod killed;
 mod parts;
+mod relay;
 mod swarm;
