@@ -246,6 +246,10 @@ fn translate(text: &Text) -> Result<String, String> {
 impl Machine for Host {
     type Buffer = Buffer;
 
+    fn class(&self) -> String {
+        "host".to_owned()
+    }
+
     fn empty(&mut self, bytes: u64) -> Buffer {
         let bytes = usize::try_from(bytes).expect("memory of a test is small");
         Buffer {
