@@ -31,7 +31,9 @@ fn run(_: bool, _: bool) {
 #[cfg(all(feature = "host", not(feature = "cuda")))]
 fn run(_: bool, _: bool) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host-kernels");
-    measured::all(&measured::Size::smoke(), "this processor", || cube::host::Host::new(&folder));
+    measured::all(&measured::Size::smoke(), "this processor", || {
+        cube::host::Host::new(&folder)
+    });
 }
 
 #[cfg(feature = "cuda")]
@@ -277,7 +279,12 @@ mod measured {
             let whose = |row: u32, at: u32| Some((row * 31 + (at + row / 2) / 32 * 977) % count);
             let seconds = decode(&mut decoder, size, size.rows, whose);
             let bytes = weights + f64::from(size.rows) * bytes as f64;
-            say(&format!("  any of {count} adapters, new ones at every step"), size.rows, seconds, bytes);
+            say(
+                &format!("  any of {count} adapters, new ones at every step"),
+                size.rows,
+                seconds,
+                bytes,
+            );
         }
     }
 

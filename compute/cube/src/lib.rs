@@ -29,6 +29,6 @@ pub use kernels::{
 };
 pub use machine::{Machine, MachineError, Scalar};
 pub use set::{
-    ATTEND_QUERIES, ELEMENTWISE_THREADS, Element, Environment, GEMM_FRAGMENTS, GEMV_TILES, Kernel, LORA_TILES, Learn, WIDTHS,
-    vector_of,
+    ATTEND_QUERIES, ELEMENTWISE_THREADS, Element, Environment, GEMM_FRAGMENTS, GEMV_TILES, Kernel, LORA_TILES, Learn,
+    WIDTHS, vector_of,
 };

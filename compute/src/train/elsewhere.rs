@@ -38,5 +38,6 @@ pub(crate) trait Elsewhere: Send {
     fn length(&mut self) -> Result<f64, TrainError>;
 
     /// Moves parameters and moments, there and here. If it fails, nothing is moved here.
-    fn step(&mut self, parameters: &mut Parameters, moments: &mut Moments, factors: &Factors) -> Result<(), TrainError>;
+    fn step(&mut self, parameters: &mut Parameters, moments: &mut Moments, factors: &Factors)
+    -> Result<(), TrainError>;
 }

@@ -176,7 +176,10 @@ impl Trainer {
     }
 
     /// Has everything computed elsewhere from now on, which makes it another run.
-    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "there is nothing but the processor"))]
+    #[cfg_attr(
+        not(feature = "gpu"),
+        allow(dead_code, reason = "there is nothing but the processor")
+    )]
     pub(super) fn put(mut self, elsewhere: Box<dyn Elsewhere>) -> Result<Self, TrainError> {
         assert_eq!(self.progress.step, 0, "a run is of one class from its first step");
         let elsewhere = self.elsewhere.insert(elsewhere);

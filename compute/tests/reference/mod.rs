@@ -241,7 +241,11 @@ impl Reference {
             }
         }
         let own = self.tensors.contains_key("lm_head.weight");
-        let head = if own { "lm_head.weight" } else { "model.embed_tokens.weight" };
+        let head = if own {
+            "lm_head.weight"
+        } else {
+            "model.embed_tokens.weight"
+        };
         rows.iter()
             .map(|row| self.times(head, &self.norm("model.norm.weight", row)))
             .collect()

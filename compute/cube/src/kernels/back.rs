@@ -112,9 +112,10 @@ pub(crate) fn turn(
                         high = high * factor * gains[gain + half + i];
                     }
                     let (c, s) = (cos[row * half + i], sin[row * half + i]);
-                    let (a, b) = (low, high);
-                    low = a * c - b * s;
-                    high = b * c + a * s;
+                    // A second name of a variable would change with it.
+                    let turned = low * c - high * s;
+                    high = high * c + low * s;
+                    low = turned;
                 }
                 y[from + i] = low;
                 y[from + half + i] = high;

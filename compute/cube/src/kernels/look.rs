@@ -72,7 +72,18 @@ pub(crate) fn look(
     let mut values = Shared::<[f32]>::new_slice(comptime!(CHUNK * width));
     let mut weights = Shared::<[f32]>::new_slice(comptime!(ROWS * CHUNK));
     let mut shrinks = Shared::<[f32]>::new_slice(ROWS);
-    load(qkv, &mut asked, first, end, stride, head * width, unit, ROWS, width, width);
+    load(
+        qkv,
+        &mut asked,
+        first,
+        end,
+        stride,
+        head * width,
+        unit,
+        ROWS,
+        width,
+        width,
+    );
     let mut greatest = Array::<f32>::new(EACH);
     let mut total = Array::<f32>::new(EACH);
     #[unroll]
@@ -89,16 +100,43 @@ pub(crate) fn look(
     let mut from = begin;
     while from < end {
         sync_cube();
-        load(qkv, &mut keys, from, end, stride, (heads + kv_head) * width, unit, CHUNK, width, comptime!(width + 1));
-        load(qkv, &mut values, from, end, stride, (heads + kv_heads + kv_head) * width, unit, CHUNK, width, width);
+        load(
+            qkv,
+            &mut keys,
+            from,
+            end,
+            stride,
+            (heads + kv_head) * width,
+            unit,
+            CHUNK,
+            width,
+            comptime!(width + 1),
+        );
+        load(
+            qkv,
+            &mut values,
+            from,
+            end,
+            stride,
+            (heads + kv_heads + kv_head) * width,
+            unit,
+            CHUNK,
+            width,
+            width,
+        );
         sync_cube();
         #[unroll]
         for e in 0..EACH {
             let query = warp + e * 4;
+            // In two sums: what a score is off by comes back as so much of its weight.
+            let half = comptime!(width / 2);
             let mut score = 0.0f32;
-            for d in 0..width {
+            let mut upper = 0.0f32;
+            for d in 0..half {
                 score += asked[query * width + d] * keys[lane * comptime!(width + 1) + d];
+                upper += asked[query * width + half + d] * keys[lane * comptime!(width + 1) + half + d];
             }
+            score += upper;
             let seen = from + lane <= first + query && from + lane < end;
             score = select(seen, score * scale, NOTHING);
             let most = max(greatest[e], plane_max(score));
@@ -208,8 +246,30 @@ pub(crate) fn look_back_queries(
     let mut keys = Shared::<[f32]>::new_slice(comptime!(CHUNK * pitch));
     let mut values = Shared::<[f32]>::new_slice(comptime!(CHUNK * pitch));
     let mut pulls = Shared::<[f32]>::new_slice(comptime!(ROWS * CHUNK));
-    load(qkv, &mut asked, first, end, stride, head * width, unit, ROWS, width, width);
-    load(d, &mut told, first, end, heads * width, head * width, unit, ROWS, width, width);
+    load(
+        qkv,
+        &mut asked,
+        first,
+        end,
+        stride,
+        head * width,
+        unit,
+        ROWS,
+        width,
+        width,
+    );
+    load(
+        d,
+        &mut told,
+        first,
+        end,
+        heads * width,
+        head * width,
+        unit,
+        ROWS,
+        width,
+        width,
+    );
     let mut sums = Array::<f32>::new(comptime!(columns * ROWS));
     #[unroll]
     for s in 0..columns * ROWS {
@@ -219,8 +279,30 @@ pub(crate) fn look_back_queries(
     let mut from = begin;
     while from < end {
         sync_cube();
-        load(qkv, &mut keys, from, end, stride, (heads + kv_head) * width, unit, CHUNK, width, pitch);
-        load(qkv, &mut values, from, end, stride, (heads + kv_heads + kv_head) * width, unit, CHUNK, width, pitch);
+        load(
+            qkv,
+            &mut keys,
+            from,
+            end,
+            stride,
+            (heads + kv_head) * width,
+            unit,
+            CHUNK,
+            width,
+            pitch,
+        );
+        load(
+            qkv,
+            &mut values,
+            from,
+            end,
+            stride,
+            (heads + kv_heads + kv_head) * width,
+            unit,
+            CHUNK,
+            width,
+            pitch,
+        );
         sync_cube();
         #[unroll]
         for e in 0..EACH {
@@ -299,8 +381,30 @@ pub(crate) fn look_back_keys(
     let mut told = Shared::<[f32]>::new_slice(comptime!(CHUNK * pitch));
     let mut weights = Shared::<[f32]>::new_slice(comptime!(ROWS * CHUNK));
     let mut pulls = Shared::<[f32]>::new_slice(comptime!(ROWS * CHUNK));
-    load(qkv, &mut keys, first, first + rows, stride, key_at, unit, ROWS, width, width);
-    load(qkv, &mut values, first, first + rows, stride, value_at, unit, ROWS, width, width);
+    load(
+        qkv,
+        &mut keys,
+        first,
+        first + rows,
+        stride,
+        key_at,
+        unit,
+        ROWS,
+        width,
+        width,
+    );
+    load(
+        qkv,
+        &mut values,
+        first,
+        first + rows,
+        stride,
+        value_at,
+        unit,
+        ROWS,
+        width,
+        width,
+    );
     let mut key_sums = Array::<f32>::new(comptime!(columns * ROWS));
     let mut value_sums = Array::<f32>::new(comptime!(columns * ROWS));
     #[unroll]
@@ -314,8 +418,30 @@ pub(crate) fn look_back_keys(
         let mut from = first;
         while from < end {
             sync_cube();
-            load(qkv, &mut asked, from, end, stride, head * width, unit, CHUNK, width, pitch);
-            load(d, &mut told, from, end, heads * width, head * width, unit, CHUNK, width, pitch);
+            load(
+                qkv,
+                &mut asked,
+                from,
+                end,
+                stride,
+                head * width,
+                unit,
+                CHUNK,
+                width,
+                pitch,
+            );
+            load(
+                d,
+                &mut told,
+                from,
+                end,
+                heads * width,
+                head * width,
+                unit,
+                CHUNK,
+                width,
+                pitch,
+            );
             sync_cube();
             #[unroll]
             for e in 0..EACH {

@@ -16,7 +16,14 @@ const GEMM_OUTS: usize = 64;
 
 impl<M: Machine> Gpu<M> {
     /// `y = W x`, or added to `y`.
-    pub(super) fn multiply(&mut self, linear: &Linear<M::Buffer>, x: &M::Buffer, y: &M::Buffer, rows: usize, add: bool) {
+    pub(super) fn multiply(
+        &mut self,
+        linear: &Linear<M::Buffer>,
+        x: &M::Buffer,
+        y: &M::Buffer,
+        rows: usize,
+        add: bool,
+    ) {
         let element = self.weights.element;
         let vector = vector_of(element, linear.columns);
         let bias = linear.bias.clone().unwrap_or_else(|| self.nothing.clone());

@@ -108,7 +108,13 @@ impl<M: Machine> Learner<M> {
     pub(super) fn gate(&mut self, gate_up: &M::Buffer, rows: usize) -> M::Buffer {
         let width = self.config.intermediate;
         let inner = self.rows(rows, width);
-        self.elementwise(Kernel::Gate, rows, width, &[gate_up, &inner], &[Scalar::U32(count(width))]);
+        self.elementwise(
+            Kernel::Gate,
+            rows,
+            width,
+            &[gate_up, &inner],
+            &[Scalar::U32(count(width))],
+        );
         inner
     }
 

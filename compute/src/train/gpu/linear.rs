@@ -120,15 +120,7 @@ impl<M: Machine> Learner<M> {
     }
 
     /// On tensor cores: `W x`, or back from `W`'s outputs to its columns.
-    fn cores(
-        &mut self,
-        linear: &Linear<M::Buffer>,
-        back: bool,
-        x: &M::Buffer,
-        y: &M::Buffer,
-        rows: usize,
-        add: bool,
-    ) {
+    fn cores(&mut self, linear: &Linear<M::Buffer>, back: bool, x: &M::Buffer, y: &M::Buffer, rows: usize, add: bool) {
         let element = self.weights.element;
         let (inner, outs) = match back {
             true => (linear.outs, linear.columns),
@@ -147,8 +139,12 @@ impl<M: Machine> Learner<M> {
         let vectors = inner / element.vector();
         // In one part, whatever the rows: their sums are the same in any pass.
         let scalars = [vectors, outs, rows, vectors].map(|n| Scalar::U32(count(n)));
-        self.machine
-            .launch(kernel, [count(across), count(down), 1], &[&linear.weight, x, &sums], &scalars);
+        self.machine.launch(
+            kernel,
+            [count(across), count(down), 1],
+            &[&linear.weight, x, &sums],
+            &scalars,
+        );
         let bias = linear.bias.as_ref().filter(|_| !back);
         let mode = u32::from(add) * cube::ADD + u32::from(bias.is_some()) * cube::BIAS;
         let bias = bias.unwrap_or(&self.nothing).clone();
@@ -180,7 +176,14 @@ impl<M: Machine> Learner<M> {
                     stride: linear.outs,
                 };
                 let right = Right::singles(&b, out);
-                self.multiply(Side::whole(&h, rank), right, AS_THEY_LIE, onto, [rows, rank, out], Sum::Onto(None));
+                self.multiply(
+                    Side::whole(&h, rank),
+                    right,
+                    AS_THEY_LIE,
+                    onto,
+                    [rows, rank, out],
+                    Sum::Onto(None),
+                );
             }
             at += out;
         }
@@ -273,7 +276,14 @@ impl<M: Machine> Learner<M> {
                 let a_value = value(self, a);
                 let right = Right::singles(&a_value, inside);
                 let onto = Side::whole(d_x, inside);
-                self.multiply(Side::whole(&d_h, rank), right, AS_THEY_LIE, onto, [rows, rank, inside], Sum::Onto(None));
+                self.multiply(
+                    Side::whole(&d_h, rank),
+                    right,
+                    AS_THEY_LIE,
+                    onto,
+                    [rows, rank, inside],
+                    Sum::Onto(None),
+                );
             }
         }
         d_x
@@ -288,7 +298,14 @@ impl<M: Machine> Learner<M> {
     fn shrink(&mut self, x: Side<'_, M::Buffer>, a: usize, inside: usize, rank: usize, rows: usize) -> M::Buffer {
         let (a, h) = (self.state.value(&mut self.machine, a), self.rows(rows, rank));
         let right = Right::singles(&a, inside);
-        self.multiply(x, right, RIGHT, Side::whole(&h, rank), [rows, inside, rank], Sum::New(None, self.scale));
+        self.multiply(
+            x,
+            right,
+            RIGHT,
+            Side::whole(&h, rank),
+            [rows, inside, rank],
+            Sum::New(None, self.scale),
+        );
         h
     }
 
@@ -300,6 +317,13 @@ impl<M: Machine> Learner<M> {
         onto: &M::Buffer,
         [rank, rows, width]: [usize; 3],
     ) {
-        self.multiply(left, Right(right, Element::F32), LEFT, Side::whole(onto, width), [rank, rows, width], Sum::Onto(None));
+        self.multiply(
+            left,
+            Right(right, Element::F32),
+            LEFT,
+            Side::whole(onto, width),
+            [rank, rows, width],
+            Sum::Onto(None),
+        );
     }
 }

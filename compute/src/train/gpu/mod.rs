@@ -272,7 +272,12 @@ impl<M: Machine> Elsewhere for Learner<M> {
         self.state.length(&mut self.machine).map_err(failed)
     }
 
-    fn step(&mut self, parameters: &mut Parameters, moments: &mut Moments, factors: &Factors) -> Result<(), TrainError> {
+    fn step(
+        &mut self,
+        parameters: &mut Parameters,
+        moments: &mut Moments,
+        factors: &Factors,
+    ) -> Result<(), TrainError> {
         self.state
             .step(&mut self.machine, parameters, moments, factors)
             .map_err(failed)

@@ -92,7 +92,10 @@ impl<B: Clone + Send> State<B> {
             }
             machine.write(to, 0, &bytes);
         };
-        write(&self.values, &mut parameters.tensors().iter().map(|tensor| tensor.values()));
+        write(
+            &self.values,
+            &mut parameters.tensors().iter().map(|tensor| tensor.values()),
+        );
         write(&self.first, &mut moments.first.iter().map(Vec::as_slice));
         write(&self.second, &mut moments.second.iter().map(Vec::as_slice));
     }

@@ -103,7 +103,11 @@ fn ours(machine: impl Machine, model: &Model, parameters: &Parameters, packs: &[
         let gradient = learner.state.gradient(&mut learner.machine, index);
         let bytes = (parameters.tensors()[index].values().len() * 4) as u64;
         let read = learner.machine.read(&gradient, bytes).unwrap();
-        read.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
+        read.as_chunks()
+            .0
+            .iter()
+            .map(|chunk| f32::from_le_bytes(*chunk))
+            .collect()
     });
     let gradients: Vec<Vec<f32>> = gradients.collect();
     let length = learner.length().unwrap();
@@ -112,12 +116,16 @@ fn ours(machine: impl Machine, model: &Model, parameters: &Parameters, packs: &[
     (losses, gradients)
 }
 
-/// Does what tensor cores would in chains of singles, on rows that are rounded as theirs are.
-struct Rounded(Host);
+/// Does what tensor cores would in chains of singles, on rows that are rounded as theirs are, or not at all.
+struct Chains {
+    host: Host,
+    rounds: bool,
+}
 
-impl Rounded {
+impl Chains {
     fn rounded(&mut self, x: &Buffer, numbers: usize, to: Element) -> Buffer {
-        let read = self.0.read(x, (numbers * 4) as u64).unwrap();
+        let to = if self.rounds { to } else { Element::F32 };
+        let read = self.host.read(x, (numbers * 4) as u64).unwrap();
         let singles = read.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk));
         let rounded = singles.flat_map(|single| match to {
             Element::F32 => single.to_le_bytes(),
@@ -125,42 +133,42 @@ impl Rounded {
             Element::BF16 => half::bf16::from_f32(single).to_f32().to_le_bytes(),
         });
         let bytes: Vec<u8> = rounded.collect();
-        self.0.upload(&bytes)
+        self.host.upload(&bytes)
     }
 }
 
-impl Machine for Rounded {
+impl Machine for Chains {
     type Buffer = Buffer;
 
     fn class(&self) -> String {
-        "rounded".to_owned()
+        "chains".to_owned()
     }
 
     fn empty(&mut self, bytes: u64) -> Buffer {
-        self.0.empty(bytes)
+        self.host.empty(bytes)
     }
 
     fn upload(&mut self, bytes: &[u8]) -> Buffer {
-        self.0.upload(bytes)
+        self.host.upload(bytes)
     }
 
     fn part(&mut self, buffer: &Buffer, at: u64, bytes: u64) -> Buffer {
-        self.0.part(buffer, at, bytes)
+        self.host.part(buffer, at, bytes)
     }
 
     fn write(&mut self, buffer: &Buffer, at: u64, bytes: &[u8]) {
-        self.0.write(buffer, at, bytes);
+        self.host.write(buffer, at, bytes);
     }
 
     fn read(&mut self, buffer: &Buffer, bytes: u64) -> Result<Vec<u8>, MachineError> {
-        self.0.read(buffer, bytes)
+        self.host.read(buffer, bytes)
     }
 
     fn launch(&mut self, kernel: Kernel, cubes: [u32; 3], buffers: &[&Buffer], scalars: &[Scalar]) {
         let (weight, back) = match kernel {
             Kernel::Gemm { weight, .. } => (weight, false),
             Kernel::Learn(Learn::GemmBack { weight, .. }) => (weight, true),
-            other => return self.0.launch(other, cubes, buffers, scalars),
+            other => return self.host.launch(other, cubes, buffers, scalars),
         };
         let &[Scalar::U32(vectors), outs, rows, _] = scalars else {
             panic!("a product has four sizes: {scalars:?}");
@@ -170,7 +178,7 @@ impl Machine for Rounded {
         };
         let inner = vectors as usize * weight.vector();
         let x = self.rounded(buffers[1], row_count as usize * inner, weight);
-        let nothing = self.0.upload(&[0; 32]);
+        let nothing = self.host.upload(&[0; 32]);
         let (none, inner) = (Scalar::U32(0), Scalar::U32(count(inner)));
         let stride = if back { outs } else { inner };
         let wide = Scalar::U32(cubes[0] * 64);
@@ -180,11 +188,23 @@ impl Machine for Rounded {
             right_turned: !back,
         };
         let cubes = [cubes[0], row_count.div_ceil(64), 1];
-        self.0.launch(
+        self.host.launch(
             Kernel::Learn(multiply),
             cubes,
             &[&x, buffers[0], &nothing, buffers[2]],
-            &[none, inner, none, stride, none, wide, rows, inner, outs, Scalar::F32(1.0), none],
+            &[
+                none,
+                inner,
+                none,
+                stride,
+                none,
+                wide,
+                rows,
+                inner,
+                outs,
+                Scalar::F32(1.0),
+                none,
+            ],
         );
     }
 }
@@ -194,28 +214,39 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
+/// The largest difference of losses, and the smallest cosine of gradients by parameter.
+fn apart(a: &(Vec<f64>, Vec<Vec<f32>>), b: &(Vec<f64>, Vec<Vec<f32>>)) -> (f64, f64) {
+    assert_eq!(a.0.len(), b.0.len());
+    let losses = a.0.iter().zip(&b.0).map(|(a, b)| (a - b).abs());
+    let cosines = a.1.iter().zip(&b.1).map(|(a, b)| cosine(a, b));
+    // A number that is none is no small difference.
+    let most = losses.fold(
+        0.0,
+        |most: f64, off| if off > most || off.is_nan() { off } else { most },
+    );
+    let least = cosines.fold(1.0, |least: f64, is| if is < least || is.is_nan() { is } else { least });
+    (most, least)
+}
+
 #[test]
-fn gradients_are_the_processors() {
+fn gradients_are_the_processors_but_for_what_tensor_cores_round() {
     for name in FIXTURES {
         let (model, parameters) = adapted(name);
         let pack = joined(&packs(model.config().vocabulary));
         let pack = std::slice::from_ref(&pack);
+        let chains = |rounds| ours(Chains { host: host(), rounds }, &model, &parameters, pack);
+        let (losses, cosine) = apart(&chains(false), &theirs(&model, &parameters, &pack[0]));
+        println!("{name}: losses off by {losses:.1e}, cosine 1 - {:.1e}", 1.0 - cosine);
+        assert!(losses <= 2e-4 && cosine >= 1.0 - 1e-6, "{name}: {losses}, {cosine}");
         let cores = ours(host(), &model, &parameters, pack);
-        let chains = ours(Rounded(host()), &model, &parameters, pack);
-        let theirs = theirs(&model, &parameters, &pack[0]);
-        for (what, a, b) in [("cores and processor", &cores, &theirs), ("cores and rounded", &cores, &chains)] {
-            assert_eq!(a.0.len(), b.0.len());
-            let off = a.0.iter().zip(&b.0).map(|(a, b)| (a - b).abs());
-            let off = off.fold(0.0f64, |most, off| if off > most || off.is_nan() { off } else { most });
-            let mut worst = (1.0, String::new());
-            for (index, (a, b)) in a.1.iter().zip(&b.1).enumerate() {
-                let cosine = cosine(a, b);
-                if !(cosine >= worst.0) {
-                    worst = (cosine, parameters.tensors()[index].name.clone());
-                }
-            }
-            println!("{name} {what}: losses off by {off:.1e}, worst cosine 1 - {:.1e} of {}", 1.0 - worst.0, worst.1);
-        }
+        let (losses, cosine) = apart(&cores, &chains(true));
+        println!(
+            "  cores off from rounded chains by {losses:.1e}, cosine 1 - {:.1e}",
+            1.0 - cosine
+        );
+        assert!(losses <= 1e-4 && cosine >= 1.0 - 1e-6, "{name}: {losses}, {cosine}");
+        let (losses, cosine) = apart(&cores, &chains(false));
+        println!("  rounding costs {losses:.1e}, cosine 1 - {:.1e}", 1.0 - cosine);
     }
 }
 
@@ -268,7 +299,7 @@ fn numbers(trainer: &Trainer) -> Vec<f32> {
 
 #[test]
 fn a_run_ends_where_the_processors_ends() {
-    for name in FIXTURES {
+    for name in ["llama-1", "llama-2", "qwen2-4", "qwen3-5"] {
         let mut ours = on_kernels(name, Processor::default());
         let (_, mut theirs) = trainer(name, &recipe(), Processor::default());
         assert_eq!(ours.steps(), 7);
@@ -281,7 +312,10 @@ fn a_run_ends_where_the_processors_ends() {
         let (a, b) = (ours.validate(&mut Open).unwrap(), theirs.validate(&mut Open).unwrap());
         let validation = (a.unwrap() - b.unwrap()).abs();
         let cosine = cosine(&numbers(&ours), &numbers(&theirs));
-        println!("{name}: losses off by {most:.1e}, validation by {validation:.1e}, cosine 1 - {:.1e}", 1.0 - cosine);
+        println!(
+            "{name}: losses off by {most:.1e}, validation by {validation:.1e}, cosine 1 - {:.1e}",
+            1.0 - cosine
+        );
     }
 }
 
@@ -298,11 +332,15 @@ fn neither_passes_nor_memory_nor_another_time_change_a_bit() {
                     ..Processor::default()
                 },
             );
-            for _ in 0..3 {
+            for _ in 0..2 {
                 trainer.step(&mut Open).unwrap();
             }
             let expected = first.get_or_insert_with(|| trainer.roots().to_vec());
-            assert_eq!(trainer.roots(), expected, "{name}: passes of {pass_tokens}, {keep_bytes} bytes kept");
+            assert_eq!(
+                trainer.roots(),
+                expected,
+                "{name}: passes of {pass_tokens}, {keep_bytes} bytes kept"
+            );
         }
     }
 }
@@ -335,21 +373,48 @@ fn a_run_of_another_class_is_refused_by_what_computed_it() {
     ours.step(&mut Open).unwrap();
     ours.checkpoint(&path).unwrap();
     let error = theirs.resume(&path).unwrap_err();
-    assert!(matches!(&error, TrainError::Checkpoint(CheckpointError::Class { .. })), "{error}");
+    assert!(
+        matches!(&error, TrainError::Checkpoint(CheckpointError::Class { .. })),
+        "{error}"
+    );
     let text = error.to_string();
-    assert!(text.contains("`host f32 kernels 1`") && text.contains("`--device cuda`"), "{text}");
+    assert!(
+        text.contains("`host f32 kernels 1`") && text.contains("`--device cuda`"),
+        "{text}"
+    );
     theirs.step(&mut Open).unwrap();
     theirs.checkpoint(&path).unwrap();
     let text = ours.resume(&path).unwrap_err().to_string();
-    assert!(text.contains("`processor`") && text.contains("`--device cpu`"), "{text}");
+    assert!(
+        text.contains("`processor`") && text.contains("`--device cpu`"),
+        "{text}"
+    );
 }
 
 #[test]
 fn what_only_processors_do_is_refused_by_its_field() {
     let cases = [
-        ("method", Recipe { method: Method::Full, ..recipe() }),
-        ("base", Recipe { base: Base::Int8, ..recipe() }),
-        ("tokens_max", Recipe { tokens_max: 1 << 17, ..recipe() }),
+        (
+            "method",
+            Recipe {
+                method: Method::Full,
+                ..recipe()
+            },
+        ),
+        (
+            "base",
+            Recipe {
+                base: Base::Int8,
+                ..recipe()
+            },
+        ),
+        (
+            "tokens_max",
+            Recipe {
+                tokens_max: 1 << 17,
+                ..recipe()
+            },
+        ),
     ];
     for (field, recipe) in cases {
         let (model, trainer) = trainer("llama-1", &recipe, Processor::default());
