@@ -1,12 +1,15 @@
-//! Decoding on a GPU: tokens a second of a model in the shape of Llama 3.1 8B with random weights, what part of the
-//! memory's bandwidth that is, and what thousands of adapters cost, resident or paged in from the host.
+//! Decoding and learning on a GPU: tokens a second of a model in the shape of Llama 3.1 8B with random weights, what part
+//! of the memory's bandwidth that is, what thousands of adapters cost, resident or paged in from the host, and how fast an
+//! adapter of it learns.
 //!
 //! ```text
-//! cargo bench -p compute --features cuda --bench gpu [-- half-billion]
+//! cargo bench -p compute --features cuda --bench gpu [-- half-billion|smoke]
+//! cargo bench -p compute --features host --bench gpu
 //! ```
 //!
 //! `OPENLEDGER_GPU_GBS` is the bandwidth to compare with, in gigabytes a second: 4,800 (H200) if not given. Without CUDA
-//! compiled in, or without a GPU, it says so and succeeds.
+//! compiled in, or without a GPU, it says so and succeeds. `smoke` does everything with a tiny model and a few adapters, and
+//! with `--features host` it does so on the processor, where times say nothing.
 
 #![allow(
     clippy::print_stdout,
@@ -15,25 +18,42 @@
     reason = "a bench prints what it measured, and stops where it cannot"
 )]
 
-#[cfg(not(feature = "cuda"))]
 fn main() {
+    let asked = |what: &str| std::env::args().any(|argument| argument == what);
+    run(asked("half-billion"), asked("smoke"));
+}
+
+#[cfg(not(feature = "gpu"))]
+fn run(_: bool, _: bool) {
     println!("gpu: left out: built without `--features cuda`");
 }
 
-#[cfg(feature = "cuda")]
-fn main() {
-    let found = cube::cuda::devices();
-    if found == 0 {
-        println!("gpu: left out: there is no CUDA device here");
-        return;
-    }
-    let small = std::env::args().any(|argument| argument == "half-billion");
-    measured::all(small);
+#[cfg(all(feature = "host", not(feature = "cuda")))]
+fn run(_: bool, _: bool) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host-kernels");
+    measured::all(&measured::Size::smoke(), "this processor", || {
+        cube::host::Host::new(&folder)
+    });
 }
 
 #[cfg(feature = "cuda")]
+fn run(small: bool, smoke: bool) {
+    if cube::cuda::devices() == 0 {
+        println!("gpu: left out: there is no CUDA device here");
+        return;
+    }
+    let size = match (smoke, small) {
+        (true, _) => measured::Size::smoke(),
+        (false, true) => measured::Size::half_billion(),
+        (false, false) => measured::Size::eight_billion(),
+    };
+    let name = cube::cuda::Cuda::open(0).unwrap().name();
+    measured::all(&size, &name, || cube::cuda::Cuda::open(0).unwrap());
+}
+
+#[cfg(feature = "gpu")]
 mod measured {
-    use std::{sync::Arc, time::Instant};
+    use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
     use compute::{
         decoder::{Decoder, Gpu, GpuOptions},
@@ -41,44 +61,100 @@ mod measured {
         lora::{Adapter, Projection},
         model::{Config, Model},
         tensors::Dtype,
+        train::{Corpus, Machine as Processor, Open, Recipe, Trainer},
     };
-    use cube::cuda::Cuda;
+    use cube::Machine;
 
-    const CONTEXT: u32 = 256;
-    const STEPS: u32 = 64;
-    const ADAPTERS: u32 = 2000;
+    const PAGE_TOKENS: u32 = 16;
     const RANK: usize = 8;
 
-    /// The shape of Llama 3.1 with eight billion weights.
-    fn eight_billion() -> Config {
-        Config {
-            vocabulary: 128_256,
-            hidden: 4096,
-            intermediate: 14_336,
-            layers: 32,
-            heads: 32,
-            kv_heads: 8,
-            head: 128,
-            rope_theta: 500_000.0,
-            tied: false,
-            ..Config::smol_135m()
+    /// How much is done.
+    pub(crate) struct Size {
+        config: Config,
+        /// Positions before the first step that is timed.
+        context: u32,
+        steps: u32,
+        adapters: u32,
+        /// Texts at once, beside one.
+        rows: u32,
+        /// Tokens of a record to learn from.
+        record_tokens: u32,
+    }
+
+    impl Size {
+        /// The shape of Llama 3.1 with eight billion weights.
+        #[cfg(feature = "cuda")]
+        pub(crate) fn eight_billion() -> Self {
+            Self {
+                config: Config {
+                    vocabulary: 128_256,
+                    hidden: 4096,
+                    intermediate: 14_336,
+                    layers: 32,
+                    heads: 32,
+                    kv_heads: 8,
+                    head: 128,
+                    rope_theta: 500_000.0,
+                    tied: false,
+                    ..Config::smol_135m()
+                },
+                ..Self::half_billion()
+            }
+        }
+
+        #[cfg(feature = "cuda")]
+        pub(crate) fn half_billion() -> Self {
+            Self {
+                config: Config::qwen_half_billion(),
+                context: 256,
+                steps: 64,
+                adapters: 2000,
+                rows: 64,
+                record_tokens: 1024,
+            }
+        }
+
+        pub(crate) fn smoke() -> Self {
+            Self {
+                config: Config {
+                    vocabulary: 256,
+                    hidden: 64,
+                    intermediate: 128,
+                    layers: 2,
+                    heads: 4,
+                    kv_heads: 2,
+                    head: 16,
+                    ..Config::smol_135m()
+                },
+                context: 20,
+                steps: 3,
+                adapters: 12,
+                rows: 4,
+                record_tokens: 24,
+            }
+        }
+
+        /// Pages of a text.
+        fn pages(&self) -> u32 {
+            (self.context + 2 * self.steps).div_ceil(PAGE_TOKENS)
+        }
+
+        fn weight_bytes(&self) -> f64 {
+            // A step reads one row of the embedding for each token.
+            let numbers: usize = self
+                .config
+                .tensors()
+                .iter()
+                .filter(|(name, _)| self.config.tied || *name != "model.embed_tokens.weight")
+                .map(|(_, shape)| shape.iter().product::<usize>())
+                .sum();
+            numbers as f64 * 2.0
         }
     }
 
-    fn weight_bytes(config: &Config) -> f64 {
-        // A step reads one row of the embedding for each token.
-        let numbers: usize = config
-            .tensors()
-            .iter()
-            .filter(|(name, _)| config.tied || *name != "model.embed_tokens.weight")
-            .map(|(_, shape)| shape.iter().product::<usize>())
-            .sum();
-        numbers as f64 * 2.0
-    }
-
     /// Adapters on queries and values, all of one's numbers and each of another scale.
-    fn adapters(config: &Config) -> Vec<Arc<Adapter>> {
-        let one = Adapter::random(config, RANK, Dtype::BF16, 3);
+    fn adapters(size: &Size) -> Vec<Arc<Adapter>> {
+        let one = Adapter::random(&size.config, RANK, Dtype::BF16, 3);
         let of = |index: u32| {
             let sites = one
                 .sites()
@@ -91,24 +167,25 @@ mod measured {
             });
             Arc::new(Adapter::new(sites.collect()))
         };
-        (0..ADAPTERS).map(of).collect()
+        (0..size.adapters).map(of).collect()
     }
 
     /// Seconds of a step of so many rows, each with the adapter that `whose` tells.
-    fn step(decoder: &mut Decoder<Gpu<Cuda>>, rows: u32, context: u32, whose: impl Fn(u32) -> Option<u32>) -> f64 {
-        let each = (CONTEXT + 2 * STEPS).div_ceil(16);
+    fn step<M: Machine>(
+        decoder: &mut Decoder<Gpu<M>>,
+        size: &Size,
+        rows: u32,
+        context: u32,
+        whose: impl Fn(u32) -> Option<u32>,
+    ) -> f64 {
+        let each = size.pages();
         let pages: Vec<Vec<PageId>> = (0..rows)
             .map(|row| (row * each..(row + 1) * each).map(PageId).collect())
             .collect();
         let mixes: Vec<Vec<Mix>> = (0..rows)
             .map(|row| {
-                whose(row)
-                    .map(|slot| Mix {
-                        slot: AdapterSlot(slot),
-                        weight: 1.0,
-                    })
-                    .into_iter()
-                    .collect()
+                let slot = whose(row).map(AdapterSlot);
+                slot.map(|slot| Mix { slot, weight: 1.0 }).into_iter().collect()
             })
             .collect();
         let spans: Vec<Span<'_>> = pages
@@ -130,9 +207,14 @@ mod measured {
     }
 
     /// The median step in seconds.
-    fn decode(decoder: &mut Decoder<Gpu<Cuda>>, rows: u32, whose: impl Fn(u32, u32) -> Option<u32>) -> f64 {
-        let mut times: Vec<f64> = (0..STEPS)
-            .map(|at| step(decoder, rows, CONTEXT + at, |row| whose(row, at)))
+    fn decode<M: Machine>(
+        decoder: &mut Decoder<Gpu<M>>,
+        size: &Size,
+        rows: u32,
+        whose: impl Fn(u32, u32) -> Option<u32>,
+    ) -> f64 {
+        let mut times: Vec<f64> = (0..size.steps)
+            .map(|at| step(decoder, size, rows, size.context + at, |row| whose(row, at)))
             .collect();
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
@@ -151,32 +233,32 @@ mod measured {
         );
     }
 
-    pub(crate) fn all(small: bool) {
-        let config = if small {
-            Config::qwen_half_billion()
-        } else {
-            eight_billion()
-        };
+    pub(crate) fn all<M: Machine + 'static>(size: &Size, name: &str, open: impl Fn() -> M) {
         let begun = Instant::now();
-        let model = Model::random(&config, Dtype::BF16, 1);
-        println!("random weights after {:.0} s", begun.elapsed().as_secs_f64());
-        let adapters = adapters(&config);
-        let bytes = adapters[0].bytes();
-        println!("{ADAPTERS} adapters of rank {RANK} on queries and values, {bytes} bytes each");
+        let model = Model::random(&size.config, Dtype::BF16, 1);
+        println!("{name}: random weights after {:.0} s", begun.elapsed().as_secs_f64());
+        serve(size, &model, &open);
+        learn(size, &model, open());
+    }
+
+    fn serve<M: Machine>(size: &Size, model: &Model, open: &impl Fn() -> M) {
+        let (adapters, weights) = (adapters(size), size.weight_bytes());
+        let (count, bytes) = (size.adapters, adapters[0].bytes());
+        println!("{count} adapters of rank {RANK} on queries and values, {bytes} bytes each");
         for (kind, held) in [
-            ("resident", u64::from(ADAPTERS) + 1),
-            ("paged, a tenth fits", u64::from(ADAPTERS) / 10),
+            ("resident", u64::from(count) + 1),
+            // What a step uses has to fit.
+            ("paged, a tenth fits", u64::from((count / 10).max(size.rows + 1))),
         ] {
             let options = GpuOptions {
-                pages: 64 * (CONTEXT + 2 * STEPS).div_ceil(16),
-                slots: ADAPTERS,
+                pages: size.rows * size.pages(),
+                slots: count,
                 adapter_bytes: bytes * held,
                 ..GpuOptions::default()
             };
-            let cuda = Cuda::open(0).unwrap();
-            println!("{}: adapters {kind}", cuda.name());
+            println!("adapters {kind}");
             let begun = Instant::now();
-            let mut decoder = model.on_gpu(cuda, options).unwrap();
+            let mut decoder = model.on_gpu(open(), options).unwrap();
             println!("  on the device after {:.1} s", begun.elapsed().as_secs_f64());
             let begun = Instant::now();
             decoder.warm().unwrap();
@@ -184,29 +266,66 @@ mod measured {
             for (slot, adapter) in (0..).zip(&adapters) {
                 decoder.load(AdapterSlot(slot), adapter).unwrap();
             }
-            let weights = weight_bytes(&config);
-            for rows in [1, 64] {
-                let seconds = decode(&mut decoder, rows, |_, _| None);
+            for rows in [1, size.rows] {
+                let seconds = decode(&mut decoder, size, rows, |_, _| None);
                 say("  base", rows, seconds, weights);
                 for distinct in [1, 16, 64].into_iter().filter(|distinct| *distinct <= rows) {
-                    let seconds = decode(&mut decoder, rows, |row, _| Some(row % distinct));
-                    say(
-                        &format!("  {distinct} adapters"),
-                        rows,
-                        seconds,
-                        weights + f64::from(distinct) * bytes as f64,
-                    );
+                    let seconds = decode(&mut decoder, size, rows, |row, _| Some(row % distinct));
+                    let bytes = weights + f64::from(distinct) * bytes as f64;
+                    say(&format!("  {distinct} adapters"), rows, seconds, bytes);
                 }
             }
-            // A row's answer is 32 tokens long: at every step two of 64 rows go on with an adapter of the 2,000.
-            let whose = |row: u32, at: u32| Some((row * 31 + (at + row / 2) / 32 * 977) % ADAPTERS);
-            let seconds = decode(&mut decoder, 64, whose);
+            // A row's answer is 32 tokens long: of 64 rows two go on with another adapter at every step.
+            let whose = |row: u32, at: u32| Some((row * 31 + (at + row / 2) / 32 * 977) % count);
+            let seconds = decode(&mut decoder, size, size.rows, whose);
+            let bytes = weights + f64::from(size.rows) * bytes as f64;
             say(
-                "  64 of 2,000 adapters, two new each step",
-                64,
+                &format!("  any of {count} adapters, new ones at every step"),
+                size.rows,
                 seconds,
-                weights + 64.0 * bytes as f64,
+                bytes,
             );
         }
+    }
+
+    /// Steps of four records on every linear layer.
+    fn learn<M: Machine + 'static>(size: &Size, model: &Model, machine: M) {
+        let recipe = Recipe {
+            rank: RANK,
+            batch: 4,
+            epochs: 1,
+            tokens_max: size.record_tokens as usize,
+            ..Recipe::default()
+        };
+        let mut corpus = Corpus::default();
+        for record in 0..4 * (size.steps / 8 + 2) {
+            let token = |i: u32| (record * 131 + i * 37 + 5) % 256;
+            let tokens: Vec<u32> = (0..size.record_tokens).map(token).collect();
+            let counts = vec![true; tokens.len()];
+            corpus.add(tokens, &counts, "one", &size.config, &recipe).unwrap();
+        }
+        let processor = Processor {
+            pass_tokens: 4096,
+            keep_bytes: 16 << 30,
+            ..Processor::default()
+        };
+        let trainer = Trainer::new(model, corpus, &BTreeMap::new(), recipe, processor).unwrap();
+        let mut trainer = trainer.on_gpu(model, machine).unwrap();
+        println!("learning, as `{}`", trainer.class());
+        // Kernels are compiled in the first step.
+        trainer.step(&mut Open).unwrap();
+        let (begun, mut tokens, mut hashing) = (Instant::now(), 0, 0.0);
+        while trainer.step_number() < trainer.steps() {
+            let stepped = trainer.step(&mut Open).unwrap();
+            tokens += stepped.tokens;
+            hashing += stepped.root_seconds;
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        println!(
+            "  {:.0} tokens/s in records of {}, {:.1} % of the time for roots",
+            tokens as f64 / seconds,
+            size.record_tokens,
+            hashing / seconds * 100.0
+        );
     }
 }

@@ -27,10 +27,10 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// The name means nothing.
-    #[error("there is no device `{0}` to serve on; `cpu`, `cuda`, `cuda:N` and `auto` are accepted")]
+    #[error("there is no device `{0}`; `cpu`, `cuda`, `cuda:N` and `auto` are accepted")]
     Unknown(String),
     /// The program was built without support for it.
-    #[error("this program was built without CUDA; build it with `--features cuda`, or serve with `--device cpu`")]
+    #[error("this program was built without CUDA; build it with `--features cuda`, or use `--device cpu`")]
     NotBuilt,
     /// There are fewer.
     #[error("there is no device cuda:{index}: {found} CUDA devices were found; is the NVIDIA driver installed?")]

@@ -74,6 +74,7 @@ pub struct Engine {
     tiers: Arc<Tiers>,
     words: Arc<dyn Words>,
     shape: Shape,
+    verifies: bool,
     next: AtomicU64,
     draining: AtomicBool,
     metrics: Arc<Mutex<Metrics>>,
@@ -97,7 +98,7 @@ impl Engine {
                 let _alive = alive;
                 match Run::new(setup, own, shown) {
                     Ok(mut run) => {
-                        let told = ready.send(Ok(run.shape()));
+                        let told = ready.send(Ok((run.shape(), run.verifies())));
                         drop(ready);
                         if told.is_ok() {
                             run.until_stopped(&commands);
@@ -108,7 +109,7 @@ impl Engine {
                 }
             })
             .map_err(|error| format!("could not start the engine's thread: {error}"))?;
-        let shape = built
+        let (shape, verifies) = built
             .recv()
             .map_err(|_| "the engine's thread ended before the model was built".to_owned())??;
         Ok(Self {
@@ -116,6 +117,7 @@ impl Engine {
             tiers,
             words,
             shape,
+            verifies,
             next: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             metrics,
@@ -131,6 +133,11 @@ impl Engine {
             return Err(Refusal::Draining.into());
         }
         request.check(self.shape.vocabulary)?;
+        if request.verified && !self.verifies {
+            let why = "is true, and sums on this device depend on who else is served; leave it out, or serve the model with \
+                       `--device cpu`";
+            return Err(AskError::field("verified", why.to_owned()));
+        }
         let artifacts = request
             .adapters
             .iter()

@@ -72,6 +72,11 @@ pub trait Forward: Send {
     /// Its bounds.
     fn shape(&self) -> Shape;
 
+    /// Whether it does [`Span::verified`] work.
+    fn verifies(&self) -> bool {
+        true
+    }
+
     /// Puts an adapter into a slot, replacing what was there.
     fn load(&mut self, slot: AdapterSlot, adapter: &Arc<Adapter>) -> Result<(), StepError>;
 

@@ -111,6 +111,25 @@ fn logprobs_come_for_the_prompt_and_for_the_answer() {
 }
 
 #[test]
+fn verified_work_is_refused_where_sums_depend_on_company_and_the_rest_is_served() {
+    let controls = Arc::new(Controls::default());
+    controls.unverified.store(true, Ordering::Relaxed);
+    let engine = engine(tiers(0), Cost::default(), controls);
+    let verified = Request {
+        verified: true,
+        ..request("x", 4)
+    };
+    match answer(&engine, verified) {
+        Err(AskError::Field { field, why }) => {
+            assert_eq!(field, "verified");
+            assert!(why.contains("--device cpu"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(answer(&engine, request("x", 4)).expect("served").usage.answer, 4);
+}
+
+#[test]
 fn what_cannot_be_is_refused_by_field() {
     let engine = engine(tiers(0), Cost::default(), Arc::default());
     let field = |request: Request| match answer(&engine, request) {

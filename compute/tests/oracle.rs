@@ -7,6 +7,8 @@
     reason = "a test computes, and stops where it cannot"
 )]
 
+#[path = "reference/factors.rs"]
+mod factors;
 mod reference;
 
 use std::{
@@ -20,10 +22,11 @@ use compute::{
     forward::{AdapterSlot, Forward, Mix, PageId, Span, Wanted},
     kernel::Quantise,
     logits::{Request, logits},
-    lora::{Adapter, AdapterConfig, Site},
+    lora::Adapter,
     model::Model,
 };
-use reference::{Matrix, Reference};
+use factors::factors;
+use reference::Reference;
 
 const MODELS: [&str; 6] = ["llama-1", "llama-2", "qwen2-3", "qwen2-4", "qwen3-5", "qwen3-6"];
 
@@ -35,19 +38,6 @@ fn tokens(name: &str) -> Vec<u32> {
     let requests: serde_json::Value =
         serde_json::from_slice(&fs::read(fixture(name).join("requests.json")).unwrap()).unwrap();
     serde_json::from_value(requests[0]["tokens"].clone()).unwrap()
-}
-
-/// The factors as the reference wants them; scales come from the configuration, whose reading PEFT itself judges.
-fn factors(dir: &Path) -> reference::Adapter {
-    let config = AdapterConfig::parse(&fs::read(dir.join("adapter_config.json")).unwrap()).unwrap();
-    let tensors = reference::tensors(dir);
-    let modules = tensors.iter().filter_map(|(name, a)| {
-        let path = name.strip_prefix("base_model.model.")?.strip_suffix(".lora_A.weight")?;
-        let b: &Matrix = &tensors[&format!("base_model.model.{path}.lora_B.weight")];
-        let scale = f64::from(config.scale(Site::of_path(path)?));
-        Some((path.to_owned(), (scale, a.clone(), b.clone())))
-    });
-    modules.collect()
 }
 
 /// Largest and mean error of a model's logits, and their largest value.

@@ -103,6 +103,11 @@ fn bytes_of(bytes: &[u8]) -> Bytes {
 impl Machine for Cuda {
     type Buffer = Handle;
 
+    fn class(&self) -> String {
+        // The architecture that code is made for; the name of the device adds nothing to it.
+        format!("cuda {}", self.client.properties().identity.fingerprint)
+    }
+
     fn empty(&mut self, bytes: u64) -> Handle {
         self.client
             .empty(usize::try_from(bytes).expect("memory is counted in 64 bits"))

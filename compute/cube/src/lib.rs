@@ -21,11 +21,14 @@ pub mod cuda;
 pub mod host;
 
 pub use kernels::{
+    learn::SQUARES,
     linear::{ADD, BIAS},
+    look::ROWS as LOOK_ROWS,
     lora::NO_ROW,
+    multiply::{BEGIN, CHAIN, TILE as MULTIPLY_TILE},
 };
 pub use machine::{Machine, MachineError, Scalar};
 pub use set::{
-    ATTEND_QUERIES, ELEMENTWISE_THREADS, Element, Environment, GEMM_FRAGMENTS, GEMV_TILES, Kernel, LORA_TILES, WIDTHS,
-    vector_of,
+    ATTEND_QUERIES, ELEMENTWISE_THREADS, Element, Environment, GEMM_FRAGMENTS, GEMV_TILES, Kernel, LORA_TILES, Learn,
+    WIDTHS, vector_of,
 };

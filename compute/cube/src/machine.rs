@@ -23,6 +23,9 @@ pub trait Machine: Send {
     /// Memory of it, freed with its last clone.
     type Buffer: Clone + Send;
 
+    /// What decides bits beside the kernels: machines of one class compute the same.
+    fn class(&self) -> String;
+
     /// Memory with nothing in particular in it.
     fn empty(&mut self, bytes: u64) -> Self::Buffer;
 

@@ -2,7 +2,7 @@
 
 pub(crate) mod cpu;
 #[cfg(feature = "gpu")]
-mod gpu;
+pub(crate) mod gpu;
 mod ops;
 mod step;
 
@@ -55,6 +55,10 @@ impl<O: Ops> Decoder<O> {
 impl<O: Ops> Forward for Decoder<O> {
     fn shape(&self) -> Shape {
         self.shape
+    }
+
+    fn verifies(&self) -> bool {
+        self.ops.verifies()
     }
 
     fn load(&mut self, slot: AdapterSlot, adapter: &Arc<Adapter>) -> Result<(), StepError> {

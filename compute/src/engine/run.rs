@@ -109,6 +109,10 @@ impl Run {
         self.forward.shape()
     }
 
+    pub(super) fn verifies(&self) -> bool {
+        self.forward.verifies()
+    }
+
     pub(super) fn until_stopped(&mut self, commands: &Receiver<Command>) {
         while !self.stopped {
             self.take(commands);

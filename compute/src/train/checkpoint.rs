@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{optimiser::Moments, parameters::Parameters};
+use super::{elsewhere::PROCESSOR, optimiser::Moments, parameters::Parameters};
 
 const MAGIC: &[u8; 8] = b"OLTRAIN1";
 
@@ -44,6 +44,9 @@ pub(crate) struct Best {
 #[derive(Serialize, Deserialize)]
 struct Header {
     run: String,
+    /// What computed it.
+    #[serde(default = "processor")]
+    class: String,
     progress: Progress,
     /// Names and extents.
     tensors: Vec<(String, usize, usize)>,
@@ -51,9 +54,14 @@ struct Header {
     roots: usize,
 }
 
+fn processor() -> String {
+    PROCESSOR.to_owned()
+}
+
 /// All of it.
 pub(crate) struct State<'a> {
     pub(crate) run: blake3::Hash,
+    pub(crate) class: &'a str,
     pub(crate) progress: &'a Progress,
     pub(crate) parameters: &'a Parameters,
     pub(crate) moments: &'a Moments,
@@ -98,6 +106,21 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What is wrong.
         why: String,
+    },
+    /// It was computed by something that has other bits.
+    #[error(
+        "{} is of a run on `{theirs}`, and this one is on `{ours}`: their bits differ, so it cannot go on here or be checked here; run it with `--device {device}`",
+        path.display()
+    )]
+    Class {
+        /// Which.
+        path: PathBuf,
+        /// What computed it.
+        theirs: String,
+        /// What computes here.
+        ours: String,
+        /// What it would have to be.
+        device: &'static str,
     },
     /// It belongs to another run.
     #[error(
@@ -151,6 +174,7 @@ impl State<'_> {
         let tensors = self.parameters.tensors();
         let header = Header {
             run: self.run.to_hex().to_string(),
+            class: self.class.to_owned(),
             progress: self.progress.clone(),
             tensors: tensors
                 .iter()
@@ -213,7 +237,12 @@ fn put_singles(to: &mut impl Write, numbers: &[f32]) -> io::Result<()> {
 }
 
 /// Reads a checkpoint of a run with these parameters.
-pub(crate) fn read(path: &Path, run: blake3::Hash, parameters: &Parameters) -> Result<Restored, CheckpointError> {
+pub(crate) fn read(
+    path: &Path,
+    run: blake3::Hash,
+    class: &str,
+    parameters: &Parameters,
+) -> Result<Restored, CheckpointError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::UnexpectedEof => damaged(path, "it ends too early"),
         _ => CheckpointError::Read {
@@ -232,6 +261,14 @@ pub(crate) fn read(path: &Path, run: blake3::Hash, parameters: &Parameters) -> R
     let mut header = vec![0; usize::try_from(length).expect("just bounded")];
     from.read_exact(&mut header).map_err(failed)?;
     let header: Header = serde_json::from_slice(&header).map_err(|error| damaged(path, &error.to_string()))?;
+    if header.class != class {
+        return Err(CheckpointError::Class {
+            path: path.to_owned(),
+            device: if header.class == PROCESSOR { "cpu" } else { "cuda" },
+            theirs: header.class,
+            ours: class.to_owned(),
+        });
+    }
     if header.run != run.to_hex().as_str() {
         return Err(CheckpointError::Other {
             path: path.to_owned(),

@@ -49,6 +49,9 @@ pub enum TrainError {
     /// The model failed on a question.
     #[error(transparent)]
     Answer(#[from] StepError),
+    /// What computes in the processor's place.
+    #[error("the device failed: {0}")]
+    Device(String),
     /// A step that a checkpoint does not lead to.
     #[error("the checkpoint is of step {have}, and step {want} cannot be done from it")]
     Step {

@@ -10,10 +10,13 @@
 
 mod checkpoint;
 mod data;
+mod elsewhere;
 mod error;
 mod evaluate;
 pub mod exam;
 mod gate;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod net;
 mod optimiser;
 mod output;

@@ -26,20 +26,41 @@ impl Moments {
         }
     }
 
-    /// Moves the parameters by step `step`, from 1, at that learning rate. Gradients count `by` times.
-    pub(crate) fn step(
-        &mut self,
-        parameters: &mut Parameters,
-        gradients: &[Vec<f32>],
-        by: f32,
-        recipe: &Recipe,
-        step: u64,
-        rate: f64,
-    ) {
+    /// Moves the parameters by a step with these factors.
+    pub(crate) fn step(&mut self, parameters: &mut Parameters, gradients: &[Vec<f32>], factors: &Factors) {
+        let moments = self.first.iter_mut().zip(&mut self.second);
+        for (index, (gradient, (first, second))) in gradients.iter().zip(moments).enumerate() {
+            let kept = match parameters.tensors()[index].decays() {
+                true => factors.kept,
+                false => 1.0,
+            };
+            factors.run(parameters.change(index), gradient, first, second, kept);
+        }
+    }
+}
+
+/// What a step multiplies with, the same for all numbers.
+pub(crate) struct Factors {
+    pub(crate) by: f32,
+    pub(crate) beta: f32,
+    pub(crate) rest: f32,
+    pub(crate) beta_square: f32,
+    pub(crate) rest_square: f32,
+    pub(crate) rate: f32,
+    pub(crate) root: f32,
+    pub(crate) epsilon: f32,
+    pub(crate) inside: bool,
+    /// What is left of parameters that decay.
+    pub(crate) kept: f32,
+}
+
+impl Factors {
+    /// Those of step `step`, from 1, at that learning rate. Gradients count `by` times.
+    pub(crate) fn of(recipe: &Recipe, step: u64, rate: f64, by: f32) -> Self {
         let [beta, beta_square] = recipe.betas;
         let power = |beta: f64| libm::pow(beta, step as f64);
         let (left, right) = (1.0 - power(beta), (1.0 - power(beta_square)).sqrt());
-        let factors = Factors {
+        Self {
             by,
             beta: beta as f32,
             rest: (1.0 - beta) as f32,
@@ -49,31 +70,10 @@ impl Moments {
             root: right as f32,
             epsilon: recipe.epsilon as f32,
             inside: recipe.epsilon_place == EpsilonPlace::Inside,
-        };
-        let moments = self.first.iter_mut().zip(&mut self.second);
-        for (index, (gradient, (first, second))) in gradients.iter().zip(moments).enumerate() {
-            let kept = match parameters.tensors()[index].decays() {
-                true => (1.0 - rate * recipe.decay) as f32,
-                false => 1.0,
-            };
-            factors.run(parameters.change(index), gradient, first, second, kept);
+            kept: (1.0 - rate * recipe.decay) as f32,
         }
     }
-}
 
-struct Factors {
-    by: f32,
-    beta: f32,
-    rest: f32,
-    beta_square: f32,
-    rest_square: f32,
-    rate: f32,
-    root: f32,
-    epsilon: f32,
-    inside: bool,
-}
-
-impl Factors {
     fn run(&self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], kept: f32) {
         let moments = first.iter_mut().zip(second);
         for ((value, gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {

@@ -248,6 +248,7 @@ fn write(trainer: &Trainer, output: &Output) -> Result<Outcome, TrainError> {
     let described = json!({
         "version": 1,
         "run": outcome.run,
+        "class": trainer.class(),
         "base_model": output.base_model,
         "recipe": trainer.recipe(),
         "data": trainer.data_root().to_hex().to_string(),

@@ -249,6 +249,15 @@ impl Parameters {
         }
     }
 
+    /// What the product of an adapter's factors is multiplied by.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn scale(&self) -> Option<f32> {
+        match &self.owner {
+            Owner::Adapter { scale, .. } => Some(*scale),
+            Owner::Model => None,
+        }
+    }
+
     /// The tensors.
     pub(crate) fn tensors(&self) -> &[Tensor] {
         &self.tensors

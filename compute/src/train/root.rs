@@ -28,6 +28,14 @@ pub(super) fn run_id(base: blake3::Hash, corpus: &Corpus, weights: &[f64], recip
     hasher.finalize()
 }
 
+/// The name of the same run where something else computes it, whose bits are others.
+pub(super) fn run_id_on(class: &str, run: blake3::Hash) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("openledger training run elsewhere v1");
+    hasher.update(run.as_bytes());
+    hasher.update(class.as_bytes());
+    hasher.finalize()
+}
+
 /// All that a run is after a step.
 pub(super) struct Rooted<'a> {
     pub(super) step: u64,

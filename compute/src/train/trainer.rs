@@ -7,14 +7,15 @@ use serde::Serialize;
 use super::{
     checkpoint::{self, Best, Progress, State},
     data::{Corpus, Example},
+    elsewhere::{Elsewhere, PROCESSOR},
     error::TrainError,
     gate::{Gate, Go},
     net::{Net, NetOptions, places::Places},
-    optimiser::{Moments, length, rate},
+    optimiser::{Factors, Moments, length, rate},
     parameters::Parameters,
     plan::{Batch, Plan, Share, passes},
     recipe::{Machine, Method, Recipe, RecipeError},
-    root::{Rooted, base_hash, run_id},
+    root::{Rooted, base_hash, run_id, run_id_on},
 };
 use crate::{
     lora::Adapter,
@@ -24,6 +25,8 @@ use crate::{
 /// A model and data, and how far it has learned.
 pub struct Trainer {
     net: Net,
+    /// What computes in the net's place.
+    elsewhere: Option<Box<dyn Elsewhere>>,
     parameters: Parameters,
     moments: Moments,
     gradients: Vec<Vec<f32>>,
@@ -160,6 +163,7 @@ impl Trainer {
             progress: Progress::default(),
             best: None,
             roots: Vec::new(),
+            elsewhere: None,
             net,
             parameters,
             corpus,
@@ -169,6 +173,37 @@ impl Trainer {
             machine,
             run,
         })
+    }
+
+    /// Has everything computed elsewhere from now on, which makes it another run.
+    #[cfg_attr(
+        not(feature = "gpu"),
+        allow(dead_code, reason = "there is nothing but the processor")
+    )]
+    pub(super) fn put(mut self, elsewhere: Box<dyn Elsewhere>) -> Result<Self, TrainError> {
+        assert_eq!(self.progress.step, 0, "a run is of one class from its first step");
+        let elsewhere = self.elsewhere.insert(elsewhere);
+        self.run = run_id_on(elsewhere.class(), self.run);
+        elsewhere.restore(&self.parameters, &self.moments)?;
+        self.machine.pass_tokens = self.machine.pass_tokens.min(elsewhere.rows_max());
+        Ok(self)
+    }
+
+    /// What is trained.
+    #[cfg(feature = "gpu")]
+    pub(super) fn trained(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// How the machine does it.
+    #[cfg(feature = "gpu")]
+    pub(super) fn machine(&self) -> Machine {
+        self.machine
+    }
+
+    /// What computes the run: those of one class have the same bits.
+    pub fn class(&self) -> &str {
+        self.elsewhere.as_ref().map_or(PROCESSOR, |elsewhere| elsewhere.class())
     }
 
     /// The run's name: a hash of its base, data, weights, seed and hyper-parameters.
@@ -285,7 +320,10 @@ impl Trainer {
             .plan
             .batch(step, &self.corpus, &self.weights, self.recipe.normalise);
         let (loss, mean, tokens) = self.learn(step, &batch, gate)?;
-        let long = length(&self.gradients[..self.parameters.tensors().len()]);
+        let long = match &mut self.elsewhere {
+            Some(elsewhere) => elsewhere.length()?,
+            None => length(&self.gradients[..self.parameters.tensors().len()]),
+        };
         let not_finite = |what| {
             let places = batch
                 .shares
@@ -312,8 +350,11 @@ impl Trainer {
             .clip
             .map_or(1.0, |most| if long > most { (most / long) as f32 } else { 1.0 });
         let rate = rate(&self.recipe, step, self.plan.steps);
-        self.moments
-            .step(&mut self.parameters, &self.gradients, by, &self.recipe, step, rate);
+        let factors = Factors::of(&self.recipe, step, rate, by);
+        match &mut self.elsewhere {
+            Some(elsewhere) => elsewhere.step(&mut self.parameters, &mut self.moments, &factors)?,
+            None => self.moments.step(&mut self.parameters, &self.gradients, &factors),
+        }
         self.progress.step = step;
         self.progress.loss_bits = loss.to_bits();
         self.progress.history.push((mean.to_bits(), long.to_bits()));
@@ -332,14 +373,23 @@ impl Trainer {
 
     /// Gradients of a step: the sum of its weighted losses, their mean, and how many tokens passed.
     fn learn(&mut self, step: u64, batch: &Batch, gate: &mut dyn Gate) -> Result<(f64, f64, u64), TrainError> {
-        self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
+        match &mut self.elsewhere {
+            Some(elsewhere) => elsewhere.begin(),
+            None => self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0)),
+        }
         let (mut loss, mut counted, mut tokens) = (0.0, 0.0, 0);
         for pass in passes(&self.corpus, &batch.shares, self.machine.pass_tokens) {
             let start = Instant::now();
-            let (weights, lows) = self.parameters.bound();
-            self.net.bind(weights, lows);
-            let losses = self.net.learn(&pass, &mut self.gradients);
-            self.net.release(self.parameters.owns_model());
+            let losses = match &mut self.elsewhere {
+                Some(elsewhere) => elsewhere.learn(&pass)?,
+                None => {
+                    let (weights, lows) = self.parameters.bound();
+                    self.net.bind(weights, lows);
+                    let losses = self.net.learn(&pass, &mut self.gradients);
+                    self.net.release(self.parameters.owns_model());
+                    losses
+                }
+            };
             // One after the other in the order of records, however they were cut into passes.
             for (target, nll) in pass.targets.iter().zip(losses) {
                 loss += f64::from(target.weight) * nll;
@@ -403,13 +453,20 @@ impl Trainer {
         let (mut sum, mut count) = (0.0, 0u64);
         for pass in passes(&self.corpus, &shares, self.machine.pass_tokens) {
             let start = Instant::now();
-            let (weights, lows) = self.parameters.bound();
-            self.net.bind(weights, lows);
-            for loss in self.net.losses(&pass) {
+            let losses = match &mut self.elsewhere {
+                Some(elsewhere) => elsewhere.losses(&pass)?,
+                None => {
+                    let (weights, lows) = self.parameters.bound();
+                    self.net.bind(weights, lows);
+                    let losses = self.net.losses(&pass);
+                    self.net.release(self.parameters.owns_model());
+                    losses
+                }
+            };
+            for loss in losses {
                 sum += loss;
                 count += 1;
             }
-            self.net.release(self.parameters.owns_model());
             if gate.ask(start.elapsed()) == Go::Stop {
                 return Err(TrainError::Stopped(self.progress.step + 1));
             }
@@ -428,6 +485,7 @@ impl Trainer {
     pub fn checkpoint(&self, path: &Path) -> Result<(), TrainError> {
         let state = State {
             run: self.run,
+            class: self.class(),
             progress: &self.progress,
             parameters: &self.parameters,
             moments: &self.moments,
@@ -439,11 +497,14 @@ impl Trainer {
 
     /// Becomes what the run was when a checkpoint was written. One of another run is refused.
     pub fn resume(&mut self, path: &Path) -> Result<(), TrainError> {
-        let restored = checkpoint::read(path, self.run, &self.parameters)?;
+        let restored = checkpoint::read(path, self.run, self.class(), &self.parameters)?;
         for (index, values) in restored.values.iter().enumerate() {
             self.parameters.change(index).copy_from_slice(values);
         }
         self.moments = restored.moments;
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.restore(&self.parameters, &self.moments)?;
+        }
         self.progress = restored.progress;
         self.best = restored.best;
         self.roots = restored.roots;

@@ -1,5 +1,5 @@
 //! A decoder in doubles, one position after the other, straight from the papers and independent of the crate: the
-//! oracle that is always there. It reads the fixtures' files itself.
+//! oracle that is always there. It reads the fixtures' files itself, and rounds where it is told to.
 
 use std::{collections::BTreeMap, f64::consts::TAU, fs, path::Path};
 
@@ -64,7 +64,17 @@ pub(crate) fn tensors(dir: &Path) -> BTreeMap<String, Matrix> {
 pub(crate) struct Reference {
     config: Value,
     pub(crate) tensors: BTreeMap<String, Matrix>,
+    /// What becomes of keys and values that are kept.
+    pub(crate) kept: Round,
+    /// What becomes of rows that tensor cores could multiply with weights: those of a multiple of [`CORE`] numbers.
+    pub(crate) rows: Round,
 }
+
+/// A number as it is kept.
+pub(crate) type Round = Box<dyn Fn(f64) -> f64>;
+
+/// Numbers of two bytes that are loaded at once.
+const CORE: usize = 8;
 
 /// Factors by module: scale, A, B.
 pub(crate) type Adapter = BTreeMap<String, (f64, Matrix, Matrix)>;
@@ -74,6 +84,17 @@ impl Reference {
         Self {
             config: serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap(),
             tensors: tensors(dir),
+            kept: Box::new(|x| x),
+            rows: Box::new(|x| x),
+        }
+    }
+
+    /// `W x`.
+    fn times(&self, name: &str, x: &[f64]) -> Vec<f64> {
+        let weight = &self.tensors[name];
+        match x.len() % CORE {
+            0 => weight.times(&x.iter().map(|x| (self.rows)(*x)).collect::<Vec<_>>()),
+            _ => weight.times(x),
         }
     }
 
@@ -95,7 +116,7 @@ impl Reference {
     }
 
     fn linear(&self, path: &str, x: &[f64], adapter: &Adapter) -> Vec<f64> {
-        let mut y = self.tensors[&format!("{path}.weight")].times(x);
+        let mut y = self.times(&format!("{path}.weight"), x);
         if let Some(bias) = self.tensors.get(&format!("{path}.bias")) {
             y.iter_mut().zip(&bias.numbers).for_each(|(y, bias)| *y += bias);
         }
@@ -192,8 +213,8 @@ impl Reference {
                         turn(head, position);
                     }
                 }
-                keys.push(k);
-                values.push(v);
+                keys.push(k.into_iter().map(&self.kept).collect());
+                values.push(v.into_iter().map(&self.kept).collect::<Vec<f64>>());
                 let mut attended = Vec::new();
                 for (head, q) in q.chunks_exact(width).enumerate() {
                     let group = head / (heads / groups) * width;
@@ -219,9 +240,14 @@ impl Reference {
                 row.iter_mut().zip(down).for_each(|(x, y)| *x += y);
             }
         }
-        let head = self.tensors.get("lm_head.weight").unwrap_or(embedding);
+        let own = self.tensors.contains_key("lm_head.weight");
+        let head = if own {
+            "lm_head.weight"
+        } else {
+            "model.embed_tokens.weight"
+        };
         rows.iter()
-            .map(|row| head.times(&self.norm("model.norm.weight", row)))
+            .map(|row| self.times(head, &self.norm("model.norm.weight", row)))
             .collect()
     }
 }

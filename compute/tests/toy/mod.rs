@@ -51,6 +51,8 @@ pub struct Controls {
     pub panic: AtomicBool,
     /// The next step ends the process.
     pub abort: AtomicBool,
+    /// It does no verified work, as on a GPU.
+    pub unverified: AtomicBool,
     pub steps: AtomicU64,
     /// A step whose tokens begin with this one ends the process.
     pub poison: Option<u32>,
@@ -110,6 +112,10 @@ pub fn alone(adapters: &[(AdapterHash, f32)], prompt: &[u32], tokens: usize) -> 
 impl Forward for Toy {
     fn shape(&self) -> Shape {
         self.shape
+    }
+
+    fn verifies(&self) -> bool {
+        !self.controls.unverified.load(Ordering::Relaxed)
     }
 
     fn load(&mut self, slot: AdapterSlot, adapter: &Arc<Adapter>) -> Result<(), StepError> {

@@ -14,8 +14,9 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use compute::{
+    device,
     model::{Model, Text},
-    train::{self, Corpus, Event, Machine, Output, Recipe, Switch, Trainer},
+    train::{self, Corpus, Event, Machine, Output, Recipe, Switch, TrainError, Trainer},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -71,6 +72,9 @@ pub(crate) struct Train {
     /// Checkpoints that are kept; all if not given
     #[arg(long, value_name = "COUNT")]
     checkpoints_max: Option<usize>,
+    /// `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU where there is one; each kind of GPU has other bits than processors
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Threads that compute
     #[arg(long)]
     threads: Option<usize>,
@@ -93,7 +97,9 @@ impl Train {
             keep_bytes: self.keep << 20,
             ..Machine::default()
         };
-        let mut trainer = Trainer::new(&model, corpus, &weights, recipe, machine)?;
+        let device = device::Place::named(&self.device)?;
+        let trainer = Trainer::new(&model, corpus, &weights, recipe, machine)?;
+        let mut trainer = on(trainer, &model, device)?;
         let into = Output {
             dir: self.out.clone(),
             base_model: name,
@@ -127,6 +133,7 @@ impl Train {
             let mut rows = vec![
                 ("Folder", outcome.dir.display().to_string()),
                 ("Run", outcome.run.clone()),
+                ("Bits of", trainer.class().to_owned()),
                 ("Steps", outcome.steps.to_string()),
                 ("Loss", format!("{:.4}", outcome.loss)),
             ];
@@ -175,6 +182,18 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
         return Err(ended(Exit::Usage, text).into());
     }
     fs::read(file).with_context(unread)
+}
+
+/// Has a run computed by a device.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "it is for a GPU"))]
+fn on(trainer: Trainer, model: &Model, device: device::Place) -> Result<Trainer, TrainError> {
+    match device {
+        device::Place::Cpu => Ok(trainer),
+        #[cfg(feature = "cuda")]
+        device::Place::Cuda(index) => trainer.on_cuda(model, index),
+        #[cfg(not(feature = "cuda"))]
+        device::Place::Cuda(_) => unreachable!("no CUDA device is found without support for it"),
+    }
 }
 
 /// A folder as it is, or a stored model by its name.

@@ -15,6 +15,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::python;
+
 /// How long one client may take.
 const CLIENT_WITHIN: Duration = Duration::from_secs(120);
 /// How long the network may take to end.
@@ -191,21 +193,7 @@ fn javascript(root: &Path, folder: &Path, clients: &mut Vec<Client>) -> Result<(
 }
 
 fn python(folder: &Path, clients: &mut Vec<Client>) -> Result<()> {
-    said("python3", &["--version"]).context("python3 is not installed")?;
-    let (venv, pins) = (folder.join("venv"), folder.join("requirements.txt"));
-    let program = venv.join("bin/python");
-    once(&venv.join("installed"), &pins, || {
-        quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--requirement",
-        ];
-        quietly(Command::new(&program).args(pip).arg(&pins))
-    })?;
+    let program = python::with(folder, &folder.join("requirements.txt"))?;
     let client = |name, arguments: &[&str], refuses| Client {
         name,
         program: program.clone(),

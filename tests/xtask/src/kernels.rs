@@ -7,18 +7,21 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
 
-use crate::clients::{once, quietly, said};
+use crate::{clients::said, python};
 
 /// Compiles all kernels, then runs them.
 pub(crate) fn run(require: bool) -> Result<()> {
+    let begun = Instant::now();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let folder = folder()?;
     let mut left_out = Vec::new();
-    match python(&root, &folder) {
+    let pins = root.join("compute/cube/scripts/requirements.txt");
+    match python::with(&folder, &pins) {
         Ok(python) => compile(&root, &folder, &python)?,
         Err(why) => left_out.push(format!("compiling for GPUs: {why:#}")),
     }
@@ -34,6 +37,8 @@ pub(crate) fn run(require: bool) -> Result<()> {
         !require || left_out.is_empty(),
         "some checks of kernels were left out; install what they need, or leave out --require"
     );
+    let checked = 2 - left_out.len();
+    eprintln!("kernels: {checked} of 2 checks done in {} s", begun.elapsed().as_secs());
     Ok(())
 }
 
@@ -45,27 +50,6 @@ fn folder() -> Result<PathBuf> {
         .and_then(Path::parent)
         .context("this program lies in no target folder")?;
     Ok(built.join("kernels"))
-}
-
-/// A Python with NVRTC and its headers.
-fn python(root: &Path, folder: &Path) -> Result<PathBuf> {
-    said("python3", &["--version"]).context("python3 is not installed")?;
-    std::fs::create_dir_all(folder)?;
-    let (venv, pins) = (folder.join("venv"), root.join("compute/cube/scripts/requirements.txt"));
-    let program = venv.join("bin/python");
-    once(&folder.join("installed"), &pins, || {
-        quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--requirement",
-        ];
-        quietly(Command::new(&program).args(pip).arg(&pins))
-    })?;
-    Ok(program)
 }
 
 /// Writes every kernel as CUDA C++ and gives it to NVRTC.
@@ -96,7 +80,8 @@ fn compile(root: &Path, folder: &Path, python: &Path) -> Result<()> {
 
 /// Runs the kernels' text on this processor beside what it is to compute.
 fn run_here(root: &Path) -> Result<()> {
-    for tests in [["--lib", "decoder::gpu"], ["--test", "gpu"]] {
+    // The rooms in which kernels decode and learn, then a decoder beside what others computed.
+    for tests in [["--lib", "gpu::"], ["--test", "gpu"]] {
         let mut command = Command::new(env!("CARGO"));
         command
             .args(["test", "--package", "compute", "--features", "host", "--locked"])

@@ -4,6 +4,7 @@ mod clients;
 mod contracts;
 mod kernels;
 mod layers;
+mod python;
 mod steps;
 
 use clap::{Parser, Subcommand};

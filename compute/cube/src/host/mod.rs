@@ -150,8 +150,8 @@ impl Host {
             self.folder.join(format!("{own}.cpp")),
             self.folder.join(format!("{own}.so")),
         );
-        fs::write(&text, source).map_err(io)?;
-        fs::write(self.folder.join("shim.h"), SHIM).map_err(io)?;
+        // The shim is in the text: a file of its own would be half written when another test's compiler reads it.
+        fs::write(&text, format!("{SHIM}\n{source}")).map_err(io)?;
         let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
         let flags = [
             "-std=c++17",
@@ -237,7 +237,7 @@ fn translate(text: &Text) -> Result<String, String> {
         .fold(String::new(), |text, line| text + line + "\n");
     let entry = &text.entry;
     Ok(format!(
-        "#include \"shim.h\"\n{source}\n\
+        "{source}\n\
          extern \"C\" void shim_run(void **arguments, const unsigned *cubes, const unsigned *dim, size_t shared_bytes) {{\n\
          shim::run(&shim::Caller<&{entry}>::call, arguments, cubes, dim, shared_bytes);\n}}\n"
     ))
@@ -245,6 +245,10 @@ fn translate(text: &Text) -> Result<String, String> {
 
 impl Machine for Host {
     type Buffer = Buffer;
+
+    fn class(&self) -> String {
+        "host".to_owned()
+    }
 
     fn empty(&mut self, bytes: u64) -> Buffer {
         let bytes = usize::try_from(bytes).expect("memory of a test is small");

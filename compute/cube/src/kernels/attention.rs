@@ -204,10 +204,15 @@ pub(crate) fn attend<E: Float, V: Size>(
         for e in 0..each {
             let query = warp + e * 4;
             if query < queries {
+                // In two sums: what a score is off by comes back as so much of its weight.
                 let mut score = 0.0f32;
-                for d in 0..width {
+                let mut upper = 0.0f32;
+                for d in 0..comptime!(width / 2) {
                     score += asked[query * width + d] * held_keys[lane * (width + 1) + d];
+                    upper += asked[query * width + comptime!(width / 2) + d]
+                        * held_keys[lane * (width + 1) + comptime!(width / 2) + d];
                 }
+                score += upper;
                 let token = from + lane as u32;
                 let seen = token < end && token <= position + query as u32 / group;
                 score = select(seen, score * scale, NOTHING);

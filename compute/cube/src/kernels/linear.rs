@@ -84,7 +84,8 @@ pub(crate) fn gemv<W: Float, V: Size>(
 }
 
 /// Products of 64 outputs with `16 · fragments` rows over a part of the columns, for [`finish`] to sum. The buffer of
-/// parts is `[part][rows, padded][outputs, padded]`.
+/// parts is `[part][rows, padded][outputs, padded]`. Going `back`, what lies as a row of weights is summed over: outputs
+/// are the weights' columns, and `x` has a number for each of their rows.
 #[cube(launch_unchecked)]
 pub(crate) fn gemm<W: Float, V: Size>(
     w: &[Vector<W, V>],
@@ -95,6 +96,7 @@ pub(crate) fn gemm<W: Float, V: Size>(
     rows: u32,
     part_vectors: u32,
     #[comptime] fragments: usize,
+    #[comptime] back: bool,
 ) {
     let unit = (UNIT_POS_Y * 32 + UNIT_POS_X) as usize;
     let warp = UNIT_POS_Y as usize;
@@ -144,9 +146,17 @@ pub(crate) fn gemm<W: Float, V: Size>(
             #[unroll]
             for s in 0..4usize {
                 let v = s * 128 + unit;
-                let at = k + v % 8;
-                let value = w[min(out + v / 8, outs - 1) * vectors + min(at, vectors - 1)];
-                next_w[s] = select(at < end, value, Vector::<W, V>::new(W::from_int(0)));
+                if comptime!(back) {
+                    let wide = outs / V::value();
+                    let at = k * V::value() + v / 8;
+                    let column = min(out / V::value() + v % 8, wide - 1);
+                    let value = w[min(at, vectors * V::value() - 1) * wide + column];
+                    next_w[s] = select(at < end * V::value(), value, Vector::<W, V>::new(W::from_int(0)));
+                } else {
+                    let at = k + v % 8;
+                    let value = w[min(out + v / 8, outs - 1) * vectors + min(at, vectors - 1)];
+                    next_w[s] = select(at < end, value, Vector::<W, V>::new(W::from_int(0)));
+                }
             }
             #[unroll]
             for s in 0..x_each {
@@ -160,13 +170,24 @@ pub(crate) fn gemm<W: Float, V: Size>(
         if have {
             #[unroll]
             for step in 0..4usize {
+                // Back, a row of the tile is a row of weights, and the warp's outputs are columns of it.
+                let layout = comptime!(if back {
+                    cmma::MatrixLayout::RowMajor
+                } else {
+                    cmma::MatrixLayout::ColMajor
+                });
+                let begin = if comptime!(back) {
+                    step * 144 + warp * 2
+                } else {
+                    warp * 144 + step * 2
+                };
                 let b = cmma::Matrix::<Vector<W, V>>::from_slice(
                     cmma::MatrixIdent::B,
                     16usize,
                     16usize,
                     16usize,
-                    cmma::MatrixLayout::ColMajor,
-                    &tile_w[warp * 144 + step * 2..comptime!(64usize * 9usize)],
+                    layout,
+                    &tile_w[begin..comptime!(64usize * 9usize)],
                     72,
                 );
                 #[unroll]

@@ -8,6 +8,10 @@
 )]
 
 pub(crate) mod attention;
+pub(crate) mod back;
+pub(crate) mod learn;
 pub(crate) mod linear;
+pub(crate) mod look;
 pub(crate) mod lora;
+pub(crate) mod multiply;
 pub(crate) mod rows;

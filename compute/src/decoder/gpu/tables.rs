@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use cube::{ATTEND_QUERIES, LORA_TILES, Machine, NO_ROW};
 
-use super::{GpuOptions, count};
+use super::{GpuOptions, count, pack::Pack};
 use crate::{
     decoder::Step,
     model::{Config, rope::Rope},
@@ -15,8 +15,6 @@ use crate::{
 const PART_TOKENS: usize = 256;
 /// Parts of one row at most; beyond, they grow.
 const PARTS_MAX: usize = 64;
-/// Alignment of a table.
-const ALIGN: usize = 256;
 
 /// Tiles of rows that attend.
 #[derive(Clone)]
@@ -57,29 +55,6 @@ pub(super) struct Tables<B> {
     pub(super) wanted: B,
     pub(super) attention: Vec<Attention<B>>,
     pub(super) lora: Option<Lora<B>>,
-}
-
-/// Tables one after the other.
-#[derive(Default)]
-struct Pack(Vec<u8>);
-
-/// Where a table lies.
-#[derive(Clone, Copy)]
-struct Part(usize, usize);
-
-impl Pack {
-    fn words(&mut self, words: impl IntoIterator<Item = u32>) -> Part {
-        let at = self.0.len();
-        self.0.extend(words.into_iter().flat_map(u32::to_le_bytes));
-        // Nothing is bound without a byte.
-        let end = self.0.len().max(at + size_of::<u32>());
-        self.0.resize(end.next_multiple_of(ALIGN), 0);
-        Part(at, end - at)
-    }
-
-    fn singles<'a>(&mut self, singles: impl IntoIterator<Item = &'a f32>) -> Part {
-        self.words(singles.into_iter().map(|single| single.to_bits()))
-    }
 }
 
 /// Tables of attention before they are anywhere.
@@ -236,8 +211,7 @@ impl<B: Clone + Send> Tables<B> {
             let weights = pack.singles(&mixes.weights);
             (mixes, [rows, ranges, mix, weights])
         });
-        let all = machine.upload(&pack.0);
-        let mut part = |Part(at, bytes): Part| machine.part(&all, at as u64, bytes as u64);
+        let mut part = pack.send(machine);
         Self {
             tokens: part(tokens),
             places: part(places),

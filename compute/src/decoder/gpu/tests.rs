@@ -13,10 +13,11 @@ use cube::{
     host::{Buffer, Host},
 };
 
-use super::{super::Cpu, *};
+use super::*;
 use crate::{
-    decoder::CpuOptions,
+    decoder::{Cpu, CpuOptions, Norm, Ops, Step},
     forward::{Forward, Mix, PageId, Span, Wanted},
+    lora::{Adapter, Projection},
     model::{Family, Model},
     tensors::Dtype,
 };

@@ -11,38 +11,38 @@ use crate::{
 };
 
 /// All of them.
-pub(super) struct Weights<B> {
-    pub(super) element: Element,
-    pub(super) embedding: B,
-    pub(super) blocks: Vec<Block<B>>,
-    pub(super) norm: B,
-    pub(super) head: Linear<B>,
+pub(crate) struct Weights<B> {
+    pub(crate) element: Element,
+    pub(crate) embedding: B,
+    pub(crate) blocks: Vec<Block<B>>,
+    pub(crate) norm: B,
+    pub(crate) head: Linear<B>,
 }
 
 /// Those of a block.
-pub(super) struct Block<B> {
-    pub(super) attention_norm: B,
-    pub(super) feed_forward_norm: B,
+pub(crate) struct Block<B> {
+    pub(crate) attention_norm: B,
+    pub(crate) feed_forward_norm: B,
     /// Gains of queries, then of keys, in families that have them.
-    pub(super) gains: Option<B>,
-    pub(super) qkv: Linear<B>,
-    pub(super) out: Linear<B>,
-    pub(super) gate_up: Linear<B>,
-    pub(super) down: Linear<B>,
+    pub(crate) gains: Option<B>,
+    pub(crate) qkv: Linear<B>,
+    pub(crate) out: Linear<B>,
+    pub(crate) gate_up: Linear<B>,
+    pub(crate) down: Linear<B>,
 }
 
 /// Linear layers that read the same rows, one below the other.
 #[derive(Clone)]
-pub(super) struct Linear<B> {
-    pub(super) weight: B,
-    pub(super) bias: Option<B>,
-    pub(super) outs: usize,
-    pub(super) columns: usize,
+pub(crate) struct Linear<B> {
+    pub(crate) weight: B,
+    pub(crate) bias: Option<B>,
+    pub(crate) outs: usize,
+    pub(crate) columns: usize,
 }
 
 impl<B> Block<B> {
     /// The layers of some sites.
-    pub(super) fn linear(&self, sites: &[Projection]) -> &Linear<B> {
+    pub(crate) fn linear(&self, sites: &[Projection]) -> &Linear<B> {
         use Projection::{Down, Gate, K, O, Q, Up, V};
         match sites {
             [Q, K, V] => &self.qkv,
@@ -55,7 +55,7 @@ impl<B> Block<B> {
 }
 
 /// How numbers of a file lie in memory.
-pub(super) fn element(dtype: Dtype) -> Element {
+pub(crate) fn element(dtype: Dtype) -> Element {
     match dtype {
         Dtype::F32 => Element::F32,
         Dtype::F16 => Element::F16,
@@ -64,7 +64,7 @@ pub(super) fn element(dtype: Dtype) -> Element {
 }
 
 /// Appends numbers of a file in another type, or as they are.
-pub(super) fn convert(from: Dtype, bytes: &[u8], to: Element, into: &mut Vec<u8>) {
+pub(crate) fn convert(from: Dtype, bytes: &[u8], to: Element, into: &mut Vec<u8>) {
     if element(from) == to {
         return into.extend_from_slice(bytes);
     }
@@ -169,7 +169,7 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 
 /// The type that all matrices have, else singles, which hold every one exactly.
-pub(super) fn common(tensors: &Tensors, config: &Config) -> Result<Element, ModelError> {
+pub(crate) fn common(tensors: &Tensors, config: &Config) -> Result<Element, ModelError> {
     let mut names = vec![(EMBEDDING.to_owned(), [config.vocabulary, config.hidden])];
     names.extend((!config.tied).then(|| (HEAD.to_owned(), [config.vocabulary, config.hidden])));
     for layer in 0..config.layers {
@@ -191,7 +191,7 @@ pub(super) fn common(tensors: &Tensors, config: &Config) -> Result<Element, Mode
 
 impl<B: Clone + Send> Weights<B> {
     /// Takes the tensors that the configuration asks for.
-    pub(super) fn take<M: Machine<Buffer = B>>(
+    pub(crate) fn take<M: Machine<Buffer = B>>(
         machine: &mut M,
         tensors: &Tensors,
         config: &Config,

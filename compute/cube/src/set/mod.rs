@@ -1,12 +1,12 @@
 //! The set of kernels: every variant that is ever launched has a value, and every value can be listed.
 
-use std::sync::Arc;
+mod build;
+mod learn;
+mod name;
 
-use cubecl::{
-    ir::{AddressType, DeviceProperties},
-    prelude::*,
-};
-use half::{bf16, f16};
+pub use build::Environment;
+use cubecl::prelude::*;
+pub use learn::Learn;
 
 use crate::kernels::{attention, linear, lora, rows};
 
@@ -38,7 +38,8 @@ impl Element {
         16 / self.bytes()
     }
 
-    fn name(self) -> &'static str {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
@@ -87,6 +88,8 @@ pub enum Kernel {
     },
     /// What puts parts of attention together.
     Combine,
+    /// What learning needs beside these.
+    Learn(Learn),
 }
 
 /// Rows of a tile of [`Kernel::Gemv`], ascending.
@@ -99,38 +102,6 @@ pub const LORA_TILES: [usize; 2] = [1, 8];
 pub const ATTEND_QUERIES: [usize; 4] = [1, 4, 8, 16];
 /// Widths of heads in models that are about; others work too and are compiled where they are met.
 pub const WIDTHS: [usize; 3] = [64, 96, 128];
-
-/// What kernels are built for.
-#[derive(Clone)]
-pub struct Environment {
-    /// What the device can do.
-    pub device: Arc<DeviceProperties>,
-    /// How its tensor cores want their operands.
-    pub target: Arc<TargetProperties>,
-}
-
-fn buffer() -> BufferCompilationArg {
-    BufferCompilationArg { inplace: None }
-}
-
-macro_rules! of_element {
-    ($element:expr, $name:ident => $build:expr) => {
-        match $element {
-            Element::F32 => {
-                type $name = f32;
-                Box::new($build)
-            }
-            Element::F16 => {
-                type $name = f16;
-                Box::new($build)
-            }
-            Element::BF16 => {
-                type $name = bf16;
-                Box::new($build)
-            }
-        }
-    };
-}
 
 impl Kernel {
     /// Every variant that an engine launches for models with heads of these widths.
@@ -175,37 +146,10 @@ impl Kernel {
                 }));
             }
         }
+        all.extend(Learn::every(widths).into_iter().map(Self::Learn));
         all.sort_unstable();
         all.dedup();
         all
-    }
-
-    /// A name for files and messages.
-    pub fn name(self) -> String {
-        match self {
-            Self::Embed(element) => format!("embed_{}", element.name()),
-            Self::Take => "take".to_owned(),
-            Self::Norm => "norm".to_owned(),
-            Self::Gate => "gate".to_owned(),
-            Self::Gemv { weight, vector, tile } => format!("gemv_{}_v{vector}_m{tile}", weight.name()),
-            Self::Gemm { weight, fragments } => format!("gemm_{}_m{}", weight.name(), 16 * fragments),
-            Self::Finish => "finish".to_owned(),
-            Self::Shrink { pool, vector, tile } => format!("shrink_{}_v{vector}_m{tile}", pool.name()),
-            Self::Expand { pool, vector, tile } => format!("expand_{}_v{vector}_m{tile}", pool.name()),
-            Self::Place { pages, width, normed } => {
-                format!("place_{}_w{width}{}", pages.name(), if normed { "_normed" } else { "" })
-            }
-            Self::Copy(element) => format!("copy_{}", element.name()),
-            Self::Attend {
-                pages,
-                vector,
-                width,
-                queries,
-            } => {
-                format!("attend_{}_v{vector}_w{width}_q{queries}", pages.name())
-            }
-            Self::Combine => "combine".to_owned(),
-        }
     }
 
     /// Threads of a cube: in a warp, and warps.
@@ -219,75 +163,13 @@ impl Kernel {
             Self::Shrink { .. } => CubeDim::new_2d(32, lora::SHRINK_WARPS),
             Self::Expand { .. } => CubeDim::new_1d(lora::EXPAND_THREADS),
             Self::Place { .. } | Self::Attend { .. } => CubeDim::new_2d(32, attention::WARPS),
+            Self::Learn(kernel) => kernel.threads(),
         }
     }
 
     /// Outputs of a warp of [`Kernel::Gemv`]: more where there are few rows would leave too few warps.
     pub fn gemv_outs(tile: usize) -> usize {
         if tile <= 2 { 2 } else { 4 }
-    }
-
-    /// The kernel for a device.
-    pub fn build(self, environment: &Environment) -> Box<dyn CubeKernel> {
-        let settings = KernelSettings::new(*self.threads(), ExecutionMode::Unchecked, AddressType::U32);
-        let (device, target) = (environment.device.clone(), environment.target.clone());
-        let b = buffer;
-        match self {
-            Self::Embed(element) => of_element!(element, W =>
-                rows::embed::Embed::<W>::new(settings, device, target, b(), b(), b(), ())),
-            Self::Take => Box::new(rows::take::Take::new(settings, device, target, b(), b(), b(), ())),
-            Self::Norm => Box::new(rows::norm::Norm::new(settings, device, target, b(), b(), b(), (), ())),
-            Self::Gate => Box::new(rows::gate::Gate::new(settings, device, target, b(), b(), ())),
-            Self::Gemv { weight, vector, tile } => of_element!(weight, W =>
-                linear::gemv::Gemv::<W>::new(settings, device, target, b(), b(), b(), b(), (), (), (), (),
-                    vector, tile, Self::gemv_outs(tile))),
-            Self::Gemm { weight, fragments } => of_element!(weight, W =>
-                linear::gemm::Gemm::<W>::new(settings, device, target, b(), b(), b(), (), (), (), (),
-                    weight.vector(), fragments)),
-            Self::Finish => Box::new(linear::finish::Finish::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                (),
-                (),
-                (),
-                (),
-                (),
-            )),
-            Self::Shrink { pool, vector, tile } => of_element!(pool, W =>
-                lora::shrink::Shrink::<W>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(),
-                    (), (), (), (), (), vector, tile)),
-            Self::Expand { pool, vector, tile } => of_element!(pool, W =>
-                lora::expand::Expand::<W>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(), b(),
-                    b(), b(), (), (), (), (), (), vector, tile)),
-            Self::Place { pages, width, normed } => of_element!(pages, E =>
-                attention::place::Place::<E>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(),
-                    (), (), (), (), width, normed)),
-            Self::Copy(element) => of_element!(element, E =>
-                attention::copy::Copy::<E>::new(settings, device, target, b(), (), (), (), ())),
-            Self::Attend {
-                pages,
-                vector,
-                width,
-                queries,
-            } => of_element!(pages, E =>
-                attention::attend::Attend::<E>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(),
-                    (), (), (), (), vector, width, queries)),
-            Self::Combine => Box::new(attention::combine::Combine::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                (),
-                (),
-                (),
-            )),
-        }
     }
 }
 

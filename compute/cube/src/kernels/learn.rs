@@ -1,0 +1,156 @@
+//! Losses and the optimiser.
+
+use cubecl::prelude::*;
+
+const WARPS: usize = 8;
+/// Lower than any logit.
+const NOTHING: f32 = -1.0e30;
+/// Numbers of a cube in [`squares`].
+pub const SQUARES: usize = 4096;
+
+/// Logits become the gradient of their weighted loss, which is told beside. One cube for each row.
+#[cube(launch_unchecked)]
+pub(crate) fn loss(logits: &mut [f32], tokens: &[u32], weights: &[f32], losses: &mut [f32], width: u32) {
+    let row = CUBE_POS_X as usize;
+    let unit = UNIT_POS_X as usize;
+    let width = width as usize;
+    let start = row * width;
+    let token = tokens[row] as usize;
+    let wanted = logits[start + token];
+    let mut most = f32::new(NOTHING);
+    let mut i = unit;
+    while i < width {
+        most = max(most, logits[start + i]);
+        i += 256usize;
+    }
+    let mut greatest = Shared::<[f32]>::new_slice(WARPS);
+    let most = plane_max(most);
+    if unit % 32usize == 0 {
+        greatest[unit / 32usize] = most;
+    }
+    sync_cube();
+    let mut most = f32::new(NOTHING);
+    #[unroll]
+    for w in 0..WARPS {
+        most = max(most, greatest[w]);
+    }
+    let mut sum = 0.0f32;
+    let mut i = unit;
+    while i < width {
+        sum += f32::exp(logits[start + i] - most);
+        i += 256usize;
+    }
+    let mut sums = Shared::<[f32]>::new_slice(WARPS);
+    let sum = plane_sum(sum);
+    if unit % 32usize == 0 {
+        sums[unit / 32usize] = sum;
+    }
+    sync_cube();
+    let mut total = 0.0f32;
+    #[unroll]
+    for w in 0..WARPS {
+        total += sums[w];
+    }
+    let weight = weights[row];
+    let mut i = unit;
+    while i < width {
+        let share = f32::exp(logits[start + i] - most) / total;
+        logits[start + i] = weight * select(i == token, share - 1.0f32, share);
+        i += 256usize;
+    }
+    if unit == 0 {
+        losses[row] = f32::ln(total) + (most - wanted);
+    }
+}
+
+/// Rows into their places among others: the opposite of [`take`](super::rows::take).
+#[cube(launch_unchecked)]
+pub(crate) fn spread(x: &[f32], places: &[u32], y: &mut [f32], width: u32) {
+    let row = CUBE_POS_Y as usize;
+    let column = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
+    let width = width as usize;
+    if column < width {
+        y[places[row] as usize * width + column] = x[row * width + column];
+    }
+}
+
+/// Nothing, everywhere.
+#[cube(launch_unchecked)]
+pub(crate) fn zero(y: &mut [f32], count: u32) {
+    let i = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
+    if i < count as usize {
+        y[i] = 0.0f32;
+    }
+}
+
+/// The same again.
+#[cube(launch_unchecked)]
+pub(crate) fn copy(x: &[f32], y: &mut [f32], count: u32) {
+    let i = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
+    if i < count as usize {
+        y[i] = x[i];
+    }
+}
+
+/// The sum of the squares of each part.
+#[cube(launch_unchecked)]
+pub(crate) fn squares(x: &[f32], y: &mut [f32], count: u32) {
+    let unit = UNIT_POS_X as usize;
+    let start = CUBE_POS_X as usize * SQUARES;
+    let end = min(start + SQUARES, count as usize);
+    let mut sum = 0.0f32;
+    let mut i = start + unit;
+    while i < end {
+        sum += x[i] * x[i];
+        i += 256usize;
+    }
+    let mut sums = Shared::<[f32]>::new_slice(WARPS);
+    let part = plane_sum(sum);
+    if unit % 32usize == 0 {
+        sums[unit / 32usize] = part;
+    }
+    sync_cube();
+    if unit == 0 {
+        let mut total = 0.0f32;
+        #[unroll]
+        for w in 0..WARPS {
+            total += sums[w];
+        }
+        y[CUBE_POS_X as usize] = total;
+    }
+}
+
+/// `AdamW`, number by number. With `inside` epsilon is added under the root.
+#[cube(launch_unchecked)]
+pub(crate) fn adam(
+    values: &mut [f32],
+    gradients: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    count: u32,
+    by: f32,
+    beta: f32,
+    rest: f32,
+    beta_square: f32,
+    rest_square: f32,
+    rate: f32,
+    root: f32,
+    epsilon: f32,
+    kept: f32,
+    inside: u32,
+) {
+    let i = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
+    if i < count as usize {
+        let gradient = gradients[i] * by;
+        let mean = beta * first[i] + rest * gradient;
+        let square = beta_square * second[i] + rest_square * gradient * gradient;
+        let below = select(
+            inside == 1,
+            f32::sqrt(square / (root * root) + epsilon),
+            f32::sqrt(square) / root + epsilon,
+        );
+        first[i] = mean;
+        second[i] = square;
+        values[i] = values[i] * kept - rate * mean / below;
+    }
+}

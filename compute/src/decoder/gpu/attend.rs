@@ -1,0 +1,79 @@
+//! Attention: keys and values into their pages, and tiles of rows to what lies there.
+
+use cube::{Kernel, Machine, Scalar, vector_of};
+
+use super::{Gpu, count, tables::Attention};
+
+impl<M: Machine> Gpu<M> {
+    /// Norms and rotates queries and keys, and keeps keys and values.
+    pub(super) fn place(&mut self, layer: usize, qkv: &M::Buffer, rows: usize) {
+        let config = &self.config;
+        let tables = self.tables.as_ref().expect("a step begins before it computes");
+        let gains = self.weights.blocks[layer].gains.as_ref();
+        let heads = count(config.heads + 2 * config.kv_heads);
+        self.machine.launch(
+            Kernel::Place {
+                pages: self.kept,
+                width: config.head,
+                normed: gains.is_some(),
+            },
+            [count(rows), heads.div_ceil(4), 1],
+            &[
+                qkv,
+                gains.unwrap_or(&self.nothing),
+                &tables.cos,
+                &tables.sin,
+                &tables.places,
+                &self.keys[layer],
+                &self.values[layer],
+            ],
+            &[
+                Scalar::U32(count(config.heads)),
+                Scalar::U32(count(config.kv_heads)),
+                Scalar::U32(count(self.options.page_tokens)),
+                Scalar::F32(config.norm_epsilon),
+            ],
+        );
+    }
+
+    /// Attention of some tiles.
+    pub(super) fn look(&mut self, layer: usize, tiles: &Attention<M::Buffer>, qkv: &M::Buffer, out: &M::Buffer) {
+        let config = &self.config;
+        let (heads, width) = (config.heads, config.head);
+        let parts = match tiles.parts {
+            1 => self.nothing.clone(),
+            parts => self
+                .machine
+                .empty((tiles.rows * heads * parts * (width + 2) * size_of::<f32>()) as u64),
+        };
+        let kernel = Kernel::Attend {
+            pages: self.kept,
+            vector: vector_of(self.kept, width),
+            width,
+            queries: tiles.queries,
+        };
+        let scalars = [heads, config.kv_heads, self.options.page_tokens, tiles.part_tokens];
+        self.machine.launch(
+            kernel,
+            [count(tiles.tiles), count(config.kv_heads), count(tiles.parts)],
+            &[
+                qkv,
+                &self.keys[layer],
+                &self.values[layer],
+                &tiles.table,
+                &tiles.pages,
+                out,
+                &parts,
+            ],
+            &scalars.map(|n| Scalar::U32(count(n))),
+        );
+        if tiles.parts > 1 {
+            self.machine.launch(
+                Kernel::Combine,
+                [count(tiles.rows * heads), 1, 1],
+                &[&parts, &tiles.which, out],
+                &[tiles.parts, width, heads].map(|n| Scalar::U32(count(n))),
+            );
+        }
+    }
+}
