@@ -19,6 +19,7 @@ use super::{
 use crate::{
     lora::Adapter,
     model::{Config, Model},
+    tensors::Dtype,
 };
 
 /// A model and data, and how far it has learned.
@@ -215,6 +216,14 @@ impl Trainer {
     /// The adapter as it is now, unless the model's own weights are trained.
     pub fn adapter(&self) -> Option<Adapter> {
         self.parameters.to_adapter()
+    }
+
+    /// The model as it is now, if its own weights are trained, each rounded to that width.
+    pub fn model(&self, dtype: Dtype) -> Option<Model> {
+        let by_name: BTreeMap<_, _> = self.parameters().collect();
+        self.parameters
+            .owns_model()
+            .then(|| Model::of_numbers(&self.net.config, dtype, |name| by_name[name].to_vec()))
     }
 
     /// All parameters as a tensor file.
