@@ -26,6 +26,7 @@ mod record;
 mod root;
 mod trainer;
 pub mod vocabulary;
+mod way;
 
 pub use checkpoint::CheckpointError;
 pub use data::{Corpus, DataError, Example};
@@ -39,3 +40,4 @@ pub use recipe::{Base, EpsilonPlace, Long, Machine, Method, Normalise, Recipe, R
 pub use record::Asked;
 pub use root::base_hash;
 pub use trainer::{Stepped, Trainer};
+pub use way::Others;

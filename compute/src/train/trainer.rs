@@ -342,6 +342,7 @@ impl Trainer {
     /// Gradients of a step: the sum of its weighted losses, their mean, and how many tokens passed.
     fn learn(&mut self, step: u64, batch: &Batch, gate: &mut dyn Gate) -> Result<(f64, f64, u64), TrainError> {
         self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
+        self.net.give_way(gate.others());
         let (mut loss, mut counted, mut tokens) = (0.0, 0.0, 0);
         for pass in passes(&self.corpus, &batch.shares, self.machine.pass_tokens) {
             let start = Instant::now();
@@ -410,6 +411,7 @@ impl Trainer {
             })
             .collect();
         let (mut sum, mut count) = (0.0, 0u64);
+        self.net.give_way(gate.others());
         for pass in passes(&self.corpus, &shares, self.machine.pass_tokens) {
             let start = Instant::now();
             let (weights, lows) = self.parameters.bound();

@@ -1,11 +1,22 @@
 //! What changes no bit of a run, and what does.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use compute::{
     kernel::Level,
-    model::Model,
-    train::{Base, CheckpointError, Corpus, Machine, Method, Open, Recipe, TrainError, Trainer},
+    model::{Model, Text},
+    train::{
+        Asked, Base, CheckpointError, Corpus, Gate, Go, Machine, Method, Open, Others, Recipe, TrainError, Trainer,
+        answers,
+    },
 };
 
 use super::{Record, corpus, finish, fixture, machine, read, short, trainer, training, weights};
@@ -59,6 +70,100 @@ fn a_run_has_the_same_roots_and_adapter_on_any_threads_level_memory_and_passes()
             }
         }
     }
+}
+
+/// What the short run over `llama-1` comes to in every build there is: debug or release, on any machine.
+const ROOT: &str = "ROOT";
+const ADAPTER: &str = "ADAPTER";
+
+#[test]
+fn every_build_gives_the_same_bits() {
+    let mut trainer = trainer("llama-1", short(), Machine::default());
+    let (roots, _) = finish(&mut trainer);
+    let adapter = trainer.adapter().unwrap().hash().to_string();
+    assert_eq!(
+        (roots.last().unwrap().to_hex().as_str(), adapter.as_str()),
+        (ROOT, ADAPTER)
+    );
+}
+
+#[test]
+fn serving_beside_it_changes_no_bit_of_a_run_and_a_run_none_of_the_answers() {
+    let dir = fixture("llama-1");
+    let model = Model::read(&dir).unwrap();
+    let text = Text::load(&dir, model.config()).unwrap();
+    let asked = ["the fox", "the dog", "quick"].map(|text_of| Asked {
+        prompt: text.tokenizer.encode(text_of, true).unwrap(),
+        answer: String::new(),
+    });
+    let serve = || {
+        let said = answers(
+            &model,
+            None,
+            &text,
+            &asked,
+            40,
+            Machine {
+                threads: 2,
+                ..Machine::default()
+            },
+        )
+        .unwrap();
+        said.into_iter().map(|said| said.said).collect::<Vec<_>>()
+    };
+    let (alone, quiet) = (finish(&mut trainer("llama-1", short(), Machine::default())), serve());
+    let done = AtomicBool::new(false);
+    let beside = std::thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            let mut rounds = vec![serve()];
+            while !done.load(Relaxed) {
+                rounds.push(serve());
+            }
+            rounds
+        });
+        for threads in [1, 2, 4] {
+            let machine = Machine {
+                threads,
+                ..Machine::default()
+            };
+            assert_eq!(
+                finish(&mut trainer("llama-1", short(), machine)),
+                alone,
+                "{threads} threads"
+            );
+        }
+        done.store(true, Relaxed);
+        serving.join().unwrap()
+    });
+    assert!(beside.iter().all(|said| *said == quiet));
+}
+
+/// Others who are busy at every other look.
+struct Restless(Arc<AtomicBool>);
+
+impl Gate for Restless {
+    fn ask(&mut self, _: Duration) -> Go {
+        Go::On
+    }
+
+    fn others(&self) -> Option<Others> {
+        let turn = self.0.clone();
+        Some(Others {
+            are_busy: Arc::new(move || turn.fetch_xor(true, Relaxed)),
+            share_percent: 10,
+        })
+    }
+}
+
+#[test]
+fn giving_way_changes_no_bit() {
+    let expected = finish(&mut trainer("llama-1", short(), Machine::default()));
+    let mut trainer = trainer("llama-1", short(), machine(2, Level::detect(), 1 << 20, 64));
+    let mut gate = Restless(Arc::default());
+    while !trainer.is_done() {
+        trainer.step(&mut gate).unwrap();
+    }
+    assert_eq!((trainer.roots().to_vec(), trainer.to_safetensors()), expected);
 }
 
 #[test]

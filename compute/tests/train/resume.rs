@@ -1,6 +1,6 @@
 //! Runs that end early and go on.
 
-use std::{fs, time::Duration};
+use std::{env, fs, time::Duration};
 
 use compute::{
     kernel::Level,
@@ -9,6 +9,9 @@ use compute::{
 };
 
 use super::{machine, output, short, trainer};
+
+/// Passes of the whole run below, at the least.
+const PASSES: u64 = 36;
 
 /// Stops after so many passes.
 struct After(u64);
@@ -28,12 +31,28 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
         let mut trainer = trainer("llama-1", short(), machine);
         run(&mut trainer, &output(whole.path()), &mut Open, &mut |_| ()).unwrap()
     };
-    for passes in [1, 5, 17, 31] {
+    // The first pass, and three more that the seed decides.
+    let seed: u64 = env::var("OPENLEDGER_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let many: u64 = env::var("OPENLEDGER_STOPS").map_or(3, |stops| stops.parse().unwrap());
+    let mut state = seed;
+    let anywhere = (0..many).map(|_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        1 + (state >> 33) % PASSES
+    });
+    let again = format!(
+        "OPENLEDGER_SEED={seed} OPENLEDGER_STOPS={many} cargo test -p compute --test train -- stopped_anywhere"
+    );
+    for passes in [1].into_iter().chain(anywhere) {
         let dir = tempfile::tempdir().unwrap();
         let out = output(dir.path());
         let mut first = trainer("llama-1", short(), machine);
         let stopped = run(&mut first, &out, &mut After(passes), &mut |_| ());
-        assert!(matches!(stopped, Err(TrainError::Stopped(_))), "{passes}: {stopped:?}");
+        assert!(
+            matches!(stopped, Err(TrainError::Stopped(_))),
+            "{again}: after {passes}: {stopped:?}"
+        );
         let mut again = trainer("llama-1", short(), machine);
         if let Some((step, last)) = out.checkpoints().last() {
             again.resume(last).unwrap();
@@ -47,7 +66,8 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
         let outcome = run(&mut again, &out, &mut Open, &mut hear).unwrap();
         assert_eq!(
             (outcome.root, outcome.adapter),
-            (expected.root.clone(), expected.adapter.clone())
+            (expected.root.clone(), expected.adapter.clone()),
+            "{again}: after {passes}"
         );
         assert_eq!(seen, (first.step_number() + 1..=again.steps()).collect::<Vec<_>>());
         for file in [
@@ -57,7 +77,7 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
             "step-roots.bin",
         ] {
             let (ours, theirs) = (fs::read(dir.path().join(file)), fs::read(whole.path().join(file)));
-            assert_eq!(ours.unwrap(), theirs.unwrap(), "{file} after {passes} passes");
+            assert_eq!(ours.unwrap(), theirs.unwrap(), "{again}: {file} after {passes}");
         }
     }
     let written = Adapter::load(whole.path()).unwrap();

@@ -11,13 +11,14 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context as _;
 use clap::Args;
 use compute::{
     model::{Model, Text},
-    train::{self, CheckpointError, Event, Machine, Output, Recipe, Switch, TrainError, Trainer},
+    train::{self, CheckpointError, Event, Machine, Others, Output, Recipe, Switch, TrainError, Trainer},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -28,6 +29,7 @@ use super::{
     model::{get, store},
     output,
 };
+use crate::busy::Look;
 
 /// The largest file of hyper-parameters or weights.
 const SETTINGS_BYTES_MAX: u64 = 16 << 20;
@@ -77,6 +79,9 @@ pub(crate) struct Train {
     /// How much of the time the run is busy, in percent
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
     share: u32,
+    /// How much of it while `serve` of the same home answers, in percent; 0 stands still
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100))]
+    share_beside: u32,
     /// Memory for what is kept between the way forth and the way back, in MiB
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     keep: usize,
@@ -108,6 +113,12 @@ impl Train {
         }
         let mut switch = Switch::default();
         switch.share(self.share);
+        if let Ok(look) = Look::open(&place.home().busy()) {
+            switch.give_way(Others {
+                are_busy: Arc::new(move || look.is_busy()),
+                share_percent: self.share_beside,
+            });
+        }
         stop_on_signal(switch.clone())?;
         let bar = ProgressBar::with_draw_target(Some(trainer.steps()), ProgressDrawTarget::stderr());
         bar.set_style(style());
