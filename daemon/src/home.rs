@@ -129,6 +129,11 @@ impl Home {
         self.keys().join("serve.token")
     }
 
+    /// Locked while answers are under way.
+    pub fn busy(&self) -> PathBuf {
+        self.0.join("busy.lock")
+    }
+
     /// Where the running node takes commands, unless the path is too long for a socket.
     pub fn socket(&self) -> PathBuf {
         self.0.join("api.sock")

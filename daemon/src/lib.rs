@@ -4,6 +4,7 @@
 
 pub mod actor;
 pub mod api;
+pub mod busy;
 pub mod cli;
 pub mod clock;
 pub mod data;

@@ -42,6 +42,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::busy::{self, Busy};
+
 use self::{
     ask::{Asked, Kind, Names},
     engine::{Engine, Health, PATIENCE},
@@ -69,6 +71,8 @@ pub struct Settings {
     pub command: Command,
     /// What it is to be.
     pub engine: EngineSetup,
+    /// Where it says that answers are under way.
+    pub busy: Option<Arc<Busy>>,
 }
 
 /// Why nothing is served.
@@ -132,7 +136,7 @@ impl Served {
         });
         let gate = Gate::new(address, &settings.origins, settings.token.as_deref());
         let stop = CancellationToken::new();
-        let router = router(serving, Arc::new(gate));
+        let router = router(serving, Arc::new(gate), settings.busy);
         let until = stop.clone().cancelled_owned();
         let server = tokio::spawn(async move {
             if let Err(why) = axum::serve(listener, router).with_graceful_shutdown(until).await {
@@ -159,7 +163,7 @@ impl Served {
     }
 }
 
-fn router(serving: Arc<Serving>, gate: Arc<Gate>) -> Router {
+fn router(serving: Arc<Serving>, gate: Arc<Gate>, busy: Option<Arc<Busy>>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completion))
@@ -171,6 +175,7 @@ fn router(serving: Arc<Serving>, gate: Arc<Gate>) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(figures))
         .fallback(models::nowhere)
+        .layer(middleware::from_fn_with_state(busy, busy::while_answering))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(gate, guard::only_ours))
         .with_state(serving)

@@ -5,6 +5,7 @@ mod config;
 mod date;
 pub(crate) mod files;
 mod generation;
+mod numbers;
 mod random;
 pub(crate) mod rope;
 mod store;

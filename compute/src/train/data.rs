@@ -1,27 +1,12 @@
-//! Records from files to examples: tokens, what counts of them, whose they are, and where they stood.
-//!
-//! The order of files and lines is part of a run. A bad line is refused with its file and number before anything is
-//! trained, so that no run stops in the middle of the night.
+//! Examples: tokens, what counts of them, whose they are, and where they stood. Their order is part of a run.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{self, BufRead, BufReader, Read},
-    ops::Range,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, io, ops::Range, path::PathBuf};
 
-use super::{
-    recipe::{Long, Recipe},
-    record::{Asked, Line},
-};
-use crate::model::{Config, Text};
-
-/// Bytes of a line.
-const LINE_BYTES_MAX: u64 = 4 << 20;
+use super::recipe::{Long, Recipe};
+use crate::model::Config;
 
 /// Records of a run.
-const RECORDS_MAX: usize = 1 << 26;
+pub(super) const RECORDS_MAX: usize = 1 << 26;
 
 /// One record as the model sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,28 +90,6 @@ pub enum DataError {
 }
 
 impl Corpus {
-    /// Reads files of lines, in the order in which they are named. Whoever's name is not in a record contributed it by
-    /// the name of its file.
-    pub fn read(files: &[PathBuf], text: &Text, config: &Config, recipe: &Recipe) -> Result<Self, DataError> {
-        let mut corpus = Self::default();
-        for path in files {
-            let file = corpus.file(path);
-            each_line(path, |number, line| {
-                let record = Line::parse(line)?;
-                let made = record.tokens(text, recipe)?;
-                let owner = record.contributor.clone().unwrap_or_else(|| stem(path));
-                let contributor = corpus.contributor(&owner)?;
-                let example = example(made.tokens, &made.counts, contributor, (file, number));
-                corpus.push(example, config, recipe)
-            })?;
-        }
-        match corpus.examples.len() {
-            0 => Err(DataError::Empty),
-            count if count > RECORDS_MAX => Err(DataError::Many),
-            _ => Ok(corpus),
-        }
-    }
-
     /// Adds a record of tokens. Which of them count is told for each.
     pub fn add(
         &mut self,
@@ -153,7 +116,7 @@ impl Corpus {
         })
     }
 
-    fn push(&mut self, mut example: Example, config: &Config, recipe: &Recipe) -> Result<(), String> {
+    pub(super) fn push(&mut self, mut example: Example, config: &Config, recipe: &Recipe) -> Result<(), String> {
         if let Some(token) = example
             .tokens
             .iter()
@@ -183,12 +146,7 @@ impl Corpus {
         Ok(())
     }
 
-    fn file(&mut self, path: &Path) -> u32 {
-        self.files.push(path.display().to_string());
-        u32::try_from(self.files.len() - 1).expect("files are few")
-    }
-
-    fn contributor(&mut self, name: &str) -> Result<u32, String> {
+    pub(super) fn contributor(&mut self, name: &str) -> Result<u32, String> {
         if name.is_empty() || name.len() > 256 {
             return Err("has a `contributor` that is empty or longer than 256 bytes".to_owned());
         }
@@ -240,57 +198,7 @@ impl Corpus {
     }
 }
 
-/// The questions of some files, for those who compare answers.
-pub fn questions(files: &[PathBuf], text: &Text, recipe: &Recipe) -> Result<Vec<Asked>, DataError> {
-    let mut asked = Vec::new();
-    for path in files {
-        each_line(path, |_, line| {
-            asked.push(Line::parse(line)?.asked(text, recipe)?);
-            Ok(())
-        })?;
-    }
-    Ok(asked)
-}
-
-pub(super) fn each_line(path: &Path, mut take: impl FnMut(u32, &[u8]) -> Result<(), String>) -> Result<(), DataError> {
-    let read = |source| DataError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let mut from = BufReader::with_capacity(1 << 16, File::open(path).map_err(read)?);
-    let (mut line, mut number) = (Vec::new(), 0);
-    loop {
-        line.clear();
-        number += 1;
-        let count = from
-            .by_ref()
-            .take(LINE_BYTES_MAX + 1)
-            .read_until(b'\n', &mut line)
-            .map_err(read)?;
-        let refused = |why| DataError::Record {
-            file: path.display().to_string(),
-            line: number,
-            why,
-        };
-        if count == 0 {
-            return Ok(());
-        }
-        if line.len() as u64 > LINE_BYTES_MAX {
-            return Err(refused(format!("is longer than {LINE_BYTES_MAX} bytes")));
-        }
-        let trimmed = line.trim_ascii();
-        if !trimmed.is_empty() {
-            take(number, trimmed).map_err(refused)?;
-        }
-    }
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem()
-        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
-}
-
-fn example(tokens: Vec<u32>, counts: &[bool], contributor: u32, place: (u32, u32)) -> Example {
+pub(super) fn example(tokens: Vec<u32>, counts: &[bool], contributor: u32, place: (u32, u32)) -> Example {
     let mut answers: Vec<Range<u32>> = Vec::new();
     // Nothing stands before the first.
     for (index, _) in counts.iter().enumerate().skip(1).filter(|(_, counts)| **counts) {

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use super::way::Others;
+
 /// What a run is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Go {
@@ -20,6 +22,11 @@ pub enum Go {
 pub trait Gate {
     /// Asked after every pass, which kept the processor for so long.
     fn ask(&mut self, busy: Duration) -> Go;
+
+    /// Who comes first within a pass, if anybody does.
+    fn others(&self) -> Option<Others> {
+        None
+    }
 }
 
 /// Always open.
@@ -36,11 +43,12 @@ impl Gate for Open {
 #[derive(Clone, Debug)]
 pub struct Switch(Arc<(Mutex<Wish>, Condvar)>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Wish {
     paused: bool,
     stopped: bool,
     share_percent: u32,
+    others: Option<Others>,
 }
 
 impl Default for Switch {
@@ -49,6 +57,7 @@ impl Default for Switch {
             paused: false,
             stopped: false,
             share_percent: 100,
+            others: None,
         };
         Self(Arc::new((Mutex::new(wish), Condvar::new())))
     }
@@ -80,6 +89,15 @@ impl Switch {
     pub fn share(&self, percent: u32) {
         self.wish(|wish| wish.share_percent = percent.clamp(1, 100));
     }
+
+    /// The run gives way to those while they are busy. Holds from the next step on.
+    pub fn give_way(&self, others: Others) {
+        self.wish(|wish| wish.others = Some(others));
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).stopped
+    }
 }
 
 impl Gate for Switch {
@@ -97,6 +115,17 @@ impl Gate for Switch {
         let waited = changed.wait_while(wish, |wish| wish.paused && !wish.stopped);
         wish = waited.unwrap_or_else(PoisonError::into_inner);
         if wish.stopped { Go::Stop } else { Go::On }
+    }
+
+    fn others(&self) -> Option<Others> {
+        let others = self.0.0.lock().unwrap_or_else(PoisonError::into_inner).others.clone()?;
+        let (switch, are_busy) = (self.clone(), others.are_busy);
+        // A run that is to end waits for nobody.
+        let are_busy = move || !switch.is_stopped() && are_busy();
+        Some(Others {
+            are_busy: Arc::new(are_busy),
+            ..others
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     lora::Adapter,
     model::{Config, Model},
+    tensors::Dtype,
 };
 
 /// A model and data, and how far it has learned.
@@ -252,6 +253,14 @@ impl Trainer {
         self.parameters.to_adapter()
     }
 
+    /// The model as it is now, if its own weights are trained, each rounded to that width.
+    pub fn model(&self, dtype: Dtype) -> Option<Model> {
+        let by_name: BTreeMap<_, _> = self.parameters().collect();
+        self.parameters
+            .owns_model()
+            .then(|| Model::of_numbers(&self.net.config, dtype, |name| by_name[name].to_vec()))
+    }
+
     /// All parameters as a tensor file.
     pub fn to_safetensors(&self) -> Vec<u8> {
         self.parameters.to_safetensors()
@@ -377,6 +386,7 @@ impl Trainer {
             Some(elsewhere) => elsewhere.begin(),
             None => self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0)),
         }
+        self.net.give_way(gate.others());
         let (mut loss, mut counted, mut tokens) = (0.0, 0.0, 0);
         for pass in passes(&self.corpus, &batch.shares, self.machine.pass_tokens) {
             let start = Instant::now();
@@ -451,6 +461,7 @@ impl Trainer {
             })
             .collect();
         let (mut sum, mut count) = (0.0, 0u64);
+        self.net.give_way(gate.others());
         for pass in passes(&self.corpus, &shares, self.machine.pass_tokens) {
             let start = Instant::now();
             let losses = match &mut self.elsewhere {

@@ -44,6 +44,11 @@ const SOCKET_PATH_MAX: usize = 100;
 pub enum Line {
     /// How far it is.
     Progress(Progress),
+    /// A part of what was asked for, where that is many things.
+    Part {
+        /// The part.
+        part: Value,
+    },
     /// It is done, and this came of it.
     Done {
         /// What the command prints with `--json`.

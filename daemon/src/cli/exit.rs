@@ -15,6 +15,7 @@
 
 use std::{io, process::ExitCode};
 
+use compute::train::{DataError, RecipeError, TrainError, exam::ExamError};
 use serde_json::json;
 use storage::{JournalError, secret::SecretError};
 
@@ -79,11 +80,30 @@ impl Exit {
         };
         match () {
             () if error.chain().any(is_corrupt) => Self::Unverified,
+            () if error.chain().any(is_refused) => Self::Usage,
             () if denied || error.chain().any(is_exposed) => Self::Denied,
             () if kinds.clone().any(|kind| kind == io::ErrorKind::NotFound) => Self::NotFound,
             () => Self::Failed,
         }
     }
+}
+
+/// Whether it is what was asked for that cannot be trained on or examined with.
+fn is_refused(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let of_data = |why: &DataError| !matches!(why, DataError::Read { .. });
+    let of_run = |why: &TrainError| match why {
+        TrainError::Data(why) => of_data(why),
+        TrainError::Recipe(_) | TrainError::Records(_) => true,
+        _ => false,
+    };
+    let of_exam = |why: &ExamError| match why {
+        ExamError::Data(why) => of_data(why),
+        ExamError::Room { .. } => true,
+    };
+    cause.is::<RecipeError>()
+        || cause.downcast_ref().is_some_and(of_data)
+        || cause.downcast_ref().is_some_and(of_run)
+        || cause.downcast_ref().is_some_and(of_exam)
 }
 
 /// Says why a command failed, and gives its code.

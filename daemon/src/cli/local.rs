@@ -11,6 +11,7 @@ use axum::{
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::exit::{Exit, ended};
@@ -46,6 +47,22 @@ impl Local {
         question: &impl Serialize,
         mut progress: impl FnMut(Progress),
     ) -> anyhow::Result<T> {
+        let parts = |_| {
+            Err(anyhow::anyhow!(
+                "{path} answered in parts; restart the daemon with this version"
+            ))
+        };
+        self.parts(path, question, &mut progress, parts).await
+    }
+
+    /// As [`Self::lines`], and hands on each part of an answer that is many things. The first that is not taken ends it.
+    pub(crate) async fn parts<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &impl Serialize,
+        mut progress: impl FnMut(Progress),
+        mut take: impl FnMut(Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<T> {
         let gone = || {
             let text = "the node closed the connection before it answered; look at its log";
             ended(Exit::NotRunning, text)
@@ -59,6 +76,7 @@ impl Local {
                 let unread = || format!("{path} did not answer as this version does; restart the daemon");
                 match serde_json::from_slice(&line).with_context(unread)? {
                     Line::Progress(now) => progress(now),
+                    Line::Part { part } => take(part)?,
                     Line::Done { result } => return serde_json::from_value(result).with_context(unread),
                     Line::Failed(failure) => return Err(failed(failure)),
                 }

@@ -78,7 +78,8 @@ impl Place {
             return Ok(running.local());
         }
         let home = self.home();
-        if !home.root().is_dir() {
+        // A folder alone may hold models and no node.
+        if !home.node_key().is_file() {
             return Err(self.no_home("there is no node").into());
         }
         let genesis = self.genesis().ok();

@@ -28,6 +28,7 @@ use super::{
     model, output,
 };
 use crate::{
+    busy::Busy,
     entropy, node,
     openai::{Served, Settings},
     telemetry,
@@ -165,6 +166,8 @@ impl Serve {
                 program: std::env::current_exe().context("this program's own file cannot be found")?,
                 args: vec!["engine".into()],
             },
+            // Whoever trains in this home does without knowing, if the file cannot be made.
+            busy: Busy::open(&place.home().busy()).ok(),
             engine: EngineSetup {
                 model: text(&kept)?,
                 adapters,

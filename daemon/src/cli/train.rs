@@ -3,12 +3,15 @@
 //! `--json` prints how it came out (`{"run", "steps", "loss", "validation", "root", "adapter", "dir"}`), and what happens
 //! meanwhile to stderr, an object with an `event` on each line. With `--rerun` it is
 //! `{"step", "root", "replayed", "matches"}`; a root that differs from the run's own is exit code 7. Ctrl-C ends a run
-//! between two passes; `--resume` goes on from there.
+//! between two passes. However it ended, the same command goes on from its last checkpoint.
+
+mod data;
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context as _;
@@ -16,7 +19,7 @@ use clap::Args;
 use compute::{
     device,
     model::{Model, Text},
-    train::{self, Corpus, Event, Machine, Output, Recipe, Switch, TrainError, Trainer},
+    train::{self, CheckpointError, Event, Machine, Others, Output, Recipe, Switch, TrainError, Trainer},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -27,6 +30,7 @@ use super::{
     model::{get, store},
     output,
 };
+use crate::busy::Look;
 
 /// The largest file of hyper-parameters or weights.
 const SETTINGS_BYTES_MAX: u64 = 16 << 20;
@@ -36,15 +40,16 @@ const SETTINGS_BYTES_MAX: u64 = 16 << 20;
 #[command(
     after_help = "Example: openledger train --base SmolLM2-135M --data facts.jsonl --seed 7 --out tone\n\n\
                         Each line of the data is an object with `prompt` and `completion`, `question` and `answer`, \
-                        `messages`, or `text`, and perhaps a `contributor`."
+                        `messages`, or `text`, and perhaps a `contributor`. The same command goes on with a run that was \
+                        ended early."
 )]
 pub(crate) struct Train {
     /// A model's folder, or the name of one that is kept
     #[arg(long, value_name = "DIR|NAME")]
     base: String,
-    /// Files of records, one to a line; their order is part of the run
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
-    data: Vec<PathBuf>,
+    /// Files of records, one to a line, folders of them, and roots of datasets that are here; their order is part of the run
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE|DIR|ROOT", value_parser = data::source)]
+    data: Vec<data::Source>,
     /// How much each contributor counts, as {"name": number}; 1 for those not named
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -57,9 +62,6 @@ pub(crate) struct Train {
     /// Hyper-parameters, in TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Go on from the last checkpoint in the folder
-    #[arg(long)]
-    resume: bool,
     /// Do one step of a run again, and print its root
     #[arg(long, value_name = "STEP", requires = "from")]
     rerun: Option<u64>,
@@ -81,6 +83,9 @@ pub(crate) struct Train {
     /// How much of the time the run is busy, in percent
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
     share: u32,
+    /// How much of it while `serve` of the same home answers, in percent; 0 stands still
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100))]
+    share_beside: u32,
     /// Memory for what is kept between the way forth and the way back, in MiB
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     keep: usize,
@@ -91,7 +96,7 @@ impl Train {
         let recipe = self.recipe()?;
         let weights = self.weights()?;
         let (model, text, name) = base(place, &self.base)?;
-        let corpus = Corpus::read(&self.data, &text, model.config(), &recipe)?;
+        let corpus = data::corpus(place, &self.data, &text, model.config(), &recipe)?;
         let machine = Machine {
             threads: self.threads.unwrap_or(Machine::default().threads),
             keep_bytes: self.keep << 20,
@@ -109,17 +114,17 @@ impl Train {
         if let (Some(step), Some(from)) = (self.rerun, &self.from) {
             return rerun(place, &mut trainer, step, from, &into);
         }
-        match (into.checkpoints().last(), self.resume) {
-            (Some((_, last)), true) => trainer.resume(last)?,
-            (Some((step, _)), false) => {
-                let dir = into.dir.display();
-                let text = format!("{dir} has a run of {step} steps; go on with --resume, or name another folder");
-                return Err(ended(Exit::Usage, text).into());
-            }
-            (None, _) => (),
+        if let Some((_, last)) = into.checkpoints().last() {
+            go_on(&mut trainer, last, &into)?;
         }
         let mut switch = Switch::default();
         switch.share(self.share);
+        if let Ok(look) = Look::open(&place.home().busy()) {
+            switch.give_way(Others {
+                are_busy: Arc::new(move || look.is_busy()),
+                share_percent: self.share_beside,
+            });
+        }
         stop_on_signal(switch.clone())?;
         let bar = ProgressBar::with_draw_target(Some(trainer.steps()), ProgressDrawTarget::stderr());
         bar.set_style(style());
@@ -211,6 +216,23 @@ pub(super) fn base(place: &Place, name: &str) -> anyhow::Result<(Model, Text, St
     let stored = get(&store, name)?;
     let (model, text) = store.model(&stored)?;
     Ok((model, text, stored.label))
+}
+
+/// Goes on from a checkpoint, if it is of this run.
+fn go_on(trainer: &mut Trainer, last: &Path, into: &Output) -> anyhow::Result<()> {
+    let dir = into.dir.display();
+    trainer.resume(last).map_err(|error| match error {
+        TrainError::Checkpoint(CheckpointError::Other { .. }) => {
+            let text = format!("{dir} has another run; name a folder of its own for this one");
+            anyhow::Error::new(error).context(ended(Exit::Usage, text))
+        }
+        TrainError::Checkpoint(CheckpointError::Damaged { .. }) => {
+            let text =
+                format!("the last checkpoint in {dir} is damaged; remove it, and the run goes on from the one before");
+            anyhow::Error::new(error).context(ended(Exit::Failed, text))
+        }
+        other => other.into(),
+    })
 }
 
 /// Does a step again, after those between it and the checkpoint.

@@ -79,6 +79,9 @@ pub enum LibraryError {
         #[source]
         source: dataset::ReadError,
     },
+    /// A record of it is none that can be learned from.
+    #[error(transparent)]
+    Object(#[from] dataset::ObjectError),
     /// Its sealed blobs cannot be opened, or its root not be stored.
     #[error("dataset {root:#} cannot be opened or stored")]
     Seal {

@@ -13,6 +13,7 @@ mod known;
 mod library;
 mod notes;
 pub mod pins;
+mod records;
 mod shards;
 mod sharing;
 mod stage;
@@ -41,6 +42,7 @@ pub use error::{DataError, StartError};
 pub use fetching::GetError;
 pub use known::{Compared, Example, Repeats};
 pub use library::LibraryError;
+pub use records::{RecordPart, RecordsAnswer};
 pub use sharing::KnownAnswer;
 pub(crate) use stage::Stage;
 

@@ -26,6 +26,7 @@ mod ingest;
 mod json;
 mod lines;
 mod media;
+mod objects;
 mod open;
 mod options;
 mod parquet;
@@ -43,6 +44,7 @@ mod walk;
 
 pub use error::{At, FileFault, IngestError, RecordFault};
 pub use ingest::{DuplicateOf, DuplicateRecord, Ingested, Progress, Skipped, ingest};
+pub use objects::ObjectError;
 pub use options::{About, Known, Options, TextRecords};
 pub use read::{Dataset, ReadError, diff, read_manifest, read_root};
 pub use records::{Record, Records};

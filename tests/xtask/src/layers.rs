@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cube", &[]),
     ("compute", &["config", "cube", "protocol"]),
     ("world", &[]),
+    ("pico", &["compute", "world"]),
     (
         "daemon",
         &[

@@ -70,6 +70,13 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Train `pico`, our own small model, from nothing; or see what a fine-tune teaches it
+    #[command(disable_help_flag = true)]
+    Pico {
+        /// See `cargo xtask pico --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// A development network of four nodes on this machine
     Dev,
 }
@@ -85,6 +92,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Sim { seeds, from } => steps::sim(from, seeds),
         Chore::Crash { rounds } => steps::crash(rounds),
         Chore::World { args } => steps::world(&args),
+        Chore::Pico { args } => steps::pico(&args),
         Chore::Dev => steps::dev(),
     }
 }

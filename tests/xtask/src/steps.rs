@@ -111,14 +111,20 @@ pub(crate) fn crash(rounds: u64) -> Result<()> {
 
 /// The world generator with these arguments.
 pub(crate) fn world(args: &[String]) -> Result<()> {
-    let mut all = vec!["run", "--quiet", "--package", "world", "--"];
-    all.extend(args.iter().map(String::as_str));
-    // From where the caller is: the paths are the caller's.
-    let status = Command::new(env!("CARGO"))
-        .args(all)
-        .status()
-        .context("could not run the world generator")?;
-    ensure!(status.success(), "the world was not written");
+    program(&["run", "--quiet", "--package", "world", "--"], args).context("the world was not written")
+}
+
+/// The small model's own program with these arguments.
+pub(crate) fn pico(args: &[String]) -> Result<()> {
+    program(&["run", "--quiet", "--release", "--package", "pico", "--"], args).context("that was not done")
+}
+
+/// From where the caller is: the paths are the caller's.
+fn program(cargo: &[&str], args: &[String]) -> Result<()> {
+    let all = cargo.iter().copied().chain(args.iter().map(String::as_str));
+    let status = Command::new(env!("CARGO")).args(all).status();
+    let status = status.context("could not run cargo")?;
+    ensure!(status.success(), "it ended with {status}");
     Ok(())
 }
 

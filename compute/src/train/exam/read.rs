@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::super::{
-    data::{Corpus, DataError, each_line},
+    data::{Corpus, DataError},
+    reading::each_line,
     recipe::Recipe,
     record::{Asked, Line},
 };

@@ -130,7 +130,7 @@ impl Attention<'_> {
             }
         }
         let level = crew.level;
-        crew.team.each(looks.len(), &|task| {
+        crew.each(looks.len(), &|task| {
             // SAFETY: each task has its own rows and heads.
             SCORES.with_borrow_mut(|scores| unsafe { looks[task].run(level, scores) });
         });
@@ -177,7 +177,7 @@ impl Attention<'_> {
             pack.spans.iter().flat_map(heads).collect()
         };
         let level = crew.level;
-        crew.team.each(looks.len(), &|task| {
+        crew.each(looks.len(), &|task| {
             // SAFETY: each task has its own sequence and head.
             unsafe { looks[task].run(level) };
         });

@@ -12,6 +12,7 @@ use crate::kernel::{
     team::Parts,
     weight::Weight,
 };
+use crate::train::way::Way;
 
 /// Bytes of weights of one task, so that they stay in a core's cache while many rows pass.
 const TASK_BYTES: usize = 256 << 10;
@@ -24,6 +25,9 @@ const TASK_SINGLES: usize = 8192;
 
 /// Buffers that wait for their next use: more than a deep model keeps for its way back.
 const SPARE_MAX: usize = 4096;
+
+/// Tasks of each thread between two looks at who else wants it.
+const TASKS_TOGETHER: usize = 4;
 
 /// How many times too large a buffer may be for its use.
 const SLACK: usize = 4;
@@ -47,6 +51,8 @@ pub(crate) struct Low {
 pub(crate) struct Crew {
     pub(crate) team: Team,
     pub(crate) level: Level,
+    /// Looked at before every few tasks.
+    pub(crate) way: Option<Way>,
     spare: Vec<Vec<f32>>,
 }
 
@@ -55,6 +61,7 @@ impl Crew {
         Self {
             team: Team::new(threads),
             level: level.min(Level::detect()),
+            way: None,
             spare: Vec::new(),
         }
     }
@@ -100,9 +107,27 @@ impl Crew {
 
     /// Runs `run` for ranges of `0..count` that are at most `each` long.
     pub(crate) fn over(&mut self, count: usize, each: usize, run: &(dyn Fn(usize, usize) + Sync)) {
-        self.team.each(count.div_ceil(each), &|task| {
+        self.each(count.div_ceil(each), &|task| {
             run(task * each, count.min((task + 1) * each));
         });
+    }
+
+    /// Runs `run(0)` to `run(tasks - 1)`, some at a time if others may be in the way.
+    pub(crate) fn each(&mut self, tasks: usize, run: &(dyn Fn(usize) + Sync)) {
+        if self.way.is_none() {
+            return self.team.each(tasks, run);
+        }
+        let together = TASKS_TOGETHER * self.team.threads();
+        for first in (0..tasks).step_by(together) {
+            self.give_way();
+            self.team.each(together.min(tasks - first), &|task| run(first + task));
+        }
+    }
+
+    fn give_way(&mut self) {
+        if let Some(way) = &mut self.way {
+            way.give();
+        }
     }
 
     /// `x · weightᵀ`, by blocks of outputs.
@@ -185,6 +210,7 @@ impl Crew {
         to: &mut [f32],
         store: Store,
     ) {
+        self.give_way();
         multiply(&mut self.team, self.level, left, right, inner, rows, to, store);
     }
 

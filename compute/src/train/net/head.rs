@@ -36,7 +36,7 @@ impl Net {
             let mut logits = crew.take(targets.len() * vocabulary);
             crew.product(&normed, &weights.head, None, &mut logits, Store::Set);
             let (level, parts) = (crew.level, Parts::of(&mut logits));
-            crew.team.each(targets.len(), &|index| {
+            crew.each(targets.len(), &|index| {
                 let target = &targets[index];
                 // SAFETY: each task has its own row.
                 let logits = unsafe { parts.get(index * vocabulary, vocabulary) };

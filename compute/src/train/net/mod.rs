@@ -22,6 +22,7 @@ use crate::{
     kernel::{Level, Quantise, dot::Store},
     lora::Projection,
     model::{Config, Model, ModelError, rope::Rope},
+    train::way::{Others, Way},
 };
 
 /// Adapters by block and projection.
@@ -102,6 +103,11 @@ impl Net {
             keep_bytes: options.keep_bytes,
             config: config.clone(),
         }
+    }
+
+    /// Gives way to those from now on.
+    pub(crate) fn give_way(&mut self, others: Option<Others>) {
+        self.crew.way = others.map(Way::new);
     }
 
     /// Reads these weights from now on.

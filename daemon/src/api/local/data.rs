@@ -46,6 +46,7 @@ pub(super) fn routes() -> Router<Data> {
         .route("/v1/data/get", post(get))
         .route("/v1/data/ls", post(list))
         .route("/v1/data/show", post(show))
+        .route("/v1/data/records", post(records))
         .route("/v1/data/verify", post(verify))
         .route("/v1/data/diff", post(diff))
         .route("/v1/data/rm", post(remove))
@@ -82,6 +83,13 @@ async fn list(State(data): State<Data>) -> Response {
 
 async fn show(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
     told(|_| async move { data.show(ask.root).await })
+}
+
+async fn records(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
+    told(|teller| async move {
+        let told = data.records(ask.root, move |record| teller.part(&record)).await;
+        told.map_err(|why| why.failure())
+    })
 }
 
 async fn verify(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {

@@ -23,6 +23,13 @@ impl Teller {
     pub(crate) fn tell(&self, progress: Progress) {
         drop(self.0.try_send(Line::Progress(progress)));
     }
+
+    /// Hands a part of the answer on, and waits until there is room for it. Whether anybody still reads. For threads that
+    /// may block.
+    pub(crate) fn part(&self, part: &impl Serialize) -> bool {
+        let part = serde_json::to_value(part).expect("what is shown is plain data");
+        self.0.blocking_send(Line::Part { part }).is_ok()
+    }
 }
 
 /// Does the work and tells of it. If the reader goes away the work is dropped at its next wait.

@@ -1,0 +1,57 @@
+//! Models from numbers in memory, and models in fewer bits.
+
+use half::{bf16, f16};
+
+use super::{Config, Model, files::Tensors};
+use crate::{kernel::weight::Bytes, tensors::Dtype};
+
+impl Model {
+    /// A model of that shape whose tensors have those numbers, each rounded to the nearest that `dtype` has.
+    pub(crate) fn of_numbers(config: &Config, dtype: Dtype, numbers: impl Fn(&str) -> Vec<f32>) -> Self {
+        let tensors = config.tensors().into_iter().map(|(name, shape)| {
+            let numbers = numbers(&name);
+            assert_eq!(numbers.len(), shape.iter().product::<usize>(), "{name} has its extents");
+            let bytes = Bytes::all(bytes(&numbers, dtype).into());
+            (name, (dtype, shape, bytes))
+        });
+        Self {
+            tensors: Tensors::of(tensors.collect()),
+            config: config.clone(),
+        }
+    }
+}
+
+fn bytes(numbers: &[f32], dtype: Dtype) -> Vec<u8> {
+    match dtype {
+        Dtype::F32 => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+        Dtype::F16 => numbers
+            .iter()
+            .flat_map(|number| f16::from_f32(*number).to_le_bytes())
+            .collect(),
+        Dtype::BF16 => numbers
+            .iter()
+            .flat_map(|number| bf16::from_f32(*number).to_le_bytes())
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::untrained::tests::{extents, numbers};
+
+    #[test]
+    fn numbers_are_rounded_to_the_nearest_of_their_width() {
+        let config = Config::llama(extents(), 1).unwrap();
+        let first = |dtype| {
+            let model = Model::of_numbers(&config, dtype, |name| {
+                let count: usize = config.tensors()[name].iter().product();
+                vec![1.003_9; count]
+            });
+            numbers(&model, "model.norm.weight")[0]
+        };
+        assert_eq!(first(Dtype::F32), 1.003_9);
+        assert_eq!(first(Dtype::F16), 1.003_906_2);
+        assert_eq!(first(Dtype::BF16), 1.0);
+    }
+}
