@@ -55,7 +55,7 @@ section! {
 }
 
 section! {
-    /// The pace of blocks. A timeout grows by its delta with every round that fails.
+    /// The pace of blocks. What is left alone here is as the chain has it.
     Consensus {
         /// An empty block is made after this long without a transaction.
         heartbeat: Wait = Wait::millis(1_000),
@@ -63,16 +63,12 @@ section! {
         min_block_interval: Wait = Wait::millis(0),
         /// How long to wait for a proposal.
         timeout_propose: Wait = Wait::millis(1_000),
-        /// Added to it per round.
-        timeout_propose_delta: Wait = Wait::millis(500),
         /// How long to wait for more prevotes once most are there.
         timeout_prevote: Wait = Wait::millis(500),
-        /// Added to it per round.
-        timeout_prevote_delta: Wait = Wait::millis(250),
         /// How long to wait for more precommits once most are there.
         timeout_precommit: Wait = Wait::millis(500),
-        /// Added to it per round.
-        timeout_precommit_delta: Wait = Wait::millis(250),
+        /// Added to each of these with every round that fails.
+        timeout_delta: Wait = Wait::millis(500),
     }
 }
 

@@ -255,29 +255,18 @@ fn params(loaded: &Loaded, genesis: &ChainGenesis) -> Params {
     };
     let own = &config.consensus;
     let propose = pick("consensus.timeout_propose", own.timeout_propose.0, timing.propose_ms);
+    let delta = pick("consensus.timeout_delta", own.timeout_delta.0, timing.round_ms);
     let timeouts = Timeouts {
         propose,
-        propose_delta: pick(
-            "consensus.timeout_propose_delta",
-            own.timeout_propose_delta.0,
-            timing.round_ms,
-        ),
+        propose_delta: delta,
         prevote: pick("consensus.timeout_prevote", own.timeout_prevote.0, timing.prevote_ms),
-        prevote_delta: pick(
-            "consensus.timeout_prevote_delta",
-            own.timeout_prevote_delta.0,
-            timing.round_ms,
-        ),
+        prevote_delta: delta,
         precommit: pick(
             "consensus.timeout_precommit",
             own.timeout_precommit.0,
             timing.precommit_ms,
         ),
-        precommit_delta: pick(
-            "consensus.timeout_precommit_delta",
-            own.timeout_precommit_delta.0,
-            timing.round_ms,
-        ),
+        precommit_delta: delta,
         rebroadcast: propose,
         max_timeout: propose * 20,
     };
