@@ -58,18 +58,19 @@ fn compile(root: &Path, folder: &Path, python: &Path) -> Result<()> {
     if texts.exists() {
         std::fs::remove_dir_all(&texts)?;
     }
+    // As the tests are built, so that nothing is built twice.
     let emit = [
         "run",
         "--quiet",
         "--package",
-        "cube",
+        "compute",
+        "--features",
+        "host",
         "--locked",
-        "--example",
-        "emit",
-        "--",
     ];
     let mut command = Command::new(env!("CARGO"));
-    check(command.args(emit).arg(&texts).current_dir(root), "writing the kernels")?;
+    command.args(emit).args(["--example", "emit", "--"]).arg(&texts);
+    check(command.current_dir(root), "writing the kernels")?;
     let mut command = Command::new(python);
     let script = root.join("compute/cube/scripts/compile.py");
     check(
