@@ -3,7 +3,8 @@
 //!
 //! Forth, rows have the bits that serving gives them. Back, every sum is a chain in the order of records. Random numbers
 //! are looked up by what they are for. After each step the state is hashed into a chain of roots, so that two who did the
-//! same run can find the first step at which they differ, and anybody can do that one step again.
+//! same run can find the first step at which they differ, and anybody can do that one step again. A GPU has other bits:
+//! what it computes is another run, whose class its name and its checkpoints tell.
 //!
 //! What a step divides its losses by is counted over all of its records before anybody's weight is looked at: weight 0
 //! takes a contributor's records out of the gradient and moves nothing else.

@@ -102,7 +102,7 @@ impl Train {
             keep_bytes: self.keep << 20,
             ..Machine::default()
         };
-        let device = device::Place::named(&self.device)?;
+        let device = device::Place::named(&self.device).map_err(|error| ended(Exit::Usage, error.to_string()))?;
         let trainer = Trainer::new(&model, corpus, &weights, recipe, machine)?;
         let mut trainer = on(trainer, &model, device)?;
         let into = Output {

@@ -58,18 +58,9 @@ fn compile(root: &Path, folder: &Path, python: &Path) -> Result<()> {
     if texts.exists() {
         std::fs::remove_dir_all(&texts)?;
     }
-    let emit = [
-        "run",
-        "--quiet",
-        "--package",
-        "cube",
-        "--locked",
-        "--example",
-        "emit",
-        "--",
-    ];
-    let mut command = Command::new(env!("CARGO"));
-    check(command.args(emit).arg(&texts).current_dir(root), "writing the kernels")?;
+    let mut command = cargo(root, "run");
+    command.args(["--quiet", "--example", "emit", "--"]).arg(&texts);
+    check(&mut command, "writing the kernels")?;
     let mut command = Command::new(python);
     let script = root.join("compute/cube/scripts/compile.py");
     check(
@@ -82,13 +73,20 @@ fn compile(root: &Path, folder: &Path, python: &Path) -> Result<()> {
 fn run_here(root: &Path) -> Result<()> {
     // The rooms in which kernels decode and learn, then a decoder beside what others computed.
     for tests in [["--lib", "gpu::"], ["--test", "gpu"]] {
-        let mut command = Command::new(env!("CARGO"));
-        command
-            .args(["test", "--package", "compute", "--features", "host", "--locked"])
-            .args(tests);
-        check(command.current_dir(root), "running the kernels here")?;
+        check(cargo(root, "test").args(tests), "running the kernels here")?;
     }
     Ok(())
+}
+
+/// Cargo on the engine with kernels for this processor. Their text takes the time, so the engine itself is built as fast as
+/// can be, and once for all that is run here.
+fn cargo(root: &Path, verb: &str) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(["--config", "profile.dev.package.compute.opt-level=0", verb])
+        .args(["--package", "compute", "--features", "host", "--locked"])
+        .current_dir(root);
+    command
 }
 
 fn check(command: &mut Command, what: &str) -> Result<()> {

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{clients, contracts, layers};
+use crate::{clients, contracts, kernels, layers};
 
 /// Everything that must hold before a change lands, cheapest first. The test command is the README's.
 pub(crate) fn ci() -> Result<()> {
@@ -31,15 +31,23 @@ pub(crate) fn ci() -> Result<()> {
         &[("RUSTDOCFLAGS", strict)],
     )?;
     cuda()?;
+    kernels::run(false)?;
     clients::run(false)
 }
 
 /// The engine with a GPU behind it: it type-checks on a machine that has none, and downloads no compiler.
 fn cuda() -> Result<()> {
-    cargo(
-        &["check", "--package", "compute", "--features", "cuda", "--locked"],
-        &[],
-    )?;
+    // With its benches, which are what somebody who has a GPU runs first.
+    let check = [
+        "check",
+        "--package",
+        "compute",
+        "--features",
+        "cuda",
+        "--benches",
+        "--locked",
+    ];
+    cargo(&check, &[])?;
     let args = [
         "tree",
         "--package",

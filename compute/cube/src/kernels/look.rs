@@ -275,6 +275,15 @@ pub(crate) fn look_back_queries(
     for s in 0..columns * ROWS {
         sums[s] = 0.0f32;
     }
+    let mut log = Array::<f32>::new(EACH);
+    let mut dot = Array::<f32>::new(EACH);
+    #[unroll]
+    for e in 0..EACH {
+        // Of a row that is not there, whatever the last one has: nothing comes of it.
+        let at = (first + min(warp + e * 4, rows - 1)) * heads + head;
+        log[e] = logs[at];
+        dot[e] = dots[at];
+    }
     let scale = 1.0f32 / f32::sqrt(f32::cast_from(comptime!(width as u32)));
     let mut from = begin;
     while from < end {
@@ -315,8 +324,7 @@ pub(crate) fn look_back_queries(
             }
             let mut pull = 0.0f32;
             if query < rows && from + lane <= first + query {
-                let at = (first + query) * heads + head;
-                pull = f32::exp(score * scale - logs[at]) * (along - dots[at]) * scale;
+                pull = f32::exp(score * scale - log[e]) * (along - dot[e]) * scale;
             }
             pulls[query * CHUNK + lane] = pull;
         }

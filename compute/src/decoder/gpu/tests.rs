@@ -2,6 +2,12 @@
 //!
 //! What is compared is told with `--nocapture`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test tells what it met, and stops where it cannot"
+)]
+
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -266,7 +272,7 @@ impl Pair {
             start: u32::try_from(start).unwrap(),
             pages: &pages[i],
             adapters: mixes[i % mixes.len()],
-            wanted: if i % 2 == 0 { Wanted::Last } else { Wanted::All },
+            wanted: if i.is_multiple_of(2) { Wanted::Last } else { Wanted::All },
             verified: false,
         };
         let spans: Vec<Span<'_>> = lengths

@@ -42,7 +42,7 @@ use crate::{
 const KERNELS: u32 = 1;
 /// Rows that a grid of cubes can have.
 const ROWS_MAX: usize = 65_535;
-/// Threads of a warp's cube, by rows of heads.
+/// Heads of a cube of kernels that have a warp for each.
 const HEADS_EACH: u32 = 4;
 
 /// A machine, a base, and what is trained on it.

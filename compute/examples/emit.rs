@@ -1,7 +1,7 @@
 //! Writes every kernel as CUDA C++ into a folder: what `cargo xtask kernels` compiles.
 //!
 //! ```text
-//! cargo run -p cube --example emit -- FOLDER
+//! cargo run -p compute --features host --example emit -- FOLDER
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a tool tells what it wrote")]
