@@ -41,7 +41,7 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
             .wrapping_add(1_442_695_040_888_963_407);
         1 + (state >> 33) % PASSES
     });
-    let again = format!(
+    let replay = format!(
         "OPENLEDGER_SEED={seed} OPENLEDGER_STOPS={many} cargo test -p compute --test train -- stopped_anywhere"
     );
     for passes in [1].into_iter().chain(anywhere) {
@@ -51,7 +51,7 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
         let stopped = run(&mut first, &out, &mut After(passes), &mut |_| ());
         assert!(
             matches!(stopped, Err(TrainError::Stopped(_))),
-            "{again}: after {passes}: {stopped:?}"
+            "{replay}: after {passes}: {stopped:?}"
         );
         let mut again = trainer("llama-1", short(), machine);
         if let Some((step, last)) = out.checkpoints().last() {
@@ -67,7 +67,7 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
         assert_eq!(
             (outcome.root, outcome.adapter),
             (expected.root.clone(), expected.adapter.clone()),
-            "{again}: after {passes}"
+            "{replay}: after {passes}"
         );
         assert_eq!(seen, (first.step_number() + 1..=again.steps()).collect::<Vec<_>>());
         for file in [
@@ -77,7 +77,7 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
             "step-roots.bin",
         ] {
             let (ours, theirs) = (fs::read(dir.path().join(file)), fs::read(whole.path().join(file)));
-            assert_eq!(ours.unwrap(), theirs.unwrap(), "{again}: {file} after {passes}");
+            assert_eq!(ours.unwrap(), theirs.unwrap(), "{replay}: {file} after {passes}");
         }
     }
     let written = Adapter::load(whole.path()).unwrap();
