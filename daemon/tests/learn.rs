@@ -456,6 +456,23 @@ fn an_exam_sets_base_and_adapter_side_by_side() {
 }
 
 #[test]
+fn weights_that_were_trained_themselves_are_a_model() {
+    let bench = Bench::new();
+    bench.put(
+        "recipe.toml",
+        "method = \"full\"\nepochs = 40\nbatch = 2\nlearning_rate = 3e-3\n",
+    );
+    let outcome = bench.json(&Bench::train("model", &[]));
+    assert_eq!(outcome["adapter"], Value::Null);
+    let data = ["--data", "ann.jsonl", "bob.jsonl"];
+    let loss = |base: &str| {
+        let report = bench.json(&[&["evaluate", "--base", base, "--out", "report"], &data[..]].concat());
+        report["candidates"][0]["loss"].as_f64().unwrap()
+    };
+    assert!(loss("model") < 0.5 * loss(model()));
+}
+
+#[test]
 fn records_of_a_dataset_in_the_home_are_its_contributors() {
     let bench = Bench::new();
     bench.json(&["init", "--moniker", "alice"]);
