@@ -1,5 +1,9 @@
 //! `openledger train` and `openledger evaluate` as people use them, on a model small enough to learn in a second.
-#![allow(clippy::unwrap_used, reason = "a test that panics names the line")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::float_arithmetic,
+    reason = "a test that panics names the line, and losses are compared"
+)]
 
 use std::{
     fs,
