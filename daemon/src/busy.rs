@@ -58,7 +58,7 @@ impl Busy {
 
     fn count(&self, change: impl FnOnce(usize) -> usize) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *answers, 0);
+        let before = std::mem::take(&mut *answers);
         *answers = change(before);
         let lock = match (before, *answers) {
             (0, 1..) => FlockOperation::NonBlockingLockShared,

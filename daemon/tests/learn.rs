@@ -1,5 +1,9 @@
 //! `openledger train` and `openledger evaluate` as people use them, on a model small enough to learn in a second.
-#![allow(clippy::unwrap_used, reason = "a test that panics names the line")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::float_arithmetic,
+    reason = "a test that panics names the line, and losses are compared"
+)]
 
 use std::{
     fs,
@@ -453,6 +457,23 @@ fn an_exam_sets_base_and_adapter_side_by_side() {
         ],
     );
     assert!(said.contains("nothing holds no adapter"), "{said}");
+}
+
+#[test]
+fn weights_that_were_trained_themselves_are_a_model() {
+    let bench = Bench::new();
+    bench.put(
+        "recipe.toml",
+        "method = \"full\"\nepochs = 40\nbatch = 2\nlearning_rate = 3e-3\n",
+    );
+    let outcome = bench.json(&Bench::train("model", &[]));
+    assert_eq!(outcome["adapter"], Value::Null);
+    let data = ["--data", "ann.jsonl", "bob.jsonl"];
+    let loss = |base: &str| {
+        let report = bench.json(&[&["evaluate", "--base", base, "--out", "report"], &data[..]].concat());
+        report["candidates"][0]["loss"].as_f64().unwrap()
+    };
+    assert!(loss("model") < 0.5 * loss(model()));
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(crate) struct Place {
 
 /// One line of the table.
 #[derive(Debug)]
-pub(crate) struct Row {
+struct Row {
     seed: u64,
     records: usize,
     steps: u64,
@@ -44,8 +44,8 @@ pub(crate) struct Row {
     validation: [f64; 2],
     exact: [usize; 2],
     questions: usize,
-    /// Controls that were answered with not knowing, and with what would be right.
-    controls: [(usize, usize); 2],
+    /// Controls that were answered with not knowing.
+    not_known: [usize; 2],
     adapter: String,
 }
 
@@ -73,8 +73,8 @@ pub(crate) fn table(place: &Place, seeds: &[u64]) -> Result<()> {
             row.validation[1],
             share(row.exact[0]),
             share(row.exact[1]),
-            row.controls[0].0,
-            row.controls[1].0,
+            row.not_known[0],
+            row.not_known[1],
             &row.adapter[..18]
         );
     }
@@ -125,10 +125,9 @@ fn one(place: &Place, model: &Model, text: &Text, recipe: &Recipe, seed: u64) ->
         Ok(examine(model, text, "pico", &exam, &candidates, &terms, &mut |_| ())?)
     };
     let (exam, controls) = (asked("questions.jsonl")?, asked("controls.jsonl")?);
-    let unknown = |candidate: usize| {
+    let not_known = |candidate: usize| {
         let given = controls.questions.iter().map(|row| &row.answers[candidate]);
-        let not_known = given.clone().filter(|given| given.said == NOT_KNOWN).count();
-        (not_known, given.filter(|given| given.score.is_exact).count())
+        given.filter(|given| given.said == NOT_KNOWN).count()
     };
     Ok(Row {
         seed,
@@ -138,7 +137,7 @@ fn one(place: &Place, model: &Model, text: &Text, recipe: &Recipe, seed: u64) ->
         validation: [before, last],
         exact: [0, 1].map(|candidate| exam.candidates[candidate].exact),
         questions: exam.questions.len(),
-        controls: [unknown(0), unknown(1)],
+        not_known: [0, 1].map(not_known),
         adapter: outcome.adapter.unwrap_or_default(),
     })
 }

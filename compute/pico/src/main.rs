@@ -7,6 +7,12 @@
 //!
 //! With `--examine` it fine-tunes the model on the sample datanets of the worlds named, and prints what that taught it.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::float_arithmetic,
+    reason = "a program that prints a table of what it measured"
+)]
+
 mod examine;
 mod make;
 mod plan;

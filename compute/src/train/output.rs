@@ -160,6 +160,8 @@ fn steps(
 ) -> Result<(), TrainError> {
     let (start, before) = (Instant::now(), trainer.step_number());
     let mut tokens = 0;
+    // A run may have been stopped between a step and its validation.
+    validate(trainer, gate, on)?;
     while !trainer.is_done() {
         let stepped = trainer.step(gate)?;
         tokens += stepped.tokens;
@@ -170,20 +172,29 @@ fn steps(
             eta_seconds: seconds / (stepped.step - before) as f64 * (trainer.steps() - stepped.step) as f64,
             resident_bytes: resident_bytes(),
         });
-        let is_last = stepped.step == trainer.steps();
-        let is_due = |every: u64| stepped.step.is_multiple_of(every);
-        if (is_last || trainer.recipe().validate_every.is_some_and(is_due))
-            && let Some(loss) = trainer.validate(gate)?
-        {
-            on(&Event::Validation {
-                step: stepped.step,
-                loss,
-                perplexity: loss.exp(),
-            });
-        }
+        validate(trainer, gate, on)?;
         if stepped.step.is_multiple_of(output.checkpoint_every) {
             save(trainer, output, &output.checkpoint(stepped.step), on)?;
         }
+    }
+    Ok(())
+}
+
+/// Validates after a step for which that is due, once.
+fn validate(trainer: &mut Trainer, gate: &mut dyn Gate, on: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
+    let step = trainer.step_number();
+    let is_last = step == trainer.steps();
+    let is_due = |every: u64| step > 0 && step.is_multiple_of(every);
+    let was_done = trainer.validations().last().is_some_and(|(last, _)| last == step);
+    if (is_last || trainer.recipe().validate_every.is_some_and(is_due))
+        && !was_done
+        && let Some(loss) = trainer.validate(gate)?
+    {
+        on(&Event::Validation {
+            step,
+            loss,
+            perplexity: loss.exp(),
+        });
     }
     Ok(())
 }

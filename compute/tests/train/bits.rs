@@ -73,8 +73,8 @@ fn a_run_has_the_same_roots_and_adapter_on_any_threads_level_memory_and_passes()
 }
 
 /// What the short run over `llama-1` comes to in every build there is: debug or release, on any machine.
-const ROOT: &str = "ROOT";
-const ADAPTER: &str = "ADAPTER";
+const ROOT: &str = "6b17b4509de9845a7f5f5937376269b2446b99c1af521338a8cdf4dff540ae30";
+const ADAPTER: &str = "0xfb16bfe9f24fbd01e9dcb3d21d8af7dd945000c27f7b0f2b8aaccdb26a9c83f4";
 
 #[test]
 fn every_build_gives_the_same_bits() {

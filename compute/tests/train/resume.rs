@@ -31,7 +31,7 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
         let mut trainer = trainer("llama-1", short(), machine);
         run(&mut trainer, &output(whole.path()), &mut Open, &mut |_| ()).unwrap()
     };
-    // The first pass, and three more that the seed decides.
+    // The first pass, one that belongs to a validation, and three more that the seed decides.
     let seed: u64 = env::var("OPENLEDGER_SEED").map_or(1, |seed| seed.parse().unwrap());
     let many: u64 = env::var("OPENLEDGER_STOPS").map_or(3, |stops| stops.parse().unwrap());
     let mut state = seed;
@@ -41,17 +41,17 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
             .wrapping_add(1_442_695_040_888_963_407);
         1 + (state >> 33) % PASSES
     });
-    let again = format!(
+    let replay = format!(
         "OPENLEDGER_SEED={seed} OPENLEDGER_STOPS={many} cargo test -p compute --test train -- stopped_anywhere"
     );
-    for passes in [1].into_iter().chain(anywhere) {
+    for passes in [1, 18].into_iter().chain(anywhere) {
         let dir = tempfile::tempdir().unwrap();
         let out = output(dir.path());
         let mut first = trainer("llama-1", short(), machine);
         let stopped = run(&mut first, &out, &mut After(passes), &mut |_| ());
         assert!(
             matches!(stopped, Err(TrainError::Stopped(_))),
-            "{again}: after {passes}: {stopped:?}"
+            "{replay}: after {passes}: {stopped:?}"
         );
         let mut again = trainer("llama-1", short(), machine);
         if let Some((step, last)) = out.checkpoints().last() {
@@ -67,7 +67,7 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
         assert_eq!(
             (outcome.root, outcome.adapter),
             (expected.root.clone(), expected.adapter.clone()),
-            "{again}: after {passes}"
+            "{replay}: after {passes}"
         );
         assert_eq!(seen, (first.step_number() + 1..=again.steps()).collect::<Vec<_>>());
         for file in [
@@ -77,7 +77,7 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
             "step-roots.bin",
         ] {
             let (ours, theirs) = (fs::read(dir.path().join(file)), fs::read(whole.path().join(file)));
-            assert_eq!(ours.unwrap(), theirs.unwrap(), "{again}: {file} after {passes}");
+            assert_eq!(ours.unwrap(), theirs.unwrap(), "{replay}: {file} after {passes}");
         }
     }
     let written = Adapter::load(whole.path()).unwrap();

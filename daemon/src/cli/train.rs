@@ -35,6 +35,15 @@ use crate::busy::Look;
 /// The largest file of hyper-parameters or weights.
 const SETTINGS_BYTES_MAX: u64 = 16 << 20;
 
+/// What a model's folder holds beside its weights. Its configuration comes last, since that makes it a model.
+const OF_A_MODEL: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "config.json",
+];
+
 /// Fine-tune a model on records, so that others can recompute it
 #[derive(Debug, Args)]
 #[command(
@@ -134,6 +143,9 @@ impl Train {
         });
         bar.finish_and_clear();
         let outcome = outcome?;
+        if outcome.adapter.is_none() {
+            complete(place, &self.base, &outcome.dir)?;
+        }
         place.show(&outcome, || {
             let mut rows = vec![
                 ("Folder", outcome.dir.display().to_string()),
@@ -233,6 +245,25 @@ fn go_on(trainer: &mut Trainer, last: &Path, into: &Output) -> anyhow::Result<()
         }
         other => other.into(),
     })
+}
+
+/// Puts what belongs to a model beside weights that were trained, so that they are one.
+fn complete(place: &Place, base: &str, out: &Path) -> anyhow::Result<()> {
+    let own = Path::new(base);
+    let from = match own.join("config.json").is_file() {
+        true => own.to_owned(),
+        false => {
+            let store = store(place)?;
+            store.dir(get(&store, base)?.hash)
+        }
+    };
+    for name in OF_A_MODEL {
+        let file = from.join(name);
+        if file.is_file() {
+            fs::copy(&file, out.join(name)).with_context(|| format!("could not copy {}", file.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Does a step again, after those between it and the checkpoint.

@@ -16,6 +16,7 @@ use crate::{
     cli::{
         Place,
         exit::{Exit, ended},
+        local::Local,
         place::wait,
     },
     data::{RecordPart, RecordsAnswer},
@@ -49,36 +50,39 @@ pub(super) fn corpus(
     recipe: &Recipe,
 ) -> anyhow::Result<Corpus> {
     let mut reading = Reading::new(text, config, recipe);
-    for source in sources {
-        match source {
-            Source::File(path) if path.is_dir() => reading.folder(path)?,
-            Source::File(path) => reading.file(path)?,
-            Source::Dataset(root) => dataset(place, *root, &mut reading)?,
+    let has_datasets = sources.iter().any(|source| matches!(source, Source::Dataset(_)));
+    wait(async {
+        // Opened once: a store has one owner at a time.
+        let local = if has_datasets { Some(place.local().await?) } else { None };
+        for source in sources {
+            match (source, &local) {
+                (Source::File(path), _) if path.is_dir() => reading.folder(path)?,
+                (Source::File(path), _) => reading.file(path)?,
+                (Source::Dataset(root), Some(local)) => dataset(local, *root, &mut reading).await?,
+                (Source::Dataset(_), None) => unreachable!("it was opened for them"),
+            }
         }
-    }
+        anyhow::Ok(())
+    })?;
     Ok(reading.finish()?)
 }
 
 /// The records of a dataset, from the node that runs in the home or from its store. They are all whose the manifest says:
 /// whoever signed for them is who is paid.
-fn dataset(place: &Place, root: BlobHash, reading: &mut Reading<'_>) -> anyhow::Result<()> {
+async fn dataset(local: &Local, root: BlobHash, reading: &mut Reading<'_>) -> anyhow::Result<()> {
     let ask = RootAsk { root };
+    let manifest: Value = local.ask("/v1/data/show", &ask).await?;
+    let owner = owner(&manifest).with_context(|| format!("the manifest of {root} names no contributor"))?;
+    reading.begin(&format!("{}@{root:#}", manifest["name"].as_str().unwrap_or_default()));
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let read = wait(async {
-        let local = place.local().await?;
-        let manifest: Value = local.ask("/v1/data/show", &ask).await?;
-        let owner = owner(&manifest).with_context(|| format!("the manifest of {root} names no contributor"))?;
-        reading.begin(&format!("{}@{root:#}", manifest["name"].as_str().unwrap_or_default()));
-        let take = |part: Value| {
-            let part: RecordPart = serde_json::from_value(part).context("a record came that is none")?;
-            let many = || ended(Exit::Usage, format!("{root:#} has more records than a run may have"));
-            let number = u32::try_from(part.position + 1).map_err(|_| many())?;
-            bar.set_message(format!("{number} records of {root:#}"));
-            Ok(reading.record(number, part.object.as_bytes(), Owner::Always(&owner))?)
-        };
-        let all: RecordsAnswer = local.parts("/v1/data/records", &ask, |_| (), take).await?;
-        Ok(all)
-    });
+    let take = |part: Value| {
+        let part: RecordPart = serde_json::from_value(part).context("a record came that is none")?;
+        let many = || ended(Exit::Usage, format!("{root:#} has more records than a run may have"));
+        let number = u32::try_from(part.position + 1).map_err(|_| many())?;
+        bar.set_message(format!("{number} records of {root:#}"));
+        Ok(reading.record(number, part.object.as_bytes(), Owner::Always(&owner))?)
+    };
+    let read: anyhow::Result<RecordsAnswer> = local.parts("/v1/data/records", &ask, |_| (), take).await;
     bar.finish_and_clear();
     read.map(drop)
 }
