@@ -10,13 +10,14 @@ use super::{Artifact, Reply, Shared, State, Tier};
 use crate::{lora::Adapter, tensors::Buffer};
 
 /// While others compute, a loader works so long, and then rests so many times as long: a step of theirs does not wait for
-/// a processor that a loader has.
+/// a processor that a loader has. A small adapter is there before its first rest.
+const WORK_FIRST: Duration = Duration::from_millis(1);
 const WORK: Duration = Duration::from_micros(250);
 const RESTS: u32 = 9;
 /// Work that took longer was waiting.
 const WORK_MAX: Duration = Duration::from_millis(1);
 /// A load that takes so long by then goes on without rest: where processors are scarce, rests take longer than they should.
-const GENTLE_MAX: Duration = Duration::from_millis(150);
+const GENTLE_MAX: Duration = Duration::from_millis(100);
 
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -63,7 +64,8 @@ impl Shared {
     /// Called now and then by a load that began once and works since then; since when it works after that.
     fn rest(&self, began: Instant, since: Instant) -> Instant {
         let worked = since.elapsed();
-        if worked < WORK || !self.gently.load(Ordering::Relaxed) || began.elapsed() > GENTLE_MAX {
+        let due = if since == began { WORK_FIRST } else { WORK };
+        if worked < due || !self.gently.load(Ordering::Relaxed) || began.elapsed() > GENTLE_MAX {
             return since;
         }
         std::thread::sleep(worked.min(WORK_MAX) * RESTS);
