@@ -39,6 +39,8 @@ pub struct Base {
     pub hash: BlobHash,
     /// What its directory was called when it was added.
     pub label: String,
+    /// Its files.
+    pub(crate) stored: Stored,
     /// Its shape.
     pub config: Config,
     /// How its makers would sample it.
@@ -79,7 +81,8 @@ impl Base {
         })?;
         Ok(Self {
             hash: stored.hash,
-            label: stored.label,
+            label: stored.label.clone(),
+            stored,
             config,
             generation,
         })
@@ -92,10 +95,12 @@ pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
     let quantise = quantise(&wanted.quantise)?;
     let dir = Path::new(&wanted.model);
     let base = Base::read(dir).map_err(|error| said(&error))?;
-    let model = Model::map(dir).map_err(|error| said(&error))?;
+    base.stored.check_if_touched(dir).map_err(|error| said(&error))?;
+    let mut model = Model::map(dir).map_err(|error| said(&error))?;
     let text = Text::load(dir, model.config()).map_err(|error| said(&error))?;
     let defaults = CpuOptions::default();
     let (rows_max, pages_wanted) = (wanted.limits.rows_max, wanted.pages);
+    let (stored, dir) = (base.stored.clone(), dir.to_owned());
     let options = CpuOptions {
         threads: match wanted.threads {
             0 => defaults.threads,
@@ -114,7 +119,16 @@ pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
         ends: base.generation.end_tokens,
         words: Arc::new(text),
         tiers,
-        build: Box::new(move || build(&model, place, &options, rows_max, pages_wanted)),
+        build: Box::new(move || {
+            if model.unchanged().is_err() {
+                // Perhaps it is what it was again, or was only touched.
+                stored.check(&dir).map_err(|error| said(&error))?;
+                model = Model::map(&dir).map_err(|error| said(&error))?;
+            }
+            let built = build(&model, place, &options, rows_max, pages_wanted)?;
+            model.unchanged().map_err(|error| said(&error))?;
+            Ok(built)
+        }),
     })
 }
 

@@ -96,6 +96,9 @@ pub enum StepError {
     /// The device failed; it must be set up again.
     #[error("the device failed: {0}")]
     Device(String),
+    /// The model's files are no longer what they were.
+    #[error("{0}")]
+    Changed(String),
     /// The adapter is for another base model.
     #[error("adapter {adapter} does not fit the base model: {why}")]
     Misfit {

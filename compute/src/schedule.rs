@@ -11,9 +11,11 @@
 
 mod ask;
 mod fair;
+mod pace;
 mod plan;
 mod run;
 mod slots;
+mod start;
 mod wait;
 
 #[cfg(test)]
@@ -25,6 +27,7 @@ use protocol::Time;
 
 pub use ask::{AdapterKey, Ask, Facts, Finish, Limits, Refusal, RequestId, Tenant, Usage};
 use fair::Tenants;
+use pace::Pace;
 use slots::Slots;
 
 use crate::{
@@ -215,6 +218,7 @@ pub struct Scheduler {
     /// A ready request that was passed too often: nobody starts before it.
     first: Option<RequestId>,
     batch: Vec<Work>,
+    pace: Pace,
     in_flight: bool,
     asked: u64,
     steps: u64,
@@ -241,6 +245,7 @@ impl Scheduler {
             patience: BTreeMap::new(),
             first: None,
             batch: Vec::new(),
+            pace: Pace::default(),
             in_flight: false,
             asked: 0,
             steps: 0,
@@ -268,7 +273,7 @@ impl Scheduler {
                 self.expire(now, todo);
                 self.fetch(todo);
                 if !self.in_flight {
-                    self.plan(todo);
+                    self.plan(now, todo);
                 }
             }
             Input::Ran(tokens) => self.ran(now, tokens, todo),
@@ -322,6 +327,11 @@ impl Scheduler {
             false => &[],
         };
         (index, barred)
+    }
+
+    /// Whether anybody runs.
+    pub fn is_running(&self) -> bool {
+        !self.running.is_empty()
     }
 
     /// Whether nobody waits and nobody runs.

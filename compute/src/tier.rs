@@ -5,15 +5,19 @@
 //! registered by looking at nothing but their names and the times of their files.
 
 mod host;
+mod load;
 mod registry;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     path::Path,
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -26,7 +30,6 @@ pub use registry::{Artifact, Generation, RegisterError, ResolveError, Scan, Sour
 use crate::{
     lora::{Adapter, AdapterHash},
     schedule::AdapterKey,
-    tensors::Buffer,
 };
 
 /// Others who have adapters, by content. Called on loader threads; may take its time.
@@ -137,6 +140,8 @@ struct Shared {
     peer: Option<Arc<dyn Peer>>,
     state: Mutex<State>,
     work: Condvar,
+    /// Whether others compute meanwhile.
+    gently: AtomicBool,
 }
 
 /// All adapters of one engine.
@@ -153,6 +158,7 @@ impl Tiers {
             peer,
             state: Mutex::default(),
             work: Condvar::new(),
+            gently: AtomicBool::new(false),
         });
         let loader = |number| {
             let shared = Arc::clone(&shared);
@@ -251,6 +257,12 @@ impl Tiers {
         self.shared.trim(&mut self.state());
     }
 
+    /// Whether somebody's answer goes on meanwhile, which loads must not make later: then they take a small part of the
+    /// time of a processor.
+    pub fn load_gently(&self, gently: bool) {
+        self.shared.gently.store(gently, Ordering::Relaxed);
+    }
+
     /// An adapter came into a slot of the device, or left it.
     pub fn on_device(&self, hash: AdapterHash, there: bool) {
         let mut state = self.state();
@@ -330,99 +342,6 @@ impl Drop for Tiers {
         for loader in self.loaders.drain(..) {
             // A loader that panicked has said so; nothing is left to save of it.
             let _ = loader.join();
-        }
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock but by a broken invariant; then there is nothing to go on with.
-        self.state.lock().expect("no thread panics with the tiers locked")
-    }
-
-    /// Queues a load, once for all who ask.
-    fn queue(&self, state: &mut State, artifact: &Arc<Artifact>) {
-        if let Entry::Vacant(vacant) = state.loading.entry(artifact.key()) {
-            vacant.insert(Vec::new());
-            state.queue.push_back(Arc::clone(artifact));
-            self.work.notify_one();
-        }
-    }
-
-    /// What a loader does until the end.
-    fn load(&self) {
-        while let Some(artifact) = self.next() {
-            // A hostile file must not take the loader with it.
-            let read = std::panic::AssertUnwindSafe(|| artifact.read(self.peer.as_deref()));
-            let read = std::panic::catch_unwind(read)
-                .unwrap_or_else(|_| Err(format!("adapter `{}` could not be read", artifact.name())));
-            let (result, mut replies) = self.arrived(&artifact, read);
-            let bytes = result.as_ref().map_or(0, |adapter| adapter.bytes());
-            let last = replies.pop();
-            for reply in replies {
-                reply(result.clone());
-            }
-            // Handed on and not kept: what nobody uses any more must be seen as unused.
-            if let Some(last) = last {
-                last(result);
-            }
-            if self.lock().queue.is_empty() {
-                // Adapters of one base are much alike: the next is as large as this one.
-                Buffer::make_ready(usize::try_from(bytes).unwrap_or(0));
-            }
-        }
-    }
-
-    fn next(&self) -> Option<Arc<Artifact>> {
-        let mut state = self.lock();
-        loop {
-            if state.closed {
-                return None;
-            }
-            if !state.gone.is_empty() {
-                let gone = std::mem::take(&mut state.gone);
-                drop(state);
-                drop(gone);
-                state = self.lock();
-                continue;
-            }
-            if let Some(artifact) = state.queue.pop_front() {
-                return Some(artifact);
-            }
-            state = self.work.wait(state).expect("no thread panics with the tiers locked");
-        }
-    }
-
-    fn arrived(
-        &self,
-        artifact: &Artifact,
-        read: Result<Adapter, String>,
-    ) -> (Result<Arc<Adapter>, String>, Vec<Reply>) {
-        let mut state = self.lock();
-        let result = match read {
-            Ok(adapter) => {
-                match artifact.source().tier() {
-                    Tier::Peer => state.counters.peer_loads += 1,
-                    Tier::Device | Tier::Host | Tier::Disk => state.counters.disk_loads += 1,
-                }
-                Ok(state.host.put(adapter))
-            }
-            Err(why) => {
-                state.counters.failed_loads += 1;
-                Err(why)
-            }
-        };
-        let replies = state.loading.remove(&artifact.key()).expect("a load is asked for");
-        self.trim(&mut state);
-        (result, replies)
-    }
-
-    fn trim(&self, state: &mut State) {
-        let (host, registry) = (&mut state.host, &state.registry);
-        let gone = host.trim(self.budget.host_bytes, |hash| registry.keeps(hash));
-        if !gone.is_empty() {
-            state.gone.extend(gone);
-            self.work.notify_one();
         }
     }
 }

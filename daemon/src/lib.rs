@@ -10,6 +10,7 @@ pub mod clock;
 pub mod data;
 pub mod devnet;
 pub mod entropy;
+mod figures;
 pub mod foreign;
 pub mod genesis;
 pub mod home;

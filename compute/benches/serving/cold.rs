@@ -143,7 +143,7 @@ fn gaps(engine: &Engine, clients: u64, over: &AtomicBool) -> Vec<Duration> {
 }
 
 /// Time between tokens of four streams, by themselves, while a hundred requests of the base are asked for at once, and while
-/// a hundred cold adapters of 10 MB are: with the bounds that an engine has by itself, and with narrow ones.
+/// a hundred cold adapters of 10 MB are, with the bounds that an engine has by itself.
 pub(super) fn storm() {
     let root = store(100, 10 * MIB);
     let cost = Cost {
@@ -151,56 +151,49 @@ pub(super) fn storm() {
         token: Duration::from_micros(200),
         load: Duration::from_micros(200),
     };
-    let narrow = Limits {
-        step_prompt_tokens: 4,
-        step_loads: 1,
-        ..Limits::default()
-    };
-    for (name, limits) in [("", Limits::default()), (", four tokens of prompts in a step", narrow)] {
-        let mut times = [const { Vec::new() }; 3];
-        let mut whole = [Duration::ZERO; 3];
-        for _ in 0..3 {
-            let tiers = tiers(512 << 20);
-            tiers.register_all(root.path()).expect("scanned");
-            let engine = start(&tiers, limits, cost);
-            for (kind, times) in times.iter_mut().enumerate() {
-                let over = AtomicBool::new(false);
-                std::thread::scope(|scope| {
-                    let others = scope.spawn(|| gaps(&engine, 4, &over));
-                    let began = Instant::now();
-                    let stormy = |number: u32| match kind {
-                        1 => request(&format!("{number:04}"), 1),
-                        _ => with(&format!("a{number:05}"), "cold", 1),
-                    };
-                    let waiting: Vec<_> = (0..if kind == 0 { 0 } else { 100 })
-                        .map(|number| {
-                            let (engine, request) = (&engine, stormy(number));
-                            scope.spawn(move || answer(engine, request).expect("served"))
-                        })
-                        .collect();
-                    if kind == 0 {
-                        std::thread::sleep(Duration::from_secs(3));
-                    }
-                    waiting.into_iter().for_each(|one| drop(one.join().expect("a client")));
-                    whole[kind] += began.elapsed() / 3;
-                    over.store(true, Ordering::Relaxed);
-                    times.extend(others.join().expect("the others"));
-                });
-            }
+    let mut times = [const { Vec::new() }; 3];
+    let mut whole = [Duration::ZERO; 3];
+    for _ in 0..3 {
+        let tiers = tiers(512 << 20);
+        tiers.register_all(root.path()).expect("scanned");
+        let engine = start(&tiers, Limits::default(), cost);
+        for (kind, times) in times.iter_mut().enumerate() {
+            let over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let others = scope.spawn(|| gaps(&engine, 4, &over));
+                let began = Instant::now();
+                let stormy = |number: u32| match kind {
+                    1 => request(&format!("{number:04}"), 1),
+                    _ => with(&format!("a{number:05}"), "cold", 1),
+                };
+                let waiting: Vec<_> = (0..if kind == 0 { 0 } else { 100 })
+                    .map(|number| {
+                        let (engine, request) = (&engine, stormy(number));
+                        scope.spawn(move || answer(engine, request).expect("served"))
+                    })
+                    .collect();
+                if kind == 0 {
+                    std::thread::sleep(Duration::from_secs(3));
+                }
+                waiting.into_iter().for_each(|one| drop(one.join().expect("a client")));
+                whole[kind] += began.elapsed() / 3;
+                over.store(true, Ordering::Relaxed);
+                times.extend(others.join().expect("the others"));
+            });
         }
-        let shown = times
-            .each_mut()
-            .map(|times| (quantile(times, 0.5), quantile(times, 0.99)));
-        let over = |storm: usize| shown[storm].1.as_secs_f64() / shown[0].1.as_secs_f64();
-        println!(
-            "storm{name}: next token {:.1?} quiet, {:.1?} beside 100 requests of the base in {:.1?} (p99 × {:.2}), {:.1?} beside 100 cold adapters in {:.1?} (p99 × {:.2}) (median, p99)",
-            shown[0],
-            shown[1],
-            whole[1],
-            over(1),
-            shown[2],
-            whole[2],
-            over(2)
-        );
     }
+    let shown = times
+        .each_mut()
+        .map(|times| (quantile(times, 0.5), quantile(times, 0.99)));
+    let over = |storm: usize| shown[storm].1.as_secs_f64() / shown[0].1.as_secs_f64();
+    println!(
+        "storm: next token {:.1?} quiet, {:.1?} beside 100 requests of the base in {:.1?} (p99 × {:.2}), {:.1?} beside 100 cold adapters in {:.1?} (p99 × {:.2}) (median, p99)",
+        shown[0],
+        shown[1],
+        whole[1],
+        over(1),
+        shown[2],
+        whole[2],
+        over(2)
+    );
 }

@@ -28,11 +28,7 @@ pub(super) fn flood() {
         token: Duration::from_micros(100),
         ..Cost::default()
     };
-    let limits = Limits {
-        rows_max: 16,
-        step_prompt_tokens: 32,
-        ..Limits::default()
-    };
+    let limits = Limits::default();
     let one = |engine: &Engine, tenant: u64| {
         let mut times = Vec::new();
         for round in 0..20 {

@@ -106,6 +106,6 @@ impl<O: Ops> Forward for Decoder<O> {
             self.ops.free(last);
         }
         self.ops.free(x);
-        Ok(())
+        self.ops.unchanged()
     }
 }

@@ -80,6 +80,11 @@ pub trait Ops: Send {
     /// The logits of rows, appended.
     fn logits(&mut self, x: &Self::Rows, logits: &mut Vec<f32>) -> Result<(), StepError>;
 
+    /// Whether what was computed since the last call came of the model's own weights. Where they are copies, it did.
+    fn unchanged(&self) -> Result<(), StepError> {
+        Ok(())
+    }
+
     /// Takes back rows that are no longer needed.
     fn free(&mut self, rows: Self::Rows);
 }

@@ -146,6 +146,14 @@ pub enum AskError {
     /// The engine does not run.
     #[error("the engine does not run")]
     Stopped,
+    /// The engine cannot be started. It is tried again.
+    #[error("the engine cannot be started: {why}")]
+    Unfit {
+        /// Why not.
+        why: String,
+        /// When it is worth asking again.
+        retry_after_ms: u64,
+    },
     /// The engine starts, or starts again.
     #[error("the engine is starting; ask again in {retry_after_ms} ms")]
     Starting {

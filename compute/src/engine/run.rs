@@ -75,6 +75,8 @@ pub(super) struct Run {
     shown: Arc<Mutex<Metrics>>,
     started: Instant,
     stopped: bool,
+    /// Why it cannot go on.
+    fault: Option<String>,
 }
 
 impl Run {
@@ -102,6 +104,7 @@ impl Run {
             shown,
             started: Instant::now(),
             stopped: false,
+            fault: None,
         })
     }
 
@@ -116,6 +119,7 @@ impl Run {
     pub(super) fn until_stopped(&mut self, commands: &Receiver<Command>) {
         while !self.stopped {
             self.take(commands);
+            self.tiers.load_gently(self.scheduler.is_running());
             self.input(Input::Tick);
             self.perform();
             self.show();
@@ -126,8 +130,12 @@ impl Run {
                 }
             }
         }
+        let why = match &self.fault {
+            Some(fault) => format!("the engine cannot go on: {fault}"),
+            None => "the engine was stopped".to_owned(),
+        };
         for answer in std::mem::take(&mut self.answers).into_values() {
-            let finish = Finish::Failed("the engine was stopped".to_owned());
+            let finish = Finish::Failed(why.clone());
             answer.say(done(&answer, finish, String::new(), Usage::default()));
         }
     }
@@ -267,7 +275,7 @@ impl Run {
                 self.tiers.on_device(fetched.hash(), true);
             }
             Err(error @ StepError::Misfit { .. }) => self.input(Input::Misfit(adapter, error.to_string())),
-            Err(error @ StepError::Device(_)) => self.broken(&error.to_string()),
+            Err(error @ (StepError::Device(_) | StepError::Changed(_))) => self.broken(&error.to_string()),
         }
     }
 
@@ -417,7 +425,8 @@ impl Run {
                     return;
                 }
                 Err(_) if attempt < BUILDS_MAX => (),
-                Err(_) => {
+                Err(why) => {
+                    self.fault = Some(why);
                     self.stopped = true;
                     return;
                 }

@@ -91,6 +91,13 @@ pub(crate) fn linear(
             Parts::of(layer.to)
         })
         .collect();
+    // Once for all blocks.
+    for Adapted { layer, a, b, .. } in adapted {
+        assert_eq!(
+            (a.columns, a.rows, b.columns),
+            (width, b.rows, layers[*layer].weight.rows)
+        );
+    }
     let work = Work {
         level,
         x: rows,
@@ -292,11 +299,7 @@ struct Expand<'a> {
 
 impl Expand<'_> {
     fn run(self, level: Level) {
-        let fits = |b: &Weight| self.to <= b.columns && b.columns == self.stride;
-        assert!(self.shrinks.iter().all(|shrink| {
-            let Adapted { a, b, .. } = shrink.adapted;
-            fits(b) && a.rows == b.rows
-        }));
+        assert!(self.to <= self.stride);
         expand(level, self);
     }
 }
@@ -312,8 +315,8 @@ unsafe fn expand_body<S: Simd>(work: Expand<'_>) {
             unreachable!("adapters are not quantised");
         };
         let (base, columns) = (bytes.get().as_ptr(), *columns);
-        // SAFETY: all shrinking is done: from here on it is only read. Rows of `b` have its columns, of which
-        // `from..to` are read; those of the outputs are this task's.
+        // SAFETY: all shrinking is done: from here on it is only read. Rows of `b` have its columns, as many as the
+        // outputs', of which `from..to` are read; those of the outputs are this task's.
         unsafe {
             let one = One {
                 shrunk: work.shrunk.get(shrink.at, shrink.length()),

@@ -21,6 +21,12 @@ const ADAPTER_BYTES_MAX: u64 = 4 << 30;
 
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
+/// What is done to an adapter's numbers between two rests.
+pub(super) const PART_BYTES: usize = 256 << 10;
+
+/// Called between parts of the work: whoever loads beside something more important waits there.
+pub(crate) type Rest<'a> = &'a mut dyn FnMut();
+
 /// The key under which the canonical form keeps its configuration.
 pub(super) const CONFIG_KEY: &str = "adapter_config";
 
@@ -92,13 +98,21 @@ pub fn inspect(dir: &Path) -> Result<Summary, LoadError> {
 impl Adapter {
     /// Reads a PEFT directory: `adapter_config.json` and `adapter_model.safetensors`.
     pub fn load(dir: &Path) -> Result<Self, LoadError> {
+        Self::load_resting(dir, &mut || ())
+    }
+
+    /// As [`Self::load`], in small parts, with `rest` between them.
+    pub(crate) fn load_resting(dir: &Path, rest: Rest<'_>) -> Result<Self, LoadError> {
         let (config, mut file, header) = open_dir(dir)?;
         let numbers = numbers(&header);
         let mut buffer = Buffer::new(numbers.len());
         // The file is copied and never mapped: whoever owns the directory may change it at any time.
-        file.read_exact(buffer.bytes())
-            .map_err(|source| LoadError::Read { file: WEIGHTS, source })?;
-        build(&config, &header, buffer, numbers.start)
+        for part in buffer.bytes().chunks_mut(PART_BYTES) {
+            rest();
+            file.read_exact(part)
+                .map_err(|source| LoadError::Read { file: WEIGHTS, source })?;
+        }
+        build(&config, &header, buffer, numbers.start, rest)
     }
 
     /// Reads the canonical form.
@@ -109,7 +123,7 @@ impl Adapter {
         let numbers = numbers(&header);
         let mut buffer = Buffer::new(numbers.len());
         buffer.bytes().copy_from_slice(&bytes[numbers.clone()]);
-        build(&config, &header, buffer, numbers.start)
+        build(&config, &header, buffer, numbers.start, &mut || ())
     }
 }
 
@@ -228,10 +242,17 @@ impl<'a> Pair<'a> {
 }
 
 /// Makes an adapter of a file's numbers, which begin at `start` of the file.
-fn build(config: &AdapterConfig, header: &Header, mut buffer: Buffer, start: usize) -> Result<Adapter, LoadError> {
+fn build(
+    config: &AdapterConfig,
+    header: &Header,
+    mut buffer: Buffer,
+    start: usize,
+    rest: Rest<'_>,
+) -> Result<Adapter, LoadError> {
     let plan = plan(config, header)?;
     let place = |entry: &Entry| entry.bytes.start - start..entry.bytes.end - start;
     for (name, entry) in plan.values().flat_map(|pair| [pair.a, pair.b]) {
+        rest();
         if !entry.dtype.all_finite(&buffer.as_ref()[place(entry)]) {
             return tensor_error(name, "holds a number that is infinite or none");
         }
@@ -241,9 +262,10 @@ fn build(config: &AdapterConfig, header: &Header, mut buffer: Buffer, start: usi
         .map(|(site, pair)| (*site, pair.outline(config.scale(*site))))
         .collect();
     // Of the numbers as they were written, before B is turned.
-    let hash = Canon::of(&outlines).hash(buffer.as_ref(), |site, factor| place(plan[&site].of(factor)));
+    let hash = Canon::of(&outlines).hash(buffer.as_ref(), |site, factor| place(plan[&site].of(factor)), rest);
     let mut turned = Vec::new();
     for (_, entry) in plan.values().map(|pair| pair.b) {
+        rest();
         let bytes = &mut buffer.bytes()[place(entry)];
         turned.clear();
         turned.extend_from_slice(bytes);

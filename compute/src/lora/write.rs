@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::{
     Adapter, AdapterHash, LowRank, Site,
     config::{Canonical, rank_as_f64},
-    read::CONFIG_KEY,
+    read::{CONFIG_KEY, PART_BYTES, Rest},
     site::{Factor, tensor_name},
 };
 use crate::tensors::Dtype;
@@ -64,20 +64,31 @@ impl Canon {
 
     /// The adapter's name, given its numbers and where each factor has its own. Where they follow each other in the
     /// order of the form, as they do in files of its own library, they are hashed in one go.
-    pub(super) fn hash(&self, numbers: &[u8], place: impl Fn(Site, Factor) -> Range<usize>) -> AdapterHash {
+    pub(super) fn hash(
+        &self,
+        numbers: &[u8],
+        place: impl Fn(Site, Factor) -> Range<usize>,
+        rest: Rest<'_>,
+    ) -> AdapterHash {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.header);
+        let mut update = |run: Range<usize>| {
+            for part in numbers[run].chunks(PART_BYTES) {
+                rest();
+                hasher.update(part);
+            }
+        };
         let mut run = 0..0;
         for (site, factor) in &self.order {
             let next = place(*site, *factor);
             if next.start == run.end {
                 run.end = next.end;
             } else {
-                hasher.update(&numbers[run]);
+                update(run);
                 run = next;
             }
         }
-        hasher.update(&numbers[run]);
+        update(run);
         AdapterHash(protocol::BlobHash(*hasher.finalize().as_bytes()))
     }
 }

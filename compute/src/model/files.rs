@@ -3,15 +3,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
     io::{self, Read, Seek, SeekFrom},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use serde::Deserialize;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, mapped::Mapped};
 use crate::{
     kernel::weight::Weight,
     tensors::{Bytes, Dtype, Entry, Header, HeaderError, Holder, open, read_small},
@@ -41,6 +40,12 @@ pub enum ModelError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// A file is no longer what was mapped.
+    #[error("{} was changed while the model was in use", file.display())]
+    Changed {
+        /// Which.
+        file: PathBuf,
     },
     /// The configuration asks for what is not supported.
     #[error(transparent)]
@@ -87,6 +92,8 @@ pub(crate) type Tensor = (Dtype, Vec<usize>, Bytes);
 /// Weights by name.
 pub(crate) struct Tensors {
     tensors: BTreeMap<String, Tensor>,
+    /// The files, where they are mapped.
+    mapped: Vec<Arc<Mapped>>,
 }
 
 #[derive(Deserialize)]
@@ -138,7 +145,21 @@ pub(crate) fn shards(dir: &Path) -> Result<(Vec<String>, Option<Placement>), Mod
 impl Tensors {
     /// Tensors that are in memory.
     pub(crate) fn of(tensors: BTreeMap<String, Tensor>) -> Self {
-        Self { tensors }
+        Self {
+            tensors,
+            mapped: Vec::new(),
+        }
+    }
+
+    /// The files, where they are mapped: whoever reads them asks them afterwards whether they changed.
+    pub(crate) fn mapped(&self) -> &[Arc<Mapped>] {
+        &self.mapped
+    }
+
+    /// A file that is no longer what was mapped.
+    pub(crate) fn changed(&self) -> Option<PathBuf> {
+        let changed = self.mapped.iter().find(|file| file.changed())?;
+        Some(changed.path().to_owned())
     }
 
     /// All of them, by name.
@@ -149,9 +170,10 @@ impl Tensors {
     /// Reads or maps all tensor files of a directory.
     pub(crate) fn open(dir: &Path, access: Access) -> Result<Self, ModelError> {
         let (files, index) = shards(dir)?;
-        let mut tensors = BTreeMap::new();
+        let (mut tensors, mut mapped) = (BTreeMap::new(), Vec::new());
         for name in files {
-            let (header, holder) = open_shard(dir, &name, access)?;
+            let (header, holder, map) = open_shard(dir, &name, access)?;
+            mapped.extend(map);
             for (tensor, Entry { dtype, shape, bytes }) in header.entries {
                 if index.as_ref().is_some_and(|index| index.get(&tensor) != Some(&name)) {
                     return Err(ModelError::Index(format!(
@@ -171,7 +193,7 @@ impl Tensors {
                 "names `{missing}`, which is in none of the files"
             )));
         }
-        let tensors = Self { tensors };
+        let tensors = Self { tensors, mapped };
         if access == Access::Read {
             tensors.check_finite()?;
         }
@@ -236,24 +258,31 @@ fn refuse<T>(tensor: &str, why: impl Into<String>) -> Result<T, ModelError> {
     })
 }
 
-fn open_shard(dir: &Path, name: &str, access: Access) -> Result<(Header, Holder), ModelError> {
+/// A file's header and bytes, and its map if it has one.
+type Shard = (Header, Holder, Option<Arc<Mapped>>);
+
+fn open_shard(dir: &Path, name: &str, access: Access) -> Result<Shard, ModelError> {
     let read = |source| ModelError::Read {
         file: name.to_owned(),
         source,
     };
-    let mut file = open(&dir.join(name)).map_err(read)?;
+    let path = dir.join(name);
+    let mut file = open(&path).map_err(read)?;
     let header = Header::of_file(&mut file).map_err(|source| ModelError::Header {
         file: name.to_owned(),
         source,
     })?;
-    let holder: Holder = match access {
-        Access::Map => Arc::new(map(&file).map_err(read)?),
+    let (holder, map): (Holder, _) = match access {
+        Access::Map => {
+            let map = Arc::new(Mapped::new(file, &path).map_err(read)?);
+            (Arc::clone(&map) as Holder, Some(map))
+        }
         Access::Read => {
             let end = header.entries.values().map(|entry| entry.bytes.end).max().unwrap_or(0);
             let mut bytes = vec![0; end];
             file.seek(SeekFrom::Start(0)).map_err(read)?;
             file.read_exact(&mut bytes).map_err(read)?;
-            Arc::new(bytes)
+            (Arc::new(bytes), None)
         }
     };
     let whole = header
@@ -261,14 +290,8 @@ fn open_shard(dir: &Path, name: &str, access: Access) -> Result<(Header, Holder)
         .values()
         .all(|entry| entry.bytes.end <= (*holder).as_ref().len());
     if whole {
-        Ok((header, holder))
+        Ok((header, holder, map))
     } else {
         Err(read(io::Error::other("shrank while it was read")))
     }
-}
-
-#[allow(unsafe_code, reason = "a map of a file that somebody truncates is no memory")]
-fn map(file: &File) -> io::Result<memmap2::Mmap> {
-    // SAFETY: the file lies in the private store, which nobody else writes.
-    unsafe { memmap2::Mmap::map(file) }
 }

@@ -5,6 +5,7 @@ mod config;
 mod date;
 pub(crate) mod files;
 mod generation;
+pub(crate) mod mapped;
 mod numbers;
 mod random;
 pub(crate) mod rope;
@@ -63,6 +64,14 @@ impl Model {
             config: read_config(dir)?,
             tensors: Tensors::open(dir, access)?,
         })
+    }
+
+    /// Refuses files that are no longer what was mapped. Nothing that was computed with them may be told.
+    pub(crate) fn unchanged(&self) -> Result<(), ModelError> {
+        match self.tensors.changed() {
+            None => Ok(()),
+            Some(file) => Err(ModelError::Changed { file }),
+        }
     }
 
     /// Its shape.

@@ -14,7 +14,7 @@ use std::{
 use protocol::{BlobHash, crypto::digest};
 use serde::{Deserialize, Serialize};
 
-use super::{Model, ModelError, Text, files::shards};
+use super::{Model, ModelError, Text, files::shards, mapped::shown};
 use crate::tensors::open;
 
 const MANIFEST: &str = "manifest.json";
@@ -83,6 +83,12 @@ pub enum StoreError {
         #[source]
         source: ModelError,
     },
+    /// A file of it is something else than what was added.
+    #[error("{} is no longer what was added; add the model again", path.display())]
+    Changed {
+        /// Which.
+        path: PathBuf,
+    },
     /// No such model.
     #[error("no stored model is called {0}; `model ls` lists them")]
     Unknown(String),
@@ -95,6 +101,38 @@ impl Stored {
     /// All its bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Refuses files in `dir` that are something else than what was added. Reads all of them.
+    pub(crate) fn check(&self, dir: &Path) -> Result<(), StoreError> {
+        match self
+            .files
+            .iter()
+            .find(|file| describe(dir, file.name.clone()).ok().as_ref() != Some(file))
+        {
+            None => Ok(()),
+            Some(file) => Err(StoreError::Changed {
+                path: shown(&dir.join(&file.name)),
+            }),
+        }
+    }
+
+    /// As [`Self::check`], if a file is longer or shorter than it was or was written after the manifest, which is the
+    /// last that is.
+    pub(crate) fn check_if_touched(&self, dir: &Path) -> Result<(), StoreError> {
+        let when = |name: &str| {
+            let meta = fs::metadata(dir.join(name)).ok()?;
+            Some((meta.modified().ok()?, meta.len()))
+        };
+        let added = when(MANIFEST).map(|(added, _)| added);
+        let untouched = |file: &StoredFile| match (when(&file.name), added) {
+            (Some((written, bytes)), Some(added)) => written <= added && bytes == file.bytes,
+            _ => false,
+        };
+        match self.files.iter().all(untouched) {
+            true => Ok(()),
+            false => self.check(dir),
+        }
     }
 }
 
@@ -198,8 +236,14 @@ impl Store {
         match fs::rename(unfinished, &place) {
             Ok(()) => (),
             Err(_) if place.join(MANIFEST).exists() => {
-                fs::remove_dir_all(unfinished).map_err(failed("remove", unfinished))?;
-                return self.get(&stored.hash.to_string());
+                let there = self.get(&stored.hash.to_string())?;
+                if there.check_if_touched(&place).is_ok() {
+                    fs::remove_dir_all(unfinished).map_err(failed("remove", unfinished))?;
+                    return Ok(there);
+                }
+                // What is there was spoilt since; this is what it was.
+                self.remove(&there)?;
+                fs::rename(unfinished, &place).map_err(failed("create", &place))?;
             }
             Err(error) => return Err(failed("create", &place)(error)),
         }
@@ -212,14 +256,18 @@ impl Store {
     pub fn list(&self) -> Result<Vec<Stored>, StoreError> {
         let mut models = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(failed("read", &self.root))? {
-            let path = entry.map_err(failed("read", &self.root))?.path();
+            let entry = entry.map_err(failed("read", &self.root))?;
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                continue;
+            }
+            let path = entry.path();
             let manifest = path.join(MANIFEST);
             match fs::read(&manifest) {
                 Ok(text) => {
                     let stored = serde_json::from_slice(&text).map_err(io::Error::other);
                     models.push(stored.map_err(failed("read", &manifest))?);
                 }
-                // Not a model; unfinished ones have no manifest yet.
+                // Not a model.
                 Err(_) => continue,
             }
         }

@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, Sender, TryRecvError},
     },
 };
@@ -24,6 +25,9 @@ use crate::{
 const REFUSED_MAX: usize = 100;
 /// Adapters in one answer to [`Admin::List`].
 const LIST_MAX: usize = 10_000;
+
+/// What the process ends with when its engine cannot go on.
+const ENDED: u8 = 70;
 
 /// The socket that the parent gave as standard input.
 pub fn inherited_socket() -> io::Result<UnixStream> {
@@ -50,6 +54,7 @@ pub fn child_main(
     };
     isolation.memory_limit = isolate::limit_memory(setup.memory_bytes_max);
     let (say, said) = mpsc::channel();
+    let ended = Arc::new(AtomicBool::new(false));
     let writer = std::thread::spawn(move || write(writing, &said));
     let code = match start(&setup, make) {
         Ok((engine, base, scan)) => {
@@ -63,7 +68,8 @@ pub fn child_main(
             };
             // Whoever does not listen any more is noticed when reading.
             let _ = say.send(Say::Ready(Box::new(ready)));
-            serve(&mut calls, &engine, setup.adapters.as_deref(), &say)
+            hang_up_at_end(&engine, calls.get_ref(), &ended);
+            serve(&mut calls, &engine, setup.adapters.as_deref(), &say, &ended)
         }
         Err(why) => {
             let _ = say.send(Say::Unfit(why));
@@ -90,16 +96,30 @@ fn start(
     let parts = make(setup, tiers)?;
     let base = protocol::BlobHash(parts.base).to_string();
     let engine = Engine::start(parts)?;
-    let end = engine.end();
-    std::thread::spawn(move || {
-        // Nothing is ever sent: this returns when the engine's thread is gone, however it went.
-        let _ = end.recv();
-        std::process::exit(70);
-    });
     Ok((Arc::new(engine), base, scan))
 }
 
-fn serve(calls: &mut BufReader<UnixStream>, engine: &Arc<Engine>, root: Option<&str>, say: &Sender<Say>) -> ExitCode {
+/// When the engine's thread is gone, no more calls are read. What it said last is still written.
+fn hang_up_at_end(engine: &Engine, calls: &UnixStream, ended: &Arc<AtomicBool>) {
+    let (end, ended, calls) = (engine.end(), Arc::clone(ended), calls.try_clone());
+    std::thread::spawn(move || {
+        // Nothing is ever sent: this returns when the thread is gone, however it went.
+        let _ = end.recv();
+        ended.store(true, Ordering::Release);
+        let hung_up = calls.and_then(|calls| calls.shutdown(std::net::Shutdown::Read));
+        if hung_up.is_err() {
+            std::process::exit(ENDED.into());
+        }
+    });
+}
+
+fn serve(
+    calls: &mut BufReader<UnixStream>,
+    engine: &Arc<Engine>,
+    root: Option<&str>,
+    say: &Sender<Say>,
+    ended: &AtomicBool,
+) -> ExitCode {
     let mut running = std::collections::HashMap::new();
     loop {
         match read_frame(calls) {
@@ -138,6 +158,7 @@ fn serve(calls: &mut BufReader<UnixStream>, engine: &Arc<Engine>, root: Option<&
                 drop(say.send(Say::Reply(number, manage(engine, root, admin))));
             }
             Ok(Call::Hello { .. }) | Err(FrameError::Malformed(_) | FrameError::TooLong(_)) => std::process::exit(65),
+            Err(FrameError::Gone | FrameError::Read(_)) if ended.load(Ordering::Acquire) => return ENDED.into(),
             // Nobody is left to answer to; what runs is not waited for.
             Err(FrameError::Gone | FrameError::Read(_)) => std::process::exit(0),
         }

@@ -67,6 +67,8 @@ struct Link {
     answers: HashMap<u64, UnboundedSender<Event>>,
     replies: HashMap<u64, oneshot::Sender<Result<Reply, AdminError>>>,
     next: u64,
+    /// Why the last child never took requests.
+    unfit: Option<String>,
     child: Option<Child>,
     stopping: bool,
 }
@@ -134,9 +136,7 @@ impl Supervisor {
     /// Asks the engine.
     pub fn ask(&self, request: Request) -> Result<Answer, AskError> {
         let mut link = self.shared.lock();
-        let calls = link.calls.clone().ok_or(AskError::Starting {
-            retry_after_ms: RETRY_MS,
-        })?;
+        let calls = link.calls.clone().ok_or_else(|| link.not_ready())?;
         link.next += 1;
         let number = link.next;
         calls
@@ -159,6 +159,11 @@ impl Supervisor {
             ended: false,
             shared: Arc::clone(&self.shared),
         })
+    }
+
+    /// Why a request cannot be taken while the engine is not ready.
+    pub fn not_ready(&self) -> AskError {
+        self.shared.lock().not_ready()
     }
 
     /// Does something to the engine. A future that is dropped half-way leaves it done or not.
@@ -228,6 +233,16 @@ impl Drop for Answer {
     }
 }
 
+impl Link {
+    fn not_ready(&self) -> AskError {
+        let retry_after_ms = RETRY_MS;
+        match self.unfit.clone() {
+            Some(why) => AskError::Unfit { why, retry_after_ms },
+            None => AskError::Starting { retry_after_ms },
+        }
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Link> {
         self.link.lock().expect("nothing panics with the link locked")
@@ -248,6 +263,7 @@ impl Shared {
         let mut rest = REST_MIN;
         loop {
             let (was_ready, why) = self.run(command, setup);
+            self.lock().unfit = (!was_ready).then(|| why.clone());
             // First known to be down, then told: whoever is told may ask at once how it is.
             self.state.send_replace(State::Down(why.clone()));
             self.fail_all(&why);
@@ -328,6 +344,7 @@ impl Shared {
                     let mut link = self.lock();
                     if !link.stopping {
                         link.calls = calls.take();
+                        link.unfit = None;
                         self.state.send_replace(State::Ready(Arc::new(*ready)));
                     }
                 }

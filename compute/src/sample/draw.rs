@@ -8,14 +8,9 @@ use super::{Params, math};
 
 /// The likeliest token; of equals the lowest.
 pub(super) fn greedy(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (at, logit) in logits.iter().enumerate() {
-        // A NaN is never larger, and nothing is larger than a NaN that stands first.
-        if *logit > logits[best] || logits[best].is_nan() {
-            best = at;
-        }
-    }
-    token(best)
+    let largest = math::largest(logits);
+    // Nothing equals it where none is a number.
+    token(logits.iter().position(|logit| *logit == largest).unwrap_or(0))
 }
 
 /// The `count` likeliest, most likely first, lower tokens before equals.

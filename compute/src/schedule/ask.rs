@@ -135,6 +135,9 @@ pub struct Limits {
     pub step_tokens: usize,
     /// Tokens of prompts in a step that also goes on with answers: more of them make everyone's next token later.
     pub step_prompt_tokens: usize,
+    /// By how much of its time, in percent, prompts and the adapters they bring may lengthen a step that goes on with
+    /// answers. When that is too little for three seconds, it is load and no storm, and they may do more and more.
+    pub step_stretch_percent: u32,
     /// Sequences that run at once.
     pub rows_max: usize,
     /// Rows that a tenant may have beyond its part of them, while others are there too. On a processor each makes a step
@@ -166,6 +169,7 @@ impl Default for Limits {
         Self {
             step_tokens: 256,
             step_prompt_tokens: 64,
+            step_stretch_percent: 15,
             rows_max: 32,
             rows_spare: 0,
             step_adapters: 32,

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{AdapterKey, Effect, Facts, Fetch, Refusal, RequestId, Scheduler, Stage, Tenant, Work};
+use protocol::Time;
+
+use super::{Effect, RequestId, Scheduler, Tenant, Work, pace::Mixture, start::Tried};
 use crate::forward::{AdapterSlot, Wanted};
 
 /// What a token of an answer counts, where one of a prompt counts 1: it costs a device more.
@@ -11,19 +13,23 @@ const ANSWER_WEIGHT: u64 = 2;
 const CHUNK_MIN: usize = 16;
 /// Most tokens of a span whose logits are all wanted: they come in rows as long as the vocabulary.
 const SCORED_MAX: usize = 32;
+/// Tokens of prompts that a step has room for, however slow it is: everyone gets on.
+const TOKENS_MIN: usize = 2;
 /// Requests of one tenant that are tried behind one that does not fit.
 const LOOK_AHEAD: usize = 16;
-/// How often a ready request is passed before nobody starts in front of it.
-const PASSED_MAX: u32 = 64;
 /// Steps that the prompt of a running sequence rests before it goes before the answers of others.
 const REST_MAX: u64 = 8;
 
 /// What is left of a step.
-struct Budget {
-    tokens: usize,
-    rank_tokens: u64,
-    loads: usize,
-    adapters: BTreeSet<AdapterSlot>,
+pub(super) struct Budget {
+    pub(super) tokens: usize,
+    pub(super) rank_tokens: u64,
+    pub(super) loads: usize,
+    pub(super) adapters: BTreeSet<AdapterSlot>,
+    /// Microseconds that prompts may add.
+    pub(super) stretch_us: f64,
+    /// What is in the step.
+    pub(super) mixture: Mixture,
 }
 
 /// A tenant's prompts within one step.
@@ -36,17 +42,9 @@ struct Turn {
     closed: bool,
 }
 
-enum Tried {
-    Runs,
-    /// This one does not fit now; another may.
-    Skipped,
-    /// None of this tenant's fits now.
-    Closed,
-}
-
 impl Scheduler {
     /// Plans a step and asks for it, unless there is nothing to run.
-    pub(super) fn plan(&mut self, todo: &mut Vec<Effect>) {
+    pub(super) fn plan(&mut self, now: Time, todo: &mut Vec<Effect>) {
         self.steps += 1;
         self.give_back();
         let mut budget = Budget {
@@ -54,6 +52,8 @@ impl Scheduler {
             rank_tokens: self.limits.step_rank_tokens,
             loads: self.limits.step_loads,
             adapters: BTreeSet::new(),
+            stretch_us: self.stretch_us(),
+            mixture: Mixture::default(),
         };
         self.plan_overdue(&mut budget);
         self.plan_answers(&mut budget);
@@ -61,9 +61,29 @@ impl Scheduler {
             budget.tokens = budget.tokens.min(self.limits.step_prompt_tokens);
         }
         self.plan_prompts(&mut budget, todo);
+        let too_little = budget.mixture.tokens > 0 && self.pace.tokens_in(budget.stretch_us) == 0;
+        self.pace.wanted(now, too_little);
         if !self.batch.is_empty() {
             self.in_flight = true;
+            self.pace.begin(now, budget.mixture);
             todo.push(Effect::Run);
+        }
+    }
+
+    /// How much longer than with its answers alone the step may take. While nobody is answering, as long as it likes.
+    #[allow(clippy::float_arithmetic, reason = "a time that was learnt, and a share of it")]
+    fn stretch_us(&self) -> f64 {
+        let running = self.running.iter().map(|request| &self.sequences[request]);
+        let answers = running.filter(|sequence| sequence.answering()).count();
+        let share = f64::from(self.limits.step_stretch_percent) / 100.0 * self.pace.leniency();
+        // What takes no time cannot be lengthened.
+        match self
+            .pace
+            .answers_us(answers)
+            .filter(|step_us| answers > 0 && *step_us > 0.0)
+        {
+            Some(step_us) => step_us * share,
+            None => f64::INFINITY,
         }
     }
 
@@ -111,7 +131,7 @@ impl Scheduler {
                 Tried::Skipped | Tried::Closed => turns.iter_mut().for_each(|turn| turn.closed = true),
             }
         }
-        while budget.tokens > 0 {
+        while self.tokens_left(budget, 0) > 0 {
             let next = (0..turns.len())
                 .filter(|at| !turns[*at].closed || !turns[*at].started.is_empty())
                 .min_by_key(|at| self.tenants.served(&turns[*at].tenant));
@@ -173,10 +193,21 @@ impl Scheduler {
             true => share.min(SCORED_MAX),
             false => share,
         };
+        let fresh = sequence.mix.iter().filter(|part| !budget.adapters.contains(&part.slot));
+        let most = most.min(self.tokens_left(budget, fresh.map(|part| self.slots.bytes(part.slot)).sum()));
         let count = self.room_for(request, sequence.pending().min(most), budget);
         if count > 0 {
             self.add(request, count, budget);
         }
+    }
+
+    /// How many more tokens of prompts the step has room and time for, if so many bytes of adapters come with them.
+    #[allow(clippy::float_arithmetic, reason = "a time that was learnt is taken off another")]
+    fn tokens_left(&self, budget: &Budget, bytes: u64) -> usize {
+        let tokens = self.pace.tokens_in(budget.stretch_us - self.pace.added_us(0, bytes));
+        budget
+            .tokens
+            .min(tokens.max(TOKENS_MIN.saturating_sub(budget.mixture.tokens)))
     }
 
     /// How many of `count` tokens of a sequence fit into the step.
@@ -200,6 +231,7 @@ impl Scheduler {
         count.min(by_rank.max(usize::from(self.batch.is_empty())))
     }
 
+    #[allow(clippy::float_arithmetic, reason = "times that were learnt are added up")]
     fn add(&mut self, request: RequestId, count: usize, budget: &mut Budget) {
         let sequence = self.sequences.get_mut(&request).expect("named by the caller");
         let end = sequence.computed + count;
@@ -210,7 +242,16 @@ impl Scheduler {
         budget.tokens -= count;
         let rank_tokens = u64::from(sequence.rank) * count as u64;
         budget.rank_tokens = budget.rank_tokens.saturating_sub(rank_tokens);
-        budget.adapters.extend(sequence.mix.iter().map(|part| part.slot));
+        let fresh = sequence.mix.iter().filter(|part| budget.adapters.insert(part.slot));
+        let bytes = fresh.map(|part| self.slots.bytes(part.slot)).sum();
+        match sequence.answering() {
+            true => budget.mixture.answers += 1,
+            false => {
+                budget.stretch_us -= self.pace.added_us(count, bytes);
+                budget.mixture.tokens += count;
+                budget.mixture.bytes += bytes;
+            }
+        }
         self.tenants.charge(&sequence.ask.tenant, weight * count as u64);
         self.batch.push(Work {
             request,
@@ -252,163 +293,5 @@ impl Scheduler {
                 }
             }
         }
-    }
-
-    /// Gives a ready request a row, slots and pages for its whole prompt.
-    fn start(&mut self, request: RequestId, budget: &mut Budget, todo: &mut Vec<Effect>) -> Tried {
-        if self.chill(request) {
-            return Tried::Skipped;
-        }
-        let tenant = self.sequences[&request].ask.tenant.clone();
-        if self.tenants.running(&tenant) >= self.rows_of_one() {
-            return Tried::Closed;
-        }
-        if self.running.len() >= self.limits.rows_max && !self.make_way(&tenant) {
-            return Tried::Closed;
-        }
-        let wanted = self.wanted(request);
-        let loads_max = match budget.loads == self.limits.step_loads {
-            // A mix comes in at once, however many it is.
-            true => budget.loads.max(wanted.len()),
-            false => budget.loads,
-        };
-        let Some(placed) = self.slots.place(&wanted, loads_max) else {
-            self.pass(request, todo);
-            return Tried::Skipped;
-        };
-        let parts: Vec<(Facts, AdapterSlot, f32)> = self.sequences[&request]
-            .ask
-            .adapters
-            .iter()
-            .zip(wanted.iter().zip(&placed.slots))
-            .map(|((_, weight), ((_, facts), slot))| (*facts, *slot, *weight))
-            .collect();
-        budget.loads = budget.loads.saturating_sub(placed.load.len());
-        // What sits in slots stays there even if there are no pages now: it is what this request needs.
-        todo.extend(placed.unload.into_iter().map(Effect::Unload));
-        todo.extend(
-            placed
-                .load
-                .into_iter()
-                .map(|(slot, adapter)| Effect::Load(slot, adapter)),
-        );
-        if !self.give_pages(request, &tenant, &parts, todo) {
-            for (_, slot, _) in parts {
-                self.slots.unpin(slot);
-            }
-            return Tried::Closed;
-        }
-        self.unwait(request, todo);
-        let sequence = self.sequences.get_mut(&request).expect("named by the caller");
-        sequence.stage = Stage::Running;
-        sequence.served_in = self.steps;
-        sequence.passed = 0;
-        sequence.rank = parts.iter().map(|(facts, ..)| facts.rank).sum();
-        self.patience.remove(&sequence.order);
-        self.tenants.start(&tenant);
-        self.running.insert(request);
-        Tried::Runs
-    }
-
-    /// Rows that one tenant may have: all of them when it is alone.
-    fn rows_of_one(&self) -> usize {
-        self.limits.rows_max.div_ceil(self.tenants.active().max(1)) + self.limits.rows_spare
-    }
-
-    /// Takes a row from whoever has more than that since others came, one a step, the latest first.
-    fn give_back(&mut self) {
-        let most = self.rows_of_one();
-        let latest = self
-            .running
-            .iter()
-            .map(|request| &self.sequences[request])
-            .filter(|sequence| self.tenants.running(&sequence.ask.tenant) > most)
-            .max_by_key(|sequence| sequence.order)
-            .map(|sequence| sequence.ask.request);
-        if let Some(latest) = latest {
-            self.preempt(latest);
-        }
-    }
-
-    /// A ready request does not fit into the slots now.
-    fn pass(&mut self, request: RequestId, todo: &mut Vec<Effect>) {
-        if self.running.is_empty() {
-            let why = "together the adapters are more than the device holds".to_owned();
-            self.refuse(request, Refusal::Adapter(why), todo);
-            return;
-        }
-        let sequence = self.sequences.get_mut(&request).expect("named by the caller");
-        sequence.passed += 1;
-        if sequence.passed > PASSED_MAX && self.first.is_none() {
-            self.first = Some(request);
-        }
-    }
-
-    fn wanted(&self, request: RequestId) -> Vec<(AdapterKey, Facts)> {
-        let adapters = &self.sequences[&request].ask.adapters;
-        let facts = |adapter: &AdapterKey| match self.held[adapter].fetch {
-            Fetch::Here(facts) => facts,
-            Fetch::Not | Fetch::Asked => self.slots.facts(*adapter).expect("the ready have their adapters"),
-        };
-        adapters.iter().map(|(adapter, _)| (*adapter, facts(adapter))).collect()
-    }
-
-    /// Pages for every token of a request that starts, taking from tenants that have more than this one.
-    fn give_pages(
-        &mut self,
-        request: RequestId,
-        tenant: &Tenant,
-        parts: &[(Facts, AdapterSlot, f32)],
-        todo: &mut Vec<Effect>,
-    ) -> bool {
-        let sequence = &self.sequences[&request];
-        let (key, mix) = self.content(sequence, parts);
-        let (score, tokens) = (sequence.ask.score_prompt, sequence.tokens.clone());
-        loop {
-            let (mut chain, reuse) = match score {
-                true => (self.pages.begin_fresh(key), None),
-                false => {
-                    let (chain, reuse) = self.pages.begin(key, &tokens);
-                    (chain, Some(reuse))
-                }
-            };
-            if self.pages.reserve(&mut chain, tokens.len()) {
-                let sequence = self.sequences.get_mut(&request).expect("named by the caller");
-                sequence.computed = reuse.map_or(0, |reuse| reuse.filled);
-                sequence.cached.get_or_insert(sequence.computed);
-                sequence.chain = Some(chain);
-                sequence.mix = mix;
-                todo.extend(reuse.and_then(|reuse| reuse.copy).map(Effect::Copy));
-                return true;
-            }
-            // What was to be copied into the last page never was.
-            let whole = reuse.map_or(0, |reuse| reuse.filled - reuse.copy.map_or(0, |copy| copy.tokens));
-            self.pages.end(chain, &tokens[..whole]);
-            if !self.make_way(tenant) {
-                return false;
-            }
-        }
-    }
-
-    /// Takes the room of a sequence from the tenant that has most, if it then still has no less than `tenant`.
-    fn make_way(&mut self, tenant: &Tenant) -> bool {
-        let own = self.tenants.running(tenant);
-        let victim = self
-            .running
-            .iter()
-            .map(|request| &self.sequences[request])
-            .map(|sequence| {
-                (
-                    self.tenants.running(&sequence.ask.tenant),
-                    sequence.order,
-                    sequence.ask.request,
-                )
-            })
-            .filter(|(running, ..)| *running >= own + 2)
-            .max();
-        if let Some((.., victim)) = victim {
-            self.preempt(victim);
-        }
-        victim.is_some()
     }
 }

@@ -71,6 +71,7 @@ impl Scheduler {
 
     pub(super) fn ran(&mut self, now: Time, tokens: Vec<u32>, todo: &mut Vec<Effect>) {
         self.in_flight = false;
+        self.pace.ran(now);
         let mut tokens = tokens.into_iter();
         for work in std::mem::take(&mut self.batch) {
             let sequence = self

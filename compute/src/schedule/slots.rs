@@ -74,6 +74,11 @@ impl Slots {
         self.slots[slot.0 as usize].held
     }
 
+    /// What sits in a slot takes.
+    pub(super) fn bytes(&self, slot: AdapterSlot) -> u64 {
+        self.slots[slot.0 as usize].held.map_or(0, |facts| facts.bytes)
+    }
+
     /// Where this adapter sits.
     pub(super) fn find(&self, adapter: AdapterKey) -> Option<AdapterSlot> {
         self.by_key.get(&adapter).copied()

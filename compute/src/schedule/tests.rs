@@ -1,5 +1,6 @@
 mod device;
 mod fairness;
+mod pace;
 mod random;
 
 use device::Device;
@@ -19,6 +20,7 @@ pub(super) fn limits() -> Limits {
     Limits {
         step_tokens: 32,
         step_prompt_tokens: 8,
+        step_stretch_percent: 15,
         rows_max: 4,
         rows_spare: 0,
         step_adapters: 4,

@@ -1,14 +1,15 @@
 //! Bytes of matrices: parts of one holder, which is read, mapped or made, and never copied again.
 
+#![allow(unsafe_code, reason = "where bytes lie is kept, and their holder with it")]
+
 use std::{
-    io,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// From here on memory is taken in large pages where the system has them: an adapter is read by every step, and a
-/// table of small pages would be read beside it.
-const LARGE: usize = 512 << 10;
+/// From here on memory is the system's own and is kept when it is given back. It comes in small pages: to make large ones
+/// the system may first have to move what lies in their place, which takes longer than all else that a load does.
+const LARGE: usize = 64 << 10;
 
 /// Whoever has the bytes.
 pub(crate) type Holder = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -16,15 +17,27 @@ pub(crate) type Holder = Arc<dyn AsRef<[u8]> + Send + Sync>;
 /// Bytes that live as long as what is made of them: read, mapped, or an adapter's.
 #[derive(Clone)]
 pub(crate) struct Bytes {
-    holder: Holder,
-    range: Range<usize>,
+    /// Never asked again: kernels look at thousands of these in a step.
+    _holder: Holder,
+    start: *const u8,
+    length: usize,
 }
 
+// SAFETY: the bytes are the holder's, which is both, and are only read.
+unsafe impl Send for Bytes {}
+// SAFETY: as above.
+unsafe impl Sync for Bytes {}
+
 impl Bytes {
-    /// A part of somebody's bytes.
+    /// A part of somebody's bytes, which stay where they are: no holder here can be written to once it is shared.
     pub(crate) fn part(holder: Holder, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= (*holder).as_ref().len());
-        Self { holder, range }
+        let part = &(*holder).as_ref()[range];
+        let (start, length) = (part.as_ptr(), part.len());
+        Self {
+            _holder: holder,
+            start,
+            length,
+        }
     }
 
     /// All of them.
@@ -34,7 +47,8 @@ impl Bytes {
     }
 
     pub(crate) fn get(&self) -> &[u8] {
-        &(*self.holder).as_ref()[self.range.clone()]
+        // SAFETY: inside the holder's bytes, which live as long as this does.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
     }
 }
 
@@ -60,7 +74,7 @@ impl Buffer {
     pub(crate) fn new(length: usize) -> Self {
         let memory = match length < LARGE {
             true => Memory::Small(vec![0; length]),
-            false => match spare(length).map_or_else(|| map(length), Ok) {
+            false => match spare(length).map_or_else(|| memmap2::MmapMut::map_anon(length), Ok) {
                 Ok(map) => Memory::Large(map),
                 Err(_) => Memory::Small(vec![0; length]),
             },
@@ -73,11 +87,11 @@ impl Buffer {
         if !(LARGE..=SPARE_BYTES_MAX).contains(&length) {
             return;
         }
-        let ready = spare(length).map_or_else(|| map(length), Ok);
+        let ready = spare(length).map_or_else(|| memmap2::MmapOptions::new().len(length).populate().map_anon(), Ok);
         // Where there is no memory, whoever needs it will be told.
-        let Ok(mut ready) = ready else { return };
-        ready.iter_mut().step_by(4096).for_each(|byte| *byte = 0);
-        keep(ready);
+        if let Ok(ready) = ready {
+            keep(ready);
+        }
     }
 
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
@@ -103,14 +117,6 @@ impl Drop for Buffer {
             keep(map);
         }
     }
-}
-
-fn map(length: usize) -> io::Result<memmap2::MmapMut> {
-    let map = memmap2::MmapMut::map_anon(length)?;
-    // Where there are no large pages, small ones serve.
-    #[cfg(target_os = "linux")]
-    let _ = map.advise(memmap2::Advice::HugePage);
-    Ok(map)
 }
 
 fn spares() -> MutexGuard<'static, Vec<memmap2::MmapMut>> {

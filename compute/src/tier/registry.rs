@@ -11,7 +11,7 @@ use std::{
 
 use super::{Peer, Tier};
 use crate::{
-    lora::{Adapter, AdapterHash, Summary, inspect},
+    lora::{Adapter, AdapterHash, Rest, Summary, inspect},
     schedule::AdapterKey,
 };
 
@@ -199,11 +199,12 @@ impl Artifact {
     }
 
     /// Reads it, and makes sure that it is what was registered.
-    pub(super) fn read(&self, peer: Option<&dyn Peer>) -> Result<Adapter, String> {
+    pub(super) fn read(&self, peer: Option<&dyn Peer>, rest: Rest<'_>) -> Result<Adapter, String> {
         let name = &self.name;
         let adapter = match &self.source {
             Source::Dir(dir) => {
-                let adapter = Adapter::load(dir).map_err(|error| format!("adapter `{name}`: {}", chain(&error)))?;
+                let adapter =
+                    Adapter::load_resting(dir, rest).map_err(|error| format!("adapter `{name}`: {}", chain(&error)))?;
                 if stamp(&self.source) != self.stamp {
                     return Err(format!(
                         "the files of adapter `{name}` were changed after it was registered; register it again"

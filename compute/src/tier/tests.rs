@@ -7,11 +7,15 @@ use crate::{
 };
 
 fn adapter(number: u16, rank: usize) -> Adapter {
-    let matrix = |rows, columns| Matrix::of_f32(rows, columns, &vec![f32::from(number) + 0.5; rows * columns]);
+    wide(number, rank, 16)
+}
+
+fn wide(number: u16, rank: usize, width: usize) -> Adapter {
+    let matrix = || Matrix::of_f32(rank, width, &vec![f32::from(number) + 0.5; rank * width]);
     let low = LowRank {
         scale: 1.0,
-        a: matrix(rank, 16),
-        b: matrix(rank, 16),
+        a: matrix(),
+        b: matrix(),
     };
     let site = Site {
         layer: 0,
@@ -128,7 +132,7 @@ fn a_replaced_name_stands_for_the_new_and_whoever_began_keeps_the_old() {
     let next = tiers.register("a", second, Some(first.0)).expect("nobody was faster");
     assert!(next > first);
     assert_eq!(fetch(&tiers, "a").expect("there").hash(), adapter(2, 2).hash());
-    let old = begun.read(None).expect("its files are still there");
+    let old = begun.read(None, &mut || ()).expect("its files are still there");
     assert_eq!(old.hash(), adapter(1, 2).hash());
     tiers.unregister("a", Some(next.0)).expect("there");
     assert!(matches!(tiers.resolve("a"), Err(ResolveError::Unknown(_))));
@@ -224,4 +228,16 @@ fn a_directory_that_is_no_adapter_is_refused_when_it_is_registered() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn what_is_loaded_gently_is_the_same() {
+    let root = tempfile::tempdir().expect("tempdir");
+    // Large enough to be read in several parts, with rests between them.
+    let large = wide(3, 128, 2048);
+    write(root.path(), "a", &large);
+    let tiers = tiers(1 << 30);
+    tiers.register_all(root.path()).expect("scanned");
+    tiers.load_gently(true);
+    assert_eq!(fetch(&tiers, "a"), Ok(Arc::new(large)));
 }

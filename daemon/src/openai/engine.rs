@@ -20,9 +20,6 @@ use compute::{
 use tokio::{sync::Mutex, sync::watch, task::JoinHandle};
 use tracing::{info, warn};
 
-/// How long a client is told to wait for an engine that starts.
-const RETRY_MS: u64 = 500;
-
 /// Names that the engine is asked for at once.
 const NAMES_PAGE: usize = 10_000;
 
@@ -91,9 +88,7 @@ impl Engine {
         };
         match is_told {
             true => self.supervisor.ask(request),
-            false => Err(AskError::Starting {
-                retry_after_ms: RETRY_MS,
-            }),
+            false => Err(self.supervisor.not_ready()),
         }
     }
 

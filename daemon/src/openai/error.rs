@@ -117,6 +117,7 @@ impl From<AskError> for ApiError {
                 Refusal::Draining => unavailable().later(1000),
             },
             AskError::Stopped => unavailable().coded("engine_down").later(1000),
+            AskError::Unfit { retry_after_ms, .. } => unavailable().coded("engine_down").later(*retry_after_ms),
             AskError::Starting { retry_after_ms } => unavailable().coded("engine_starting").later(*retry_after_ms),
         }
     }

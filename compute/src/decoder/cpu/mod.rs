@@ -25,7 +25,7 @@ use crate::{
         weight::Weight,
     },
     lora::{Adapter, AdapterHash, Projection},
-    model::{Config, ModelError, files::Tensors, rope::Rope},
+    model::{Config, ModelError, files::Tensors, mapped::Mapped, rope::Rope},
 };
 
 /// Singles below which a kernel is done before a second thread has woken.
@@ -71,6 +71,8 @@ impl Default for CpuOptions {
 pub struct Cpu {
     config: Config,
     weights: Weights,
+    /// Where weights are read from.
+    files: Vec<Arc<Mapped>>,
     rope: Rope,
     team: Team,
     level: Level,
@@ -100,6 +102,7 @@ impl Cpu {
         let pool = || vec![0.0; options.pages as usize * heads.page() + 2 * LANES];
         Ok(Self {
             weights: Weights::take(tensors, config, options.quantise)?,
+            files: tensors.mapped().to_vec(),
             rope: Rope::new(config),
             team: Team::new(options.threads),
             level: options.level.min(Level::detect()),
@@ -408,6 +411,16 @@ impl Ops for Cpu {
         };
         linear(&mut self.team, self.level, x, &mut [head], &[], &[], &mut self.shrunk);
         Ok(())
+    }
+
+    fn unchanged(&self) -> Result<(), StepError> {
+        match self.files.iter().find(|file| file.changed()) {
+            None => Ok(()),
+            Some(file) => {
+                let file = file.path().to_owned();
+                Err(StepError::Changed(ModelError::Changed { file }.to_string()))
+            }
+        }
     }
 
     fn free(&mut self, rows: Vec<f32>) {

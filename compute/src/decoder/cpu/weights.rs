@@ -106,8 +106,14 @@ impl Block {
 /// An adapter in its slot: nothing is copied.
 pub(super) struct Slot {
     pub(super) hash: AdapterHash,
-    layers: Vec<[Option<Factors>; 7]>,
+    /// Those of the sites it acts on, and of no others: thousands of small adapters sit in slots.
+    factors: Vec<Factors>,
+    /// Where those of each layer's sites are, if anywhere.
+    places: Vec<[u16; 7]>,
 }
+
+/// No place.
+const NOWHERE: u16 = u16::MAX;
 
 /// The factors of a site.
 pub(super) struct Factors {
@@ -123,9 +129,10 @@ impl Slot {
             adapter: format!("{:#}", adapter.hash().0),
             why,
         };
-        let mut layers: Vec<[Option<Factors>; 7]> = (0..config.layers).map(|_| Default::default()).collect();
+        let mut factors = Vec::with_capacity(adapter.sites().len());
+        let mut places = vec![[NOWHERE; 7]; config.layers];
         for (site, low) in adapter.sites() {
-            let Some(layer) = layers.get_mut(site.layer as usize) else {
+            let Some(layer) = places.get_mut(site.layer as usize) else {
                 return Err(misfit(format!(
                     "it has a layer {site} and the base {} blocks",
                     config.layers
@@ -138,7 +145,9 @@ impl Slot {
                     "{site} is for {have:?} and the base has ({out}, {inside})"
                 )));
             }
-            layer[site.projection as usize] = Some(Factors {
+            layer[site.projection as usize] =
+                u16::try_from(factors.len()).expect("layers are bounded by the configuration");
+            factors.push(Factors {
                 a: weight(&low.a),
                 b: weight(&low.b),
                 scale: low.scale,
@@ -146,12 +155,13 @@ impl Slot {
         }
         Ok(Self {
             hash: adapter.hash(),
-            layers,
+            factors,
+            places,
         })
     }
 
     pub(super) fn at(&self, layer: usize, site: Projection) -> Option<&Factors> {
-        self.layers[layer][site as usize].as_ref()
+        self.factors.get(usize::from(self.places[layer][site as usize]))
     }
 }
 

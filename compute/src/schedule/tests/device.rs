@@ -27,6 +27,10 @@ pub(in crate::schedule) struct Device {
     pub(in crate::schedule) steps: usize,
     pub(in crate::schedule) adapters_seen_max: usize,
     pub(in crate::schedule) rank_tokens_seen_max: usize,
+    /// What a step of so many tokens takes, in microseconds.
+    pub(in crate::schedule) takes_us: fn(usize) -> u64,
+    /// What each took.
+    pub(in crate::schedule) took_us: Vec<u64>,
     /// Steps in which each request took part.
     pub(in crate::schedule) served: BTreeMap<RequestId, Vec<usize>>,
     fetched: BTreeSet<AdapterKey>,
@@ -54,6 +58,8 @@ impl Device {
             steps: 0,
             adapters_seen_max: 0,
             rank_tokens_seen_max: 0,
+            takes_us: |_| 0,
+            took_us: Vec::new(),
             served: BTreeMap::new(),
             fetched: BTreeSet::new(),
             slots: BTreeMap::new(),
@@ -178,6 +184,9 @@ impl Device {
         }
         let total: usize = spans.iter().map(|planned| planned.span.tokens.len()).sum();
         assert!(total <= self.scheduler.limits.step_tokens, "{total} tokens in a step");
+        let takes_us = (self.takes_us)(total);
+        self.took_us.push(takes_us);
+        self.now.0 += takes_us;
         let written: Vec<PageId> = spans
             .iter()
             .flat_map(|planned| &planned.span.pages[planned.span.start as usize / self.shape.page_tokens..])

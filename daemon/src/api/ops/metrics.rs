@@ -1,9 +1,8 @@
 //! Figures as text for Prometheus: every one with what it means and its unit, none with a label that can grow.
 
 use std::{
-    fmt::{Display, Write},
+    fmt::Write,
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
 };
 
 use consensus::node::Signing;
@@ -12,38 +11,8 @@ use super::Inside;
 use crate::{
     api::{Parts, rpc::client_version},
     data::pins::Figures,
+    figures::{Page, seconds},
 };
-
-/// A page of figures.
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    /// A figure that goes up and down.
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.figure("gauge", name, help, value);
-    }
-
-    /// A figure that only grows while the node runs.
-    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
-        assert!(name.ends_with("_total"), "a counter is called so");
-        self.figure("counter", name, help, value);
-    }
-
-    /// Quantiles of durations.
-    fn summary<const N: usize>(&mut self, name: &str, help: &str, quantiles: [(&str, Duration); N]) {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} summary");
-        for (quantile, value) in quantiles {
-            let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-            let _ = writeln!(self.0, "{name}{{quantile=\"{quantile}\"}} {}", seconds(micros));
-        }
-    }
-
-    fn figure(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
-        // Writing into text cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
-    }
-}
 
 pub(super) fn page(parts: &Parts, inside: &Inside) -> String {
     let mut page = Page::default();
@@ -369,11 +338,6 @@ fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// Microseconds as seconds.
-fn seconds(us: u64) -> String {
-    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
-}
-
 /// Resident memory in the kernel's description of a process.
 fn resident_bytes(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -386,31 +350,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_figure_says_what_it_is() {
-        let mut page = Page::default();
-        page.gauge("openledger_net_peers", "Connected peers, counted.", 3);
-        assert_eq!(
-            page.0,
-            "# HELP openledger_net_peers Connected peers, counted.\n\
-             # TYPE openledger_net_peers gauge\n\
-             openledger_net_peers 3\n"
-        );
-    }
-
-    #[test]
     fn resident_memory_is_read_from_what_the_kernel_says() {
         assert_eq!(
             resident_bytes("VmPeak:\t  9 kB\nVmRSS:\t   1234 kB\nThreads: 2\n"),
             Some(1234 * 1024)
         );
         assert_eq!(resident_bytes("Threads: 2\n"), None);
-    }
-
-    #[test]
-    fn microseconds_are_shown_as_seconds() {
-        assert_eq!(
-            (seconds(0).as_str(), seconds(12_000_034).as_str()),
-            ("0.000000", "12.000034")
-        );
     }
 }
