@@ -86,10 +86,7 @@ async fn show(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
 }
 
 async fn records(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
-    told(|teller| async move {
-        let told = data.records(ask.root, move |record| teller.part(&record)).await;
-        told.map_err(|why| why.failure())
-    })
+    told(|teller| async move { data.records(ask.root, move |record| teller.part(&record)).await })
 }
 
 async fn verify(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
