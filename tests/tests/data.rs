@@ -8,7 +8,7 @@ use std::{
 };
 
 use net::ChainTag;
-use protocol::{BlobHash, BlockHash, Time};
+use protocol::{BlobHash, BlockHash, Time, crypto::SecretKey};
 use serde_json::Value;
 use tests::{
     cluster::{Cluster, program},
@@ -32,6 +32,13 @@ fn until(home: &Path, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Va
 
 fn now() -> Time {
     Time(0).after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap())
+}
+
+/// The seed of a node whose name comes before all others': among equals, tasks are given out in the order of names, so it
+/// is asked for certain.
+fn early() -> u8 {
+    let name = |seed: &u8| SecretKey::from_seed([*seed; 32]).public();
+    (0..=u8::MAX).min_by_key(name).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +83,7 @@ async fn a_dataset_outlives_its_first_node_and_a_liar_costs_nothing_but_its_own_
         genesis: status["genesis"].as_str().unwrap().parse::<BlockHash>().unwrap().0,
     };
     let listen = ok(&last, &["peers", "list"])["listen"][0].as_str().unwrap().to_owned();
-    let liar = Liar::start(0x11, chain, &listen).await.unwrap();
+    let liar = Liar::start(early(), chain, &listen).await.unwrap();
     liar.announce(root.parse::<BlobHash>().unwrap(), now());
     let name = liar.id().to_string();
     until(&last, &["data", "providers", &root], |said| {

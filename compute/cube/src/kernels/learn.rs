@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 const WARPS: usize = 8;
 /// Lower than any logit.
 const NOTHING: f32 = -1.0e30;
-/// Numbers of a cube in [`squares`].
+/// Numbers of a cube in `squares`.
 pub const SQUARES: usize = 4096;
 
 /// Logits become the gradient of their weighted loss, which is told beside. One cube for each row.
