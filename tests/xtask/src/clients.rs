@@ -276,7 +276,7 @@ fn build(root: &Path) -> Result<()> {
         "openledger",
         "--locked",
     ];
-    let status = Command::new(env!("CARGO")).args(args).current_dir(root).status()?;
+    let status = crate::cargo::cargo().args(args).current_dir(root).status()?;
     ensure!(status.success(), "the openledger program could not be built");
     Ok(())
 }

@@ -81,7 +81,7 @@ fn run_here(root: &Path) -> Result<()> {
 /// Cargo on the engine with kernels for this processor. Their text takes the time, so the engine itself is built as fast as
 /// can be, and once for all that is run here.
 fn cargo(root: &Path, verb: &str) -> Command {
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = crate::cargo::cargo();
     command
         .args(["--config", "profile.dev.package.compute.opt-level=0", verb])
         .args(["--package", "compute", "--features", "host", "--locked"])

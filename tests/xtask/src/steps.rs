@@ -1,6 +1,6 @@
 //! Chores that are a few commands in a row.
 
-use std::{path::Path, process::Command, time::Instant};
+use std::{path::Path, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -57,7 +57,7 @@ fn cuda() -> Result<()> {
         "--invert",
         "tracel-llvm-bundler",
     ];
-    let tree = Command::new(env!("CARGO"))
+    let tree = crate::cargo::cargo()
         .args(args)
         .output()
         .context("could not run `cargo tree`")?;
@@ -130,7 +130,7 @@ pub(crate) fn pico(args: &[String]) -> Result<()> {
 /// From where the caller is: the paths are the caller's.
 fn program(cargo: &[&str], args: &[String]) -> Result<()> {
     let all = cargo.iter().copied().chain(args.iter().map(String::as_str));
-    let status = Command::new(env!("CARGO")).args(all).status();
+    let status = crate::cargo::cargo().args(all).status();
     let status = status.context("could not run cargo")?;
     ensure!(status.success(), "it ended with {status}");
     Ok(())
@@ -145,7 +145,7 @@ fn cargo(args: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let line = format!("cargo {}", args.join(" "));
     eprintln!("\n$ {line}");
     let begun = Instant::now();
-    let status = Command::new(env!("CARGO"))
+    let status = crate::cargo::cargo()
         .args(args)
         .envs(environment.iter().copied())
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
