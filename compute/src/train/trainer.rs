@@ -59,6 +59,16 @@ pub struct Stepped {
     pub root_seconds: f64,
 }
 
+/// What a run begins with.
+struct Beginning<'a> {
+    /// None where every weight is learned from nothing.
+    model: Option<&'a Model>,
+    config: &'a Config,
+    /// Names the base in the name of the run.
+    base: blake3::Hash,
+    parameters: Parameters,
+}
+
 impl Trainer {
     /// A run over a model. Contributors that `weights` does not name count once.
     pub fn new(
@@ -74,16 +84,13 @@ impl Trainer {
             Method::Full => Parameters::model(model)?,
         };
         let base = base_hash(model);
-        Self::of(
-            Some(model),
-            model.config(),
+        let begin = Beginning {
+            model: Some(model),
+            config: model.config(),
             base,
             parameters,
-            corpus,
-            weights,
-            recipe,
-            machine,
-        )
+        };
+        Self::of(begin, corpus, weights, recipe, machine)
     }
 
     /// A run that goes on from an adapter instead of beginning with one that does nothing.
@@ -104,16 +111,13 @@ impl Trainer {
         let mut base = blake3::Hasher::new_derive_key("openledger training base with adapter v1");
         base.update(base_hash(model).as_bytes()).update(&adapter.hash().0.0);
         let base = base.finalize();
-        Self::of(
-            Some(model),
-            model.config(),
+        let begin = Beginning {
+            model: Some(model),
+            config: model.config(),
             base,
             parameters,
-            corpus,
-            weights,
-            recipe,
-            machine,
-        )
+        };
+        Self::of(begin, corpus, weights, recipe, machine)
     }
 
     /// A model from nothing: every weight is trained, from numbers that the seed gives.
@@ -131,20 +135,28 @@ impl Trainer {
         recipe.check()?;
         let parameters = Parameters::begin(config, recipe.seed);
         let base = blake3::hash(format!("from nothing: {config:?}").as_bytes());
-        Self::of(None, config, base, parameters, corpus, weights, recipe, machine)
+        let begin = Beginning {
+            model: None,
+            config,
+            base,
+            parameters,
+        };
+        Self::of(begin, corpus, weights, recipe, machine)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "all that a run is a function of")]
     fn of(
-        model: Option<&Model>,
-        config: &Config,
-        base: blake3::Hash,
-        parameters: Parameters,
+        begin: Beginning<'_>,
         corpus: Corpus,
         weights: &BTreeMap<String, f64>,
         recipe: Recipe,
         machine: Machine,
     ) -> Result<Self, TrainError> {
+        let Beginning {
+            model,
+            config,
+            base,
+            parameters,
+        } = begin;
         let weights = corpus.weights(weights)?;
         let plan = Plan::new(corpus.examples.len(), &recipe).ok_or(TrainError::Records(corpus.examples.len()))?;
         let options = NetOptions {
