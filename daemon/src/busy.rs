@@ -30,23 +30,23 @@ pub struct Busy {
     answers: Mutex<usize>,
 }
 
+/// The file of the lock, which is made if need be; nothing is ever written into it.
+fn made(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut how = File::options();
+    how.create(true).truncate(false).read(true).write(true).open(path)
+}
+
 /// An answer that is under way.
 struct Answering(Arc<Busy>);
 
 impl Busy {
     /// Says so in that file, which is made if need be.
     pub(crate) fn open(path: &Path) -> io::Result<Arc<Self>> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)?;
         Ok(Arc::new(Self {
-            file,
+            file: made(path)?,
             answers: Mutex::new(0),
         }))
     }
@@ -101,16 +101,7 @@ pub(crate) struct Look(File);
 impl Look {
     /// Looks at that file; it is made, so that whoever begins to answer later is seen too.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)?;
-        Ok(Self(file))
+        made(path).map(Self)
     }
 
     /// Whether an answer is under way.
