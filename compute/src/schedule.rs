@@ -387,5 +387,7 @@ impl Scheduler {
         };
         self.sequences.insert(request, sequence);
         self.wait(request);
+        // Asked for now and not when a step is planned: what is in memory already is there for that step.
+        self.fetch(todo);
     }
 }

@@ -16,7 +16,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::JoinHandle,
 };
@@ -142,6 +142,8 @@ struct Shared {
     work: Condvar,
     /// Whether others compute meanwhile.
     gently: AtomicBool,
+    /// Loaders that load.
+    loading: AtomicU32,
 }
 
 /// All adapters of one engine.
@@ -159,6 +161,7 @@ impl Tiers {
             state: Mutex::default(),
             work: Condvar::new(),
             gently: AtomicBool::new(false),
+            loading: AtomicU32::new(0),
         });
         let loader = |number| {
             let shared = Arc::clone(&shared);

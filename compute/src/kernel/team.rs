@@ -24,6 +24,9 @@ const OPEN: usize = 1 << 31;
 /// Looks at the job number before a thread sleeps: about a tenth of a millisecond.
 const SPINS: u32 = 4000;
 
+/// Looks at whether the others are done before a thread lets somebody else have its processor.
+const SPINS_DONE: u32 = 1000;
+
 /// The caller's thread and some of its own.
 pub struct Team {
     shared: Arc<Shared>,
@@ -111,8 +114,14 @@ impl Team {
             work.next.store(tasks, Relaxed);
         }
         shared.gate.fetch_and(!OPEN, AcqRel);
+        let mut spins = 0;
         while shared.gate.load(Acquire) != 0 {
-            std::hint::spin_loop();
+            spins += 1;
+            match spins < SPINS_DONE {
+                true => std::hint::spin_loop(),
+                // Whoever is inside may wait for this very processor.
+                false => thread::yield_now(),
+            }
         }
         // Nobody is inside and nobody can enter: `work` may go.
         if let Err(panic) = mine {

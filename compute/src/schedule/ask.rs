@@ -136,7 +136,8 @@ pub struct Limits {
     /// Tokens of prompts in a step that also goes on with answers: more of them make everyone's next token later.
     pub step_prompt_tokens: usize,
     /// By how much of its time, in percent, prompts and the adapters they bring may lengthen a step that goes on with
-    /// answers. When that is too little for three seconds, it is load and no storm, and they may do more and more.
+    /// answers. When that is too little for three seconds, it is load and no storm, and they may do more and more. By as
+    /// much rows may that one tenant has beyond those that others have.
     pub step_stretch_percent: u32,
     /// Sequences that run at once.
     pub rows_max: usize,
@@ -167,7 +168,7 @@ impl Default for Limits {
     /// For a processor; a larger device takes longer steps with more rows.
     fn default() -> Self {
         Self {
-            step_tokens: 256,
+            step_tokens: 96,
             step_prompt_tokens: 64,
             step_stretch_percent: 15,
             rows_max: 32,
@@ -186,6 +187,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// [`Self::step_stretch_percent`] as a share.
+    #[allow(clippy::float_arithmetic, reason = "it is multiplied with times that were learnt")]
+    pub(super) fn stretch(&self) -> f64 {
+        f64::from(self.step_stretch_percent) / 100.0
+    }
+
     /// # Panics
     ///
     /// Where nothing could ever run.

@@ -18,13 +18,20 @@ use std::time::Duration;
 
 use protocol::Time;
 
-/// How much of a surprise is believed at once: of a step that tells about one thing alone, and about the answers of one
-/// that had prompts too.
+/// How much of a surprise is believed at once.
 const BELIEF: f64 = 0.3;
+/// How much of it is what the answers do, once they were seen alone, and how that grows with every step that has more in it.
 const DOUBT: f64 = 0.02;
-/// Tokens, and bytes, that weigh in learning what the answers do.
+const DOUBTS: f64 = 1.02;
+/// What is left, after another step, of what more answers than it had were seen to take: it is tried again now and then.
+const STALE: f64 = 0.999;
+/// Tokens, and bytes, that weigh in learning what all answers of a step do.
 const TOKENS: f64 = 8.0;
-const BYTES: f64 = 8e6;
+const BYTES: f64 = 32e6;
+/// How many times as many tokens as the last steps had are tried in the next, and how much fewer the last ones had after a
+/// step: of one token little is learnt, and a step with fifty tells everyone that it was wrong.
+const BOLDNESS: f64 = 2.0;
+const FORGETS: f64 = 0.8;
 
 /// How long prompts have too little before they may take more.
 const STORM: Duration = Duration::from_secs(3);
@@ -49,15 +56,26 @@ pub(super) struct Mixture {
     pub bytes: u64,
 }
 
+/// What so many answers take.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    us: f64,
+    /// How much of a surprise may be theirs, where tokens and bytes are there to take it too. From 0 to 1: all of it when
+    /// they were never seen alone.
+    doubt: f64,
+}
+
 /// What was learnt so far. All times are in microseconds.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Of a step that goes on with one answer, with two, and so on.
-    answers: Vec<Option<f64>>,
+    answers: Vec<Option<Seen>>,
     /// Of `TOKENS` tokens. Before any were seen, as many answers.
     tokens: Option<f64>,
     /// Of `BYTES` bytes.
     bytes: f64,
+    /// How many tokens the last steps with answers had.
+    tried: f64,
     /// The step that runs, and since when.
     running: Option<(Time, Mixture)>,
     /// How many times as much as in a storm prompts may take.
@@ -75,6 +93,7 @@ impl Default for Pace {
             answers: Vec::new(),
             tokens: None,
             bytes: 0.0,
+            tried: 0.0,
             running: None,
             leniency: 1.0,
             little: None,
@@ -115,12 +134,21 @@ impl Pace {
         let before = self.answers.get(..answers).unwrap_or(&self.answers);
         let behind = self.answers.get(answers.saturating_sub(1)..).unwrap_or_default();
         // Those of as many, else of a few more, else of fewer.
-        behind
-            .iter()
-            .flatten()
-            .chain(before.iter().rev().flatten())
-            .next()
-            .copied()
+        let mut known = behind.iter().flatten().chain(before.iter().rev().flatten());
+        known.next().map(|seen| seen.us)
+    }
+
+    /// Rows that somebody may have, between `fair` and `most`, beside those of others: more than `fair` as long as they
+    /// lengthen a step by no more than a share of it.
+    pub(super) fn rows_beside(&self, others: usize, fair: usize, most: usize, share: f64) -> usize {
+        let Some(us) = self.answers_us(others + fair) else {
+            return most;
+        };
+        let fits = |rows: &usize| {
+            self.answers_us(others + rows)
+                .is_some_and(|more| more <= us * (1.0 + share))
+        };
+        (fair + 1..=most).take_while(fits).last().unwrap_or(fair.min(most))
     }
 
     /// What such a part of a step adds to it.
@@ -131,13 +159,18 @@ impl Pace {
     /// How many tokens may be added in a time.
     pub(super) fn tokens_in(&self, us: f64) -> usize {
         let each = self.tokens.unwrap_or(0.0) / TOKENS;
+        let most = match us.is_finite() {
+            true => BOLDNESS * (self.tried + 1.0),
+            // Nobody is answering.
+            false => f64::INFINITY,
+        };
         match us > 0.0 {
             #[allow(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "positive, and what is over the largest number becomes it"
             )]
-            true => (us / each) as usize,
+            true => (us / each).min(most) as usize,
             false => 0,
         }
     }
@@ -159,23 +192,38 @@ impl Pace {
             self.answers.resize(answers, None);
         }
         let Some(base) = self.answers_us(answers) else {
-            if tokens == 0 {
-                self.answers[at] = Some(took);
-                self.tokens = Some(TOKENS * took / answers as f64);
-            }
+            // As if a token of a prompt took as long as one of an answer. It takes no longer.
+            let each = took / (answers + tokens) as f64;
+            self.seen(answers, each * answers as f64, tokens == 0);
+            self.tokens = Some(each * TOKENS);
             return;
         };
         // A machine that others use stops now and then: that says nothing about what was in the step.
         let surprise = (took - base - self.added_us(tokens, bytes)).clamp(-base, base);
-        if tokens == 0 {
-            self.answers[at] = Some(base + BELIEF * surprise);
-            return;
-        }
         let had = [tokens as f64 / TOKENS, bytes as f64 / BYTES];
-        let learnt = BELIEF * surprise / had.iter().map(|had| had * had).sum::<f64>();
-        self.answers[at] = Some(base + DOUBT * surprise);
+        let doubt = self.answers[at].map_or(1.0, |seen| seen.doubt);
+        let learnt = BELIEF * surprise / (doubt + had.iter().map(|had| had * had).sum::<f64>());
+        self.seen(answers, (base + learnt * doubt).max(0.0), tokens == 0);
         self.tokens = self.tokens.map(|each| (each + learnt * had[0]).max(0.0));
         self.bytes = (self.bytes + learnt * had[1]).max(0.0);
+        if tokens > 0 {
+            self.tried = (self.tried * FORGETS).max(tokens as f64);
+        }
+    }
+
+    /// So many answers take so long, alone or not.
+    fn seen(&mut self, answers: usize, us: f64, alone: bool) {
+        let (fewer, more) = self.answers.split_at_mut(answers);
+        let seen = &mut fewer[answers - 1];
+        let doubt = match alone {
+            true => DOUBT,
+            false => (seen.map_or(1.0, |seen| seen.doubt) * DOUBTS).min(1.0),
+        };
+        *seen = Some(Seen { us, doubt });
+        if alone {
+            let more = more.iter_mut().flatten();
+            more.for_each(|seen| seen.us = (seen.us * STALE).max(us));
+        }
     }
 }
 

@@ -75,7 +75,7 @@ impl Scheduler {
     fn stretch_us(&self) -> f64 {
         let running = self.running.iter().map(|request| &self.sequences[request]);
         let answers = running.filter(|sequence| sequence.answering()).count();
-        let share = f64::from(self.limits.step_stretch_percent) / 100.0 * self.pace.leniency();
+        let share = self.limits.stretch() * self.pace.leniency();
         // What takes no time cannot be lengthened.
         match self
             .pace

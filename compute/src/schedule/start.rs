@@ -1,5 +1,7 @@
 //! Starting a request: a row, slots for its adapters, and pages for its prompt, taken from whoever has more.
 
+use std::collections::BTreeSet;
+
 use super::{AdapterKey, Effect, Facts, Fetch, Refusal, RequestId, Scheduler, Stage, Tenant, plan::Budget};
 use crate::forward::AdapterSlot;
 
@@ -22,7 +24,8 @@ impl Scheduler {
             return Tried::Skipped;
         }
         let tenant = self.sequences[&request].ask.tenant.clone();
-        if self.tenants.running(&tenant) >= self.rows_of_one() {
+        let rows = self.tenants.running(&tenant);
+        if rows > 0 && rows >= self.rows_of(&tenant) {
             return Tried::Closed;
         }
         if self.running.len() >= self.limits.rows_max && !self.make_way(&tenant) {
@@ -76,23 +79,47 @@ impl Scheduler {
         Tried::Runs
     }
 
-    /// Rows that one tenant may have: all of them when it is alone.
-    fn rows_of_one(&self) -> usize {
-        self.limits.rows_max.div_ceil(self.tenants.active().max(1)) + self.limits.rows_spare
-    }
-
-    /// Takes a row from whoever has more than that since others came, one a step, the latest first.
-    pub(super) fn give_back(&mut self) {
-        let most = self.rows_of_one();
-        let latest = self
+    /// Rows that a tenant may have: its part of them. Beside some who want no more than they have, only as many as they
+    /// have, and more as long as they are hardly answered later for it.
+    fn rows_of(&self, tenant: &Tenant) -> usize {
+        let active = self.tenants.active();
+        let part = self.limits.rows_max.div_ceil(active.max(1)) + self.limits.rows_spare;
+        let mut others: BTreeSet<&Tenant> = self
             .running
             .iter()
-            .map(|request| &self.sequences[request])
-            .filter(|sequence| self.tenants.running(&sequence.ask.tenant) > most)
-            .max_by_key(|sequence| sequence.order)
-            .map(|sequence| sequence.ask.request);
-        if let Some(latest) = latest {
-            self.preempt(latest);
+            .map(|request| &self.sequences[request].ask.tenant)
+            .collect();
+        others.retain(|other| *other != tenant && self.tenants.ready_after(other, None).is_none());
+        let (modest, rows) = (
+            others.len(),
+            others.iter().map(|other| self.tenants.running(other)).sum::<usize>(),
+        );
+        if modest == 0 {
+            return part;
+        }
+        // All who want more share what these leave.
+        let (fair, greedy) = (rows.div_ceil(modest), active.saturating_sub(modest).max(1));
+        let all = self
+            .pace
+            .rows_beside(rows, fair * greedy, part * greedy, self.limits.stretch());
+        part.min((all / greedy).max(fair))
+    }
+
+    /// Takes the rows that somebody has beyond that since others came, the latest first. They have nothing to compute anew
+    /// while there are pages, and every step that they had a part in would be longer for everyone.
+    pub(super) fn give_back(&mut self) {
+        let mut running: Vec<(u64, RequestId)> = self
+            .running
+            .iter()
+            .map(|request| (self.sequences[request].order, *request))
+            .collect();
+        running.sort_unstable();
+        for (_, request) in running.into_iter().rev() {
+            let tenant = &self.sequences[&request].ask.tenant;
+            let rows = self.tenants.running(tenant);
+            if rows > 1 && rows > self.rows_of(tenant) {
+                self.preempt(request);
+            }
         }
     }
 

@@ -76,6 +76,16 @@ pub(super) fn with_adapter(adapter: u64, request: u64) -> Ask {
 }
 
 #[test]
+fn an_adapter_that_is_in_memory_is_there_for_the_next_step() {
+    let mut device = Device::new(limits(), SHAPE);
+    device.ask(with_adapter(1, 1));
+    assert_eq!(device.scheduler.census().ready, 1, "before any step was planned");
+    device.tick();
+    assert_eq!(device.scheduler.census().running, 1);
+    device.until_idle();
+}
+
+#[test]
 fn an_answer_is_what_the_model_says_alone() {
     let mut device = Device::new(limits(), SHAPE);
     device.ask(ask(1));

@@ -96,6 +96,9 @@ impl Scheduler {
         let held = self.held.values().filter(|held| held.fetch != Fetch::Not).count();
         let room = self.limits.fetched_max.saturating_sub(held);
         let mut room = if stuck { room.max(self.limits.mix_max) } else { room };
+        if room == 0 {
+            return;
+        }
         for request in self.tenants.cold_in_turn() {
             for (adapter, _) in &self.sequences[&request].ask.adapters {
                 if room == 0 {

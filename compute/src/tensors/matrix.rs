@@ -173,26 +173,28 @@ pub(crate) fn transpose(dtype: Dtype, rows: usize, columns: usize, from: &[u8], 
 
 fn turn<const BYTES: usize>(rows: usize, columns: usize, from: &[u8], to: &mut [u8]) {
     let (from, to) = (from.as_chunks::<BYTES>().0, to.as_chunks_mut::<BYTES>().0);
-    // Square blocks, so that neither side walks out of the cache; whole ones through registers.
+    // Square blocks, so that neither side walks out of the cache, through registers.
     const SIDE: usize = 8;
-    for row0 in (0..rows).step_by(SIDE) {
-        for column0 in (0..columns).step_by(SIDE) {
-            if row0 + SIDE <= rows && column0 + SIDE <= columns {
-                let block: [[[u8; BYTES]; SIDE]; SIDE] = std::array::from_fn(|i| {
-                    let at = (row0 + i) * columns + column0;
-                    from[at..at + SIDE].try_into().expect("eight columns")
-                });
-                for i in 0..SIDE {
-                    let at = (column0 + i) * rows + row0;
-                    let turned = block.map(|row| row[i]);
-                    to[at..at + SIDE].copy_from_slice(&turned);
-                }
-                continue;
+    if rows < SIDE || columns < SIDE {
+        for row in 0..rows {
+            for column in 0..columns {
+                to[column * rows + row] = from[row * columns + column];
             }
-            for row in row0..rows.min(row0 + SIDE) {
-                for column in column0..columns.min(column0 + SIDE) {
-                    to[column * rows + row] = from[row * columns + column];
-                }
+        }
+        return;
+    }
+    // The last of each direction reaches back over the one before it: ranks are of any size.
+    let starts = |length: usize| (0..length).step_by(SIDE).map(move |start| start.min(length - SIDE));
+    for row0 in starts(rows) {
+        for column0 in starts(columns) {
+            let block: [[[u8; BYTES]; SIDE]; SIDE] = std::array::from_fn(|i| {
+                let at = (row0 + i) * columns + column0;
+                from[at..at + SIDE].try_into().expect("eight columns")
+            });
+            for i in 0..SIDE {
+                let at = (column0 + i) * rows + row0;
+                let turned = block.map(|row| row[i]);
+                to[at..at + SIDE].copy_from_slice(&turned);
             }
         }
     }

@@ -8,13 +8,17 @@ mod matrix;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::File,
     io::{self, Read},
     ops::Range,
     path::Path,
 };
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
 pub(crate) use bytes::{Buffer, Bytes, Holder};
 pub(crate) use matrix::transpose;
@@ -94,12 +98,41 @@ struct Line {
     data_offsets: (u64, u64),
 }
 
-#[derive(Deserialize)]
+/// Tensors by name, and `__metadata__` among them.
+#[derive(Default)]
 struct Lines {
-    #[serde(rename = "__metadata__", default)]
     metadata: BTreeMap<String, String>,
-    #[serde(flatten)]
     tensors: BTreeMap<String, Line>,
+}
+
+impl<'de> Deserialize<'de> for Lines {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Lines;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tensors by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Lines, A::Error> {
+                let mut lines = Lines::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        lines.metadata = map.next_value()?;
+                    } else if lines.tensors.len() > TENSORS_MAX {
+                        // Enough to be refused by.
+                        map.next_value::<IgnoredAny>()?;
+                    } else {
+                        lines.tensors.insert(name, map.next_value()?);
+                    }
+                }
+                Ok(lines)
+            }
+        }
+        // Not derived: a flattened map is read twice, and adapters have hundreds of tensors of a few kilobytes.
+        deserializer.deserialize_map(Read)
+    }
 }
 
 impl Header {

@@ -9,15 +9,61 @@ use std::{
 use super::{Artifact, Reply, Shared, State, Tier};
 use crate::{lora::Adapter, tensors::Buffer};
 
-/// While others compute, a loader works so long, and then rests so many times as long: a step of theirs does not wait for
-/// a processor that a loader has. A small adapter is there before its first rest.
-const WORK_FIRST: Duration = Duration::from_millis(1);
-const WORK: Duration = Duration::from_micros(250);
-const RESTS: u32 = 9;
-/// Work that took longer was waiting.
-const WORK_MAX: Duration = Duration::from_millis(1);
-/// A load that takes so long by then goes on without rest: where processors are scarce, rests take longer than they should.
-const GENTLE_MAX: Duration = Duration::from_millis(100);
+/// While others compute, a load works for one part in so many of the time, and several together for less than one does: a
+/// step does not wait for a processor that a loader has.
+const PARTS: u32 = 10;
+/// What a load may do before its first rest: a small adapter is there by then.
+const FIRST_US: i64 = 1000;
+/// Rests that are shorter are put off.
+const REST_MIN: Duration = Duration::from_millis(2);
+/// What was not rested is made up for later, and what was waited for a processor is too: within this bound, because it is
+/// work in one piece that hurts.
+const AHEAD_MAX_US: i64 = 10_000;
+
+/// A load's part of the time, and what it had of it.
+struct Part {
+    /// When it was looked at last, and how long this thread had worked by then.
+    looked: Instant,
+    worked: Duration,
+    /// What is left of [`FIRST_US`].
+    first_us: i64,
+    /// Microseconds that it should rest; below zero where it rested too long.
+    due_us: i64,
+}
+
+impl Part {
+    fn new() -> Self {
+        Self {
+            looked: Instant::now(),
+            worked: worked(),
+            first_us: FIRST_US,
+            due_us: 0,
+        }
+    }
+
+    /// How long it should rest now, if it may have one part in so many.
+    fn due(&mut self, parts: u32) -> Duration {
+        let (looked, worked) = (Instant::now(), worked());
+        let us = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let passed = us(looked.duration_since(std::mem::replace(&mut self.looked, looked)));
+        let took = us(worked.saturating_sub(std::mem::replace(&mut self.worked, worked)));
+        let free = took.min(self.first_us);
+        self.first_us -= free;
+        let owed = (took - free).saturating_mul(parts.into());
+        self.due_us = self
+            .due_us
+            .saturating_add(owed)
+            .saturating_sub(passed)
+            .max(-AHEAD_MAX_US);
+        Duration::from_micros(u64::try_from(self.due_us).unwrap_or(0))
+    }
+}
+
+/// How long this thread has had a processor.
+fn worked() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.try_into().unwrap_or_default()
+}
 
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -38,12 +84,13 @@ impl Shared {
     pub(super) fn load(&self) {
         while let Some(artifact) = self.next() {
             // A hostile file must not take the loader with it.
-            let began = Instant::now();
-            let mut since = began;
-            let mut rest = || since = self.rest(began, since);
+            self.loading.fetch_add(1, Ordering::Relaxed);
+            let mut part = Part::new();
+            let mut rest = || self.rest(&mut part);
             let read = std::panic::AssertUnwindSafe(|| artifact.read(self.peer.as_deref(), &mut rest));
             let read = std::panic::catch_unwind(read)
                 .unwrap_or_else(|_| Err(format!("adapter `{}` could not be read", artifact.name())));
+            self.loading.fetch_sub(1, Ordering::Relaxed);
             let (result, mut replies) = self.arrived(&artifact, read);
             let bytes = result.as_ref().map_or(0, |adapter| adapter.bytes());
             let last = replies.pop();
@@ -61,15 +108,15 @@ impl Shared {
         }
     }
 
-    /// Called now and then by a load that began once and works since then; since when it works after that.
-    fn rest(&self, began: Instant, since: Instant) -> Instant {
-        let worked = since.elapsed();
-        let due = if since == began { WORK_FIRST } else { WORK };
-        if worked < due || !self.gently.load(Ordering::Relaxed) || began.elapsed() > GENTLE_MAX {
-            return since;
+    /// Called now and then by a load: rests if others compute and it had its part.
+    fn rest(&self, part: &mut Part) {
+        let loading = self.loading.load(Ordering::Relaxed);
+        let due = part.due(PARTS.saturating_mul(loading.saturating_mul(loading)));
+        if !self.gently.load(Ordering::Relaxed) {
+            part.due_us = 0;
+        } else if due >= REST_MIN {
+            std::thread::sleep(due);
         }
-        std::thread::sleep(worked.min(WORK_MAX) * RESTS);
-        Instant::now()
     }
 
     fn next(&self) -> Option<Arc<Artifact>> {

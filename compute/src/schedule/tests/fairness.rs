@@ -108,3 +108,30 @@ fn rows_are_shared_among_those_who_are_there_unless_there_are_spare_ones() {
         assert!((1..=6).all(|request| device.answer(request).len() == 40));
     }
 }
+
+#[test]
+fn rows_that_make_steps_longer_are_for_those_who_are_alone_or_as_many_as_the_others() {
+    type TakesUs = fn(usize) -> u64;
+    let rows = |takes_us: TakesUs, others: u64| {
+        let mut device = Device::new(limits(), SHAPE);
+        device.takes_us = takes_us;
+        let mut wants = |tenant: &str, number: u64| {
+            device.ask(Ask {
+                tokens_max: 40,
+                prompt: vec![u32::try_from(number).expect("small"); 4],
+                ..for_tenant(tenant, number)
+            });
+            (0..6).for_each(|_| device.tick());
+        };
+        (1..=6).for_each(|number| wants("a", number));
+        (1..=others).for_each(|number| wants("b", 100 + number));
+        let rows = device.scheduler.tenants.running(&Tenant("a".into()));
+        device.until_idle();
+        assert!((1..=6).all(|number| device.answer(number).len() == 40));
+        rows
+    };
+    let (cheap, dear): (TakesUs, TakesUs) = (|_| 1000, |tokens| 1000 * tokens as u64);
+    assert_eq!((rows(cheap, 0), rows(dear, 0)), (4, 4), "nobody else is there");
+    assert_eq!((rows(cheap, 1), rows(dear, 1)), (2, 1));
+    assert_eq!((rows(cheap, 6), rows(dear, 6)), (2, 2), "both want more");
+}
