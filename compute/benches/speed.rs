@@ -134,6 +134,11 @@ impl Drop for Rival {
     }
 }
 
+/// Threads of whoever ran last look for more to do for a while (OpenMP's for a fifth of a second).
+fn rest() {
+    std::thread::sleep(std::time::Duration::from_millis(400));
+}
+
 fn rivals(shape: &str, config: &Config) {
     let mut decoder = Model::random(config, Dtype::F32, 1).on_cpu(options()).unwrap();
     let mut torch = Rival::torch(shape);
@@ -149,9 +154,11 @@ fn rivals(shape: &str, config: &Config) {
         for _ in 0..ROUNDS {
             for (rival, time) in [&mut torch, &mut candle].into_iter().zip(&mut theirs) {
                 if let Some(rival) = rival {
+                    rest();
                     *time = time.min(rival.ask(&question));
                 }
             }
+            rest();
             let mine = match what {
                 "decode" => {
                     step(&mut decoder, rows, 0, tokens, 0);
