@@ -136,8 +136,9 @@ pub struct Limits {
     /// Tokens of prompts in a step that also goes on with answers: more of them make everyone's next token later.
     pub step_prompt_tokens: usize,
     /// By how much of its time, in percent, prompts and the adapters they bring may lengthen a step that goes on with
-    /// answers. When that is too little for three seconds, it is load and no storm, and they may do more and more. By as
-    /// much rows may that one tenant has beyond those that others have.
+    /// answers. When that is too little for three seconds, it is load and no storm, and they may do more and more; those of
+    /// a tenant that has more waiting, beside others that have not, no more than its part. By as much may rows that such a
+    /// tenant has beyond as many as others.
     pub step_stretch_percent: u32,
     /// Sequences that run at once.
     pub rows_max: usize,

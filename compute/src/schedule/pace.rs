@@ -138,17 +138,20 @@ impl Pace {
         known.next().map(|seen| seen.us)
     }
 
-    /// Rows that somebody may have, between `fair` and `most`, beside those of others: more than `fair` as long as they
-    /// lengthen a step by no more than a share of it.
+    /// Rows that somebody may have, between `fair` and `most`, beside those of others: more than `fair` as long as all of
+    /// them lengthen the others' step by no more than a share of it.
     pub(super) fn rows_beside(&self, others: usize, fair: usize, most: usize, share: f64) -> usize {
-        let Some(us) = self.answers_us(others + fair) else {
-            return most;
+        // Of as many, else of fewer: from more it does not follow what they would be spared.
+        let fewer = self.answers.get(..others).unwrap_or(&self.answers);
+        let Some(Seen { us, .. }) = fewer.iter().rev().flatten().next() else {
+            return fair.min(most);
         };
         let fits = |rows: &usize| {
             self.answers_us(others + rows)
                 .is_some_and(|more| more <= us * (1.0 + share))
         };
-        (fair + 1..=most).take_while(fits).last().unwrap_or(fair.min(most))
+        // Fewer never take longer, whatever was thought of more.
+        (fair..=most).take_while(fits).last().unwrap_or(fair.min(most))
     }
 
     /// What such a part of a step adds to it.

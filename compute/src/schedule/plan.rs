@@ -26,8 +26,9 @@ pub(super) struct Budget {
     pub(super) rank_tokens: u64,
     pub(super) loads: usize,
     pub(super) adapters: BTreeSet<AdapterSlot>,
-    /// Microseconds that prompts may add.
+    /// Microseconds that prompts may add, and those of tenants who want more than they have beside others who do not.
     pub(super) stretch_us: f64,
+    pub(super) greedy_us: f64,
     /// What is in the step.
     pub(super) mixture: Mixture,
 }
@@ -47,12 +48,14 @@ impl Scheduler {
     pub(super) fn plan(&mut self, now: Time, todo: &mut Vec<Effect>) {
         self.steps += 1;
         self.give_back();
+        let (stretch_us, greedy_us) = self.stretch_us();
         let mut budget = Budget {
             tokens: self.limits.step_tokens,
             rank_tokens: self.limits.step_rank_tokens,
             loads: self.limits.step_loads,
             adapters: BTreeSet::new(),
-            stretch_us: self.stretch_us(),
+            stretch_us,
+            greedy_us,
             mixture: Mixture::default(),
         };
         self.plan_overdue(&mut budget);
@@ -70,20 +73,31 @@ impl Scheduler {
         }
     }
 
-    /// How much longer than with its answers alone the step may take. While nobody is answering, as long as it likes.
-    #[allow(clippy::float_arithmetic, reason = "a time that was learnt, and a share of it")]
-    fn stretch_us(&self) -> f64 {
+    /// How much longer than with its answers alone the step may take, and how much of it is for the greedy: however long
+    /// they have too little, they take no more beside others than their part. While nobody is answering, as long as it likes.
+    #[allow(
+        clippy::float_arithmetic,
+        clippy::cast_precision_loss,
+        reason = "a time that was learnt, and shares of it"
+    )]
+    fn stretch_us(&self) -> (f64, f64) {
         let running = self.running.iter().map(|request| &self.sequences[request]);
         let answers = running.filter(|sequence| sequence.answering()).count();
-        let share = self.limits.stretch() * self.pace.leniency();
+        let stretch = self.limits.stretch();
+        let share = stretch * self.pace.leniency();
+        let modest = self.modest(None).len();
+        let part = match modest {
+            0 => share,
+            _ => self.tenants.active().saturating_sub(modest) as f64 / modest as f64,
+        };
         // What takes no time cannot be lengthened.
         match self
             .pace
             .answers_us(answers)
             .filter(|step_us| answers > 0 && *step_us > 0.0)
         {
-            Some(step_us) => step_us * share,
-            None => f64::INFINITY,
+            Some(step_us) => (step_us * share, step_us * part.clamp(stretch, share)),
+            None => (f64::INFINITY, f64::INFINITY),
         }
     }
 
@@ -131,7 +145,7 @@ impl Scheduler {
                 Tried::Skipped | Tried::Closed => turns.iter_mut().for_each(|turn| turn.closed = true),
             }
         }
-        while self.tokens_left(budget, 0) > 0 {
+        while self.tokens_left(budget, budget.stretch_us, 0) > 0 {
             let next = (0..turns.len())
                 .filter(|at| !turns[*at].closed || !turns[*at].started.is_empty())
                 .min_by_key(|at| self.tenants.served(&turns[*at].tenant));
@@ -193,8 +207,12 @@ impl Scheduler {
             true => share.min(SCORED_MAX),
             false => share,
         };
+        let us = match self.tenants.ready_after(&sequence.ask.tenant, None) {
+            Some(_) => budget.greedy_us.min(budget.stretch_us),
+            None => budget.stretch_us,
+        };
         let fresh = sequence.mix.iter().filter(|part| !budget.adapters.contains(&part.slot));
-        let most = most.min(self.tokens_left(budget, fresh.map(|part| self.slots.bytes(part.slot)).sum()));
+        let most = most.min(self.tokens_left(budget, us, fresh.map(|part| self.slots.bytes(part.slot)).sum()));
         let count = self.room_for(request, sequence.pending().min(most), budget);
         if count > 0 {
             self.add(request, count, budget);
@@ -203,8 +221,8 @@ impl Scheduler {
 
     /// How many more tokens of prompts the step has room and time for, if so many bytes of adapters come with them.
     #[allow(clippy::float_arithmetic, reason = "a time that was learnt is taken off another")]
-    fn tokens_left(&self, budget: &Budget, bytes: u64) -> usize {
-        let tokens = self.pace.tokens_in(budget.stretch_us - self.pace.added_us(0, bytes));
+    fn tokens_left(&self, budget: &Budget, us: f64, bytes: u64) -> usize {
+        let tokens = self.pace.tokens_in(us - self.pace.added_us(0, bytes));
         budget
             .tokens
             .min(tokens.max(TOKENS_MIN.saturating_sub(budget.mixture.tokens)))
@@ -247,7 +265,11 @@ impl Scheduler {
         match sequence.answering() {
             true => budget.mixture.answers += 1,
             false => {
-                budget.stretch_us -= self.pace.added_us(count, bytes);
+                let us = self.pace.added_us(count, bytes);
+                budget.stretch_us -= us;
+                if self.tenants.ready_after(&sequence.ask.tenant, None).is_some() {
+                    budget.greedy_us -= us;
+                }
                 budget.mixture.tokens += count;
                 budget.mixture.bytes += bytes;
             }

@@ -84,25 +84,27 @@ impl Scheduler {
     fn rows_of(&self, tenant: &Tenant) -> usize {
         let active = self.tenants.active();
         let part = self.limits.rows_max.div_ceil(active.max(1)) + self.limits.rows_spare;
-        let mut others: BTreeSet<&Tenant> = self
-            .running
-            .iter()
-            .map(|request| &self.sequences[request].ask.tenant)
-            .collect();
-        others.retain(|other| *other != tenant && self.tenants.ready_after(other, None).is_none());
-        let (modest, rows) = (
-            others.len(),
-            others.iter().map(|other| self.tenants.running(other)).sum::<usize>(),
-        );
+        let others = self.modest(Some(tenant));
+        let modest = others.len();
         if modest == 0 {
             return part;
         }
+        let rows: usize = others.iter().map(|other| self.tenants.running(other)).sum();
         // All who want more share what these leave.
         let (fair, greedy) = (rows.div_ceil(modest), active.saturating_sub(modest).max(1));
         let all = self
             .pace
             .rows_beside(rows, fair * greedy, part * greedy, self.limits.stretch());
         part.min((all / greedy).max(fair))
+    }
+
+    /// Those who run and want no more than that.
+    pub(super) fn modest(&self, beside: Option<&Tenant>) -> BTreeSet<&Tenant> {
+        self.running
+            .iter()
+            .map(|request| &self.sequences[request].ask.tenant)
+            .filter(|tenant| Some(*tenant) != beside && self.tenants.ready_after(tenant, None).is_none())
+            .collect()
     }
 
     /// Takes the rows that somebody has beyond that since others came, the latest first. They have nothing to compute anew

@@ -93,8 +93,9 @@ fn rows_are_shared_among_those_who_are_there_unless_there_are_spare_ones() {
                 prompt: vec![u32::try_from(request).expect("small"); 4],
                 ..ask(request)
             });
+            // One after another, so that it was seen what fewer take.
+            (0..4).for_each(|_| device.tick());
         }
-        (0..4).for_each(|_| device.tick());
         let running = |device: &Device| device.scheduler.tenants.running(&Tenant("a".into()));
         assert_eq!(running(&device), 4, "nobody else is there");
         device.ask(Ask {
@@ -134,4 +135,35 @@ fn rows_that_make_steps_longer_are_for_those_who_are_alone_or_as_many_as_the_oth
     assert_eq!((rows(cheap, 0), rows(dear, 0)), (4, 4), "nobody else is there");
     assert_eq!((rows(cheap, 1), rows(dear, 1)), (2, 1));
     assert_eq!((rows(cheap, 6), rows(dear, 6)), (2, 2), "both want more");
+}
+
+#[test]
+fn a_flood_of_prompts_takes_its_part_of_the_time_and_no_more_however_long_it_waits() {
+    const EACH_US: u64 = 100_000;
+    let patient = Limits {
+        waiting_ms_max: 1_000_000,
+        ..limits()
+    };
+    let mut device = Device::new(patient, SHAPE);
+    device.takes_us = |tokens| EACH_US * tokens as u64;
+    for tenant in ["b", "c", "d"] {
+        let number = u64::from(tenant.as_bytes()[0]);
+        device.ask(Ask {
+            tokens_max: 120,
+            ..for_tenant(tenant, number)
+        });
+        (0..6).for_each(|_| device.tick());
+    }
+    let began = device.took_us.len();
+    for number in 0..20u32 {
+        device.ask(Ask {
+            tokens_max: 1,
+            prompt: vec![number; 20],
+            ..for_tenant("a", 200 + u64::from(number))
+        });
+    }
+    device.until(|device| device.finished.contains_key(&RequestId(u64::from(b'b'))));
+    // Three answers, and the least of a prompt that there is always room for.
+    let longest = device.took_us[began..].iter().max().expect("steps");
+    assert!(*longest <= 5 * EACH_US, "{longest}");
 }
