@@ -34,12 +34,28 @@ pub struct Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.members.iter().for_each(show_log);
+        }
         for child in self.children.iter_mut().flatten() {
             // Both fail only for a process that has ended.
             drop(child.kill());
             drop(child.wait());
         }
         drop(std::fs::remove_dir_all(&self.dir));
+    }
+}
+
+/// How much of each node's log a failed test shows.
+const SHOWN: usize = 60;
+
+/// What a node said last: the log is gone with the test.
+fn show_log(member: &Member) {
+    let log = std::fs::read_to_string(&member.log).unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    eprintln!("--- the last of {} ---", member.log.display());
+    for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+        eprintln!("{line}");
     }
 }
 
