@@ -10,6 +10,7 @@ use std::{
 use net::ChainTag;
 use protocol::{BlobHash, BlockHash, Time, crypto::SecretKey};
 use serde_json::Value;
+use storage::HomeLock;
 use tests::{
     cluster::{Cluster, program},
     commands::{command as run, corpus, done, until as repeat},
@@ -162,5 +163,23 @@ async fn what_nobody_has_and_what_is_damaged_ends_with_a_code_and_a_way_out() {
     );
     let (code, _) = command(&home, &["data", "show", &nowhere]);
     assert_eq!(code, Some(4));
+    assert!(cluster.terminate(0).unwrap(), "it stops in order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_and_a_command_at_that_moment_wait_for_who_has_the_stores() {
+    let mut cluster = Cluster::new(program(false).unwrap(), "data-lock", 1, 43_680, &[]).unwrap();
+    let home = cluster.members[0].home.clone();
+    ok(&home, &["data", "ls"]);
+
+    // Another command has them, and both come while it does.
+    let lock = HomeLock::acquire(&home.join("data/blobs")).unwrap();
+    cluster.start_all().unwrap();
+    let looking = tokio::task::spawn_blocking(move || ok(&home, &["data", "ls"]));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!looking.is_finished(), "nobody has answered");
+    drop(lock);
+    looking.await.unwrap();
+    cluster.wait_for(0, 1, SOON).await.unwrap();
     assert!(cluster.terminate(0).unwrap(), "it stops in order");
 }

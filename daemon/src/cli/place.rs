@@ -1,6 +1,6 @@
 //! What every verb is told: which home, and whether a program reads the answer.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -15,6 +15,9 @@ use super::{
     running::Running,
 };
 use crate::{api, data::Data, home::Home, key};
+
+/// How often it is looked whether a node has come up.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The arguments of every verb.
 #[derive(Clone, Debug, Args)]
@@ -87,8 +90,21 @@ impl Place {
             chain_id: genesis.spec.chain_id,
             genesis: genesis.hash.0,
         });
-        let data = Data::offline(&home, &self.config()?.config, key::read(&home.node_key())?, domain).await?;
-        Ok(Local::Here(api::local::offline(data)))
+        let (config, key) = (self.config()?.config, key::read(&home.node_key())?);
+        // A node that is starting has the stores already, and answers in a moment.
+        tokio::select! {
+            data = Data::offline(&home, &config, key, domain) => Ok(Local::Here(api::local::offline(data?))),
+            running = self.starts() => Ok(running.local()),
+        }
+    }
+
+    async fn starts(&self) -> Running {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if let Some(running) = self.maybe_running() {
+                return running;
+            }
+        }
     }
 
     /// Says that the home was not made yet.

@@ -9,6 +9,9 @@ use storage::blob::{BlobStore, Reason, Settings};
 use super::StartError;
 use crate::home::Home;
 
+/// How long the stores are waited for: a node that starts does not fail because a command looks into its home.
+const HAND_OVER_MS: u64 = 5_000;
+
 /// The stores and the plane, before there are peers.
 pub(crate) struct Stage {
     /// Where peers fetch from; the control plane is told of its addresses.
@@ -56,6 +59,7 @@ pub(in crate::data) async fn open_store(dir: &Path, data: &config::Data, floor: 
     };
     let settings = Settings {
         room,
+        open_patience_ms: HAND_OVER_MS,
         ..Settings::default()
     };
     let blobs = BlobStore::open(dir, settings).await?;

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use iroh_blobs::{
@@ -31,6 +31,8 @@ const WRITE_WITHIN: Duration = Duration::from_millis(50);
 /// Trees of hashes up to this size lie in the database: that of 1 GiB. The crate writes a tree that has a file of its
 /// own in steps of 32 bytes, which makes an import by reference half as fast as one whose tree is made in memory.
 const TREE_INLINE_MAX: u64 = 4 << 20;
+/// How often a store that another process has is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Our own half-written files.
 const INCOMING: &str = "incoming";
 
@@ -43,6 +45,8 @@ pub struct Settings {
     pub checks: usize,
     /// How long a collection waits for imports to end before it gives way.
     pub collect_patience_ms: u64,
+    /// How long opening waits for another process to close the store.
+    pub open_patience_ms: u64,
 }
 
 impl Default for Settings {
@@ -54,6 +58,7 @@ impl Default for Settings {
             },
             checks: std::thread::available_parallelism().map_or(1, usize::from),
             collect_patience_ms: 30_000,
+            open_patience_ms: 0,
         }
     }
 }
@@ -112,10 +117,7 @@ impl BlobStore {
             dir: dir.to_owned(),
             source,
         })?;
-        let place = dir.clone();
-        let (lock, log) = tokio::task::spawn_blocking(move || prepare(&place))
-            .await
-            .expect("opening does not panic")?;
+        let (lock, log) = prepared(&dir, settings.open_patience_ms).await?;
         let mut options = Options::new(&dir);
         options.batch.max_write_duration = WRITE_WITHIN;
         options.inline.max_outboard_inlined = TREE_INLINE_MAX;
@@ -221,6 +223,21 @@ impl Shared {
     /// Removes what imports left half done. Only while there are none.
     pub(super) fn clear_half_done(&self) -> io::Result<()> {
         clear(&self.dir)
+    }
+}
+
+/// Prepares, and waits while another process has the store. Whoever gives up waiting leaves nothing behind.
+async fn prepared(dir: &Path, patience_ms: u64) -> Result<(HomeLock, Log), OpenError> {
+    let until = Instant::now() + Duration::from_millis(patience_ms);
+    loop {
+        let place = dir.to_owned();
+        let opened = tokio::task::spawn_blocking(move || prepare(&place)).await;
+        match opened.expect("opening does not panic") {
+            Err(OpenError::Locked(LockError::Held { .. })) if Instant::now() < until => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            opened => return opened,
+        }
     }
 }
 

@@ -102,6 +102,23 @@ async fn an_import_beyond_the_quota_names_what_is_needed_and_harms_nothing() {
 }
 
 #[tokio::test]
+async fn who_waits_gets_the_store_when_it_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path()).await;
+    let waits = Settings {
+        open_patience_ms: 60_000,
+        ..settings()
+    };
+    let next = BlobStore::open(dir.path(), waits);
+    let closes = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        first.shutdown().await;
+    };
+    let (next, ()) = tokio::join!(next, closes);
+    next.expect("opens after the first").shutdown().await;
+}
+
+#[tokio::test]
 async fn a_store_opens_once_at_a_time_and_a_hundred_times_in_a_row() {
     let dir = tempfile::tempdir().unwrap();
     let threads = || fs::read_dir("/proc/self/task").unwrap().count();
