@@ -46,6 +46,8 @@ impl Drop for Cluster {
     }
 }
 
+/// The first port that Linux gives to whoever calls out.
+const GIVEN_OUT: u16 = 32_768;
 /// How much of each node's log a failed test shows.
 const SHOWN: usize = 60;
 
@@ -100,6 +102,8 @@ fn build(release: bool) -> Result<PathBuf, Failure> {
 
 impl Cluster {
     /// Prepares `nodes` nodes with ports from `base_port` on; starts none. `environment` sets keys of the configuration.
+    ///
+    /// The ports lie below those that the system gives to whoever calls out, or now and then one of them would be taken.
     pub fn new(
         program: PathBuf,
         name: &str,
@@ -107,6 +111,7 @@ impl Cluster {
         base_port: u16,
         environment: &[(&str, &str)],
     ) -> Result<Self, Failure> {
+        assert!(base_port < GIVEN_OUT, "port {base_port} may be somebody's");
         let dir = std::env::temp_dir().join(format!("openledger-{name}-{}", std::process::id()));
         let members = prepare(&dir, nodes, base_port).map_err(|error| error.to_string())?;
         let environment = environment

@@ -39,7 +39,7 @@ fn text(value: &Value) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn members_read_strangers_and_former_members_do_not_and_nothing_lies_open() {
-    let mut cluster = Cluster::new(program(false).unwrap(), "datanets", 4, 43_700, &[]).unwrap();
+    let mut cluster = Cluster::new(program(false).unwrap(), "datanets", 4, 24_700, &[]).unwrap();
     cluster.start_all().unwrap();
     for node in 0..4 {
         cluster.wait_for(node, 2, SOON).await.unwrap();
