@@ -112,7 +112,7 @@ pub struct Got {
     pub had: u64,
     /// Who gave how many.
     pub providers: Vec<(NodeId, u64)>,
-    /// Who sent what is not so.
+    /// Who sent what is not so, each once.
     pub blamed: Vec<NodeId>,
 }
 

@@ -115,7 +115,7 @@ impl Data {
             bytes: fetched.bytes,
             had: fetched.had,
             providers: fetching::credited(&fetched),
-            blamed: fetched.blamed.into_iter().map(|blame| blame.node).collect(),
+            blamed: fetching::blamed(&fetched),
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Whoever sends what is not so is banned and named in the answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use net::{
     NetHandle, Offence,
@@ -87,6 +87,12 @@ pub(crate) async fn fetch(errand: Errand<'_>, mut tell: impl FnMut(Progress)) ->
 pub(crate) fn credited(fetched: &Fetched) -> Vec<(NodeId, u64)> {
     let given = fetched.providers.iter().map(|(node, bytes)| (*node, *bytes));
     given.filter(|(_, bytes)| *bytes > 0).collect()
+}
+
+/// Who lied. One that is asked for several blobs at once may do so in each of them before it is banned.
+pub(crate) fn blamed(fetched: &Fetched) -> Vec<NodeId> {
+    let nodes: BTreeSet<_> = fetched.blamed.iter().map(|blame| blame.node).collect();
+    nodes.into_iter().collect()
 }
 
 fn wish_name(content: Wish) -> String {
@@ -197,5 +203,22 @@ mod tests {
             why: net::data::ProviderGone::Slow,
         });
         assert!(view.progress().sources.is_empty());
+    }
+
+    #[test]
+    fn who_lied_about_two_blobs_at_once_is_named_once() {
+        let (one, two) = (NodeId([1; 32]), NodeId([2; 32]));
+        let lie = |node, blob| Blame {
+            node,
+            blob: BlobHash([blob; 32]),
+            claimed_bytes: 5,
+            offset: 0,
+            what: String::new(),
+        };
+        let fetched = Fetched {
+            blamed: vec![lie(two, 1), lie(one, 1), lie(two, 3)],
+            ..Fetched::default()
+        };
+        assert_eq!(blamed(&fetched), [one, two]);
     }
 }

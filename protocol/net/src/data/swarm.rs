@@ -163,7 +163,7 @@ pub struct Blame {
 /// What a fetch came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
-    /// Who lied on the way.
+    /// Every lie on the way.
     pub blamed: Vec<Blame>,
     /// The bytes of all blobs.
     pub bytes: u64,
