@@ -21,6 +21,11 @@ use storage::{BlockLog, RealDisk, block_log::Layout};
 /// What goes wrong is a sentence: these are tools for tests and benches.
 pub type Failure = String;
 
+/// The first port that Linux gives to whoever calls out.
+const GIVEN_OUT: u16 = 32_768;
+/// How much of each node's log a failed test shows.
+const SHOWN: usize = 60;
+
 /// Nodes on this machine, each a process.
 pub struct Cluster {
     program: PathBuf,
@@ -43,21 +48,6 @@ impl Drop for Cluster {
             drop(child.wait());
         }
         drop(std::fs::remove_dir_all(&self.dir));
-    }
-}
-
-/// The first port that Linux gives to whoever calls out.
-const GIVEN_OUT: u16 = 32_768;
-/// How much of each node's log a failed test shows.
-const SHOWN: usize = 60;
-
-/// What a node said last: the log is gone with the test.
-fn show_log(member: &Member) {
-    let log = std::fs::read_to_string(&member.log).unwrap_or_default();
-    let lines: Vec<_> = log.lines().collect();
-    eprintln!("--- the last of {} ---", member.log.display());
-    for line in &lines[lines.len().saturating_sub(SHOWN)..] {
-        eprintln!("{line}");
     }
 }
 
@@ -111,7 +101,10 @@ impl Cluster {
         base_port: u16,
         environment: &[(&str, &str)],
     ) -> Result<Self, Failure> {
-        assert!(base_port < GIVEN_OUT, "port {base_port} may be somebody's");
+        assert!(
+            base_port < GIVEN_OUT,
+            "port {base_port} may be some caller's; choose one below {GIVEN_OUT}"
+        );
         let dir = std::env::temp_dir().join(format!("openledger-{name}-{}", std::process::id()));
         let members = prepare(&dir, nodes, base_port).map_err(|error| error.to_string())?;
         let environment = environment
@@ -350,4 +343,14 @@ pub fn number(value: &Value) -> Result<u64, Failure> {
     digits
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
         .ok_or_else(|| format!("{value} is not a number"))
+}
+
+/// What a node said last: the log is gone with the test.
+fn show_log(member: &Member) {
+    let log = std::fs::read_to_string(&member.log).unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    eprintln!("--- the last of {} ---", member.log.display());
+    for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+        eprintln!("{line}");
+    }
 }
