@@ -4,6 +4,7 @@
 //! compiled offline ([`emit`]), and that same text run on the processor, thread by thread, beside the reference in tests
 //! (feature `host`). What a model does with them is `compute`'s business.
 
+#![cfg(feature = "kernels")]
 #![allow(
     clippy::float_arithmetic,
     clippy::cast_possible_truncation,

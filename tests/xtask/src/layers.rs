@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("net", &["config", "protocol"]),
     ("storage", &["config", "protocol"]),
     ("cube", &[]),
-    ("compute", &["config", "cube", "protocol"]),
+    ("compute", &["cube", "protocol"]),
     ("world", &[]),
     ("pico", &["compute", "world"]),
     (
