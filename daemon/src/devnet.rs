@@ -17,11 +17,9 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{
-    genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID},
-    home::Home,
-    node::interrupted,
-};
+use crate::node::interrupted;
+use base::home::Home;
+use chain::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
 
 /// How long the nodes may take to decide their first block.
 const FIRST_BLOCK_WITHIN: Duration = Duration::from_secs(60);
@@ -325,7 +323,7 @@ async fn call(member: &Member, method: &str, params: Value) -> Result<Value, Dev
         why: format!("{method}: {why}"),
     };
     let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-    let answer = crate::http::plain().post(&member.rpc).json(&request).send().await;
+    let answer = base::http::plain().post(&member.rpc).json(&request).send().await;
     let answer = answer.map_err(|error| failed(error.to_string()))?;
     let mut answer: Value = answer.json().await.map_err(|error| failed(error.to_string()))?;
     match answer.get("error") {

@@ -4,9 +4,6 @@
 //! cache), bring up the machine, then the network, then the doors. A state database that cannot be used is moved aside
 //! and rebuilt; a log or journal that cannot be used stops the node, with the reason and the way out.
 
-mod feed;
-mod open;
-
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -21,22 +18,19 @@ use storage::{BlockLog, HomeLock, RealDisk, disk::free_bytes};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{
-    actor::{
-        chain::{self, Chain, ChainError, Command},
-        ingress::{self, Ingress, journal::PoolJournal},
-    },
-    api::{
-        self, About, Api,
-        local::{Local, LocalParts},
-    },
-    clock::Clock,
-    data::{self, Data},
-    home::Home,
-    key,
-    words::chained,
+use base::{clock::Clock, home::Home, key, words::chained};
+pub use chain::open::{OpenError, read_genesis};
+use chain::{
+    actor::{self, Chain, ChainError, Command},
+    feed,
+    ingress::{self, Ingress, journal::PoolJournal},
+    open,
 };
-pub use open::{OpenError, read_genesis};
+use data::Data;
+use gateway::api::{
+    self, About, Api,
+    local::{Local, LocalParts},
+};
 
 /// How often free space and the wall clock are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
@@ -66,7 +60,7 @@ pub enum NodeError {
     Data(#[from] data::StartError),
     /// The interfaces did not start.
     #[error(transparent)]
-    Api(#[from] api::ApiError),
+    Api(#[from] base::listen::ListenError),
     /// The chain stopped.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -173,7 +167,7 @@ impl Running {
         };
 
         let (door, scrubbed) = (opened.node.exec.door(), opened.log.clone());
-        let (chain, thread) = chain::spawn(chain::Parts {
+        let (chain, thread) = actor::spawn(actor::Parts {
             node: opened.node,
             first: opened.first,
             wal: opened.wal,
@@ -216,7 +210,7 @@ impl Running {
         let api = Api::start(api_settings(loaded), parts).await?;
 
         let key = SecretKey::from_seed(*node_key.seed());
-        let (beacons, beating) = data::pins::follow(chain.head.clone(), config.data.audit_blocks, stop.clone());
+        let (beacons, beating) = chain::beacon::follow(chain.head.clone(), config.data.audit_blocks, stop.clone());
         let data = Data::start(stage, net.clone(), key, tag.domain(), clock, beacons).await?;
         // Set once, here.
         drop(shared.set(data.clone()));

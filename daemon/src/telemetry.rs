@@ -15,7 +15,7 @@ const QUIET: &str = "arc_malachitebft=warn,libp2p=warn,sled=warn";
 
 /// Why the log did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
+pub(crate) enum TelemetryError {
     /// The level cannot be read.
     #[error(
         "log.level = \"{level}\" is not a filter; write a level such as info, or levels per part such as info,net=debug"
@@ -33,7 +33,7 @@ pub enum TelemetryError {
 }
 
 /// Starts the log, and the hook that says panics in it. Once per process.
-pub fn start(log: &Log) -> Result<(), TelemetryError> {
+pub(crate) fn start(log: &Log) -> Result<(), TelemetryError> {
     let filter = filter(&log.level)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -15,7 +15,8 @@ use alloy_signer_local::{LocalSignerError, PrivateKeySigner};
 use storage::secret::{self, SecretError};
 use zeroize::Zeroizing;
 
-use crate::{entropy, genesis::DEV_ACCOUNTS, home::Home};
+use base::{entropy, home::Home};
+use chain::genesis::DEV_ACCOUNTS;
 
 /// Why an account cannot be used.
 #[derive(Debug, thiserror::Error)]

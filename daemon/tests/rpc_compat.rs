@@ -12,10 +12,10 @@ use std::{
 };
 
 use alloy_primitives::B256;
-use daemon::{
-    api::rpc,
+use base::home::Home;
+use chain::{
     foreign::{self, ForeignChain},
-    home::Home,
+    rpc,
 };
 use serde_json::Value;
 
@@ -190,7 +190,7 @@ async fn every_recorded_answer_is_given_again() {
         ..rpc::Settings::default()
     };
     let serving = foreign::serve(chain, settings).await.unwrap();
-    let (client, url) = (daemon::http::plain(), format!("http://{}", serving.address));
+    let (client, url) = (base::http::plain(), format!("http://{}", serving.address));
     let all = conversations(&folder);
     let mut failed = Vec::new();
     for conversation in &all {

@@ -56,7 +56,7 @@ impl Serving {
             url: told["url"].as_str().unwrap().to_owned(),
             token: fs::read_to_string(file).unwrap().trim().to_owned(),
             told,
-            client: daemon::http::plain(),
+            client: base::http::plain(),
             _home: home,
         }
     }

@@ -15,8 +15,8 @@ use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::SolCall;
+use chain::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
 use contracts::TestToken;
-use daemon::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
 use serde_json::{Value, json};
 use tests::cluster::{Cluster, Failure, number, program};
 

@@ -10,9 +10,9 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
+use chain::genesis::{DEV_ACCOUNTS, validator_account};
 use consensus::execution::Execution;
 use contracts::address::{FEE_COLLECTOR, STAKE_HUB};
-use daemon::genesis::{DEV_ACCOUNTS, validator_account};
 use evm::{
     genesis::ChainGenesis,
     ledger::Ledger,

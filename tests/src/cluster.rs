@@ -7,10 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daemon::{
-    devnet::{Member, prepare},
-    home::Home,
-};
+use base::home::Home;
+use daemon::devnet::{Member, prepare};
 use protocol::{
     Height, codec,
     message::chain::{BODY_MAX, Entry},
@@ -118,7 +116,7 @@ impl Cluster {
             members,
             children,
             environment,
-            client: daemon::http::plain(),
+            client: base::http::plain(),
         })
     }
 
@@ -311,7 +309,7 @@ fn follower(dir: &Path, genesis: &Path, node: usize, base_port: u16) -> Result<M
     let port = |node: usize, which: u16| base_port + 3 * u16::try_from(node).unwrap_or(u16::MAX) + which;
     std::fs::create_dir_all(home.root())?;
     std::fs::copy(genesis, home.genesis())?;
-    daemon::key::read_or_create(&home.node_key())?;
+    base::key::read_or_create(&home.node_key())?;
     let mut known = vec![0, node / 2, node - 1];
     known.sort_unstable();
     known.dedup();

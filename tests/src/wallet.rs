@@ -8,8 +8,8 @@ use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_signer::SignerSync;
 use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::SolCall;
+use chain::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
 use contracts::{StakeHub, address::STAKE_HUB};
-use daemon::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
 use protocol::{Amount, ValidatorKey};
 
 use crate::dice::Dice;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use chain::genesis::development;
 use consensus::node::{Effect, Input};
-use daemon::genesis::development;
 use evm::genesis::{ChainGenesis, Timing};
 use net::mem::{MemNet, Packet, Partition};
 use protocol::{

@@ -13,10 +13,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Place, exit::Exit, output, place::wait};
-use crate::{
-    api::local::{DiffAsk, GetAsk, RootAsk},
-    data::{AddAnswer, AddAsk, Got, KnownAnswer, Listed, VerifyAnswer},
-};
+use data::{AddAnswer, AddAsk, Got, KnownAnswer, Listed, VerifyAnswer};
+use gateway::api::local::{DiffAsk, GetAsk, RootAsk};
 
 /// Add, fetch and look after datasets
 #[derive(Debug, Args)]

@@ -9,10 +9,8 @@ use protocol::{Account, BlobHash, DatanetId, NodeId};
 use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
-use crate::{
-    api::local::{DatanetAsk, JoinAsk, SayAsk},
-    data::datanets::{CreateAsk, DatanetAnswer, DatanetVerb, GrantAsk, MemberLine},
-};
+use data::datanets::{CreateAsk, DatanetAnswer, DatanetVerb, GrantAsk, MemberLine};
+use gateway::api::local::{DatanetAsk, JoinAsk, SayAsk};
 
 /// Found, join and speak in datanets
 #[derive(Debug, Args)]

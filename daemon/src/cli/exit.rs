@@ -20,7 +20,7 @@ use serde_json::json;
 use storage::{JournalError, secret::SecretError};
 
 use super::output;
-use crate::key::KeyError;
+use base::key::KeyError;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

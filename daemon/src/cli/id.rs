@@ -7,7 +7,8 @@ use protocol::{NodeId, ValidatorKey};
 use serde::Serialize;
 
 use super::{Place, exit::Exit, output};
-use crate::{key, wallet};
+use crate::wallet;
+use base::key;
 
 /// Print the public names of this node, its validator and its accounts
 #[derive(Debug, Args)]

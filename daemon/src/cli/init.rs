@@ -19,7 +19,8 @@ use super::{
     exit::{Exit, ended},
     output,
 };
-use crate::{genesis, home::Home, key};
+use base::{home::Home, key};
+use chain::genesis;
 
 /// Blocks per epoch of a development chain.
 const EPOCH_LENGTH: u64 = 100;

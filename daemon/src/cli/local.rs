@@ -15,11 +15,11 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::exit::{Exit, ended};
-use crate::{
-    api::local::Line,
+use base::{
     http,
     report::{Failure, Kind, Progress},
 };
+use gateway::api::local::Line;
 
 /// Whoever answers.
 #[derive(Clone, Debug)]
@@ -184,7 +184,7 @@ fn described(progress: &Progress) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Source;
+    use base::report::Source;
 
     #[test]
     fn a_node_that_helps_has_a_line_that_says_how() {

@@ -16,7 +16,8 @@ use super::{
     output,
     place::wait,
 };
-use crate::{api::local::PeerLine, data::work::WorkerLine};
+use data::work::WorkerLine;
+use gateway::api::local::PeerLine;
 
 /// Show peers, or add one to come back to
 #[derive(Debug, Args)]

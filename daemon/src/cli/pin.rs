@@ -8,10 +8,8 @@ use protocol::{Account, BlobHash, NodeId};
 use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
-use crate::{
-    api::local::RootAsk,
-    data::pins::{DealLine, PinAddAsk, PinStatus, PinsAnswer, RenewAsk, VerifyAsk},
-};
+use data::pins::{DealLine, PinAddAsk, PinStatus, PinsAnswer, RenewAsk, VerifyAsk};
+use gateway::api::local::RootAsk;
 
 /// Keep datasets here, or have others keep copies
 #[derive(Debug, Args)]

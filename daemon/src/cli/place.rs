@@ -14,7 +14,9 @@ use super::{
     output,
     running::Running,
 };
-use crate::{api, data::Data, home::Home, key};
+use base::{home::Home, key};
+use data::Data;
+use gateway::api;
 
 /// How often it is looked whether a node has come up.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

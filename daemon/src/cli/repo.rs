@@ -6,10 +6,8 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
-use crate::{
-    api::local::FsckAsk,
-    data::{CollectAnswer, FsckAnswer, StatAnswer, StoreLine},
-};
+use data::{CollectAnswer, FsckAnswer, StatAnswer, StoreLine};
+use gateway::api::local::FsckAsk;
 
 /// Look after the store of shared data
 #[derive(Debug, Args)]

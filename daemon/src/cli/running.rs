@@ -16,7 +16,8 @@ use super::{
     exit::{Ended, Exit, ended},
     local::Local,
 };
-use crate::{api::ops::Status, home::Home, http};
+use base::{home::Home, http};
+use gateway::api::ops::Status;
 
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);

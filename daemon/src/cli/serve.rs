@@ -27,12 +27,9 @@ use super::{
     exit::{Exit, ended},
     model, output,
 };
-use crate::{
-    busy::Busy,
-    entropy, node,
-    openai::{Served, Settings},
-    telemetry,
-};
+use crate::{node, telemetry};
+use base::{busy::Busy, entropy};
+use gateway::openai::{Served, Settings};
 
 /// Adapters are kept in memory up to this many bytes if nobody says otherwise.
 const ADAPTER_MEMORY: &str = "1 GiB";

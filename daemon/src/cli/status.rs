@@ -9,7 +9,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Place, chain::validators, exit::Exit, output, place::wait, running::Running};
-use crate::{api::ops, clock::Clock};
+use base::clock::Clock;
+use gateway::api::ops;
 
 /// How many blocks behind still counts as up to date: they are on their way.
 const BEHIND: u64 = 2;

@@ -30,7 +30,7 @@ use super::{
     model::{get, store},
     output,
 };
-use crate::busy::Look;
+use base::busy::Look;
 
 /// The largest file of hyper-parameters or weights.
 const SETTINGS_BYTES_MAX: u64 = 16 << 20;

@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Place, exit::Exit};
-use crate::api::rpc::client_version;
+use chain::rpc::client_version;
 
 /// Print the version
 #[derive(Debug, Args)]

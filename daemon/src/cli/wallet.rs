@@ -29,7 +29,9 @@ use zeroize::Zeroizing;
 
 use self::{party::Party, password::PasswordFile};
 use super::{Place, chain::open_amount, exit::Exit, output, place::wait};
-use crate::{genesis::DEV_ACCOUNTS, home::Home, wallet};
+use crate::wallet;
+use base::home::Home;
+use chain::genesis::DEV_ACCOUNTS;
 
 /// Longest key or keystore that is read.
 const KEY_BYTES_MAX: u64 = 1 << 16;

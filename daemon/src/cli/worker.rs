@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
-use crate::data::work::{OfferAnswer, OfferAsk};
+use data::work::{OfferAnswer, OfferAsk};
 
 /// Offer work to others: training, inference, audits
 #[derive(Debug, Args)]

@@ -6,7 +6,8 @@ use evm::genesis::Timing;
 use protocol::{ValidatorKey, crypto::SecretKey};
 
 use super::{DevnetError, Member, member_home};
-use crate::{entropy, genesis::development, home::Home, key};
+use base::{entropy, home::Home, key};
+use chain::genesis::development;
 
 const EPOCH_LENGTH: u64 = 100;
 /// Ports per node: peers, JSON-RPC, health.

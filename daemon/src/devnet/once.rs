@@ -10,7 +10,7 @@ use alloy_signer_local::PrivateKeySigner;
 use serde_json::{Value, json};
 
 use super::{DevnetError, Member, Network, call};
-use crate::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
+use chain::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
 
 /// Transfers that are sent, to one node after the other.
 const TRANSFERS: usize = 8;

@@ -8,7 +8,7 @@ use alloy_primitives::{Address, B256, Bytes, keccak256};
 use alloy_rpc_types_eth::{BlockOverrides, Filter, TransactionRequest, state::StateOverride};
 use alloy_trie::Nibbles;
 use bincode::{Decode, Encode};
-use daemon::genesis::DEV_CHAIN_ID;
+use chain::genesis::DEV_CHAIN_ID;
 use evm::{
     block,
     chain::ChainSpec,

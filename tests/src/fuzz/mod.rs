@@ -3,7 +3,7 @@
 //!
 //! A target returns, or it has found a bug. Where it decodes something that others name or sign, it also demands that the
 //! bytes are the only encoding of what they mean: two encodings of one value are two names for it.
-//! Left out: a whole JSON-RPC request, which takes a node; `daemon::api` sends those to one.
+//! Left out: a whole JSON-RPC request, which takes a node; `chain::rpc` sends those to one.
 
 mod bodies;
 mod data;

@@ -6,8 +6,8 @@ use alloy_consensus::{Header, TxEnvelope};
 use alloy_eips::Decodable2718;
 use alloy_primitives::{B256, Bytes, U256, keccak256};
 use alloy_trie::TrieAccount;
+use chain::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID, development};
 use consensus::{execution::Staker, validator::ValidatorSet};
-use daemon::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID, development};
 use evm::{
     block,
     genesis::{ChainGenesis, Timing},

@@ -21,14 +21,38 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("compute", &["cube", "protocol"]),
     ("world", &[]),
     ("pico", &["compute", "world"]),
+    ("base", &["protocol", "storage"]),
+    (
+        "chain",
+        &["base", "config", "consensus", "evm", "net", "protocol", "storage"],
+    ),
+    ("data", &["base", "compute", "config", "net", "protocol", "storage"]),
+    (
+        "gateway",
+        &[
+            "base",
+            "chain",
+            "compute",
+            "consensus",
+            "data",
+            "evm",
+            "net",
+            "protocol",
+            "storage",
+        ],
+    ),
     (
         "daemon",
         &[
+            "base",
+            "chain",
             "compute",
             "config",
             "consensus",
             "contracts",
+            "data",
             "evm",
+            "gateway",
             "net",
             "protocol",
             "storage",
@@ -37,6 +61,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "tests",
         &[
+            "base",
+            "chain",
             "compute",
             "config",
             "consensus",

@@ -18,10 +18,8 @@ use protocol::{
 };
 use storage::{BlockLog, Disk, JournalError, RealDisk, block_log::Layout, disk::File};
 
-use crate::{
-    cli::exit::{Exit, ended},
-    home::Home,
-};
+use crate::cli::exit::{Exit, ended};
+use base::home::Home;
 
 /// Reads of a log whose end is being written; the second finds what the first saw half of.
 const TRIES: usize = 3;

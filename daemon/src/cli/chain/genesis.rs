@@ -9,10 +9,8 @@ use clap::Args;
 use evm::genesis::ChainGenesis;
 use serde_json::json;
 
-use crate::{
-    cli::{Place, exit::Exit, output},
-    genesis::{Founders, launch},
-};
+use crate::cli::{Place, exit::Exit, output};
+use chain::genesis::{Founders, launch};
 
 /// Draft the genesis file of a network from its founders
 #[derive(Debug, Args)]

@@ -10,10 +10,8 @@ use std::{path::PathBuf, time::Instant};
 use clap::Args;
 use serde::Serialize;
 
-use crate::{
-    cli::{Place, exit::Exit},
-    foreign::{ForeignChain, Imported},
-};
+use crate::cli::{Place, exit::Exit};
+use chain::foreign::{ForeignChain, Imported};
 
 /// Execute a foreign chain's blocks into --home
 #[derive(Debug, Args)]

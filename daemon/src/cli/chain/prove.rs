@@ -14,16 +14,14 @@ use evm::light::{FORMAT, LightProof, ProvenAccount, ProvenSlot, Signatures};
 use protocol::crypto::Signature;
 use serde_json::json;
 
-use crate::{
-    api::rpc::Certified,
-    cli::{
-        Place,
-        exit::{Exit, ended},
-        output,
-        place::wait,
-        running::Running,
-    },
+use crate::cli::{
+    Place,
+    exit::{Exit, ended},
+    output,
+    place::wait,
+    running::Running,
 };
+use chain::rpc::Certified;
 
 /// The chain goes on while it is asked: a state that is no longer kept is asked for again at a newer block.
 const TRIES: usize = 3;
@@ -130,7 +128,7 @@ fn join(
         state.storage_proof.len() == slots.len(),
         "the node proved other slots than it was asked for"
     );
-    let sign = |one: &crate::api::rpc::CommitSignature| {
+    let sign = |one: &chain::rpc::CommitSignature| {
         let bytes = one.signature[..]
             .try_into()
             .context("the node sent a signature that is none")?;

@@ -15,11 +15,8 @@ use protocol::Height;
 use serde::Serialize;
 use storage::{BlockLog, HomeLock, JournalError, RealDisk, Wal, block_log::Layout, table::move_aside};
 
-use crate::{
-    cli::{Place, exit::Exit, output},
-    home::Home,
-    words::chained,
-};
+use crate::cli::{Place, exit::Exit, output};
+use base::{home::Home, words::chained};
 
 /// Repair the block log and the consensus journal of a stopped node
 #[derive(Debug, Args)]

@@ -9,10 +9,10 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use crate::{
-    api::rpc,
-    cli::{Place, exit::Exit},
+use crate::cli::{Place, exit::Exit};
+use chain::{
     foreign::{self, ForeignChain},
+    rpc,
 };
 
 /// Serve an imported chain over JSON-RPC

@@ -16,12 +16,9 @@ use serde::Serialize;
 use serde_json::json;
 use storage::{HomeLock, Table};
 
-use crate::{
-    cli::{Place, exit::Exit, output, place::wait, running::Running},
-    home::Home,
-    key,
-    state::StateTable,
-};
+use crate::cli::{Place, exit::Exit, output, place::wait, running::Running};
+use base::{home::Home, key};
+use chain::state::StateTable;
 
 /// Memory for a look at the state.
 const CACHE_BYTES: u64 = 16 << 20;

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use anyhow::Context as _;
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
-use crate::home::Home;
+use base::home::Home;
 
 /// Sets a key to a value written as on the command line. Gives the value as it stands in the file.
 pub(crate) fn set(home: &Home, key: &str, text: &str) -> anyhow::Result<String> {

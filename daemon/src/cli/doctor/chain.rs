@@ -9,11 +9,8 @@ use evm::genesis::ChainGenesis;
 use protocol::{BlockHash, Time};
 
 use super::Check;
-use crate::{
-    cli::{Place, chain::archive::Archive},
-    clock::Clock,
-    home::Home,
-};
+use crate::cli::{Place, chain::archive::Archive};
+use base::{clock::Clock, home::Home};
 
 /// How far ahead of the clock the last block may be: what validators allow each other.
 const AHEAD_MAX_S: u64 = evm::block::AHEAD_MAX_S;

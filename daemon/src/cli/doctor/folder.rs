@@ -5,7 +5,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use storage::secret;
 
 use super::Check;
-use crate::{cli::Place, home::Home, key, wallet::Wallet, words::chained};
+use crate::{cli::Place, wallet::Wallet};
+use base::{home::Home, key, words::chained};
 
 pub(super) fn checks(place: &Place) -> Vec<Check> {
     let home = place.home();

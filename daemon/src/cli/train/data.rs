@@ -11,16 +11,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use protocol::BlobHash;
 use serde_json::Value;
 
-use crate::{
-    api::local::RootAsk,
-    cli::{
-        Place,
-        exit::{Exit, ended},
-        local::Local,
-        place::wait,
-    },
-    data::{RecordPart, RecordsAnswer},
+use crate::cli::{
+    Place,
+    exit::{Exit, ended},
+    local::Local,
+    place::wait,
 };
+use data::{RecordPart, RecordsAnswer};
+use gateway::api::local::RootAsk;
 
 /// Where records come from.
 #[derive(Clone, Debug, PartialEq, Eq)]

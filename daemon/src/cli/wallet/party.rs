@@ -11,9 +11,9 @@ use crate::{
         exit::{Exit, ended},
         wallet::password::PasswordFile,
     },
-    genesis::DEV_CHAIN_ID,
     wallet::{self, Wallet},
 };
+use chain::genesis::DEV_CHAIN_ID;
 
 /// Somebody on the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Party {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::genesis::DEV_ACCOUNTS;
+    use chain::genesis::DEV_ACCOUNTS;
 
     #[test]
     fn an_account_is_an_address_or_the_name_of_a_development_account() {

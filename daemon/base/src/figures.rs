@@ -1,0 +1,114 @@
+//! Figures as text for Prometheus: each with what it means and its unit. Numbers are written without a float.
+
+use std::{
+    fmt::{Display, Write},
+    time::Duration,
+};
+
+/// A page of figures.
+#[derive(Default)]
+pub struct Page(pub String);
+
+impl Page {
+    /// A figure that goes up and down.
+    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.figure("gauge", name, help, value);
+    }
+
+    /// A figure that only grows while the program runs.
+    pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        assert!(name.ends_with("_total"), "a counter is called so");
+        self.figure("counter", name, help, value);
+    }
+
+    /// Quantiles of durations.
+    pub fn summary<const N: usize>(&mut self, name: &str, help: &str, quantiles: [(&str, Duration); N]) {
+        self.about("summary", name, help);
+        for (quantile, value) in quantiles {
+            let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+            let _ = writeln!(self.0, "{name}{{quantile=\"{quantile}\"}} {}", seconds(micros));
+        }
+    }
+
+    /// How many durations fell into each class: `counts` has one more than there are bounds.
+    pub fn histogram(&mut self, name: &str, help: &str, bounds_us: &[u64], counts: &[u64], sum_us: u64) {
+        assert_eq!(
+            counts.len(),
+            bounds_us.len() + 1,
+            "what is longer falls behind the last bound"
+        );
+        self.about("histogram", name, help);
+        let mut total = 0;
+        for (bound, count) in bounds_us.iter().zip(counts) {
+            total += count;
+            let _ = writeln!(self.0, "{name}_bucket{{le=\"{}\"}} {total}", seconds(*bound));
+        }
+        let (count, sum) = (counts.iter().sum::<u64>(), seconds(sum_us));
+        let _ = writeln!(
+            self.0,
+            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}"
+        );
+    }
+
+    fn figure(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
+        self.about(kind, name, help);
+        let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    fn about(&mut self, kind: &str, name: &str, help: &str) {
+        // Writing into text cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+}
+
+/// Microseconds as seconds.
+pub fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_says_what_it_is() {
+        let mut page = Page::default();
+        page.gauge("openledger_net_peers", "Connected peers, counted.", 3);
+        assert_eq!(
+            page.0,
+            "# HELP openledger_net_peers Connected peers, counted.\n\
+             # TYPE openledger_net_peers gauge\n\
+             openledger_net_peers 3\n"
+        );
+    }
+
+    #[test]
+    fn classes_of_a_histogram_add_up_to_its_count() {
+        let mut page = Page::default();
+        page.histogram(
+            "step_seconds",
+            "Seconds of a step.",
+            &[500, 60_000_000],
+            &[2, 0, 1],
+            61_000_500,
+        );
+        assert_eq!(
+            page.0,
+            "# HELP step_seconds Seconds of a step.\n\
+             # TYPE step_seconds histogram\n\
+             step_seconds_bucket{le=\"0.000500\"} 2\n\
+             step_seconds_bucket{le=\"60.000000\"} 2\n\
+             step_seconds_bucket{le=\"+Inf\"} 3\n\
+             step_seconds_sum 61.000500\n\
+             step_seconds_count 3\n"
+        );
+    }
+
+    #[test]
+    fn microseconds_are_shown_as_seconds() {
+        assert_eq!(
+            (seconds(0).as_str(), seconds(12_000_034).as_str()),
+            ("0.000000", "12.000034")
+        );
+    }
+}

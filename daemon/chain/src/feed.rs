@@ -1,0 +1,80 @@
+//! From the network to whoever it concerns: consensus to the chain, transactions to the door.
+
+use net::{NetEvent, Topic};
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+use consensus::node::Input;
+
+use crate::{
+    actor::{Chain, Command, DIRECT_CHAIN, DIRECT_GOSSIP, DIRECT_TRANSACTIONS},
+    ingress::Ingress,
+};
+
+/// Gossip that came straight has no verdict to give.
+const NO_VERDICT: u64 = 0;
+
+/// Hands on what comes until the network or the chain ends. A chain that is busy holds the network back.
+pub async fn feed(
+    mut events: mpsc::Receiver<NetEvent>,
+    chain: Chain,
+    ingress: Ingress,
+    addresses: watch::Sender<Vec<String>>,
+) {
+    while let Some(event) = events.recv().await {
+        let command = match event {
+            NetEvent::Connected(peer) => {
+                info!(peer = %format_args!("{peer:#}"), "a peer came");
+                Command::Heard(Input::Connected(peer))
+            }
+            NetEvent::Disconnected(peer) => {
+                info!(peer = %format_args!("{peer:#}"), "a peer left");
+                Command::Heard(Input::Disconnected(peer))
+            }
+            NetEvent::Gossip {
+                id,
+                topic: Topic::Transactions,
+                from,
+                bytes,
+            } => {
+                ingress.gossip(id, from, &bytes);
+                continue;
+            }
+            NetEvent::Gossip {
+                id,
+                topic: Topic::Votes | Topic::Blocks,
+                from,
+                bytes,
+            } => Command::Gossip(id, from, bytes),
+            NetEvent::Message { from, mut bytes } => match bytes.first() {
+                Some(&DIRECT_TRANSACTIONS) => {
+                    ingress.direct(from, &bytes[1..]);
+                    continue;
+                }
+                Some(&DIRECT_GOSSIP) => {
+                    bytes.remove(0);
+                    Command::Heard(Input::Gossip {
+                        id: NO_VERDICT,
+                        from,
+                        bytes,
+                    })
+                }
+                Some(&DIRECT_CHAIN) => {
+                    bytes.remove(0);
+                    Command::Heard(Input::Direct { from, bytes })
+                }
+                // The machine calls it unreadable, and that has consequences.
+                Some(_) | None => Command::Heard(Input::Direct { from, bytes }),
+            },
+            NetEvent::Request { from, id, bytes } => Command::Request(id, from, bytes),
+            NetEvent::Listening(address) => {
+                info!(address, "listening for peers");
+                addresses.send_modify(|known| known.push(address));
+                continue;
+            }
+        };
+        if chain.tell(command).await.is_err() {
+            return;
+        }
+    }
+}

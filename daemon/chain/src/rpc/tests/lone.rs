@@ -1,0 +1,207 @@
+//! A chain of one validator in this process, with its interfaces: what the tests of this folder ask.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy_eips::Encodable2718;
+use alloy_network::TxSignerSync;
+use alloy_primitives::{Address, Bytes, TxKind, U256};
+use alloy_signer_local::PrivateKeySigner;
+use consensus::{
+    engine::Timeouts,
+    node::{Journalled, Node, Params},
+};
+use evm::genesis::{ChainGenesis, Timing};
+use jsonrpsee::server::ServerHandle;
+use net::{ChainTag, Net, NetConfig};
+use protocol::{
+    crypto::{Domain, SecretKey},
+    message::vote::Certificate,
+};
+use serde_json::{Value, json};
+use storage::{BlockLog, Disk, RealDisk, Table, Wal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use base::{clock::Clock, home::Home};
+use chain::{
+    actor::{self, ChainError, Command, Ledger},
+    genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID, development},
+    ingress::{self, journal::PoolJournal},
+    rpc::{self, ground::Running},
+    state::StateTable,
+};
+
+/// The node and its interfaces.
+pub(crate) struct Lone {
+    /// Where JSON-RPC listens.
+    pub(crate) rpc: SocketAddr,
+    pub(crate) running: Running,
+    server: ServerHandle,
+    thread: std::thread::JoinHandle<Result<(), ChainError>>,
+    desk: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Lone {
+    /// Starts a new chain in `root`. The mempool's journal is the one found there.
+    pub(crate) async fn start(root: &Path) -> Self {
+        Self::start_with(root, Arc::new(RealDisk)).await
+    }
+
+    /// Starts it with the mempool's journal on another disk.
+    pub(crate) async fn start_with(root: &Path, pool_disk: Arc<dyn Disk>) -> Self {
+        let home = Home::new(root);
+        for old in [home.blocks(), home.journal(), home.state()] {
+            let _ = std::fs::remove_dir_all(old);
+        }
+        let key = SecretKey::from_seed([1; 32]);
+        let timing = Timing {
+            heartbeat_ms: 100,
+            ..Timing::default()
+        };
+        let genesis = ChainGenesis::new(development(&[key.validator()], 1000, timing)).unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let table = StateTable(Table::open(&home.state(), 16 << 20).unwrap());
+        let ledger = Ledger::open(table, Default::default(), &genesis, Default::default()).unwrap();
+        let door = ledger.door();
+        let log = Arc::new(BlockLog::open(disk.clone(), &home.blocks(), Default::default()).unwrap());
+        let (wal, _) = Wal::open(disk, &home.journal()).unwrap();
+        let clock = Clock::new();
+        let (mut first, last) = (Vec::new(), Certificate::genesis(genesis.hash));
+        let params = params(&genesis);
+        let node = Node::recover(
+            params,
+            Some(key),
+            ledger,
+            last,
+            &Journalled::None,
+            clock.now(),
+            &mut first,
+        )
+        .unwrap();
+        let tag = ChainTag {
+            chain_id: DEV_CHAIN_ID,
+            genesis: genesis.hash.0,
+        };
+        let (net, _events) = Net::start(NetConfig::new([2; 32], tag)).await.unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        let parts = actor::Parts {
+            node,
+            first,
+            wal,
+            log,
+            net: net.clone(),
+            clock,
+            flush_every: 8,
+            runtime,
+        };
+        let (chain, thread) = actor::spawn(parts).unwrap();
+
+        let stop = CancellationToken::new();
+        let journal = PoolJournal::open(pool_disk, &home.mempool()).unwrap();
+        let desk = ingress::Parts {
+            chain: chain.clone(),
+            net: net.clone(),
+            door,
+            journal,
+            stop: stop.clone(),
+        };
+        let (ingress, desk) = ingress::spawn(desk);
+        let running = Running { chain, ingress, net };
+        let settings = rpc::Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..rpc::Settings::default()
+        };
+        let (listener, rpc) = base::listen::listen(settings.listen, "rpc.listen").await.unwrap();
+        let server = rpc::serve(listener, &settings, Arc::new(running.clone()), &stop).unwrap();
+        Self {
+            rpc,
+            running,
+            server,
+            thread,
+            desk,
+            stop,
+        }
+    }
+
+    /// Ends it. What was not acknowledged may be lost.
+    pub(crate) async fn end(self) {
+        let _ = self.server.stop();
+        self.server.stopped().await;
+        self.stop.cancel();
+        self.desk.await.unwrap();
+        self.running.chain.tell(Command::Stop).await.unwrap();
+        tokio::task::spawn_blocking(|| self.thread.join().unwrap().unwrap())
+            .await
+            .unwrap();
+        self.running.net.shutdown().await;
+    }
+
+    /// A call over HTTP: the result, or code and message of the error.
+    pub(crate) async fn ask(&self, method: &str, params: Value) -> Result<Value, (i64, String)> {
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let url = format!("http://{}", self.rpc);
+        let answer = base::http::plain().post(url).json(&request).send().await.unwrap();
+        let mut answer: Value = answer.json().await.unwrap();
+        match answer.get("error") {
+            Some(why) => Err((
+                why["code"].as_i64().unwrap(),
+                why["message"].as_str().unwrap().to_owned(),
+            )),
+            None => Ok(answer["result"].take()),
+        }
+    }
+
+    /// Waits for the receipt of a transaction, block by block.
+    pub(crate) async fn receipt(&self, hash: &Value) -> Value {
+        let mut heads = self.running.chain.head.clone();
+        for _ in 0..100 {
+            let receipt = self.ask("eth_getTransactionReceipt", json!([hash])).await.unwrap();
+            if !receipt.is_null() {
+                return receipt;
+            }
+            heads.changed().await.unwrap();
+        }
+        panic!("{hash} was not included in a hundred blocks");
+    }
+}
+
+fn params(genesis: &ChainGenesis) -> Params {
+    Params {
+        domain: Domain {
+            chain_id: DEV_CHAIN_ID,
+            genesis: genesis.hash.0,
+        },
+        timeouts: Timeouts::default(),
+        heartbeat_ms: genesis.params.timing.heartbeat_ms,
+        interval_min_ms: genesis.params.timing.interval_min_ms,
+        block_bytes_max: 1 << 20,
+        block_gas: genesis.header.gas_limit,
+        pool: Default::default(),
+    }
+}
+
+/// A transaction of a development account.
+pub(crate) fn signed(account: usize, nonce: u64, to: TxKind, value: U256, input: Bytes) -> String {
+    let mut transaction = TxEip1559 {
+        chain_id: DEV_CHAIN_ID,
+        nonce,
+        gas_limit: 200_000,
+        max_fee_per_gas: 10_000_000_000,
+        max_priority_fee_per_gas: 1_000_000,
+        to,
+        value,
+        input,
+        ..TxEip1559::default()
+    };
+    let signer: PrivateKeySigner = DEV_ACCOUNTS[account].1.parse().unwrap();
+    let signature = signer.sign_transaction_sync(&mut transaction).unwrap();
+    let raw = TxEnvelope::from(transaction.into_signed(signature)).encoded_2718();
+    format!("0x{}", hex::encode(raw))
+}
+
+/// A payment of a development account.
+pub(crate) fn payment(account: usize, nonce: u64, to: Address, value: u64) -> String {
+    signed(account, nonce, TxKind::Call(to), U256::from(value), Bytes::new())
+}

@@ -1,0 +1,106 @@
+//! What other nodes are told about datanets. Nobody but members hears that a permissioned one exists.
+
+use std::sync::Arc;
+
+use protocol::{
+    NodeId,
+    crypto::Signed,
+    datanet::{Act, STATEMENT_MAX, Statement, StatementId},
+    message::datanet::{DATANET_ASK_MAX, DatanetAnswer, DatanetAsk, NAMED_MAX},
+};
+
+use super::{
+    super::{Data, talk},
+    Datanets, Room,
+};
+
+/// The stream's name.
+pub(crate) const KIND: &str = "datanet";
+
+/// Answers those who ask.
+pub(crate) fn desk(data: &Data) -> Arc<dyn talk::Named> {
+    talk::Desk::new(KIND, DATANET_ASK_MAX, data, |data, peer, ask| {
+        Box::pin(async move { data.answer_datanet(peer, ask).await })
+    })
+}
+
+impl Data {
+    async fn answer_datanet(&self, peer: NodeId, ask: DatanetAsk) -> DatanetAnswer {
+        let Some(datanets) = self.0.datanets.clone() else {
+            return DatanetAnswer::No;
+        };
+        let now = self.0.clock.now();
+        let known = |id| datanets.find(id).filter(|room| room.knows(peer, now));
+        let answer = match ask {
+            DatanetAsk::Member => Some(DatanetAnswer::Member(datanets.member_key())),
+            DatanetAsk::Charter(id) => {
+                known(id).map(|room| DatanetAnswer::Charter(Box::new(room.registry().charter().clone())))
+            }
+            DatanetAsk::Names { datanet, after } => known(datanet).map(|room| names(&room, after)),
+            DatanetAsk::Statements { datanet, names } => known(datanet).map(|room| statements(&room, &names)),
+            DatanetAsk::Tell(said) => return self.told(&datanets, peer, *said).await,
+            DatanetAsk::Keys { datanet, from } => {
+                known(datanet).map(|room| DatanetAnswer::Keys(room.boxed(peer, from, now)))
+            }
+            DatanetAsk::Membership(id) => known(id).map(|room| {
+                let registry = room.registry();
+                DatanetAnswer::Membership {
+                    reads: registry.may_read(&peer, now),
+                    contributes: registry.may_contribute(&peer, now),
+                    approves: registry.may_approve(&peer, now),
+                    epoch: registry.epoch(),
+                }
+            }),
+        };
+        answer.unwrap_or(DatanetAnswer::No)
+    }
+
+    async fn told(&self, datanets: &Datanets, peer: NodeId, said: Signed<Statement>) -> DatanetAnswer {
+        let room = datanets.find(said.message.datanet);
+        let Some(room) = room.filter(|room| room.knows(peer, self.0.clock.now())) else {
+            return DatanetAnswer::No;
+        };
+        // What only editors say is long, and from anybody else it is worth nothing: such a word is asked for at members,
+        // not taken from whoever calls.
+        let editorial = matches!(
+            said.message.act,
+            Act::Publish(_) | Act::Bury { .. } | Act::Decide { .. }
+        );
+        let now = self.0.clock.now();
+        let by_editor = room.registry().may_approve(&said.message.speaker, now);
+        if editorial && !by_editor && !room.sources(now).contains(&peer) {
+            let why = "the speaker is no curator, as far as is known here".to_owned();
+            return DatanetAnswer::NotTaken { why };
+        }
+        match room.hear(vec![said]).await {
+            Ok(new) => {
+                self.heard_in(&room, &new).await;
+                DatanetAnswer::Taken
+            }
+            Err(error) => DatanetAnswer::NotTaken { why: error.to_string() },
+        }
+    }
+}
+
+fn names(room: &Room, after: Option<StatementId>) -> DatanetAnswer {
+    let registry = room.registry();
+    let behind = registry
+        .statements()
+        .map(|(id, _)| *id)
+        .filter(|id| after.is_none_or(|after| *id > after));
+    DatanetAnswer::Names(behind.take(NAMED_MAX).collect())
+}
+
+/// As many as fit: a version is long, the rest is short.
+fn statements(room: &Room, names: &[StatementId]) -> DatanetAnswer {
+    let registry = room.registry();
+    let (mut fitting, mut bytes) = (Vec::new(), 0);
+    for said in names.iter().take(NAMED_MAX).filter_map(|id| registry.statement(id)) {
+        bytes += protocol::codec::encode(said).len();
+        if bytes > 2 * STATEMENT_MAX && !fitting.is_empty() {
+            break;
+        }
+        fitting.push(said.clone());
+    }
+    DatanetAnswer::Statements(fitting)
+}

@@ -1,0 +1,314 @@
+//! Hearing what was said elsewhere, and telling what was said here.
+
+use std::{sync::Arc, time::Duration};
+
+use net::data::{Alpn, Share};
+use protocol::{
+    DatanetId, NodeId,
+    crypto::Signed,
+    datanet::{Act, Statement, StatementId},
+    message::datanet::{DATANET_ANSWER_MAX, DatanetAnswer as Answer, DatanetAsk, NAMED_MAX},
+    seal::MemberKey,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::{
+    super::{Data, DataError, talk},
+    CreateAsk, DatanetAnswer, DatanetError, DatanetVerb, Datanets, MemberLine, Room,
+    exchange::KIND,
+    room::Members,
+};
+
+/// How often what members know is compared.
+const SYNC_EVERY: Duration = Duration::from_secs(30);
+/// How often it is looked at whether a membership has run out.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+impl Data {
+    fn datanets(&self) -> Result<&Datanets, DataError> {
+        self.0.datanets.as_ref().ok_or(DataError::Offline)
+    }
+
+    /// Every datanet that is known here.
+    pub fn datanet_list(&self) -> Vec<DatanetAnswer> {
+        let rooms = self.0.datanets.iter().flat_map(Datanets::all);
+        rooms
+            .map(|room| DatanetAnswer::of(&room, self.0.me, self.0.clock.now()))
+            .collect()
+    }
+
+    /// One of them.
+    pub fn datanet_show(&self, id: DatanetId) -> Result<DatanetAnswer, DataError> {
+        let room = self.datanets()?.room(id)?;
+        Ok(DatanetAnswer::of(&room, self.0.me, self.0.clock.now()))
+    }
+
+    /// Who reads it.
+    pub fn datanet_members(&self, id: DatanetId) -> Result<Vec<MemberLine>, DataError> {
+        let room = self.datanets()?.room(id)?;
+        Ok(super::view::members(&room, self.0.clock.now()))
+    }
+
+    /// The key that grants to this node carry.
+    pub fn member_key(&self) -> Result<MemberKey, DataError> {
+        Ok(self.datanets()?.member_key())
+    }
+
+    /// Founds one and serves it.
+    pub async fn datanet_create(&self, ask: CreateAsk) -> Result<DatanetAnswer, DataError> {
+        let room = self.datanets()?.create(ask).await?;
+        info!(datanet = %format_args!("{:#}", room.id), "datanet founded");
+        self.serve_room(&room);
+        self.datanet_show(room.id)
+    }
+
+    /// Says something in it and tells those whom it concerns. Gives the name of what was said.
+    pub async fn datanet_act(&self, id: DatanetId, verb: DatanetVerb) -> Result<StatementId, DataError> {
+        let datanets = self.datanets()?;
+        let room = datanets.room(id)?;
+        let key = match &verb {
+            DatanetVerb::Grant(grant) if grant.key.is_none() => self.key_of(grant.node).await,
+            _ => None,
+        };
+        let (name, said) = datanets.act(id, verb, key).await?;
+        info!(datanet = %format_args!("{id:#}"), statement = ?name, "said in a datanet");
+        self.heard_in(&room, std::slice::from_ref(&said)).await;
+        self.spread(&room, said).await;
+        Ok(name)
+    }
+
+    async fn key_of(&self, node: NodeId) -> Option<MemberKey> {
+        if node == self.0.me {
+            return self.member_key().ok();
+        }
+        match self.ask_datanet(node, &DatanetAsk::Member).await {
+            Ok(Answer::Member(key)) => Some(key),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Asks a member how it is founded, and for all that was said and the keys.
+    pub async fn datanet_join(&self, id: DatanetId, from: NodeId) -> Result<DatanetAnswer, DataError> {
+        let datanets = self.datanets()?.clone();
+        let charter = match self.ask_datanet(from, &DatanetAsk::Charter(id)).await? {
+            Answer::Charter(charter) if charter.message.id() == id => *charter,
+            _ => return Err(DatanetError::Silent { node: from, id }.into()),
+        };
+        let room = datanets.enter(charter, None).await?;
+        room.remember(from).await?;
+        self.serve_room(&room);
+        self.sync_from(&room, from).await?;
+        info!(datanet = %format_args!("{id:#}"), "datanet joined");
+        self.datanet_show(id)
+    }
+
+    /// Asks everybody who may know more; gives how many answered.
+    pub async fn datanet_sync(&self, id: DatanetId) -> Result<usize, DataError> {
+        let room = self.datanets()?.room(id)?;
+        Ok(self.sync_room(&room).await)
+    }
+
+    async fn sync_room(&self, room: &Arc<Room>) -> usize {
+        let mut answered = 0;
+        for node in self.company(room) {
+            match self.sync_from(room, node).await {
+                Ok(()) => answered += 1,
+                Err(error) => debug!(%error, node = %format_args!("{node:#}"), "a member did not answer"),
+            }
+        }
+        answered
+    }
+
+    /// Those who may know more and are connected.
+    fn company(&self, room: &Room) -> Vec<NodeId> {
+        let Some(network) = &self.0.network else {
+            return Vec::new();
+        };
+        let sources = room.sources(self.0.clock.now());
+        let peers = network.net.peers().into_iter().map(|peer| peer.id);
+        peers
+            .filter(|peer| *peer != self.0.me && sources.contains(peer))
+            .collect()
+    }
+
+    async fn sync_from(&self, room: &Arc<Room>, node: NodeId) -> Result<(), DataError> {
+        let silent = || DatanetError::Silent { node, id: room.id };
+        let (mut after, mut theirs) = (None, std::collections::BTreeSet::new());
+        loop {
+            let ask = DatanetAsk::Names {
+                datanet: room.id,
+                after,
+            };
+            let Answer::Names(names) = self.ask_datanet(node, &ask).await? else {
+                return Err(silent().into());
+            };
+            after = names.last().copied();
+            theirs.extend(names.iter().copied());
+            if names.len() < NAMED_MAX {
+                break;
+            }
+        }
+        let mut wanted: Vec<_> = theirs
+            .iter()
+            .copied()
+            .filter(|id| room.registry().statement(id).is_none())
+            .collect();
+        while !wanted.is_empty() {
+            let names = wanted.iter().copied().take(NAMED_MAX).collect();
+            let ask = DatanetAsk::Statements {
+                datanet: room.id,
+                names,
+            };
+            let Answer::Statements(said) = self.ask_datanet(node, &ask).await? else {
+                return Err(silent().into());
+            };
+            let new = room.hear(said).await?;
+            let before = wanted.len();
+            wanted.retain(|id| room.registry().statement(id).is_none());
+            self.heard_in(room, &new).await;
+            if wanted.len() == before {
+                // Nothing that was named came: whoever names what it does not give is not asked on.
+                break;
+            }
+        }
+        let ours: Vec<_> = {
+            let registry = room.registry();
+            registry
+                .statements()
+                .filter(|(id, _)| !theirs.contains(id))
+                .map(|(_, said)| said.clone())
+                .collect()
+        };
+        for said in ours {
+            self.ask_datanet(node, &DatanetAsk::Tell(Box::new(said))).await?;
+        }
+        self.fetch_keys(room, node).await
+    }
+
+    async fn fetch_keys(&self, room: &Arc<Room>, node: NodeId) -> Result<(), DataError> {
+        let datanets = self.datanets()?;
+        let me = self.0.me;
+        let first = room
+            .registry()
+            .readers(self.0.clock.now())
+            .into_iter()
+            .find(|member| member.node == me);
+        let Some(from) = first
+            .filter(|_| room.is_permissioned())
+            .and_then(|me| room.missing_key(me.epoch))
+        else {
+            return Ok(());
+        };
+        let ask = DatanetAsk::Keys { datanet: room.id, from };
+        if let Answer::Keys(boxes) = self.ask_datanet(node, &ask).await? {
+            let count = room.receive(boxes, &datanets.0.member).await?;
+            if count > 0 {
+                info!(datanet = %format_args!("{:#}", room.id), keys = count, "keys received");
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_datanet(&self, node: NodeId, ask: &DatanetAsk) -> Result<Answer, DataError> {
+        let plane = &self.network()?.plane;
+        let asked = talk::ask(plane, node, KIND, ask, DATANET_ANSWER_MAX).await;
+        Ok(asked.map_err(|source| DatanetError::Peer { node, source })?)
+    }
+
+    /// Lets what was said take effect: what is served, and who is cut off.
+    pub(super) async fn heard_in(&self, room: &Arc<Room>, new: &[Signed<Statement>]) {
+        if new.is_empty() {
+            return;
+        }
+        let gone = room.refresh(self.0.clock.now()).await;
+        self.cut(room, gone);
+        let key =
+            |said: &Signed<Statement>| matches!(said.message.act, Act::Revoke { .. } | Act::Rotate(_) | Act::Grant(_));
+        if new.iter().any(key) {
+            self.0.wake.notify_one();
+        }
+    }
+
+    fn cut(&self, room: &Room, gone: Vec<NodeId>) {
+        let Some(network) = &self.0.network else { return };
+        for node in gone {
+            info!(datanet = %format_args!("{:#}", room.id), node = %format_args!("{node:#}"), "no member any more; transfers cut");
+            network.plane.revoke(&Alpn::datanet(room.id), node);
+        }
+    }
+
+    /// Tells a statement to everybody who should hear of it and is connected: members, and whom it is about.
+    async fn spread(&self, room: &Arc<Room>, said: Signed<Statement>) {
+        let mut nodes = self.company(room);
+        if let Act::Grant(grant) = &said.message.act {
+            nodes.push(grant.subject);
+        }
+        nodes.sort();
+        nodes.dedup();
+        nodes.retain(|node| *node != self.0.me);
+        let Ok(network) = self.network() else { return };
+        for node in nodes {
+            let (data, said) = (self.clone(), said.clone());
+            network.tasks.spawn(async move {
+                // Who does not hear it now asks later.
+                drop(data.ask_datanet(node, &DatanetAsk::Tell(Box::new(said))).await);
+            });
+        }
+    }
+
+    /// Serves the store of a permissioned datanet to its members.
+    pub(crate) fn serve_room(&self, room: &Arc<Room>) {
+        let (Some(network), Some(store)) = (&self.0.network, &room.store) else {
+            return;
+        };
+        let (room, clock) = (room.clone(), self.0.clock);
+        let share = Share {
+            store: store.api().clone(),
+            admission: Arc::new(Members {
+                room: room.clone(),
+                clock,
+            }),
+        };
+        network.plane.serve(Alpn::datanet(room.id), share);
+    }
+
+    /// Who may have what a datanet holds.
+    pub(crate) fn members_of(&self, room: &Room, named: Vec<NodeId>) -> Vec<NodeId> {
+        let mut nodes = room.sources(self.0.clock.now());
+        if let Some(network) = &self.0.network {
+            let peers: std::collections::BTreeSet<_> = network.net.peers().into_iter().map(|peer| peer.id).collect();
+            nodes.retain(|node| peers.contains(node));
+        }
+        nodes.extend(named);
+        nodes.remove(&self.0.me);
+        nodes.into_iter().collect()
+    }
+}
+
+/// Keeps what is known of datanets level with what members know, and looks whose membership has run out.
+pub(crate) async fn follow(data: Data, stop: CancellationToken) {
+    let mut synced: Option<tokio::time::Instant> = None;
+    loop {
+        let woken = tokio::select! {
+            () = stop.cancelled() => return,
+            () = data.0.wake.notified() => true,
+            () = tokio::time::sleep(LOOK_EVERY) => false,
+        };
+        let due = woken || synced.is_none_or(|at| at.elapsed() >= SYNC_EVERY);
+        let rooms = data.0.datanets.iter().flat_map(Datanets::all);
+        for room in rooms.collect::<Vec<_>>() {
+            let gone = room.gone(data.0.clock.now());
+            data.cut(&room, gone);
+            if due {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = data.sync_room(&room) => (),
+                }
+            }
+        }
+        if due {
+            synced = Some(tokio::time::Instant::now());
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! What a new dataset is compared with: every dataset that this node holds and can open.
+//!
+//! Their sketches lie in `data/sketches` and are made once, from the import or when they are first needed. In the order of
+//! commitments come first what the datanet has published, by version, then what this node has known longest; what a maker
+//! says of a dataset's age decides nothing. The versions that a dataset follows are its own past, and no originals of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::Arc,
+};
+
+use protocol::{
+    BlobHash, DatanetId,
+    datanet::{Act, Standing},
+    duplicate::{Entry, Sieve},
+};
+use serde::{Deserialize, Serialize};
+use storage::{
+    blob::{Content, Format},
+    dataset::{self, Card, DuplicateOf, DuplicateRecord, Sketches},
+};
+
+use super::{
+    Data,
+    datanets::Room,
+    library::{self, Shelf},
+};
+use base::words::chained;
+
+/// Records of one dataset that are compared.
+const RECORDS_MAX: usize = 200_000;
+/// How often what passes is looked at for what it is a copy of itself.
+const ROUNDS: usize = 3;
+/// Known records that are looked at closely.
+const CLOSELY_MAX: usize = 200_000;
+/// Datasets and examples that are named.
+const NAMED_MAX: usize = 16;
+const EXAMPLES_MAX: usize = 3;
+
+/// What a new dataset was compared with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// Datasets.
+    pub datasets: u64,
+    /// Their records.
+    pub records: u64,
+    /// Those of them that there was no room to compare with, or only exactly.
+    pub records_in_part: u64,
+    /// Datasets that were not: contributions to the datanet that are not here, and what is here and cannot be read.
+    pub not_compared: Vec<BlobHash>,
+}
+
+/// Records of a new dataset that say what an earlier dataset says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeats {
+    /// The earlier dataset.
+    pub root: BlobHash,
+    /// What people call it.
+    pub name: String,
+    /// The datanet it was made for.
+    pub datanet: Option<DatanetId>,
+    /// How many records.
+    pub records: u64,
+    /// Those of them that are the same in every way that counts.
+    pub same: u64,
+    /// Some of them.
+    pub examples: Vec<Example>,
+}
+
+/// A record that is not new.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Example {
+    /// Its position in the new dataset, from 0.
+    pub record: u64,
+    /// The digest of the earlier one.
+    pub of: BlobHash,
+    /// How alike their words are, in millionths.
+    pub likeness_ppm: u32,
+}
+
+/// Hears which dataset is being read, and how many bytes of it were.
+type Tell = Arc<dyn Fn(&str, u64) + Send + Sync>;
+
+/// The sketches of what is held, in the order of commitments.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    sketches: Option<Sketches>,
+    order: Vec<Card>,
+    compared: Compared,
+}
+
+impl dataset::Known for Known {
+    fn beside(&self, new: &[Entry]) -> Vec<Entry> {
+        let Some(sketches) = &self.sketches else {
+            return Vec::new();
+        };
+        let (mut sieve, mut found, mut seen) = (Sieve::new(new), Vec::new(), BTreeSet::new());
+        for _ in 0..ROUNDS {
+            let before = found.len();
+            for (place, card) in self.order.iter().enumerate() {
+                // Of equal records the earliest is enough.
+                let wanted = |entry: &Entry| {
+                    let new = seen.len() < CLOSELY_MAX && sieve.passes(entry);
+                    new && seen.insert(entry.sketch.exact)
+                };
+                match sketches.pick(card.root, wanted) {
+                    Ok(picked) => found.extend(picked.into_iter().map(|entry| Entry {
+                        committed: place as u64,
+                        ..entry
+                    })),
+                    Err(error) => {
+                        tracing::warn!(error = chained(&error), root = %format_args!("{:#}", card.root), "not compared");
+                        // Made again at the next need.
+                        drop(sketches.forget(card.root));
+                    }
+                }
+            }
+            if found.len() == before {
+                break;
+            }
+            // A copy of a copy is a copy of the original.
+            sieve = Sieve::new(&found[before..]);
+        }
+        found
+    }
+}
+
+impl Known {
+    /// What it comes to, and the earlier datasets that new records repeat, those with the most first.
+    pub(super) fn report(&self, duplicates: &[DuplicateRecord]) -> (Compared, Vec<Repeats>) {
+        let mut repeats: BTreeMap<u64, Repeats> = BTreeMap::new();
+        for duplicate in duplicates {
+            let DuplicateOf::Known { record, committed } = duplicate.of else {
+                continue;
+            };
+            let card = &self.order[usize::try_from(committed).expect("a place among what is in memory")];
+            let of = repeats.entry(committed).or_insert_with(|| Repeats {
+                root: card.root,
+                name: card.name.clone(),
+                datanet: card.datanet,
+                records: 0,
+                same: 0,
+                examples: Vec::new(),
+            });
+            of.records += 1;
+            of.same += u64::from(duplicate.likeness == protocol::duplicate::Likeness::SAME);
+            if of.examples.len() < EXAMPLES_MAX {
+                of.examples.push(Example {
+                    record: duplicate.record,
+                    of: BlobHash(record),
+                    likeness_ppm: duplicate.likeness.wide_ppm,
+                });
+            }
+        }
+        let mut repeats: Vec<_> = repeats.into_values().collect();
+        repeats.sort_by_key(|of| std::cmp::Reverse(of.records));
+        repeats.truncate(NAMED_MAX);
+        (self.compared.clone(), repeats)
+    }
+
+    /// Remembers the records of a dataset that was added. A cache: if it cannot be written, it is made when it is needed.
+    pub(super) fn remember(&self, card: Card, entries: &[Entry]) {
+        if let Some(sketches) = &self.sketches
+            && let Err(error) = sketches.put(card, entries)
+        {
+            tracing::warn!(error = chained(&error), "what is known of a dataset could not be kept");
+        }
+    }
+}
+
+impl Data {
+    /// Everything that a dataset for `datanet` that follows `previous` is compared with. `tell` hears what is being read.
+    pub(super) async fn comparable(
+        &self,
+        datanet: Option<DatanetId>,
+        previous: Option<BlobHash>,
+        tell: impl Fn(&str, u64) + Send + Sync + 'static,
+    ) -> Known {
+        let dir = self.0.home.sketches();
+        let sketches = match Sketches::open(&dir) {
+            Ok(sketches) => sketches,
+            Err(error) => {
+                tracing::warn!(error = chained(&error), "the new dataset is compared with itself only");
+                return Known::default();
+            }
+        };
+        let (mut order, mut unread, tell) = (Vec::new(), Vec::new(), Arc::new(tell));
+        let mut held = BTreeSet::new();
+        for shelf in self.shelves() {
+            for root in datasets(&shelf) {
+                held.insert(root);
+                match self.card(&sketches, &shelf, root, tell.clone()).await {
+                    Some(card) => order.push(card),
+                    None => unread.push(root),
+                }
+            }
+        }
+        // What was let go is no longer compared with.
+        for root in sketches.roots().unwrap_or_default() {
+            if !held.contains(&root) {
+                drop(sketches.forget(root));
+            }
+        }
+        let past = past(&order, previous);
+        order.retain(|card| !past.contains(&card.root));
+        let room = datanet.and_then(|id| self.0.datanets.as_ref()?.find(id));
+        let published = room.as_ref().map(|room| published(room)).unwrap_or_default();
+        let rank = |card: &Card| {
+            let version = published.get(&card.root).copied().flatten().unwrap_or(u64::MAX);
+            (version, card.since_ms, card.root)
+        };
+        order.sort_by_key(rank);
+        unread.extend(published.into_keys().filter(|root| !held.contains(root)));
+        unread.truncate(NAMED_MAX);
+        let compared = Compared {
+            datasets: order.len() as u64,
+            records: order.iter().map(|card| card.records).sum(),
+            records_in_part: order
+                .iter()
+                .map(|card| card.records - card.kept + card.exact_only)
+                .sum(),
+            not_compared: unread,
+        };
+        Known {
+            sketches: Some(sketches),
+            order,
+            compared,
+        }
+    }
+
+    /// The card of a dataset, whose sketches are made if they are not there; none if it cannot be read.
+    async fn card(&self, sketches: &Sketches, shelf: &Shelf, root: BlobHash, tell: Tell) -> Option<Card> {
+        match sketches.card(root) {
+            Ok(Some(card)) => return Some(card),
+            Ok(None) => (),
+            Err(error) => tracing::warn!(error = chained(&error), "sketches are made again"),
+        }
+        shelf.blobs.settle(Content::sequence(root)).await.ok()?;
+        let dataset = library::open(shelf, root).await.ok()?;
+        let (now_ms, sketches) = (self.0.clock.now().0 / 1000, sketches.clone());
+        let making = tokio::task::spawn_blocking(move || {
+            let name = dataset.manifest().name.clone();
+            let mut done = 0;
+            let mut progress = |bytes: u64| {
+                done += bytes;
+                tell(&name, done);
+                ControlFlow::Continue(())
+            };
+            let entries = dataset
+                .entries(RECORDS_MAX, &mut progress)
+                .map_err(|error| chained(&error))?;
+            let card = card(root, dataset.manifest(), now_ms);
+            sketches.put(card, &entries).map_err(|error| chained(&error))
+        });
+        match making.await.expect("sketching does not panic") {
+            Ok(card) => Some(card),
+            Err(error) => {
+                tracing::warn!(error, root = %format_args!("{root:#}"), "a dataset that is here cannot be compared with");
+                None
+            }
+        }
+    }
+}
+
+/// What sketches of a dataset say of themselves.
+pub(super) fn card(root: BlobHash, manifest: &protocol::manifest::Manifest, now_ms: u64) -> Card {
+    Card {
+        root,
+        name: manifest.name.clone(),
+        datanet: manifest.datanet,
+        previous: manifest.previous,
+        since_ms: now_ms,
+        records: manifest.records,
+        kept: 0,
+        exact_only: 0,
+    }
+}
+
+/// The datasets that are kept on a shelf.
+fn datasets(shelf: &Shelf) -> Vec<BlobHash> {
+    let kept = shelf.blobs.kept().into_iter();
+    kept.filter(|(_, kept)| kept.format == Format::Sequence)
+        .map(|(root, _)| root)
+        .collect()
+}
+
+/// The versions that a dataset follows, as far as they are here.
+fn past(held: &[Card], previous: Option<BlobHash>) -> BTreeSet<BlobHash> {
+    let by_root: BTreeMap<_, _> = held.iter().map(|card| (card.root, card.previous)).collect();
+    let (mut past, mut next) = (BTreeSet::new(), previous);
+    // It ends where one is not here, and where a chain bites its tail.
+    while let Some(root) = next.filter(|root| past.insert(*root)) {
+        next = by_root.get(&root).copied().flatten();
+    }
+    past
+}
+
+/// What was contributed to a datanet: published in which version first, or proposed and not refused.
+fn published(room: &Room) -> BTreeMap<BlobHash, Option<u64>> {
+    let registry = room.registry();
+    let mut found: BTreeMap<BlobHash, Option<u64>> = BTreeMap::new();
+    for (id, said) in registry.statements() {
+        match &said.message.act {
+            Act::Propose { root, .. } => {
+                let stands = matches!(registry.standing(id), Some(Standing::Proposed | Standing::Approved));
+                if stands {
+                    found.entry(*root).or_default();
+                }
+            }
+            Act::Publish(version) => {
+                let counts = |root: &BlobHash| registry.published().contains_key(root);
+                for entry in version.entries.iter().filter(|entry| counts(&entry.root)) {
+                    let first = found.entry(entry.root).or_default();
+                    *first = Some(first.map_or(version.number, |first| first.min(version.number)));
+                }
+            }
+            _ => (),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(root: u8, previous: Option<u8>) -> Card {
+        Card {
+            root: BlobHash([root; 32]),
+            name: String::new(),
+            datanet: None,
+            previous: previous.map(|root| BlobHash([root; 32])),
+            since_ms: 0,
+            records: 0,
+            kept: 0,
+            exact_only: 0,
+        }
+    }
+
+    #[test]
+    fn the_past_of_a_version_ends_where_it_is_not_known_and_does_not_run_in_circles() {
+        let held = [card(3, Some(2)), card(2, Some(1)), card(5, Some(6)), card(6, Some(5))];
+        let of = |root: u8| past(&held, Some(BlobHash([root; 32]))).len();
+        assert_eq!((of(3), of(2), of(5), of(9)), (3, 2, 2, 1));
+        assert!(past(&held, None).is_empty());
+    }
+}

@@ -1,0 +1,194 @@
+//! What the operator asks for: copies here, copies with others, and no more of them.
+
+use std::sync::Arc;
+
+use protocol::{
+    Account, Amount, BlobHash, NodeId,
+    machine::{Deal, SHARDS_MAX},
+    proof::Shard,
+};
+use serde::{Deserialize, Serialize};
+use storage::blob::{BlobStore, Content, Reason, Status};
+
+use super::{
+    super::{Data, DataError, GetError, LibraryError},
+    PinError, PinStatus, locked,
+    note::OwnerSaid,
+    owner::Owned,
+};
+use base::{entropy, report::Progress};
+
+/// Chunks that are drawn per epoch.
+const CHALLENGES: u16 = 16;
+/// How long a host may take to answer.
+const ANSWER_WITHIN_MS: u64 = 10_000;
+/// How long a host may fetch: this, and a second for each MiB.
+const FETCH_WITHIN_MS: u64 = 10 * 60 * 1000;
+
+/// What is to be kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PinAddAsk {
+    /// The dataset.
+    pub root: BlobHash,
+    /// Copies that others keep; none keeps one here.
+    pub copies: Option<u16>,
+    /// For how long others keep it.
+    pub days: u32,
+    /// What is paid per GiB and epoch.
+    pub price: Option<String>,
+    /// Who is asked first.
+    pub hosts: Vec<NodeId>,
+    /// Who pays.
+    pub account: Option<Account>,
+}
+
+impl Data {
+    /// Keeps a dataset here, or has others keep copies of it.
+    pub async fn pin_add(
+        &self,
+        ask: PinAddAsk,
+        tell: impl Fn(Progress) + Send + 'static,
+    ) -> Result<PinStatus, DataError> {
+        let root = ask.root;
+        let shelf = self.shelf_of(root).await;
+        match ask.copies {
+            None => {
+                self.pin_here(root, tell).await?;
+                self.refresh().await;
+                if self.0.public.why(root).is_some() {
+                    self.announce(root).await;
+                }
+            }
+            Some(copies) => {
+                self.network()?;
+                if let Some(datanet) = shelf.datanet {
+                    return Err(PinError::Sealed { root, datanet }.into());
+                }
+                let deal = self.deal(&ask, copies).await?;
+                self.make(deal, ask.hosts).await?;
+            }
+        }
+        self.pin_status(root).await
+    }
+
+    /// Pinned before it is fetched: there is no moment in which it is here and could be cleared away.
+    async fn pin_here(&self, root: BlobHash, tell: impl Fn(Progress) + Send + 'static) -> Result<(), DataError> {
+        let content = Content::sequence(root);
+        let room = self.room_for(Some(root), None)?;
+        let blobs = match room.as_ref().and_then(|room| room.shelf()) {
+            Some(shelf) => shelf.blobs,
+            None => self.shelf_of(root).await.blobs,
+        };
+        let had = blobs.why(root).is_some_and(|kept| kept.reasons.contains(&Reason::User));
+        blobs.pin(content, Reason::User).await.map_err(LibraryError::from)?;
+        if blobs.settle(content).await.is_ok() {
+            return Ok(());
+        }
+        let fetched = self.get(root, None, Vec::new(), false, tell).await;
+        if fetched.is_err() && !had {
+            blobs.unpin(root, Reason::User).await.map_err(LibraryError::from)?;
+        }
+        fetched.map(drop)
+    }
+
+    async fn deal(&self, ask: &PinAddAsk, copies: u16) -> Result<Deal, DataError> {
+        let wrong = |field, what: String| PinError::Ask { field, what };
+        let shards = shards(&self.0.public, ask.root)
+            .await
+            .ok_or(GetError::Nobody { root: ask.root })?;
+        if shards.len() > SHARDS_MAX {
+            let what = format!(
+                "{} blobs where a deal holds {SHARDS_MAX}; add the dataset with larger --shard-size",
+                shards.len()
+            );
+            return Err(wrong("root", what).into());
+        }
+        let per_gib: Amount = match &ask.price {
+            None => Amount::ZERO,
+            Some(text) => text
+                .parse()
+                .map_err(|bad: protocol::unit::ParseAmountError| wrong("price", bad.to_string()))?,
+        };
+        let bytes: u64 = shards.iter().map(|shard| shard.size).sum();
+        let price = Amount(per_gib.0.saturating_mul(u128::from(bytes.div_ceil(1 << 30).max(1))));
+        let now = self.0.clock.now();
+        let life_ms = u64::from(ask.days) * 24 * 60 * 60 * 1000;
+        let deal = Deal {
+            owner: self.0.me,
+            account: ask.account.unwrap_or_default(),
+            nonce: u64::from_be_bytes(entropy::bytes()),
+            set: ask.root,
+            shards,
+            copies,
+            until: now.after_ms(life_ms),
+            price,
+            escrow: self.pins().escrow(price, copies, life_ms),
+            challenges: CHALLENGES,
+            fetch_within_ms: FETCH_WITHIN_MS + (bytes >> 20) * 1000,
+            answer_within_ms: ANSWER_WITHIN_MS,
+        };
+        deal.check().map_err(|bad| wrong("copies", bad.to_string()))?;
+        Ok(deal)
+    }
+
+    async fn make(&self, deal: Deal, hosts: Vec<NodeId>) -> Result<(), DataError> {
+        let pins = self.pins();
+        let signed = self.sign(deal);
+        let dir = pins.home.deals().join("own").join(hex::encode(signed.message.id().0));
+        let owned = Arc::new(Owned::make(&dir, signed, self.0.clock.now()).await?);
+        tracing::info!(deal = %format_args!("{:#}", owned.id), copies = owned.signed.message.copies, "a deal was made");
+        locked(&pins.owned).insert(owned.id, owned.clone());
+        for host in hosts {
+            owned.tell(self, OwnerSaid::Candidate(host)).await?;
+        }
+        owned.tell(self, OwnerSaid::Tick).await?;
+        Ok(())
+    }
+
+    /// Ends this node's deals about a dataset, and keeps it here no longer as its user's. Gives how many deals ended.
+    pub async fn pin_remove(&self, root: BlobHash) -> Result<usize, DataError> {
+        let mut ended = 0;
+        for owned in self.pins().owned() {
+            if owned.signed.message.set == root && !owned.is_over() {
+                self.network()?;
+                owned.tell(self, OwnerSaid::Cancelled).await?;
+                ended += 1;
+            }
+        }
+        let shelf = self.shelf_of(root).await;
+        let kept = shelf
+            .blobs
+            .why(root)
+            .is_some_and(|kept| kept.reasons.contains(&Reason::User));
+        if kept {
+            shelf
+                .blobs
+                .unpin(root, Reason::User)
+                .await
+                .map_err(LibraryError::from)?;
+            self.refresh().await;
+            if shelf.blobs.why(root).is_none() {
+                self.withdraw(root);
+            }
+        }
+        if ended == 0 && !kept {
+            return Err(PinError::Absent { root }.into());
+        }
+        Ok(ended)
+    }
+}
+
+/// The blobs of a dataset that is all here, its root first.
+pub(super) async fn shards(blobs: &BlobStore, root: BlobHash) -> Option<Vec<Shard>> {
+    let mut shards = Vec::new();
+    for hash in [root].into_iter().chain(blobs.children(root).await.ok()?) {
+        let Status::Complete { bytes } = blobs.status(hash).await else {
+            return None;
+        };
+        shards.push(Shard {
+            root: hash,
+            size: bytes,
+        });
+    }
+    Some(shards)
+}

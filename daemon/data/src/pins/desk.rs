@@ -1,0 +1,191 @@
+//! What other nodes ask about pins, and asking them.
+
+use std::{sync::Arc, time::Duration};
+
+use net::data::Ask;
+use protocol::{
+    BlobHash, NodeId,
+    crypto::Signed,
+    machine::{Deal, DealId, Renewal},
+    message::pin::{PIN_ANSWER_MAX, PIN_ASK_MAX, PinAnswer, PinAsk, RECEIPTS_MAX},
+    proof::{Beacon, Bundle, Shard},
+};
+use storage::blob::BlobStore;
+use tracing::info;
+
+use super::{
+    super::{Data, DataError, datanets::Datanets, talk},
+    PinError,
+    hosted::Hosted,
+    locked,
+    note::OwnerSaid,
+};
+
+/// The stream's name.
+pub(crate) const KIND: &str = "pin";
+/// How long a host waits for its own chain to reach an epoch that an auditor has seen.
+const BEHIND: Duration = Duration::from_secs(3);
+
+/// Answers those who ask.
+pub(crate) fn desk(data: &Data) -> Arc<dyn talk::Named> {
+    talk::Desk::new(KIND, PIN_ASK_MAX, data, |data, peer, ask| {
+        Box::pin(async move { data.answer_pin(peer, ask).await })
+    })
+}
+
+impl Data {
+    pub(super) async fn ask_pin(&self, node: NodeId, ask: &PinAsk) -> Result<PinAnswer, DataError> {
+        let plane = &self.network()?.plane;
+        let asked = talk::ask(plane, node, KIND, ask, PIN_ANSWER_MAX).await;
+        Ok(asked.map_err(|source| PinError::Peer { node, source })?)
+    }
+
+    /// Tells a host that it is free.
+    pub(super) fn release(&self, deal: DealId, node: NodeId) {
+        self.spawn(move |data| async move {
+            // One that does not hear it keeps the copy until the deal runs out.
+            drop(data.ask_pin(node, &PinAsk::Release { deal }).await);
+        });
+    }
+
+    async fn answer_pin(&self, peer: NodeId, ask: PinAsk) -> PinAnswer {
+        let answer = match ask {
+            PinAsk::Offer { deal, renewal } => Some(self.offered(peer, *deal, renewal).await),
+            PinAsk::Register { deal, part, bundle } => self.registered(peer, deal, (part, bundle)).await,
+            PinAsk::Challenge { deal, beacon } => self.challenged(peer, deal, beacon).await,
+            PinAsk::Chunk { root, size, chunk } => self.chunk(peer, root, size, chunk).await,
+            PinAsk::Renew(renewal) => self.renewed(peer, renewal).await,
+            PinAsk::Release { deal } => match self.hosts_for(peer, deal) {
+                Some(hosted) => {
+                    hosted.released(self).await;
+                    Some(PinAnswer::Yes)
+                }
+                None => None,
+            },
+            PinAsk::Receipts { deal, from } => self.receipts(deal, from),
+        };
+        answer.unwrap_or(PinAnswer::No)
+    }
+
+    async fn offered(&self, peer: NodeId, signed: Signed<Deal>, renewal: Option<Signed<Renewal>>) -> PinAnswer {
+        if signed.message.owner != peer || !signed.is_authentic(&self.domain()) {
+            return PinAnswer::No;
+        }
+        let renewed = match &renewal {
+            None => None,
+            Some(renewal) if self.renews(peer, signed.message.id(), renewal) => Some(renewal.message.until),
+            Some(_) => return PinAnswer::No,
+        };
+        let (pins, id) = (self.pins(), signed.message.id());
+        let _one_at_a_time = pins.weighing.lock().await;
+        if pins.host(id).is_some() {
+            return PinAnswer::Yes;
+        }
+        let now = self.0.clock.now();
+        let until = signed.message.until.max(renewed.unwrap_or_default());
+        let terms = Deal {
+            until,
+            ..signed.message.clone()
+        };
+        if let Err(why) = pins.appetite().weigh(&terms, now) {
+            return PinAnswer::Declined(why);
+        }
+        let dir = pins.home.deals().join("hosted").join(hex::encode(id.0));
+        match Hosted::take(&dir, signed, self.0.me, now).await {
+            Ok(hosted) => {
+                info!(deal = %format_args!("{id:#}"), owner = %format_args!("{peer:#}"), bytes = hosted.deal.bytes(), "a deal was taken");
+                let hosted = Arc::new(hosted);
+                locked(&pins.hosted).insert(id, hosted.clone());
+                if let Some(until) = renewed {
+                    hosted.renewed(self, until).await;
+                }
+                hosted.begin(self);
+                PinAnswer::Yes
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a deal could not be written down and is not taken");
+                PinAnswer::No
+            }
+        }
+    }
+
+    async fn registered(&self, host: NodeId, deal: DealId, said: (u32, Bundle)) -> Option<PinAnswer> {
+        let (owned, (part, bundle)) = (self.pins().own(deal)?, said);
+        if owned.parts(host) <= part {
+            let said = OwnerSaid::Registered { host, part, bundle };
+            owned.tell(self, said).await.ok()?;
+        }
+        (owned.parts(host) > part).then_some(PinAnswer::Yes)
+    }
+
+    async fn challenged(&self, peer: NodeId, deal: DealId, beacon: Beacon) -> Option<PinAnswer> {
+        let hosted = self.hosts_for(peer, deal)?;
+        let mut beacons = self.0.beacons.clone()?;
+        // The chain is believed about beacons, not the auditor: a made-up one could frame this host.
+        let known = beacons.wait_for(|known| known.contains_key(&beacon.epoch));
+        let known = tokio::time::timeout(BEHIND, known)
+            .await
+            .ok()?
+            .ok()?
+            .get(&beacon.epoch)
+            .copied();
+        if known != Some(beacon) {
+            return None;
+        }
+        let (answer, bundle) = hosted.challenged(self, beacon).await?;
+        Some(PinAnswer::Proof { answer, bundle })
+    }
+
+    fn hosts_for(&self, owner: NodeId, deal: DealId) -> Option<Arc<Hosted>> {
+        self.pins().host(deal).filter(|hosted| hosted.deal.owner == owner)
+    }
+
+    async fn chunk(&self, peer: NodeId, root: BlobHash, size: u64, chunk: u64) -> Option<PinAnswer> {
+        let store = self.served_from(peer, root)?;
+        let proof = store.prove(&Shard { root, size }, chunk).await.ok()?;
+        Some(PinAnswer::Chunk(proof))
+    }
+
+    /// The store from which a peer may have a blob.
+    fn served_from(&self, peer: NodeId, hash: BlobHash) -> Option<BlobStore> {
+        if super::super::admission::serves(&self.0.published, hash) {
+            return Some(self.0.public.clone());
+        }
+        let now = self.0.clock.now();
+        let mut rooms = self.0.datanets.iter().flat_map(Datanets::all);
+        rooms
+            .find(|room| room.serves(peer, Ask::Blob(hash), now))
+            .and_then(|room| room.store.clone())
+    }
+
+    async fn renewed(&self, peer: NodeId, renewal: Signed<Renewal>) -> Option<PinAnswer> {
+        let hosted = self.hosts_for(peer, renewal.message.deal)?;
+        if !self.renews(peer, hosted.id, &renewal) {
+            return None;
+        }
+        hosted.renewed(self, renewal.message.until).await;
+        Some(PinAnswer::Yes)
+    }
+
+    /// Whether it is the owner's word about this deal.
+    fn renews(&self, owner: NodeId, deal: DealId, renewal: &Signed<Renewal>) -> bool {
+        let said = &renewal.message;
+        said.owner == owner && said.deal == deal && renewal.is_authentic(&self.domain())
+    }
+
+    fn receipts(&self, deal: DealId, from: u64) -> Option<PinAnswer> {
+        let owned = self.pins().own(deal)?;
+        let storage = owned
+            .receipts()
+            .into_iter()
+            .filter(|receipt| receipt.message.epoch >= from);
+        let retrieval = owned
+            .retrievals()
+            .into_iter()
+            .filter(|receipt| receipt.message.epoch >= from);
+        Some(PinAnswer::Receipts {
+            storage: storage.take(RECEIPTS_MAX).collect(),
+            retrieval: retrieval.take(RECEIPTS_MAX).collect(),
+        })
+    }
+}

@@ -1,0 +1,277 @@
+//! The shell around a host's machine of one deal: fetch, register, prove, forget.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use net::data::Alpn;
+use protocol::{
+    NodeId, Time,
+    crypto::Signed,
+    machine::{Deal, DealId, HostEffect, HostInput, Hosting},
+    message::pin::{PinAnswer, PinAsk},
+    proof::{Beacon, Bundle},
+    receipt::Answer,
+};
+use storage::blob::{Content, Reason};
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::{
+    super::{
+        Data, DataError,
+        fetching::{self, Errand},
+        notes::Notes,
+    },
+    PinError,
+    note::{HostSaid, Note},
+};
+
+/// How long after a failed fetch it is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+type Proven = (Signed<Answer>, Bundle);
+
+/// A deal that this node took.
+pub(super) struct Hosted {
+    pub(super) id: DealId,
+    pub(super) deal: Deal,
+    dir: PathBuf,
+    machine: Mutex<Hosting>,
+    /// What is to be done first after a start.
+    first: Mutex<Vec<HostEffect>>,
+    asked: Mutex<Vec<(Beacon, oneshot::Sender<Proven>)>>,
+    notes: Notes,
+    one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hosted {
+    /// A deal that was weighed and taken; on disk when this returns.
+    pub(super) async fn take(dir: &Path, signed: Signed<Deal>, me: NodeId, now: Time) -> Result<Self, PinError> {
+        let notes = Notes::open(dir)?;
+        notes.add(&[Note::Deal(Box::new(signed.clone()), now)]).await?;
+        Ok(Self::new(dir, notes, signed.message, me, now))
+    }
+
+    fn new(dir: &Path, notes: Notes, deal: Deal, me: NodeId, now: Time) -> Self {
+        let mut first = Vec::new();
+        let machine = Hosting::take(deal.clone(), me, now, &mut first);
+        Self {
+            id: machine.id(),
+            deal,
+            dir: dir.to_owned(),
+            machine: Mutex::new(machine),
+            first: Mutex::new(first),
+            asked: Mutex::default(),
+            notes,
+            one_at_a_time: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// A deal as it was when the node last ran; none if nothing was promised yet.
+    pub(super) fn read(dir: &Path, me: NodeId) -> Result<Option<Self>, PinError> {
+        let notes = Notes::open(dir)?;
+        let mut records = notes.read::<Note>()?.into_iter();
+        let Some(Note::Deal(signed, at)) = records.next() else {
+            return Ok(None);
+        };
+        let hosted = Self::new(dir, notes, signed.message, me, at);
+        for record in records {
+            if let Note::Host(at, said) = record {
+                let mut todo = Vec::new();
+                locked(&hosted.machine).step(at, said.into(), &mut todo);
+                // Of all that was wanted, the last is what may not have been done; registering is said again by itself.
+                todo.retain(|effect| !matches!(effect, HostEffect::Register { .. } | HostEffect::Answer(..)));
+                *locked(&hosted.first) = todo;
+            }
+        }
+        Ok(Some(hosted))
+    }
+
+    /// Does what was left to do.
+    pub(super) fn begin(self: &Arc<Self>, data: &Data) {
+        let first = std::mem::take(&mut *locked(&self.first));
+        first.into_iter().for_each(|effect| self.perform(data, effect));
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        locked(&self.machine).is_over()
+    }
+
+    /// Until when, as it was renewed.
+    pub(super) fn until(&self) -> Time {
+        locked(&self.machine).deal().until
+    }
+
+    pub(super) fn is_registered(&self) -> bool {
+        locked(&self.machine).is_registered()
+    }
+
+    async fn tell(self: &Arc<Self>, data: &Data, said: HostSaid) {
+        let effects = {
+            let _alone = self.one_at_a_time.lock().await;
+            let now = data.0.clock.now();
+            if let Err(error) = self.notes.add(&[Note::Host(now, said.clone())]).await {
+                warn!(%error, deal = %format_args!("{:#}", self.id), "a deal could not be written down");
+                return;
+            }
+            self.step(now, said.into())
+        };
+        effects.into_iter().for_each(|effect| self.perform(data, effect));
+    }
+
+    fn step(&self, now: Time, input: HostInput) -> Vec<HostEffect> {
+        let mut todo = Vec::new();
+        locked(&self.machine).step(now, input, &mut todo);
+        todo
+    }
+
+    fn perform(self: &Arc<Self>, data: &Data, effect: HostEffect) {
+        let hosted = self.clone();
+        match effect {
+            HostEffect::Fetch => data.spawn(move |data| async move { hosted.fetch(&data).await }),
+            HostEffect::Prove(chunks) => data.spawn(move |data| async move { hosted.prove(&data, chunks).await }),
+            HostEffect::Register { part, bundle } => data.spawn(move |data| async move {
+                let deal = hosted.id;
+                let ask = PinAsk::Register { deal, part, bundle };
+                if let Ok(PinAnswer::Yes) = data.ask_pin(hosted.deal.owner, &ask).await {
+                    let parts = hosted.deal.parts();
+                    info!(deal = %format_args!("{deal:#}"), part, parts, "registered as a host");
+                    hosted.tell(&data, HostSaid::Registered { part }).await;
+                }
+            }),
+            HostEffect::Answer(beacon, bundle) => {
+                let said = Answer {
+                    deal: self.id,
+                    host: data.0.me,
+                    beacon,
+                    bundle: bundle.hash(),
+                };
+                let signed = data.sign(said);
+                let asked = std::mem::take(&mut *locked(&self.asked));
+                for (wanted, reply) in asked {
+                    if wanted == beacon {
+                        // Whoever asked may be gone.
+                        drop(reply.send((signed.clone(), bundle.clone())));
+                    }
+                }
+            }
+            HostEffect::Forget(why) => data.spawn(move |data| async move {
+                info!(deal = %format_args!("{:#}", hosted.id), ?why, "a copy is kept no longer");
+                hosted.forget(&data).await;
+            }),
+        }
+    }
+
+    async fn fetch(self: &Arc<Self>, data: &Data) {
+        while !self.is_over() {
+            match self.fetch_once(data).await {
+                Ok(()) => return self.tell(data, HostSaid::Fetched).await,
+                Err(error) => {
+                    let why = base::words::chained(&error);
+                    warn!(why, deal = %format_args!("{:#}", self.id), "a deal's shards did not come; tried again");
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn fetch_once(&self, data: &Data) -> Result<(), DataError> {
+        let content = Content::sequence(self.deal.set);
+        let (shelf, network) = (data.shelf(), data.network()?);
+        if shelf.blobs.settle(content).await.is_err() {
+            let errand = Errand {
+                plane: &network.plane,
+                net: &network.net,
+                shelf: &shelf,
+                content,
+                bytes: self.deal.bytes(),
+                providers: data.providers_or(self.deal.set, vec![self.deal.owner]).await,
+                alpn: Alpn::public(),
+            };
+            fetching::fetch(errand, |_| ()).await?;
+        }
+        shelf
+            .blobs
+            .pin(content, Reason::Deal(self.id.0))
+            .await
+            .map_err(super::super::LibraryError::from)?;
+        data.refresh().await;
+        data.announce(self.deal.set).await;
+        Ok(())
+    }
+
+    async fn prove(self: &Arc<Self>, data: &Data, chunks: Vec<(usize, u64)>) {
+        let mut bundle = Bundle {
+            proofs: Vec::with_capacity(chunks.len()),
+        };
+        for (position, chunk) in chunks {
+            match data.0.public.prove(&self.deal.shards[position], chunk).await {
+                Ok(proof) => bundle.proofs.push(proof),
+                Err(error) => {
+                    let why = base::words::chained(&error);
+                    warn!(why, deal = %format_args!("{:#}", self.id), "a shard is no longer what it was; fetched again");
+                    // Damaged blobs are dropped, so that they can come again.
+                    drop(data.0.public.fsck(storage::blob::Mend::Damaged, |_, _| ()).await);
+                    return self.tell(data, HostSaid::Damaged).await;
+                }
+            }
+        }
+        if self.is_registered() {
+            let effects = self.step(data.0.clock.now(), HostInput::Proven(bundle));
+            effects.into_iter().for_each(|effect| self.perform(data, effect));
+        } else {
+            self.tell(data, HostSaid::Registering(bundle)).await;
+        }
+    }
+
+    /// What this host proves under a beacon that the chain has.
+    pub(super) async fn challenged(self: &Arc<Self>, data: &Data, beacon: Beacon) -> Option<Proven> {
+        if !self.is_registered() {
+            // An owner audits whom it has registered: the word of it was lost.
+            let part = self.deal.parts() - 1;
+            self.tell(data, HostSaid::Registered { part }).await;
+        }
+        let (reply, answer) = oneshot::channel();
+        locked(&self.asked).push((beacon, reply));
+        let effects = self.step(data.0.clock.now(), HostInput::Challenged(beacon));
+        effects.into_iter().for_each(|effect| self.perform(data, effect));
+        let within = Duration::from_millis(self.deal.answer_within_ms);
+        tokio::time::timeout(within, answer).await.ok()?.ok()
+    }
+
+    pub(super) async fn renewed(self: &Arc<Self>, data: &Data, until: Time) {
+        self.tell(data, HostSaid::Renewed { until }).await;
+    }
+
+    pub(super) async fn released(self: &Arc<Self>, data: &Data) {
+        self.tell(data, HostSaid::Released).await;
+    }
+
+    pub(super) async fn tick(self: &Arc<Self>, data: &Data) {
+        let due = locked(&self.machine).deadline();
+        if due.is_some_and(|at| at <= data.0.clock.now()) {
+            self.tell(data, HostSaid::Tick).await;
+        }
+    }
+
+    async fn forget(&self, data: &Data) {
+        if let Err(error) = data.0.public.unpin_all(&Reason::Deal(self.id.0)).await {
+            warn!(%error, "a copy could not be let go");
+            return;
+        }
+        data.refresh().await;
+        if data.0.public.why(self.deal.set).is_none() {
+            data.withdraw(self.deal.set);
+        }
+        data.pins().hosted_gone(self.id);
+        // The next start finds a deal that is over otherwise.
+        drop(std::fs::remove_dir_all(&self.dir));
+    }
+}

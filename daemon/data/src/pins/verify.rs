@@ -1,0 +1,131 @@
+//! A check by hand: chunks are drawn now, and whoever should have them proves it.
+
+use std::collections::BTreeSet;
+
+use protocol::{
+    BlobHash, NodeId,
+    message::pin::{PinAnswer, PinAsk},
+    proof::{Beacon, Sample, Shard},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::{Data, DataError},
+    PinError, ask,
+};
+use base::entropy;
+
+/// Chunks that are drawn of each copy.
+const CHUNKS: u16 = 32;
+
+/// What is to be checked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VerifyAsk {
+    /// The dataset.
+    pub root: BlobHash,
+    /// A node that should have it; without one, this node and every host.
+    pub node: Option<NodeId>,
+}
+
+/// A copy that was checked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckedLine {
+    /// Who has it.
+    pub node: NodeId,
+    /// Chunks that were proven.
+    pub chunks: u64,
+}
+
+impl Data {
+    /// Has copies proven; fails if one of them is not.
+    pub async fn pin_verify(&self, wanted: VerifyAsk) -> Result<Vec<CheckedLine>, DataError> {
+        let root = wanted.root;
+        let deals: Vec<_> = self
+            .pins()
+            .owned()
+            .into_iter()
+            .filter(|deal| deal.signed.message.set == root)
+            .collect();
+        let blobs = self.shelf_of(root).await.blobs;
+        let here = ask::shards(&blobs, root).await;
+        // A copy that lost a whole blob has a root all the same.
+        let kept = blobs.why(root).is_some();
+        let known = deals.first().map(|deal| deal.signed.message.shards.clone());
+        let shards = here.clone().or(known);
+        let (mut checked, mut failed) = (Vec::new(), Vec::new());
+        let nodes: BTreeSet<NodeId> = match wanted.node {
+            Some(node) => [node].into(),
+            None => deals
+                .iter()
+                .flat_map(|deal| deal.holding())
+                .chain(kept.then_some(self.0.me))
+                .collect(),
+        };
+        if nodes.is_empty() {
+            return Err(PinError::Absent { root }.into());
+        }
+        let Some(shards) = shards else {
+            let what = "it is here in part only; `openledger data get` fetches the rest";
+            return Err(PinError::Unverified(vec![format!("{root:#}: {what}")]).into());
+        };
+        for node in nodes {
+            match self.prove_by(node, &shards, root, &blobs).await {
+                Ok(chunks) => checked.push(CheckedLine { node, chunks }),
+                Err(why) => failed.push(format!("the copy of {root:#} at {node:#} does not verify: {why}")),
+            }
+        }
+        match failed.is_empty() {
+            true => Ok(checked),
+            false => Err(PinError::Unverified(failed).into()),
+        }
+    }
+
+    async fn prove_by(
+        &self,
+        node: NodeId,
+        shards: &[Shard],
+        root: BlobHash,
+        blobs: &storage::blob::BlobStore,
+    ) -> Result<u64, String> {
+        let beacon = Beacon {
+            epoch: 0,
+            value: entropy::bytes(),
+        };
+        let sample = Sample {
+            beacon: &beacon,
+            node,
+            set: &root.0,
+            shards,
+            count: CHUNKS,
+        };
+        // The end of every shard too: only that proves how long it is.
+        let ends = shards
+            .iter()
+            .enumerate()
+            .map(|(position, shard)| (position, shard.last()));
+        let mut proven = 0;
+        for (position, chunk) in sample.draw().into_iter().chain(ends) {
+            let shard = &shards[position];
+            if node == self.0.me {
+                let proof = blobs.prove(shard, chunk).await;
+                proof.map_err(|error| base::words::chained(&error))?;
+            } else {
+                let ask = PinAsk::Chunk {
+                    root: shard.root,
+                    size: shard.size,
+                    chunk,
+                };
+                match self.ask_pin(node, &ask).await {
+                    Ok(PinAnswer::Chunk(proof)) => {
+                        let wrong = |flaw| format!("chunk {chunk} of {:#}: {flaw}", shard.root);
+                        proof.verify(shard, chunk).map_err(wrong)?;
+                    }
+                    Ok(_) => return Err(format!("it does not have chunk {chunk} of {:#}", shard.root)),
+                    Err(error) => return Err(base::words::chained(&error)),
+                }
+            }
+            proven += 1;
+        }
+        Ok(proven)
+    }
+}

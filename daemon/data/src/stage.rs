@@ -1,0 +1,82 @@
+//! The stores and the data plane, opened before there are peers.
+
+use std::{num::NonZeroU64, path::Path};
+
+use config::Size;
+use net::data::{DataConfig, DataLimits, DataPlane};
+use storage::blob::{BlobStore, Reason, Settings};
+
+use super::StartError;
+use base::home::Home;
+
+/// How long the stores are waited for: a node that starts does not fail because a command looks into its home.
+const HAND_OVER_MS: u64 = 5_000;
+
+/// The stores and the plane, before there are peers.
+#[allow(missing_docs, reason = "each field is named for what it is")]
+pub struct Stage {
+    /// Where peers fetch from; the control plane is told of its addresses.
+    pub plane: DataPlane,
+    pub public: BlobStore,
+    pub home: Home,
+    pub config: config::Config,
+}
+
+impl Stage {
+    /// Opens the stores and listens.
+    pub async fn open(home: &Home, config: &config::Config, seed: [u8; 32]) -> Result<Self, StartError> {
+        let public = open_store(&home.blobs(), &config.data, config.storage.min_free_space).await?;
+        let (data, rate) = (&config.data, |size: Size| NonZeroU64::new(size.0));
+        let defaults = DataConfig::new(seed);
+        let plane = DataPlane::start(DataConfig {
+            bind: vec![data.listen],
+            relay: data.relay().map(str::to_owned),
+            mdns: data.mdns(),
+            upload_per_s: rate(data.upload_per_s),
+            download_per_s: rate(data.download_per_s),
+            limits: DataLimits {
+                download_per_provider_per_s: rate(data.download_per_provider_per_s),
+                ..defaults.limits
+            },
+            ..defaults
+        });
+        Ok(Self {
+            plane: plane.await?,
+            public,
+            home: home.clone(),
+            config: config.clone(),
+        })
+    }
+}
+
+pub(crate) async fn open_store(dir: &Path, data: &config::Data, floor: Size) -> Result<BlobStore, StartError> {
+    std::fs::create_dir_all(dir).map_err(|source| StartError::Folder {
+        dir: dir.to_owned(),
+        source,
+    })?;
+    let room = storage::blob::Room {
+        quota: Some(data.quota.0),
+        floor: floor.0,
+    };
+    let settings = Settings {
+        room,
+        open_patience_ms: HAND_OVER_MS,
+        ..Settings::default()
+    };
+    let blobs = BlobStore::open(dir, settings).await?;
+    forget_imports(&blobs).await;
+    Ok(blobs)
+}
+
+/// Imports that a kill cut short left reasons behind that nobody needs.
+async fn forget_imports(blobs: &BlobStore) {
+    let kept = blobs.kept();
+    let reasons = kept.values().flat_map(|kept| kept.reasons.iter());
+    let left: std::collections::BTreeSet<_> = reasons
+        .filter(|reason| matches!(reason, Reason::Job(name) if name.starts_with("add ")))
+        .collect();
+    for reason in left {
+        // Tried again at the next start.
+        drop(blobs.unpin_all(reason).await);
+    }
+}

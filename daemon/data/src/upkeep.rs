@@ -1,0 +1,87 @@
+//! Looking after the stores, the public one and those of permissioned datanets: figures, clearing, checks.
+
+use storage::blob::Mend;
+
+use super::{CollectAnswer, Data, DataError, FsckAnswer, StatAnswer, answers::StoreLine};
+use base::report::Progress;
+
+impl Data {
+    /// How the stores stand.
+    pub async fn stat(&self) -> StatAnswer {
+        let mut answer = StatAnswer::default();
+        for shelf in self.shelves() {
+            let stats = shelf.blobs.stats().await;
+            answer.blobs += stats.blobs;
+            answer.bytes += stats.bytes;
+            answer.pinned += stats.pinned;
+            answer.reserved_bytes += stats.reserved_bytes;
+            answer.collect_errors += stats.collect_errors;
+            // They share a disk.
+            if shelf.datanet.is_none() {
+                answer.free_bytes = stats.free_bytes;
+                answer.collected_at_ms = stats.collected_at_ms;
+            }
+            answer.stores.push(StoreLine {
+                datanet: shelf.datanet,
+                blobs: stats.blobs,
+                bytes: stats.bytes,
+                pinned: stats.pinned,
+            });
+        }
+        answer
+    }
+
+    /// What was counted on the data plane; none without one.
+    pub fn transfers(&self) -> Option<net::data::DataMetrics> {
+        self.0.network.as_ref().map(|network| network.plane.metrics())
+    }
+
+    /// Deletes what nobody keeps.
+    pub async fn collect(&self) -> Result<CollectAnswer, DataError> {
+        let mut answer = CollectAnswer { deleted: 0, live: 0 };
+        for shelf in self.shelves() {
+            let collected = shelf.blobs.collect().await?;
+            answer.deleted += collected.deleted.len() as u64;
+            answer.live += collected.live as u64;
+        }
+        Ok(answer)
+    }
+
+    /// Checks every blob of every store.
+    pub async fn fsck(
+        &self,
+        drop_damaged: bool,
+        tell: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<FsckAnswer, DataError> {
+        let mend = if drop_damaged { Mend::Damaged } else { Mend::Orphans };
+        let (mut answer, mut damaged) = (FsckAnswer::default(), 0);
+        for shelf in self.shelves() {
+            let place = shelf
+                .datanet
+                .map_or_else(String::new, |id| format!(" of datanet {id:#}"));
+            let progress = |done: usize, total: usize| {
+                tell(Progress {
+                    what: format!("blob {done} of {total}{place}"),
+                    ..Progress::default()
+                });
+            };
+            let checked = shelf.blobs.fsck(mend, progress).await?;
+            damaged += checked.damaged.len();
+            answer.sound += checked.sound as u64;
+            answer.bytes += checked.bytes;
+            answer.partial += checked.partial.len() as u64;
+            answer.dropped.extend(checked.damaged.into_keys());
+            answer.missing.extend(checked.missing);
+            answer.orphans += checked.orphans.len() as u64;
+        }
+        self.refresh().await;
+        for room in self.0.datanets.iter().flat_map(super::Datanets::all) {
+            room.refresh(self.0.clock.now()).await;
+        }
+        let missing = answer.missing.len();
+        if damaged + missing > 0 && !drop_damaged {
+            return Err(DataError::Unsound { damaged, missing });
+        }
+        Ok(answer)
+    }
+}
