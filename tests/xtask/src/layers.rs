@@ -27,6 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["base", "config", "consensus", "evm", "net", "protocol", "storage"],
     ),
     ("data", &["base", "compute", "config", "net", "protocol", "storage"]),
+    ("jobs", &["base", "compute", "config", "data", "net", "protocol", "serve", "storage", "train"]),
     (
         "gateway",
         &[
