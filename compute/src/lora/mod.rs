@@ -12,8 +12,7 @@ mod write;
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 pub use config::{AdapterConfig, ConfigError, RANK_MAX};
-pub(crate) use read::Rest;
-pub use read::{LoadError, Summary, inspect};
+pub use read::{LoadError, Rest, Summary, inspect};
 pub use site::{Projection, Site};
 pub use write::WriteError;
 

@@ -25,7 +25,7 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 pub(super) const PART_BYTES: usize = 256 << 10;
 
 /// Called between parts of the work: whoever loads beside something more important waits there.
-pub(crate) type Rest<'a> = &'a mut dyn FnMut();
+pub type Rest<'a> = &'a mut dyn FnMut();
 
 /// The key under which the canonical form keeps its configuration.
 pub(super) const CONFIG_KEY: &str = "adapter_config";
@@ -102,7 +102,7 @@ impl Adapter {
     }
 
     /// As [`Self::load`], in small parts, with `rest` between them.
-    pub(crate) fn load_resting(dir: &Path, rest: Rest<'_>) -> Result<Self, LoadError> {
+    pub fn load_resting(dir: &Path, rest: Rest<'_>) -> Result<Self, LoadError> {
         let (config, mut file, header) = open_dir(dir)?;
         let numbers = numbers(&header);
         let mut buffer = Buffer::new(numbers.len());

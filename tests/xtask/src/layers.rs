@@ -19,8 +19,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("storage", &["config", "protocol"]),
     ("cube", &[]),
     ("compute", &["cube", "protocol"]),
+    ("serve", &["compute", "protocol"]),
+    ("train", &["compute", "cube", "protocol"]),
     ("world", &[]),
-    ("pico", &["compute", "world"]),
+    ("pico", &["compute", "train", "world"]),
     (
         "daemon",
         &[
@@ -31,7 +33,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "evm",
             "net",
             "protocol",
+            "serve",
             "storage",
+            "train",
         ],
     ),
     (
@@ -45,7 +49,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "evm",
             "net",
             "protocol",
+            "serve",
             "storage",
+            "train",
         ],
     ),
     ("xtask", &[]),
