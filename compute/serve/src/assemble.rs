@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use protocol::BlobHash;
+use protocol::{BlobHash, error_chain};
 
 #[cfg(feature = "cuda")]
 use compute::decoder::CudaWanted;
@@ -93,10 +93,10 @@ pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
     let place = Place::named(&wanted.device).map_err(|error| error.to_string())?;
     let quantise = quantise(&wanted.quantise)?;
     let dir = Path::new(&wanted.model);
-    let base = Base::read(dir).map_err(|error| said(&error))?;
-    base.stored.check_if_touched(dir).map_err(|error| said(&error))?;
-    let mut model = Model::map(dir).map_err(|error| said(&error))?;
-    let text = Text::load(dir, model.config()).map_err(|error| said(&error))?;
+    let base = Base::read(dir).map_err(|error| error_chain(&error))?;
+    base.stored.check_if_touched(dir).map_err(|error| error_chain(&error))?;
+    let mut model = Model::map(dir).map_err(|error| error_chain(&error))?;
+    let text = Text::load(dir, model.config()).map_err(|error| error_chain(&error))?;
     let defaults = CpuOptions::default();
     let (rows_max, pages_wanted) = (wanted.limits.rows_max, wanted.pages);
     let (stored, dir) = (base.stored.clone(), dir.to_owned());
@@ -121,11 +121,11 @@ pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
         build: Box::new(move || {
             if model.unchanged().is_err() {
                 // Perhaps it is what it was again, or was only touched.
-                stored.check(&dir).map_err(|error| said(&error))?;
-                model = Model::map(&dir).map_err(|error| said(&error))?;
+                stored.check(&dir).map_err(|error| error_chain(&error))?;
+                model = Model::map(&dir).map_err(|error| error_chain(&error))?;
             }
             let built = build(&model, place, &options, rows_max, pages_wanted)?;
-            model.unchanged().map_err(|error| said(&error))?;
+            model.unchanged().map_err(|error| error_chain(&error))?;
             Ok(built)
         }),
     })
@@ -142,7 +142,7 @@ fn build(
 ) -> Result<Box<dyn Forward>, String> {
     match place {
         Place::Cpu => {
-            let decoder = model.on_cpu(*options).map_err(|error| said(&error))?;
+            let decoder = model.on_cpu(*options).map_err(|error| error_chain(&error))?;
             Ok(Box::new(decoder))
         }
         #[cfg(feature = "cuda")]
@@ -187,10 +187,4 @@ fn pages(config: &Config, page_tokens: usize, wanted: &EngineSetup) -> u32 {
     // Never less than a few short texts: what is not there is told when it is wanted.
     let pages = (most as u64).min(held).max(64);
     u32::try_from(pages).unwrap_or(u32::MAX)
-}
-
-/// An error and its causes in one line.
-fn said(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -2,7 +2,7 @@
 //! within about a second.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -64,9 +64,13 @@ impl Default for Switch {
 }
 
 impl Switch {
-    fn wish(&self, change: impl FnOnce(&mut Wish)) {
+    fn lock(&self) -> MutexGuard<'_, Wish> {
         // A wish is a few flags: whole whoever panicked.
-        change(&mut self.0.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wish(&self, change: impl FnOnce(&mut Wish)) {
+        change(&mut self.lock());
         self.0.1.notify_all();
     }
 
@@ -96,14 +100,13 @@ impl Switch {
     }
 
     fn is_stopped(&self) -> bool {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).stopped
+        self.lock().stopped
     }
 }
 
 impl Gate for Switch {
     fn ask(&mut self, busy: Duration) -> Go {
-        let (wish, changed) = &*self.0;
-        let mut wish = wish.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut wish, changed) = (self.lock(), &self.0.1);
         // Idle for as long as makes the pass so much of the whole; a wish ends the wait.
         let idle = busy * (100 - wish.share_percent) / wish.share_percent;
         if !idle.is_zero() && !wish.stopped && !wish.paused {
@@ -118,7 +121,7 @@ impl Gate for Switch {
     }
 
     fn others(&self) -> Option<Others> {
-        let others = self.0.0.lock().unwrap_or_else(PoisonError::into_inner).others.clone()?;
+        let others = self.lock().others.clone()?;
         let (switch, are_busy) = (self.clone(), others.are_busy);
         // A run that is to end waits for nobody.
         let are_busy = move || !switch.is_stopped() && are_busy();

@@ -4,7 +4,6 @@ use compute::forward::{AdapterSlot, Mix, Wanted};
 use protocol::Time;
 
 use super::{AdapterKey, Effect, Facts, Finish, RequestId, Scheduler, Sequence, Stage};
-
 use crate::{pages::ContentKey, schedule::Refusal};
 
 impl Scheduler {

@@ -10,9 +10,9 @@ use std::{
 };
 
 use compute::lora::{Adapter, AdapterHash, Rest, Summary, inspect};
+use protocol::error_chain;
 
 use super::{Peer, Tier};
-
 use crate::schedule::AdapterKey;
 
 const NAME_BYTES_MAX: usize = 200;
@@ -194,7 +194,9 @@ impl Artifact {
         let Source::Dir(dir) = &self.source else {
             return Err("its header is with a peer".to_owned());
         };
-        let summary = self.summary.get_or_init(|| inspect(dir).map_err(|error| chain(&error)));
+        let summary = self
+            .summary
+            .get_or_init(|| inspect(dir).map_err(|error| error_chain(&error)));
         summary.clone()
     }
 
@@ -203,8 +205,8 @@ impl Artifact {
         let name = &self.name;
         let adapter = match &self.source {
             Source::Dir(dir) => {
-                let adapter =
-                    Adapter::load_resting(dir, rest).map_err(|error| format!("adapter `{name}`: {}", chain(&error)))?;
+                let adapter = Adapter::load_resting(dir, rest)
+                    .map_err(|error| format!("adapter `{name}`: {}", error_chain(&error)))?;
                 if stamp(&self.source) != self.stamp {
                     return Err(format!(
                         "the files of adapter `{name}` were changed after it was registered; register it again"
@@ -215,7 +217,7 @@ impl Artifact {
             Source::Peer(hash) => {
                 let peer = peer.ok_or_else(|| format!("adapter `{name}` is with peers, and there are none"))?;
                 let bytes = peer.fetch(*hash).map_err(|why| format!("adapter `{name}`: {why}"))?;
-                Adapter::from_bytes(&bytes).map_err(|error| format!("adapter `{name}`: {}", chain(&error)))?
+                Adapter::from_bytes(&bytes).map_err(|error| format!("adapter `{name}`: {}", error_chain(&error)))?
             }
         };
         let (wanted, found) = (*self.hash.get_or_init(|| adapter.hash()), adapter.hash());
@@ -224,17 +226,6 @@ impl Artifact {
             false => Err(format!("adapter `{name}` is {found}, not {wanted}")),
         }
     }
-}
-
-/// An error with what led to it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        line = format!("{line}: {error}");
-        source = error.source();
-    }
-    line
 }
 
 fn stamp(source: &Source) -> Stamp {
@@ -255,7 +246,7 @@ pub(super) fn check(name: &str, source: &Source) -> Result<(), RegisterError> {
     match source {
         Source::Dir(dir) => inspect(dir).map(drop).map_err(|error| RegisterError::Refused {
             name: name.to_owned(),
-            why: chain(&error),
+            why: error_chain(&error),
         }),
         Source::Peer(_) => Ok(()),
     }

@@ -6,7 +6,6 @@ use compute::{
 };
 
 use super::*;
-
 use crate::vocabulary::{END, Vocabulary, Words, special};
 
 /// A model that knows nothing, and text that it can be asked in.

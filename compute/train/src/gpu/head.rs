@@ -4,7 +4,6 @@ use compute::decoder::gpu::{count, pack::Pack as Tables};
 use cube::{Kernel, Learn, Machine, Scalar};
 
 use super::{Learner, failed};
-
 use crate::{error::TrainError, net::pack::Pack};
 
 /// Logits that are there at once.

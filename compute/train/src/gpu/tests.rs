@@ -18,7 +18,6 @@ use cube::{
 };
 
 use super::*;
-
 use crate::{
     CheckpointError, Corpus, Open,
     net::{Net, NetOptions},

@@ -12,7 +12,6 @@ use compute::{
 };
 
 use super::*;
-
 use crate::parameters::Parameters;
 
 #[path = "../../../tests/reference/mod.rs"]

@@ -38,9 +38,8 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
             .wrapping_add(1_442_695_040_888_963_407);
         1 + (state >> 33) % PASSES
     });
-    let replay = format!(
-        "OPENLEDGER_SEED={seed} OPENLEDGER_STOPS={many} cargo test -p train --test train -- stopped_anywhere"
-    );
+    let replay =
+        format!("OPENLEDGER_SEED={seed} OPENLEDGER_STOPS={many} cargo test -p train --test train -- stopped_anywhere");
     for passes in [1, 18].into_iter().chain(anywhere) {
         let dir = tempfile::tempdir().unwrap();
         let out = output(dir.path());
