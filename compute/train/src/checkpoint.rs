@@ -11,7 +11,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{elsewhere::PROCESSOR, optimiser::Moments, parameters::Parameters};
+use super::{optimiser::Moments, parameters::Parameters};
+
+/// The class of processors, which all have the same bits.
+pub(crate) const PROCESSOR: &str = "processor";
 
 const MAGIC: &[u8; 8] = b"OLTRAIN1";
 

@@ -11,9 +11,6 @@ use super::{
     parameters::Parameters,
 };
 
-/// The class of processors, which all have the same bits.
-pub(crate) const PROCESSOR: &str = "processor";
-
 /// What computes steps in the processor's place.
 pub(crate) trait Elsewhere: Send {
     /// Who has the same bits.

@@ -14,11 +14,11 @@ use serde::Serialize;
 use super::{
     data::Corpus,
     error::TrainError,
-    exam::{Score, score},
     net::{Lows, Net, NetOptions, crew::Low, places::Places},
     plan::{Share, passes},
     recipe::{Machine, Recipe},
     record::Asked,
+    score::{Score, score},
 };
 
 /// Questions that are answered at once.

@@ -35,6 +35,7 @@ mod reading;
 mod recipe;
 mod record;
 mod root;
+mod score;
 mod trainer;
 pub mod vocabulary;
 mod way;

@@ -8,9 +8,9 @@ use compute::{lora::Adapter, model::Model, tensors::Dtype};
 use serde::Serialize;
 
 use super::{
-    checkpoint::{self, Best, Progress, State},
+    checkpoint::{self, Best, PROCESSOR, Progress, State},
     data::{Corpus, Example},
-    elsewhere::{Elsewhere, PROCESSOR},
+    elsewhere::Elsewhere,
     error::TrainError,
     gate::{Gate, Go},
     net::Net,

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use compute::forward::{AdapterSlot, Wanted};
 use protocol::Time;
 
-use super::{Effect, RequestId, Scheduler, Tenant, Work, pace::Mixture, start::Tried};
+use super::{
+    Effect, RequestId, Scheduler, Tenant, Work,
+    pace::Mixture,
+    start::{Budget, Tried},
+};
 
 /// What a token of an answer counts, where one of a prompt counts 1: it costs a device more.
 const ANSWER_WEIGHT: u64 = 2;
@@ -19,19 +23,6 @@ const TOKENS_MIN: usize = 2;
 const LOOK_AHEAD: usize = 16;
 /// Steps that the prompt of a running sequence rests before it goes before the answers of others.
 const REST_MAX: u64 = 8;
-
-/// What is left of a step.
-pub(super) struct Budget {
-    pub(super) tokens: usize,
-    pub(super) rank_tokens: u64,
-    pub(super) loads: usize,
-    pub(super) adapters: BTreeSet<AdapterSlot>,
-    /// Microseconds that prompts may add, and those of tenants who want more than they have beside others who do not.
-    pub(super) stretch_us: f64,
-    pub(super) greedy_us: f64,
-    /// What is in the step.
-    pub(super) mixture: Mixture,
-}
 
 /// A tenant's prompts within one step.
 struct Turn {

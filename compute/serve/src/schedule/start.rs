@@ -4,10 +4,23 @@ use std::collections::BTreeSet;
 
 use compute::forward::AdapterSlot;
 
-use super::{AdapterKey, Effect, Facts, Fetch, Refusal, RequestId, Scheduler, Stage, Tenant, plan::Budget};
+use super::{AdapterKey, Effect, Facts, Fetch, Refusal, RequestId, Scheduler, Stage, Tenant, pace::Mixture};
 
 /// How often a ready request is passed before nobody starts in front of it.
 const PASSED_MAX: u32 = 64;
+
+/// What is left of a step.
+pub(super) struct Budget {
+    pub(super) tokens: usize,
+    pub(super) rank_tokens: u64,
+    pub(super) loads: usize,
+    pub(super) adapters: BTreeSet<AdapterSlot>,
+    /// Microseconds that prompts may add, and those of tenants who want more than they have beside others who do not.
+    pub(super) stretch_us: f64,
+    pub(super) greedy_us: f64,
+    /// What is in the step.
+    pub(super) mixture: Mixture,
+}
 
 /// What came of trying to start a request.
 pub(super) enum Tried {

@@ -8,7 +8,6 @@ mod curve;
 mod page;
 mod plot;
 mod read;
-mod score;
 
 use std::sync::Arc;
 
@@ -18,16 +17,17 @@ use compute::{
 };
 use serde::Serialize;
 
+pub use super::score::{Score, score};
 pub use curve::{Curve, CurveError};
 pub use page::page;
 pub use read::{Exam, ExamError, Prompt, Question};
-pub use score::{Score, score};
 
 use super::{
     error::TrainError,
     evaluate::{answers, evaluate},
     recipe::{Machine, Recipe},
     record::Asked,
+    score::answer,
 };
 
 /// Who is examined: the base model, or an adapter over it.
@@ -165,7 +165,7 @@ pub fn examine(
         for ((row, question), answered) in report.questions.iter_mut().zip(&exam.questions).zip(answered) {
             row.answers.push(Given {
                 score: answered.score,
-                said: score::answer(&answered.said, &row.expected),
+                said: answer(&answered.said, &row.expected),
                 loss: losses.records[question.record],
             });
         }

@@ -4,7 +4,10 @@
 
 use std::fmt::Write as _;
 
-use super::{Curve, Given, QuestionResult, Report, plot::plot};
+use super::{
+    Curve, Given, QuestionResult, Report,
+    plot::{escaped, plot},
+};
 
 /// Questions and prompts that are shown. All of them are in the JSON.
 const ROWS_MAX: usize = 2000;
@@ -205,22 +208,4 @@ fn shown(text: &str) -> String {
         cut.push('…');
     }
     escaped(&cut)
-}
-
-/// A text that is no markup, whatever is in it. Characters that would turn or hide what follows are shown as boxes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.push('\u{25a1}'),
-            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{25a1}'),
-            c => out.push(c),
-        }
-    }
-    out
 }

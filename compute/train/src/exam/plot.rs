@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{curve::Curve, page::escaped};
+use super::curve::Curve;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 300.0;
@@ -162,6 +162,24 @@ fn ticks(low: f64, high: f64, most: f64) -> Vec<f64> {
 fn short(number: f64) -> String {
     let text = format!("{number:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A text that is no markup, whatever is in it. Characters that would turn or hide what follows are shown as boxes.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.push('\u{25a1}'),
+            c if c.is_control() && !matches!(c, '\n' | '\t') => out.push('\u{25a1}'),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use compute::lora::Adapter;
+use compute::{
+    lora::Adapter,
+    random::{Random, Stream},
+};
 use cube::{
     MachineError,
     host::{Buffer, Host},

@@ -25,7 +25,7 @@ pub fn score(said: &str, expected: &str) -> Score {
 }
 
 /// The lines of what was said that are the answer.
-pub(super) fn answer(said: &str, expected: &str) -> String {
+pub(crate) fn answer(said: &str, expected: &str) -> String {
     let lines = expected.trim().lines().count().max(1);
     let said: Vec<&str> = said.trim().lines().take(lines).collect();
     said.join("\n").trim_end().to_owned()
