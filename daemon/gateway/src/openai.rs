@@ -33,11 +33,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use compute::{
+use serde_json::json;
+use serve::{
     assemble::Base,
     process::{Admin, Command, EngineSetup, Reply},
 };
-use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -108,7 +108,7 @@ pub struct Served {
     /// Where it listens.
     pub address: SocketAddr,
     /// What the engine found.
-    pub ready: Arc<compute::process::Ready>,
+    pub ready: Arc<serve::process::Ready>,
     server: JoinHandle<()>,
     follower: JoinHandle<()>,
     stop: CancellationToken,
@@ -213,7 +213,7 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
 impl Serving {
     async fn answer(&self, kind: Kind, body: &[u8]) -> Result<Response, ApiError> {
         let asked = ask::read(kind, body, &self.names, &self.defaults)?;
-        let ask = |request: &compute::engine::Request| self.engine.ask(request.clone()).map_err(ApiError::from);
+        let ask = |request: &serve::engine::Request| self.engine.ask(request.clone()).map_err(ApiError::from);
         // Those that were asked are ended when one is refused: they are dropped.
         let answers = asked.requests.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
         let frame = self.frame(kind, &asked);

@@ -13,14 +13,12 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use compute::{
-    lora::Adapter,
-    train::{
-        Machine, Recipe,
-        exam::{Candidate, Curve, Exam, Report, Standing, Terms, examine, page},
-    },
-};
+use compute::lora::Adapter;
 use serde_json::{Value, json};
+use train::{
+    Machine, Recipe,
+    exam::{Candidate, Curve, Exam, Report, Standing, Terms, examine, page},
+};
 
 use super::{
     Place,

@@ -15,9 +15,9 @@
 
 use std::{io, process::ExitCode};
 
-use compute::train::{DataError, RecipeError, TrainError, exam::ExamError};
 use serde_json::json;
 use storage::{JournalError, secret::SecretError};
+use train::{DataError, RecipeError, TrainError, exam::ExamError};
 
 use super::output;
 use base::key::KeyError;

@@ -12,14 +12,14 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use compute::{
+use config::Size;
+use serde_json::{Value, json};
+use serve::{
     assemble::Base,
     process::{Command, EngineSetup, Holds, Ready},
     schedule::Limits,
     tier::Budget,
 };
-use config::Size;
-use serde_json::{Value, json};
 use storage::secret;
 
 use super::{

@@ -19,10 +19,10 @@ use clap::Args;
 use compute::{
     device,
     model::{Model, Text},
-    train::{self, CheckpointError, Event, Machine, Others, Output, Recipe, Switch, TrainError, Trainer},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
+use train::{CheckpointError, Event, Machine, Others, Output, Recipe, Switch, TrainError, Trainer};
 
 use super::{
     Place,

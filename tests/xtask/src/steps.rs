@@ -35,30 +35,24 @@ pub(crate) fn ci() -> Result<()> {
     clients::run(false)
 }
 
-/// The engine with a GPU behind it: it type-checks on a machine that has none, and downloads no compiler.
+/// What computes with a GPU behind it: it type-checks on a machine that has none, and downloads no compiler.
 fn cuda() -> Result<()> {
+    let built = [
+        "--package",
+        "compute",
+        "--package",
+        "serve",
+        "--package",
+        "train",
+        "--features",
+        "cuda",
+    ];
     // With its benches, which are what somebody who has a GPU runs first.
-    let check = [
-        "check",
-        "--package",
-        "compute",
-        "--features",
-        "cuda",
-        "--benches",
-        "--locked",
-    ];
-    cargo(&check, &[])?;
-    let args = [
-        "tree",
-        "--package",
-        "compute",
-        "--features",
-        "cuda",
-        "--invert",
-        "tracel-llvm-bundler",
-    ];
+    cargo(&[&["check"], &built[..], &["--benches", "--locked"]].concat(), &[])?;
     let tree = crate::cargo::cargo()
-        .args(args)
+        .arg("tree")
+        .args(built)
+        .args(["--invert", "tracel-llvm-bundler"])
         .output()
         .context("could not run `cargo tree`")?;
     ensure!(

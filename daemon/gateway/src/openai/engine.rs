@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use compute::{
+use serve::{
     engine::{AskError, Request},
     process::{Admin, AdminError, Answer, Command, EngineSetup, Ready, Reply, State, Supervisor},
     tier::Status,

@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use compute::{
-    model::{Config, Text},
-    train::{Corpus, Owner, Reading, Recipe},
-};
+use compute::model::{Config, Text};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use protocol::BlobHash;
 use serde_json::Value;
+use train::{Corpus, Owner, Reading, Recipe};
 
 use crate::cli::{
     Place,
