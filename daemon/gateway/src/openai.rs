@@ -9,7 +9,6 @@
 
 mod answer;
 mod ask;
-mod engine;
 mod error;
 mod fields;
 mod figures;
@@ -34,19 +33,19 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::json;
-use serve::{
-    assemble::Base,
-    process::{Admin, Command, EngineSetup, Reply},
-};
+use serve::process::{Admin, Reply};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use base::busy::{self, Busy};
+use jobs::{
+    engine::{Engine, Health, PATIENCE},
+    serving::Prepared,
+};
 
 use self::{
     ask::{Asked, Kind, Names},
-    engine::{Engine, Health, PATIENCE},
     error::ApiError,
     guard::Gate,
     shape::Frame,
@@ -63,14 +62,8 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// What a request has to show; nothing if there is none.
     pub token: Option<String>,
-    /// What clients call the base model.
-    pub name: String,
-    /// The base model.
-    pub base: Base,
-    /// How the engine's process is started.
-    pub command: Command,
-    /// What it is to be.
-    pub engine: EngineSetup,
+    /// The engine, and what clients call its model.
+    pub engine: Prepared,
     /// Where it says that answers are under way.
     pub busy: Option<Arc<Busy>>,
 }
@@ -124,13 +117,14 @@ impl Served {
         // Bound first: an address that is taken is told at once, and not after a large model was opened.
         let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let (engine, follower) = Engine::start(settings.command, settings.engine);
+        let prepared = settings.engine;
+        let (engine, follower) = Engine::start(prepared.command, prepared.engine);
         let ready = engine.ready().await.map_err(ServeError::Engine)?;
         let serving = Arc::new(Serving {
             engine,
-            names: Names { base: settings.name },
-            base: settings.base.hash.to_string(),
-            defaults: settings.base.generation,
+            names: Names { base: prepared.name },
+            base: prepared.base.hash.to_string(),
+            defaults: prepared.base.generation,
             context_tokens_max: ready.context_tokens_max,
             started_s: now_s(),
         });

@@ -25,7 +25,7 @@ const NAMES_PAGE: usize = 10_000;
 
 /// How the engine is.
 #[derive(Clone, Debug)]
-pub(super) enum Health {
+pub enum Health {
     /// It takes requests.
     Ready(Arc<Ready>),
     /// Not yet, or not now; why.
@@ -33,7 +33,7 @@ pub(super) enum Health {
 }
 
 /// The engine.
-pub(super) struct Engine {
+pub struct Engine {
     supervisor: Supervisor,
     /// The directory that a name was given to since the start, or none where it was taken away.
     named: Mutex<BTreeMap<String, Option<String>>>,
@@ -44,7 +44,7 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Starts the child, and a task that follows it.
-    pub(super) fn start(command: Command, setup: EngineSetup) -> (Arc<Self>, JoinHandle<()>) {
+    pub fn start(command: Command, setup: EngineSetup) -> (Arc<Self>, JoinHandle<()>) {
         let supervisor = Supervisor::start(command, setup);
         let state = supervisor.state();
         let engine = Arc::new(Self {
@@ -59,17 +59,17 @@ impl Engine {
     }
 
     /// How it is.
-    pub(super) fn health(&self) -> Health {
+    pub fn health(&self) -> Health {
         self.health.borrow().clone()
     }
 
     /// How often it ended by itself.
-    pub(super) fn restarts(&self) -> u64 {
+    pub fn restarts(&self) -> u64 {
         self.restarts.load(Relaxed)
     }
 
     /// Waits until it takes requests, or its first start failed.
-    pub(super) async fn ready(&self) -> Result<Arc<Ready>, String> {
+    pub async fn ready(&self) -> Result<Arc<Ready>, String> {
         self.supervisor.ready().await?;
         let mut health = self.health.subscribe();
         let found = health.wait_for(|health| matches!(health, Health::Ready(_))).await;
@@ -81,7 +81,7 @@ impl Engine {
     }
 
     /// Asks it, unless the child that runs was not told everything yet.
-    pub(super) fn ask(&self, request: Request) -> Result<Answer, AskError> {
+    pub fn ask(&self, request: Request) -> Result<Answer, AskError> {
         let is_told = match (&*self.health.borrow(), &*self.state.borrow()) {
             (Health::Ready(told), State::Ready(running)) => Arc::ptr_eq(told, running),
             _ => false,
@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// Gives a name to a directory; the generation that it is at now.
-    pub(super) async fn load(&self, name: &str, dir: &str, expected: Option<u64>) -> Result<u64, AdminError> {
+    pub async fn load(&self, name: &str, dir: &str, expected: Option<u64>) -> Result<u64, AdminError> {
         let mut named = self.named.lock().await;
         let register = register(name, dir, expected);
         match self.supervisor.admin(register).await? {
@@ -106,7 +106,7 @@ impl Engine {
     }
 
     /// Takes a name away.
-    pub(super) async fn unload(&self, name: &str, expected: Option<u64>) -> Result<(), AdminError> {
+    pub async fn unload(&self, name: &str, expected: Option<u64>) -> Result<(), AdminError> {
         let mut named = self.named.lock().await;
         let name = name.to_owned();
         self.supervisor
@@ -120,12 +120,12 @@ impl Engine {
     }
 
     /// Anything that changes nothing.
-    pub(super) async fn admin(&self, admin: Admin) -> Result<Reply, AdminError> {
+    pub async fn admin(&self, admin: Admin) -> Result<Reply, AdminError> {
         self.supervisor.admin(admin).await
     }
 
     /// Up to `limit` names of adapters behind `after`, and their contents where they are known.
-    pub(super) async fn names(
+    pub async fn names(
         &self,
         after: Option<String>,
         limit: usize,
@@ -147,7 +147,7 @@ impl Engine {
     }
 
     /// Up to `limit` adapters behind `after`. The engine reads the headers of those that it was not asked for yet.
-    pub(super) async fn list(&self, after: Option<String>, limit: usize) -> Result<Vec<Status>, AdminError> {
+    pub async fn list(&self, after: Option<String>, limit: usize) -> Result<Vec<Status>, AdminError> {
         match self.admin(Admin::List { after, limit }).await? {
             Reply::List(list) => Ok(list),
             other => unreachable!("a list is answered with {other:?}"),
@@ -214,4 +214,4 @@ async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<Stat
 }
 
 /// How long requests under way may take once the engine is to end.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
