@@ -38,7 +38,10 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use base::busy::{self, Busy};
+use base::{
+    busy::{self, Busy},
+    guard::Guard,
+};
 use jobs::{
     engine::{Engine, Health, PATIENCE},
     serving::Prepared,
@@ -47,7 +50,6 @@ use jobs::{
 use self::{
     ask::{Asked, Kind, Names},
     error::ApiError,
-    guard::Gate,
     shape::Frame,
 };
 
@@ -128,9 +130,9 @@ impl Served {
             context_tokens_max: ready.context_tokens_max,
             started_s: now_s(),
         });
-        let gate = Gate::new(address, &settings.origins, settings.token.as_deref());
+        let guard = Guard::new(address, &settings.origins, settings.token.as_deref());
         let stop = CancellationToken::new();
-        let router = router(serving, Arc::new(gate), settings.busy);
+        let router = router(serving, Arc::new(guard), settings.busy);
         let until = stop.clone().cancelled_owned();
         let server = tokio::spawn(async move {
             if let Err(why) = axum::serve(listener, router).with_graceful_shutdown(until).await {
@@ -157,7 +159,7 @@ impl Served {
     }
 }
 
-fn router(serving: Arc<Serving>, gate: Arc<Gate>, busy: Option<Arc<Busy>>) -> Router {
+fn router(serving: Arc<Serving>, guard: Arc<Guard>, busy: Option<Arc<Busy>>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completion))
@@ -171,7 +173,7 @@ fn router(serving: Arc<Serving>, gate: Arc<Gate>, busy: Option<Arc<Busy>>) -> Ro
         .fallback(models::nowhere)
         .layer(middleware::from_fn_with_state(busy, busy::while_answering))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(gate, guard::only_ours))
+        .layer(middleware::from_fn_with_state(guard, guard::only_ours))
         .with_state(serving)
 }
 

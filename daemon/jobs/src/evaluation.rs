@@ -66,7 +66,7 @@ impl Evaluation {
         let candidates = self.candidates(&opened.name)?;
         let terms = Terms {
             recipe: &recipe,
-            machine: self.machine.clone(),
+            machine: self.machine,
             answer_tokens_max: self.answer_tokens_max,
             prompt_tokens_max: self.prompt_tokens_max,
         };

@@ -1,15 +1,10 @@
-//! Which web pages may speak to this node.
-//!
-//! A browser sends requests for any page that is open in it. Health and figures are for requests that name this machine:
-//! a page's own name that was made to point here is refused. JSON-RPC tells what the chain tells everyone and may stand
-//! behind a public name; there, only pages that the operator named get the headers that let a page read an answer, and
-//! only they may open a WebSocket, which those headers do not protect. Programs that are not browsers notice nothing.
+//! The two names that a browser sends: the host that a page believes it talks to, and the page's own origin.
 
 use std::net::{IpAddr, SocketAddr};
 
 /// Whether a `Host` header names this machine: an IP address that reaches a loopback or the configured address, or
 /// `localhost`. Where it listens on all addresses, any IP address does.
-pub fn host_is_ours(host: &str, listen: SocketAddr) -> bool {
+pub(super) fn host_is_ours(host: &str, listen: SocketAddr) -> bool {
     let name = without_port(host).to_ascii_lowercase();
     if name == "localhost" || name.ends_with(".localhost") {
         return true;
