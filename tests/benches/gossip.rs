@@ -2,8 +2,7 @@
 //!
 //! One validator and the rest followers of its chain, each with a full node inside, connected to three or fewer that were
 //! there before. Each adds small datasets by its own command; how long each announcement took to each other node is what
-//! the nodes say, by clocks of one machine. `GOSSIP_NODES` (24) and `GOSSIP_ROUNDS` (4) say how many; `GOSSIP_DEBUG=1`
-//! takes the debug build.
+//! the nodes say, by clocks of one machine. `GOSSIP_NODES` (24) and `GOSSIP_ROUNDS` (4) say how many.
 
 #![allow(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -49,8 +48,7 @@ async fn main() {
 }
 
 async fn measure(nodes: usize, rounds: usize) -> Result<String, Failure> {
-    let release = std::env::var_os("GOSSIP_DEBUG").is_none();
-    let program = program(release)?;
+    let program = program()?;
     let mut cluster = Cluster::followed(program.clone(), "gossip", nodes, 24_000, &[])?;
     let begun = Instant::now();
     cluster.start_all()?;
@@ -68,7 +66,7 @@ async fn measure(nodes: usize, rounds: usize) -> Result<String, Failure> {
     let after = bench.usage()?;
     let mut lines = format!(
         "{nodes} processes ({} build), 1 validator, {} followers, {} cores; all up after {:.1} s\n",
-        if release { "release" } else { "debug" },
+        if cfg!(debug_assertions) { "debug" } else { "release" },
         nodes - 1,
         std::thread::available_parallelism().map_or(0, usize::from),
         up.as_secs_f64()

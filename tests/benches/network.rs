@@ -67,7 +67,7 @@ async fn up(
     start: usize,
     environment: &[(&str, &str)],
 ) -> Result<Cluster, Failure> {
-    let mut cluster = Cluster::new(program(true)?, name, nodes, port, environment)?;
+    let mut cluster = Cluster::new(program()?, name, nodes, port, environment)?;
     for node in 0..start {
         cluster.start(node)?;
     }

@@ -65,7 +65,7 @@ impl Drop for Process {
 
 async fn ours(connections: usize) -> Result<String, Failure> {
     let named = std::env::var_os("OPENLEDGER_PROGRAM").map(PathBuf::from);
-    let binary = named.map_or_else(|| program(true), Ok)?;
+    let binary = named.map_or_else(program, Ok)?;
     // Blocks as fast as they go while the chain is made, then one in a second as always.
     let fast = [("OPENLEDGER_CONSENSUS__HEARTBEAT", "1ms")];
     let mut cluster = Cluster::new(binary.clone(), "rpc", 1, PORT, &fast)?;

@@ -20,5 +20,6 @@ pub mod host;
 pub mod liar;
 pub mod load;
 pub mod plan;
+pub mod progress;
 pub mod wallet;
 pub mod world;

@@ -127,7 +127,15 @@ pub(crate) fn subscribers() -> Result<()> {
 
 /// Every decoder of outside bytes with `inputs` mutated inputs.
 pub(crate) fn fuzz(inputs: u64) -> Result<()> {
-    let decoders = ["test", "--release", "--package", "tests", "--test", "decoders"];
+    let decoders = [
+        "test",
+        "--release",
+        "--package",
+        "tests",
+        "--test",
+        "bad_input",
+        "decoders::",
+    ];
     cargo(&decoders, &[("OPENLEDGER_FUZZ_ROUNDS", &inputs.to_string())])
 }
 
