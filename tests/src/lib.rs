@@ -14,6 +14,7 @@ pub mod check;
 pub mod cluster;
 pub mod commands;
 pub mod dice;
+pub mod figures;
 pub mod forge;
 pub mod fuzz;
 pub mod host;
