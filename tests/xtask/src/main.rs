@@ -62,7 +62,11 @@ enum Chore {
     /// Everything that takes long: many seeds, kills and inputs, and kernels on this processor
     Campaign(campaign::Campaign),
     /// Build the tools that CI uses where they are installed: cargo-deny and typos
-    Tools,
+    Tools {
+        /// Build nothing; check with those that are installed
+        #[arg(long)]
+        check: bool,
+    },
     /// Simulate this many seeds of a whole network
     Sim {
         /// How many
@@ -106,7 +110,8 @@ fn main() -> anyhow::Result<()> {
         Chore::Kernels { require } => kernels::run(require),
         Chore::Bench { filter } => steps::bench(filter.as_deref()),
         Chore::Campaign(campaign) => campaign::run(&campaign),
-        Chore::Tools => tools::install(),
+        Chore::Tools { check: true } => tools::check(),
+        Chore::Tools { check: false } => tools::install(),
         Chore::Sim { seeds, from } => steps::sim(from, seeds),
         Chore::Crash { rounds } => steps::crash(rounds),
         Chore::World { args } => steps::world(&args),

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::programs::{cargo, root, said};
 
 /// Each with the version that `cargo xtask tools` installs.
-const TOOLS: [(&str, &str); 2] = [("cargo-deny", "DENY_VERSION"), ("typos-cli", "TYPOS_VERSION")];
+const TOOLS: [(&str, &str); 2] = [("cargo-deny", "0.20.2"), ("typos-cli", "1.52.0")];
 /// Where advisories come from.
 const ADVISORIES: &str = "https://github.com/RustSec/advisory-db";
 
@@ -25,6 +25,12 @@ pub(crate) fn install() -> Result<()> {
     Ok(())
 }
 
+/// What CI does with them.
+pub(crate) fn check() -> Result<()> {
+    typos()?;
+    deny()
+}
+
 /// Licences, bans and sources of everything that is built in, and advisories about it where their list can be had.
 pub(crate) fn deny() -> Result<()> {
     let Some(program) = find("cargo-deny") else {
@@ -35,7 +41,7 @@ pub(crate) fn deny() -> Result<()> {
     };
     let deny = |checks: &[&str], more: &[&str]| {
         let mut command = Command::new(&program);
-        command.args(["--locked", "--workspace", "check", "--config", ".cargo/deny.toml"]);
+        command.args(["--locked", "--workspace", "--config", ".cargo/deny.toml", "check"]);
         command.args(more).args(checks).current_dir(root());
         command
     };
