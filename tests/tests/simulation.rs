@@ -15,6 +15,7 @@ const SEEDS: u64 = 1_000;
 
 #[test]
 fn a_thousand_seeds_keep_every_promise() {
+    say(format_args!("simulating {SEEDS} networks"));
     let done = AtomicU64::new(0);
     let failures: Vec<String> = (0..SEEDS)
         .into_par_iter()

@@ -103,26 +103,22 @@ pub(crate) fn sim(from: u64, seeds: u64) -> Result<()> {
 
 /// `rounds` kills of real processes.
 pub(crate) fn crash(rounds: u64) -> Result<()> {
-    let rounds = rounds.to_string();
-    cargo(
-        &[
-            "run",
-            "--release",
-            "--package",
-            "tests",
-            "--bin",
-            "crash",
-            "--",
-            "--rounds",
-            &rounds,
-        ],
-        &[],
-    )
+    real_nodes("crash", &["--rounds", &rounds.to_string()])
 }
 
 /// Subscribers of a node while another is killed.
 pub(crate) fn subscribers() -> Result<()> {
-    cargo(&["run", "--release", "--package", "tests", "--bin", "subscribers"], &[])
+    real_nodes("subscribers", &[])
+}
+
+/// A program of the tests, which runs the `openledger` that is built with it.
+fn real_nodes(program: &str, arguments: &[&str]) -> Result<()> {
+    let release = ["--release", "--package", "tests"];
+    cargo(&[&["build"], &release[..], &["--bins"]].concat(), &[])?;
+    cargo(
+        &[&["run"], &release[..], &["--bin", program, "--"], arguments].concat(),
+        &[],
+    )
 }
 
 /// Every decoder of outside bytes with `inputs` mutated inputs.
