@@ -9,12 +9,15 @@ use std::{
 };
 
 use serde_json::json;
-use tests::cluster::{Cluster, program};
+use tests::{cluster::Cluster, progress::say};
+
+use super::PROGRAM;
 
 const SOON: Duration = Duration::from_secs(30);
 
 fn openledger(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    Command::new(program(false).unwrap())
+    say(format_args!("openledger {}", arguments.join(" ")));
+    Command::new(PROGRAM)
         .args(arguments)
         .envs(environment.iter().copied())
         .output()
@@ -23,7 +26,7 @@ fn openledger(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
 
 /// Runs a node that should not come up, and gives what it says and how it ended.
 fn refusal(home: &Path, environment: &[(&str, &str)]) -> (String, Option<i32>) {
-    let mut node = Command::new(program(false).unwrap())
+    let mut node = Command::new(PROGRAM)
         .args(["daemon", "--home", home.to_str().unwrap()])
         .envs(environment.iter().copied())
         .stdout(Stdio::null())
@@ -53,7 +56,7 @@ fn refuses(home: &Path, environment: &[(&str, &str)], what: &str, says: &[&str])
 }
 
 async fn cluster(name: &str, port: u16) -> Cluster {
-    let mut cluster = Cluster::new(program(false).unwrap(), name, 4, port, &[]).unwrap();
+    let mut cluster = Cluster::new(PROGRAM.into(), name, 4, port, &[]).unwrap();
     cluster.start_all().unwrap();
     for node in 0..4 {
         cluster.wait_for(node, 2, SOON).await.unwrap();
@@ -194,7 +197,7 @@ async fn a_person_is_told_what_is_wrong_in_one_sentence() {
 async fn a_node_of_another_chain_is_not_listened_to() {
     let ours = cluster("ours", 24_400).await;
     let mut theirs = Cluster::new(
-        program(false).unwrap(),
+        PROGRAM.into(),
         "theirs",
         1,
         24_500,

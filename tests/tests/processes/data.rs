@@ -12,10 +12,12 @@ use protocol::{BlobHash, BlockHash, Time, crypto::SecretKey};
 use serde_json::Value;
 use storage::HomeLock;
 use tests::{
-    cluster::{Cluster, program},
+    cluster::Cluster,
     commands::{command as run, corpus, done, until as repeat},
     liar::Liar,
 };
+
+use super::PROGRAM;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -46,7 +48,7 @@ fn early() -> u8 {
 async fn a_dataset_outlives_its_first_node_and_a_liar_costs_nothing_but_its_own_place() {
     // Slow enough that whoever says that it has something is asked for a part of it.
     let environment = [("OPENLEDGER_DATA__UPLOAD_PER_S", "4 MiB")];
-    let mut cluster = Cluster::new(program(false).unwrap(), "data", 4, 24_600, &environment).unwrap();
+    let mut cluster = Cluster::new(PROGRAM.into(), "data", 4, 24_600, &environment).unwrap();
     cluster.start_all().unwrap();
     for node in 0..4 {
         cluster.wait_for(node, 2, SOON).await.unwrap();
@@ -114,7 +116,7 @@ async fn a_dataset_outlives_its_first_node_and_a_liar_costs_nothing_but_its_own_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_has_and_what_is_damaged_ends_with_a_code_and_a_way_out() {
-    let mut cluster = Cluster::new(program(false).unwrap(), "data-bad", 1, 24_650, &[]).unwrap();
+    let mut cluster = Cluster::new(PROGRAM.into(), "data-bad", 1, 24_650, &[]).unwrap();
     let home = cluster.members[0].home.clone();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("broken.jsonl");
@@ -168,7 +170,7 @@ async fn what_nobody_has_and_what_is_damaged_ends_with_a_code_and_a_way_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_starts_and_a_command_at_that_moment_wait_for_who_has_the_stores() {
-    let mut cluster = Cluster::new(program(false).unwrap(), "data-lock", 1, 24_680, &[]).unwrap();
+    let mut cluster = Cluster::new(PROGRAM.into(), "data-lock", 1, 24_680, &[]).unwrap();
     let home = cluster.members[0].home.clone();
     ok(&home, &["data", "ls"]);
 

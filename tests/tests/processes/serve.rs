@@ -12,6 +12,9 @@ use std::{
 
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
+use tests::progress::say;
+
+use super::PROGRAM;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -31,8 +34,9 @@ struct Serving {
 
 impl Serving {
     fn start() -> Self {
+        say(format_args!("openledger serve, with a model of the fixtures"));
         let home = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_openledger"))
+        let mut child = Command::new(PROGRAM)
             .env_clear()
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--threads", "1", "--home"])
             .arg(home.path())
@@ -293,7 +297,7 @@ async fn an_engine_that_is_killed_costs_what_it_answered_and_nothing_else() {
 fn a_model_is_kept_by_its_content_and_its_logits_are_those_of_the_reference() {
     let home = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_openledger"));
+        let mut command = Command::new(PROGRAM);
         command
             .env_clear()
             .arg("--home")

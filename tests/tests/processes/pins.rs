@@ -6,9 +6,11 @@ use std::{path::Path, time::Duration};
 
 use serde_json::Value;
 use tests::{
-    cluster::{Cluster, program},
+    cluster::Cluster,
     commands::{command, corpus, done, until},
 };
+
+use super::PROGRAM;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -57,7 +59,7 @@ fn spoil(home: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_copies_are_held_audited_and_repaired_when_a_host_dies_and_the_owner_forgets_nothing() {
     let environment = [("OPENLEDGER_DATA__AUDIT_BLOCKS", "3")];
-    let mut cluster = Cluster::new(program(false).unwrap(), "pins", 4, 24_750, &environment).unwrap();
+    let mut cluster = Cluster::new(PROGRAM.into(), "pins", 4, 24_750, &environment).unwrap();
     cluster.start_all().unwrap();
     for node in 0..4 {
         cluster.wait_for(node, 2, SOON).await.unwrap();

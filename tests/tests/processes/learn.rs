@@ -15,6 +15,9 @@ use std::{
 
 use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 use serde_json::{Value, json};
+use tests::progress::say;
+
+use super::PROGRAM;
 
 /// A folder that is gone afterwards, with a home, records and a recipe in it.
 struct Bench {
@@ -50,7 +53,7 @@ impl Bench {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_openledger"));
+        let mut command = Command::new(PROGRAM);
         // The environment of whoever runs the tests says nothing.
         command
             .env_clear()
@@ -61,6 +64,7 @@ impl Bench {
     }
 
     fn run(&self, args: &[&str]) -> Output {
+        say(format_args!("openledger {}", args.join(" ")));
         self.command(args).output().unwrap()
     }
 
@@ -365,11 +369,7 @@ fn a_disk_that_is_full_costs_the_steps_since_the_last_checkpoint() {
     let train = Bench::train("full", &["--checkpoint-every", "4"]);
     let mut command = Command::new("bash");
     command.current_dir(bench.dir.path()).env("HOME", bench.dir.path());
-    let output = command
-        .args(["-c", &shell, env!("CARGO_BIN_EXE_openledger")])
-        .args(&train)
-        .output()
-        .unwrap();
+    let output = command.args(["-c", &shell, PROGRAM]).args(&train).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let text = said(&output);
     assert!(text.contains("could not write") && text.contains(".state"), "{text}");

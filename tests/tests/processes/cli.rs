@@ -10,6 +10,8 @@ use std::{
 
 use serde_json::Value;
 
+use super::PROGRAM;
+
 /// A home of its own, in a folder that is gone afterwards.
 struct Home {
     dir: tempfile::TempDir,
@@ -33,7 +35,7 @@ impl Home {
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_openledger"));
+        let mut command = Command::new(PROGRAM);
         // The environment of whoever runs the tests says nothing.
         command.env_clear().env("HOME", self.dir.path());
         command.arg("--home").arg(self.path()).args(args);

@@ -9,9 +9,11 @@ use std::{
 
 use serde_json::Value;
 use tests::{
-    cluster::{Cluster, program},
+    cluster::Cluster,
     commands::{command, corpus, done, until},
 };
+
+use super::PROGRAM;
 
 const SOON: Duration = Duration::from_secs(60);
 const MARK: &str = "only-members-read-this";
@@ -39,7 +41,7 @@ fn text(value: &Value) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn members_read_strangers_and_former_members_do_not_and_nothing_lies_open() {
-    let mut cluster = Cluster::new(program(false).unwrap(), "datanets", 4, 24_700, &[]).unwrap();
+    let mut cluster = Cluster::new(PROGRAM.into(), "datanets", 4, 24_700, &[]).unwrap();
     cluster.start_all().unwrap();
     for node in 0..4 {
         cluster.wait_for(node, 2, SOON).await.unwrap();

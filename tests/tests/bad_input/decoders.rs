@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use tests::{
     dice::Dice,
     fuzz::{TARGETS, Target, mutate::mutate},
+    progress::say,
 };
 
 const ROUNDS: u64 = 2_000;
@@ -25,6 +26,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// The inputs of these seeds; what breaks the target first.
 fn try_seeds(target: &Target, seeds: std::ops::Range<u64>) -> Result<(), String> {
+    say(format_args!("{}: {} inputs", target.name, seeds.end - seeds.start));
     let samples = (target.samples)();
     for sample in &samples {
         (target.run)(sample);
@@ -32,7 +34,7 @@ fn try_seeds(target: &Target, seeds: std::ops::Range<u64>) -> Result<(), String>
     for seed in seeds {
         let bytes = mutate(&samples, &mut Dice::new(seed, target.name));
         catch_unwind(AssertUnwindSafe(|| (target.run)(&bytes))).map_err(|_| {
-            let replay = format!("OPENLEDGER_FUZZ_SEED={seed} cargo test -p tests --test decoders");
+            let replay = format!("OPENLEDGER_FUZZ_SEED={seed} cargo test -p tests --test bad_input decoders");
             format!(
                 "{} broke on {} (replay with {replay})",
                 target.name,

@@ -6,9 +6,11 @@ use std::{path::Path, time::Duration};
 
 use serde_json::Value;
 use tests::{
-    cluster::{Cluster, program},
+    cluster::Cluster,
     commands::{command, done, until},
 };
+
+use super::PROGRAM;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -24,7 +26,7 @@ fn hears(home: &Path, wanted: impl Fn(&Value) -> bool) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn work_is_announced_until_it_is_taken_back_also_after_a_kill() {
-    let mut cluster = Cluster::followed(program(false).unwrap(), "workers", 3, 24_850, &[]).unwrap();
+    let mut cluster = Cluster::followed(PROGRAM.into(), "workers", 3, 24_850, &[]).unwrap();
     cluster.start_all().unwrap();
     for node in 0..3 {
         cluster.wait_for(node, 1, SOON).await.unwrap();
