@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use base::events::Events;
 use clap::Args;
 use data::{RecordPart, RecordsAnswer};
 use gateway::api::local::RootAsk;
@@ -87,7 +88,7 @@ impl Train {
             local: OnceCell::new(),
         };
         let training = self.training()?;
-        let mut run = wait(training.open(&place.home(), &datasets))?;
+        let mut run = wait(training.open(&place.home(), &datasets, Events::default()))?;
         if let Some((step, from)) = again {
             let replayed = run.replay(step, &from)?;
             return Ok(show_replayed(place, &replayed));
