@@ -10,11 +10,14 @@ use protocol::{
 use storage::blob::Content;
 
 use super::{
-    AddAnswer, AddAsk, Data, DataError, Got, Listed, VerifyAnswer,
+    Data, DataError,
     fetching::{self, Errand},
     library,
 };
-use base::report::Progress;
+use base::{
+    operator::dataset::{AddAnswer, AddAsk, Got, Listed, VerifyAnswer},
+    report::Progress,
+};
 
 impl Data {
     /// Adds files as a dataset, and announces it.

@@ -15,7 +15,6 @@ use protocol::{
     datanet::{Act, Standing},
     duplicate::{Entry, Sieve},
 };
-use serde::{Deserialize, Serialize};
 use storage::{
     blob::{Content, Format},
     dataset::{self, Card, DuplicateOf, DuplicateRecord, Sketches},
@@ -26,7 +25,10 @@ use super::{
     datanets::Room,
     library::{self, Shelf},
 };
-use base::words::chained;
+use base::{
+    operator::dataset::{Compared, Example, Repeats},
+    words::chained,
+};
 
 /// Records of one dataset that are compared.
 const RECORDS_MAX: usize = 200_000;
@@ -37,47 +39,6 @@ const CLOSELY_MAX: usize = 200_000;
 /// Datasets and examples that are named.
 const NAMED_MAX: usize = 16;
 const EXAMPLES_MAX: usize = 3;
-
-/// What a new dataset was compared with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Compared {
-    /// Datasets.
-    pub datasets: u64,
-    /// Their records.
-    pub records: u64,
-    /// Those of them that there was no room to compare with, or only exactly.
-    pub records_in_part: u64,
-    /// Datasets that were not: contributions to the datanet that are not here, and what is here and cannot be read.
-    pub not_compared: Vec<BlobHash>,
-}
-
-/// Records of a new dataset that say what an earlier dataset says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repeats {
-    /// The earlier dataset.
-    pub root: BlobHash,
-    /// What people call it.
-    pub name: String,
-    /// The datanet it was made for.
-    pub datanet: Option<DatanetId>,
-    /// How many records.
-    pub records: u64,
-    /// Those of them that are the same in every way that counts.
-    pub same: u64,
-    /// Some of them.
-    pub examples: Vec<Example>,
-}
-
-/// A record that is not new.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Example {
-    /// Its position in the new dataset, from 0.
-    pub record: u64,
-    /// The digest of the earlier one.
-    pub of: BlobHash,
-    /// How alike their words are, in millionths.
-    pub likeness_ppm: u32,
-}
 
 /// Hears which dataset is being read, and how many bytes of it were.
 type Tell = Arc<dyn Fn(&str, u64) + Send + Sync>;

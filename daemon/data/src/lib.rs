@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod admission;
-mod answers;
 pub mod datanets;
 mod datasets;
 mod error;
@@ -39,13 +38,11 @@ use protocol::{
 use storage::blob::BlobStore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use answers::{AddAnswer, AddAsk, CollectAnswer, FsckAnswer, Got, Listed, StatAnswer, StoreLine, VerifyAnswer};
 pub use error::{DataError, StartError};
 pub use fetching::GetError;
-pub use known::{Compared, Example, Repeats};
 pub use library::LibraryError;
-pub use records::{RecordPart, RecordsAnswer};
-pub use sharing::KnownAnswer;
+// A training run on the command line names them so.
+pub use base::operator::dataset::{RecordPart, RecordsAnswer};
 pub use stage::Stage;
 
 use self::{

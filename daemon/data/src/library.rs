@@ -20,10 +20,10 @@ use storage::{
 };
 
 use super::{
-    answers::{AddAnswer, AddAsk, Listed, VerifyAnswer},
     known::{self, Known},
     shards::{Opened, Sealing, Sink, Source},
 };
+use base::operator::dataset::{AddAnswer, AddAsk, Listed, VerifyAnswer};
 
 /// The key that a sealed shard was sealed with, if it is here.
 pub(crate) type Keys = Arc<dyn Fn(&seal::Header) -> Option<seal::EpochKey> + Send + Sync>;

@@ -1,32 +1,12 @@
 //! The records of a dataset that is here, one after another, as objects: for those who learn from them.
 
 use protocol::BlobHash;
-use serde::{Deserialize, Serialize};
 
 use super::{
     Data, DataError,
     library::{self, LibraryError, Shelf},
 };
-
-/// One record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordPart {
-    /// Its position in the dataset, from 0.
-    pub position: u64,
-    /// The text of a JSON object.
-    pub object: String,
-}
-
-/// The dataset that they are of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordsAnswer {
-    /// What people call it.
-    pub name: String,
-    /// How many records there were.
-    pub records: u64,
-    /// Whose they are: accounts where it names them, nodes otherwise.
-    pub contributors: Vec<String>,
-}
+use base::operator::dataset::{RecordPart, RecordsAnswer};
 
 impl Data {
     /// Hands on the records of a dataset, each checked against its digest, as long as they are taken.

@@ -10,42 +10,18 @@ use protocol::{
     crypto::Signed,
     message::announce::{self, Announcement, Claim, Term},
 };
-use serde::{Deserialize, Serialize};
 use storage::blob::Format;
 
-use super::{
-    Data,
-    work::{WorkerLine, Workers},
+use super::{Data, work::Workers};
+use base::operator::{
+    dataset::{KnownAnswer, Travel},
+    work::WorkerLine,
 };
 
 /// How long an announcement holds.
 pub(super) const LIFE_MS: u64 = 60 * 60 * 1000;
 /// Providers remembered in all.
 const REMEMBERED: usize = 65_536;
-
-/// A dataset that peers have announced.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct KnownAnswer {
-    /// Its name among peers.
-    pub root: BlobHash,
-    /// How long it is said to be.
-    pub bytes: u64,
-    /// Who has it.
-    pub providers: Vec<NodeId>,
-    /// When each said so, and when it was heard here.
-    pub heard: Vec<Travel>,
-}
-
-/// How long an announcement was on its way, as far as the clocks of two nodes agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Travel {
-    /// Who said it.
-    pub from: NodeId,
-    /// When, by its own clock, in microseconds since 1970.
-    pub issued_us: u64,
-    /// When it was heard, by this node's clock.
-    pub heard_us: u64,
-}
 
 /// Providers that have announced a dataset.
 #[derive(Debug, Default)]

@@ -7,9 +7,10 @@ use protocol::crypto::Domain;
 use storage::blob::{Content, Format, Reason};
 use tempfile::TempDir;
 
-use super::{
-    datanets::{CreateAsk, DatanetVerb, GrantAsk},
-    *,
+use super::*;
+use base::operator::{
+    datanet::{CreateAsk, DatanetVerb, GrantAsk},
+    dataset::{AddAnswer, AddAsk},
 };
 
 const DOMAIN: Domain = Domain {

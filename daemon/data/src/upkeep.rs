@@ -2,8 +2,11 @@
 
 use storage::blob::Mend;
 
-use super::{CollectAnswer, Data, DataError, FsckAnswer, StatAnswer, answers::StoreLine};
-use base::report::Progress;
+use super::{Data, DataError};
+use base::{
+    operator::dataset::{CollectAnswer, FsckAnswer, StatAnswer, StoreLine},
+    report::Progress,
+};
 
 impl Data {
     /// How the stores stand.

@@ -29,12 +29,10 @@ use protocol::{
 };
 use storage::secret;
 
-pub use acts::{CreateAsk, DatanetVerb, GrantAsk};
 pub use error::DatanetError;
 pub(super) use exchange::desk;
 pub(crate) use room::Room;
 pub(super) use sync::follow;
-pub use view::{DatanetAnswer, MemberLine};
 
 use self::room::Parts;
 use super::open_store;

@@ -15,10 +15,12 @@ use tracing::{debug, info};
 
 use super::{
     super::{Data, DataError, talk},
-    CreateAsk, DatanetAnswer, DatanetError, DatanetVerb, Datanets, MemberLine, Room,
+    DatanetError, Datanets, Room,
     exchange::KIND,
     room::Members,
+    view,
 };
+use base::operator::datanet::{CreateAsk, DatanetAnswer, DatanetVerb, MemberLine};
 
 /// How often what members know is compared.
 const SYNC_EVERY: Duration = Duration::from_secs(30);
@@ -34,20 +36,20 @@ impl Data {
     pub fn datanet_list(&self) -> Vec<DatanetAnswer> {
         let rooms = self.0.datanets.iter().flat_map(Datanets::all);
         rooms
-            .map(|room| DatanetAnswer::of(&room, self.0.me, self.0.clock.now()))
+            .map(|room| view::answer(&room, self.0.me, self.0.clock.now()))
             .collect()
     }
 
     /// One of them.
     pub fn datanet_show(&self, id: DatanetId) -> Result<DatanetAnswer, DataError> {
         let room = self.datanets()?.room(id)?;
-        Ok(DatanetAnswer::of(&room, self.0.me, self.0.clock.now()))
+        Ok(view::answer(&room, self.0.me, self.0.clock.now()))
     }
 
     /// Who reads it.
     pub fn datanet_members(&self, id: DatanetId) -> Result<Vec<MemberLine>, DataError> {
         let room = self.datanets()?.room(id)?;
-        Ok(super::view::members(&room, self.0.clock.now()))
+        Ok(view::members(&room, self.0.clock.now()))
     }
 
     /// The key that grants to this node carry.

@@ -3,6 +3,7 @@
 use protocol::BlobHash;
 
 use super::*;
+use base::operator::datanet::{CreateAsk, DatanetVerb, GrantAsk};
 
 const DOMAIN: Domain = Domain {
     chain_id: 7,

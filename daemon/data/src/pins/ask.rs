@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use protocol::{
-    Account, Amount, BlobHash, NodeId,
+    Amount, BlobHash, NodeId,
     machine::{Deal, SHARDS_MAX},
     proof::Shard,
 };
-use serde::{Deserialize, Serialize};
 use storage::blob::{BlobStore, Content, Reason, Status};
 
 use super::{
     super::{Data, DataError, GetError, LibraryError},
-    PinError, PinStatus, locked,
+    PinError, locked,
     note::OwnerSaid,
     owner::Owned,
 };
-use base::{entropy, report::Progress};
+use base::{
+    entropy,
+    operator::pin::{PinAddAsk, PinStatus},
+    report::Progress,
+};
 
 /// Chunks that are drawn per epoch.
 const CHALLENGES: u16 = 16;
@@ -24,23 +27,6 @@ const CHALLENGES: u16 = 16;
 const ANSWER_WITHIN_MS: u64 = 10_000;
 /// How long a host may fetch: this, and a second for each MiB.
 const FETCH_WITHIN_MS: u64 = 10 * 60 * 1000;
-
-/// What is to be kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PinAddAsk {
-    /// The dataset.
-    pub root: BlobHash,
-    /// Copies that others keep; none keeps one here.
-    pub copies: Option<u16>,
-    /// For how long others keep it.
-    pub days: u32,
-    /// What is paid per GiB and epoch.
-    pub price: Option<String>,
-    /// Who is asked first.
-    pub hosts: Vec<NodeId>,
-    /// Who pays.
-    pub account: Option<Account>,
-}
 
 impl Data {
     /// Keeps a dataset here, or has others keep copies of it.

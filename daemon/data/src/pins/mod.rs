@@ -37,13 +37,8 @@ use tokio_util::sync::CancellationToken;
 /// The latest beacons by epoch, as the chain gives them.
 pub type Beacons = watch::Receiver<BTreeMap<u64, Beacon>>;
 
-pub use ask::PinAddAsk;
-
 pub(super) use desk::desk;
 pub use figures::Figures;
-pub use renew::RenewAsk;
-pub use verify::VerifyAsk;
-pub use view::{DealLine, PinStatus, PinsAnswer};
 
 use self::{hosted::Hosted, owner::Owned};
 use super::{Data, notes::NoteError};

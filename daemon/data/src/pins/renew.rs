@@ -1,31 +1,22 @@
 //! Deals that go on: the owner sets more aside, and every host is told until it has heard.
 
 use protocol::{
-    BlobHash, NodeId,
+    NodeId,
     crypto::Signed,
     machine::Renewal,
     message::pin::{PinAnswer, PinAsk},
 };
-use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::{
     super::{Data, DataError},
-    PinError, PinStatus,
+    PinError,
     note::OwnerSaid,
     owner::Owned,
 };
+use base::operator::pin::{PinStatus, RenewAsk};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-
-/// What goes on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RenewAsk {
-    /// The dataset.
-    pub root: BlobHash,
-    /// For how many days beyond those that were agreed on.
-    pub days: u32,
-}
 
 impl Data {
     /// Lets this node's deals about a dataset go on for longer.

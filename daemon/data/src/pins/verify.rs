@@ -7,34 +7,18 @@ use protocol::{
     message::pin::{PinAnswer, PinAsk},
     proof::{Beacon, Sample, Shard},
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
     super::{Data, DataError},
     PinError, ask,
 };
-use base::entropy;
+use base::{
+    entropy,
+    operator::pin::{CheckedLine, VerifyAsk},
+};
 
 /// Chunks that are drawn of each copy.
 const CHUNKS: u16 = 32;
-
-/// What is to be checked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct VerifyAsk {
-    /// The dataset.
-    pub root: BlobHash,
-    /// A node that should have it; without one, this node and every host.
-    pub node: Option<NodeId>,
-}
-
-/// A copy that was checked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CheckedLine {
-    /// Who has it.
-    pub node: NodeId,
-    /// Chunks that were proven.
-    pub chunks: u64,
-}
 
 impl Data {
     /// Has copies proven; fails if one of them is not.

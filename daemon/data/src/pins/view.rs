@@ -5,7 +5,6 @@ use protocol::{
     crypto::Signed,
     receipt::{Outcome, Retrieved, StorageReceipt},
 };
-use serde::{Deserialize, Serialize};
 use storage::blob::{Content, Format};
 
 use super::{
@@ -13,106 +12,7 @@ use super::{
     PinError,
     owner::Owned,
 };
-
-/// Everything that is pinned by this node or here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PinsAnswer {
-    /// Datasets that are kept here.
-    pub kept: Vec<KeptLine>,
-    /// Deals of this node's own.
-    pub deals: Vec<DealLine>,
-    /// Copies that this node keeps for others.
-    pub hosted: Vec<HostedLine>,
-}
-
-/// A dataset that is kept here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct KeptLine {
-    /// Its root.
-    pub root: BlobHash,
-    /// Why.
-    pub kept_for: Vec<String>,
-    /// Whether all of it is here.
-    pub complete: bool,
-}
-
-/// A deal of this node's own.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DealLine {
-    /// Its name, in hex.
-    pub deal: String,
-    /// The dataset.
-    pub root: BlobHash,
-    /// How many copies are wanted.
-    pub copies: u16,
-    /// How many are held, as far as is known.
-    pub held: u64,
-    /// Who holds them.
-    pub hosts: Vec<HostLine>,
-    /// Until when, in milliseconds since 1970.
-    pub until_ms: u64,
-    /// What is owed for the epochs in which copies were held.
-    pub spent: String,
-    /// What is set aside.
-    pub escrow: String,
-    /// Whether it is over.
-    pub over: bool,
-}
-
-/// A host of a deal, now or before.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HostLine {
-    /// Who.
-    pub node: NodeId,
-    /// Whether it holds a copy, as far as is known.
-    pub holds: bool,
-    /// Audits that it passed, of those that are remembered.
-    pub held: u64,
-    /// Audits that it missed.
-    pub missed: u64,
-    /// Of those, in a row until now.
-    pub misses_in_a_row: u64,
-    /// Proofs that it signed and that do not verify.
-    pub false_proofs: u64,
-    /// The epoch of the last audit.
-    pub last_epoch: Option<u64>,
-    /// What came of it: `held`, `missed` or `false`.
-    pub last_outcome: Option<String>,
-    /// Chunks that peers asked it for, and that it served.
-    pub served: u64,
-    /// Chunks that it did not serve.
-    pub not_served: u64,
-}
-
-/// A copy that is kept for somebody else.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HostedLine {
-    /// The deal.
-    pub deal: String,
-    /// The dataset.
-    pub root: BlobHash,
-    /// For whom.
-    pub owner: NodeId,
-    /// Bytes of the copy.
-    pub bytes: u64,
-    /// Whether the owner knows that it is all here.
-    pub registered: bool,
-    /// Until when, in milliseconds since 1970.
-    pub until_ms: u64,
-}
-
-/// How a dataset is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PinStatus {
-    /// Its root.
-    pub root: BlobHash,
-    /// Why it is kept here; empty if it is not.
-    pub kept_for: Vec<String>,
-    /// Deals about it.
-    pub deals: Vec<DealLine>,
-    /// Copies of it that are kept here for others.
-    pub hosted: Vec<HostedLine>,
-}
+use base::operator::pin::{DealLine, HostLine, HostedLine, KeptLine, PinStatus, PinsAnswer};
 
 impl Data {
     /// Everything that is pinned.

@@ -7,7 +7,8 @@ use protocol::{
     message::announce::{Work, Worker},
 };
 
-use super::{WorkerLine, machine};
+use super::machine;
+use base::operator::work::WorkerLine;
 
 /// Workers that are remembered.
 const REMEMBERED: usize = 4096;

@@ -8,74 +8,27 @@ mod heard;
 mod machine;
 mod offer;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    path::PathBuf,
-};
+use std::{io, path::PathBuf};
 
 use protocol::{
-    BlobHash, NodeId,
     crypto::Signed,
     message::announce::{Announcement, Term, Work, Worker},
 };
-use serde::{Deserialize, Serialize};
 
 pub(super) use heard::Workers;
 pub(super) use offer::Offer;
 
 use super::{Data, DataError};
-use base::{report::Kind, words::chained};
+use base::{
+    operator::work::{OfferAnswer, OfferAsk, WorkerLine},
+    report::Kind,
+    words::chained,
+};
 
 /// How long an offer holds.
 pub(super) const LIFE_MS: u64 = 10 * 60 * 1000;
 /// How long one holds that only says that the last holds no longer.
 const FAREWELL_MS: u64 = 1_000;
-
-/// What the operator offers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfferAsk {
-    /// `train`, `infer` or `audit`, each at most once.
-    pub kinds: BTreeSet<String>,
-    /// For a million tokens of each kind that has a price, such as "0.5 OPEN".
-    pub prices: BTreeMap<String, String>,
-}
-
-/// What this node offers, as it is announced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfferAnswer {
-    /// None if nothing is offered.
-    pub offer: Option<OfferAsk>,
-    /// Base models that are here, by their content.
-    pub bases: Vec<BlobHash>,
-    /// What computes, such as `cpu`.
-    pub device: String,
-    /// Threads of the processor.
-    pub threads: u16,
-    /// Memory in GiB, rounded down.
-    pub memory_gib: u16,
-}
-
-/// A node that offers work.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkerLine {
-    /// Who.
-    pub node: NodeId,
-    /// What kinds.
-    pub kinds: Vec<String>,
-    /// On which base models, by their content.
-    pub bases: Vec<BlobHash>,
-    /// For a million tokens, by kind.
-    pub prices: BTreeMap<String, String>,
-    /// What computes, such as `cpu`.
-    pub device: String,
-    /// Threads of its processor.
-    pub threads: u16,
-    /// Its memory in GiB, rounded down.
-    pub memory_gib: u16,
-    /// Until when it holds, in milliseconds since 1970.
-    pub until_ms: u64,
-}
 
 /// Why work is not offered.
 #[derive(Debug, thiserror::Error)]

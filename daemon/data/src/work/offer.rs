@@ -12,8 +12,8 @@ use protocol::{
     message::announce::{PriceHint, Work},
 };
 
-use super::{OfferAsk, WorkError};
-use base::home::Home;
+use super::WorkError;
+use base::{home::Home, operator::work::OfferAsk};
 
 /// The operator's word, on disk and in memory.
 pub(crate) struct Offer {

@@ -1,6 +1,6 @@
 //! What the operator's own commands ask of the running node: over a unix socket that only its user can open.
 //!
-//! A question is a POST of JSON; the answer is lines of JSON, each a [`Line`]: any number that tell how far it is, then
+//! A question is a POST of JSON; the answer is lines of JSON, each a [`Line`](base::operator::Line): any number that tell how far it is, then
 //! one that ends it. A command that goes away cancels what it asked for. Nothing here is for other machines or other
 //! users: the file's mode is the permission.
 
@@ -19,42 +19,18 @@ use std::{
 
 use axum::Router;
 use net::NetHandle;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::{net::UnixListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use data::{DiffAsk, FsckAsk, GetAsk, RootAsk};
-pub use datanet::{DatanetAsk, JoinAsk, SayAsk};
-pub use peers::PeerLine;
 pub use tell::told;
 
 use ::data::Data;
-use base::report::{Failure, Progress};
+// A training run on the command line names it so.
+pub use base::operator::dataset::RootAsk;
 
 /// The longest path a socket may have, with room for the zero behind it.
 const SOCKET_PATH_MAX: usize = 100;
-
-/// One line of an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "line", rename_all = "snake_case")]
-pub enum Line {
-    /// How far it is.
-    Progress(Progress),
-    /// A part of what was asked for, where that is many things.
-    Part {
-        /// The part.
-        part: Value,
-    },
-    /// It is done, and this came of it.
-    Done {
-        /// What the command prints with `--json`.
-        result: Value,
-    },
-    /// It failed.
-    Failed(Failure),
-}
 
 /// What the socket's questions are answered with.
 #[derive(Clone)]

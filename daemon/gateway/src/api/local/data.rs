@@ -1,45 +1,14 @@
 //! Datasets: added, listed, shown, fetched, checked, compared, dropped, by the operator's own commands.
 
-use std::path::PathBuf;
-
 use axum::{Json, Router, extract::State, response::Response, routing::post};
-use protocol::{BlobHash, DatanetId, NodeId};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::told;
-use base::report::Failure;
-use data::{AddAsk, Data, DataError};
-
-/// Names a dataset that is here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct RootAsk {
-    pub root: BlobHash,
-}
-
-/// Asks for a dataset from peers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct GetAsk {
-    pub root: BlobHash,
-    /// The datanet whose members have it.
-    pub datanet: Option<DatanetId>,
-    /// The folder its files are written to.
-    pub out: Option<PathBuf>,
-    /// Who has it, beside those that are found.
-    pub from: Vec<NodeId>,
-    /// Whether it stays.
-    pub keep: bool,
-}
-
-/// Names two datasets that are here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct DiffAsk {
-    pub old: BlobHash,
-    pub new: BlobHash,
-}
+use base::{
+    operator::dataset::{AddAsk, DiffAsk, FsckAsk, GetAsk, RootAsk},
+    report::Failure,
+};
+use data::{Data, DataError};
 
 pub(super) fn routes() -> Router<Data> {
     Router::new()
@@ -126,11 +95,4 @@ async fn collect(State(data): State<Data>) -> Response {
 
 async fn fsck(State(data): State<Data>, Json(ask): Json<FsckAsk>) -> Response {
     told(|teller| async move { data.fsck(ask.drop_damaged, move |progress| teller.tell(progress)).await })
-}
-
-/// Asks for a check of the store.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FsckAsk {
-    /// Whether blobs that are damaged are dropped.
-    pub drop_damaged: bool,
 }

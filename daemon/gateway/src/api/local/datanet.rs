@@ -1,39 +1,15 @@
 //! Datanets: founded, joined, spoken in, looked at, by the operator's own commands.
 
 use axum::{Json, Router, extract::State, response::Response, routing::post};
-use protocol::{BlobHash, DatanetId, NodeId};
-use serde::{Deserialize, Serialize};
+use protocol::BlobHash;
 use serde_json::json;
 
 use super::told;
-use base::report::Failure;
-use data::{
-    Data, DataError,
-    datanets::{CreateAsk, DatanetVerb},
+use base::{
+    operator::datanet::{CreateAsk, DatanetAsk, JoinAsk, SayAsk},
+    report::Failure,
 };
-
-/// Names a datanet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct DatanetAsk {
-    pub id: DatanetId,
-}
-
-/// Asks a member about a datanet that is not known here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct JoinAsk {
-    pub id: DatanetId,
-    pub from: NodeId,
-}
-
-/// Says something in a datanet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct SayAsk {
-    pub id: DatanetId,
-    pub what: DatanetVerb,
-}
+use data::{Data, DataError};
 
 pub(super) fn routes() -> Router<Data> {
     Router::new()

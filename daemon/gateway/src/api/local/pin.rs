@@ -3,12 +3,15 @@
 use axum::{Json, Router, extract::State, response::Response, routing::post};
 use serde_json::json;
 
-use super::{RootAsk, told};
-use base::report::Failure;
-use data::{
-    Data, DataError,
-    pins::{PinAddAsk, RenewAsk, VerifyAsk},
+use super::told;
+use base::{
+    operator::{
+        dataset::RootAsk,
+        pin::{PinAddAsk, RenewAsk, VerifyAsk},
+    },
+    report::Failure,
 };
+use data::{Data, DataError};
 
 pub(super) fn routes() -> Router<Data> {
     Router::new()

@@ -8,8 +8,10 @@ use axum::{
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::Line;
-use base::report::{Failure, Progress};
+use base::{
+    operator::Line,
+    report::{Failure, Progress},
+};
 
 /// Lines that wait for a reader. Progress beyond that is dropped; how it ends is not.
 const LINES_MAX: usize = 64;

@@ -4,8 +4,8 @@ use axum::{Json, Router, extract::State, response::Response, routing::post};
 use serde_json::json;
 
 use super::told;
-use base::report::Failure;
-use data::{Data, DataError, work::OfferAsk};
+use base::{operator::work::OfferAsk, report::Failure};
+use data::{Data, DataError};
 
 pub(super) fn routes() -> Router<Data> {
     Router::new()
