@@ -4,3 +4,5 @@
 //! how a model computes (`compute`, `train`, `serve`) and how a request comes in (`gateway`).
 
 #![forbid(unsafe_code)]
+
+pub mod offers;

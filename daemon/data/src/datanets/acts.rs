@@ -67,9 +67,9 @@ fn charter(terms: CreateAsk, owner: NodeId, founded: Time) -> Result<Charter, Da
 
 impl Datanets {
     /// Founds a datanet.
-    pub(crate) async fn create(&self, ask: CreateAsk) -> Result<std::sync::Arc<Room>, DatanetError> {
-        let charter = charter(ask, self.0.me, self.0.clock.now())?;
-        self.found(charter).await
+    pub(crate) async fn found(&self, ask: CreateAsk) -> Result<std::sync::Arc<Room>, DatanetError> {
+        let charter = charter(ask, self.0.peer.id(), self.0.peer.now())?;
+        self.establish(charter).await
     }
 
     /// Says something in this node's name. `key` is the member key of a grant that names none.
@@ -80,13 +80,13 @@ impl Datanets {
         key: Option<MemberKey>,
     ) -> Result<(StatementId, Signed<Statement>), DatanetError> {
         let room = self.room(id)?;
-        let (me, now) = (self.0.me, self.0.clock.now());
+        let (me, now) = (self.0.peer.id(), self.0.peer.now());
         let seals = match &verb {
             DatanetVerb::Publish { roots } => seals(&room, roots).await,
             _ => BTreeMap::new(),
         };
         let act = |registry: &Registry| act_of(verb, registry, &room, Speaker { me, now, key, seals });
-        room.say(me, &self.0.key, &self.0.domain, now, act).await
+        room.say(&self.0.peer, now, act).await
     }
 }
 

@@ -7,22 +7,19 @@ use protocol::{
 };
 use storage::blob::{Content, Format};
 
-use super::{
-    super::{Data, DataError, library},
-    PinError,
-    owner::Owned,
-};
+use super::{PinError, Pins, owner::Owned};
+use crate::library::reason;
 use base::operator::pin::{DealLine, HostLine, HostedLine, KeptLine, PinStatus, PinsAnswer};
 
-impl Data {
+impl Pins {
     /// Everything that is pinned.
-    pub async fn pin_list(&self) -> PinsAnswer {
+    pub async fn list(&self) -> PinsAnswer {
         let mut kept = Vec::new();
-        for shelf in self.shelves() {
+        for shelf in self.0.library.shelves() {
             for (root, why) in shelf.blobs.kept() {
                 if why.format == Format::Sequence {
                     let complete = shelf.blobs.settle(Content::sequence(root)).await.is_ok();
-                    let kept_for = why.reasons.iter().map(library::reason).collect();
+                    let kept_for = why.reasons.iter().map(reason).collect();
                     kept.push(KeptLine {
                         root,
                         kept_for,
@@ -33,14 +30,14 @@ impl Data {
         }
         PinsAnswer {
             kept,
-            deals: self.pins().owned().iter().map(|deal| line(deal)).collect(),
+            deals: self.0.deals.owned().iter().map(|deal| line(deal)).collect(),
             hosted: self.hosted_lines(),
         }
     }
 
     /// How one dataset is kept.
-    pub async fn pin_status(&self, root: BlobHash) -> Result<PinStatus, DataError> {
-        let all = self.pin_list().await;
+    pub async fn status(&self, root: BlobHash) -> Result<PinStatus, PinError> {
+        let all = self.list().await;
         let status = PinStatus {
             root,
             kept_for: all
@@ -53,13 +50,13 @@ impl Data {
             hosted: all.hosted.into_iter().filter(|it| it.root == root).collect(),
         };
         if status.kept_for.is_empty() && status.deals.is_empty() && status.hosted.is_empty() {
-            return Err(PinError::Absent { root }.into());
+            return Err(PinError::Absent { root });
         }
         Ok(status)
     }
 
     fn hosted_lines(&self) -> Vec<HostedLine> {
-        let line = |deal: &std::sync::Arc<super::Hosted>| HostedLine {
+        let line = |deal: &std::sync::Arc<super::hosted::Hosted>| HostedLine {
             deal: deal.id.to_string(),
             root: deal.deal.set,
             owner: deal.deal.owner,
@@ -67,7 +64,8 @@ impl Data {
             registered: deal.is_registered(),
             until_ms: deal.until().0 / 1000,
         };
-        self.pins()
+        self.0
+            .deals
             .hosted()
             .iter()
             .filter(|deal| !deal.is_over())

@@ -26,6 +26,7 @@ use tracing::warn;
 pub use tell::told;
 
 use ::data::Data;
+use jobs::offers::Offers;
 // A training run on the command line names it so.
 pub use base::operator::dataset::RootAsk;
 
@@ -39,15 +40,16 @@ pub struct LocalParts {
     pub net: NetHandle,
     /// What is shared.
     pub data: Data,
+    /// What work is offered.
+    pub offers: Offers,
 }
 
 /// The questions that need no running node, as the socket of one would answer them.
-pub fn offline(data: Data) -> Router {
-    data::routes()
-        .merge(datanet::routes())
-        .merge(pin::routes())
-        .merge(work::routes())
-        .with_state(data)
+pub fn offline(data: Data, offers: Offers) -> Router {
+    data::routes(&data)
+        .merge(datanet::routes().with_state(data.datanets))
+        .merge(pin::routes().with_state(data.pins))
+        .merge(work::routes().with_state(offers))
 }
 
 /// The socket, while it is served.
@@ -68,7 +70,7 @@ impl Local {
         }
         let listener = bind_private(&path)?;
         let peers = peers::routes().with_state(parts.net);
-        let router = offline(parts.data).merge(peers);
+        let router = offline(parts.data, parts.offers).merge(peers);
         let server = tokio::spawn(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
             if let Err(why) = served.await {

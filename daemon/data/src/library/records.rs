@@ -2,20 +2,18 @@
 
 use protocol::BlobHash;
 
-use super::{
-    Data, DataError,
-    library::{self, LibraryError, Shelf},
-};
+use super::{Library, LibraryError, open::open};
+use crate::shelf::Shelf;
 use base::operator::dataset::{RecordPart, RecordsAnswer};
 
-impl Data {
+impl Library {
     /// Hands on the records of a dataset, each checked against its digest, as long as they are taken.
     pub async fn records(
         &self,
         root: BlobHash,
         take: impl FnMut(RecordPart) -> bool + Send + 'static,
-    ) -> Result<RecordsAnswer, DataError> {
-        Ok(records(&self.shelf_of(root).await, root, take).await?)
+    ) -> Result<RecordsAnswer, LibraryError> {
+        records(&self.shelf_of(root).await, root, take).await
     }
 }
 
@@ -24,7 +22,7 @@ async fn records(
     root: BlobHash,
     mut take: impl FnMut(RecordPart) -> bool + Send + 'static,
 ) -> Result<RecordsAnswer, LibraryError> {
-    let dataset = library::open(shelf, root).await?;
+    let dataset = open(shelf, root).await?;
     let reading = tokio::task::spawn_blocking(move || {
         for record in dataset.records() {
             let record = record.map_err(|source| LibraryError::Read { root, source })?;

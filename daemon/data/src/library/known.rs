@@ -20,11 +20,8 @@ use storage::{
     dataset::{self, Card, DuplicateOf, DuplicateRecord, Sketches},
 };
 
-use super::{
-    Data,
-    datanets::Room,
-    library::{self, Shelf},
-};
+use super::{Library, open::open};
+use crate::{datanets::Room, shelf::Shelf};
 use base::{
     operator::dataset::{Compared, Example, Repeats},
     words::chained,
@@ -130,7 +127,7 @@ impl Known {
     }
 }
 
-impl Data {
+impl Library {
     /// Everything that a dataset for `datanet` that follows `previous` is compared with. `tell` hears what is being read.
     pub(super) async fn comparable(
         &self,
@@ -138,8 +135,7 @@ impl Data {
         previous: Option<BlobHash>,
         tell: impl Fn(&str, u64) + Send + Sync + 'static,
     ) -> Known {
-        let dir = self.0.home.sketches();
-        let sketches = match Sketches::open(&dir) {
+        let sketches = match Sketches::open(&self.sketches) {
             Ok(sketches) => sketches,
             Err(error) => {
                 tracing::warn!(error = chained(&error), "the new dataset is compared with itself only");
@@ -165,7 +161,7 @@ impl Data {
         }
         let past = past(&order, previous);
         order.retain(|card| !past.contains(&card.root));
-        let room = datanet.and_then(|id| self.0.datanets.as_ref()?.find(id));
+        let room = datanet.and_then(|id| self.datanets.find(id));
         let published = room.as_ref().map(|room| published(room)).unwrap_or_default();
         let rank = |card: &Card| {
             let version = published.get(&card.root).copied().flatten().unwrap_or(u64::MAX);
@@ -198,8 +194,8 @@ impl Data {
             Err(error) => tracing::warn!(error = chained(&error), "sketches are made again"),
         }
         shelf.blobs.settle(Content::sequence(root)).await.ok()?;
-        let dataset = library::open(shelf, root).await.ok()?;
-        let (now_ms, sketches) = (self.0.clock.now().0 / 1000, sketches.clone());
+        let dataset = open(shelf, root).await.ok()?;
+        let (now_ms, sketches) = (self.peer.now().0 / 1000, sketches.clone());
         let making = tokio::task::spawn_blocking(move || {
             let name = dataset.manifest().name.clone();
             let mut done = 0;
