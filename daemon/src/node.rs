@@ -31,6 +31,7 @@ use gateway::api::{
     self, About, Api,
     local::{Local, LocalParts},
 };
+use jobs::offers::{Offers, WorkError};
 
 /// How often free space and the wall clock are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
@@ -58,6 +59,12 @@ pub enum NodeError {
     /// What is shared cannot be opened or served.
     #[error(transparent)]
     Data(#[from] data::StartError),
+    /// Its stores or its data plane cannot be opened.
+    #[error(transparent)]
+    Stage(#[from] data::StageError),
+    /// What work is offered cannot be read.
+    #[error(transparent)]
+    Work(#[from] WorkError),
     /// The interfaces did not start.
     #[error(transparent)]
     Api(#[from] base::listen::ListenError),
@@ -219,11 +226,14 @@ impl Running {
         let key = SecretKey::from_seed(*node_key.seed());
         let (beacons, beating) = chain::beacon::follow(chain.head.clone(), config.data.audit_blocks, stop.clone());
         let data = Data::start(stage, net.clone(), key, tag.domain(), clock, beacons).await?;
+        let offers = Offers::open(&home, data.peer.clone())?;
+        offers.start();
         // Set once, here.
         drop(shared.set(data.clone()));
         let parts = LocalParts {
             net: net.clone(),
             data: data.clone(),
+            offers,
         };
         let local = Local::start(&home.socket(), parts, stop.clone());
         let local = local.map_err(|source| NodeError::Io {

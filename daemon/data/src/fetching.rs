@@ -12,7 +12,7 @@ use protocol::{BlobHash, NodeId};
 use storage::blob::{Content, Format, HoldError, SettleError};
 use tracing::warn;
 
-use super::library::Shelf;
+use crate::shelf::Shelf;
 use base::report::{Progress, Source};
 
 /// Why a dataset was not fetched.

@@ -6,11 +6,38 @@ use config::Size;
 use net::data::{DataConfig, DataLimits, DataPlane};
 use storage::blob::{BlobStore, Reason, Settings};
 
-use super::StartError;
 use base::home::Home;
 
 /// How long the stores are waited for: a node that starts does not fail because a command looks into its home.
 const HAND_OVER_MS: u64 = 5_000;
+
+/// Why a store did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Open(#[from] storage::blob::OpenError),
+    /// Its folder cannot be made.
+    #[error("could not make {}", dir.display())]
+    Folder {
+        /// Which.
+        dir: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why the public store or the plane did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Peers cannot be served.
+    #[error("data.listen, data.reach: {0}")]
+    Plane(#[from] net::data::DataStartError),
+}
 
 /// The stores and the plane, before there are peers.
 #[allow(missing_docs, reason = "each field is named for what it is")]
@@ -24,7 +51,7 @@ pub struct Stage {
 
 impl Stage {
     /// Opens the stores and listens.
-    pub async fn open(home: &Home, config: &config::Config, seed: [u8; 32]) -> Result<Self, StartError> {
+    pub async fn open(home: &Home, config: &config::Config, seed: [u8; 32]) -> Result<Self, StageError> {
         let public = open_store(&home.blobs(), &config.data, config.storage.min_free_space).await?;
         let (data, rate) = (&config.data, |size: Size| NonZeroU64::new(size.0));
         let defaults = DataConfig::new(seed);
@@ -49,8 +76,8 @@ impl Stage {
     }
 }
 
-pub(crate) async fn open_store(dir: &Path, data: &config::Data, floor: Size) -> Result<BlobStore, StartError> {
-    std::fs::create_dir_all(dir).map_err(|source| StartError::Folder {
+pub(crate) async fn open_store(dir: &Path, data: &config::Data, floor: Size) -> Result<BlobStore, StoreError> {
+    std::fs::create_dir_all(dir).map_err(|source| StoreError::Folder {
         dir: dir.to_owned(),
         source,
     })?;

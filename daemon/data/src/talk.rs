@@ -1,16 +1,11 @@
 //! One question and one answer over a stream of their own: how nodes talk about datanets and pins.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bincode::{Decode, Encode};
 use futures::future::BoxFuture;
 use net::data::{Alpn, ByteStream, DataPlane, StreamHandler};
 use protocol::{NodeId, codec};
-
-use super::{Data, Inner};
 
 /// How long a peer may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -54,40 +49,30 @@ pub(super) async fn ask<Q: Encode, A: Decode<()>>(
         .map_err(|_| TalkError::Late)?
 }
 
+/// What a question is answered with; none once the node ends.
+type Reply<Q, A> = dyn Fn(NodeId, Q) -> BoxFuture<'static, Option<A>> + Send + Sync;
+
 /// Answers the questions of one kind, while the node runs. Anybody may ask; whoever answers judges who asked.
 pub(super) struct Desk<Q, A> {
-    kind: &'static str,
-    question_max: usize,
-    data: Weak<Inner>,
-    reply: fn(Data, NodeId, Q) -> BoxFuture<'static, A>,
-}
-
-/// A desk whatever it speaks of.
-pub(super) trait Named: StreamHandler {
     /// The stream's name.
-    fn kind(&self) -> &'static str;
+    pub(super) kind: &'static str,
+    question_max: usize,
+    reply: Arc<Reply<Q, A>>,
 }
 
 impl<Q, A> Desk<Q, A> {
-    /// Answers with `reply` what is asked over streams called `kind`.
+    /// Answers with `reply` what is asked over streams called `kind`. It holds no strong reference to a room: the plane
+    /// holds the desk, and the room holds the plane.
     pub(super) fn new(
         kind: &'static str,
         question_max: usize,
-        data: &Data,
-        reply: fn(Data, NodeId, Q) -> BoxFuture<'static, A>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+        reply: impl Fn(NodeId, Q) -> BoxFuture<'static, Option<A>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
             kind,
             question_max,
-            data: Arc::downgrade(&data.0),
-            reply,
-        })
-    }
-}
-
-impl<Q: Decode<()> + Send + 'static, A: Encode + Send + Sync + 'static> Named for Desk<Q, A> {
-    fn kind(&self) -> &'static str {
-        self.kind
+            reply: Arc::new(reply),
+        }
     }
 }
 
@@ -97,16 +82,13 @@ impl<Q: Decode<()> + Send + 'static, A: Encode + Send + Sync + 'static> StreamHa
     }
 
     fn converse(&self, stream: ByteStream) -> BoxFuture<'static, ()> {
-        let (data, question_max, reply) = (self.data.clone(), self.question_max, self.reply);
-        Box::pin(async move {
-            let Some(data) = data.upgrade().map(Data) else { return };
-            answer(stream, question_max, |peer, question| reply(data, peer, question)).await;
-        })
+        let (question_max, reply) = (self.question_max, self.reply.clone());
+        Box::pin(async move { answer(stream, question_max, |peer, question| reply(peer, question)).await })
     }
 }
 
 /// Reads one question and sends what it is answered with. A peer that is slow or speaks otherwise is not answered.
-async fn answer<Q: Decode<()>, A: Encode, F: Future<Output = A>>(
+async fn answer<Q: Decode<()>, A: Encode, F: Future<Output = Option<A>>>(
     mut stream: ByteStream,
     question_max: usize,
     reply: impl FnOnce(NodeId, Q) -> F,
@@ -116,7 +98,10 @@ async fn answer<Q: Decode<()>, A: Encode, F: Future<Output = A>>(
     let Ok(question) = codec::decode(&bytes, question_max) else {
         return;
     };
-    let answer = codec::encode(&reply(stream.peer, question).await);
+    let Some(answer) = reply(stream.peer, question).await else {
+        return;
+    };
+    let answer = codec::encode(&answer);
     let sending = async {
         stream.write_message(&answer).await?;
         stream.finish().await

@@ -3,13 +3,14 @@
 use std::{fs, path::PathBuf};
 
 use net::data::Ask;
-use protocol::crypto::Domain;
+use protocol::{BlobHash, NodeId};
 use storage::blob::{Content, Format, Reason};
 use tempfile::TempDir;
 
-use super::{
-    datanets::{CreateAsk, DatanetVerb, GrantAsk},
-    *,
+use super::*;
+use base::operator::{
+    datanet::{CreateAsk, DatanetVerb, GrantAsk},
+    dataset::{AddAnswer, AddAsk},
 };
 
 const DOMAIN: Domain = Domain {
@@ -69,7 +70,7 @@ fn terms(name: &str, permissioned: bool) -> CreateAsk {
 }
 
 async fn add(data: &Data, ask: AddAsk) -> AddAnswer {
-    data.add(ask, |_| ()).await.unwrap()
+    data.library.add(ask, |_| ()).await.unwrap()
 }
 
 /// Prose that is like no other of another number.
@@ -118,14 +119,14 @@ async fn a_copy_of_what_is_here_is_found_when_it_is_added_and_after_a_restart() 
             roots.contains(&(first.root, 1)) && roots.contains(&(second.root, 1)),
             "lost: {lost}: {third:?}"
         );
-        data.remove(third.root).await.unwrap();
+        data.library.remove(third.root).await.unwrap();
         data.stop().await;
     }
 
     // What was let go is no longer compared with.
     let data = bench.open().await;
-    data.remove(first.root).await.unwrap();
-    data.remove(second.root).await.unwrap();
+    data.library.remove(first.root).await.unwrap();
+    data.library.remove(second.root).await.unwrap();
     let fourth = add(&data, bench.ask("fourth", &[prose(1), noised(2)])).await;
     assert_eq!((fourth.duplicates, fourth.compared_with.datasets), (0, 0), "{fourth:?}");
     assert_eq!(fs::read_dir(bench.home().sketches()).unwrap().count(), 1);
@@ -174,8 +175,8 @@ async fn in_a_datanet_the_earliest_published_is_the_original_and_what_is_not_her
     let data = bench.open().await;
     let older = add(&data, bench.ask("older", &[prose(1)])).await;
     let published = add(&data, bench.ask("published", &[noised(1), prose(2)])).await;
-    let datanets = data.0.datanets.clone().unwrap();
-    let room = datanets.create(terms("maths", false)).await.unwrap();
+    let datanets = data.datanets.clone();
+    let room = datanets.found(terms("maths", false)).await.unwrap();
     let elsewhere = BlobHash([9; 32]);
     let publish = DatanetVerb::Publish {
         roots: vec![published.root, elsewhere],
@@ -204,14 +205,14 @@ async fn in_a_datanet_the_earliest_published_is_the_original_and_what_is_not_her
 async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
     let bench = Bench::new();
     let data = bench.open().await;
-    let datanets = data.0.datanets.clone().unwrap();
-    let room = datanets.create(terms("private", true)).await.unwrap();
+    let datanets = data.datanets.clone();
+    let room = datanets.found(terms("private", true)).await.unwrap();
     let sealed = AddAsk {
         datanet: Some(room.id),
         ..bench.ask("sealed", &[prose(1)])
     };
     let sealed = add(&data, sealed).await;
-    let stat = data.stat().await;
+    let stat = data.library.stat().await;
     let stores: Vec<_> = stat
         .stores
         .iter()
@@ -219,16 +220,20 @@ async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
         .collect();
     assert_eq!(stores, [(None, false), (Some(room.id), true)]);
     assert!(stat.blobs > 0 && stat.pinned == 1, "{stat:?}");
-    let checked = data.fsck(false, |_| ()).await.unwrap();
+    let checked = data.library.fsck(false, |_| ()).await.unwrap();
     assert_eq!(checked.sound, stat.blobs);
 
     // A sealed blob that is kept and gone is missed.
     let store = room.store.clone().unwrap();
     let gone = Content::sequence(BlobHash([8; 32]));
     store.pin(gone, Reason::User).await.unwrap();
-    let error = data.fsck(false, |_| ()).await.expect_err("something is missing");
+    let error = data
+        .library
+        .fsck(false, |_| ())
+        .await
+        .expect_err("something is missing");
     assert!(
-        matches!(error, DataError::Unsound { damaged: 0, missing: 1 }),
+        matches!(error, LibraryError::Unsound { damaged: 0, missing: 1 }),
         "{error}"
     );
 
@@ -242,8 +247,8 @@ async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
 async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anything_else() {
     let bench = Bench::new();
     let data = bench.open().await;
-    let datanets = data.0.datanets.clone().unwrap();
-    let room = datanets.create(terms("private", true)).await.unwrap();
+    let datanets = data.datanets.clone();
+    let room = datanets.found(terms("private", true)).await.unwrap();
     let sealed = |name: &str, of| AddAsk {
         datanet: Some(room.id),
         ..bench.ask(name, &[prose(of)])
@@ -282,7 +287,7 @@ async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anythin
         .unwrap();
     let node = name(&former);
     datanets.act(room.id, DatanetVerb::Revoke { node }, None).await.unwrap();
-    let now = data.0.clock.now();
+    let now = data.peer.now();
     room.refresh(now).await;
 
     for (who, caller) in [("member", &member), ("former member", &former), ("stranger", &stranger)] {
@@ -301,7 +306,7 @@ async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anythin
     }
     // None of it is in what everybody may have.
     for hash in inside.iter().chain(&outside).chain([&published, &kept_back]) {
-        assert!(!admission::serves(&data.0.published, *hash));
+        assert!(!data.public.serves(*hash));
     }
     data.stop().await;
 }

@@ -9,6 +9,7 @@ pub mod engine;
 mod error;
 pub mod evaluation;
 pub mod models;
+pub mod offers;
 pub mod serving;
 pub mod training;
 

@@ -13,8 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Place, exit::Exit, output, place::wait};
-use data::{AddAnswer, AddAsk, Got, KnownAnswer, Listed, VerifyAnswer};
-use gateway::api::local::{DiffAsk, GetAsk, RootAsk};
+use base::operator::dataset::{AddAnswer, AddAsk, DiffAsk, GetAsk, Got, KnownAnswer, Listed, RootAsk, VerifyAnswer};
 
 /// Add, fetch and look after datasets
 #[derive(Debug, Args)]

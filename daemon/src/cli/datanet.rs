@@ -9,8 +9,9 @@ use protocol::{Account, BlobHash, DatanetId, NodeId};
 use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
-use data::datanets::{CreateAsk, DatanetAnswer, DatanetVerb, GrantAsk, MemberLine};
-use gateway::api::local::{DatanetAsk, JoinAsk, SayAsk};
+use base::operator::datanet::{
+    CreateAsk, DatanetAnswer, DatanetAsk, DatanetVerb, GrantAsk, JoinAsk, MemberLine, SayAsk,
+};
 
 /// Found, join and speak in datanets
 #[derive(Debug, Args)]

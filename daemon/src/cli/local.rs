@@ -17,9 +17,9 @@ use tower::ServiceExt as _;
 use super::exit::{Exit, ended};
 use base::{
     http,
+    operator::Line,
     report::{Failure, Progress},
 };
-use gateway::api::local::Line;
 
 /// Whoever answers.
 #[derive(Clone, Debug)]

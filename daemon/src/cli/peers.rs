@@ -16,8 +16,10 @@ use super::{
     output,
     place::wait,
 };
-use data::work::WorkerLine;
-use gateway::api::local::PeerLine;
+use base::operator::{
+    peer::{DialAsk, PeerLine},
+    work::WorkerLine,
+};
 
 /// Show peers, or add one to come back to
 #[derive(Debug, Args)]
@@ -130,11 +132,12 @@ fn add(place: &Place, address: &str) -> anyhow::Result<()> {
     let added = config::append(&place.home(), "network.bootstrap", address)?;
     let dialled = match place.maybe_running() {
         Some(running) => {
-            wait(
-                running
-                    .local()
-                    .ask::<()>("/v1/peers/dial", &json!({ "address": address })),
-            )?;
+            wait(running.local().ask::<()>(
+                "/v1/peers/dial",
+                &DialAsk {
+                    address: address.to_owned(),
+                },
+            ))?;
             true
         }
         None => false,

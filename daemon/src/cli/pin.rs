@@ -8,8 +8,10 @@ use protocol::{Account, BlobHash, NodeId};
 use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
-use data::pins::{DealLine, PinAddAsk, PinStatus, PinsAnswer, RenewAsk, VerifyAsk};
-use gateway::api::local::RootAsk;
+use base::operator::{
+    dataset::RootAsk,
+    pin::{DealLine, PinAddAsk, PinStatus, PinsAnswer, RenewAsk, VerifyAsk},
+};
 
 /// Keep datasets here, or have others keep copies
 #[derive(Debug, Args)]

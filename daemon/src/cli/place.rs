@@ -17,6 +17,7 @@ use super::{
 use base::{home::Home, key};
 use data::Data;
 use gateway::api;
+use jobs::offers::Offers;
 
 /// How often it is looked whether a node has come up.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -95,7 +96,11 @@ impl Place {
         let (config, key) = (self.config()?.config, key::read(&home.node_key())?);
         // A node that is starting has the stores already, and answers in a moment.
         tokio::select! {
-            data = Data::offline(&home, &config, key, domain) => Ok(Local::Here(api::local::offline(data?))),
+            data = Data::offline(&home, &config, key, domain) => {
+                let data = data?;
+                let offers = Offers::open(&home, data.peer.clone())?;
+                Ok(Local::Here(api::local::offline(data, offers)))
+            }
             running = self.starts() => Ok(running.local()),
         }
     }

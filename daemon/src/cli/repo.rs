@@ -6,8 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
-use data::{CollectAnswer, FsckAnswer, StatAnswer, StoreLine};
-use gateway::api::local::FsckAsk;
+use base::operator::dataset::{CollectAnswer, FsckAnswer, FsckAsk, StatAnswer, StoreLine};
 
 /// Look after the store of shared data
 #[derive(Debug, Args)]

@@ -16,8 +16,7 @@ use super::{
     exit::{Ended, Exit, ended},
     local::Local,
 };
-use base::{home::Home, http};
-use gateway::api::ops::Status;
+use base::{home::Home, http, operator::status::Status};
 
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);

@@ -9,8 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Place, chain::validators, exit::Exit, output, place::wait, running::Running};
-use base::clock::Clock;
-use gateway::api::ops;
+use base::{clock::Clock, operator::status};
 
 /// How many blocks behind still counts as up to date: they are on their way.
 const BEHIND: u64 = 2;
@@ -34,7 +33,7 @@ struct Shown {
     #[serde(flatten)]
     running: RunningShown,
     #[serde(flatten)]
-    status: ops::Status,
+    status: status::Status,
 }
 
 #[derive(Serialize)]
@@ -81,7 +80,7 @@ async fn ask(running: &Running, place: &Place) -> anyhow::Result<Shown> {
     Ok(shown(running.clone(), status, elected))
 }
 
-fn shown(running: Running, mut status: ops::Status, elected: bool) -> Shown {
+fn shown(running: Running, mut status: status::Status, elected: bool) -> Shown {
     let voting = status.signing == SIGNING && elected;
     if !elected {
         status.signing = "off: its validator has too little stake to vote in this epoch".to_owned();
@@ -172,7 +171,7 @@ mod tests {
             api: "http://127.0.0.1:2".to_owned(),
             listen: Vec::new(),
         };
-        let status = ops::Status {
+        let status = status::Status {
             node_id: NodeId([1; 32]),
             moniker: "alice".to_owned(),
             network: "dev".to_owned(),

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use base::events::Events;
+use base::operator::dataset::{RecordPart, RecordsAnswer};
 use clap::Args;
-use data::{RecordPart, RecordsAnswer};
 use gateway::api::local::RootAsk;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jobs::{

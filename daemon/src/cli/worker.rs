@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
-use data::work::{OfferAnswer, OfferAsk};
+use base::operator::work::{OfferAnswer, OfferAsk};
 
 /// Offer work to others: training, inference, audits
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    Account, BlobHash, DatanetId, NodeId, Time,
+    BlobHash, DatanetId, NodeId, Time,
     crypto::Signed,
     datanet::{
         Access, Act, Charter, Contribution, Entry, Grant, Registry, Role, Standing, Statement, StatementId, Version,
@@ -11,96 +11,9 @@ use protocol::{
     licence::Licence,
     seal::{Header, KeyEpoch, MemberKey},
 };
-use serde::{Deserialize, Serialize};
 
 use super::{DatanetError, Datanets, Room};
-
-/// Terms of a datanet that is to be founded.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CreateAsk {
-    /// What people call it.
-    pub name: String,
-    /// What everything in it may at least be used for.
-    pub licence: String,
-    /// Whether only members read.
-    pub permissioned: bool,
-    /// `open`, `curated` or `members`.
-    pub contribution: String,
-    /// Who approves beside the owner.
-    pub curators: Vec<NodeId>,
-    /// The owner's account.
-    pub account: Option<Account>,
-}
-
-/// A membership that is to be given.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct GrantAsk {
-    /// Whom.
-    pub node: NodeId,
-    /// `reader`, `contributor` or `curator`.
-    pub role: String,
-    /// The node's own key in hex; it is asked for if not given.
-    pub key: Option<String>,
-    /// For how long.
-    pub days: u32,
-}
-
-/// What is said.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "snake_case")]
-pub enum DatanetVerb {
-    /// Somebody is a member.
-    Grant(GrantAsk),
-    /// Somebody is no member any more.
-    Revoke {
-        /// Whom.
-        node: NodeId,
-    },
-    /// A new key, as after a leak.
-    Rotate,
-    /// A dataset for the datanet.
-    Propose {
-        /// Its root.
-        root: BlobHash,
-        /// Its terms.
-        licence: String,
-        /// Who is paid for it.
-        account: Option<Account>,
-    },
-    /// What to do with a proposal.
-    Decide {
-        /// Which.
-        proposal: BlobHash,
-        /// Approved, or declined.
-        approve: bool,
-        /// Why.
-        why: String,
-    },
-    /// A proposal is taken back.
-    Withdraw {
-        /// Which.
-        proposal: BlobHash,
-    },
-    /// The owner should look at it.
-    Appeal {
-        /// Which.
-        proposal: BlobHash,
-        /// Why.
-        why: String,
-    },
-    /// A version: what was in the one before, what is approved, and these.
-    Publish {
-        /// What the owner or a curator puts in directly.
-        roots: Vec<BlobHash>,
-    },
-    /// A dataset is served no longer.
-    Bury {
-        /// Which.
-        root: BlobHash,
-        /// Why.
-        why: String,
-    },
-}
+use base::operator::datanet::{CreateAsk, DatanetVerb, GrantAsk};
 
 fn ask(field: &'static str, what: impl ToString) -> DatanetError {
     DatanetError::Ask {
@@ -120,45 +33,43 @@ pub(super) fn member_key(text: &str) -> Result<MemberKey, DatanetError> {
     Ok(MemberKey(read.map_err(|wrong| ask("key", wrong))?.0))
 }
 
-impl CreateAsk {
-    fn charter(self, owner: NodeId, founded: Time) -> Result<Charter, DatanetError> {
-        let contribution = match self.contribution.as_str() {
-            "open" => Contribution::Open,
-            "curated" => Contribution::Curated,
-            "members" => Contribution::Members,
-            other => {
-                return Err(ask(
-                    "contribution",
-                    format!("`{other}` is none of open, curated and members"),
-                ));
-            }
-        };
-        let mut curators = self.curators;
-        curators.sort();
-        curators.dedup();
-        Ok(Charter {
-            name: self.name,
-            owner,
-            account: self.account.unwrap_or_default(),
-            curators,
-            licence: licence(&self.licence)?,
-            schema: None,
-            access: if self.permissioned {
-                Access::Permissioned
-            } else {
-                Access::Public
-            },
-            contribution,
-            founded,
-        })
-    }
+fn charter(terms: CreateAsk, owner: NodeId, founded: Time) -> Result<Charter, DatanetError> {
+    let contribution = match terms.contribution.as_str() {
+        "open" => Contribution::Open,
+        "curated" => Contribution::Curated,
+        "members" => Contribution::Members,
+        other => {
+            return Err(ask(
+                "contribution",
+                format!("`{other}` is none of open, curated and members"),
+            ));
+        }
+    };
+    let mut curators = terms.curators;
+    curators.sort();
+    curators.dedup();
+    Ok(Charter {
+        name: terms.name,
+        owner,
+        account: terms.account.unwrap_or_default(),
+        curators,
+        licence: licence(&terms.licence)?,
+        schema: None,
+        access: if terms.permissioned {
+            Access::Permissioned
+        } else {
+            Access::Public
+        },
+        contribution,
+        founded,
+    })
 }
 
 impl Datanets {
     /// Founds a datanet.
-    pub(crate) async fn create(&self, ask: CreateAsk) -> Result<std::sync::Arc<Room>, DatanetError> {
-        let charter = ask.charter(self.0.me, self.0.clock.now())?;
-        self.found(charter).await
+    pub(crate) async fn found(&self, ask: CreateAsk) -> Result<std::sync::Arc<Room>, DatanetError> {
+        let charter = charter(ask, self.0.peer.id(), self.0.peer.now())?;
+        self.establish(charter).await
     }
 
     /// Says something in this node's name. `key` is the member key of a grant that names none.
@@ -169,13 +80,13 @@ impl Datanets {
         key: Option<MemberKey>,
     ) -> Result<(StatementId, Signed<Statement>), DatanetError> {
         let room = self.room(id)?;
-        let (me, now) = (self.0.me, self.0.clock.now());
+        let (me, now) = (self.0.peer.id(), self.0.peer.now());
         let seals = match &verb {
             DatanetVerb::Publish { roots } => seals(&room, roots).await,
             _ => BTreeMap::new(),
         };
-        let act = |registry: &Registry| verb.act(registry, &room, Speaker { me, now, key, seals });
-        room.say(me, &self.0.key, &self.0.domain, now, act).await
+        let act = |registry: &Registry| act_of(verb, registry, &room, Speaker { me, now, key, seals });
+        room.say(&self.0.peer, now, act).await
     }
 }
 
@@ -187,103 +98,105 @@ struct Speaker {
     seals: BTreeMap<BlobHash, KeyEpoch>,
 }
 
-impl DatanetVerb {
-    fn act(self, registry: &Registry, room: &Room, speaker: Speaker) -> Result<Act, DatanetError> {
-        let (me, now) = (speaker.me, speaker.now);
-        let owner = |what: &str| match me == room.charter.owner {
-            true => Ok(()),
-            false => Err(DatanetError::Denied(format!("only the owner of a datanet {what}"))),
-        };
-        let curator = |what: &str| match registry.may_approve(&me, now) {
-            true => Ok(()),
-            false => Err(DatanetError::Denied(format!("only the owner and curators {what}"))),
-        };
-        Ok(match self {
-            Self::Grant(grant) => {
-                owner("grants membership")?;
-                Act::Grant(grant.grant(registry, speaker.key, now)?)
+/// What a verb comes to as an act, if the speaker may say it.
+fn act_of(verb: DatanetVerb, registry: &Registry, room: &Room, speaker: Speaker) -> Result<Act, DatanetError> {
+    let (me, now) = (speaker.me, speaker.now);
+    let owner = |what: &str| match me == room.charter.owner {
+        true => Ok(()),
+        false => Err(DatanetError::Denied(format!("only the owner of a datanet {what}"))),
+    };
+    let curator = |what: &str| match registry.may_approve(&me, now) {
+        true => Ok(()),
+        false => Err(DatanetError::Denied(format!("only the owner and curators {what}"))),
+    };
+    Ok(match verb {
+        DatanetVerb::Grant(grant) => {
+            owner("grants membership")?;
+            Act::Grant(membership(&grant, registry, speaker.key, now)?)
+        }
+        DatanetVerb::Revoke { node } => {
+            owner("takes members out")?;
+            registry.revocation(node)
+        }
+        DatanetVerb::Rotate => {
+            owner("changes its key")?;
+            Act::Rotate(registry.epoch().next())
+        }
+        DatanetVerb::Propose {
+            root,
+            licence: terms,
+            account,
+        } => {
+            if !registry.may_contribute(&me, now) {
+                let what = "only members contribute to this datanet; ask its owner for a grant as contributor";
+                return Err(DatanetError::Denied(what.to_owned()));
             }
-            Self::Revoke { node } => {
-                owner("takes members out")?;
-                registry.revocation(node)
+            let (licence, account) = (licence(&terms)?, account.unwrap_or_default());
+            protocol::datanet::admit_contribution(&room.charter.licence, &licence)
+                .map_err(|refused| ask("licence", refused))?;
+            Act::Propose { root, licence, account }
+        }
+        DatanetVerb::Decide { proposal, approve, why } => {
+            curator("decide about proposals")?;
+            let proposal = proposed(registry, proposal)?;
+            if registry.standing(&proposal) == Some(Standing::Withdrawn) {
+                return Err(ask("proposal", "its contributor took it back"));
             }
-            Self::Rotate => {
-                owner("changes its key")?;
-                Act::Rotate(registry.epoch().next())
+            Act::Decide { proposal, approve, why }
+        }
+        DatanetVerb::Withdraw { proposal } => Act::Withdraw(own(registry, proposal, me)?),
+        DatanetVerb::Appeal { proposal, why } => {
+            let proposal = own(registry, proposal, me)?;
+            if !matches!(registry.standing(&proposal), Some(Standing::Declined { .. })) {
+                return Err(ask("proposal", "it was not declined"));
             }
-            Self::Propose {
-                root,
-                licence: terms,
-                account,
-            } => {
-                if !registry.may_contribute(&me, now) {
-                    let what = "only members contribute to this datanet; ask its owner for a grant as contributor";
-                    return Err(DatanetError::Denied(what.to_owned()));
-                }
-                let (licence, account) = (licence(&terms)?, account.unwrap_or_default());
-                protocol::datanet::admit_contribution(&room.charter.licence, &licence)
-                    .map_err(|refused| ask("licence", refused))?;
-                Act::Propose { root, licence, account }
-            }
-            Self::Decide { proposal, approve, why } => {
-                curator("decide about proposals")?;
-                let proposal = proposed(registry, proposal)?;
-                if registry.standing(&proposal) == Some(Standing::Withdrawn) {
-                    return Err(ask("proposal", "its contributor took it back"));
-                }
-                Act::Decide { proposal, approve, why }
-            }
-            Self::Withdraw { proposal } => Act::Withdraw(own(registry, proposal, me)?),
-            Self::Appeal { proposal, why } => {
-                let proposal = own(registry, proposal, me)?;
-                if !matches!(registry.standing(&proposal), Some(Standing::Declined { .. })) {
-                    return Err(ask("proposal", "it was not declined"));
-                }
-                Act::Appeal { proposal, why }
-            }
-            Self::Publish { roots } => {
-                curator("publish versions")?;
-                Act::Publish(version(registry, room, &roots, &speaker))
-            }
-            Self::Bury { root, why } => {
-                curator("bury datasets")?;
-                Act::Bury { root, why }
-            }
-        })
-    }
+            Act::Appeal { proposal, why }
+        }
+        DatanetVerb::Publish { roots } => {
+            curator("publish versions")?;
+            Act::Publish(version(registry, room, &roots, &speaker))
+        }
+        DatanetVerb::Bury { root, why } => {
+            curator("bury datasets")?;
+            Act::Bury { root, why }
+        }
+    })
 }
 
-impl GrantAsk {
-    fn grant(&self, registry: &Registry, fetched: Option<MemberKey>, now: Time) -> Result<Grant, DatanetError> {
-        let role = match self.role.as_str() {
-            "reader" => Role::Reader,
-            "contributor" => Role::Contributor,
-            "curator" => Role::Curator,
-            other => {
-                return Err(ask(
-                    "role",
-                    format!("`{other}` is none of reader, contributor and curator"),
-                ));
-            }
-        };
-        let key = match &self.key {
-            Some(text) => member_key(text)?,
-            None => fetched.ok_or_else(|| {
-                ask(
-                    "key",
-                    "the node does not answer; give its key, which `openledger datanet key` prints there",
-                )
-            })?,
-        };
-        Ok(Grant {
-            subject: self.node,
-            key,
-            role,
-            until: now.after_ms(u64::from(self.days) * 24 * 60 * 60 * 1000),
-            // A new member reads what is published now, so it is given the keys from the first on.
-            epoch: first_epoch(registry),
-        })
-    }
+fn membership(
+    grant: &GrantAsk,
+    registry: &Registry,
+    fetched: Option<MemberKey>,
+    now: Time,
+) -> Result<Grant, DatanetError> {
+    let role = match grant.role.as_str() {
+        "reader" => Role::Reader,
+        "contributor" => Role::Contributor,
+        "curator" => Role::Curator,
+        other => {
+            return Err(ask(
+                "role",
+                format!("`{other}` is none of reader, contributor and curator"),
+            ));
+        }
+    };
+    let key = match &grant.key {
+        Some(text) => member_key(text)?,
+        None => fetched.ok_or_else(|| {
+            ask(
+                "key",
+                "the node does not answer; give its key, which `openledger datanet key` prints there",
+            )
+        })?,
+    };
+    Ok(Grant {
+        subject: grant.node,
+        key,
+        role,
+        until: now.after_ms(u64::from(grant.days) * 24 * 60 * 60 * 1000),
+        // A new member reads what is published now, so it is given the keys from the first on.
+        epoch: first_epoch(registry),
+    })
 }
 
 /// The first key under which something is published.

@@ -2,8 +2,8 @@
 
 use protocol::{DatanetId, NodeId, datanet::LearnError, seal::KeyEpoch};
 
-use super::super::{StartError, notes::NoteError};
-use base::report::Kind;
+use crate::{notes::NoteError, peer::Offline, stage::StoreError, talk::TalkError};
+use base::report::{Failure, Kind};
 
 /// Why something about a datanet was not done.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum DatanetError {
         id: DatanetId,
         /// Why.
         #[source]
-        source: Box<StartError>,
+        source: Box<StoreError>,
     },
     /// Its folder cannot be made or read.
     #[error("could not make or read {}", path.display())]
@@ -69,7 +69,7 @@ pub enum DatanetError {
         node: NodeId,
         /// Why.
         #[source]
-        source: super::super::talk::TalkError,
+        source: TalkError,
     },
     /// A peer does not know it, or does not say.
     #[error(
@@ -81,6 +81,16 @@ pub enum DatanetError {
         /// About what.
         id: DatanetId,
     },
+    /// It needs peers, or a chain.
+    #[error(transparent)]
+    Offline(#[from] Offline),
+}
+
+/// As the command that asked shows it.
+impl From<DatanetError> for Failure {
+    fn from(why: DatanetError) -> Self {
+        Self::of(why.kind(), &why)
+    }
 }
 
 impl DatanetError {
@@ -92,6 +102,7 @@ impl DatanetError {
             Self::Denied(_) | Self::NoKey { .. } | Self::Learn(LearnError::NotOwner { .. }) => Kind::Denied,
             Self::Learn(_) | Self::Note(_) | Self::Secret(_) | Self::Store { .. } | Self::Folder { .. } => Kind::Failed,
             Self::Peer { .. } => Kind::Timeout,
+            Self::Offline(_) => Kind::NotRunning,
         }
     }
 }

@@ -9,36 +9,33 @@ use protocol::{
     message::datanet::{DATANET_ASK_MAX, DatanetAnswer, DatanetAsk, NAMED_MAX},
 };
 
-use super::{
-    super::{Data, talk},
-    Datanets, Room,
-};
+use super::{Datanets, Room};
+use crate::talk::Desk;
 
 /// The stream's name.
-pub(crate) const KIND: &str = "datanet";
+pub(super) const KIND: &str = "datanet";
 
 /// Answers those who ask.
-pub(crate) fn desk(data: &Data) -> Arc<dyn talk::Named> {
-    talk::Desk::new(KIND, DATANET_ASK_MAX, data, |data, peer, ask| {
-        Box::pin(async move { data.answer_datanet(peer, ask).await })
+pub(super) fn desk(datanets: &Datanets) -> Desk<DatanetAsk, DatanetAnswer> {
+    let weak = Arc::downgrade(&datanets.0);
+    Desk::new(KIND, DATANET_ASK_MAX, move |peer, ask| {
+        let datanets = weak.upgrade().map(Datanets);
+        Box::pin(async move { Some(datanets?.answer(peer, ask).await) })
     })
 }
 
-impl Data {
-    async fn answer_datanet(&self, peer: NodeId, ask: DatanetAsk) -> DatanetAnswer {
-        let Some(datanets) = self.0.datanets.clone() else {
-            return DatanetAnswer::No;
-        };
-        let now = self.0.clock.now();
-        let known = |id| datanets.find(id).filter(|room| room.knows(peer, now));
+impl Datanets {
+    async fn answer(&self, peer: NodeId, ask: DatanetAsk) -> DatanetAnswer {
+        let now = self.0.peer.now();
+        let known = |id| self.find(id).filter(|room| room.knows(peer, now));
         let answer = match ask {
-            DatanetAsk::Member => Some(DatanetAnswer::Member(datanets.member_key())),
+            DatanetAsk::Member => Some(DatanetAnswer::Member(self.0.member.public())),
             DatanetAsk::Charter(id) => {
                 known(id).map(|room| DatanetAnswer::Charter(Box::new(room.registry().charter().clone())))
             }
             DatanetAsk::Names { datanet, after } => known(datanet).map(|room| names(&room, after)),
             DatanetAsk::Statements { datanet, names } => known(datanet).map(|room| statements(&room, &names)),
-            DatanetAsk::Tell(said) => return self.told(&datanets, peer, *said).await,
+            DatanetAsk::Tell(said) => return self.told(peer, *said).await,
             DatanetAsk::Keys { datanet, from } => {
                 known(datanet).map(|room| DatanetAnswer::Keys(room.boxed(peer, from, now)))
             }
@@ -55,9 +52,9 @@ impl Data {
         answer.unwrap_or(DatanetAnswer::No)
     }
 
-    async fn told(&self, datanets: &Datanets, peer: NodeId, said: Signed<Statement>) -> DatanetAnswer {
-        let room = datanets.find(said.message.datanet);
-        let Some(room) = room.filter(|room| room.knows(peer, self.0.clock.now())) else {
+    async fn told(&self, peer: NodeId, said: Signed<Statement>) -> DatanetAnswer {
+        let room = self.find(said.message.datanet);
+        let Some(room) = room.filter(|room| room.knows(peer, self.0.peer.now())) else {
             return DatanetAnswer::No;
         };
         // What only editors say is long, and from anybody else it is worth nothing: such a word is asked for at members,
@@ -66,7 +63,7 @@ impl Data {
             said.message.act,
             Act::Publish(_) | Act::Bury { .. } | Act::Decide { .. }
         );
-        let now = self.0.clock.now();
+        let now = self.0.peer.now();
         let by_editor = room.registry().may_approve(&said.message.speaker, now);
         if editorial && !by_editor && !room.sources(now).contains(&peer) {
             let why = "the speaker is no curator, as far as is known here".to_owned();

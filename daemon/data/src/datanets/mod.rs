@@ -22,60 +22,54 @@ use std::{
 };
 
 use protocol::{
-    DatanetId, NodeId,
-    crypto::{Domain, SecretKey, Signed},
+    BlobHash, DatanetId,
+    crypto::Domain,
     datanet::{Access, Charter},
     seal::{DatanetSecret, MemberKey, MemberSecret},
 };
 use storage::secret;
 
-pub use acts::{CreateAsk, DatanetVerb, GrantAsk};
 pub use error::DatanetError;
-pub(super) use exchange::desk;
 pub(crate) use room::Room;
-pub(super) use sync::follow;
-pub use view::{DatanetAnswer, MemberLine};
 
 use self::room::Parts;
-use super::open_store;
-use base::{clock::Clock, entropy, home::Home};
+use crate::{
+    peer::{Offline, Peer},
+    shelf::Shelf,
+    stage::open_store,
+};
+use base::{entropy, home::Home};
 
 /// All datanets of a node. Clones are the same.
 #[derive(Clone)]
-pub(crate) struct Datanets(Arc<Inner>);
+pub struct Datanets(Arc<Inner>);
 
 struct Inner {
-    me: NodeId,
-    key: SecretKey,
-    domain: Domain,
+    peer: Peer,
     member: MemberSecret,
-    clock: Clock,
     home: Home,
     data: config::Data,
     floor: config::Size,
     rooms: RwLock<BTreeMap<DatanetId, Arc<Room>>>,
+    /// Something was said that others may know more about.
+    wake: tokio::sync::Notify,
 }
 
 impl Datanets {
-    /// Opens everything that is remembered in a home.
-    pub(super) async fn open(
-        home: &Home,
-        config: &config::Config,
-        key: SecretKey,
-        domain: Domain,
-        clock: Clock,
-    ) -> Result<Self, DatanetError> {
+    /// Opens everything that is remembered in a home; nothing where there is no chain to sign for.
+    pub(crate) async fn open(home: &Home, config: &config::Config, peer: Peer) -> Result<Self, DatanetError> {
         let datanets = Self(Arc::new(Inner {
-            me: NodeId(key.public()),
-            member: MemberSecret::of_node(&key),
-            key,
-            domain,
-            clock,
+            member: MemberSecret::of_node(peer.key()),
+            peer,
             home: home.clone(),
             data: config.data.clone(),
             floor: config.storage.min_free_space,
             rooms: RwLock::default(),
+            wake: tokio::sync::Notify::new(),
         }));
+        if datanets.domain().is_err() {
+            return Ok(datanets);
+        }
         for folder in folders(&home.datanets())? {
             // A folder without a charter is what a kill left of a datanet that nobody was told of.
             if let Some(charter) = room::founded(&folder)? {
@@ -86,8 +80,48 @@ impl Datanets {
         Ok(datanets)
     }
 
+    /// Serves them and follows what is said in them, until the node ends.
+    pub(crate) fn start(&self) {
+        self.0.peer.answer(exchange::desk(self));
+        for room in self.all() {
+            self.serve(&room);
+        }
+        self.0.peer.keep(|stop| sync::follow(self.clone(), stop));
+    }
+
+    /// The chain that everything in them is signed for.
+    fn domain(&self) -> Result<Domain, Offline> {
+        self.0.peer.domain().ok_or(Offline)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.all().len()
+    }
+
+    /// The stores of permissioned ones.
+    pub(crate) fn shelves(&self) -> Vec<Shelf> {
+        self.all().iter().filter_map(Room::shelf).collect()
+    }
+
+    /// The permissioned datanet of that name, or the one that has published a dataset.
+    pub(crate) fn room_for(
+        &self,
+        root: Option<BlobHash>,
+        named: Option<DatanetId>,
+    ) -> Result<Option<Arc<Room>>, DatanetError> {
+        let sealed = |room: &Arc<Room>| room.is_permissioned();
+        Ok(match named {
+            Some(id) => Some(self.room(id)?).filter(sealed),
+            None => {
+                let has = |room: &Arc<Room>| root.is_some_and(|root| room.registry().published().contains_key(&root));
+                self.all().into_iter().filter(sealed).find(has)
+            }
+        })
+    }
+
     /// Closes the stores.
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         for room in self.all() {
             if let Some(store) = &room.store {
                 store.shutdown().await;
@@ -113,16 +147,19 @@ impl Datanets {
 
     /// One of them.
     pub(crate) fn room(&self, id: DatanetId) -> Result<Arc<Room>, DatanetError> {
+        self.domain()?;
         self.find(id).ok_or(DatanetError::Absent { id })
     }
 
     /// The key that grants to this node carry.
-    pub(crate) fn member_key(&self) -> MemberKey {
-        self.0.member.public()
+    pub fn member_key(&self) -> Result<MemberKey, DatanetError> {
+        self.domain()?;
+        Ok(self.0.member.public())
     }
 
     /// Founds a datanet. Its secret is on disk before its charter is.
-    pub(super) async fn found(&self, charter: Charter) -> Result<Arc<Room>, DatanetError> {
+    async fn establish(&self, charter: Charter) -> Result<Arc<Room>, DatanetError> {
+        self.domain()?;
         charter.check().map_err(protocol::datanet::LearnError::from)?;
         let id = charter.id();
         let secret = match charter.access {
@@ -135,14 +172,13 @@ impl Datanets {
                 Some(made)
             }
         };
-        self.enter(Signed::new(charter, &self.0.key, &self.0.domain), secret)
-            .await
+        self.enter(self.0.peer.sign(charter), secret).await
     }
 
     /// Opens a datanet, known before or not.
     pub(super) async fn enter(
         &self,
-        charter: Signed<Charter>,
+        charter: protocol::crypto::Signed<Charter>,
         secret: Option<DatanetSecret>,
     ) -> Result<Arc<Room>, DatanetError> {
         let id = charter.message.id();
@@ -160,7 +196,7 @@ impl Datanets {
                 })?)
             }
         };
-        let (domain, member) = (&self.0.domain, &self.0.member);
+        let (domain, member) = (&self.domain()?, &self.0.member);
         let parts = Parts {
             dir: &dir,
             domain,
@@ -169,7 +205,7 @@ impl Datanets {
             store,
         };
         let room = Arc::new(Room::open(charter, parts).await?);
-        room.refresh(self.0.clock.now()).await;
+        room.refresh(self.0.peer.now()).await;
         let mut rooms = self.0.rooms.write().unwrap_or_else(PoisonError::into_inner);
         Ok(rooms.entry(id).or_insert(room).clone())
     }

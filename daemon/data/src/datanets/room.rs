@@ -12,16 +12,14 @@ use std::{
 use net::data::{Admission, Ask};
 use protocol::{
     BlobHash, DatanetId, NodeId, Time,
-    crypto::{Domain, SecretKey, Signed},
+    crypto::{Domain, Signed},
     datanet::{Access, Act, Charter, Registry, Statement, StatementId},
     seal::{DatanetSecret, EpochKey, Header, KeyEpoch, MemberSecret, Wrapped},
 };
 use storage::blob::BlobStore;
 
-use super::{
-    super::{library::Shelf, notes::Notes, shards::Sealing},
-    DatanetError,
-};
+use super::DatanetError;
+use crate::{notes::Notes, peer::Peer, shards::Sealing, shelf::Shelf};
 use base::{clock::Clock, entropy};
 
 /// What is remembered of a datanet.
@@ -139,17 +137,15 @@ impl Room {
     /// Says something in this node's name: durable first, believed and handed out after.
     pub(super) async fn say(
         &self,
-        me: NodeId,
-        key: &SecretKey,
-        domain: &Domain,
+        peer: &Peer,
         now: Time,
         act: impl FnOnce(&Registry) -> Result<Act, DatanetError>,
     ) -> Result<(StatementId, Signed<Statement>), DatanetError> {
         let _one_at_a_time = self.speaking.lock().await;
         let said = {
             let registry = self.registry();
-            let statement = registry.next(me, now, act(&registry)?);
-            let said = Signed::new(statement, key, domain);
+            let statement = registry.next(peer.id(), now, act(&registry)?);
+            let said = peer.sign(statement);
             // Whether it will be taken is found out on a copy: on disk it could not be taken back.
             registry.clone().learn([said.clone()])?;
             said

@@ -1,6 +1,6 @@
 //! Hearing what was said elsewhere, and telling what was said here.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use net::data::{Alpn, Share};
 use protocol::{
@@ -13,65 +13,49 @@ use protocol::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::{
-    super::{Data, DataError, talk},
-    CreateAsk, DatanetAnswer, DatanetError, DatanetVerb, Datanets, MemberLine, Room,
-    exchange::KIND,
-    room::Members,
-};
+use super::{DatanetError, Datanets, Room, exchange::KIND, room::Members, view};
+use base::operator::datanet::{CreateAsk, DatanetAnswer, DatanetVerb, MemberLine};
 
 /// How often what members know is compared.
 const SYNC_EVERY: Duration = Duration::from_secs(30);
 /// How often it is looked at whether a membership has run out.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-impl Data {
-    fn datanets(&self) -> Result<&Datanets, DataError> {
-        self.0.datanets.as_ref().ok_or(DataError::Offline)
-    }
-
+impl Datanets {
     /// Every datanet that is known here.
-    pub fn datanet_list(&self) -> Vec<DatanetAnswer> {
-        let rooms = self.0.datanets.iter().flat_map(Datanets::all);
-        rooms
-            .map(|room| DatanetAnswer::of(&room, self.0.me, self.0.clock.now()))
-            .collect()
+    pub fn list(&self) -> Vec<DatanetAnswer> {
+        let answer = |room: &Arc<Room>| view::answer(room, self.0.peer.id(), self.0.peer.now());
+        self.all().iter().map(answer).collect()
     }
 
     /// One of them.
-    pub fn datanet_show(&self, id: DatanetId) -> Result<DatanetAnswer, DataError> {
-        let room = self.datanets()?.room(id)?;
-        Ok(DatanetAnswer::of(&room, self.0.me, self.0.clock.now()))
+    pub fn show(&self, id: DatanetId) -> Result<DatanetAnswer, DatanetError> {
+        let room = self.room(id)?;
+        Ok(view::answer(&room, self.0.peer.id(), self.0.peer.now()))
     }
 
     /// Who reads it.
-    pub fn datanet_members(&self, id: DatanetId) -> Result<Vec<MemberLine>, DataError> {
-        let room = self.datanets()?.room(id)?;
-        Ok(super::view::members(&room, self.0.clock.now()))
-    }
-
-    /// The key that grants to this node carry.
-    pub fn member_key(&self) -> Result<MemberKey, DataError> {
-        Ok(self.datanets()?.member_key())
+    pub fn members(&self, id: DatanetId) -> Result<Vec<MemberLine>, DatanetError> {
+        let room = self.room(id)?;
+        Ok(view::members(&room, self.0.peer.now()))
     }
 
     /// Founds one and serves it.
-    pub async fn datanet_create(&self, ask: CreateAsk) -> Result<DatanetAnswer, DataError> {
-        let room = self.datanets()?.create(ask).await?;
+    pub async fn create(&self, ask: CreateAsk) -> Result<DatanetAnswer, DatanetError> {
+        let room = self.found(ask).await?;
         info!(datanet = %format_args!("{:#}", room.id), "datanet founded");
-        self.serve_room(&room);
-        self.datanet_show(room.id)
+        self.serve(&room);
+        self.show(room.id)
     }
 
     /// Says something in it and tells those whom it concerns. Gives the name of what was said.
-    pub async fn datanet_act(&self, id: DatanetId, verb: DatanetVerb) -> Result<StatementId, DataError> {
-        let datanets = self.datanets()?;
-        let room = datanets.room(id)?;
+    pub async fn say(&self, id: DatanetId, verb: DatanetVerb) -> Result<StatementId, DatanetError> {
+        let room = self.room(id)?;
         let key = match &verb {
             DatanetVerb::Grant(grant) if grant.key.is_none() => self.key_of(grant.node).await,
             _ => None,
         };
-        let (name, said) = datanets.act(id, verb, key).await?;
+        let (name, said) = self.act(id, verb, key).await?;
         info!(datanet = %format_args!("{id:#}"), statement = ?name, "said in a datanet");
         self.heard_in(&room, std::slice::from_ref(&said)).await;
         self.spread(&room, said).await;
@@ -79,33 +63,33 @@ impl Data {
     }
 
     async fn key_of(&self, node: NodeId) -> Option<MemberKey> {
-        if node == self.0.me {
+        if node == self.0.peer.id() {
             return self.member_key().ok();
         }
-        match self.ask_datanet(node, &DatanetAsk::Member).await {
+        match self.ask(node, &DatanetAsk::Member).await {
             Ok(Answer::Member(key)) => Some(key),
             Ok(_) | Err(_) => None,
         }
     }
 
     /// Asks a member how it is founded, and for all that was said and the keys.
-    pub async fn datanet_join(&self, id: DatanetId, from: NodeId) -> Result<DatanetAnswer, DataError> {
-        let datanets = self.datanets()?.clone();
-        let charter = match self.ask_datanet(from, &DatanetAsk::Charter(id)).await? {
+    pub async fn join(&self, id: DatanetId, from: NodeId) -> Result<DatanetAnswer, DatanetError> {
+        self.domain()?;
+        let charter = match self.ask(from, &DatanetAsk::Charter(id)).await? {
             Answer::Charter(charter) if charter.message.id() == id => *charter,
-            _ => return Err(DatanetError::Silent { node: from, id }.into()),
+            _ => return Err(DatanetError::Silent { node: from, id }),
         };
-        let room = datanets.enter(charter, None).await?;
+        let room = self.enter(charter, None).await?;
         room.remember(from).await?;
-        self.serve_room(&room);
+        self.serve(&room);
         self.sync_from(&room, from).await?;
         info!(datanet = %format_args!("{id:#}"), "datanet joined");
-        self.datanet_show(id)
+        self.show(id)
     }
 
     /// Asks everybody who may know more; gives how many answered.
-    pub async fn datanet_sync(&self, id: DatanetId) -> Result<usize, DataError> {
-        let room = self.datanets()?.room(id)?;
+    pub async fn sync(&self, id: DatanetId) -> Result<usize, DatanetError> {
+        let room = self.room(id)?;
         Ok(self.sync_room(&room).await)
     }
 
@@ -122,26 +106,21 @@ impl Data {
 
     /// Those who may know more and are connected.
     fn company(&self, room: &Room) -> Vec<NodeId> {
-        let Some(network) = &self.0.network else {
-            return Vec::new();
-        };
-        let sources = room.sources(self.0.clock.now());
-        let peers = network.net.peers().into_iter().map(|peer| peer.id);
-        peers
-            .filter(|peer| *peer != self.0.me && sources.contains(peer))
-            .collect()
+        let sources = room.sources(self.0.peer.now());
+        let peers = self.0.peer.peers().into_iter();
+        peers.filter(|peer| sources.contains(peer)).collect()
     }
 
-    async fn sync_from(&self, room: &Arc<Room>, node: NodeId) -> Result<(), DataError> {
+    async fn sync_from(&self, room: &Arc<Room>, node: NodeId) -> Result<(), DatanetError> {
         let silent = || DatanetError::Silent { node, id: room.id };
-        let (mut after, mut theirs) = (None, std::collections::BTreeSet::new());
+        let (mut after, mut theirs) = (None, BTreeSet::new());
         loop {
             let ask = DatanetAsk::Names {
                 datanet: room.id,
                 after,
             };
-            let Answer::Names(names) = self.ask_datanet(node, &ask).await? else {
-                return Err(silent().into());
+            let Answer::Names(names) = self.ask(node, &ask).await? else {
+                return Err(silent());
             };
             after = names.last().copied();
             theirs.extend(names.iter().copied());
@@ -160,8 +139,8 @@ impl Data {
                 datanet: room.id,
                 names,
             };
-            let Answer::Statements(said) = self.ask_datanet(node, &ask).await? else {
-                return Err(silent().into());
+            let Answer::Statements(said) = self.ask(node, &ask).await? else {
+                return Err(silent());
             };
             let new = room.hear(said).await?;
             let before = wanted.len();
@@ -181,17 +160,16 @@ impl Data {
                 .collect()
         };
         for said in ours {
-            self.ask_datanet(node, &DatanetAsk::Tell(Box::new(said))).await?;
+            self.ask(node, &DatanetAsk::Tell(Box::new(said))).await?;
         }
         self.fetch_keys(room, node).await
     }
 
-    async fn fetch_keys(&self, room: &Arc<Room>, node: NodeId) -> Result<(), DataError> {
-        let datanets = self.datanets()?;
-        let me = self.0.me;
+    async fn fetch_keys(&self, room: &Arc<Room>, node: NodeId) -> Result<(), DatanetError> {
+        let me = self.0.peer.id();
         let first = room
             .registry()
-            .readers(self.0.clock.now())
+            .readers(self.0.peer.now())
             .into_iter()
             .find(|member| member.node == me);
         let Some(from) = first
@@ -201,8 +179,8 @@ impl Data {
             return Ok(());
         };
         let ask = DatanetAsk::Keys { datanet: room.id, from };
-        if let Answer::Keys(boxes) = self.ask_datanet(node, &ask).await? {
-            let count = room.receive(boxes, &datanets.0.member).await?;
+        if let Answer::Keys(boxes) = self.ask(node, &ask).await? {
+            let count = room.receive(boxes, &self.0.member).await?;
             if count > 0 {
                 info!(datanet = %format_args!("{:#}", room.id), keys = count, "keys received");
             }
@@ -210,10 +188,9 @@ impl Data {
         Ok(())
     }
 
-    async fn ask_datanet(&self, node: NodeId, ask: &DatanetAsk) -> Result<Answer, DataError> {
-        let plane = &self.network()?.plane;
-        let asked = talk::ask(plane, node, KIND, ask, DATANET_ANSWER_MAX).await;
-        Ok(asked.map_err(|source| DatanetError::Peer { node, source })?)
+    async fn ask(&self, node: NodeId, ask: &DatanetAsk) -> Result<Answer, DatanetError> {
+        let asked = self.0.peer.ask(node, KIND, ask, DATANET_ANSWER_MAX).await?;
+        asked.map_err(|source| DatanetError::Peer { node, source })
     }
 
     /// Lets what was said take effect: what is served, and who is cut off.
@@ -221,7 +198,7 @@ impl Data {
         if new.is_empty() {
             return;
         }
-        let gone = room.refresh(self.0.clock.now()).await;
+        let gone = room.refresh(self.0.peer.now()).await;
         self.cut(room, gone);
         let key =
             |said: &Signed<Statement>| matches!(said.message.act, Act::Revoke { .. } | Act::Rotate(_) | Act::Grant(_));
@@ -231,7 +208,7 @@ impl Data {
     }
 
     fn cut(&self, room: &Room, gone: Vec<NodeId>) {
-        let Some(network) = &self.0.network else { return };
+        let Ok(network) = self.0.peer.network() else { return };
         for node in gone {
             info!(datanet = %format_args!("{:#}", room.id), node = %format_args!("{node:#}"), "no member any more; transfers cut");
             network.plane.revoke(&Alpn::datanet(room.id), node);
@@ -246,64 +223,59 @@ impl Data {
         }
         nodes.sort();
         nodes.dedup();
-        nodes.retain(|node| *node != self.0.me);
-        let Ok(network) = self.network() else { return };
+        nodes.retain(|node| *node != self.0.peer.id());
         for node in nodes {
-            let (data, said) = (self.clone(), said.clone());
-            network.tasks.spawn(async move {
+            let (datanets, said) = (self.clone(), said.clone());
+            self.0.peer.keep(|_| async move {
                 // Who does not hear it now asks later.
-                drop(data.ask_datanet(node, &DatanetAsk::Tell(Box::new(said))).await);
+                drop(datanets.ask(node, &DatanetAsk::Tell(Box::new(said))).await);
             });
         }
     }
 
     /// Serves the store of a permissioned datanet to its members.
-    pub(crate) fn serve_room(&self, room: &Arc<Room>) {
-        let (Some(network), Some(store)) = (&self.0.network, &room.store) else {
-            return;
-        };
-        let (room, clock) = (room.clone(), self.0.clock);
+    pub(super) fn serve(&self, room: &Arc<Room>) {
+        let Some(store) = &room.store else { return };
         let share = Share {
             store: store.api().clone(),
             admission: Arc::new(Members {
                 room: room.clone(),
-                clock,
+                clock: self.0.peer.clock(),
             }),
         };
-        network.plane.serve(Alpn::datanet(room.id), share);
+        self.0.peer.serve(Alpn::datanet(room.id), share);
     }
 
     /// Who may have what a datanet holds.
     pub(crate) fn members_of(&self, room: &Room, named: Vec<NodeId>) -> Vec<NodeId> {
-        let mut nodes = room.sources(self.0.clock.now());
-        if let Some(network) = &self.0.network {
-            let peers: std::collections::BTreeSet<_> = network.net.peers().into_iter().map(|peer| peer.id).collect();
+        let mut nodes = room.sources(self.0.peer.now());
+        if self.0.peer.net().is_some() {
+            let peers: BTreeSet<_> = self.0.peer.peers().into_iter().collect();
             nodes.retain(|node| peers.contains(node));
         }
         nodes.extend(named);
-        nodes.remove(&self.0.me);
+        nodes.remove(&self.0.peer.id());
         nodes.into_iter().collect()
     }
 }
 
 /// Keeps what is known of datanets level with what members know, and looks whose membership has run out.
-pub(crate) async fn follow(data: Data, stop: CancellationToken) {
+pub(super) async fn follow(datanets: Datanets, stop: CancellationToken) {
     let mut synced: Option<tokio::time::Instant> = None;
     loop {
         let woken = tokio::select! {
             () = stop.cancelled() => return,
-            () = data.0.wake.notified() => true,
+            () = datanets.0.wake.notified() => true,
             () = tokio::time::sleep(LOOK_EVERY) => false,
         };
         let due = woken || synced.is_none_or(|at| at.elapsed() >= SYNC_EVERY);
-        let rooms = data.0.datanets.iter().flat_map(Datanets::all);
-        for room in rooms.collect::<Vec<_>>() {
-            let gone = room.gone(data.0.clock.now());
-            data.cut(&room, gone);
+        for room in datanets.all() {
+            let gone = room.gone(datanets.0.peer.now());
+            datanets.cut(&room, gone);
             if due {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    _ = data.sync_room(&room) => (),
+                    _ = datanets.sync_room(&room) => (),
                 }
             }
         }

@@ -1,8 +1,9 @@
 //! Datanets in a home, without a network.
 
-use protocol::BlobHash;
+use protocol::{NodeId, crypto::SecretKey};
 
 use super::*;
+use base::operator::datanet::{CreateAsk, DatanetVerb, GrantAsk};
 
 const DOMAIN: Domain = Domain {
     chain_id: 7,
@@ -11,9 +12,8 @@ const DOMAIN: Domain = Domain {
 
 async fn opened(home: &Home, seed: u8) -> Datanets {
     let key = SecretKey::from_seed([seed; 32]);
-    Datanets::open(home, &config::Config::default(), key, DOMAIN, Clock::new())
-        .await
-        .unwrap()
+    let peer = Peer::offline(key, Some(DOMAIN));
+    Datanets::open(home, &config::Config::default(), peer).await.unwrap()
 }
 
 fn terms() -> CreateAsk {
@@ -34,8 +34,8 @@ async fn what_was_said_is_there_after_a_restart_and_a_former_member_is_given_no_
     let member = SecretKey::from_seed([2; 32]);
     let (secret, node) = (MemberSecret::of_node(&member), NodeId(member.public()));
     let datanets = opened(&home, 1).await;
-    let room = datanets.create(terms()).await.unwrap();
-    let now = datanets.0.clock.now();
+    let room = datanets.found(terms()).await.unwrap();
+    let now = datanets.0.peer.now();
 
     assert!(!room.knows(node, now), "to a stranger it does not exist");
     let grant = GrantAsk {
@@ -69,12 +69,18 @@ async fn what_was_said_is_there_after_a_restart_and_a_former_member_is_given_no_
 async fn only_the_owner_says_who_is_a_member() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let owner = opened(&Home::new(one.path()), 1).await;
-    let room = owner.create(terms()).await.unwrap();
+    let room = owner.found(terms()).await.unwrap();
     let other = opened(&Home::new(two.path()), 2).await;
     let charter = room.registry().charter().clone();
     other.enter(charter, None).await.unwrap();
     let refused = other
-        .act(room.id, DatanetVerb::Revoke { node: owner.0.me }, None)
+        .act(
+            room.id,
+            DatanetVerb::Revoke {
+                node: owner.0.peer.id(),
+            },
+            None,
+        )
         .await
         .unwrap_err();
     assert!(matches!(refused, DatanetError::Denied(_)), "{refused}");

@@ -13,42 +13,38 @@ use protocol::{
 use storage::blob::BlobStore;
 use tracing::info;
 
-use super::{
-    super::{Data, DataError, datanets::Datanets, talk},
-    PinError,
-    hosted::Hosted,
-    locked,
-    note::OwnerSaid,
-};
+use super::{PinError, Pins, hosted::Hosted, note::OwnerSaid};
+use crate::talk::Desk;
 
 /// The stream's name.
-pub(crate) const KIND: &str = "pin";
+const KIND: &str = "pin";
 /// How long a host waits for its own chain to reach an epoch that an auditor has seen.
 const BEHIND: Duration = Duration::from_secs(3);
 
 /// Answers those who ask.
-pub(crate) fn desk(data: &Data) -> Arc<dyn talk::Named> {
-    talk::Desk::new(KIND, PIN_ASK_MAX, data, |data, peer, ask| {
-        Box::pin(async move { data.answer_pin(peer, ask).await })
+pub(super) fn desk(pins: &Pins) -> Desk<PinAsk, PinAnswer> {
+    let weak = Arc::downgrade(&pins.0);
+    Desk::new(KIND, PIN_ASK_MAX, move |peer, ask| {
+        let pins = weak.upgrade().map(Pins);
+        Box::pin(async move { Some(pins?.answer(peer, ask).await) })
     })
 }
 
-impl Data {
-    pub(super) async fn ask_pin(&self, node: NodeId, ask: &PinAsk) -> Result<PinAnswer, DataError> {
-        let plane = &self.network()?.plane;
-        let asked = talk::ask(plane, node, KIND, ask, PIN_ANSWER_MAX).await;
-        Ok(asked.map_err(|source| PinError::Peer { node, source })?)
+impl Pins {
+    pub(super) async fn ask(&self, node: NodeId, ask: &PinAsk) -> Result<PinAnswer, PinError> {
+        let asked = self.0.peer.ask(node, KIND, ask, PIN_ANSWER_MAX).await?;
+        asked.map_err(|source| PinError::Peer { node, source })
     }
 
     /// Tells a host that it is free.
     pub(super) fn release(&self, deal: DealId, node: NodeId) {
-        self.spawn(move |data| async move {
+        self.spawn(move |pins| async move {
             // One that does not hear it keeps the copy until the deal runs out.
-            drop(data.ask_pin(node, &PinAsk::Release { deal }).await);
+            drop(pins.ask(node, &PinAsk::Release { deal }).await);
         });
     }
 
-    async fn answer_pin(&self, peer: NodeId, ask: PinAsk) -> PinAnswer {
+    async fn answer(&self, peer: NodeId, ask: PinAsk) -> PinAnswer {
         let answer = match ask {
             PinAsk::Offer { deal, renewal } => Some(self.offered(peer, *deal, renewal).await),
             PinAsk::Register { deal, part, bundle } => self.registered(peer, deal, (part, bundle)).await,
@@ -68,7 +64,7 @@ impl Data {
     }
 
     async fn offered(&self, peer: NodeId, signed: Signed<Deal>, renewal: Option<Signed<Renewal>>) -> PinAnswer {
-        if signed.message.owner != peer || !signed.is_authentic(&self.domain()) {
+        if signed.message.owner != peer || !self.0.peer.is_authentic(&signed) {
             return PinAnswer::No;
         }
         let renewed = match &renewal {
@@ -76,26 +72,26 @@ impl Data {
             Some(renewal) if self.renews(peer, signed.message.id(), renewal) => Some(renewal.message.until),
             Some(_) => return PinAnswer::No,
         };
-        let (pins, id) = (self.pins(), signed.message.id());
-        let _one_at_a_time = pins.weighing.lock().await;
-        if pins.host(id).is_some() {
+        let (deals, id) = (&self.0.deals, signed.message.id());
+        let _one_at_a_time = deals.weighing.lock().await;
+        if deals.host(id).is_some() {
             return PinAnswer::Yes;
         }
-        let now = self.0.clock.now();
+        let now = self.0.peer.now();
         let until = signed.message.until.max(renewed.unwrap_or_default());
         let terms = Deal {
             until,
             ..signed.message.clone()
         };
-        if let Err(why) = pins.appetite().weigh(&terms, now) {
+        if let Err(why) = deals.appetite().weigh(&terms, now) {
             return PinAnswer::Declined(why);
         }
-        let dir = pins.home.deals().join("hosted").join(hex::encode(id.0));
-        match Hosted::take(&dir, signed, self.0.me, now).await {
+        let dir = deals.hosted_folder(id);
+        match Hosted::take(&dir, signed, self.0.peer.id(), now).await {
             Ok(hosted) => {
                 info!(deal = %format_args!("{id:#}"), owner = %format_args!("{peer:#}"), bytes = hosted.deal.bytes(), "a deal was taken");
                 let hosted = Arc::new(hosted);
-                locked(&pins.hosted).insert(id, hosted.clone());
+                deals.add_hosted(hosted.clone());
                 if let Some(until) = renewed {
                     hosted.renewed(self, until).await;
                 }
@@ -110,7 +106,7 @@ impl Data {
     }
 
     async fn registered(&self, host: NodeId, deal: DealId, said: (u32, Bundle)) -> Option<PinAnswer> {
-        let (owned, (part, bundle)) = (self.pins().own(deal)?, said);
+        let (owned, (part, bundle)) = (self.0.deals.own(deal)?, said);
         if owned.parts(host) <= part {
             let said = OwnerSaid::Registered { host, part, bundle };
             owned.tell(self, said).await.ok()?;
@@ -137,7 +133,7 @@ impl Data {
     }
 
     fn hosts_for(&self, owner: NodeId, deal: DealId) -> Option<Arc<Hosted>> {
-        self.pins().host(deal).filter(|hosted| hosted.deal.owner == owner)
+        self.0.deals.host(deal).filter(|hosted| hosted.deal.owner == owner)
     }
 
     async fn chunk(&self, peer: NodeId, root: BlobHash, size: u64, chunk: u64) -> Option<PinAnswer> {
@@ -148,12 +144,13 @@ impl Data {
 
     /// The store from which a peer may have a blob.
     fn served_from(&self, peer: NodeId, hash: BlobHash) -> Option<BlobStore> {
-        if super::super::admission::serves(&self.0.published, hash) {
-            return Some(self.0.public.clone());
+        if self.0.public.serves(hash) {
+            return Some(self.0.public.blobs.clone());
         }
-        let now = self.0.clock.now();
-        let mut rooms = self.0.datanets.iter().flat_map(Datanets::all);
+        let now = self.0.peer.now();
+        let rooms = self.0.datanets.all();
         rooms
+            .iter()
             .find(|room| room.serves(peer, Ask::Blob(hash), now))
             .and_then(|room| room.store.clone())
     }
@@ -170,11 +167,11 @@ impl Data {
     /// Whether it is the owner's word about this deal.
     fn renews(&self, owner: NodeId, deal: DealId, renewal: &Signed<Renewal>) -> bool {
         let said = &renewal.message;
-        said.owner == owner && said.deal == deal && renewal.is_authentic(&self.domain())
+        said.owner == owner && said.deal == deal && self.0.peer.is_authentic(renewal)
     }
 
     fn receipts(&self, deal: DealId, from: u64) -> Option<PinAnswer> {
-        let owned = self.pins().own(deal)?;
+        let owned = self.0.deals.own(deal)?;
         let storage = owned
             .receipts()
             .into_iter()

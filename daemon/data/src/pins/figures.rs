@@ -1,21 +1,21 @@
-//! Datanets and pins as figures.
+//! Pins as figures.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::receipt::Outcome;
 
-use super::super::{Data, datanets::Datanets};
+use super::Pins;
 
 /// Verdicts since the start.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(super) struct Tally {
     held: AtomicU64,
     missed: AtomicU64,
     false_proofs: AtomicU64,
 }
 
 impl Tally {
-    pub(crate) fn note(&self, outcome: Outcome) {
+    pub(super) fn note(&self, outcome: Outcome) {
         let counter = match outcome {
             Outcome::Held => &self.held,
             Outcome::Missed => &self.missed,
@@ -29,7 +29,6 @@ impl Tally {
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs, reason = "each field is named for what it is")]
 pub struct Figures {
-    pub datanets: usize,
     pub deals: usize,
     pub copies_wanted: u64,
     pub copies_held: u64,
@@ -40,19 +39,20 @@ pub struct Figures {
     pub audits_false: u64,
 }
 
-impl Data {
-    /// How datanets and pins stand.
+impl Pins {
+    /// How deals stand.
     pub fn figures(&self) -> Figures {
-        let running: Vec<_> = self.pins().owned().into_iter().filter(|deal| !deal.is_over()).collect();
-        let hosted = self.pins().hosted();
-        let tally = &self.pins().tally;
+        let running: Vec<_> = self
+            .0
+            .deals
+            .owned()
+            .into_iter()
+            .filter(|deal| !deal.is_over())
+            .collect();
+        let hosted = self.0.deals.hosted();
+        let tally = &self.0.deals.tally;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Figures {
-            datanets: self
-                .0
-                .datanets
-                .as_ref()
-                .map_or(0, |datanets: &Datanets| datanets.all().len()),
             deals: running.len(),
             copies_wanted: running.iter().map(|deal| u64::from(deal.signed.message.copies)).sum(),
             copies_held: running.iter().map(|deal| deal.holding().len() as u64).sum(),

@@ -20,13 +20,13 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
-    super::{
-        Data, DataError,
-        fetching::{self, Errand},
-        notes::Notes,
-    },
-    PinError,
+    PinError, Pins,
     note::{HostSaid, Note},
+};
+use crate::{
+    fetching::{self, Errand},
+    library::LibraryError,
+    notes::Notes,
 };
 
 /// How long after a failed fetch it is tried again.
@@ -95,9 +95,9 @@ impl Hosted {
     }
 
     /// Does what was left to do.
-    pub(super) fn begin(self: &Arc<Self>, data: &Data) {
+    pub(super) fn begin(self: &Arc<Self>, pins: &Pins) {
         let first = std::mem::take(&mut *locked(&self.first));
-        first.into_iter().for_each(|effect| self.perform(data, effect));
+        first.into_iter().for_each(|effect| self.perform(pins, effect));
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -113,17 +113,17 @@ impl Hosted {
         locked(&self.machine).is_registered()
     }
 
-    async fn tell(self: &Arc<Self>, data: &Data, said: HostSaid) {
+    async fn tell(self: &Arc<Self>, pins: &Pins, said: HostSaid) {
         let effects = {
             let _alone = self.one_at_a_time.lock().await;
-            let now = data.0.clock.now();
+            let now = pins.0.peer.now();
             if let Err(error) = self.notes.add(&[Note::Host(now, said.clone())]).await {
                 warn!(%error, deal = %format_args!("{:#}", self.id), "a deal could not be written down");
                 return;
             }
             self.step(now, said.into())
         };
-        effects.into_iter().for_each(|effect| self.perform(data, effect));
+        effects.into_iter().for_each(|effect| self.perform(pins, effect));
     }
 
     fn step(&self, now: Time, input: HostInput) -> Vec<HostEffect> {
@@ -132,28 +132,28 @@ impl Hosted {
         todo
     }
 
-    fn perform(self: &Arc<Self>, data: &Data, effect: HostEffect) {
+    fn perform(self: &Arc<Self>, pins: &Pins, effect: HostEffect) {
         let hosted = self.clone();
         match effect {
-            HostEffect::Fetch => data.spawn(move |data| async move { hosted.fetch(&data).await }),
-            HostEffect::Prove(chunks) => data.spawn(move |data| async move { hosted.prove(&data, chunks).await }),
-            HostEffect::Register { part, bundle } => data.spawn(move |data| async move {
+            HostEffect::Fetch => pins.spawn(move |pins| async move { hosted.fetch(&pins).await }),
+            HostEffect::Prove(chunks) => pins.spawn(move |pins| async move { hosted.prove(&pins, chunks).await }),
+            HostEffect::Register { part, bundle } => pins.spawn(move |pins| async move {
                 let deal = hosted.id;
                 let ask = PinAsk::Register { deal, part, bundle };
-                if let Ok(PinAnswer::Yes) = data.ask_pin(hosted.deal.owner, &ask).await {
+                if let Ok(PinAnswer::Yes) = pins.ask(hosted.deal.owner, &ask).await {
                     let parts = hosted.deal.parts();
                     info!(deal = %format_args!("{deal:#}"), part, parts, "registered as a host");
-                    hosted.tell(&data, HostSaid::Registered { part }).await;
+                    hosted.tell(&pins, HostSaid::Registered { part }).await;
                 }
             }),
             HostEffect::Answer(beacon, bundle) => {
                 let said = Answer {
                     deal: self.id,
-                    host: data.0.me,
+                    host: pins.0.peer.id(),
                     beacon,
                     bundle: bundle.hash(),
                 };
-                let signed = data.sign(said);
+                let signed = pins.0.peer.sign(said);
                 let asked = std::mem::take(&mut *locked(&self.asked));
                 for (wanted, reply) in asked {
                     if wanted == beacon {
@@ -162,17 +162,17 @@ impl Hosted {
                     }
                 }
             }
-            HostEffect::Forget(why) => data.spawn(move |data| async move {
+            HostEffect::Forget(why) => pins.spawn(move |pins| async move {
                 info!(deal = %format_args!("{:#}", hosted.id), ?why, "a copy is kept no longer");
-                hosted.forget(&data).await;
+                hosted.forget(&pins).await;
             }),
         }
     }
 
-    async fn fetch(self: &Arc<Self>, data: &Data) {
+    async fn fetch(self: &Arc<Self>, pins: &Pins) {
         while !self.is_over() {
-            match self.fetch_once(data).await {
-                Ok(()) => return self.tell(data, HostSaid::Fetched).await,
+            match self.fetch_once(pins).await {
+                Ok(()) => return self.tell(pins, HostSaid::Fetched).await,
                 Err(error) => {
                     let why = base::words::chained(&error);
                     warn!(why, deal = %format_args!("{:#}", self.id), "a deal's shards did not come; tried again");
@@ -182,9 +182,9 @@ impl Hosted {
         }
     }
 
-    async fn fetch_once(&self, data: &Data) -> Result<(), DataError> {
+    async fn fetch_once(&self, pins: &Pins) -> Result<(), PinError> {
         let content = Content::sequence(self.deal.set);
-        let (shelf, network) = (data.shelf(), data.network()?);
+        let (shelf, network) = (pins.0.public.shelf(), pins.0.peer.network()?);
         if shelf.blobs.settle(content).await.is_err() {
             let errand = Errand {
                 plane: &network.plane,
@@ -192,7 +192,11 @@ impl Hosted {
                 shelf: &shelf,
                 content,
                 bytes: self.deal.bytes(),
-                providers: data.providers_or(self.deal.set, vec![self.deal.owner]).await,
+                providers: pins
+                    .0
+                    .announcements
+                    .providers_or(self.deal.set, vec![self.deal.owner])
+                    .await,
                 alpn: Alpn::public(),
             };
             fetching::fetch(errand, |_| ()).await?;
@@ -201,76 +205,76 @@ impl Hosted {
             .blobs
             .pin(content, Reason::Deal(self.id.0))
             .await
-            .map_err(super::super::LibraryError::from)?;
-        data.refresh().await;
-        data.announce(self.deal.set).await;
+            .map_err(LibraryError::from)?;
+        pins.0.public.refresh().await;
+        pins.0.announcements.announce(self.deal.set).await;
         Ok(())
     }
 
-    async fn prove(self: &Arc<Self>, data: &Data, chunks: Vec<(usize, u64)>) {
+    async fn prove(self: &Arc<Self>, pins: &Pins, chunks: Vec<(usize, u64)>) {
         let mut bundle = Bundle {
             proofs: Vec::with_capacity(chunks.len()),
         };
         for (position, chunk) in chunks {
-            match data.0.public.prove(&self.deal.shards[position], chunk).await {
+            match pins.0.public.blobs.prove(&self.deal.shards[position], chunk).await {
                 Ok(proof) => bundle.proofs.push(proof),
                 Err(error) => {
                     let why = base::words::chained(&error);
                     warn!(why, deal = %format_args!("{:#}", self.id), "a shard is no longer what it was; fetched again");
                     // Damaged blobs are dropped, so that they can come again.
-                    drop(data.0.public.fsck(storage::blob::Mend::Damaged, |_, _| ()).await);
-                    return self.tell(data, HostSaid::Damaged).await;
+                    drop(pins.0.public.blobs.fsck(storage::blob::Mend::Damaged, |_, _| ()).await);
+                    return self.tell(pins, HostSaid::Damaged).await;
                 }
             }
         }
         if self.is_registered() {
-            let effects = self.step(data.0.clock.now(), HostInput::Proven(bundle));
-            effects.into_iter().for_each(|effect| self.perform(data, effect));
+            let effects = self.step(pins.0.peer.now(), HostInput::Proven(bundle));
+            effects.into_iter().for_each(|effect| self.perform(pins, effect));
         } else {
-            self.tell(data, HostSaid::Registering(bundle)).await;
+            self.tell(pins, HostSaid::Registering(bundle)).await;
         }
     }
 
     /// What this host proves under a beacon that the chain has.
-    pub(super) async fn challenged(self: &Arc<Self>, data: &Data, beacon: Beacon) -> Option<Proven> {
+    pub(super) async fn challenged(self: &Arc<Self>, pins: &Pins, beacon: Beacon) -> Option<Proven> {
         if !self.is_registered() {
             // An owner audits whom it has registered: the word of it was lost.
             let part = self.deal.parts() - 1;
-            self.tell(data, HostSaid::Registered { part }).await;
+            self.tell(pins, HostSaid::Registered { part }).await;
         }
         let (reply, answer) = oneshot::channel();
         locked(&self.asked).push((beacon, reply));
-        let effects = self.step(data.0.clock.now(), HostInput::Challenged(beacon));
-        effects.into_iter().for_each(|effect| self.perform(data, effect));
+        let effects = self.step(pins.0.peer.now(), HostInput::Challenged(beacon));
+        effects.into_iter().for_each(|effect| self.perform(pins, effect));
         let within = Duration::from_millis(self.deal.answer_within_ms);
         tokio::time::timeout(within, answer).await.ok()?.ok()
     }
 
-    pub(super) async fn renewed(self: &Arc<Self>, data: &Data, until: Time) {
-        self.tell(data, HostSaid::Renewed { until }).await;
+    pub(super) async fn renewed(self: &Arc<Self>, pins: &Pins, until: Time) {
+        self.tell(pins, HostSaid::Renewed { until }).await;
     }
 
-    pub(super) async fn released(self: &Arc<Self>, data: &Data) {
-        self.tell(data, HostSaid::Released).await;
+    pub(super) async fn released(self: &Arc<Self>, pins: &Pins) {
+        self.tell(pins, HostSaid::Released).await;
     }
 
-    pub(super) async fn tick(self: &Arc<Self>, data: &Data) {
+    pub(super) async fn tick(self: &Arc<Self>, pins: &Pins) {
         let due = locked(&self.machine).deadline();
-        if due.is_some_and(|at| at <= data.0.clock.now()) {
-            self.tell(data, HostSaid::Tick).await;
+        if due.is_some_and(|at| at <= pins.0.peer.now()) {
+            self.tell(pins, HostSaid::Tick).await;
         }
     }
 
-    async fn forget(&self, data: &Data) {
-        if let Err(error) = data.0.public.unpin_all(&Reason::Deal(self.id.0)).await {
+    async fn forget(&self, pins: &Pins) {
+        if let Err(error) = pins.0.public.blobs.unpin_all(&Reason::Deal(self.id.0)).await {
             warn!(%error, "a copy could not be let go");
             return;
         }
-        data.refresh().await;
-        if data.0.public.why(self.deal.set).is_none() {
-            data.withdraw(self.deal.set);
+        pins.0.public.refresh().await;
+        if pins.0.public.blobs.why(self.deal.set).is_none() {
+            pins.0.announcements.withdraw(self.deal.set);
         }
-        data.pins().hosted_gone(self.id);
+        pins.0.deals.hosted_gone(self.id);
         // The next start finds a deal that is over otherwise.
         drop(std::fs::remove_dir_all(&self.dir));
     }

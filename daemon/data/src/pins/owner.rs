@@ -17,10 +17,10 @@ use protocol::{
 use tracing::{info, warn};
 
 use super::{
-    super::{Data, notes::Notes},
-    PinError,
+    PinError, Pins,
     note::{Note, OwnerSaid},
 };
+use crate::notes::Notes;
 
 /// Receipts that are kept at hand.
 const AT_HAND: usize = 512;
@@ -127,10 +127,10 @@ impl Owned {
     }
 
     /// Tells the machine something: durable first, then stepped, then performed.
-    pub(super) async fn tell(self: &Arc<Self>, data: &Data, said: OwnerSaid) -> Result<(), PinError> {
+    pub(super) async fn tell(self: &Arc<Self>, pins: &Pins, said: OwnerSaid) -> Result<(), PinError> {
         let (effects, before) = {
             let _alone = self.one_at_a_time.lock().await;
-            let now = data.0.clock.now();
+            let now = pins.0.peer.now();
             self.notes.add(&[Note::Owner(now, said.clone())]).await?;
             let mut pin = locked(&self.pin);
             let before: Vec<_> = pin.holding().collect();
@@ -139,23 +139,23 @@ impl Owned {
             (todo, before)
         };
         for effect in effects {
-            self.perform(data, effect, &before);
+            self.perform(pins, effect, &before);
         }
         Ok(())
     }
 
-    fn perform(self: &Arc<Self>, data: &Data, effect: PinEffect, before: &[NodeId]) {
+    fn perform(self: &Arc<Self>, pins: &Pins, effect: PinEffect, before: &[NodeId]) {
         let (deal, owned) = (format!("{:#}", self.id), self.clone());
         match effect {
             PinEffect::Seek { missing } => {
                 info!(deal, missing, "looking for hosts");
-                data.spawn(|data| async move {
-                    for peer in data.peers() {
-                        drop(owned.tell(&data, OwnerSaid::Candidate(peer)).await);
+                pins.spawn(|pins| async move {
+                    for peer in pins.0.peer.peers() {
+                        drop(owned.tell(&pins, OwnerSaid::Candidate(peer)).await);
                     }
                 });
             }
-            PinEffect::Ask(node) => data.spawn(move |data| async move { owned.offer(&data, node).await }),
+            PinEffect::Ask(node) => pins.spawn(move |pins| async move { owned.offer(&pins, node).await }),
             // The answer to the host says so.
             PinEffect::Heard { .. } => (),
             PinEffect::Holds(node) => info!(deal, host = %format_args!("{node:#}"), "a host holds everything"),
@@ -168,20 +168,20 @@ impl Owned {
             PinEffect::Drop(node, why) => {
                 warn!(deal, host = %format_args!("{node:#}"), ?why, "a host lost the deal");
                 locked(&self.audits).remove(&node);
-                data.release(self.id, node);
+                pins.release(self.id, node);
             }
             PinEffect::Over => {
                 info!(deal, "the deal is over");
                 locked(&self.audits).clear();
-                before.iter().for_each(|node| data.release(self.id, *node));
+                before.iter().for_each(|node| pins.release(self.id, *node));
             }
         }
     }
 
-    async fn offer(self: &Arc<Self>, data: &Data, node: NodeId) {
+    async fn offer(self: &Arc<Self>, pins: &Pins, node: NodeId) {
         // Who does not answer is asked again by the machine.
-        let (deal, renewal) = (Box::new(self.signed.clone()), self.renewal(data));
-        let said = match data.ask_pin(node, &PinAsk::Offer { deal, renewal }).await {
+        let (deal, renewal) = (Box::new(self.signed.clone()), self.renewal(pins));
+        let said = match pins.ask(node, &PinAsk::Offer { deal, renewal }).await {
             Ok(PinAnswer::Yes) => OwnerSaid::Accepted(node),
             Ok(PinAnswer::Declined(why)) => {
                 info!(host = %format_args!("{node:#}"), %why, "a host declined");
@@ -190,44 +190,46 @@ impl Owned {
             Ok(_) => OwnerSaid::Declined(node),
             Err(_) => return,
         };
-        self.report(data, said).await;
+        self.report(pins, said).await;
     }
 
-    async fn report(self: &Arc<Self>, data: &Data, said: OwnerSaid) {
-        if let Err(error) = self.tell(data, said).await {
+    async fn report(self: &Arc<Self>, pins: &Pins, said: OwnerSaid) {
+        if let Err(error) = self.tell(pins, said).await {
             warn!(%error, deal = %format_args!("{:#}", self.id), "a deal could not be written down");
         }
     }
 
     /// An epoch began: every host that holds a copy is asked to prove it.
-    pub(super) fn epoch(self: &Arc<Self>, data: &Data, beacon: Beacon) {
-        self.spread(data);
+    pub(super) fn epoch(self: &Arc<Self>, pins: &Pins, beacon: Beacon) {
+        self.spread(pins);
+        // Deals are made on a chain; without one there are no beacons either.
+        let Some(domain) = pins.0.peer.domain() else { return };
         // As it was signed: a renewal changes its end and not its name, which every answer carries.
         let deal = &self.signed.message;
         for host in self.holding() {
-            let audit = || Audit::new(deal.clone(), host, data.0.me, data.domain());
+            let audit = || Audit::new(deal.clone(), host, pins.0.peer.id(), domain);
             locked(&self.audits).entry(host).or_insert_with(audit);
-            self.audit(data, host, AuditInput::Epoch(beacon));
+            self.audit(pins, host, AuditInput::Epoch(beacon));
         }
     }
 
-    fn audit(self: &Arc<Self>, data: &Data, host: NodeId, input: AuditInput) {
+    fn audit(self: &Arc<Self>, pins: &Pins, host: NodeId, input: AuditInput) {
         let mut todo = Vec::new();
         if let Some(audit) = locked(&self.audits).get_mut(&host) {
-            audit.step(data.0.clock.now(), input, &mut todo);
+            audit.step(pins.0.peer.now(), input, &mut todo);
         }
         for effect in todo {
             let owned = self.clone();
-            data.spawn(move |data| async move { owned.judge(&data, host, effect).await });
+            pins.spawn(move |pins| async move { owned.judge(&pins, host, effect).await });
         }
     }
 
-    async fn judge(self: Arc<Self>, data: &Data, host: NodeId, effect: AuditEffect) {
+    async fn judge(self: Arc<Self>, pins: &Pins, host: NodeId, effect: AuditEffect) {
         let kept = match effect {
             AuditEffect::Challenge(beacon) => {
                 let ask = PinAsk::Challenge { deal: self.id, beacon };
-                if let Ok(PinAnswer::Proof { answer, bundle }) = data.ask_pin(host, &ask).await {
-                    self.audit(data, host, AuditInput::Answered(answer, bundle));
+                if let Ok(PinAnswer::Proof { answer, bundle }) = pins.ask(host, &ask).await {
+                    self.audit(pins, host, AuditInput::Answered(answer, bundle));
                 }
                 return;
             }
@@ -237,11 +239,11 @@ impl Owned {
                     epoch: receipt.epoch,
                     outcome: receipt.outcome,
                 };
-                data.pins().tally.note(receipt.outcome);
-                let signed = data.sign(receipt);
+                pins.0.deals.tally.note(receipt.outcome);
+                let signed = pins.0.peer.sign(receipt);
                 let kept = self.notes.add(&[Note::Storage(signed.clone())]).await;
                 push(&self.receipts, signed);
-                self.report(data, said).await;
+                self.report(pins, said).await;
                 kept
             }
             AuditEffect::Accuse(proof) => {
@@ -262,8 +264,8 @@ impl Owned {
     }
 
     /// Does what is due.
-    pub(super) async fn tick(self: &Arc<Self>, data: &Data) {
-        let now = data.0.clock.now();
+    pub(super) async fn tick(self: &Arc<Self>, pins: &Pins) {
+        let now = pins.0.peer.now();
         let due: Vec<_> = {
             let audits = locked(&self.audits);
             let due = |audit: &Audit| audit.deadline().is_some_and(|at| at <= now);
@@ -274,11 +276,11 @@ impl Owned {
                 .collect()
         };
         for host in due {
-            self.audit(data, host, AuditInput::Tick);
+            self.audit(pins, host, AuditInput::Tick);
         }
         let deadline = locked(&self.pin).deadline();
         if deadline.is_some_and(|at| at <= now) {
-            self.report(data, OwnerSaid::Tick).await;
+            self.report(pins, OwnerSaid::Tick).await;
         }
     }
 }

@@ -1,15 +1,16 @@
 //! Deals in a home, without a network.
 
 use protocol::{
-    Account, BlobHash, Time,
-    crypto::Signed,
+    Account, Amount, BlobHash, NodeId, Time,
+    crypto::{Domain, SecretKey, Signed},
     machine::Deal,
     proof::{Bundle, Proof, Shard},
     receipt::Outcome,
 };
 
-use super::{note::OwnerSaid, *};
-use base::clock::Clock;
+use super::{hosted::Hosted, note::OwnerSaid, owner::Owned, *};
+use crate::Data;
+use base::{clock::Clock, home::Home};
 
 const DOMAIN: Domain = Domain {
     chain_id: 7,
@@ -45,7 +46,7 @@ async fn an_owner_that_was_killed_knows_its_hosts_and_what_it_owes_them() {
     let (bytes, host) = (vec![5; 40_000], NodeId([2; 32]));
     let signed = deal(&key, &bytes);
     let place = home.deals().join("own/a");
-    let owned = Arc::new(Owned::make(&place, signed, data.0.clock.now()).await.unwrap());
+    let owned = Arc::new(Owned::make(&place, signed, data.peer.now()).await.unwrap());
     let bundle = Bundle {
         proofs: vec![Proof::of_bytes(&bytes, Shard::of(&bytes).last()).unwrap()],
     };
@@ -59,12 +60,12 @@ async fn an_owner_that_was_killed_knows_its_hosts_and_what_it_owes_them() {
             outcome: Outcome::Held,
         },
     ] {
-        owned.tell(&data, said).await.unwrap();
+        owned.tell(&data.pins, said).await.unwrap();
     }
     assert_eq!((owned.holding(), owned.spent()), (vec![host], Amount(3)));
     drop(owned);
 
-    let again = Pins::open(&home, &config, NodeId(key.public())).unwrap();
+    let again = Deals::open(&home, &config, NodeId(key.public())).unwrap();
     let owned = again.owned().remove(0);
     assert_eq!(
         (owned.holding(), owned.spent(), owned.is_over()),
@@ -73,7 +74,7 @@ async fn an_owner_that_was_killed_knows_its_hosts_and_what_it_owes_them() {
     // The same epoch is not paid twice.
     owned
         .tell(
-            &data,
+            &data.pins,
             OwnerSaid::Audited {
                 host,
                 epoch: 4,
@@ -95,7 +96,7 @@ async fn a_host_that_was_killed_keeps_what_it_took_and_promises_the_room_once() 
     let place = home.deals().join("hosted").join("a");
     Hosted::take(&place, signed, me, Clock::new().now()).await.unwrap();
     let config = config::Config::default();
-    let pins = Pins::open(&home, &config, me).unwrap();
+    let pins = Deals::open(&home, &config, me).unwrap();
     assert!(
         pins.host(id)
             .is_some_and(|deal| !deal.is_over() && !deal.is_registered())

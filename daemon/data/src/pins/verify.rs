@@ -7,46 +7,28 @@ use protocol::{
     message::pin::{PinAnswer, PinAsk},
     proof::{Beacon, Sample, Shard},
 };
-use serde::{Deserialize, Serialize};
 
-use super::{
-    super::{Data, DataError},
-    PinError, ask,
+use super::{PinError, Pins, ask};
+use base::{
+    entropy,
+    operator::pin::{CheckedLine, VerifyAsk},
 };
-use base::entropy;
 
 /// Chunks that are drawn of each copy.
 const CHUNKS: u16 = 32;
 
-/// What is to be checked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct VerifyAsk {
-    /// The dataset.
-    pub root: BlobHash,
-    /// A node that should have it; without one, this node and every host.
-    pub node: Option<NodeId>,
-}
-
-/// A copy that was checked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CheckedLine {
-    /// Who has it.
-    pub node: NodeId,
-    /// Chunks that were proven.
-    pub chunks: u64,
-}
-
-impl Data {
+impl Pins {
     /// Has copies proven; fails if one of them is not.
-    pub async fn pin_verify(&self, wanted: VerifyAsk) -> Result<Vec<CheckedLine>, DataError> {
+    pub async fn verify(&self, wanted: VerifyAsk) -> Result<Vec<CheckedLine>, PinError> {
         let root = wanted.root;
         let deals: Vec<_> = self
-            .pins()
+            .0
+            .deals
             .owned()
             .into_iter()
             .filter(|deal| deal.signed.message.set == root)
             .collect();
-        let blobs = self.shelf_of(root).await.blobs;
+        let blobs = self.0.library.shelf_of(root).await.blobs;
         let here = ask::shards(&blobs, root).await;
         // A copy that lost a whole blob has a root all the same.
         let kept = blobs.why(root).is_some();
@@ -58,15 +40,15 @@ impl Data {
             None => deals
                 .iter()
                 .flat_map(|deal| deal.holding())
-                .chain(kept.then_some(self.0.me))
+                .chain(kept.then_some(self.0.peer.id()))
                 .collect(),
         };
         if nodes.is_empty() {
-            return Err(PinError::Absent { root }.into());
+            return Err(PinError::Absent { root });
         }
         let Some(shards) = shards else {
             let what = "it is here in part only; `openledger data get` fetches the rest";
-            return Err(PinError::Unverified(vec![format!("{root:#}: {what}")]).into());
+            return Err(PinError::Unverified(vec![format!("{root:#}: {what}")]));
         };
         for node in nodes {
             match self.prove_by(node, &shards, root, &blobs).await {
@@ -76,7 +58,7 @@ impl Data {
         }
         match failed.is_empty() {
             true => Ok(checked),
-            false => Err(PinError::Unverified(failed).into()),
+            false => Err(PinError::Unverified(failed)),
         }
     }
 
@@ -106,7 +88,7 @@ impl Data {
         let mut proven = 0;
         for (position, chunk) in sample.draw().into_iter().chain(ends) {
             let shard = &shards[position];
-            if node == self.0.me {
+            if node == self.0.peer.id() {
                 let proof = blobs.prove(shard, chunk).await;
                 proof.map_err(|error| base::words::chained(&error))?;
             } else {
@@ -115,7 +97,7 @@ impl Data {
                     size: shard.size,
                     chunk,
                 };
-                match self.ask_pin(node, &ask).await {
+                match self.ask(node, &ask).await {
                     Ok(PinAnswer::Chunk(proof)) => {
                         let wrong = |flaw| format!("chunk {chunk} of {:#}: {flaw}", shard.root);
                         proof.verify(shard, chunk).map_err(wrong)?;

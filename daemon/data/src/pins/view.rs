@@ -5,124 +5,21 @@ use protocol::{
     crypto::Signed,
     receipt::{Outcome, Retrieved, StorageReceipt},
 };
-use serde::{Deserialize, Serialize};
 use storage::blob::{Content, Format};
 
-use super::{
-    super::{Data, DataError, library},
-    PinError,
-    owner::Owned,
-};
+use super::{PinError, Pins, owner::Owned};
+use crate::library::reason;
+use base::operator::pin::{DealLine, HostLine, HostedLine, KeptLine, PinStatus, PinsAnswer};
 
-/// Everything that is pinned by this node or here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PinsAnswer {
-    /// Datasets that are kept here.
-    pub kept: Vec<KeptLine>,
-    /// Deals of this node's own.
-    pub deals: Vec<DealLine>,
-    /// Copies that this node keeps for others.
-    pub hosted: Vec<HostedLine>,
-}
-
-/// A dataset that is kept here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct KeptLine {
-    /// Its root.
-    pub root: BlobHash,
-    /// Why.
-    pub kept_for: Vec<String>,
-    /// Whether all of it is here.
-    pub complete: bool,
-}
-
-/// A deal of this node's own.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DealLine {
-    /// Its name, in hex.
-    pub deal: String,
-    /// The dataset.
-    pub root: BlobHash,
-    /// How many copies are wanted.
-    pub copies: u16,
-    /// How many are held, as far as is known.
-    pub held: u64,
-    /// Who holds them.
-    pub hosts: Vec<HostLine>,
-    /// Until when, in milliseconds since 1970.
-    pub until_ms: u64,
-    /// What is owed for the epochs in which copies were held.
-    pub spent: String,
-    /// What is set aside.
-    pub escrow: String,
-    /// Whether it is over.
-    pub over: bool,
-}
-
-/// A host of a deal, now or before.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HostLine {
-    /// Who.
-    pub node: NodeId,
-    /// Whether it holds a copy, as far as is known.
-    pub holds: bool,
-    /// Audits that it passed, of those that are remembered.
-    pub held: u64,
-    /// Audits that it missed.
-    pub missed: u64,
-    /// Of those, in a row until now.
-    pub misses_in_a_row: u64,
-    /// Proofs that it signed and that do not verify.
-    pub false_proofs: u64,
-    /// The epoch of the last audit.
-    pub last_epoch: Option<u64>,
-    /// What came of it: `held`, `missed` or `false`.
-    pub last_outcome: Option<String>,
-    /// Chunks that peers asked it for, and that it served.
-    pub served: u64,
-    /// Chunks that it did not serve.
-    pub not_served: u64,
-}
-
-/// A copy that is kept for somebody else.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HostedLine {
-    /// The deal.
-    pub deal: String,
-    /// The dataset.
-    pub root: BlobHash,
-    /// For whom.
-    pub owner: NodeId,
-    /// Bytes of the copy.
-    pub bytes: u64,
-    /// Whether the owner knows that it is all here.
-    pub registered: bool,
-    /// Until when, in milliseconds since 1970.
-    pub until_ms: u64,
-}
-
-/// How a dataset is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PinStatus {
-    /// Its root.
-    pub root: BlobHash,
-    /// Why it is kept here; empty if it is not.
-    pub kept_for: Vec<String>,
-    /// Deals about it.
-    pub deals: Vec<DealLine>,
-    /// Copies of it that are kept here for others.
-    pub hosted: Vec<HostedLine>,
-}
-
-impl Data {
+impl Pins {
     /// Everything that is pinned.
-    pub async fn pin_list(&self) -> PinsAnswer {
+    pub async fn list(&self) -> PinsAnswer {
         let mut kept = Vec::new();
-        for shelf in self.shelves() {
+        for shelf in self.0.library.shelves() {
             for (root, why) in shelf.blobs.kept() {
                 if why.format == Format::Sequence {
                     let complete = shelf.blobs.settle(Content::sequence(root)).await.is_ok();
-                    let kept_for = why.reasons.iter().map(library::reason).collect();
+                    let kept_for = why.reasons.iter().map(reason).collect();
                     kept.push(KeptLine {
                         root,
                         kept_for,
@@ -133,14 +30,14 @@ impl Data {
         }
         PinsAnswer {
             kept,
-            deals: self.pins().owned().iter().map(|deal| line(deal)).collect(),
+            deals: self.0.deals.owned().iter().map(|deal| line(deal)).collect(),
             hosted: self.hosted_lines(),
         }
     }
 
     /// How one dataset is kept.
-    pub async fn pin_status(&self, root: BlobHash) -> Result<PinStatus, DataError> {
-        let all = self.pin_list().await;
+    pub async fn status(&self, root: BlobHash) -> Result<PinStatus, PinError> {
+        let all = self.list().await;
         let status = PinStatus {
             root,
             kept_for: all
@@ -153,13 +50,13 @@ impl Data {
             hosted: all.hosted.into_iter().filter(|it| it.root == root).collect(),
         };
         if status.kept_for.is_empty() && status.deals.is_empty() && status.hosted.is_empty() {
-            return Err(PinError::Absent { root }.into());
+            return Err(PinError::Absent { root });
         }
         Ok(status)
     }
 
     fn hosted_lines(&self) -> Vec<HostedLine> {
-        let line = |deal: &std::sync::Arc<super::Hosted>| HostedLine {
+        let line = |deal: &std::sync::Arc<super::hosted::Hosted>| HostedLine {
             deal: deal.id.to_string(),
             root: deal.deal.set,
             owner: deal.deal.owner,
@@ -167,7 +64,8 @@ impl Data {
             registered: deal.is_registered(),
             until_ms: deal.until().0 / 1000,
         };
-        self.pins()
+        self.0
+            .deals
             .hosted()
             .iter()
             .filter(|deal| !deal.is_over())

@@ -1,6 +1,6 @@
 //! What the operator's own commands ask of the running node: over a unix socket that only its user can open.
 //!
-//! A question is a POST of JSON; the answer is lines of JSON, each a [`Line`]: any number that tell how far it is, then
+//! A question is a POST of JSON; the answer is lines of JSON, each a [`Line`](base::operator::Line): any number that tell how far it is, then
 //! one that ends it. A command that goes away cancels what it asked for. Nothing here is for other machines or other
 //! users: the file's mode is the permission.
 
@@ -19,42 +19,19 @@ use std::{
 
 use axum::Router;
 use net::NetHandle;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::{net::UnixListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use data::{DiffAsk, FsckAsk, GetAsk, RootAsk};
-pub use datanet::{DatanetAsk, JoinAsk, SayAsk};
-pub use peers::PeerLine;
 pub use tell::told;
 
 use ::data::Data;
-use base::report::{Failure, Progress};
+use jobs::offers::Offers;
+// A training run on the command line names it so.
+pub use base::operator::dataset::RootAsk;
 
 /// The longest path a socket may have, with room for the zero behind it.
 const SOCKET_PATH_MAX: usize = 100;
-
-/// One line of an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "line", rename_all = "snake_case")]
-pub enum Line {
-    /// How far it is.
-    Progress(Progress),
-    /// A part of what was asked for, where that is many things.
-    Part {
-        /// The part.
-        part: Value,
-    },
-    /// It is done, and this came of it.
-    Done {
-        /// What the command prints with `--json`.
-        result: Value,
-    },
-    /// It failed.
-    Failed(Failure),
-}
 
 /// What the socket's questions are answered with.
 #[derive(Clone)]
@@ -63,15 +40,16 @@ pub struct LocalParts {
     pub net: NetHandle,
     /// What is shared.
     pub data: Data,
+    /// What work is offered.
+    pub offers: Offers,
 }
 
 /// The questions that need no running node, as the socket of one would answer them.
-pub fn offline(data: Data) -> Router {
-    data::routes()
-        .merge(datanet::routes())
-        .merge(pin::routes())
-        .merge(work::routes())
-        .with_state(data)
+pub fn offline(data: Data, offers: Offers) -> Router {
+    data::routes(&data)
+        .merge(datanet::routes().with_state(data.datanets))
+        .merge(pin::routes().with_state(data.pins))
+        .merge(work::routes().with_state(offers))
 }
 
 /// The socket, while it is served.
@@ -92,7 +70,7 @@ impl Local {
         }
         let listener = bind_private(&path)?;
         let peers = peers::routes().with_state(parts.net);
-        let router = offline(parts.data)
+        let router = offline(parts.data, parts.offers)
             .merge(peers)
             .layer(axum::middleware::from_fn(crate::traced::operator));
         let server = tokio::spawn(async move {

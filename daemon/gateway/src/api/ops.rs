@@ -16,13 +16,14 @@ use axum::{
     routing::get,
 };
 use consensus::node::Signing;
-use protocol::{BlockHash, NodeId};
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use base::guard::{Guard, Refusal};
+use base::{
+    guard::{Guard, Refusal},
+    operator::status::Status,
+};
 use chain::rpc::client_version;
 
 use super::Parts;
@@ -30,47 +31,6 @@ use chain::actor::{Stopped, signing_text};
 
 /// The chain's thread is stuck if it takes longer to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
-
-/// What a node is and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// The node's name among its peers.
-    pub node_id: NodeId,
-    /// What its operator calls it.
-    pub moniker: String,
-    /// The network it is on.
-    pub network: String,
-    /// EIP-155.
-    pub chain_id: u64,
-    /// The name of block 0.
-    pub genesis: BlockHash,
-    /// The height of the last durable block.
-    pub height: u64,
-    /// The highest block that a peer claims, or our own.
-    pub best_known_height: u64,
-    /// The name of the last durable block.
-    pub head_hash: BlockHash,
-    /// The root of the state after it, in hexadecimal.
-    pub state_root: String,
-    /// The seconds in its header.
-    pub head_timestamp_s: u64,
-    /// Peers that are connected.
-    pub peers: u64,
-    /// The round of the height being decided.
-    pub round: u32,
-    /// How many validators vote.
-    pub validators: u64,
-    /// Whether this node votes, and why not.
-    pub signing: String,
-    /// Transactions that wait.
-    pub mempool_transactions: u64,
-    /// Their bytes.
-    pub mempool_bytes: u64,
-    /// Name, version and platform of the software.
-    pub version: String,
-    /// Seconds since it started.
-    pub uptime_s: u64,
-}
 
 /// What only the chain's thread knows.
 struct Inside {

@@ -1,6 +1,7 @@
 //! The doors of a whole node, asked as its operator's tools would.
 
-use super::{ops::Status, *};
+use super::*;
+use base::operator::status::Status;
 use lone::Lone;
 
 /// A chain with one validator, in this process: the chain's own tests start it too.

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use base::report::Kind;
+use base::operator::dataset::RecordPart;
+use base::report::{Failure, Kind};
 use compute::model::{Config, Text};
-use data::{Data, DataError, RecordPart};
+use data::{Library, LibraryError};
 use protocol::BlobHash;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -75,7 +76,7 @@ pub trait Datasets {
     ) -> impl Future<Output = Result<(), Self::Error>>;
 }
 
-impl Datasets for Data {
+impl Datasets for Library {
     type Error = JobError;
 
     async fn describe(&self, root: BlobHash) -> Result<Described, JobError> {
@@ -104,9 +105,9 @@ impl Datasets for Data {
     }
 }
 
-fn unread(root: BlobHash) -> impl FnOnce(DataError) -> JobError {
+fn unread(root: BlobHash) -> impl FnOnce(LibraryError) -> JobError {
     move |error| {
-        let failure = base::report::Failure::from(error);
+        let failure = Failure::from(error);
         let text = format!("{root:#} could not be read: {}", failure.message);
         JobError::refused(failure.kind, text)
     }

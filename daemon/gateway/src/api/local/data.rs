@@ -1,48 +1,21 @@
 //! Datasets: added, listed, shown, fetched, checked, compared, dropped, by the operator's own commands.
 
-use std::path::PathBuf;
-
 use axum::{Json, Router, extract::State, response::Response, routing::post};
-use protocol::{BlobHash, DatanetId, NodeId};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::told;
-use base::report::Failure;
-use data::{AddAsk, Data, DataError};
+use base::{
+    operator::dataset::{AddAsk, DiffAsk, FsckAsk, GetAsk, RootAsk},
+    report::Failure,
+};
+use data::{Announcements, Data, Library, LibraryError};
 
-/// Names a dataset that is here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct RootAsk {
-    pub root: BlobHash,
-}
-
-/// Asks for a dataset from peers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct GetAsk {
-    pub root: BlobHash,
-    /// The datanet whose members have it.
-    pub datanet: Option<DatanetId>,
-    /// The folder its files are written to.
-    pub out: Option<PathBuf>,
-    /// Who has it, beside those that are found.
-    pub from: Vec<NodeId>,
-    /// Whether it stays.
-    pub keep: bool,
-}
-
-/// Names two datasets that are here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct DiffAsk {
-    pub old: BlobHash,
-    pub new: BlobHash,
-}
-
-pub(super) fn routes() -> Router<Data> {
-    Router::new()
+pub(super) fn routes(data: &Data) -> Router {
+    let announced = Router::new()
+        .route("/v1/data/providers", post(providers))
+        .route("/v1/data/known", post(known))
+        .with_state(data.announcements.clone());
+    let kept = Router::new()
         .route("/v1/data/add", post(add))
         .route("/v1/data/get", post(get))
         .route("/v1/data/ls", post(list))
@@ -51,86 +24,84 @@ pub(super) fn routes() -> Router<Data> {
         .route("/v1/data/verify", post(verify))
         .route("/v1/data/diff", post(diff))
         .route("/v1/data/rm", post(remove))
-        .route("/v1/data/providers", post(providers))
-        .route("/v1/data/known", post(known))
         .route("/v1/repo/stat", post(stat))
         .route("/v1/repo/gc", post(collect))
         .route("/v1/repo/fsck", post(fsck))
+        .with_state(data.library.clone());
+    kept.merge(announced)
 }
 
-async fn add(State(data): State<Data>, Json(ask): Json<AddAsk>) -> Response {
-    told(|teller| async move { data.add(ask, move |progress| teller.tell(progress)).await })
+async fn add(State(library): State<Library>, Json(ask): Json<AddAsk>) -> Response {
+    told(|teller| async move { library.add(ask, move |progress| teller.tell(progress)).await })
 }
 
-async fn get(State(data): State<Data>, Json(ask): Json<GetAsk>) -> Response {
+async fn get(State(library): State<Library>, Json(ask): Json<GetAsk>) -> Response {
     told(|teller| async move {
         let telling = teller.clone();
-        let got = data
+        let got = library
             .get(ask.root, ask.datanet, ask.from, ask.keep, move |progress| {
                 telling.tell(progress)
             })
             .await?;
         if let Some(out) = &ask.out {
-            data.restore(ask.root, out, move |progress| teller.tell(progress))
+            library
+                .restore(ask.root, out, move |progress| teller.tell(progress))
                 .await?;
         }
-        Ok::<_, DataError>(got)
+        Ok::<_, LibraryError>(got)
     })
 }
 
-async fn list(State(data): State<Data>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(data.list().await) })
+async fn list(State(library): State<Library>) -> Response {
+    told(|_| async move { Ok::<_, Failure>(library.list().await) })
 }
 
-async fn show(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
-    told(|_| async move { data.show(ask.root).await })
+async fn show(State(library): State<Library>, Json(ask): Json<RootAsk>) -> Response {
+    told(|_| async move { library.show(ask.root).await })
 }
 
-async fn records(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
-    told(|teller| async move { data.records(ask.root, move |record| teller.part(&record)).await })
+async fn records(State(library): State<Library>, Json(ask): Json<RootAsk>) -> Response {
+    told(|teller| async move { library.records(ask.root, move |record| teller.part(&record)).await })
 }
 
-async fn verify(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
-    told(|teller| async move { data.verify(ask.root, move |progress| teller.tell(progress)).await })
+async fn verify(State(library): State<Library>, Json(ask): Json<RootAsk>) -> Response {
+    told(|teller| async move { library.verify(ask.root, move |progress| teller.tell(progress)).await })
 }
 
-async fn diff(State(data): State<Data>, Json(ask): Json<DiffAsk>) -> Response {
-    told(|_| async move { data.diff(ask.old, ask.new).await })
+async fn diff(State(library): State<Library>, Json(ask): Json<DiffAsk>) -> Response {
+    told(|_| async move { library.diff(ask.old, ask.new).await })
 }
 
-async fn remove(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
+async fn remove(State(library): State<Library>, Json(ask): Json<RootAsk>) -> Response {
     told(|_| async move {
-        let left = data.remove(ask.root).await?;
-        Ok::<_, DataError>(json!({ "root": ask.root, "removed": left.is_empty(), "still_kept_for": left }))
+        let left = library.remove(ask.root).await?;
+        Ok::<_, LibraryError>(json!({ "root": ask.root, "removed": left.is_empty(), "still_kept_for": left }))
     })
 }
 
-async fn providers(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
+async fn providers(State(announcements): State<Announcements>, Json(ask): Json<RootAsk>) -> Response {
     told(|_| async move {
-        let providers = data.providers(ask.root).await;
+        let providers = announcements.providers(ask.root).await;
         Ok::<_, Failure>(json!({ "root": ask.root, "providers": providers }))
     })
 }
 
-async fn known(State(data): State<Data>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(data.known()) })
+async fn known(State(announcements): State<Announcements>) -> Response {
+    told(|_| async move { Ok::<_, Failure>(announcements.known()) })
 }
 
-async fn stat(State(data): State<Data>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(data.stat().await) })
+async fn stat(State(library): State<Library>) -> Response {
+    told(|_| async move { Ok::<_, Failure>(library.stat().await) })
 }
 
-async fn collect(State(data): State<Data>) -> Response {
-    told(|_| async move { data.collect().await })
+async fn collect(State(library): State<Library>) -> Response {
+    told(|_| async move { library.collect().await })
 }
 
-async fn fsck(State(data): State<Data>, Json(ask): Json<FsckAsk>) -> Response {
-    told(|teller| async move { data.fsck(ask.drop_damaged, move |progress| teller.tell(progress)).await })
-}
-
-/// Asks for a check of the store.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FsckAsk {
-    /// Whether blobs that are damaged are dropped.
-    pub drop_damaged: bool,
+async fn fsck(State(library): State<Library>, Json(ask): Json<FsckAsk>) -> Response {
+    told(|teller| async move {
+        library
+            .fsck(ask.drop_damaged, move |progress| teller.tell(progress))
+            .await
+    })
 }

@@ -1,41 +1,17 @@
 //! Datanets: founded, joined, spoken in, looked at, by the operator's own commands.
 
 use axum::{Json, Router, extract::State, response::Response, routing::post};
-use protocol::{BlobHash, DatanetId, NodeId};
-use serde::{Deserialize, Serialize};
+use protocol::BlobHash;
 use serde_json::json;
 
 use super::told;
-use base::report::Failure;
-use data::{
-    Data, DataError,
-    datanets::{CreateAsk, DatanetVerb},
+use base::{
+    operator::datanet::{CreateAsk, DatanetAsk, JoinAsk, SayAsk},
+    report::Failure,
 };
+use data::{DatanetError, Datanets};
 
-/// Names a datanet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct DatanetAsk {
-    pub id: DatanetId,
-}
-
-/// Asks a member about a datanet that is not known here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct JoinAsk {
-    pub id: DatanetId,
-    pub from: NodeId,
-}
-
-/// Says something in a datanet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
-pub struct SayAsk {
-    pub id: DatanetId,
-    pub what: DatanetVerb,
-}
-
-pub(super) fn routes() -> Router<Data> {
+pub(super) fn routes() -> Router<Datanets> {
     Router::new()
         .route("/v1/datanet/create", post(create))
         .route("/v1/datanet/ls", post(list))
@@ -47,43 +23,43 @@ pub(super) fn routes() -> Router<Data> {
         .route("/v1/datanet/key", post(key))
 }
 
-async fn create(State(data): State<Data>, Json(ask): Json<CreateAsk>) -> Response {
-    told(|_| async move { data.datanet_create(ask).await })
+async fn create(State(datanets): State<Datanets>, Json(ask): Json<CreateAsk>) -> Response {
+    told(|_| async move { datanets.create(ask).await })
 }
 
-async fn list(State(data): State<Data>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(data.datanet_list()) })
+async fn list(State(datanets): State<Datanets>) -> Response {
+    told(|_| async move { Ok::<_, Failure>(datanets.list()) })
 }
 
-async fn show(State(data): State<Data>, Json(ask): Json<DatanetAsk>) -> Response {
-    told(|_| async move { data.datanet_show(ask.id) })
+async fn show(State(datanets): State<Datanets>, Json(ask): Json<DatanetAsk>) -> Response {
+    told(|_| async move { datanets.show(ask.id) })
 }
 
-async fn members(State(data): State<Data>, Json(ask): Json<DatanetAsk>) -> Response {
-    told(|_| async move { data.datanet_members(ask.id) })
+async fn members(State(datanets): State<Datanets>, Json(ask): Json<DatanetAsk>) -> Response {
+    told(|_| async move { datanets.members(ask.id) })
 }
 
-async fn say(State(data): State<Data>, Json(ask): Json<SayAsk>) -> Response {
+async fn say(State(datanets): State<Datanets>, Json(ask): Json<SayAsk>) -> Response {
     told(|_| async move {
-        let said = data.datanet_act(ask.id, ask.what).await?;
-        Ok::<_, DataError>(json!({ "datanet": ask.id, "statement": BlobHash(said.0) }))
+        let said = datanets.say(ask.id, ask.what).await?;
+        Ok::<_, DatanetError>(json!({ "datanet": ask.id, "statement": BlobHash(said.0) }))
     })
 }
 
-async fn join(State(data): State<Data>, Json(ask): Json<JoinAsk>) -> Response {
-    told(|_| async move { data.datanet_join(ask.id, ask.from).await })
+async fn join(State(datanets): State<Datanets>, Json(ask): Json<JoinAsk>) -> Response {
+    told(|_| async move { datanets.join(ask.id, ask.from).await })
 }
 
-async fn sync(State(data): State<Data>, Json(ask): Json<DatanetAsk>) -> Response {
+async fn sync(State(datanets): State<Datanets>, Json(ask): Json<DatanetAsk>) -> Response {
     told(|_| async move {
-        let answered = data.datanet_sync(ask.id).await?;
-        Ok::<_, DataError>(json!({ "datanet": ask.id, "answered": answered }))
+        let answered = datanets.sync(ask.id).await?;
+        Ok::<_, DatanetError>(json!({ "datanet": ask.id, "answered": answered }))
     })
 }
 
-async fn key(State(data): State<Data>) -> Response {
+async fn key(State(datanets): State<Datanets>) -> Response {
     told(|_| async move {
-        let key = data.member_key()?;
-        Ok::<_, DataError>(json!({ "key": BlobHash(key.0) }))
+        let key = datanets.member_key()?;
+        Ok::<_, DatanetError>(json!({ "key": BlobHash(key.0) }))
     })
 }

@@ -2,32 +2,12 @@
 
 use axum::{Json, Router, extract::State, response::Response, routing::post};
 use net::{NetHandle, PeerInfo};
-use protocol::NodeId;
-use serde::{Deserialize, Serialize};
 
 use super::told;
-use base::report::{Failure, Kind};
-
-/// A connected peer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerLine {
-    /// Who it is.
-    pub id: NodeId,
-    /// Where it is.
-    pub address: String,
-    /// Whether we reached out to it.
-    pub outbound: bool,
-    /// The software it says it runs.
-    pub agent: String,
-    /// What it did wrong of late; it is banned at 100.
-    pub offence_points: u32,
-}
-
-/// Asks to reach out to an address.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Dial {
-    address: String,
-}
+use base::{
+    operator::peer::{DialAsk, PeerLine},
+    report::{Failure, Kind},
+};
 
 pub(super) fn routes() -> Router<NetHandle> {
     Router::new()
@@ -48,7 +28,7 @@ async fn list(State(net): State<NetHandle>) -> Response {
     })
 }
 
-async fn dial(State(net): State<NetHandle>, Json(dial): Json<Dial>) -> Response {
+async fn dial(State(net): State<NetHandle>, Json(dial): Json<DialAsk>) -> Response {
     told(|_| async move {
         net.dial(&dial.address)
             .map_err(|wrong| Failure::of(Kind::Usage, &wrong))

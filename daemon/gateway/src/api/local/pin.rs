@@ -3,14 +3,17 @@
 use axum::{Json, Router, extract::State, response::Response, routing::post};
 use serde_json::json;
 
-use super::{RootAsk, told};
-use base::report::Failure;
-use data::{
-    Data, DataError,
-    pins::{PinAddAsk, RenewAsk, VerifyAsk},
+use super::told;
+use base::{
+    operator::{
+        dataset::RootAsk,
+        pin::{PinAddAsk, RenewAsk, VerifyAsk},
+    },
+    report::Failure,
 };
+use data::{PinError, Pins};
 
-pub(super) fn routes() -> Router<Data> {
+pub(super) fn routes() -> Router<Pins> {
     Router::new()
         .route("/v1/pin/add", post(add))
         .route("/v1/pin/renew", post(renew))
@@ -20,33 +23,33 @@ pub(super) fn routes() -> Router<Data> {
         .route("/v1/pin/verify", post(verify))
 }
 
-async fn add(State(data): State<Data>, Json(ask): Json<PinAddAsk>) -> Response {
-    told(|teller| async move { data.pin_add(ask, move |progress| teller.tell(progress)).await })
+async fn add(State(pins): State<Pins>, Json(ask): Json<PinAddAsk>) -> Response {
+    told(|teller| async move { pins.add(ask, move |progress| teller.tell(progress)).await })
 }
 
-async fn renew(State(data): State<Data>, Json(ask): Json<RenewAsk>) -> Response {
-    told(|_| async move { data.pin_renew(ask).await })
+async fn renew(State(pins): State<Pins>, Json(ask): Json<RenewAsk>) -> Response {
+    told(|_| async move { pins.renew(ask).await })
 }
 
-async fn remove(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
+async fn remove(State(pins): State<Pins>, Json(ask): Json<RootAsk>) -> Response {
     told(|_| async move {
-        let ended = data.pin_remove(ask.root).await?;
-        Ok::<_, DataError>(json!({ "root": ask.root, "deals_ended": ended }))
+        let ended = pins.remove(ask.root).await?;
+        Ok::<_, PinError>(json!({ "root": ask.root, "deals_ended": ended }))
     })
 }
 
-async fn list(State(data): State<Data>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(data.pin_list().await) })
+async fn list(State(pins): State<Pins>) -> Response {
+    told(|_| async move { Ok::<_, Failure>(pins.list().await) })
 }
 
-async fn status(State(data): State<Data>, Json(ask): Json<RootAsk>) -> Response {
-    told(|_| async move { data.pin_status(ask.root).await })
+async fn status(State(pins): State<Pins>, Json(ask): Json<RootAsk>) -> Response {
+    told(|_| async move { pins.status(ask.root).await })
 }
 
-async fn verify(State(data): State<Data>, Json(ask): Json<VerifyAsk>) -> Response {
+async fn verify(State(pins): State<Pins>, Json(ask): Json<VerifyAsk>) -> Response {
     told(|_| async move {
         let root = ask.root;
-        let checked = data.pin_verify(ask).await?;
-        Ok::<_, DataError>(json!({ "root": root, "checked": checked }))
+        let checked = pins.verify(ask).await?;
+        Ok::<_, PinError>(json!({ "root": root, "checked": checked }))
     })
 }

@@ -8,10 +8,12 @@ use axum::{
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::Line;
 use tracing::Instrument as _;
 
-use base::report::{Failure, Progress};
+use base::{
+    operator::Line,
+    report::{Failure, Progress},
+};
 
 /// Lines that wait for a reader. Progress beyond that is dropped; how it ends is not.
 const LINES_MAX: usize = 64;

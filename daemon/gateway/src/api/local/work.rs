@@ -4,10 +4,10 @@ use axum::{Json, Router, extract::State, response::Response, routing::post};
 use serde_json::json;
 
 use super::told;
-use base::report::Failure;
-use data::{Data, DataError, work::OfferAsk};
+use base::{operator::work::OfferAsk, report::Failure};
+use jobs::offers::{Offers, WorkError};
 
-pub(super) fn routes() -> Router<Data> {
+pub(super) fn routes() -> Router<Offers> {
     Router::new()
         .route("/v1/work/offer", post(offer))
         .route("/v1/work/withdraw", post(withdraw))
@@ -15,21 +15,21 @@ pub(super) fn routes() -> Router<Data> {
         .route("/v1/work/workers", post(workers))
 }
 
-async fn offer(State(data): State<Data>, Json(ask): Json<OfferAsk>) -> Response {
-    told(|_| async move { data.work_offer(ask).await })
+async fn offer(State(offers): State<Offers>, Json(ask): Json<OfferAsk>) -> Response {
+    told(|_| async move { offers.offer(ask).await })
 }
 
-async fn withdraw(State(data): State<Data>) -> Response {
+async fn withdraw(State(offers): State<Offers>) -> Response {
     told(|_| async move {
-        let offered = data.work_withdraw().await?;
-        Ok::<_, DataError>(json!({ "was_offered": offered }))
+        let offered = offers.withdraw().await?;
+        Ok::<_, WorkError>(json!({ "was_offered": offered }))
     })
 }
 
-async fn status(State(data): State<Data>) -> Response {
-    told(|_| async move { data.work_status().await })
+async fn status(State(offers): State<Offers>) -> Response {
+    told(|_| async move { offers.status().await })
 }
 
-async fn workers(State(data): State<Data>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(data.workers()) })
+async fn workers(State(offers): State<Offers>) -> Response {
+    told(|_| async move { Ok::<_, Failure>(offers.workers()) })
 }

@@ -11,7 +11,7 @@ use super::Inside;
 use crate::api::Parts;
 use base::figures::{Page, seconds};
 use chain::rpc::client_version;
-use data::pins::Figures;
+use data::{Data, Figures};
 
 pub(super) fn page(parts: &Parts, inside: &Inside) -> String {
     let mut page = Page::default();
@@ -20,8 +20,8 @@ pub(super) fn page(parts: &Parts, inside: &Inside) -> String {
     consensus(&mut page, parts, inside);
     network(&mut page, parts);
     if let Some(data) = parts.data.get() {
-        shared(&mut page, &data.figures());
-        if let Some(counts) = data.transfers() {
+        shared(&mut page, data, &data.pins.figures());
+        if let Some(counts) = data.peer.transfers() {
             transfers(&mut page, counts);
         }
     }
@@ -146,11 +146,11 @@ fn consensus(page: &mut Page, parts: &Parts, inside: &Inside) {
     );
 }
 
-fn shared(page: &mut Page, figures: &Figures) {
+fn shared(page: &mut Page, data: &Data, figures: &Figures) {
     page.gauge(
         "openledger_datanets",
         "Datanets that are known here, counted.",
-        figures.datanets,
+        data.datanets.count(),
     );
     page.gauge(
         "openledger_pin_deals",

@@ -12,18 +12,18 @@ use protocol::{
     message::announce::{PriceHint, Work},
 };
 
-use super::{OfferAsk, WorkError};
-use base::home::Home;
+use super::WorkError;
+use base::{home::Home, operator::work::OfferAsk};
 
 /// The operator's word, on disk and in memory.
-pub(crate) struct Offer {
+pub(super) struct Offer {
     path: PathBuf,
     now: Mutex<Option<OfferAsk>>,
 }
 
 impl Offer {
     /// What was last offered in a home.
-    pub(crate) fn open(home: &Home) -> Result<Self, WorkError> {
+    pub(super) fn open(home: &Home) -> Result<Self, WorkError> {
         let path = home.offer();
         let now = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -40,7 +40,7 @@ impl Offer {
     }
 
     /// What is offered.
-    pub(crate) fn get(&self) -> Option<OfferAsk> {
+    pub(super) fn get(&self) -> Option<OfferAsk> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

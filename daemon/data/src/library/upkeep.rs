@@ -1,11 +1,21 @@
 //! Looking after the stores, the public one and those of permissioned datanets: figures, clearing, checks.
 
+use std::time::Duration;
+
 use storage::blob::Mend;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use super::{CollectAnswer, Data, DataError, FsckAnswer, StatAnswer, answers::StoreLine};
-use base::report::Progress;
+use super::{Library, LibraryError};
+use base::{
+    operator::dataset::{CollectAnswer, FsckAnswer, StatAnswer, StoreLine},
+    report::Progress,
+};
 
-impl Data {
+/// How often the stores are cleared.
+const COLLECT_EVERY: Duration = Duration::from_secs(600);
+
+impl Library {
     /// How the stores stand.
     pub async fn stat(&self) -> StatAnswer {
         let mut answer = StatAnswer::default();
@@ -31,13 +41,30 @@ impl Data {
         answer
     }
 
-    /// What was counted on the data plane; none without one.
-    pub fn transfers(&self) -> Option<net::data::DataMetrics> {
-        self.0.network.as_ref().map(|network| network.plane.metrics())
+    /// Clears the stores now and then, until the node ends.
+    pub(crate) fn start(&self) {
+        self.peer.keep(|stop| self.clone().collect_now_and_then(stop));
+    }
+
+    async fn collect_now_and_then(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(COLLECT_EVERY) => (),
+            }
+            self.public.refresh().await;
+            for shelf in self.shelves() {
+                match shelf.blobs.collect().await {
+                    Ok(collected) if collected.deleted.is_empty() => (),
+                    Ok(collected) => info!(blobs = collected.deleted.len(), "blobs that nobody keeps were deleted"),
+                    Err(error) => warn!(%error, "the store could not be cleared"),
+                }
+            }
+        }
     }
 
     /// Deletes what nobody keeps.
-    pub async fn collect(&self) -> Result<CollectAnswer, DataError> {
+    pub async fn collect(&self) -> Result<CollectAnswer, LibraryError> {
         let mut answer = CollectAnswer { deleted: 0, live: 0 };
         for shelf in self.shelves() {
             let collected = shelf.blobs.collect().await?;
@@ -52,7 +79,7 @@ impl Data {
         &self,
         drop_damaged: bool,
         tell: impl Fn(Progress) + Send + Sync + 'static,
-    ) -> Result<FsckAnswer, DataError> {
+    ) -> Result<FsckAnswer, LibraryError> {
         let mend = if drop_damaged { Mend::Damaged } else { Mend::Orphans };
         let (mut answer, mut damaged) = (FsckAnswer::default(), 0);
         for shelf in self.shelves() {
@@ -74,13 +101,13 @@ impl Data {
             answer.missing.extend(checked.missing);
             answer.orphans += checked.orphans.len() as u64;
         }
-        self.refresh().await;
-        for room in self.0.datanets.iter().flat_map(super::Datanets::all) {
-            room.refresh(self.0.clock.now()).await;
+        self.public.refresh().await;
+        for room in self.datanets.all() {
+            room.refresh(self.peer.now()).await;
         }
         let missing = answer.missing.len();
         if damaged + missing > 0 && !drop_damaged {
-            return Err(DataError::Unsound { damaged, missing });
+            return Err(LibraryError::Unsound { damaged, missing });
         }
         Ok(answer)
     }

@@ -3,56 +3,34 @@
 //! Announcements reach those who are there when they are made. Whoever comes later asks the directory, and each provider
 //! for its signed claim.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use protocol::{
     BlobHash, NodeId, Time,
     crypto::Signed,
     message::announce::{self, Announcement, Claim, Term},
 };
-use serde::{Deserialize, Serialize};
 use storage::blob::Format;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
 
-use super::{
-    Data,
-    work::{WorkerLine, Workers},
-};
+use crate::{peer::Peer, public_store::PublicStore};
+use base::operator::dataset::{KnownAnswer, Travel};
 
 /// How long an announcement holds.
-pub(super) const LIFE_MS: u64 = 60 * 60 * 1000;
+const LIFE_MS: u64 = 60 * 60 * 1000;
 /// Providers remembered in all.
 const REMEMBERED: usize = 65_536;
 
-/// A dataset that peers have announced.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct KnownAnswer {
-    /// Its name among peers.
-    pub root: BlobHash,
-    /// How long it is said to be.
-    pub bytes: u64,
-    /// Who has it.
-    pub providers: Vec<NodeId>,
-    /// When each said so, and when it was heard here.
-    pub heard: Vec<Travel>,
-}
-
-/// How long an announcement was on its way, as far as the clocks of two nodes agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Travel {
-    /// Who said it.
-    pub from: NodeId,
-    /// When, by its own clock, in microseconds since 1970.
-    pub issued_us: u64,
-    /// When it was heard, by this node's clock.
-    pub heard_us: u64,
-}
-
 /// Providers that have announced a dataset.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+struct Heard {
     datasets: BTreeMap<BlobHash, BTreeMap<NodeId, Said>>,
     count: usize,
-    workers: Workers,
 }
 
 /// An announcement of a dataset.
@@ -65,11 +43,10 @@ struct Said {
 
 impl Heard {
     /// Remembers an announcement that the network has checked. When there is no room, what has run out goes first.
-    pub(super) fn note(&mut self, now: Time, said: Announcement) {
+    fn note(&mut self, now: Time, said: Announcement) {
         let message = match said {
             Announcement::Dataset(Signed { message, .. }) => message,
-            Announcement::Worker(Signed { message, .. }) => return self.workers.note(now, message),
-            Announcement::Claim(_) => return,
+            Announcement::Worker(_) | Announcement::Claim(_) => return,
         };
         if self.count >= REMEMBERED {
             self.forget(now);
@@ -90,7 +67,7 @@ impl Heard {
     }
 
     /// Who announced it, and how long they say it is.
-    pub(super) fn of(&self, now: Time, root: BlobHash) -> Vec<&announce::Dataset> {
+    fn of(&self, now: Time, root: BlobHash) -> Vec<&announce::Dataset> {
         let providers = self.datasets.get(&root).into_iter().flat_map(BTreeMap::values);
         let messages = providers.map(|said| &said.message);
         messages.filter(|said| said.term.expires > now).collect()
@@ -108,13 +85,8 @@ impl Heard {
         providers.filter(holds).map(travel).collect()
     }
 
-    /// Who offers work.
-    pub(super) fn workers(&self, now: Time) -> Vec<WorkerLine> {
-        self.workers.lines(now)
-    }
-
     /// Every dataset that somebody has.
-    pub(super) fn roots(&self, now: Time) -> BTreeSet<BlobHash> {
+    fn roots(&self, now: Time) -> BTreeSet<BlobHash> {
         let all = self.datasets.values().flat_map(BTreeMap::values);
         all.filter(|said| said.message.term.expires > now)
             .map(|said| said.message.root)
@@ -122,24 +94,59 @@ impl Heard {
     }
 }
 
-impl Data {
+/// What this node announces and what others announced. Clones are the same.
+#[derive(Clone)]
+pub struct Announcements(Arc<Inner>);
+
+struct Inner {
+    peer: Peer,
+    public: PublicStore,
+    heard: Mutex<Heard>,
+}
+
+impl Announcements {
+    /// Nothing was heard yet.
+    pub(crate) fn new(peer: Peer, public: PublicStore) -> Self {
+        Self(Arc::new(Inner {
+            peer,
+            public,
+            heard: Mutex::default(),
+        }))
+    }
+
+    /// Hears others, and says again what this node has, until the node ends.
+    pub(crate) fn start(&self) {
+        let (peer, again) = (self.0.peer.clone(), Duration::from_millis(LIFE_MS / 3));
+        let own = self.clone();
+        let tell = move || {
+            let own = own.clone();
+            async move { own.announce_all().await }
+        };
+        self.0.peer.keep(|stop| peer.keep_telling(again, stop, tell));
+        self.0.peer.keep(|stop| hear(self.clone(), stop));
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells everybody that this node has a dataset.
-    pub(super) async fn announce(&self, root: BlobHash) {
-        let Some(network) = &self.0.network else { return };
-        let (bytes, shards) = match self.0.public.children(root).await {
+    pub(crate) async fn announce(&self, root: BlobHash) {
+        let Some(net) = self.0.peer.net() else { return };
+        let (bytes, shards) = match self.0.public.blobs.children(root).await {
             Ok(children) => (self.bytes_of(root).await, children.len()),
             Err(_) => return,
         };
-        let now = self.0.clock.now();
+        let now = self.0.peer.now();
         let term = Term::starting(now, LIFE_MS);
-        let (provider, datanet) = (self.0.me, None);
+        let (provider, datanet) = (self.0.peer.id(), None);
         let claim = Claim {
             datanet,
             root,
             provider,
             term,
         };
-        network.net.provide(Signed::new(claim, &network.key, &network.domain));
+        net.provide(self.0.peer.sign(claim));
         let said = announce::Dataset {
             datanet,
             root,
@@ -148,13 +155,12 @@ impl Data {
             provider,
             term,
         };
-        let said = Signed::new(said, &network.key, &network.domain);
-        network.net.announce(Announcement::Dataset(said));
+        net.announce(Announcement::Dataset(self.0.peer.sign(said)));
     }
 
     /// Tells everybody about everything that is kept here.
-    pub(super) async fn announce_all(&self) {
-        for (root, kept) in self.0.public.kept() {
+    async fn announce_all(&self) {
+        for (root, kept) in self.0.public.blobs.kept() {
             if kept.format == Format::Sequence {
                 self.announce(root).await;
             }
@@ -163,21 +169,21 @@ impl Data {
 
     async fn bytes_of(&self, root: BlobHash) -> u64 {
         let content = storage::blob::Content::sequence(root);
-        self.0.public.settle(content).await.unwrap_or(0)
+        self.0.public.blobs.settle(content).await.unwrap_or(0)
     }
 
     /// No longer says that this node has it.
-    pub(super) fn withdraw(&self, root: BlobHash) {
-        if let Some(network) = &self.0.network {
-            network.net.withdraw(root);
+    pub(crate) fn withdraw(&self, root: BlobHash) {
+        if let Some(net) = self.0.peer.net() {
+            net.withdraw(root);
         }
     }
 
     /// How long others say that a dataset is; the shortest, since anyone can say anything.
-    pub(super) fn announced_bytes(&self, root: BlobHash) -> u64 {
+    pub(crate) fn announced_bytes(&self, root: BlobHash) -> u64 {
         let heard = self.heard();
         heard
-            .of(self.0.clock.now(), root)
+            .of(self.0.peer.now(), root)
             .iter()
             .map(|said| said.bytes)
             .min()
@@ -185,27 +191,34 @@ impl Data {
     }
 
     /// Who has a dataset: those that are named, those that announced it and those in the directory.
-    pub(super) async fn providers_or(&self, root: BlobHash, named: Vec<NodeId>) -> Vec<NodeId> {
+    pub(crate) async fn providers_or(&self, root: BlobHash, named: Vec<NodeId>) -> Vec<NodeId> {
         let mut providers: BTreeSet<_> = named.into_iter().collect();
         providers.extend(
             self.heard()
-                .of(self.0.clock.now(), root)
+                .of(self.0.peer.now(), root)
                 .iter()
                 .map(|said| said.provider),
         );
-        if let Some(network) = &self.0.network
+        if let Some(net) = self.0.peer.net()
             && providers.is_empty()
         {
-            let found = network.net.providers(root).await;
+            let found = net.providers(root).await;
             providers.extend(found.iter().map(|claim| claim.message.provider));
         }
-        providers.remove(&self.0.me);
+        providers.remove(&self.0.peer.id());
         providers.into_iter().collect()
+    }
+
+    /// Other nodes that announced a dataset.
+    pub(crate) fn others(&self, root: BlobHash) -> Vec<NodeId> {
+        let (heard, now) = (self.heard(), self.0.peer.now());
+        let providers = heard.of(now, root).into_iter().map(|said| said.provider);
+        providers.filter(|node| *node != self.0.peer.id()).collect()
     }
 
     /// Every dataset that somebody has announced, with how long it is said to be and who has it.
     pub fn known(&self) -> Vec<KnownAnswer> {
-        let (heard, now) = (self.heard(), self.0.clock.now());
+        let (heard, now) = (self.heard(), self.0.peer.now());
         let known = |root| {
             let said = heard.of(now, root);
             KnownAnswer {
@@ -221,10 +234,28 @@ impl Data {
     /// Who is known to have a dataset, this node included.
     pub async fn providers(&self, root: BlobHash) -> Vec<NodeId> {
         let mut providers = self.providers_or(root, Vec::new()).await;
-        if self.0.public.why(root).is_some() {
-            providers.push(self.0.me);
+        if self.0.public.blobs.why(root).is_some() {
+            providers.push(self.0.peer.id());
         }
         providers
+    }
+}
+
+/// Remembers what others announce.
+async fn hear(own: Announcements, stop: CancellationToken) {
+    let Some(net) = own.0.peer.net() else { return };
+    let mut announcements = net.announcements();
+    loop {
+        let said = tokio::select! {
+            () = stop.cancelled() => return,
+            said = announcements.recv() => said,
+        };
+        match said {
+            Ok(said) => own.heard().note(own.0.peer.now(), said),
+            // Those that were missed come again.
+            Err(RecvError::Lagged(_)) => (),
+            Err(RecvError::Closed) => return,
+        }
     }
 }
 

@@ -1,17 +1,19 @@
-//! Who may fetch what: from the public store, everybody whatever is kept there, and nothing else.
+//! The store that everybody may read: from it everybody fetches whatever is kept there, and nothing else.
 
 use std::{
     collections::BTreeSet,
     sync::{Arc, PoisonError, RwLock},
 };
 
-use net::data::{Admission, Ask};
+use net::data::{Admission, Ask, Share};
 use protocol::{BlobHash, NodeId};
 use storage::blob::{BlobStore, Format};
 
+use crate::shelf::Shelf;
+
 /// What is served from a store.
 #[derive(Debug, Default)]
-pub(super) struct Published {
+struct Published {
     /// Sequences, which release their children.
     sequences: BTreeSet<BlobHash>,
     /// Blobs, the roots and children of those sequences among them.
@@ -20,7 +22,7 @@ pub(super) struct Published {
 
 impl Published {
     /// Everything that is kept in a store. What has no reason is being fetched, or about to go.
-    pub(super) async fn of(store: &BlobStore) -> Self {
+    async fn of(store: &BlobStore) -> Self {
         let mut published = Self::default();
         for (hash, kept) in store.kept() {
             // A file that somebody changed is not what its name says any more.
@@ -40,17 +42,54 @@ impl Published {
     }
 }
 
-/// Whether everybody may have this blob.
-pub(super) fn serves(published: &RwLock<Published>, hash: BlobHash) -> bool {
-    published
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .blobs
-        .contains(&hash)
+/// The store that everybody may read. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct PublicStore {
+    /// Where the bytes are.
+    pub(crate) blobs: BlobStore,
+    published: Arc<RwLock<Published>>,
+}
+
+impl PublicStore {
+    /// Serves nothing before [`PublicStore::refresh`].
+    pub(crate) fn new(blobs: BlobStore) -> Self {
+        Self {
+            blobs,
+            published: Arc::default(),
+        }
+    }
+
+    /// The store as one of many.
+    pub(crate) fn shelf(&self) -> Shelf {
+        Shelf::public(self.blobs.clone())
+    }
+
+    /// Brings what is served up to what is kept.
+    pub(crate) async fn refresh(&self) {
+        let now = Published::of(&self.blobs).await;
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// Whether everybody may have this blob.
+    pub(crate) fn serves(&self, hash: BlobHash) -> bool {
+        self.published
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .blobs
+            .contains(&hash)
+    }
+
+    /// What it is served as.
+    pub(crate) fn share(&self) -> Share {
+        Share {
+            store: self.blobs.api().clone(),
+            admission: Arc::new(Everybody(self.published.clone())),
+        }
+    }
 }
 
 /// Admits everybody to what is published.
-pub(super) struct Everybody(pub(super) Arc<RwLock<Published>>);
+struct Everybody(Arc<RwLock<Published>>);
 
 impl Admission for Everybody {
     fn may_connect(&self, _node: NodeId) -> bool {

@@ -7,18 +7,19 @@ use protocol::{
     message::announce::{Work, Worker},
 };
 
-use super::{WorkerLine, machine};
+use super::machine;
+use base::operator::work::WorkerLine;
 
 /// Workers that are remembered.
 const REMEMBERED: usize = 4096;
 
 /// Who offers work, for as long as it holds.
 #[derive(Debug, Default)]
-pub(crate) struct Workers(BTreeMap<NodeId, Worker>);
+pub(super) struct Workers(BTreeMap<NodeId, Worker>);
 
 impl Workers {
     /// Remembers an offer that the network has checked; the newest of each node.
-    pub(crate) fn note(&mut self, now: Time, said: Worker) {
+    pub(super) fn note(&mut self, now: Time, said: Worker) {
         self.0.retain(|_, known| known.term.expires > now);
         if self.0.len() < REMEMBERED || self.0.contains_key(&said.worker) {
             self.0.insert(said.worker, said);
@@ -26,7 +27,7 @@ impl Workers {
     }
 
     /// Those whose offers hold.
-    pub(crate) fn lines(&self, now: Time) -> Vec<WorkerLine> {
+    pub(super) fn lines(&self, now: Time) -> Vec<WorkerLine> {
         let line = |worker: &Worker| WorkerLine {
             node: worker.worker,
             kinds: worker.kinds.iter().map(|work| word(*work)).collect(),

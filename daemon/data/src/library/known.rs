@@ -15,18 +15,17 @@ use protocol::{
     datanet::{Act, Standing},
     duplicate::{Entry, Sieve},
 };
-use serde::{Deserialize, Serialize};
 use storage::{
     blob::{Content, Format},
     dataset::{self, Card, DuplicateOf, DuplicateRecord, Sketches},
 };
 
-use super::{
-    Data,
-    datanets::Room,
-    library::{self, Shelf},
+use super::{Library, open::open};
+use crate::{datanets::Room, shelf::Shelf};
+use base::{
+    operator::dataset::{Compared, Example, Repeats},
+    words::chained,
 };
-use base::words::chained;
 
 /// Records of one dataset that are compared.
 const RECORDS_MAX: usize = 200_000;
@@ -37,47 +36,6 @@ const CLOSELY_MAX: usize = 200_000;
 /// Datasets and examples that are named.
 const NAMED_MAX: usize = 16;
 const EXAMPLES_MAX: usize = 3;
-
-/// What a new dataset was compared with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Compared {
-    /// Datasets.
-    pub datasets: u64,
-    /// Their records.
-    pub records: u64,
-    /// Those of them that there was no room to compare with, or only exactly.
-    pub records_in_part: u64,
-    /// Datasets that were not: contributions to the datanet that are not here, and what is here and cannot be read.
-    pub not_compared: Vec<BlobHash>,
-}
-
-/// Records of a new dataset that say what an earlier dataset says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repeats {
-    /// The earlier dataset.
-    pub root: BlobHash,
-    /// What people call it.
-    pub name: String,
-    /// The datanet it was made for.
-    pub datanet: Option<DatanetId>,
-    /// How many records.
-    pub records: u64,
-    /// Those of them that are the same in every way that counts.
-    pub same: u64,
-    /// Some of them.
-    pub examples: Vec<Example>,
-}
-
-/// A record that is not new.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Example {
-    /// Its position in the new dataset, from 0.
-    pub record: u64,
-    /// The digest of the earlier one.
-    pub of: BlobHash,
-    /// How alike their words are, in millionths.
-    pub likeness_ppm: u32,
-}
 
 /// Hears which dataset is being read, and how many bytes of it were.
 type Tell = Arc<dyn Fn(&str, u64) + Send + Sync>;
@@ -169,7 +127,7 @@ impl Known {
     }
 }
 
-impl Data {
+impl Library {
     /// Everything that a dataset for `datanet` that follows `previous` is compared with. `tell` hears what is being read.
     pub(super) async fn comparable(
         &self,
@@ -177,8 +135,7 @@ impl Data {
         previous: Option<BlobHash>,
         tell: impl Fn(&str, u64) + Send + Sync + 'static,
     ) -> Known {
-        let dir = self.0.home.sketches();
-        let sketches = match Sketches::open(&dir) {
+        let sketches = match Sketches::open(&self.sketches) {
             Ok(sketches) => sketches,
             Err(error) => {
                 tracing::warn!(error = chained(&error), "the new dataset is compared with itself only");
@@ -204,7 +161,7 @@ impl Data {
         }
         let past = past(&order, previous);
         order.retain(|card| !past.contains(&card.root));
-        let room = datanet.and_then(|id| self.0.datanets.as_ref()?.find(id));
+        let room = datanet.and_then(|id| self.datanets.find(id));
         let published = room.as_ref().map(|room| published(room)).unwrap_or_default();
         let rank = |card: &Card| {
             let version = published.get(&card.root).copied().flatten().unwrap_or(u64::MAX);
@@ -237,8 +194,8 @@ impl Data {
             Err(error) => tracing::warn!(error = chained(&error), "sketches are made again"),
         }
         shelf.blobs.settle(Content::sequence(root)).await.ok()?;
-        let dataset = library::open(shelf, root).await.ok()?;
-        let (now_ms, sketches) = (self.0.clock.now().0 / 1000, sketches.clone());
+        let dataset = open(shelf, root).await.ok()?;
+        let (now_ms, sketches) = (self.peer.now().0 / 1000, sketches.clone());
         let making = tokio::task::spawn_blocking(move || {
             let name = dataset.manifest().name.clone();
             let mut done = 0;

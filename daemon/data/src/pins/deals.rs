@@ -1,0 +1,144 @@
+//! All deals of a node, as they are remembered in its home.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use protocol::{
+    Amount, NodeId,
+    machine::{Appetite, DealId},
+};
+use storage::disk::free_bytes;
+
+use super::{PinError, figures::Tally, hosted::Hosted, owner::Owned};
+use base::home::Home;
+
+/// The shortest time in which this node promises to answer.
+const ANSWER_WITHIN_MS: u64 = 500;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All deals of a node.
+pub(crate) struct Deals {
+    home: Home,
+    /// What it takes for others.
+    host: u64,
+    price_per_gib: Amount,
+    /// Blocks of an epoch.
+    audit_blocks: u32,
+    owned: Mutex<BTreeMap<DealId, Arc<Owned>>>,
+    hosted: Mutex<BTreeMap<DealId, Arc<Hosted>>>,
+    /// Verdicts since the start.
+    pub(super) tally: Tally,
+    /// One offer is weighed at a time, so that room is promised once.
+    pub(super) weighing: tokio::sync::Mutex<()>,
+}
+
+impl Deals {
+    /// Every deal that is remembered in a home.
+    pub(crate) fn open(home: &Home, config: &config::Config, me: NodeId) -> Result<Self, PinError> {
+        let (mut owned, mut hosted) = (BTreeMap::new(), BTreeMap::new());
+        for folder in folders(&home.deals().join("own"))? {
+            if let Some(deal) = Owned::read(&folder)? {
+                owned.insert(deal.id, Arc::new(deal));
+            }
+        }
+        for folder in folders(&home.deals().join("hosted"))? {
+            if let Some(deal) = Hosted::read(&folder, me)? {
+                hosted.insert(deal.id, Arc::new(deal));
+            }
+        }
+        let price = config.data.host_price.parse();
+        let price = price.map_err(|wrong: protocol::unit::ParseAmountError| PinError::Ask {
+            field: "data.host_price",
+            what: wrong.to_string(),
+        })?;
+        Ok(Self {
+            home: home.clone(),
+            host: config.data.host.0,
+            price_per_gib: price,
+            audit_blocks: config.data.audit_blocks,
+            owned: Mutex::new(owned),
+            hosted: Mutex::new(hosted),
+            tally: Tally::default(),
+            weighing: tokio::sync::Mutex::default(),
+        })
+    }
+
+    pub(super) fn owned(&self) -> Vec<Arc<Owned>> {
+        locked(&self.owned).values().cloned().collect()
+    }
+
+    pub(super) fn hosted(&self) -> Vec<Arc<Hosted>> {
+        locked(&self.hosted).values().cloned().collect()
+    }
+
+    pub(super) fn own(&self, id: DealId) -> Option<Arc<Owned>> {
+        locked(&self.owned).get(&id).cloned()
+    }
+
+    pub(super) fn host(&self, id: DealId) -> Option<Arc<Hosted>> {
+        locked(&self.hosted).get(&id).cloned()
+    }
+
+    pub(super) fn add_own(&self, deal: Arc<Owned>) {
+        locked(&self.owned).insert(deal.id, deal);
+    }
+
+    pub(super) fn add_hosted(&self, deal: Arc<Hosted>) {
+        locked(&self.hosted).insert(deal.id, deal);
+    }
+
+    pub(super) fn hosted_gone(&self, id: DealId) {
+        locked(&self.hosted).remove(&id);
+    }
+
+    /// The folder of one of this node's own deals.
+    pub(super) fn own_folder(&self, id: DealId) -> PathBuf {
+        self.home.deals().join("own").join(hex::encode(id.0))
+    }
+
+    /// The folder of a deal that this node keeps for somebody.
+    pub(super) fn hosted_folder(&self, id: DealId) -> PathBuf {
+        self.home.deals().join("hosted").join(hex::encode(id.0))
+    }
+
+    /// What so many copies cost for so long.
+    pub(super) fn escrow(&self, price: Amount, copies: u16, life_ms: u64) -> Amount {
+        // Blocks come no faster than one a second when nothing happens; under load the escrow is spent earlier.
+        let epochs = u128::from(life_ms / 1000 / u64::from(self.audit_blocks.max(1)) + 1);
+        Amount(price.0.saturating_mul(u128::from(copies)).saturating_mul(epochs))
+    }
+
+    /// What may still be promised, and for how much.
+    pub(super) fn appetite(&self) -> Appetite {
+        let promised: u64 = self.hosted().iter().map(|deal| deal.deal.bytes()).sum();
+        let disk = free_bytes(self.home.root()).unwrap_or(0);
+        Appetite {
+            free: self.host.saturating_sub(promised).min(disk),
+            price_per_gib: self.price_per_gib,
+            answer_within_ms: ANSWER_WITHIN_MS,
+        }
+    }
+}
+
+fn folders(dir: &Path) -> Result<Vec<PathBuf>, PinError> {
+    let failed = |source| PinError::Folder {
+        path: dir.to_owned(),
+        source,
+    };
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let paths: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    Ok(paths
+        .map_err(failed)?
+        .into_iter()
+        .filter(|path| path.is_dir())
+        .collect())
+}
