@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use base::events::Events;
+use base::operator::dataset::RootAsk;
 use base::operator::dataset::{RecordPart, RecordsAnswer};
 use clap::Args;
-use gateway::api::local::RootAsk;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jobs::{
     JobError,
@@ -94,7 +94,8 @@ impl Train {
             return Ok(show_replayed(place, &replayed));
         }
         run.resume_last()?;
-        let mut switch = run.switch(share, beside);
+        let mut switch = Switch::default();
+        run.pace(&switch, share, beside);
         stop_on_signal(switch.clone())?;
         train(place, &mut run, &mut switch)?;
         Ok(Exit::Done)

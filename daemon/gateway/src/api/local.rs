@@ -1,11 +1,12 @@
 //! What the operator's own commands ask of the running node: over a unix socket that only its user can open.
 //!
-//! A question is a POST of JSON; the answer is lines of JSON, each a [`Line`](base::operator::Line): any number that tell how far it is, then
-//! one that ends it. A command that goes away cancels what it asked for. Nothing here is for other machines or other
+//! A question is a POST of JSON; the answer is lines of JSON, each a [`Line`](base::operator::Line): any number that
+//! tell how far it is, then one that ends it. A command that goes away cancels what it asked for. Nothing here is for other machines or other
 //! users: the file's mode is the permission.
 
 mod data;
 mod datanet;
+mod job;
 mod peers;
 mod pin;
 mod tell;
@@ -23,12 +24,11 @@ use tokio::{net::UnixListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+pub use job::JobParts;
 pub use tell::told;
 
 use ::data::Data;
 use jobs::offers::Offers;
-// A training run on the command line names it so.
-pub use base::operator::dataset::RootAsk;
 
 /// The longest path a socket may have, with room for the zero behind it.
 const SOCKET_PATH_MAX: usize = 100;
@@ -42,6 +42,8 @@ pub struct LocalParts {
     pub data: Data,
     /// What work is offered.
     pub offers: Offers,
+    /// What jobs stand on.
+    pub jobs: JobParts,
 }
 
 /// The questions that need no running node, as the socket of one would answer them.
@@ -72,6 +74,7 @@ impl Local {
         let peers = peers::routes().with_state(parts.net);
         let router = offline(parts.data, parts.offers)
             .merge(peers)
+            .merge(job::routes().with_state(parts.jobs))
             .layer(axum::middleware::from_fn(crate::traced::operator));
         let server = tokio::spawn(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
