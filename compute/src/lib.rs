@@ -1,28 +1,26 @@
-//! The machine that jobs run on, and the engine: one base model, and thousands of adapters over it.
+//! What models are made of: tensors, kernels, base models with their tokenizers, LoRA adapters, and the decoder that runs
+//! them on a processor or a GPU.
 //!
-//! Nothing here meets the network; `daemon` brings them together.
+//! `serve` answers requests with it and `train` learns with it; neither is known here. Nothing here meets the network, and
+//! nothing here has a queue, a process or a clock of its own.
+//!
+//! Begin with [`forward`], the one trait that a model on a device fulfils, then with [`decoder`], which fulfils it;
+//! [`model`] and [`lora`] read what lies on disk, and [`kernel`] is the arithmetic.
 
 #![allow(
     clippy::float_arithmetic,
     reason = "numbers are what this crate computes; none of them leaves it as money"
 )]
 
-pub mod assemble;
 pub mod decoder;
 pub mod device;
-pub mod engine;
 pub mod forward;
 pub mod host;
 pub mod kernel;
 pub mod logits;
 pub mod lora;
 pub mod model;
-pub mod pages;
-pub mod process;
-pub mod sample;
-pub mod schedule;
+pub mod random;
 pub mod tensors;
-pub mod tier;
-pub mod train;
 
 pub use host::Host;

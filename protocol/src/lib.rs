@@ -9,6 +9,7 @@ pub mod codec;
 pub mod crypto;
 pub mod datanet;
 pub mod duplicate;
+mod error;
 pub mod event;
 pub mod id;
 pub mod licence;
@@ -22,6 +23,7 @@ pub mod seal;
 pub mod time;
 pub mod unit;
 
+pub use error::error_chain;
 pub use id::{Account, BlobHash, BlockHash, DatanetId, NodeId, TxHash, ValidatorKey};
 pub use preimage::Spoken;
 pub use time::{Height, Time};

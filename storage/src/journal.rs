@@ -1,4 +1,4 @@
-//! Records in a preallocated file: what the block log and the consensus journal share.
+//! Records in a preallocated file: what the block log, the record log and the consensus journal share.
 //!
 //! A file that grows costs a journal commit of the file system per `fdatasync`, eight times the price, so files are
 //! filled with zeros ahead of the records. The end is therefore not the end of the file: it is where the next record in
@@ -49,7 +49,7 @@ pub struct Corrupt {
     pub file: PathBuf,
     /// The first byte that cannot be trusted.
     pub offset: u64,
-    /// The record: a height in the block log, a count in the consensus journal.
+    /// The record: a height in the block log, elsewhere how many lie before it.
     pub sequence: u64,
     /// What is wrong with it.
     pub what: &'static str,
@@ -84,6 +84,14 @@ pub enum JournalError {
     Length {
         /// Its size.
         bytes: usize,
+    },
+    /// A file of an earlier version of this program.
+    #[error("{} has a format of an earlier version, which is no longer read; {advice}", file.display())]
+    EarlierFormat {
+        /// Which file.
+        file: PathBuf,
+        /// What to do about it.
+        advice: &'static str,
     },
     /// The file may not grow further.
     #[error("{} is full at {limit} bytes", file.display())]
@@ -209,6 +217,14 @@ impl Journal {
     /// Whether a payload and the mark behind it fit into the file as it is.
     pub(crate) fn fits(&self, payload: usize) -> bool {
         self.end + FRAME_BYTES + payload as u64 + FRAME_BYTES <= self.len
+    }
+
+    /// Gives the file another name, replacing what had it. Durable when the directory is synced.
+    pub(crate) fn rename(&mut self, disk: &dyn Disk, to: &Path) -> Result<(), JournalError> {
+        disk.rename(&self.path, to)
+            .map_err(JournalError::io("rename", &self.path))?;
+        to.clone_into(&mut self.path);
+        Ok(())
     }
 
     /// Makes the file longer.

@@ -2,8 +2,7 @@
 //!
 //! One validator and the rest followers of its chain, each with a full node inside, connected to three or fewer that were
 //! there before. Each adds small datasets by its own command; how long each announcement took to each other node is what
-//! the nodes say, by clocks of one machine. `GOSSIP_NODES` (24) and `GOSSIP_ROUNDS` (4) say how many; `GOSSIP_DEBUG=1`
-//! takes the debug build.
+//! the nodes say, by clocks of one machine. `GOSSIP_NODES` (24) and `GOSSIP_ROUNDS` (4) say how many.
 
 #![allow(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -15,7 +14,10 @@ use std::{
 };
 
 use serde_json::Value;
-use tests::cluster::{Cluster, Failure, program};
+use tests::{
+    cluster::{Cluster, Failure, program},
+    figures::Figures,
+};
 
 const UP_WITHIN: Duration = Duration::from_secs(120);
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
@@ -42,15 +44,16 @@ fn size(name: &str, or: usize) -> usize {
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "a bench is its printed figures")]
 async fn main() {
-    match measure(size("GOSSIP_NODES", 24), size("GOSSIP_ROUNDS", 4)).await {
+    let mut figures = Figures::new("data-plane", "cargo xtask bench gossip");
+    match measure(size("GOSSIP_NODES", 24), size("GOSSIP_ROUNDS", 4), &mut figures).await {
         Ok(lines) => println!("{lines}"),
         Err(why) => println!("FAILED: {why}"),
     }
+    figures.write().expect("the folder of figures is there");
 }
 
-async fn measure(nodes: usize, rounds: usize) -> Result<String, Failure> {
-    let release = std::env::var_os("GOSSIP_DEBUG").is_none();
-    let program = program(release)?;
+async fn measure(nodes: usize, rounds: usize, figures: &mut Figures) -> Result<String, Failure> {
+    let program = program()?;
     let mut cluster = Cluster::followed(program.clone(), "gossip", nodes, 24_000, &[])?;
     let begun = Instant::now();
     cluster.start_all()?;
@@ -68,7 +71,7 @@ async fn measure(nodes: usize, rounds: usize) -> Result<String, Failure> {
     let after = bench.usage()?;
     let mut lines = format!(
         "{nodes} processes ({} build), 1 validator, {} followers, {} cores; all up after {:.1} s\n",
-        if release { "release" } else { "debug" },
+        if cfg!(debug_assertions) { "debug" } else { "release" },
         nodes - 1,
         std::thread::available_parallelism().map_or(0, usize::from),
         up.as_secs_f64()
@@ -87,8 +90,20 @@ async fn measure(nodes: usize, rounds: usize) -> Result<String, Failure> {
         resident[resident.len() - 1],
         busy / IDLE.as_secs_f64() * 100.0 / nodes as f64
     );
-    lines += &bench.paced(rounds)?;
-    lines += &bench.at_once()?;
+    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let busy = busy / IDLE.as_secs_f64() * 100.0 / nodes as f64;
+    let what = format!("idle among {nodes} daemons, {build} build");
+    let middle = resident[resident.len() / 2];
+    figures.add(format!("{what}, resident"), format_args!("{middle:.0}"), "MB");
+    figures.add(format!("{what}, of a core"), format_args!("{busy:.1}"), "%");
+    let announcements = format!("announcements among {nodes} daemons, {build} build");
+    for (what, heard) in [
+        ("one after another", bench.paced(rounds)?),
+        ("all at once", bench.at_once()?),
+    ] {
+        lines += &heard.line(what);
+        heard.add_to(figures, &format!("{announcements}, {what}"));
+    }
     lines += &bench.drops().await?;
     Ok(lines)
 }
@@ -129,18 +144,18 @@ impl Bench {
     }
 
     /// One node after another adds a dataset.
-    fn paced(&self, rounds: usize) -> Result<String, Failure> {
+    fn paced(&self, rounds: usize) -> Result<Heard, Failure> {
         let mut added = Vec::new();
         for round in 0..rounds {
             for node in 0..self.cluster.members.len() {
                 added.push((node, self.add(node, &format!("paced-{round}"))?));
             }
         }
-        Ok(self.heard(&added)?.line("one after another"))
+        self.heard(&added)
     }
 
     /// All nodes add a dataset at the same moment.
-    fn at_once(&self) -> Result<String, Failure> {
+    fn at_once(&self) -> Result<Heard, Failure> {
         let nodes = 0..self.cluster.members.len();
         let mut running = Vec::new();
         for node in nodes {
@@ -155,7 +170,7 @@ impl Bench {
         for (node, child) in running {
             added.push((node, root(&answer(child.wait_with_output())?)?));
         }
-        Ok(self.heard(&added)?.line("all at once"))
+        self.heard(&added)
     }
 
     /// Waits until everybody has heard of everything, or for no longer than that takes at worst.
@@ -225,19 +240,28 @@ struct Heard {
 }
 
 impl Heard {
+    /// The milliseconds within which so many of a thousand came.
+    fn at(&self, share: usize) -> f64 {
+        let index = (self.took.len() * share / 1000).min(self.took.len().saturating_sub(1));
+        self.took.get(index).map_or(0.0, |us| *us as f64 / 1000.0)
+    }
+
+    fn add_to(&self, figures: &mut Figures, what: &str) {
+        figures.add(format!("{what}, delivered of {}", self.wanted), self.took.len(), "");
+        for (quantile, ms) in [("p50", self.at(500)), ("p99", self.at(990))] {
+            figures.add(format!("{what}, {quantile}"), format_args!("{ms:.1}"), "ms");
+        }
+    }
+
     fn line(&self, what: &str) -> String {
-        let at = |share: usize| {
-            let index = (self.took.len() * share / 1000).min(self.took.len().saturating_sub(1));
-            self.took.get(index).map_or(0.0, |us| *us as f64 / 1000.0)
-        };
         format!(
             "{what}: {} of {} deliveries ({:.2} %), p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms\n",
             self.took.len(),
             self.wanted,
             self.took.len() as f64 * 100.0 / self.wanted.max(1) as f64,
-            at(500),
-            at(990),
-            at(1000)
+            self.at(500),
+            self.at(990),
+            self.at(1000)
         )
     }
 }

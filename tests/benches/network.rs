@@ -1,6 +1,7 @@
 //! What four real processes on this machine do: `cargo bench -p tests --bench network [-- PART]`, where PART is one of
 //! `finality`, `throughput`, `catchup`, `idle`. Everything is durable (fdatasync on), submitted over JSON-RPC, and
-//! measured from outside; the load runs on the same cores as the nodes.
+//! measured from outside; the load runs on the same cores as the nodes. `OPENLEDGER_FIGURES=1` writes what it prints into
+//! `tests/figures/chain.md`.
 
 #![allow(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -18,7 +19,10 @@ use alloy_sol_types::SolCall;
 use chain::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
 use contracts::TestToken;
 use serde_json::{Value, json};
-use tests::cluster::{Cluster, Failure, number, program};
+use tests::{
+    cluster::{Cluster, Failure, number, program},
+    figures::Figures,
+};
 
 /// Accounts that pay at the same time.
 const PAYERS: usize = 40;
@@ -39,25 +43,23 @@ async fn main() {
         "four validators on this machine, fdatasync on, {} cores",
         std::thread::available_parallelism().map_or(0, usize::from)
     );
-    for (part, result) in [
-        ("idle", if run("idle") { Some(idle().await) } else { None }),
-        ("finality", if run("finality") { Some(finality().await) } else { None }),
-        (
-            "throughput",
-            if run("throughput") {
-                Some(throughput().await)
-            } else {
-                None
-            },
-        ),
-        ("catchup", if run("catchup") { Some(catch_up().await) } else { None }),
-    ] {
+    let mut figures = Figures::new("chain", "cargo xtask bench network");
+    for part in ["idle", "finality", "throughput", "catchup"]
+        .into_iter()
+        .filter(|part| run(part))
+    {
+        let result = match part {
+            "idle" => idle(&mut figures).await,
+            "finality" => finality(&mut figures).await,
+            "throughput" => throughput(&mut figures).await,
+            _ => catch_up(&mut figures).await,
+        };
         match result {
-            None => (),
-            Some(Ok(lines)) => println!("\n{part}\n{lines}"),
-            Some(Err(why)) => println!("\n{part}: FAILED: {why}"),
+            Ok(lines) => println!("\n{part}\n{lines}"),
+            Err(why) => println!("\n{part}: FAILED: {why}"),
         }
     }
+    figures.write().expect("the folder of figures is there");
 }
 
 async fn up(
@@ -67,7 +69,7 @@ async fn up(
     start: usize,
     environment: &[(&str, &str)],
 ) -> Result<Cluster, Failure> {
-    let mut cluster = Cluster::new(program(true)?, name, nodes, port, environment)?;
+    let mut cluster = Cluster::new(program()?, name, nodes, port, environment)?;
     for node in 0..start {
         cluster.start(node)?;
     }
@@ -78,18 +80,33 @@ async fn up(
 }
 
 /// Memory and processor of a node that has nothing to do but its heartbeat of a second.
-async fn idle() -> Result<String, Failure> {
+async fn idle(figures: &mut Figures) -> Result<String, Failure> {
     let cluster = up("idle", 23_000, 4, 4, &[]).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let before = usage(&cluster)?;
     let wait = Duration::from_secs(20);
     tokio::time::sleep(wait).await;
     let after = usage(&cluster)?;
-    let mut lines = String::new();
+    let (mut lines, mut all_busy) = (String::new(), Vec::new());
     for (node, (before, after)) in before.iter().zip(&after).enumerate() {
         let busy = (after.0 - before.0) / wait.as_secs_f64() * 100.0;
         lines += &format!("  node {node}: {:.1} MB resident, {busy:.2} % of a core\n", after.1);
+        all_busy.push(busy);
     }
+    let mut resident: Vec<f64> = after.iter().map(|(_, resident)| *resident).collect();
+    resident.sort_by(f64::total_cmp);
+    all_busy.sort_by(f64::total_cmp);
+    let (what, middle) = ("idle node, heartbeat of a second", resident.len() / 2);
+    figures.add(
+        format!("{what}, resident"),
+        format_args!("{:.0}", resident[middle]),
+        "MB",
+    );
+    figures.add(
+        format!("{what}, of a core"),
+        format_args!("{:.1}", all_busy[middle]),
+        "%",
+    );
     Ok(lines)
 }
 
@@ -117,10 +134,10 @@ fn usage(cluster: &Cluster) -> Result<Vec<(f64, f64)>, Failure> {
 }
 
 /// From beginning a height to its block being final and durable: blocks back to back, empty and with 200 transfers.
-async fn finality() -> Result<String, Failure> {
+async fn finality(figures: &mut Figures) -> Result<String, Failure> {
     let cluster = up("finality", 23_100, 4, 4, &BACK_TO_BACK).await?;
     tokio::time::sleep(Duration::from_secs(12)).await;
-    let mut lines = line("empty block", &cluster).await?;
+    let mut lines = line("empty block", "an empty block", &cluster, figures).await?;
     drop(cluster);
 
     // One payer's transfers arrive with the first of them missing, so that all become ready at once when it comes.
@@ -149,14 +166,16 @@ async fn finality() -> Result<String, Failure> {
     let others = cluster.metric(0, "openledger_chain_blocks_total").await? - blocks - full as f64;
     lines += &line(
         &format!("{full} blocks of 200 transfers among {others} empty ones"),
+        "a block of 200 transfers",
         &cluster,
+        figures,
     )
     .await?;
     Ok(lines)
 }
 
-async fn line(what: &str, cluster: &Cluster) -> Result<String, Failure> {
-    let mut lines = String::new();
+async fn line(what: &str, block: &str, cluster: &Cluster, figures: &mut Figures) -> Result<String, Failure> {
+    let (mut lines, mut measured) = (String::new(), [const { Vec::new() }; 3]);
     for node in 0..cluster.members.len() {
         let quantile = async |q: &str| {
             let name = format!("openledger_consensus_height_seconds{{quantile=\"{q}\"}}");
@@ -171,12 +190,18 @@ async fn line(what: &str, cluster: &Cluster) -> Result<String, Failure> {
             "  {what}, node {node}: p50 {p50:.1} ms, p99 {p99:.1} ms; of that syncing the disk {:.1} ms per block; {blocks} blocks\n",
             sync / blocks * 1e3
         );
+        let one = [p50, p99, sync / blocks * 1e3];
+        measured.iter_mut().zip(one).for_each(|(all, one)| all.push(one));
     }
+    let [p50, p99, sync] = measured;
+    figures.add_range(&format!("finality of {block}, p50"), &p50, 1, "ms");
+    figures.add_range(&format!("finality of {block}, p99"), &p99, 1, "ms");
+    figures.add_range(&format!("waiting for the disk in {block}"), &sync, 1, "ms");
     Ok(lines)
 }
 
 /// Transfers and ERC-20 transfers that are final per second, as many as are taken in.
-async fn throughput() -> Result<String, Failure> {
+async fn throughput(figures: &mut Figures) -> Result<String, Failure> {
     let cluster = up(
         "throughput",
         23_300,
@@ -186,9 +211,9 @@ async fn throughput() -> Result<String, Failure> {
     )
     .await?;
     let mut payers = Payers::fund(&cluster, PAYERS).await?;
-    let mut lines = sustained(&cluster, &mut payers, "transfers", Payers::transfer).await?;
+    let mut lines = sustained(&cluster, &mut payers, "transfers", figures, Payers::transfer).await?;
     let token = payers.deploy(&cluster).await?;
-    lines += &sustained(&cluster, &mut payers, "ERC-20 transfers", |payers| {
+    lines += &sustained(&cluster, &mut payers, "ERC-20 transfers", figures, |payers| {
         payers.token_transfer(token)
     })
     .await?;
@@ -199,6 +224,7 @@ async fn sustained(
     cluster: &Cluster,
     payers: &mut Payers,
     what: &str,
+    figures: &mut Figures,
     next: impl Fn(&mut Payers) -> String,
 ) -> Result<String, Failure> {
     const TOTAL: usize = 24_000;
@@ -229,16 +255,24 @@ async fn sustained(
     }
     payers.wait(cluster, Duration::from_secs(120)).await?;
     let (took, blocks) = (begun.elapsed().as_secs_f64(), cluster.height(0).await? - from);
-    let line = format!(
-        "  {what}: {:.0}/s over {took:.1} s, {blocks} blocks of {:.0}\n",
-        TOTAL as f64 / took,
-        TOTAL as f64 / blocks as f64
+    let (rate, size) = (TOTAL as f64 / took, TOTAL as f64 / blocks as f64);
+    figures.add(
+        format!("{what}, sustained, final on all four"),
+        format_args!("{rate:.0}"),
+        "per s",
     );
-    Ok(line)
+    figures.add(
+        format!("{what} in a block under that load"),
+        format_args!("{size:.0}"),
+        "",
+    );
+    Ok(format!(
+        "  {what}: {rate:.0}/s over {took:.1} s, {blocks} blocks of {size:.0}\n"
+    ))
 }
 
 /// A node that is new at height 2,000 and comes to the tip.
-async fn catch_up() -> Result<String, Failure> {
+async fn catch_up(figures: &mut Figures) -> Result<String, Failure> {
     const HEIGHT: u64 = 2_000;
     let mut cluster = up("catchup", 23_400, 4, 4, &BACK_TO_BACK).await?;
     cluster.wait_for(3, HEIGHT, Duration::from_secs(300)).await?;
@@ -255,9 +289,16 @@ async fn catch_up() -> Result<String, Failure> {
             let started = *started.get_or_insert_with(Instant::now);
             if height >= HEIGHT {
                 let (all, syncing) = (begun.elapsed().as_secs_f64(), started.elapsed().as_secs_f64());
+                let rate = height as f64 / all;
+                figures.add(
+                    "blocks that a new node catches up with, while the others go on",
+                    height,
+                    "blocks",
+                );
+                figures.add("catching up, from process start", format_args!("{all:.2}"), "s");
+                figures.add("catching up", format_args!("{rate:.0}"), "blocks/s");
                 return Ok(format!(
-                    "  {height} blocks in {syncing:.2} s after it answers ({all:.2} s after its process starts): {:.0} blocks/s over all, while the others go on\n",
-                    height as f64 / all
+                    "  {height} blocks in {syncing:.2} s after it answers ({all:.2} s after its process starts): {rate:.0} blocks/s over all, while the others go on\n"
                 ));
             }
         }

@@ -4,7 +4,7 @@
 //! node keeps everything on disk, anvil in memory. The load runs on the same cores as the servers, so figures compare
 //! with each other and not with those of other machines. anvil is the one that `cargo xtask clients` installed, or the
 //! program that `OPENLEDGER_ANVIL` names; without it the node stands alone. `OPENLEDGER_PROGRAM` names another node than
-//! this checkout's, built for speed.
+//! this checkout's, built for speed. `OPENLEDGER_FIGURES=1` writes what it prints into `tests/figures/chain.md`.
 
 use std::{
     path::PathBuf,
@@ -23,6 +23,7 @@ use contracts::TestToken;
 use serde_json::{Value, json};
 use tests::{
     cluster::{Cluster, Failure, number, program},
+    figures::Figures,
     load::{Connection, load, request},
 };
 
@@ -41,15 +42,17 @@ async fn main() {
         "{connections} connections, {BLOCKS} blocks, {TRANSFERS} transfers, {cores} cores with the load on them\n"
     );
     println!("{:10} {:34} {:>10} {:>11} {:>11}", "", "", "requests/s", "p50", "p99");
+    let mut figures = Figures::new("chain", "cargo xtask bench rpc");
     for (name, result) in [
-        ("openledger", ours(connections).await),
-        ("anvil", theirs(connections).await),
+        ("openledger", ours(connections, &mut figures).await),
+        ("anvil", theirs(connections, &mut figures).await),
     ] {
         match result {
             Ok(lines) => println!("{lines}"),
             Err(why) => println!("{name}: {why}\n"),
         }
     }
+    figures.write().expect("the folder of figures is there");
 }
 
 /// A process that ends with this value.
@@ -63,9 +66,9 @@ impl Drop for Process {
     }
 }
 
-async fn ours(connections: usize) -> Result<String, Failure> {
+async fn ours(connections: usize, figures: &mut Figures) -> Result<String, Failure> {
     let named = std::env::var_os("OPENLEDGER_PROGRAM").map(PathBuf::from);
-    let binary = named.map_or_else(|| program(true), Ok)?;
+    let binary = named.map_or_else(program, Ok)?;
     // Blocks as fast as they go while the chain is made, then one in a second as always.
     let fast = [("OPENLEDGER_CONSENSUS__HEARTBEAT", "1ms")];
     let mut cluster = Cluster::new(binary.clone(), "rpc", 1, PORT, &fast)?;
@@ -85,10 +88,10 @@ async fn ours(connections: usize) -> Result<String, Failure> {
         .map(Process)
         .map_err(|error| error.to_string())?;
     cluster.wait_for(0, BLOCKS, PATIENCE).await?;
-    measure("openledger", &url, token, connections).await
+    measure("openledger", &url, token, connections, figures).await
 }
 
-async fn theirs(connections: usize) -> Result<String, Failure> {
+async fn theirs(connections: usize, figures: &mut Figures) -> Result<String, Failure> {
     let here = std::env::current_exe().map_err(|error| error.to_string())?;
     let installed = "clients/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil";
     let beside = here
@@ -125,7 +128,7 @@ async fn theirs(connections: usize) -> Result<String, Failure> {
     let mined = number(&connection.call("eth_blockNumber", json!([])).await?)?;
     let left = format!("{:#x}", BLOCKS.saturating_sub(mined));
     connection.call("anvil_mine", json!([left])).await?;
-    measure("anvil", &url, token, connections).await
+    measure("anvil", &url, token, connections, figures).await
 }
 
 /// Deploys a token and moves it about.
@@ -169,7 +172,13 @@ async fn reaches(connection: &mut Connection, account: Address, nonce: u64) -> R
     Ok(())
 }
 
-async fn measure(name: &str, url: &str, token: Address, connections: usize) -> Result<String, Failure> {
+async fn measure(
+    name: &str,
+    url: &str,
+    token: Address,
+    connections: usize,
+    rows: &mut Figures,
+) -> Result<String, Failure> {
     let mut connection = Connection::open(url).await?;
     let tip = number(&connection.call("eth_blockNumber", json!([])).await?)?;
     let [payer, payee] = [DEV_ACCOUNTS[0].0, DEV_ACCOUNTS[1].0];
@@ -195,6 +204,10 @@ async fn measure(name: &str, url: &str, token: Address, connections: usize) -> R
     ] {
         let found: Value = connection.call(method, params.clone()).await?;
         let figures = load(url, &request(method, &params), connections, TIME).await?;
+        rows.add(format!("{what}, {name}"), figures.per_s, "requests/s");
+        for (quantile, took) in [("p50", figures.p50), ("p99", figures.p99)] {
+            rows.add(format!("{what}, {name}, {quantile}"), took.as_micros(), "µs");
+        }
         let logs = found
             .as_array()
             .map_or(String::new(), |logs| format!("  ({} logs)", logs.len()));

@@ -7,15 +7,15 @@ use crate::cluster::{Failure, program};
 /// Whom to try.
 #[derive(Debug, clap::Args)]
 pub struct Subject {
-    /// The openledger program to run; without it the one of this checkout, built for speed
+    /// The openledger program to run; without it the one that was built with this one
     #[arg(long)]
     program: Option<PathBuf>,
 }
 
 impl Subject {
-    /// The program, built first if none was named.
+    /// The program.
     pub fn program(&self) -> Result<PathBuf, Failure> {
-        self.program.clone().map_or_else(|| program(true), Ok)
+        self.program.clone().map_or_else(program, Ok)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,17 +16,24 @@ use protocol::{
 use serde_json::{Value, json};
 use storage::{BlockLog, RealDisk, block_log::Layout};
 
+use crate::progress::say;
+
 /// What goes wrong is a sentence: these are tools for tests and benches.
 pub type Failure = String;
 
+/// Named so that it is not taken for the program of the `daemon` package in the same folder.
+const PROGRAM: &str = "openledger-under-test";
 /// The first port that Linux gives to whoever calls out.
 const GIVEN_OUT: u16 = 32_768;
+/// A wait that is longer is told.
+const LONG: Duration = Duration::from_secs(2);
 /// How much of each node's log a failed test shows.
 const SHOWN: usize = 60;
 
 /// Nodes on this machine, each a process.
 pub struct Cluster {
     program: PathBuf,
+    name: String,
     dir: PathBuf,
     /// The nodes, running or not.
     pub members: Vec<Member>,
@@ -49,43 +56,19 @@ impl Drop for Cluster {
     }
 }
 
-/// The program that lies beside this one in the target folder. Built at the first call, so that no test runs an old one.
-pub fn program(release: bool) -> Result<PathBuf, Failure> {
-    static BUILT: [OnceLock<Result<PathBuf, Failure>>; 2] = [OnceLock::new(), OnceLock::new()];
-    BUILT[usize::from(release)].get_or_init(|| build(release)).clone()
-}
-
-fn build(release: bool) -> Result<PathBuf, Failure> {
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "daemon", "--bin", "openledger"]);
-    if release {
-        build.arg("--release");
-    }
-    // What cargo tells a test about its own crate would tell build scripts of others that something changed, and half of
-    // the tree would be built anew for each test.
-    let own = |name: &std::ffi::OsStr| {
-        let name = name.to_string_lossy();
-        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_"]
-            .iter()
-            .any(|start| name.starts_with(start))
-    };
-    for (name, _) in std::env::vars_os().filter(|(name, _)| own(name.as_os_str())) {
-        build.env_remove(name);
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let built = build
-        .current_dir(root)
-        .status()
-        .map_err(|error| format!("could not run cargo: {error}"))?;
-    if !built.success() {
-        return Err("could not build the openledger program".to_owned());
-    }
+/// The program that cargo built for the tests, benches and campaigns of this package, in their profile.
+///
+/// A test or bench lies in a folder below it. Cargo builds it first for both; who runs a campaign's program builds both.
+pub fn program() -> Result<PathBuf, Failure> {
     let here = std::env::current_exe().map_err(|error| error.to_string())?;
-    let folder = if release { "release" } else { "debug" };
-    here.ancestors()
-        .map(|folder_above| folder_above.join(folder).join("openledger"))
-        .find(|program| program.is_file())
-        .ok_or_else(|| format!("no openledger program beside {}", here.display()))
+    let folders = here.ancestors().skip(1).take(2);
+    let mut places = folders.map(|folder| folder.join(PROGRAM));
+    places.find(|place| place.is_file()).ok_or_else(|| {
+        format!(
+            "no {PROGRAM} beside {}; `cargo build -p tests --bins` builds it, with `--release` for a program built for speed",
+            here.display()
+        )
+    })
 }
 
 impl Cluster {
@@ -103,6 +86,7 @@ impl Cluster {
             base_port < GIVEN_OUT,
             "port {base_port} may be some caller's; choose one below {GIVEN_OUT}"
         );
+        say(format_args!("{name}: {nodes} nodes with ports from {base_port} on"));
         let dir = std::env::temp_dir().join(format!("openledger-{name}-{}", std::process::id()));
         let members = prepare(&dir, nodes, base_port).map_err(|error| error.to_string())?;
         let environment = environment
@@ -112,6 +96,7 @@ impl Cluster {
         let children = (0..nodes).map(|_| None).collect();
         Ok(Self {
             program,
+            name: name.to_owned(),
             dir,
             members,
             children,
@@ -157,6 +142,7 @@ impl Cluster {
             .spawn()
             .map_err(|error| format!("could not start node {node}: {error}"))?;
         self.children[node] = Some(child);
+        say(format_args!("{}: node {node} started", self.name));
         Ok(())
     }
 
@@ -172,6 +158,7 @@ impl Cluster {
     /// kill -9.
     pub fn kill(&mut self, node: usize) {
         if let Some(mut child) = self.children[node].take() {
+            say(format_args!("{}: killing node {node}", self.name));
             // SIGKILL: nothing is flushed, nobody says goodbye.
             child.kill().expect("a child of ours can be killed");
             child.wait().expect("a killed child ends");
@@ -261,6 +248,7 @@ impl Cluster {
     /// Waits until `node` has reached `height`, and says how long that took.
     pub async fn wait_for(&self, node: usize, height: u64, within: Duration) -> Result<Duration, Failure> {
         let begun = Instant::now();
+        let mut said = false;
         loop {
             if self.height(node).await.is_ok_and(|now| now >= height) {
                 return Ok(begun.elapsed());
@@ -268,6 +256,13 @@ impl Cluster {
             if begun.elapsed() > within {
                 let now = self.height(node).await;
                 return Err(format!("node {node} did not reach {height} within {within:?}: {now:?}"));
+            }
+            if !said && begun.elapsed() > LONG {
+                say(format_args!(
+                    "{}: waiting until node {node} is at block {height}",
+                    self.name
+                ));
+                said = true;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

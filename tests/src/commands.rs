@@ -1,25 +1,29 @@
 //! Commands as people type them, in the home of a node, and what they print.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
-use crate::cluster::{Failure, program};
+use crate::{
+    cluster::{Failure, program},
+    progress::say,
+};
 
 /// How long a state may take to come about.
 const SOON: Duration = Duration::from_secs(60);
 
 /// Runs a command in a node's home: how it ended, and the object it printed.
 pub fn command(home: &Path, arguments: &[&str]) -> Result<(Option<i32>, Value), Failure> {
-    // Built once: asking cargo takes longer than most commands.
-    static PROGRAM: OnceLock<Result<PathBuf, Failure>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| program(false)).clone()?;
-    let mut run = Command::new(program);
+    say(format_args!("openledger {}", arguments.join(" ")));
+    run(home, arguments)
+}
+
+fn run(home: &Path, arguments: &[&str]) -> Result<(Option<i32>, Value), Failure> {
+    let mut run = Command::new(program()?);
     let output = run.arg("--home").arg(home).arg("--json").args(arguments).output();
     let output = output.map_err(|error| format!("could not run the program: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -38,8 +42,12 @@ pub fn done(home: &Path, arguments: &[&str]) -> Result<Value, Failure> {
 /// Repeats a command until it prints what is wanted.
 pub fn until(home: &Path, arguments: &[&str], wanted: impl Fn(&Value) -> bool) -> Result<Value, Failure> {
     let begun = Instant::now();
+    say(format_args!(
+        "openledger {}, until it says what is wanted",
+        arguments.join(" ")
+    ));
     loop {
-        let (_, value) = command(home, arguments)?;
+        let (_, value) = run(home, arguments)?;
         if wanted(&value) {
             return Ok(value);
         }

@@ -1,10 +1,13 @@
 //! A thousand networks, and the networks that must fail.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rayon::prelude::*;
 use tests::{
     byzantine::Behaviour,
     check::Violation,
     plan::{Plan, Sabotage},
+    progress::say,
     world::{self, Failure},
 };
 
@@ -12,9 +15,18 @@ const SEEDS: u64 = 1_000;
 
 #[test]
 fn a_thousand_seeds_keep_every_promise() {
+    say(format_args!("simulating {SEEDS} networks"));
+    let done = AtomicU64::new(0);
     let failures: Vec<String> = (0..SEEDS)
         .into_par_iter()
-        .filter_map(|seed| world::run(&Plan::random(seed)).err().map(|failure| (seed, failure)))
+        .filter_map(|seed| {
+            let failed = world::run(&Plan::random(seed)).err().map(|failure| (seed, failure));
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if done.is_multiple_of(200) {
+                say(format_args!("{done} of {SEEDS} networks simulated"));
+            }
+            failed
+        })
         .map(|(seed, Failure { violation, at })| {
             format!(
                 "seed {seed}: {violation:?} at {} us; replay: cargo xtask sim --from {seed} --seeds 1",

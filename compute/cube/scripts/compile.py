@@ -2,7 +2,7 @@
 
     python compile.py FOLDER [REPORT]
 
-FOLDER holds the `.cu` files that `cargo run -p compute --features host --example emit -- FOLDER` wrote; REPORT becomes
+FOLDER holds the `.cu` files that `cargo run -p cube --features kernels --example emit -- FOLDER` wrote; REPORT becomes
 a table of registers, shared memory and spilt bytes. It fails with the first kernel that does not compile, and where one keeps an
 array of a thread in local memory.
 """

@@ -12,10 +12,10 @@ use anyhow::{Context, Result};
 use compute::{
     lora::Adapter,
     model::{Model, Text},
-    train::{
-        self, Machine, Open, Output, Reading, Recipe, Trainer,
-        exam::{Candidate, Exam, Report, Terms, examine},
-    },
+};
+use train::{
+    self, Machine, Open, Output, Reading, Recipe, Trainer,
+    exam::{Candidate, Exam, Report, Terms, examine},
 };
 use world::{Datanets, NOT_KNOWN};
 

@@ -14,12 +14,12 @@ use anyhow::{Context, Result};
 use compute::{
     model::{Marks, Text},
     tensors::Dtype,
-    train::{
-        self, Corpus, Event, Machine, Open, Output, Trainer,
-        vocabulary::{self, Vocabulary, Words},
-    },
 };
 use serde_json::json;
+use train::{
+    self, Corpus, Event, Machine, Open, Output, Trainer,
+    vocabulary::{self, Vocabulary, Words},
+};
 
 use crate::plan::Plan;
 

@@ -1,9 +1,7 @@
 //! What `pico` is: its shape, its corpus and its recipe. The model is a function of what stands here, to the bit.
 
-use compute::{
-    model::{Config, Extents},
-    train::{Method, Recipe, Schedule, vocabulary},
-};
+use compute::model::{Config, Extents};
+use train::{Method, Recipe, Schedule, vocabulary};
 
 /// Everything that decides what the model becomes.
 #[derive(Clone, Debug)]

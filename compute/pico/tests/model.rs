@@ -9,13 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use compute::{
-    model::{Model, Text},
-    train::{
-        Asked, Machine, Recipe, answers,
-        exam::{Candidate, Exam, Terms, examine},
-        vocabulary::{BEGIN, END},
-    },
+use compute::model::{Model, Text};
+use train::{
+    Asked, Machine, Recipe, answers,
+    exam::{Candidate, Exam, Terms, examine},
+    vocabulary::{BEGIN, END},
 };
 
 fn compute() -> PathBuf {

@@ -1,8 +1,8 @@
 //! A decoder of the Llama shape, once for all devices.
 
-pub(crate) mod cpu;
+mod cpu;
 #[cfg(feature = "gpu")]
-pub(crate) mod gpu;
+pub mod gpu;
 mod ops;
 mod step;
 

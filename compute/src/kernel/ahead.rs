@@ -29,7 +29,7 @@ impl Stretch<'_> {
 }
 
 /// Stretches, and how far they were asked for.
-pub(crate) struct Ahead<'a> {
+pub struct Ahead<'a> {
     stretches: &'a [Stretch<'a>],
     row: usize,
     offset: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Ahead<'a> {
 
 impl<'a> Ahead<'a> {
     /// Nothing.
-    pub(crate) fn nothing() -> Self {
+    pub fn nothing() -> Self {
         Self::of(&[], 1)
     }
 

@@ -20,17 +20,20 @@ use super::{
 
 /// Sizes that all rows share.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Heads {
-    pub(crate) queries: usize,
-    pub(crate) keys: usize,
+pub struct Heads {
+    /// Heads of queries in a row.
+    pub queries: usize,
+    /// Heads of keys, and as many of values; they divide those of queries.
+    pub keys: usize,
     /// Width of one.
-    pub(crate) width: usize,
-    pub(crate) page_tokens: usize,
+    pub width: usize,
+    /// Positions in a page.
+    pub page_tokens: usize,
 }
 
 impl Heads {
     /// Singles in a page, of keys or of values.
-    pub(crate) fn page(&self) -> usize {
+    pub fn page(&self) -> usize {
         self.keys * self.page_tokens * self.width
     }
 
@@ -42,22 +45,27 @@ impl Heads {
 
 /// Some consecutive rows of a sequence and one head of keys.
 #[derive(Clone, Copy)]
-pub(crate) struct Look<'a> {
-    pub(crate) heads: Heads,
-    pub(crate) key_head: usize,
+pub struct Look<'a> {
+    /// Sizes.
+    pub heads: Heads,
+    /// Which head of keys, from 0.
+    pub key_head: usize,
     /// Queries of all rows of the step, `[row][head][width]`.
-    pub(crate) queries: &'a [f32],
+    pub queries: &'a [f32],
     /// Where attention goes, in the same form.
-    pub(crate) to: Parts,
+    pub to: Parts,
     /// The first row in the buffers, and how many follow.
-    pub(crate) row: usize,
-    pub(crate) rows: usize,
+    pub row: usize,
+    /// See `row`.
+    pub rows: usize,
     /// The position of the first row.
-    pub(crate) position: usize,
+    pub position: usize,
     /// The sequence's pages.
-    pub(crate) pages: &'a [u32],
-    pub(crate) keys: &'a [f32],
-    pub(crate) values: &'a [f32],
+    pub pages: &'a [u32],
+    /// Pages of keys, `[page][head][position][width]`, and two vectors of lanes behind them.
+    pub keys: &'a [f32],
+    /// Pages of values, in the same form.
+    pub values: &'a [f32],
 }
 
 impl Look<'_> {
@@ -66,7 +74,7 @@ impl Look<'_> {
     /// # Safety
     ///
     /// Nobody else writes these rows' outputs for the queries of this head of keys.
-    pub(crate) unsafe fn run(&self, level: Level, scores: &mut Vec<f32>) {
+    pub unsafe fn run(&self, level: Level, scores: &mut Vec<f32>) {
         let Heads { width, page_tokens, .. } = self.heads;
         let group = self.heads.queries / self.heads.keys;
         let tokens = self.position + self.rows;

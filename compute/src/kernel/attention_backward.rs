@@ -26,27 +26,35 @@ const WEIGHTS_MAX: usize = 64 << 10;
 
 /// One sequence and one head of queries.
 #[derive(Clone, Copy)]
-pub(crate) struct LookBack<'a> {
-    /// Heads of queries in a row, and which of them.
-    pub(crate) heads: usize,
-    pub(crate) head: usize,
-    pub(crate) width: usize,
-    /// The sequence's first row in the buffers of rows, and how many follow.
-    pub(crate) row: usize,
-    pub(crate) rows: usize,
-    /// Rotated queries, what attention gave, and the gradient of that: `[row][head][width]`.
-    pub(crate) queries: &'a [f32],
-    pub(crate) attended: &'a [f32],
-    pub(crate) d: &'a [f32],
-    /// Rotated keys and the values of this sequence for the head: `[token][width]`.
-    pub(crate) keys: &'a [f32],
-    pub(crate) values: &'a [f32],
+pub struct LookBack<'a> {
+    /// Heads of queries in a row.
+    pub heads: usize,
+    /// Which of them, from 0.
+    pub head: usize,
+    /// Width of one.
+    pub width: usize,
+    /// The sequence's first row in the buffers of rows.
+    pub row: usize,
+    /// Its rows.
+    pub rows: usize,
+    /// Rotated queries, `[row][head][width]`.
+    pub queries: &'a [f32],
+    /// What attention gave, in the same form.
+    pub attended: &'a [f32],
+    /// The gradient of that, in the same form.
+    pub d: &'a [f32],
+    /// Rotated keys of this sequence for the head, `[token][width]`.
+    pub keys: &'a [f32],
+    /// Its values, in the same form.
+    pub values: &'a [f32],
     /// Gradients of the queries, in the form of the queries.
-    pub(crate) d_queries: Parts,
-    /// Gradients of keys and values by this head alone, `[token][width]` from `at` on.
-    pub(crate) d_keys: Parts,
-    pub(crate) d_values: Parts,
-    pub(crate) at: usize,
+    pub d_queries: Parts,
+    /// Gradients of keys by this head alone, `[token][width]` from `at` on.
+    pub d_keys: Parts,
+    /// The same of values.
+    pub d_values: Parts,
+    /// Where both begin, in singles.
+    pub at: usize,
 }
 
 thread_local! {
@@ -59,7 +67,7 @@ impl LookBack<'_> {
     /// # Safety
     ///
     /// Nobody else reads or writes the gradients of this head and sequence.
-    pub(crate) unsafe fn run(&self, level: Level) {
+    pub unsafe fn run(&self, level: Level) {
         let length = self.rows * self.width;
         assert!(self.keys.len() >= length && self.values.len() >= length && self.head < self.heads);
         // SAFETY: by the contract.

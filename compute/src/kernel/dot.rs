@@ -28,7 +28,7 @@ thread_local! {
 
 /// Where outputs go.
 #[derive(Clone, Copy)]
-pub(crate) enum Store {
+pub enum Store {
     /// In place of what was there.
     Set,
     /// Onto it.
@@ -37,7 +37,7 @@ pub(crate) enum Store {
 
 /// Rows of singles, by index or where a list says.
 #[derive(Clone, Copy)]
-pub(crate) struct Rows<'a> {
+pub struct Rows<'a> {
     pub(crate) from: *const f32,
     pub(crate) stride: usize,
     /// Which rows, if not all in order.
@@ -47,7 +47,7 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// All rows of a buffer.
-    pub(crate) fn of(buffer: &'a [f32], width: usize) -> Self {
+    pub fn of(buffer: &'a [f32], width: usize) -> Self {
         Self {
             from: buffer.as_ptr(),
             stride: width,
@@ -80,12 +80,15 @@ impl<'a> Rows<'a> {
 
 /// Outputs `[row][column]`, columns being rows of the weight.
 #[derive(Clone, Copy)]
-pub(crate) struct Output<'a> {
+pub struct Output<'a> {
     /// The output of row 0 and the weight's row 0.
-    pub(crate) to: *mut f32,
-    pub(crate) stride: usize,
-    pub(crate) store: Store,
-    pub(crate) bias: Option<&'a [f32]>,
+    pub to: *mut f32,
+    /// Singles from row to row.
+    pub stride: usize,
+    /// Whether outputs replace what was there.
+    pub store: Store,
+    /// What is added to every row.
+    pub bias: Option<&'a [f32]>,
 }
 
 /// Multiplies all rows of `x` with the weight's rows `from..to`.
@@ -93,7 +96,7 @@ pub(crate) struct Output<'a> {
 /// # Safety
 ///
 /// `x` has rows of `weight.columns` singles, and the outputs of these rows are written by nobody else.
-pub(crate) unsafe fn product(
+pub unsafe fn product(
     level: super::Level,
     x: Rows<'_>,
     weight: &Weight,

@@ -32,7 +32,7 @@ const PACK_FROM: usize = 13;
 
 /// The left factor: `(m, k)` lies at `m · row + k · column`.
 #[derive(Clone, Copy)]
-pub(crate) struct Left<'a> {
+pub struct Left<'a> {
     pub(crate) from: &'a [f32],
     pub(crate) row: usize,
     pub(crate) column: usize,
@@ -40,7 +40,7 @@ pub(crate) struct Left<'a> {
 
 impl<'a> Left<'a> {
     /// Rows as they lie.
-    pub(crate) fn rows(from: &'a [f32], width: usize) -> Self {
+    pub fn rows(from: &'a [f32], width: usize) -> Self {
         Self {
             from,
             row: width,
@@ -49,7 +49,7 @@ impl<'a> Left<'a> {
     }
 
     /// Columns as rows.
-    pub(crate) fn turned(from: &'a [f32], width: usize) -> Self {
+    pub fn turned(from: &'a [f32], width: usize) -> Self {
         Self {
             from,
             row: 1,
@@ -58,7 +58,7 @@ impl<'a> Left<'a> {
     }
 
     /// Ones only: the product is the sum of the right factor's rows.
-    pub(crate) fn ones() -> Self {
+    pub fn ones() -> Self {
         Self {
             from: &[1.0],
             row: 0,
@@ -73,7 +73,7 @@ impl<'a> Left<'a> {
 
 /// The right factor, a row for each step of the inner index.
 #[derive(Clone, Copy)]
-pub(crate) enum Right<'a> {
+pub enum Right<'a> {
     /// Singles whose rows lie so far apart.
     Singles(&'a [f32], usize),
     /// A matrix in any form.
@@ -126,7 +126,7 @@ impl Block<'_> {
 
 /// `to [rows, columns]` becomes, or grows by, `left · right`, on all threads.
 #[allow(clippy::too_many_arguments, reason = "two factors, three extents and where it goes")]
-pub(crate) fn multiply(
+pub fn multiply(
     team: &mut Team,
     level: Level,
     left: Left<'_>,

@@ -33,10 +33,10 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
 
 kernel!(
     /// `to = x / rms(x) · gain`.
-    pub(crate) fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, to: &mut [f32]) = rms_norm_body);
+    pub fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, to: &mut [f32]) = rms_norm_body);
 kernel!(
     /// `gate = silu(gate) · up`.
-    pub(crate) fn silu_times(gate: &mut [f32], up: &[f32]) = silu_times_body);
+    pub fn silu_times(gate: &mut [f32], up: &[f32]) = silu_times_body);
 kernel!(
     /// Scores to weights that sum to one.
     pub(crate) fn softmax(scores: &mut [f32], scale: f32) = softmax_body);
@@ -153,7 +153,7 @@ unsafe fn softmax_body<S: Simd>(scores: &mut [f32], scale: f32) {
 }
 
 /// Rotates the two halves of a head: `(a, b)` to `(a·cos - b·sin, b·cos + a·sin)`.
-pub(crate) fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+pub fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let (a, b) = head.split_at_mut(cos.len());
     for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
         // Products rounded before they are added, as the processor without fused instructions would.

@@ -5,18 +5,18 @@
     reason = "tiles are loops over indices of several arrays at once"
 )]
 
-pub(crate) mod ahead;
-pub(crate) mod attention;
-pub(crate) mod attention_backward;
-pub(crate) mod backward;
-pub(crate) mod dot;
-pub(crate) mod gemm;
+pub mod ahead;
+pub mod attention;
+pub mod attention_backward;
+pub mod backward;
+pub mod dot;
+pub mod gemm;
 mod level;
 pub(crate) mod linear;
-pub(crate) mod math;
-pub(crate) mod simd;
-pub(crate) mod team;
-pub(crate) mod weight;
+pub mod math;
+pub mod simd;
+pub mod team;
+pub mod weight;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -13,7 +13,7 @@
 )]
 
 /// Lanes of a vector. Sums of dot products run in sixteen strides on every processor, so this is no tuning knob.
-pub(crate) const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// Sixteen singles and what is done with them.
 ///

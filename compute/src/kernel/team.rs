@@ -193,7 +193,7 @@ impl Drop for Team {
 
 /// A buffer that several threads write in disjoint parts.
 #[derive(Clone, Copy)]
-pub(crate) struct Parts(*mut f32, usize);
+pub struct Parts(*mut f32, usize);
 
 // SAFETY: `row` is unsafe, and its caller keeps the parts disjoint.
 unsafe impl Send for Parts {}
@@ -201,15 +201,18 @@ unsafe impl Send for Parts {}
 unsafe impl Sync for Parts {}
 
 impl Parts {
-    pub(crate) fn of(buffer: &mut [f32]) -> Self {
+    /// All of it.
+    pub fn of(buffer: &mut [f32]) -> Self {
         Self(buffer.as_mut_ptr(), buffer.len())
     }
 
+    /// `length` singles from `from` on.
+    ///
     /// # Safety
     ///
     /// No other reference to these elements may be alive, and the buffer must be.
     #[allow(clippy::mut_from_ref, reason = "that is what the contract is about")]
-    pub(crate) unsafe fn get<'a>(self, from: usize, length: usize) -> &'a mut [f32] {
+    pub unsafe fn get<'a>(self, from: usize, length: usize) -> &'a mut [f32] {
         assert!(
             from.checked_add(length).is_some_and(|end| end <= self.1),
             "a part lies inside its buffer"
@@ -219,7 +222,7 @@ impl Parts {
     }
 
     /// The address of an element.
-    pub(crate) fn at(self, index: usize) -> *mut f32 {
+    pub fn at(self, index: usize) -> *mut f32 {
         assert!(index <= self.1, "a part lies inside its buffer");
         // SAFETY: inside the buffer or one past it.
         unsafe { self.0.add(index) }

@@ -15,8 +15,7 @@ use super::{
     ahead::Stretch,
     simd::{LANES, Simd, prefetch},
 };
-pub(crate) use crate::tensors::Bytes;
-use crate::tensors::Dtype;
+use crate::tensors::{Bytes, Dtype, Matrix};
 
 /// Columns that share a scale.
 pub(crate) const GROUP: usize = 32;
@@ -38,9 +37,11 @@ pub enum Quantise {
 
 /// The matrix.
 #[derive(Clone)]
-pub(crate) struct Weight {
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
+pub struct Weight {
+    /// Rows: outputs of a linear layer.
+    pub rows: usize,
+    /// Columns: its inputs.
+    pub columns: usize,
     pub(crate) numbers: Numbers,
 }
 
@@ -59,20 +60,12 @@ pub(crate) enum Numbers {
 }
 
 impl Weight {
-    /// A matrix as stored.
-    ///
-    /// # Panics
-    ///
-    /// If the bytes are not exactly `rows × columns` numbers.
-    pub(crate) fn stored(rows: usize, columns: usize, dtype: Dtype, bytes: Bytes) -> Self {
-        assert_eq!(
-            Some(bytes.get().len()),
-            rows.checked_mul(columns).and_then(|n| n.checked_mul(dtype.bytes()))
-        );
+    /// A matrix as stored. Its numbers are shared: nothing is copied.
+    pub fn stored(matrix: &Matrix) -> Self {
         Self {
-            rows,
-            columns,
-            numbers: Numbers::Stored(dtype, bytes),
+            rows: matrix.rows,
+            columns: matrix.columns,
+            numbers: Numbers::Stored(matrix.dtype, matrix.share()),
         }
     }
 
@@ -147,7 +140,7 @@ impl Weight {
     }
 
     /// One row as singles.
-    pub(crate) fn row(&self, row: usize, into: &mut Vec<f32>) {
+    pub fn row(&self, row: usize, into: &mut Vec<f32>) {
         let groups = self.columns.div_ceil(GROUP);
         let scaled = |scales: &[f32], value: &dyn Fn(usize) -> f32, into: &mut Vec<f32>| {
             into.extend((0..self.columns).map(|column| value(column) * scales[row * groups + column / GROUP]));

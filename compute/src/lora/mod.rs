@@ -12,12 +12,20 @@ mod write;
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 pub use config::{AdapterConfig, ConfigError, RANK_MAX};
-pub(crate) use read::Rest;
 pub use read::{LoadError, Summary, inspect};
 pub use site::{Projection, Site};
 pub use write::WriteError;
 
 use crate::tensors::Matrix;
+
+/// What is done to an adapter's numbers between two rests.
+const PART_BYTES: usize = 256 << 10;
+
+/// Called between parts of the work: whoever loads beside something more important waits there.
+pub type Rest<'a> = &'a mut dyn FnMut();
+
+/// The key under which the canonical form keeps its configuration.
+const CONFIG_KEY: &str = "adapter_config";
 
 /// The name of an adapter: the hash of its canonical form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Adapter, AdapterConfig, ConfigError, LowRank, RANK_MAX, Site,
+    Adapter, AdapterConfig, CONFIG_KEY, ConfigError, LowRank, PART_BYTES, RANK_MAX, Rest, Site,
     site::{Factor, of_tensor},
     write::{Canon, Outline},
 };
@@ -20,15 +20,6 @@ use crate::tensors::{Buffer, Bytes, Entry, Header, HeaderError, Holder, Matrix, 
 const ADAPTER_BYTES_MAX: u64 = 4 << 30;
 
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
-
-/// What is done to an adapter's numbers between two rests.
-pub(super) const PART_BYTES: usize = 256 << 10;
-
-/// Called between parts of the work: whoever loads beside something more important waits there.
-pub(crate) type Rest<'a> = &'a mut dyn FnMut();
-
-/// The key under which the canonical form keeps its configuration.
-pub(super) const CONFIG_KEY: &str = "adapter_config";
 
 /// What the headers of an adapter say, without its numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +93,7 @@ impl Adapter {
     }
 
     /// As [`Self::load`], in small parts, with `rest` between them.
-    pub(crate) fn load_resting(dir: &Path, rest: Rest<'_>) -> Result<Self, LoadError> {
+    pub fn load_resting(dir: &Path, rest: Rest<'_>) -> Result<Self, LoadError> {
         let (config, mut file, header) = open_dir(dir)?;
         let numbers = numbers(&header);
         let mut buffer = Buffer::new(numbers.len());

@@ -12,9 +12,8 @@ use safetensors::tensor::{Dtype as FileDtype, View};
 use serde_json::{Map, Value};
 
 use super::{
-    Adapter, AdapterHash, LowRank, Site,
+    Adapter, AdapterHash, CONFIG_KEY, LowRank, PART_BYTES, Rest, Site,
     config::{Canonical, rank_as_f64},
-    read::{CONFIG_KEY, PART_BYTES, Rest},
     site::{Factor, tensor_name},
 };
 use crate::tensors::Dtype;

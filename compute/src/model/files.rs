@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::{Config, ConfigError, mapped::Mapped};
 use crate::{
     kernel::weight::Weight,
-    tensors::{Bytes, Dtype, Entry, Header, HeaderError, Holder, open, read_small},
+    tensors::{Bytes, Dtype, Entry, Header, HeaderError, Holder, Matrix, open, read_small},
 };
 
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -101,7 +101,8 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-pub(crate) fn read_config(dir: &Path) -> Result<Config, ModelError> {
+/// Reads the shape of the model in a directory.
+pub fn read_config(dir: &Path) -> Result<Config, ModelError> {
     let text = read_small(&dir.join("config.json"), CONFIG_BYTES_MAX).map_err(|source| ModelError::Read {
         file: "config.json".to_owned(),
         source,
@@ -215,7 +216,7 @@ impl Tensors {
     /// A matrix of that name and shape.
     pub(crate) fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Weight, ModelError> {
         let (dtype, bytes) = self.get(name, &[rows, columns])?;
-        Ok(Weight::stored(rows, columns, dtype, bytes))
+        Ok(Weight::stored(&Matrix::part(rows, columns, dtype, bytes)))
     }
 
     /// A vector of that name and length, as singles.

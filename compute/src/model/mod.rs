@@ -8,27 +8,27 @@ mod generation;
 pub(crate) mod mapped;
 mod numbers;
 mod random;
-pub(crate) mod rope;
+pub mod rope;
 mod store;
 mod tokenizer;
 mod untrained;
+pub mod weights;
 mod write;
 
 use std::path::Path;
 
 pub use chat::{Chat, ChatInput, ChatValue, RenderError};
 pub use config::{Config, ConfigError, Family, RopeScaling};
-pub use files::ModelError;
+pub use files::{ModelError, read_config};
 pub use generation::Generation;
 pub use store::{Store, StoreError, Stored, StoredFile};
 pub use tokenizer::{TEXT_BYTES_MAX, TextStream, TokenizeError, Tokenizer};
 pub use untrained::{ExtentError, Extents};
 pub use write::{Marks, WriteError};
 
-use crate::decoder::{Cpu, CpuOptions, Decoder};
-#[cfg(feature = "gpu")]
-use crate::decoder::{Gpu, GpuError, GpuOptions};
-use files::{Access, Tensors, read_config};
+use crate::{kernel::Quantise, tensors::Dtype};
+use files::{Access, Tensors};
+use weights::Weights;
 
 /// A base model: its shape and its weights, not yet on a device.
 pub struct Model {
@@ -43,20 +43,14 @@ impl Model {
     }
 
     /// Maps a model whose directory is ours alone.
-    pub(crate) fn map(dir: &Path) -> Result<Self, ModelError> {
+    pub fn map(dir: &Path) -> Result<Self, ModelError> {
         Self::open(dir, Access::Map)
     }
 
     /// Checks every number, and that the weights are all there.
     pub(crate) fn check(&self) -> Result<(), ModelError> {
         self.tensors.check_finite()?;
-        let options = CpuOptions {
-            threads: 1,
-            pages: 0,
-            slots: 0,
-            ..CpuOptions::default()
-        };
-        self.on_cpu(options).map(drop)
+        Weights::take(self, Quantise::No).map(drop)
     }
 
     fn open(dir: &Path, access: Access) -> Result<Self, ModelError> {
@@ -67,7 +61,7 @@ impl Model {
     }
 
     /// Refuses files that are no longer what was mapped. Nothing that was computed with them may be told.
-    pub(crate) fn unchanged(&self) -> Result<(), ModelError> {
+    pub fn unchanged(&self) -> Result<(), ModelError> {
         match self.tensors.changed() {
             None => Ok(()),
             Some(file) => Err(ModelError::Changed { file }),
@@ -79,32 +73,20 @@ impl Model {
         &self.config
     }
 
+    /// The numbers of a tensor of that name and shape.
+    pub fn singles(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        self.tensors.singles(name, shape)
+    }
+
+    /// Its tensors as stored, by name: type, extents and bytes.
+    pub fn stored(&self) -> impl Iterator<Item = (&str, Dtype, &[usize], &[u8])> {
+        let tensors = self.tensors.iter();
+        tensors.map(|(name, (dtype, shape, bytes))| (name.as_str(), *dtype, shape.as_slice(), bytes.get()))
+    }
+
     /// Its weights.
     pub(crate) fn tensors(&self) -> &Tensors {
         &self.tensors
-    }
-
-    /// Puts it on the processor.
-    pub fn on_cpu(&self, options: CpuOptions) -> Result<Decoder<Cpu>, ModelError> {
-        let cpu = Cpu::new(&self.tensors, &self.config, options)?;
-        let shape = cpu.shape(&options);
-        Ok(Decoder::new(cpu, self.config.layers, shape))
-    }
-}
-
-#[cfg(feature = "gpu")]
-impl Model {
-    /// What its weights take on such a machine.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn gpu_bytes(&self) -> Result<u64, ModelError> {
-        Gpu::<cube::cuda::Cuda>::weight_bytes(&self.tensors, &self.config)
-    }
-
-    /// Puts it on a machine that runs kernels.
-    pub fn on_gpu<M: cube::Machine>(&self, machine: M, options: GpuOptions) -> Result<Decoder<Gpu<M>>, GpuError> {
-        let gpu = Gpu::new(machine, &self.tensors, &self.config, options)?;
-        let shape = gpu.shape();
-        Ok(Decoder::new(gpu, self.config.layers, shape))
     }
 }
 

@@ -1,17 +1,19 @@
 //! Models from numbers in memory, and models in fewer bits.
 
+use std::sync::Arc;
+
 use half::{bf16, f16};
 
 use super::{Config, Model, files::Tensors};
-use crate::{kernel::weight::Bytes, tensors::Dtype};
+use crate::tensors::{Bytes, Dtype};
 
 impl Model {
     /// A model of that shape whose tensors have those numbers, each rounded to the nearest that `dtype` has.
-    pub(crate) fn of_numbers(config: &Config, dtype: Dtype, numbers: impl Fn(&str) -> Vec<f32>) -> Self {
+    pub fn of_numbers(config: &Config, dtype: Dtype, numbers: impl Fn(&str) -> Vec<f32>) -> Self {
         let tensors = config.tensors().into_iter().map(|(name, shape)| {
             let numbers = numbers(&name);
             assert_eq!(numbers.len(), shape.iter().product::<usize>(), "{name} has its extents");
-            let bytes = Bytes::all(bytes(&numbers, dtype).into());
+            let bytes = Bytes::all(Arc::new(bytes(&numbers, dtype)));
             (name, (dtype, shape, bytes))
         });
         Self {

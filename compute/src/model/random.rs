@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Config, Family, Model, RopeScaling, files::Tensors};
 use crate::{
-    kernel::weight::Bytes,
     lora::{Adapter, LowRank, Projection, Site},
-    tensors::{Dtype, Matrix},
+    tensors::{Bytes, Dtype, Matrix},
 };
 
 /// Numbers that look random and are the same for the same seed.
@@ -123,7 +122,7 @@ impl Model {
         let tensors = config.tensors().into_iter().map(|(name, shape)| {
             let count = shape.iter().product();
             let scale = if shape.len() == 2 { 1.7 * spread(shape[1]) } else { 1.0 };
-            let bytes = Bytes::all(numbers.bytes(count, scale, dtype));
+            let bytes = Bytes::all(Arc::new(numbers.bytes(count, scale, dtype)));
             (name, (dtype, shape, bytes))
         });
         Self {
@@ -140,7 +139,7 @@ impl Model {
             dtype.read(bytes.get(), &mut numbers);
             change(name, &mut numbers);
             let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-            (name.clone(), (*dtype, shape.clone(), Bytes::all(bytes.into())))
+            (name.clone(), (*dtype, shape.clone(), Bytes::all(Arc::new(bytes))))
         });
         Self {
             tensors: Tensors::of(tensors.collect()),

@@ -13,7 +13,7 @@ use std::f64::consts::TAU;
 use super::{Config, RopeScaling};
 
 /// Sines and cosines of the positions that were met so far.
-pub(crate) struct Rope {
+pub struct Rope {
     frequencies: Vec<f32>,
     attention: f32,
     cos: Vec<f32>,
@@ -21,7 +21,8 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    pub(crate) fn new(config: &Config) -> Self {
+    /// An empty table of a model's angles.
+    pub fn new(config: &Config) -> Self {
         let attention = match config.rope_scaling {
             RopeScaling::Yarn { attention, .. } => attention as f32,
             RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => 1.0,
@@ -35,7 +36,7 @@ impl Rope {
     }
 
     /// Makes the table reach `positions`.
-    pub(crate) fn reach(&mut self, positions: usize) {
+    pub fn reach(&mut self, positions: usize) {
         let have = self.cos.len() / self.frequencies.len();
         for position in have..positions {
             for frequency in &self.frequencies {
@@ -48,7 +49,7 @@ impl Rope {
     }
 
     /// Cosines and sines of a position that the table reaches.
-    pub(crate) fn at(&self, position: usize) -> (&[f32], &[f32]) {
+    pub fn at(&self, position: usize) -> (&[f32], &[f32]) {
         let range = position * self.frequencies.len()..(position + 1) * self.frequencies.len();
         (&self.cos[range.clone()], &self.sin[range])
     }

@@ -104,7 +104,7 @@ impl Stored {
     }
 
     /// Refuses files in `dir` that are something else than what was added. Reads all of them.
-    pub(crate) fn check(&self, dir: &Path) -> Result<(), StoreError> {
+    pub fn check(&self, dir: &Path) -> Result<(), StoreError> {
         match self
             .files
             .iter()
@@ -119,7 +119,7 @@ impl Stored {
 
     /// As [`Self::check`], if a file is longer or shorter than it was or was written after the manifest, which is the
     /// last that is.
-    pub(crate) fn check_if_touched(&self, dir: &Path) -> Result<(), StoreError> {
+    pub fn check_if_touched(&self, dir: &Path) -> Result<(), StoreError> {
         let when = |name: &str| {
             let meta = fs::metadata(dir.join(name)).ok()?;
             Some((meta.modified().ok()?, meta.len()))

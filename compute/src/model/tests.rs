@@ -168,7 +168,7 @@ fn what_is_no_model_leaves_nothing_in_the_store() {
         copy(name);
     }
     let refused = |why: &str| {
-        let error = with_sources(&store.add(&dir).unwrap_err());
+        let error = protocol::error_chain(&store.add(&dir).unwrap_err());
         assert!(error.contains(why), "{error}");
         assert_eq!(fs::read_dir(home.path().join("models")).unwrap().count(), 0);
     };
@@ -186,15 +186,4 @@ fn what_is_no_model_leaves_nothing_in_the_store() {
     bytes[length - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(dir.join("model.safetensors"), bytes).unwrap();
     refused("holds a number that is infinite or none");
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += ": ";
-        text += &error.to_string();
-        source = error.source();
-    }
-    text
 }

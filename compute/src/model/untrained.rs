@@ -3,7 +3,7 @@
 use super::{Config, Family, Model, RopeScaling};
 use crate::{
     lora::Projection,
-    train::{Random, Stream},
+    random::{Random, Stream},
 };
 
 /// The extents of a model that is trained from nothing. Heads are `hidden / heads` wide.

@@ -41,9 +41,9 @@ impl Bytes {
     }
 
     /// All of them.
-    pub(crate) fn all(bytes: Arc<[u8]>) -> Self {
-        let range = 0..bytes.len();
-        Self::part(Arc::new(bytes), range)
+    pub(crate) fn all(holder: Holder) -> Self {
+        let range = 0..(*holder).as_ref().len();
+        Self::part(holder, range)
     }
 
     pub(crate) fn get(&self) -> &[u8] {
@@ -53,7 +53,7 @@ impl Bytes {
 }
 
 /// Memory that is written once, as a whole, and then shared.
-pub(crate) struct Buffer {
+pub struct Buffer {
     memory: Memory,
     length: usize,
 }
@@ -83,7 +83,7 @@ impl Buffer {
     }
 
     /// Sees to it that a buffer of this length will be there at once.
-    pub(crate) fn make_ready(length: usize) {
+    pub fn make_ready(length: usize) {
         if !(LARGE..=SPARE_BYTES_MAX).contains(&length) {
             return;
         }

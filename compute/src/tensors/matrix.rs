@@ -115,7 +115,16 @@ impl Matrix {
     ///
     /// If the bytes are not exactly `rows × columns` numbers.
     pub fn new(rows: usize, columns: usize, dtype: Dtype, bytes: Arc<[u8]>) -> Self {
-        Self::part(rows, columns, dtype, Bytes::all(bytes))
+        Self::held(rows, columns, dtype, Arc::new(bytes))
+    }
+
+    /// Numbers as stored, in memory that the holder keeps.
+    ///
+    /// # Panics
+    ///
+    /// If the bytes are not exactly `rows × columns` numbers.
+    pub fn held(rows: usize, columns: usize, dtype: Dtype, holder: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Self {
+        Self::part(rows, columns, dtype, Bytes::all(holder))
     }
 
     /// Numbers as stored, in a part of something larger.

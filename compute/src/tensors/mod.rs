@@ -20,7 +20,8 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-pub(crate) use bytes::{Buffer, Bytes, Holder};
+pub use bytes::Buffer;
+pub(crate) use bytes::{Bytes, Holder};
 pub(crate) use matrix::transpose;
 pub use matrix::{Dtype, Matrix};
 
@@ -249,7 +250,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Reads a whole small file that is no link.
-pub(crate) fn read_small(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+pub fn read_small(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;

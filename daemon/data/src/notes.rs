@@ -1,23 +1,22 @@
 //! Lists of records that are durable when they are added: what datanets and deals are remembered by.
 //!
-//! Each list is a folder with checksummed segments. A record that a kill cut off was promised to nobody and is gone at the
-//! next start; one that was promised and does not read back is an error.
+//! Each list is a folder with a log of checksummed records. A record that a kill cut off was promised to nobody and is gone
+//! at the next start; one that was promised and does not read back or decode is an error.
 
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use protocol::{Height, codec};
-use storage::{
-    BlockLog, JournalError, RealDisk,
-    block_log::{AppendError, Layout},
-};
+use protocol::codec::{self, DecodeError};
+use storage::{JournalError, RealDisk, RecordLog, record_log::RecordLayout};
 
-const LAYOUT: Layout = Layout {
-    segment_bytes: 256 << 10,
-    first: Height(1),
+const LAYOUT: RecordLayout = RecordLayout {
+    step_bytes: 256 << 10,
+    advice: ADVICE,
 };
+const ADVICE: &str = "this deal or datanet is in no other file of this node: bring its folder back from a backup, or move it \
+     away, and the node starts without it";
 /// Longest record: a statement that publishes as much as fits, or the registration of a large deal.
 const RECORD_MAX: usize = 4 << 20;
 
@@ -33,14 +32,16 @@ pub enum NoteError {
         #[source]
         source: JournalError,
     },
-    /// A record was not appended.
-    #[error("could not add a record in {}; check the disk and its free space", dir.display())]
-    Append {
+    /// The bytes are those that were written, and no record that this version knows.
+    #[error("record {number} in {} does not decode: another version wrote it; {ADVICE}", dir.display())]
+    Decode {
         /// The folder.
         dir: PathBuf,
+        /// How many records lie before it.
+        number: usize,
         /// Why.
         #[source]
-        source: AppendError,
+        source: DecodeError,
     },
 }
 
@@ -50,13 +51,13 @@ pub(super) struct Notes(Arc<Inner>);
 
 struct Inner {
     dir: PathBuf,
-    log: Mutex<BlockLog>,
+    log: Mutex<RecordLog>,
 }
 
 impl Notes {
     /// Opens the list in `dir`, which need not exist.
     pub(super) fn open(dir: &Path) -> Result<Self, NoteError> {
-        let log = BlockLog::open(Arc::new(RealDisk), dir, LAYOUT).map_err(|source| NoteError::Disk {
+        let log = RecordLog::open(Arc::new(RealDisk), dir, LAYOUT).map_err(|source| NoteError::Disk {
             dir: dir.to_owned(),
             source,
         })?;
@@ -66,16 +67,19 @@ impl Notes {
         })))
     }
 
-    /// Everything in it, in order. Records of another version are left out.
+    /// Everything in it, in order.
     pub(super) fn read<T: bincode::Decode<()>>(&self) -> Result<Vec<T>, NoteError> {
         let log = self.0.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut notes = Vec::new();
-        for record in log.iter_from(LAYOUT.first) {
-            let (_, bytes) = record.map_err(|source| NoteError::Disk {
-                dir: self.0.dir.clone(),
+        let dir = || self.0.dir.clone();
+        let mut notes = Vec::with_capacity(log.len());
+        for (number, record) in log.iter().enumerate() {
+            let bytes = record.map_err(|source| NoteError::Disk { dir: dir(), source })?;
+            let note = codec::decode(&bytes, RECORD_MAX).map_err(|source| NoteError::Decode {
+                dir: dir(),
+                number,
                 source,
             })?;
-            notes.extend(codec::decode(&bytes, RECORD_MAX));
+            notes.push(note);
         }
         Ok(notes)
     }
@@ -91,19 +95,18 @@ impl Notes {
 
 impl Inner {
     fn add(&self, records: &[Vec<u8>]) -> Result<(), NoteError> {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = || self.dir.clone();
-        for record in records {
-            let next = log.tip().map_or(LAYOUT.first, Height::next);
-            log.append(next, record)
-                .map_err(|source| NoteError::Append { dir: dir(), source })?;
-        }
-        log.sync().map_err(|source| NoteError::Disk { dir: dir(), source })
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.append(records).map_err(|source| NoteError::Disk {
+            dir: self.dir.clone(),
+            source,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use super::*;
 
     #[tokio::test]
@@ -114,5 +117,36 @@ mod tests {
         notes.add(&[3u64]).await.unwrap();
         drop(notes);
         assert_eq!(Notes::open(dir.path()).unwrap().read::<u64>().unwrap(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_does_not_decode_is_an_error_that_names_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let notes = Notes::open(dir.path()).unwrap();
+        notes.add(&[1u64]).await.unwrap();
+        notes.add(&[2u8]).await.unwrap();
+        let error = notes.read::<u64>().unwrap_err().to_string();
+        let begin = format!("record 1 in {} does not decode", dir.path().display());
+        assert!(error.starts_with(&begin) && error.contains("backup"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_deal_is_not_told_to_repair_the_chain() {
+        let dir = tempfile::tempdir().unwrap();
+        let notes = Notes::open(dir.path()).unwrap();
+        notes.add(&[1u64]).await.unwrap();
+        notes.add(&[2u64]).await.unwrap();
+        drop(notes);
+        let file = dir.path().join("records.log");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let at = bytes.windows(8).position(|part| part == codec::encode(&1u64)).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let error = Notes::open(dir.path()).err().unwrap();
+        let why = error.source().unwrap().to_string();
+        assert!(
+            why.contains("records.log is damaged at byte") && why.contains("backup") && !why.contains("chain repair"),
+            "{why}"
+        );
     }
 }

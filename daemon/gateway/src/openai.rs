@@ -9,7 +9,6 @@
 
 mod answer;
 mod ask;
-mod engine;
 mod error;
 mod fields;
 mod figures;
@@ -33,22 +32,24 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use compute::{
-    assemble::Base,
-    process::{Admin, Command, EngineSetup, Reply},
-};
 use serde_json::json;
+use serve::process::{Admin, Reply};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use base::busy::{self, Busy};
+use base::{
+    busy::{self, Busy},
+    guard::Guard,
+};
+use jobs::{
+    engine::{Engine, Health, PATIENCE},
+    serving::Prepared,
+};
 
 use self::{
     ask::{Asked, Kind, Names},
-    engine::{Engine, Health, PATIENCE},
     error::ApiError,
-    guard::Gate,
     shape::Frame,
 };
 
@@ -63,14 +64,8 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// What a request has to show; nothing if there is none.
     pub token: Option<String>,
-    /// What clients call the base model.
-    pub name: String,
-    /// The base model.
-    pub base: Base,
-    /// How the engine's process is started.
-    pub command: Command,
-    /// What it is to be.
-    pub engine: EngineSetup,
+    /// The engine, and what clients call its model.
+    pub engine: Prepared,
     /// Where it says that answers are under way.
     pub busy: Option<Arc<Busy>>,
 }
@@ -108,7 +103,7 @@ pub struct Served {
     /// Where it listens.
     pub address: SocketAddr,
     /// What the engine found.
-    pub ready: Arc<compute::process::Ready>,
+    pub ready: Arc<serve::process::Ready>,
     server: JoinHandle<()>,
     follower: JoinHandle<()>,
     stop: CancellationToken,
@@ -124,19 +119,20 @@ impl Served {
         // Bound first: an address that is taken is told at once, and not after a large model was opened.
         let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let (engine, follower) = Engine::start(settings.command, settings.engine);
+        let prepared = settings.engine;
+        let (engine, follower) = Engine::start(prepared.command, prepared.engine);
         let ready = engine.ready().await.map_err(ServeError::Engine)?;
         let serving = Arc::new(Serving {
             engine,
-            names: Names { base: settings.name },
-            base: settings.base.hash.to_string(),
-            defaults: settings.base.generation,
+            names: Names { base: prepared.name },
+            base: prepared.base.hash.to_string(),
+            defaults: prepared.base.generation,
             context_tokens_max: ready.context_tokens_max,
             started_s: now_s(),
         });
-        let gate = Gate::new(address, &settings.origins, settings.token.as_deref());
+        let guard = Guard::new(address, &settings.origins, settings.token.as_deref());
         let stop = CancellationToken::new();
-        let router = router(serving, Arc::new(gate), settings.busy);
+        let router = router(serving, Arc::new(guard), settings.busy);
         let until = stop.clone().cancelled_owned();
         let server = tokio::spawn(async move {
             if let Err(why) = axum::serve(listener, router).with_graceful_shutdown(until).await {
@@ -163,7 +159,7 @@ impl Served {
     }
 }
 
-fn router(serving: Arc<Serving>, gate: Arc<Gate>, busy: Option<Arc<Busy>>) -> Router {
+fn router(serving: Arc<Serving>, guard: Arc<Guard>, busy: Option<Arc<Busy>>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completion))
@@ -177,7 +173,7 @@ fn router(serving: Arc<Serving>, gate: Arc<Gate>, busy: Option<Arc<Busy>>) -> Ro
         .fallback(models::nowhere)
         .layer(middleware::from_fn_with_state(busy, busy::while_answering))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(gate, guard::only_ours))
+        .layer(middleware::from_fn_with_state(guard, guard::only_ours))
         .with_state(serving)
 }
 
@@ -213,7 +209,7 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
 impl Serving {
     async fn answer(&self, kind: Kind, body: &[u8]) -> Result<Response, ApiError> {
         let asked = ask::read(kind, body, &self.names, &self.defaults)?;
-        let ask = |request: &compute::engine::Request| self.engine.ask(request.clone()).map_err(ApiError::from);
+        let ask = |request: &serve::engine::Request| self.engine.ask(request.clone()).map_err(ApiError::from);
         // Those that were asked are ended when one is refused: they are dropped.
         let answers = asked.requests.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
         let frame = self.frame(kind, &asked);

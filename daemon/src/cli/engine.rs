@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use compute::{assemble, process};
+use serve::{assemble, process};
 
 use super::output;
 

@@ -5,35 +5,14 @@
 //! "exact_share", "rouge_l"}]}`, the base model first. Questions are asked as the first adapter was trained on them, by
 //! the `training.json` in its folder; curves of the report come from there too.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
-use compute::{
-    lora::Adapter,
-    train::{
-        Machine, Recipe,
-        exam::{Candidate, Curve, Exam, Report, Standing, Terms, examine, page},
-    },
-};
-use serde_json::{Value, json};
+use jobs::evaluation::Evaluation;
+use serde_json::json;
+use train::{Machine, exam::Standing};
 
-use super::{
-    Place,
-    exit::{Exit, ended},
-    output,
-    train::base,
-};
-
-/// Adapters of one report: more columns than anybody reads.
-const ADAPTERS_MAX: usize = 16;
-
-/// The largest description of a run.
-const TRAINING_BYTES_MAX: u64 = 256 << 20;
+use super::{Place, exit::Exit, output};
 
 /// Examine a model and adapters over it, side by side
 #[derive(Debug, Args)]
@@ -78,133 +57,38 @@ fn tokens() -> clap::builder::RangedI64ValueParser<u32> {
 
 impl Evaluate {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        if self.adapter.len() > ADAPTERS_MAX {
-            let text = format!(
-                "{} adapters are too many for one report; at most {ADAPTERS_MAX}",
-                self.adapter.len()
-            );
-            return Err(ended(Exit::Usage, text).into());
-        }
-        let (model, text, name) = base(place, &self.base)?;
-        let recipe = Recipe {
-            template: self.template()?,
-            tokens_max: model.config().context_tokens_max,
-            ..Recipe::default()
-        };
-        recipe.check()?;
-        let exam = Exam::read(&self.data, &self.prompts, &text, model.config(), &recipe)?;
-        let (answer_tokens_max, prompt_tokens_max) = (self.answer_tokens as usize, self.prompt_tokens as usize);
-        exam.check_room(model.config(), answer_tokens_max, prompt_tokens_max)?;
-        let candidates = self.candidates(&name)?;
-        let machine = Machine::default();
-        let terms = Terms {
-            recipe: &recipe,
-            machine: Machine {
-                threads: self.threads.unwrap_or(machine.threads),
-                ..machine
+        let usual = Machine::default();
+        let (out, evaluation) = (
+            self.out,
+            Evaluation {
+                base: self.base,
+                adapters: self.adapter,
+                data: self.data,
+                prompts: self.prompts,
+                template: self.template,
+                answer_tokens_max: self.answer_tokens as usize,
+                prompt_tokens_max: self.prompt_tokens as usize,
+                machine: Machine {
+                    threads: self.threads.unwrap_or(usual.threads),
+                    ..usual
+                },
             },
-            answer_tokens_max,
-            prompt_tokens_max,
-        };
-        let report = examine(&model, &text, &name, &exam, &candidates, &terms, &mut |standing| {
+        );
+        let report = evaluation.run(&place.home(), &mut |standing| {
             if !place.json {
                 output::note(&format!("{} is examined", standing.name));
             }
         })?;
-        self.write(&report)?;
-        let answer = json!({ "dir": self.out, "base": report.base, "candidates": report.candidates });
+        evaluation.write(&report, &out)?;
+        let answer = json!({ "dir": out, "base": report.base, "candidates": report.candidates });
         place.show(&answer, || {
-            let page = self.out.join("report.html");
+            let page = out.join("report.html");
             let mut lines: Vec<String> = report.candidates.iter().map(line).collect();
             lines.push(page.display().to_string());
             lines.join("\n")
         });
         Ok(Exit::Done)
     }
-
-    /// The template that is named, or that of the first adapter's run. Others must have had the same.
-    fn template(&self) -> anyhow::Result<Option<String>> {
-        if self.template.is_some() {
-            return Ok(self.template.clone());
-        }
-        let mut first: Option<(&Path, Option<String>)> = None;
-        for dir in &self.adapter {
-            let Some(training) = training(dir)? else { continue };
-            let own = training
-                .pointer("/recipe/template")
-                .and_then(Value::as_str)
-                .map(str::to_owned);
-            match &first {
-                None => first = Some((dir.as_path(), own)),
-                Some((other, template)) if *template != own => {
-                    let (dir, other) = (dir.display(), other.display());
-                    let text =
-                        format!("{dir} and {other} were trained with different templates; choose one with --template");
-                    return Err(ended(Exit::Usage, text).into());
-                }
-                Some(_) => (),
-            }
-        }
-        Ok(first.and_then(|(_, template)| template))
-    }
-
-    fn candidates(&self, base: &str) -> anyhow::Result<Vec<Candidate>> {
-        let mut candidates = vec![Candidate {
-            name: base.to_owned(),
-            adapter: None,
-        }];
-        for dir in &self.adapter {
-            let adapter = Adapter::load(dir).with_context(|| format!("{} holds no adapter", dir.display()))?;
-            candidates.push(Candidate {
-                name: label(dir),
-                adapter: Some(Arc::new(adapter)),
-            });
-        }
-        Ok(candidates)
-    }
-
-    fn write(&self, report: &Report) -> anyhow::Result<()> {
-        let mut curves = Vec::new();
-        for dir in std::iter::once(Path::new(&self.base)).chain(self.adapter.iter().map(PathBuf::as_path)) {
-            let file = dir.join("training.json");
-            if file.is_file() {
-                curves.push(Curve::read(&file, &label(dir)).with_context(|| file.display().to_string())?);
-            }
-        }
-        let put = |name: &str, bytes: &[u8]| {
-            let path = self.out.join(name);
-            fs::write(&path, bytes).with_context(|| format!("could not write {}", path.display()))
-        };
-        fs::create_dir_all(&self.out).with_context(|| format!("could not make {}", self.out.display()))?;
-        put(
-            "report.json",
-            &serde_json::to_vec_pretty(report).expect("texts and numbers"),
-        )?;
-        put("report.html", page(report, &curves).as_bytes())
-    }
-}
-
-/// What a run wrote beside its adapter, if it did.
-fn training(dir: &Path) -> anyhow::Result<Option<Value>> {
-    let file = dir.join("training.json");
-    let Ok(length) = fs::metadata(&file).map(|found| found.len()) else {
-        return Ok(None);
-    };
-    if length > TRAINING_BYTES_MAX {
-        let text = format!(
-            "{} has {length} bytes, at most {TRAINING_BYTES_MAX} are read",
-            file.display()
-        );
-        return Err(ended(Exit::Usage, text).into());
-    }
-    let bytes = fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
-    let described = serde_json::from_slice(&bytes).with_context(|| format!("{} is not JSON", file.display()))?;
-    Ok(Some(described))
-}
-
-fn label(dir: &Path) -> String {
-    dir.file_name()
-        .map_or_else(|| dir.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 fn line(standing: &Standing) -> String {

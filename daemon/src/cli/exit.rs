@@ -15,12 +15,13 @@
 
 use std::{io, process::ExitCode};
 
-use compute::train::{DataError, RecipeError, TrainError, exam::ExamError};
 use serde_json::json;
 use storage::{JournalError, secret::SecretError};
 
+use base::{key::KeyError, report::Kind};
+use jobs::JobError;
+
 use super::output;
-use base::key::KeyError;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,20 @@ pub(crate) enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+impl From<Kind> for Exit {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Failed => Self::Failed,
+            Kind::Usage => Self::Usage,
+            Kind::NotFound => Self::NotFound,
+            Kind::Denied => Self::Denied,
+            Kind::Timeout => Self::Timeout,
+            Kind::NotRunning => Self::NotRunning,
+            Kind::Unverified => Self::Unverified,
+        }
     }
 }
 
@@ -63,6 +78,9 @@ impl Exit {
         if let Some(ended) = error.downcast_ref::<Ended>() {
             return ended.exit;
         }
+        if let Some(job) = error.downcast_ref::<JobError>() {
+            return job.kind().into();
+        }
         let is_exposed = |cause: &(dyn std::error::Error + 'static)| {
             let secret = match cause.downcast_ref::<KeyError>() {
                 Some(KeyError::File(secret)) => Some(secret),
@@ -80,30 +98,11 @@ impl Exit {
         };
         match () {
             () if error.chain().any(is_corrupt) => Self::Unverified,
-            () if error.chain().any(is_refused) => Self::Usage,
             () if denied || error.chain().any(is_exposed) => Self::Denied,
             () if kinds.clone().any(|kind| kind == io::ErrorKind::NotFound) => Self::NotFound,
             () => Self::Failed,
         }
     }
-}
-
-/// Whether it is what was asked for that cannot be trained on or examined with.
-fn is_refused(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let of_data = |why: &DataError| !matches!(why, DataError::Read { .. });
-    let of_run = |why: &TrainError| match why {
-        TrainError::Data(why) => of_data(why),
-        TrainError::Recipe(_) | TrainError::Records(_) => true,
-        _ => false,
-    };
-    let of_exam = |why: &ExamError| match why {
-        ExamError::Data(why) => of_data(why),
-        ExamError::Room { .. } => true,
-    };
-    cause.is::<RecipeError>()
-        || cause.downcast_ref().is_some_and(of_data)
-        || cause.downcast_ref().is_some_and(of_run)
-        || cause.downcast_ref().is_some_and(of_exam)
 }
 
 /// Says why a command failed, and gives its code.

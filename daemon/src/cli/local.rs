@@ -18,7 +18,7 @@ use super::exit::{Exit, ended};
 use base::{
     http,
     operator::Line,
-    report::{Failure, Kind, Progress},
+    report::{Failure, Progress},
 };
 
 /// Whoever answers.
@@ -129,16 +129,7 @@ impl Local {
 
 /// A failure of the node as the command's own.
 pub(crate) fn failed(failure: Failure) -> anyhow::Error {
-    let exit = match failure.kind {
-        Kind::Failed => Exit::Failed,
-        Kind::Usage => Exit::Usage,
-        Kind::NotFound => Exit::NotFound,
-        Kind::Denied => Exit::Denied,
-        Kind::Timeout => Exit::Timeout,
-        Kind::NotRunning => Exit::NotRunning,
-        Kind::Unverified => Exit::Unverified,
-    };
-    let last = ended(exit, failure.message);
+    let last = ended(failure.kind.into(), failure.message);
     let mut causes = failure.causes.into_iter().rev();
     match causes.next() {
         None => last.into(),
@@ -184,7 +175,7 @@ fn described(progress: &Progress) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::report::Source;
+    use base::report::{Kind, Source};
 
     #[test]
     fn a_node_that_helps_has_a_line_that_says_how() {

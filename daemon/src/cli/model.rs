@@ -8,24 +8,14 @@
 
 mod tokenizer;
 
-use std::{fs, path::PathBuf};
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use compute::{
-    logits::{self, Answer, Request},
-    model::{Store, Stored},
-};
+use compute::{logits::Answer, model::Stored};
+use jobs::models;
 use serde_json::json;
 
-use super::{
-    Place,
-    exit::{Exit, ended},
-    output,
-};
-
-/// The largest file of requests.
-const REQUESTS_BYTES_MAX: u64 = 64 << 20;
+use super::{Place, exit::Exit, output};
 
 /// Keep base models, and look into them
 #[derive(Debug, Args)]
@@ -77,17 +67,17 @@ impl Model {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::Add { dir } => {
-                let stored = store(place)?.add(&dir)?;
+                let stored = models::store(&place.home())?.add(&dir)?;
                 place.show(&stored, || described(&stored));
             }
             Verb::Ls => list(place)?,
             Verb::Show { model } => {
-                let stored = get(&store(place)?, &model)?;
+                let stored = models::find(&models::store(&place.home())?, &model)?;
                 place.show(&stored, || described(&stored));
             }
             Verb::Rm { model } => {
-                let store = store(place)?;
-                let stored = get(&store, &model)?;
+                let store = models::store(&place.home())?;
+                let stored = models::find(&store, &model)?;
                 store.remove(&stored)?;
                 let answer = json!({ "hash": stored.hash, "removed": true });
                 place.show(&answer, || format!("{} is removed", stored.hash));
@@ -97,19 +87,6 @@ impl Model {
         }
         Ok(Exit::Done)
     }
-}
-
-/// The store of a home, which is made where there is none.
-pub(super) fn store(place: &Place) -> anyhow::Result<Store> {
-    Ok(Store::open(&place.home().models())?)
-}
-
-/// A stored model by its name.
-pub(super) fn get(store: &Store, name: &str) -> anyhow::Result<Stored> {
-    store.get(name).map_err(|error| {
-        let text = error.to_string();
-        anyhow::Error::new(error).context(ended(Exit::NotFound, text))
-    })
 }
 
 fn described(stored: &Stored) -> String {
@@ -128,7 +105,7 @@ fn described(stored: &Stored) -> String {
 }
 
 fn list(place: &Place) -> anyhow::Result<()> {
-    let models = store(place)?.list()?;
+    let models = models::store(&place.home())?.list()?;
     place.show(&models, || {
         let line = |stored: &Stored| format!("{}  {}  {} bytes", stored.hash, stored.label, stored.bytes());
         match models.is_empty() {
@@ -139,21 +116,8 @@ fn list(place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_logits(place: &Place, dir: &std::path::Path, requests: &std::path::Path) -> anyhow::Result<()> {
-    let refused = || ended(Exit::Usage, format!("{} is no list of requests", requests.display()));
-    let length = fs::metadata(requests)
-        .with_context(|| format!("could not read {}", requests.display()))?
-        .len();
-    if length > REQUESTS_BYTES_MAX {
-        let text = format!(
-            "{} has {length} bytes, at most {REQUESTS_BYTES_MAX} are read",
-            requests.display()
-        );
-        return Err(ended(Exit::Usage, text).into());
-    }
-    let text = fs::read(requests).with_context(|| format!("could not read {}", requests.display()))?;
-    let asked: Vec<Request> = serde_json::from_slice(&text).with_context(refused)?;
-    let answers = logits::logits(dir, &asked)?;
+fn run_logits(place: &Place, dir: &Path, requests: &Path) -> anyhow::Result<()> {
+    let answers = models::logits(dir, requests)?;
     place.show(&answers, || {
         let line = |(index, answer): (usize, &Answer)| {
             let last = answer.logits.last().map(Vec::as_slice).unwrap_or_default();

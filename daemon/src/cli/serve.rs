@@ -3,33 +3,22 @@
 //! "hash", "context_tokens", "adapters", "refused": [{"name", "why"}], "token_file", "warnings"}`;
 //! `token_file` is null with `--no-auth`.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
-};
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
+use base::busy::Busy;
 use clap::Args;
-use compute::{
-    assemble::Base,
-    process::{Command, EngineSetup, Holds, Ready},
-    schedule::Limits,
-    tier::Budget,
-};
 use config::Size;
+use gateway::openai::{Served, Settings};
+use jobs::serving::{self, Serving};
 use serde_json::{Value, json};
-use storage::secret;
 
 use super::{
     Place,
     exit::{Exit, ended},
-    model, output,
+    output,
 };
 use crate::{node, telemetry};
-use base::{busy::Busy, entropy};
-use gateway::openai::{Served, Settings};
 
 /// Adapters are kept in memory up to this many bytes if nobody says otherwise.
 const ADAPTER_MEMORY: &str = "1 GiB";
@@ -96,10 +85,13 @@ impl Serve {
         telemetry::start(&log).map_err(|why| ended(Exit::Usage, why.to_string()))?;
         let token = match self.no_auth {
             true => None,
-            false => Some(token(place, self.token_file.as_deref())?),
+            false => {
+                let file = self.token_file.clone().unwrap_or_else(|| place.home().serve_token());
+                Some((serving::token(&file)?, file))
+            }
         };
-        let settings = self.settings(place, token.as_ref().map(|(_, token)| token.clone()))?;
-        let (name, base) = (settings.name.clone(), settings.base.hash);
+        let settings = self.settings(place, token.as_ref().map(|(token, _)| token.clone()))?;
+        let (name, base) = (settings.engine.name.clone(), settings.engine.base.hash);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime =
             runtime.context("could not start threads for requests; raise the limit on threads (ulimit -u)")?;
@@ -113,8 +105,8 @@ impl Serve {
                 "context_tokens": ready.context_tokens_max,
                 "adapters": ready.adapters,
                 "refused": ready.refused.iter().map(|(name, why)| json!({ "name": name, "why": why })).collect::<Value>(),
-                "token_file": token.as_ref().map(|(file, _)| file),
-                "warnings": warnings(ready),
+                "token_file": token.as_ref().map(|(_, file)| file),
+                "warnings": serving::warnings(ready),
             });
             place.show(&answer, || told(&answer));
             node::interrupted().await;
@@ -125,104 +117,26 @@ impl Serve {
     }
 
     fn settings(self, place: &Place, token: Option<String>) -> anyhow::Result<Settings> {
-        let store = model::store(place)?;
-        let dir = Path::new(&self.model);
-        let stored = match dir.is_dir() {
-            true => store.add(dir)?,
-            false => model::get(&store, &self.model)?,
+        let serving = Serving {
+            model: self.model,
+            adapters: self.adapters,
+            name: self.name,
+            device: self.device,
+            threads: self.threads,
+            quantise: self.quantize,
+            memory_bytes_max: self.memory.map(|size| size.0),
+            adapter_bytes_max: self.adapter_memory.0,
+            rows_max: self.rows.map(|rows| rows as usize),
         };
-        let kept = store.dir(stored.hash);
-        let base = Base::read(&kept)?;
-        let text = |path: &Path| {
-            let path = path.canonicalize();
-            let path = path.with_context(|| "could not find the folder of adapters; check --adapters".to_owned())?;
-            path.to_str()
-                .map(str::to_owned)
-                .with_context(|| format!("{} is no name that can be written down; rename it", path.display()))
-        };
-        let adapters = self.adapters.as_deref().map(text).transpose()?;
-        let defaults = Limits::default();
-        let rows = self.rows.map_or(defaults.rows_max, |rows| rows as usize);
-        let limits = Limits {
-            rows_max: rows,
-            step_tokens: defaults.step_tokens.max(rows),
-            step_adapters: defaults.step_adapters.max(rows),
-            slot_bytes: defaults.slot_bytes.min(self.adapter_memory.0),
-            ..defaults
-        };
-        // Given as a folder, it is called as that folder is now, whatever it was called when it was added.
-        let label = dir.is_dir().then(|| dir.canonicalize().ok()).flatten();
-        let label = label.and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
         Ok(Settings {
             listen: self.listen,
             origins: self.allow_origin,
             token,
-            name: self.name.or(label).unwrap_or_else(|| base.label.clone()),
-            base,
-            command: Command {
-                program: std::env::current_exe().context("this program's own file cannot be found")?,
-                args: vec!["engine".into()],
-            },
+            engine: serving.prepare(&place.home())?,
             // Whoever trains in this home does without knowing, if the file cannot be made.
             busy: Busy::open(&place.home().busy()).ok(),
-            engine: EngineSetup {
-                model: text(&kept)?,
-                adapters,
-                device: self.device,
-                threads: self.threads,
-                quantise: self.quantize,
-                memory_bytes_max: self.memory.map(|size| size.0),
-                limits,
-                tiers: Budget {
-                    host_bytes: self.adapter_memory.0,
-                    ..Budget::default()
-                },
-                pages: None,
-            },
         })
     }
-}
-
-/// The token that clients send, and the file that it is in.
-fn token(place: &Place, file: Option<&Path>) -> anyhow::Result<(PathBuf, String)> {
-    let file = file.map_or_else(|| place.home().serve_token(), Path::to_owned);
-    if !file.exists() {
-        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-            made.with_context(|| format!("could not make the folder {}", folder.display()))?;
-        }
-        let token = format!("{}\n", hex::encode(entropy::bytes::<32>()));
-        secret::write(&file, token.as_bytes())?;
-    }
-    let bytes = secret::read(&file)?;
-    let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
-    if text.len() < 16 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let text = format!(
-            "{} does not hold a token of 16 visible characters or more; move it aside and one is made",
-            file.display()
-        );
-        return Err(ended(Exit::Usage, text).into());
-    }
-    Ok((file, text.to_owned()))
-}
-
-/// What keeps the engine apart from the machine and does not hold here.
-fn warnings(ready: &Ready) -> Vec<String> {
-    let isolation = &ready.isolation;
-    [
-        ("the engine's process keeps the network", &isolation.no_network),
-        (
-            "the engine's process is not ended with this one",
-            &isolation.ends_with_parent,
-        ),
-        ("the engine's memory is not bounded", &isolation.memory_limit),
-    ]
-    .into_iter()
-    .filter_map(|(what, holds)| match holds {
-        Holds::No(why) => Some(format!("{what}: {why}")),
-        Holds::Yes | Holds::NotAsked => None,
-    })
-    .collect()
 }
 
 fn told(answer: &Value) -> String {

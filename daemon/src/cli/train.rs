@@ -5,44 +5,22 @@
 //! `{"step", "root", "replayed", "matches"}`; a root that differs from the run's own is exit code 7. Ctrl-C ends a run
 //! between two passes. However it ended, the same command goes on from its last checkpoint.
 
-mod data;
-
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
+use base::operator::dataset::{RecordPart, RecordsAnswer, RootAsk};
 use clap::Args;
-use compute::{
-    device,
-    model::{Model, Text},
-    train::{self, CheckpointError, Event, Machine, Others, Output, Recipe, Switch, TrainError, Trainer},
-};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
-
-use super::{
-    Place,
-    exit::{Exit, ended},
-    model::{get, store},
-    output,
+use jobs::{
+    JobError,
+    training::{self, Datasets, Described, Replayed, Run, Source, Training},
 };
-use base::busy::Look;
+use protocol::BlobHash;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use train::{Event, Machine, Switch};
 
-/// The largest file of hyper-parameters or weights.
-const SETTINGS_BYTES_MAX: u64 = 16 << 20;
-
-/// What a model's folder holds beside its weights. Its configuration comes last, since that makes it a model.
-const OF_A_MODEL: [&str; 5] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "generation_config.json",
-    "config.json",
-];
+use super::{Place, exit::Exit, local::Local, output, place::wait};
 
 /// Fine-tune a model on records, so that others can recompute it
 #[derive(Debug, Args)]
@@ -57,8 +35,8 @@ pub(crate) struct Train {
     #[arg(long, value_name = "DIR|NAME")]
     base: String,
     /// Files of records, one to a line, folders of them, and roots of datasets that are here; their order is part of the run
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE|DIR|ROOT", value_parser = data::source)]
-    data: Vec<data::Source>,
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE|DIR|ROOT", value_parser = Source::parse)]
+    data: Vec<Source>,
     /// How much each contributor counts, as {"name": number}; 1 for those not named
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -102,204 +80,122 @@ pub(crate) struct Train {
 
 impl Train {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let recipe = self.recipe()?;
-        let weights = self.weights()?;
-        let (model, text, name) = base(place, &self.base)?;
-        let corpus = data::corpus(place, &self.data, &text, model.config(), &recipe)?;
-        let machine = Machine {
-            threads: self.threads.unwrap_or(Machine::default().threads),
-            keep_bytes: self.keep << 20,
-            ..Machine::default()
+        let (again, share, beside) = (self.rerun.zip(self.from.clone()), self.share, self.share_beside);
+        let datasets = OfHome {
+            place,
+            local: OnceCell::new(),
         };
-        let device = device::Place::named(&self.device).map_err(|error| ended(Exit::Usage, error.to_string()))?;
-        let trainer = Trainer::new(&model, corpus, &weights, recipe, machine)?;
-        let mut trainer = on(trainer, &model, device)?;
-        let into = Output {
-            dir: self.out.clone(),
-            base_model: name,
-            checkpoint_every: self.checkpoint_every,
-            checkpoints_max: self.checkpoints_max,
-        };
-        if let (Some(step), Some(from)) = (self.rerun, &self.from) {
-            return rerun(place, &mut trainer, step, from, &into);
+        let training = self.training()?;
+        let mut run = wait(training.open(&place.home(), &datasets))?;
+        if let Some((step, from)) = again {
+            let replayed = run.replay(step, &from)?;
+            return Ok(show_replayed(place, &replayed));
         }
-        if let Some((_, last)) = into.checkpoints().last() {
-            go_on(&mut trainer, last, &into)?;
-        }
-        let mut switch = Switch::default();
-        switch.share(self.share);
-        if let Ok(look) = Look::open(&place.home().busy()) {
-            switch.give_way(Others {
-                are_busy: Arc::new(move || look.is_busy()),
-                share_percent: self.share_beside,
-            });
-        }
+        run.resume_last()?;
+        let mut switch = run.switch(share, beside);
         stop_on_signal(switch.clone())?;
-        let bar = ProgressBar::with_draw_target(Some(trainer.steps()), ProgressDrawTarget::stderr());
-        bar.set_style(style());
-        let outcome = train::run(&mut trainer, &into, &mut switch, &mut |event| match place.json {
-            true => output::note(&serde_json::to_string(event).expect("what is shown is plain data")),
-            false => draw(&bar, event),
-        });
-        bar.finish_and_clear();
-        let outcome = outcome?;
-        if outcome.adapter.is_none() {
-            complete(place, &self.base, &outcome.dir)?;
-        }
-        place.show(&outcome, || {
-            let mut rows = vec![
-                ("Folder", outcome.dir.display().to_string()),
-                ("Run", outcome.run.clone()),
-                ("Bits of", trainer.class().to_owned()),
-                ("Steps", outcome.steps.to_string()),
-                ("Loss", format!("{:.4}", outcome.loss)),
-            ];
-            rows.extend(outcome.validation.map(|loss| ("Validation", format!("{loss:.4}"))));
-            rows.extend(outcome.adapter.clone().map(|hash| ("Adapter", hash)));
-            rows.push(("Root", outcome.root.clone()));
-            output::columns(&rows)
-        });
+        train(place, &mut run, &mut switch)?;
         Ok(Exit::Done)
     }
 
-    fn recipe(&self) -> anyhow::Result<Recipe> {
-        let mut recipe: Recipe = match &self.config {
-            None => Recipe::default(),
-            Some(file) => {
-                let text = read(file)?;
-                let text = std::str::from_utf8(&text).with_context(|| format!("{} is not UTF-8", file.display()))?;
-                let refused = || ended(Exit::Usage, format!("{} holds no hyper-parameters", file.display()));
-                toml::from_str(text).with_context(refused)?
-            }
-        };
-        recipe.seed = self.seed.unwrap_or(recipe.seed);
-        Ok(recipe)
-    }
-
-    fn weights(&self) -> anyhow::Result<BTreeMap<String, f64>> {
-        let Some(file) = &self.weights else {
-            return Ok(BTreeMap::new());
-        };
-        let refused = || {
-            let text = format!("{} is not an object of numbers by contributor", file.display());
-            ended(Exit::Usage, text)
-        };
-        serde_json::from_slice(&read(file)?).with_context(refused)
+    fn training(self) -> anyhow::Result<Training> {
+        let usual = Machine::default();
+        Ok(Training {
+            recipe: training::recipe(self.config.as_deref(), self.seed)?,
+            weights: training::weights(self.weights.as_deref())?,
+            base: self.base,
+            data: self.data,
+            device: self.device,
+            out: self.out,
+            checkpoint_every: self.checkpoint_every,
+            checkpoints_max: self.checkpoints_max,
+            machine: Machine {
+                threads: self.threads.unwrap_or(usual.threads),
+                keep_bytes: self.keep << 20,
+                ..usual
+            },
+        })
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    let unread = || format!("could not read {}", file.display());
-    let length = fs::metadata(file).with_context(unread)?.len();
-    if length > SETTINGS_BYTES_MAX {
-        let text = format!(
-            "{} has {length} bytes, at most {SETTINGS_BYTES_MAX} are read",
-            file.display()
-        );
-        return Err(ended(Exit::Usage, text).into());
-    }
-    fs::read(file).with_context(unread)
-}
-
-/// Has a run computed by a device.
-#[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "it is for a GPU"))]
-fn on(trainer: Trainer, model: &Model, device: device::Place) -> Result<Trainer, TrainError> {
-    match device {
-        device::Place::Cpu => Ok(trainer),
-        #[cfg(feature = "cuda")]
-        device::Place::Cuda(index) => trainer.on_cuda(model, index),
-        #[cfg(not(feature = "cuda"))]
-        device::Place::Cuda(_) => unreachable!("no CUDA device is found without support for it"),
-    }
-}
-
-/// A folder as it is, or a stored model by its name.
-pub(super) fn base(place: &Place, name: &str) -> anyhow::Result<(Model, Text, String)> {
-    let dir = Path::new(name);
-    if dir.join("config.json").is_file() {
-        let model = Model::read(dir)?;
-        let text = Text::load(dir, model.config())?;
-        let label = dir
-            .file_name()
-            .map_or_else(|| name.to_owned(), |label| label.to_string_lossy().into_owned());
-        return Ok((model, text, label));
-    }
-    let store = store(place)?;
-    let stored = get(&store, name)?;
-    let (model, text) = store.model(&stored)?;
-    Ok((model, text, stored.label))
-}
-
-/// Goes on from a checkpoint, if it is of this run.
-fn go_on(trainer: &mut Trainer, last: &Path, into: &Output) -> anyhow::Result<()> {
-    let dir = into.dir.display();
-    trainer.resume(last).map_err(|error| match error {
-        TrainError::Checkpoint(CheckpointError::Other { .. }) => {
-            let text = format!("{dir} has another run; name a folder of its own for this one");
-            anyhow::Error::new(error).context(ended(Exit::Usage, text))
-        }
-        TrainError::Checkpoint(CheckpointError::Damaged { .. }) => {
-            let text =
-                format!("the last checkpoint in {dir} is damaged; remove it, and the run goes on from the one before");
-            anyhow::Error::new(error).context(ended(Exit::Failed, text))
-        }
-        other => other.into(),
-    })
-}
-
-/// Puts what belongs to a model beside weights that were trained, so that they are one.
-fn complete(place: &Place, base: &str, out: &Path) -> anyhow::Result<()> {
-    let own = Path::new(base);
-    let from = match own.join("config.json").is_file() {
-        true => own.to_owned(),
-        false => {
-            let store = store(place)?;
-            store.dir(get(&store, base)?.hash)
-        }
-    };
-    for name in OF_A_MODEL {
-        let file = from.join(name);
-        if file.is_file() {
-            fs::copy(&file, out.join(name)).with_context(|| format!("could not copy {}", file.display()))?;
-        }
-    }
+fn train(place: &Place, run: &mut Run, switch: &mut Switch) -> anyhow::Result<()> {
+    let bar = ProgressBar::with_draw_target(Some(run.steps()), ProgressDrawTarget::stderr());
+    bar.set_style(style());
+    let outcome = run.train(switch, &mut |event| match place.json {
+        true => output::note(&serde_json::to_string(event).expect("what is shown is plain data")),
+        false => draw(&bar, event),
+    });
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    place.show(&outcome, || {
+        let mut rows = vec![
+            ("Folder", outcome.dir.display().to_string()),
+            ("Run", outcome.run.clone()),
+            ("Bits of", run.class().to_owned()),
+            ("Steps", outcome.steps.to_string()),
+            ("Loss", format!("{:.4}", outcome.loss)),
+        ];
+        rows.extend(outcome.validation.map(|loss| ("Validation", format!("{loss:.4}"))));
+        rows.extend(outcome.adapter.clone().map(|hash| ("Adapter", hash)));
+        rows.push(("Root", outcome.root.clone()));
+        output::columns(&rows)
+    });
     Ok(())
 }
 
-/// Does a step again, after those between it and the checkpoint.
-fn rerun(place: &Place, trainer: &mut Trainer, step: u64, from: &Path, into: &Output) -> anyhow::Result<Exit> {
-    trainer.resume(from)?;
-    let have = trainer.step_number();
-    if step <= have || step > trainer.steps() {
-        let text = format!(
-            "step {step} cannot be done from a checkpoint after step {have} of {}",
-            trainer.steps()
-        );
-        return Err(ended(Exit::Usage, text).into());
-    }
-    while trainer.step_number() < step {
-        trainer.step(&mut train::Open)?;
-    }
-    let root = trainer.roots().last().expect("a step was done").to_hex().to_string();
-    // Beside the run's own roots, if they are there.
-    let known = fs::read(into.dir.join("step-roots.bin")).ok();
-    let known = known.and_then(|roots| {
-        let at = usize::try_from(step - 1).ok()?.checked_mul(32)?;
-        Some(hex::encode(roots.get(at..at + 32)?))
-    });
-    let matches = known.map(|known| known == root);
-    let replayed = step - have - 1;
-    let answer = json!({ "step": step, "root": root, "replayed": replayed, "matches": matches });
-    place.show(&answer, || match matches {
+fn show_replayed(place: &Place, replayed: &Replayed) -> Exit {
+    let Replayed {
+        step, root, matches, ..
+    } = replayed;
+    place.show(replayed, || match matches {
         Some(true) => format!("{root}\nis the root of step {step} of the run"),
         Some(false) => format!("{root}\nis not the root that the run gives for step {step}"),
         None => root.clone(),
     });
-    Ok(if matches == Some(false) {
-        Exit::Unverified
-    } else {
-        Exit::Done
-    })
+    match matches {
+        Some(false) => Exit::Unverified,
+        Some(true) | None => Exit::Done,
+    }
+}
+
+/// The datasets of a home, from the node that runs there or from its store. It is opened once, when it is first needed: a
+/// store has one owner at a time.
+struct OfHome<'a> {
+    place: &'a Place,
+    local: OnceCell<Local>,
+}
+
+impl OfHome<'_> {
+    async fn local(&self) -> anyhow::Result<&Local> {
+        self.local.get_or_try_init(|| self.place.local()).await
+    }
+}
+
+impl Datasets for OfHome<'_> {
+    type Error = anyhow::Error;
+
+    async fn describe(&self, root: BlobHash) -> anyhow::Result<Described> {
+        let manifest: Value = self.local().await?.ask("/v1/data/show", &RootAsk { root }).await?;
+        Ok(Described::of(root, &manifest)?)
+    }
+
+    async fn records(
+        &self,
+        root: BlobHash,
+        take: &mut dyn FnMut(RecordPart) -> Result<(), JobError>,
+    ) -> anyhow::Result<()> {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let each = |part: Value| {
+            let part: RecordPart = serde_json::from_value(part).context("a record came that is none")?;
+            bar.set_message(format!("{} records of {root:#}", part.position + 1));
+            Ok(take(part)?)
+        };
+        let local = self.local().await?;
+        let read: anyhow::Result<RecordsAnswer> =
+            local.parts("/v1/data/records", &RootAsk { root }, |_| (), each).await;
+        bar.finish_and_clear();
+        read.map(drop)
+    }
 }
 
 /// Ends the run when the terminal or the system asks for it.

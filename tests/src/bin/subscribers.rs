@@ -1,5 +1,5 @@
 //! A thousand WebSocket subscribers of one node get every head in order while another node is killed with kill -9 and
-//! started again: `cargo run --release -p tests --bin subscribers`.
+//! started again: `cargo xtask campaign subscribers`.
 
 use std::{
     collections::BTreeMap,

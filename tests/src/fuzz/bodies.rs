@@ -25,7 +25,7 @@ use protocol::{
     crypto::Domain,
     message::chain::{ANSWER_MAX, ASK_MAX, Answer, Ask, BODY_MAX, Direct, Entry, GOSSIP_MAX, Gossip},
 };
-use storage::{BlockLog, Disk, FaultDisk, Wal, block_log::Layout};
+use storage::{BlockLog, Disk, FaultDisk, RecordLog, Wal, block_log::Layout};
 
 use super::samples;
 
@@ -206,6 +206,27 @@ pub(super) fn block_log(bytes: &[u8]) {
         }
     }
     drop(BlockLog::repair(disk_with(samples::LOG_FILE, bytes), dir, layout));
+}
+
+pub(super) fn record_log(bytes: &[u8]) {
+    let (dir, layout) = (Path::new("list"), samples::RECORDS);
+    let disk = disk_with(samples::RECORDS_FILE, bytes);
+    if let Ok(mut log) = RecordLog::open(disk.clone(), dir, layout) {
+        let read = log.iter().filter(Result::is_ok).count();
+        assert_eq!(read, log.len(), "a list that opens reads back");
+        if log.append(&[b"later"]).is_ok() {
+            drop(log);
+            let again =
+                RecordLog::open(disk, dir, layout).expect("what was written behind a torn end does not read back");
+            let last = again.iter().last().expect("a record was added");
+            assert!(last.is_ok_and(|record| record == b"later") && again.len() == read + 1);
+        }
+    }
+    drop(RecordLog::open_undamaged_part(
+        disk_with(samples::RECORDS_FILE, bytes),
+        dir,
+        layout,
+    ));
 }
 
 /// A disk with one file.

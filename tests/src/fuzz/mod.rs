@@ -22,7 +22,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 29] = [
+pub const TARGETS: [Target; 30] = [
     target("gossip", bodies::gossip, samples::gossip),
     target("direct", bodies::direct, samples::direct),
     target("ask", bodies::ask, samples::ask),
@@ -38,6 +38,7 @@ pub const TARGETS: [Target; 29] = [
     target("light_proof", bodies::light_proof, samples::light_proof),
     target("wal", bodies::wal, samples::wal),
     target("block_log", bodies::block_log, samples::block_log),
+    target("record_log", bodies::record_log, samples::record_log),
     target("announcement", data::announcement, data::announcements),
     target("datanet_talk", data::datanet_talk, data::datanet_samples),
     target("pin_talk", data::pin_talk, data::pin_samples),

@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use compute::{
-    engine::{Event, Prompt, Request},
     lora::{Adapter, AdapterConfig, Projection, Site},
     model::{Chat, ChatInput, Config, Generation, Tokenizer},
+    tensors::Header,
+};
+use serve::{
+    engine::{Event, Prompt, Request},
     process::{Admin, Call, Reply, Say, read_frame, write_frame},
     schedule::{Finish, Usage},
-    tensors::Header,
 };
 
 /// A file of the smallest model that is kept with the engine.

@@ -22,7 +22,7 @@ use protocol::{
         vote::{Certificate, Evidence, Proposal, RoundCertificate, Vote, VoteKind},
     },
 };
-use storage::{BlockLog, FaultDisk, Wal, block_log::Layout};
+use storage::{BlockLog, FaultDisk, RecordLog, Wal, block_log::Layout, record_log::RecordLayout};
 
 use crate::wallet::Wallet;
 
@@ -30,6 +30,12 @@ pub(super) const WAL_FILE: &str = "wal/wal-0";
 pub(super) const WAL_BYTES: u64 = 4096;
 pub(super) const LOG_FILE: &str = "log/blocks-0000.log";
 pub(super) const LOG_BYTES: u64 = 4096;
+
+pub(super) const RECORDS_FILE: &str = "list/records.log";
+pub(super) const RECORDS: RecordLayout = RecordLayout {
+    step_bytes: 4096,
+    advice: "throw it away",
+};
 
 /// A chain of somebody else's, with Ethereum's rules from its first block on.
 pub(super) const FOREIGN_GENESIS: &str = r#"{"config":{"chainId":7,"homesteadBlock":0,"eip150Block":0,"eip155Block":0,
@@ -308,4 +314,13 @@ pub(super) fn block_log() -> Vec<Vec<u8>> {
     }
     log.sync().expect("a disk without faults");
     vec![disk.bytes(Path::new(LOG_FILE)).expect("the first segment")]
+}
+
+pub(super) fn record_log() -> Vec<Vec<u8>> {
+    let disk = Arc::new(FaultDisk::new());
+    let mut log = RecordLog::open(disk.clone(), Path::new("list"), RECORDS).expect("a new list");
+    for n in 1..=9 {
+        log.append(&[[n; 90]]).expect("a disk without faults");
+    }
+    vec![disk.bytes(Path::new(RECORDS_FILE)).expect("the list")]
 }

@@ -15,7 +15,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::python;
+use crate::{
+    programs::{cargo, once, quietly, said},
+    python,
+};
 
 /// How long one client may take.
 const CLIENT_WITHIN: Duration = Duration::from_secs(120);
@@ -222,37 +225,6 @@ fn npm_install(node: &Path, npm: &Path, folder: &Path) -> Result<()> {
     })
 }
 
-/// Does it unless it was done for the same `pins`.
-pub(crate) fn once(mark: &Path, pins: &Path, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    let wanted = fs::read(pins)?;
-    if fs::read(mark).is_ok_and(|found| found == wanted) {
-        return Ok(());
-    }
-    work()?;
-    Ok(fs::write(mark, wanted)?)
-}
-
-pub(crate) fn quietly(command: &mut Command) -> Result<()> {
-    let out = command.output().context("could not start")?;
-    let why = String::from_utf8_lossy(&out.stderr);
-    ensure!(
-        out.status.success(),
-        "packages could not be installed: {}",
-        why.lines().last().unwrap_or("no reason given")
-    );
-    Ok(())
-}
-
-pub(crate) fn said(program: &str, arguments: &[&str]) -> Option<String> {
-    let out = Command::new(program)
-        .args(arguments)
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8(out.stdout).ok().filter(|_| out.status.success())?;
-    Some(text.trim().to_owned())
-}
-
 /// Major and minor version of Node.js.
 fn version(node: &Path) -> Result<(u32, u32)> {
     let text = said(&node.to_string_lossy(), &["--version"]).context("node is not installed")?;
@@ -276,7 +248,7 @@ fn build(root: &Path) -> Result<()> {
         "openledger",
         "--locked",
     ];
-    let status = crate::cargo::cargo().args(args).current_dir(root).status()?;
+    let status = cargo().args(args).current_dir(root).status()?;
     ensure!(status.success(), "the openledger program could not be built");
     Ok(())
 }

@@ -2,7 +2,8 @@
 //! processor's own. NVRTC comes from the Python registry, pinned, under the target folder.
 //!
 //! Where Python, its registry or a C++ compiler is missing it says what it left out, and with `require` it fails; a kernel
-//! that does not compile, or computes something else, always does.
+//! that does not compile, or computes something else, always does. The crates are linted with kernels too, since the
+//! workspace's own build has none.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,23 +13,55 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{clients::said, python};
+use crate::{
+    programs::{self, said},
+    python,
+};
+
+/// The crates that run kernels; `serve` has a decoder through `compute` alone.
+const PACKAGES: [&str; 4] = ["--package", "compute", "--package", "train"];
 
 /// Compiles all kernels, then runs them.
 pub(crate) fn run(require: bool) -> Result<()> {
+    checks(require, &[Check::Compile, Check::RunHere])
+}
+
+/// Compiles all kernels. Running them here takes long: it is left to a campaign.
+pub(crate) fn compile_only(require: bool) -> Result<()> {
+    checks(require, &[Check::Compile])
+}
+
+#[derive(Clone, Copy)]
+enum Check {
+    Compile,
+    RunHere,
+}
+
+fn checks(require: bool, checks: &[Check]) -> Result<()> {
     let begun = Instant::now();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let root = programs::root().canonicalize()?;
     let folder = folder()?;
     let mut left_out = Vec::new();
-    let pins = root.join("compute/cube/scripts/requirements.txt");
-    match python::with(&folder, &pins) {
-        Ok(python) => compile(&root, &folder, &python)?,
-        Err(why) => left_out.push(format!("compiling for GPUs: {why:#}")),
-    }
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-    match said(&compiler, &["--version"]) {
-        Some(_) => run_here(&root)?,
-        None => left_out.push(format!("running kernels here: there is no C++ compiler `{compiler}`")),
+    for check in checks {
+        match check {
+            Check::Compile => {
+                let pins = root.join("compute/cube/scripts/requirements.txt");
+                match python::with(&folder, &pins) {
+                    Ok(python) => compile(&root, &folder, &python)?,
+                    Err(why) => left_out.push(format!("compiling for GPUs: {why:#}")),
+                }
+            }
+            Check::RunHere => {
+                let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+                match said(&compiler, &["--version"]) {
+                    Some(_) => {
+                        lint(&root)?;
+                        run_here(&root)?;
+                    }
+                    None => left_out.push(format!("running kernels here: there is no C++ compiler `{compiler}`")),
+                }
+            }
+        }
     }
     for line in &left_out {
         eprintln!("kernels: left out {line}");
@@ -37,8 +70,11 @@ pub(crate) fn run(require: bool) -> Result<()> {
         !require || left_out.is_empty(),
         "some checks of kernels were left out; install what they need, or leave out --require"
     );
-    let checked = 2 - left_out.len();
-    eprintln!("kernels: {checked} of 2 checks done in {} s", begun.elapsed().as_secs());
+    let (checked, of) = (checks.len() - left_out.len(), checks.len());
+    eprintln!(
+        "kernels: {checked} of {of} checks done in {} s",
+        begun.elapsed().as_secs()
+    );
     Ok(())
 }
 
@@ -59,7 +95,9 @@ fn compile(root: &Path, folder: &Path, python: &Path) -> Result<()> {
         std::fs::remove_dir_all(&texts)?;
     }
     let mut command = cargo(root, "run");
-    command.args(["--quiet", "--example", "emit", "--"]).arg(&texts);
+    command
+        .args(["--package", "cube", "--quiet", "--example", "emit", "--"])
+        .arg(&texts);
     check(&mut command, "writing the kernels")?;
     let mut command = Command::new(python);
     let script = root.join("compute/cube/scripts/compile.py");
@@ -69,22 +107,34 @@ fn compile(root: &Path, folder: &Path, python: &Path) -> Result<()> {
     )
 }
 
+/// Lints what the default build leaves out.
+fn lint(root: &Path) -> Result<()> {
+    let mut command = cargo(root, "clippy");
+    command.args(["--package", "cube"]).args(PACKAGES);
+    check(
+        command.args(["--all-targets", "--", "--deny", "warnings"]),
+        "linting the kernels",
+    )
+}
+
 /// Runs the kernels' text on this processor beside what it is to compute.
 fn run_here(root: &Path) -> Result<()> {
-    // The rooms in which kernels decode and learn, then a decoder beside what others computed.
-    for tests in [["--lib", "gpu::"], ["--test", "gpu"]] {
+    // Where kernels decode and learn, then a decoder beside what others computed.
+    let own = [&PACKAGES[..], &["--lib", "gpu::"]].concat();
+    for tests in [own, vec!["--package", "compute", "--test", "gpu"]] {
         check(cargo(root, "test").args(tests), "running the kernels here")?;
     }
     Ok(())
 }
 
-/// Cargo on the engine with kernels for this processor. Their text takes the time, so the engine itself is built as fast as
-/// can be, and once for all that is run here.
+/// Cargo with kernels for this processor. Their text takes the time, so what runs them is built as fast as can be, and once
+/// for all that is run here.
 fn cargo(root: &Path, verb: &str) -> Command {
-    let mut command = crate::cargo::cargo();
+    let mut command = programs::cargo();
     command
-        .args(["--config", "profile.dev.package.compute.opt-level=0", verb])
-        .args(["--package", "compute", "--features", "host", "--locked"])
+        .args(["--config", "profile.dev.package.compute.opt-level=0"])
+        .args(["--config", "profile.dev.package.train.opt-level=0", verb])
+        .args(["--features", "host", "--locked"])
         .current_dir(root);
     command
 }

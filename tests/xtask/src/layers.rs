@@ -1,4 +1,5 @@
-//! Who may import whom, as data, compared with what the manifests say. A new edge is a visible line here.
+//! Who may import whom, as data, compared with what the manifests say. A new edge is a visible line here; a dependency that
+//! nobody names is refused too.
 //!
 //! `protocol` lies under everything; `net`, `storage` and `compute` never meet but in `daemon`; pure crates name nothing
 //! that reads a clock, a file or a socket.
@@ -7,6 +8,8 @@ use std::{collections::BTreeMap, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+
+use crate::{circles, unused};
 
 /// Each crate and the crates of ours that it may name, tests and benches included.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -19,15 +22,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("storage", &["config", "protocol"]),
     ("cube", &[]),
     ("compute", &["cube", "protocol"]),
+    ("serve", &["compute", "protocol"]),
+    ("train", &["compute", "cube", "protocol"]),
     ("world", &[]),
-    ("pico", &["compute", "world"]),
+    ("pico", &["compute", "train", "world"]),
     ("base", &["protocol", "storage"]),
     (
         "chain",
         &["base", "config", "consensus", "evm", "net", "protocol", "storage"],
     ),
-    ("data", &["base", "compute", "config", "net", "protocol", "storage"]),
-    ("jobs", &["base", "compute", "config", "data", "net", "protocol", "serve", "storage", "train"]),
+    ("data", &["base", "config", "net", "protocol", "storage"]),
+    (
+        "jobs",
+        &[
+            "base", "compute", "config", "data", "net", "protocol", "serve", "storage", "train",
+        ],
+    ),
     (
         "gateway",
         &[
@@ -37,8 +47,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "consensus",
             "data",
             "evm",
+            "jobs",
             "net",
             "protocol",
+            "serve",
             "storage",
         ],
     ),
@@ -54,9 +66,12 @@ const LAYERS: &[(&str, &[&str])] = &[
             "data",
             "evm",
             "gateway",
+            "jobs",
             "net",
             "protocol",
+            "serve",
             "storage",
+            "train",
         ],
     ),
     (
@@ -72,7 +87,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "evm",
             "net",
             "protocol",
+            "serve",
             "storage",
+            "train",
         ],
     ),
     ("xtask", &[]),
@@ -99,15 +116,28 @@ const IMPURE: &[&str] = &[
     "time",
 ];
 
-/// Fails with every edge that the table does not allow.
+/// Fails with every edge that the table does not allow, every dependency that nobody needs, and every circle of crates.
 pub(crate) fn run() -> Result<()> {
-    let found = check(&metadata()?);
+    let metadata = metadata()?;
+    let mut found = check(&metadata);
+    found.extend(circles::of_crates(&metadata));
     ensure!(
         found.is_empty(),
         "edges that the layers do not allow:\n  {}",
         found.join("\n  ")
     );
+    let unused = unused::check(&metadata)?;
+    ensure!(
+        unused.is_empty(),
+        "dependencies that are not needed where they are listed:\n  {}",
+        unused.join("\n  ")
+    );
     Ok(())
+}
+
+/// Prints the circles of modules inside each crate. They are no failure.
+pub(crate) fn print_circles() -> Result<()> {
+    circles::print(&metadata()?)
 }
 
 fn metadata() -> Result<Value> {

@@ -1,12 +1,18 @@
 //! The chores of the house: `cargo xtask help`. Imports none of our crates, so that it builds in a moment.
 
-mod cargo;
+mod budget;
+mod campaign;
+mod circles;
 mod clients;
 mod contracts;
 mod kernels;
 mod layers;
+mod programs;
 mod python;
+mod sources;
 mod steps;
+mod tools;
+mod unused;
 
 use clap::{Parser, Subcommand};
 
@@ -21,8 +27,12 @@ struct Args {
 enum Chore {
     /// Everything that CI checks, cheapest first
     Ci,
-    /// Who may import whom
-    Layers,
+    /// Who may import whom, and which dependencies nobody needs
+    Layers {
+        /// Print the circles of modules inside each crate instead
+        #[arg(long)]
+        circles: bool,
+    },
     /// Recompile the Solidity sources and write their artefacts
     Contracts {
         /// Write nothing; fail if a committed artefact differs
@@ -48,6 +58,14 @@ enum Chore {
     Bench {
         /// A part of a bench's name
         filter: Option<String>,
+    },
+    /// Everything that takes long: many seeds, kills and inputs, and kernels on this processor
+    Campaign(campaign::Campaign),
+    /// Build the tools that CI uses where they are installed: cargo-deny and typos
+    Tools {
+        /// Build nothing; check with those that are installed
+        #[arg(long)]
+        check: bool,
     },
     /// Simulate this many seeds of a whole network
     Sim {
@@ -85,11 +103,15 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Args::parse().chore {
         Chore::Ci => steps::ci(),
-        Chore::Layers => layers::run(),
+        Chore::Layers { circles: true } => layers::print_circles(),
+        Chore::Layers { circles: false } => layers::run(),
         Chore::Contracts { check, require } => contracts::run(check, require),
         Chore::Clients { require } => clients::run(require),
         Chore::Kernels { require } => kernels::run(require),
         Chore::Bench { filter } => steps::bench(filter.as_deref()),
+        Chore::Campaign(campaign) => campaign::run(&campaign),
+        Chore::Tools { check: true } => tools::check(),
+        Chore::Tools { check: false } => tools::install(),
         Chore::Sim { seeds, from } => steps::sim(from, seeds),
         Chore::Crash { rounds } => steps::crash(rounds),
         Chore::World { args } => steps::world(&args),

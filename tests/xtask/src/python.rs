@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::clients::{once, quietly, said};
+use crate::programs::{once, quietly, said};
 
 /// The Python of a folder with the packages of `pins`, installed once for the same pins.
 pub(crate) fn with(folder: &Path, pins: &Path) -> Result<PathBuf> {

@@ -1,64 +1,61 @@
 //! Chores that are a few commands in a row.
 
-use std::{path::Path, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{clients, contracts, kernels, layers};
+use crate::{budget::Budget, clients, contracts, kernels, layers, programs, tools};
 
 /// Everything that must hold before a change lands, cheapest first. The test command is the README's.
 pub(crate) fn ci() -> Result<()> {
-    cargo(&["fmt", "--all", "--check"], &[])?;
-    layers::run()?;
-    contracts::run(true, false)?;
-    cargo(
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "--deny",
-            "warnings",
-        ],
-        &[],
-    )?;
-    cargo(&["test", "--workspace", "--locked"], &[])?;
+    let mut budget = Budget::default();
+    budget.step("fmt", || cargo(&["fmt", "--all", "--check"], &[]))?;
+    budget.step("layers", layers::run)?;
+    budget.step("typos", tools::typos)?;
+    budget.step("deny", tools::deny)?;
+    budget.step("contracts", || contracts::run(true, false))?;
+    budget.step("clippy", clippy)?;
+    budget.step("test", || cargo(&["test", "--workspace", "--locked"], &[]))?;
+    budget.step("doc", doc)?;
+    budget.step("engine with cuda", cuda)?;
+    budget.step("kernels, compiled for GPUs", || kernels::compile_only(false))?;
+    budget.step("clients", || clients::run(false))?;
+    eprintln!("\nci: what takes long is in `cargo xtask campaign`, kernels run on this processor among it");
+    Ok(())
+}
+
+fn clippy() -> Result<()> {
+    let what = ["clippy", "--workspace", "--all-targets", "--locked"];
+    cargo(&[&what[..], &["--", "--deny", "warnings"]].concat(), &[])
+}
+
+fn doc() -> Result<()> {
     // A module header may point at a private neighbour: whoever reads it there can follow.
     let strict = "--deny warnings --allow rustdoc::private-intra-doc-links";
     cargo(
         &["doc", "--workspace", "--no-deps", "--locked"],
         &[("RUSTDOCFLAGS", strict)],
-    )?;
-    cuda()?;
-    kernels::run(false)?;
-    clients::run(false)
+    )
 }
 
-/// The engine with a GPU behind it: it type-checks on a machine that has none, and downloads no compiler.
+/// What computes with a GPU behind it: it type-checks on a machine that has none, and downloads no compiler.
 fn cuda() -> Result<()> {
+    let built = [
+        "--package",
+        "compute",
+        "--package",
+        "serve",
+        "--package",
+        "train",
+        "--features",
+        "cuda",
+    ];
     // With its benches, which are what somebody who has a GPU runs first.
-    let check = [
-        "check",
-        "--package",
-        "compute",
-        "--features",
-        "cuda",
-        "--benches",
-        "--locked",
-    ];
-    cargo(&check, &[])?;
-    let args = [
-        "tree",
-        "--package",
-        "compute",
-        "--features",
-        "cuda",
-        "--invert",
-        "tracel-llvm-bundler",
-    ];
-    let tree = crate::cargo::cargo()
-        .args(args)
+    cargo(&[&["check"], &built[..], &["--benches", "--locked"]].concat(), &[])?;
+    let tree = programs::cargo()
+        .arg("tree")
+        .args(built)
+        .args(["--invert", "tracel-llvm-bundler"])
         .output()
         .context("could not run `cargo tree`")?;
     ensure!(
@@ -100,21 +97,36 @@ pub(crate) fn sim(from: u64, seeds: u64) -> Result<()> {
 
 /// `rounds` kills of real processes.
 pub(crate) fn crash(rounds: u64) -> Result<()> {
-    let rounds = rounds.to_string();
+    real_nodes("crash", &["--rounds", &rounds.to_string()])
+}
+
+/// Subscribers of a node while another is killed.
+pub(crate) fn subscribers() -> Result<()> {
+    real_nodes("subscribers", &[])
+}
+
+/// A program of the tests, which runs the `openledger` that is built with it.
+fn real_nodes(program: &str, arguments: &[&str]) -> Result<()> {
+    let release = ["--release", "--package", "tests"];
+    cargo(&[&["build"], &release[..], &["--bins"]].concat(), &[])?;
     cargo(
-        &[
-            "run",
-            "--release",
-            "--package",
-            "tests",
-            "--bin",
-            "crash",
-            "--",
-            "--rounds",
-            &rounds,
-        ],
+        &[&["run"], &release[..], &["--bin", program, "--"], arguments].concat(),
         &[],
     )
+}
+
+/// Every decoder of outside bytes with `inputs` mutated inputs.
+pub(crate) fn fuzz(inputs: u64) -> Result<()> {
+    let decoders = [
+        "test",
+        "--release",
+        "--package",
+        "tests",
+        "--test",
+        "bad_input",
+        "decoders::",
+    ];
+    cargo(&decoders, &[("OPENLEDGER_FUZZ_ROUNDS", &inputs.to_string())])
 }
 
 /// The world generator with these arguments.
@@ -130,7 +142,7 @@ pub(crate) fn pico(args: &[String]) -> Result<()> {
 /// From where the caller is: the paths are the caller's.
 fn program(cargo: &[&str], args: &[String]) -> Result<()> {
     let all = cargo.iter().copied().chain(args.iter().map(String::as_str));
-    let status = crate::cargo::cargo().args(all).status();
+    let status = programs::cargo().args(all).status();
     let status = status.context("could not run cargo")?;
     ensure!(status.success(), "it ended with {status}");
     Ok(())
@@ -145,10 +157,10 @@ fn cargo(args: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let line = format!("cargo {}", args.join(" "));
     eprintln!("\n$ {line}");
     let begun = Instant::now();
-    let status = crate::cargo::cargo()
+    let status = programs::cargo()
         .args(args)
         .envs(environment.iter().copied())
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+        .current_dir(programs::root())
         .status()
         .with_context(|| format!("could not run `{line}`"))?;
     ensure!(status.success(), "`{line}` failed");

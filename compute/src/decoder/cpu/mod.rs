@@ -5,13 +5,13 @@
 
 #![allow(unsafe_code, reason = "threads write disjoint rows of the same buffers")]
 
-pub(crate) mod weights;
+mod slot;
 
 use std::{cell::RefCell, sync::Arc};
 
-use weights::{Slot, Weights};
+use slot::Slot;
 
-use super::{Norm, Ops, Step};
+use super::{Decoder, Norm, Ops, Step};
 use crate::{
     forward::{Shape, StepError},
     kernel::{
@@ -25,7 +25,7 @@ use crate::{
         weight::Weight,
     },
     lora::{Adapter, AdapterHash, Projection},
-    model::{Config, ModelError, files::Tensors, mapped::Mapped, rope::Rope},
+    model::{Config, Model, ModelError, mapped::Mapped, rope::Rope, weights::Weights},
 };
 
 /// Singles below which a kernel is done before a second thread has woken.
@@ -88,9 +88,19 @@ thread_local! {
     static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
+impl Model {
+    /// Puts it on the processor.
+    pub fn on_cpu(&self, options: CpuOptions) -> Result<Decoder<Cpu>, ModelError> {
+        let cpu = Cpu::new(self, options)?;
+        let shape = cpu.shape(&options);
+        Ok(Decoder::new(cpu, self.config().layers, shape))
+    }
+}
+
 impl Cpu {
     /// Sets up a model.
-    pub(crate) fn new(tensors: &Tensors, config: &Config, options: CpuOptions) -> Result<Self, ModelError> {
+    fn new(model: &Model, options: CpuOptions) -> Result<Self, ModelError> {
+        let config = model.config();
         assert!(options.page_tokens > 0, "a page holds a position");
         let heads = Heads {
             queries: config.heads,
@@ -101,8 +111,8 @@ impl Cpu {
         // Untouched pages cost nothing: the system hands out zeroed memory when it is first written.
         let pool = || vec![0.0; options.pages as usize * heads.page() + 2 * LANES];
         Ok(Self {
-            weights: Weights::take(tensors, config, options.quantise)?,
-            files: tensors.mapped().to_vec(),
+            weights: Weights::take(model, options.quantise)?,
+            files: model.tensors().mapped().to_vec(),
             rope: Rope::new(config),
             team: Team::new(options.threads),
             level: options.level.min(Level::detect()),
@@ -117,7 +127,7 @@ impl Cpu {
     }
 
     /// What the scheduler has to know.
-    pub(crate) fn shape(&self, options: &CpuOptions) -> Shape {
+    fn shape(&self, options: &CpuOptions) -> Shape {
         Shape {
             vocabulary: self.config.vocabulary,
             context_tokens_max: self.config.context_tokens_max,

@@ -2,10 +2,10 @@
 
 use cube::cuda::Cuda;
 
-use super::{Gpu, GpuOptions};
+use super::{Gpu, GpuOptions, weights};
 use crate::{
     decoder::Decoder,
-    model::{Config, Model},
+    model::{Config, Model, ModelError},
 };
 
 /// Part of the memory beside weights that keys and values may take, the rest being for adapters and activations.
@@ -47,11 +47,22 @@ fn options(config: &Config, weights: u64, bytes: u64, piece_bytes: u64, wanted: 
     })
 }
 
+/// What a model's weights take in a GPU's memory.
+fn weight_bytes(model: &Model) -> Result<u64, ModelError> {
+    let config = model.config();
+    let numbers: usize = config
+        .tensors()
+        .values()
+        .map(|shape| shape.iter().product::<usize>())
+        .sum();
+    Ok((numbers * weights::common(model.tensors(), config)?.bytes()) as u64)
+}
+
 impl Model {
     /// Puts it on a GPU by its number, warm.
     pub fn on_cuda(&self, index: usize, wanted: &Wanted) -> Result<Decoder<Gpu<Cuda>>, String> {
         let cuda = Cuda::open(index).map_err(|error| error.to_string())?;
-        let weights = self.gpu_bytes().map_err(|error| error.to_string())?;
+        let weights = weight_bytes(self).map_err(|error| error.to_string())?;
         let options = options(self.config(), weights, cuda.bytes(), cuda.piece_bytes_max(), wanted)?;
         let mut decoder = self.on_gpu(cuda, options).map_err(|error| error.to_string())?;
         decoder.warm().map_err(|error| error.to_string())?;

@@ -10,10 +10,10 @@ mod attend;
 mod extents;
 mod linear;
 mod ops;
-pub(crate) mod pack;
+pub mod pack;
 mod tables;
 mod warm;
-pub(crate) mod weights;
+pub mod weights;
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -27,9 +27,10 @@ use cube::{ELEMENTWISE_THREADS, Element, Kernel, Machine, MachineError, Scalar};
 pub use cuda::Wanted as CudaWanted;
 
 use self::{adapters::Adapters, tables::Tables, weights::Weights};
+use super::Decoder;
 use crate::{
     forward::Shape,
-    model::{Config, ModelError, files::Tensors, rope::Rope},
+    model::{Config, Model, ModelError, rope::Rope},
 };
 
 /// How a model runs on a machine.
@@ -104,24 +105,29 @@ pub struct Gpu<M: Machine> {
 }
 
 /// A count as kernels take it.
-pub(crate) fn count(n: usize) -> u32 {
+pub fn count(n: usize) -> u32 {
     u32::try_from(n).expect("rows, widths and their products are bounded by the configuration")
+}
+
+impl Model {
+    /// Puts it on a machine that runs kernels.
+    pub fn on_gpu<M: Machine>(&self, machine: M, options: GpuOptions) -> Result<Decoder<Gpu<M>>, GpuError> {
+        let gpu = Gpu::new(machine, self, options)?;
+        let shape = gpu.shape();
+        Ok(Decoder::new(gpu, self.config().layers, shape))
+    }
 }
 
 impl<M: Machine> Gpu<M> {
     /// Puts a model onto a machine.
-    pub(crate) fn new(
-        mut machine: M,
-        tensors: &Tensors,
-        config: &Config,
-        options: GpuOptions,
-    ) -> Result<Self, GpuError> {
+    fn new(mut machine: M, model: &Model, options: GpuOptions) -> Result<Self, GpuError> {
+        let config = model.config();
         assert!(options.page_tokens > 0, "a page holds a position");
         let (heads, kv_heads) = (config.heads, config.kv_heads);
         if heads / kv_heads > cube::ATTEND_QUERIES[cube::ATTEND_QUERIES.len() - 1] {
             return Err(GpuError::Heads { heads, kv_heads });
         }
-        let weights = Weights::take(&mut machine, tensors, config)?;
+        let weights = Weights::take(&mut machine, model)?;
         let kept = options.kept.unwrap_or(weights.element);
         let page = kv_heads * options.page_tokens * config.head * kept.bytes();
         let mut pool = || {
@@ -145,19 +151,8 @@ impl<M: Machine> Gpu<M> {
         })
     }
 
-    /// What a model's weights take in its memory.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn weight_bytes(tensors: &Tensors, config: &Config) -> Result<u64, ModelError> {
-        let numbers: usize = config
-            .tensors()
-            .values()
-            .map(|shape| shape.iter().product::<usize>())
-            .sum();
-        Ok((numbers * weights::common(tensors, config)?.bytes()) as u64)
-    }
-
     /// What the scheduler has to know.
-    pub(crate) fn shape(&self) -> Shape {
+    fn shape(&self) -> Shape {
         Shape {
             vocabulary: self.config.vocabulary,
             context_tokens_max: self.config.context_tokens_max,

@@ -7,14 +7,15 @@ const ALIGN: usize = 256;
 
 /// Tables one after the other.
 #[derive(Default)]
-pub(crate) struct Pack(Vec<u8>);
+pub struct Pack(Vec<u8>);
 
 /// Where a table lies.
 #[derive(Clone, Copy)]
-pub(crate) struct Part(usize, usize);
+pub struct Part(usize, usize);
 
 impl Pack {
-    pub(crate) fn words(&mut self, words: impl IntoIterator<Item = u32>) -> Part {
+    /// Appends a table of words.
+    pub fn words(&mut self, words: impl IntoIterator<Item = u32>) -> Part {
         let at = self.0.len();
         self.0.extend(words.into_iter().flat_map(u32::to_le_bytes));
         // Nothing is bound without a byte.
@@ -23,12 +24,13 @@ impl Pack {
         Part(at, end - at)
     }
 
-    pub(crate) fn singles<'a>(&mut self, singles: impl IntoIterator<Item = &'a f32>) -> Part {
+    /// Appends a table of singles.
+    pub fn singles<'a>(&mut self, singles: impl IntoIterator<Item = &'a f32>) -> Part {
         self.words(singles.into_iter().map(|single| single.to_bits()))
     }
 
     /// Sends them all, and gives what finds each there.
-    pub(crate) fn send<M: Machine>(self, machine: &mut M) -> impl FnMut(Part) -> M::Buffer {
+    pub fn send<M: Machine>(self, machine: &mut M) -> impl FnMut(Part) -> M::Buffer {
         let all = machine.upload(&self.0);
         move |Part(at, bytes)| machine.part(&all, at as u64, bytes as u64)
     }

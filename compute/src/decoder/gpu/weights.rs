@@ -6,25 +6,32 @@ use half::{bf16, f16};
 use crate::{
     kernel::weight::{Numbers, Weight},
     lora::Projection,
-    model::{Config, Family, ModelError, files::Tensors},
+    model::{Config, Family, Model, ModelError, files::Tensors},
     tensors::Dtype,
 };
 
 /// All of them.
-pub(crate) struct Weights<B> {
-    pub(crate) element: Element,
-    pub(crate) embedding: B,
-    pub(crate) blocks: Vec<Block<B>>,
-    pub(crate) norm: B,
-    pub(crate) head: Linear<B>,
+pub struct Weights<B> {
+    /// The type of all matrices.
+    pub element: Element,
+    /// A row for each token, `[vocabulary, hidden]`.
+    pub embedding: B,
+    /// In their order.
+    pub blocks: Vec<Block<B>>,
+    /// The gain of the last norm, in singles.
+    pub norm: B,
+    /// The output layer: the embedding's twin where they are tied.
+    pub head: Linear<B>,
 }
 
 /// Those of a block.
-pub(crate) struct Block<B> {
-    pub(crate) attention_norm: B,
-    pub(crate) feed_forward_norm: B,
+pub struct Block<B> {
+    /// The gain before attention.
+    pub attention_norm: B,
+    /// The gain before the feed-forward part.
+    pub feed_forward_norm: B,
     /// Gains of queries, then of keys, in families that have them.
-    pub(crate) gains: Option<B>,
+    pub gains: Option<B>,
     pub(crate) qkv: Linear<B>,
     pub(crate) out: Linear<B>,
     pub(crate) gate_up: Linear<B>,
@@ -33,16 +40,20 @@ pub(crate) struct Block<B> {
 
 /// Linear layers that read the same rows, one below the other.
 #[derive(Clone)]
-pub(crate) struct Linear<B> {
-    pub(crate) weight: B,
-    pub(crate) bias: Option<B>,
-    pub(crate) outs: usize,
-    pub(crate) columns: usize,
+pub struct Linear<B> {
+    /// `[outs, columns]`, of the element of [`Weights`].
+    pub weight: B,
+    /// What is added to every row, in singles.
+    pub bias: Option<B>,
+    /// Outputs of all of them.
+    pub outs: usize,
+    /// Inputs.
+    pub columns: usize,
 }
 
 impl<B> Block<B> {
     /// The layers of some sites.
-    pub(crate) fn linear(&self, sites: &[Projection]) -> &Linear<B> {
+    pub fn linear(&self, sites: &[Projection]) -> &Linear<B> {
         use Projection::{Down, Gate, K, O, Q, Up, V};
         match sites {
             [Q, K, V] => &self.qkv,
@@ -191,11 +202,8 @@ pub(crate) fn common(tensors: &Tensors, config: &Config) -> Result<Element, Mode
 
 impl<B: Clone + Send> Weights<B> {
     /// Takes the tensors that the configuration asks for.
-    pub(crate) fn take<M: Machine<Buffer = B>>(
-        machine: &mut M,
-        tensors: &Tensors,
-        config: &Config,
-    ) -> Result<Self, ModelError> {
+    pub fn take<M: Machine<Buffer = B>>(machine: &mut M, model: &Model) -> Result<Self, ModelError> {
+        let (tensors, config) = (model.tensors(), model.config());
         let element = common(tensors, config)?;
         let mut take = Take {
             machine,

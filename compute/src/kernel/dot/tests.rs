@@ -1,7 +1,7 @@
 use super::*;
-use crate::kernel::{
-    Level,
-    weight::{Bytes, Quantise},
+use crate::{
+    kernel::{Level, Quantise},
+    tensors::Matrix,
 };
 
 /// Numbers between -1 and 1 that look random and are always the same.
@@ -24,7 +24,7 @@ fn weight(rows: usize, columns: usize, dtype: Dtype, how: Quantise) -> Weight {
             Dtype::BF16 => half::bf16::from_f32(x).to_le_bytes().to_vec(),
         })
         .collect();
-    Weight::stored(rows, columns, dtype, Bytes::all(bytes.into())).quantised(how)
+    Weight::stored(&Matrix::new(rows, columns, dtype, bytes.into())).quantised(how)
 }
 
 fn multiply(level: Level, x: &[f32], weight: &Weight) -> Vec<f32> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::{Quantise, weight::Bytes};
+use crate::{kernel::Quantise, tensors::Matrix};
 
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
@@ -24,7 +24,7 @@ fn weight(rows: usize, columns: usize, dtype: Dtype, values: &[f32]) -> Weight {
             .flat_map(|x| half::bf16::from_f32(*x).to_le_bytes())
             .collect(),
     };
-    Weight::stored(rows, columns, dtype, Bytes::all(bytes.into()))
+    Weight::stored(&Matrix::new(rows, columns, dtype, bytes.into()))
 }
 
 /// The chain that the module promises, in plain code.

@@ -1,191 +1,84 @@
 //! Transactions that were taken in from wallets, kept until they are included: an acknowledged one survives kill -9 and
 //! power loss.
 //!
-//! Two block logs take turns as lists of records, one per directory. A rewrite copies what still waits to the other
-//! directory, ends it with a mark that says how often this was done, syncs it, and only then deletes the old one. The
-//! highest mark is the list; a directory without one is an attempt that a crash cut short. Keeping a transaction too
-//! long is harmless: it is refused when it is offered again.
+//! A list of records, which a rewrite replaces in one step by what still waits. Keeping a transaction too long is harmless:
+//! it is refused when it is offered again.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
-use protocol::Height;
 use storage::{
-    BlockLog, Disk, JournalError,
-    block_log::{AppendError, Layout},
+    Disk, JournalError, RecordLog,
+    record_log::{RecordLayout, refuse_earlier_format},
 };
 use tracing::warn;
 
-const SIDES: [&str; 2] = ["a", "b"];
-const LAYOUT: Layout = Layout {
-    segment_bytes: 4 << 20,
-    first: Height(1),
+/// Where an earlier version kept them.
+const EARLIER_SIDES: [&str; 2] = ["a", "b"];
+const LAYOUT: RecordLayout = RecordLayout {
+    step_bytes: 4 << 20,
+    advice: "it holds transactions that wait to be included: move its folder away, and whoever sent them sends them again",
 };
-
-/// First byte of a record: a transaction follows.
-const TRANSACTION: u8 = 0;
-/// First byte of a record: the number of the rewrite follows, and everything before is complete.
-const COMPLETE: u8 = 1;
 
 /// It is rewritten when it is longer than this, and twice as long as when it was last tried.
 const BYTES_MAX: u64 = 64 << 20;
 
-/// Why transactions are not kept.
+/// Why transactions are not kept: the disk did not take them.
 #[derive(Debug, thiserror::Error)]
-pub enum KeepError {
-    /// The disk did not take them.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// A record could not be appended.
-    #[error(transparent)]
-    Append(#[from] AppendError),
-}
+#[error(transparent)]
+pub struct KeepError(#[from] JournalError);
 
 /// The list on disk.
 pub struct PoolJournal {
-    disk: Arc<dyn Disk>,
-    root: PathBuf,
-    side: usize,
-    log: BlockLog,
-    rewrites: u64,
-    bytes: u64,
+    log: RecordLog,
     /// How long it was when a rewrite was last tried.
     tried_at: u64,
-    failed: bool,
 }
 
 impl PoolJournal {
     /// Opens the list under `root`, which need not exist.
     pub fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Self, KeepError> {
-        let sides = [open_side(&disk, root, 0)?, open_side(&disk, root, 1)?];
-        let rank = |(log, mark): &(BlockLog, Option<u64>)| (*mark, log.tip());
-        // Without any mark it is new, or it was damaged and the longer one has more left of it.
-        let side = usize::from(rank(&sides[1]) > rank(&sides[0]));
-        let [first, second] = sides;
-        let (log, mark) = if side == 0 { first } else { second };
-        let mut journal = Self {
-            disk,
-            root: root.to_owned(),
-            side,
-            bytes: records(&log).map(|record| record.len() as u64).sum(),
-            log,
-            rewrites: mark.unwrap_or(0),
-            tried_at: 0,
-            failed: false,
-        };
-        if mark.is_none() {
-            journal.rewrite(|_| true)?;
+        for side in EARLIER_SIDES {
+            refuse_earlier_format(&*disk, &root.join(side), LAYOUT.advice)?;
         }
-        Ok(journal)
+        let (log, damage) = RecordLog::open_undamaged_part(disk, root, LAYOUT)?;
+        if let Some(damage) = damage {
+            warn!(%damage, "waiting transactions behind the damage are lost; whoever sent them can send them again");
+        }
+        Ok(Self { log, tried_at: 0 })
     }
 
-    /// The transactions in it, in the order they came.
+    /// The transactions in it, in the order they came, up to the first that does not read back.
     pub fn transactions(&self) -> impl Iterator<Item = Arc<[u8]>> + '_ {
-        records(&self.log).filter_map(|record| match record.split_first() {
-            Some((&TRANSACTION, raw)) => Some(raw.into()),
-            _ => None,
+        self.log.iter().map_while(|record| match record {
+            Ok(raw) => Some(raw.into()),
+            Err(why) => {
+                warn!(error = %why, "waiting transactions could not be read");
+                None
+            }
         })
     }
 
     /// Whether a rewrite is due. One that found little to forget, or failed, is not tried again at once.
     pub fn is_long(&self) -> bool {
-        self.bytes > BYTES_MAX.max(self.tried_at.saturating_mul(2))
+        is_long(self.log.bytes(), self.tried_at)
     }
 
-    /// Adds transactions; they are durable when this returns. After a failure the next call begins a new list first.
+    /// Adds transactions; they are durable when this returns.
     pub fn keep(&mut self, transactions: &[Arc<[u8]>]) -> Result<(), KeepError> {
-        if self.failed {
-            self.rewrite(|_| true)?;
-        }
-        let kept = self.append_all(transactions);
-        self.failed = kept.is_err();
-        kept
+        Ok(self.log.append(transactions)?)
     }
 
     /// Forgets the transactions for which `waits` is false.
     pub fn rewrite(&mut self, waits: impl Fn(&[u8]) -> bool) -> Result<(), KeepError> {
-        self.tried_at = self.bytes;
-        let other = 1 - self.side;
-        clear(&*self.disk, &side_dir(&self.root, other))?;
-        let log = BlockLog::open(self.disk.clone(), &side_dir(&self.root, other), LAYOUT)?;
-        let (mut next, mut bytes) = (LAYOUT.first, 0);
-        let mut copy = |record: &[u8]| {
-            log.append(next, record)?;
-            next = next.next();
-            bytes += record.len() as u64;
-            Ok::<_, AppendError>(())
-        };
-        for raw in self.transactions().filter(|raw| waits(raw)) {
-            copy(&[&[TRANSACTION], &raw[..]].concat())?;
-        }
-        copy(&[&[COMPLETE], &(self.rewrites + 1).to_be_bytes()[..]].concat())?;
-        log.sync()?;
-        let old = std::mem::replace(&mut self.log, log);
-        drop(old);
-        (self.side, self.bytes, self.tried_at, self.failed) = (other, bytes, bytes, false);
-        self.rewrites += 1;
-        clear(&*self.disk, &side_dir(&self.root, 1 - other))
-    }
-
-    fn append_all(&mut self, transactions: &[Arc<[u8]>]) -> Result<(), KeepError> {
-        for raw in transactions {
-            let next = self.log.tip().map_or(LAYOUT.first, Height::next);
-            self.log.append(next, &[&[TRANSACTION], &raw[..]].concat())?;
-            self.bytes += raw.len() as u64 + 1;
-        }
-        Ok(self.log.sync()?)
+        self.tried_at = self.log.bytes();
+        self.log.rewrite(waits)?;
+        self.tried_at = self.log.bytes();
+        Ok(())
     }
 }
 
-fn side_dir(root: &Path, side: usize) -> PathBuf {
-    root.join(SIDES[side])
-}
-
-/// Opens one directory; the second part is its mark.
-fn open_side(disk: &Arc<dyn Disk>, root: &Path, side: usize) -> Result<(BlockLog, Option<u64>), KeepError> {
-    let dir = side_dir(root, side);
-    let log = match BlockLog::open(disk.clone(), &dir, LAYOUT) {
-        Err(JournalError::Corrupt(damage)) => {
-            warn!(%damage, "waiting transactions behind the damage are lost; whoever sent them can send them again");
-            BlockLog::repair(disk.clone(), &dir, LAYOUT)?.0
-        }
-        other => other?,
-    };
-    let mark = records(&log).filter_map(|record| match record.split_first() {
-        Some((&COMPLETE, number)) => number.try_into().ok().map(u64::from_be_bytes),
-        _ => None,
-    });
-    let mark = mark.max();
-    Ok((log, mark))
-}
-
-/// The records of a log, up to the first that does not read back.
-fn records(log: &BlockLog) -> impl Iterator<Item = Vec<u8>> + '_ {
-    log.iter_from(LAYOUT.first).map_while(|record| match record {
-        Ok((_, record)) => Some(record),
-        Err(why) => {
-            warn!(error = %why, "waiting transactions could not be read");
-            None
-        }
-    })
-}
-
-/// Deletes a log, last segment first, so that a crash leaves a shorter one that still opens.
-fn clear(disk: &dyn Disk, dir: &Path) -> Result<(), KeepError> {
-    let io = |verb, source| JournalError::Io {
-        verb,
-        file: dir.to_owned(),
-        source,
-    };
-    let mut files = disk.list(dir).map_err(|source| io("list", source))?;
-    files.sort();
-    for file in files.iter().rev() {
-        disk.remove(file).map_err(|source| io("clear", source))?;
-        disk.sync_dir(dir).map_err(|source| io("sync", source))?;
-    }
-    Ok(())
+fn is_long(bytes: u64, tried_at: u64) -> bool {
+    bytes > BYTES_MAX.max(tried_at.saturating_mul(2))
 }
 
 #[cfg(test)]
@@ -223,9 +116,9 @@ mod tests {
         let disk = FaultDisk::new();
         let mut journal = open(&disk);
         journal.keep(&txs(0..10)).unwrap();
-        let before = journal.bytes;
+        let before = journal.log.bytes();
         journal.rewrite(|raw| raw[1] >= 7).unwrap();
-        assert!(journal.bytes < before);
+        assert!(journal.log.bytes() < before);
         journal.keep(&txs(10..11)).unwrap();
         drop(journal);
         disk.kill();
@@ -234,15 +127,12 @@ mod tests {
 
     #[test]
     fn a_long_list_is_rewritten_once_and_not_again_before_it_doubled() {
-        let mut journal = open(&FaultDisk::new());
-        assert!(!journal.is_long());
-        journal.bytes = BYTES_MAX + 1;
-        assert!(journal.is_long());
+        assert!(!open(&FaultDisk::new()).is_long());
+        let long = BYTES_MAX + 1;
+        assert!(is_long(long, 0));
         // Everything in it still waits.
-        journal.tried_at = journal.bytes;
-        assert!(!journal.is_long());
-        journal.bytes = 2 * journal.tried_at + 1;
-        assert!(journal.is_long());
+        assert!(!is_long(long, long));
+        assert!(is_long(2 * long + 1, long));
     }
 
     #[test]
@@ -299,11 +189,22 @@ mod tests {
         journal.keep(&txs(0..3)).unwrap();
         drop(journal);
         disk.kill();
-        let dirs = SIDES.map(|side| Path::new("/pool").join(side));
-        let file = dirs.iter().find_map(|dir| disk.list(dir).unwrap().pop()).unwrap();
+        let file = disk.list(Path::new("/pool")).unwrap().pop().unwrap();
         let bytes = disk.bytes(&file).unwrap();
         let last = bytes.windows(102).rposition(|window| window == &tx(2)[..]).unwrap();
         disk.corrupt(&file, last + 50, 1);
         assert_eq!(open(&disk).transactions().collect::<Vec<_>>(), txs(0..2));
+    }
+
+    #[test]
+    fn transactions_that_an_earlier_version_kept_do_not_vanish_without_a_word() {
+        let disk = FaultDisk::new();
+        disk.create(Path::new("/pool/b/blocks-0000.log")).unwrap();
+        let error = PoolJournal::open(Arc::new(disk), Path::new("/pool")).err().unwrap();
+        let error = error.to_string();
+        assert!(
+            error.starts_with("/pool/b/blocks-0000.log has a format of an earlier version"),
+            "{error}"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! What the operator's own commands ask of the running node: over a unix socket that only its user can open.
 //!
-//! A question is a POST of JSON; the answer is lines of JSON, each a [`Line`](base::operator::Line): any number that tell how far it is, then
-//! one that ends it. A command that goes away cancels what it asked for. Nothing here is for other machines or other
-//! users: the file's mode is the permission.
+//! A question is a POST of JSON; the answer is lines of JSON, each a [`Line`](base::operator::Line): any number that tell
+//! how far it is, then one that ends it. A command that goes away cancels what it asked for. Nothing here is for other
+//! machines or other users: the file's mode is the permission.
 
 mod data;
 mod datanet;
@@ -27,8 +27,6 @@ pub use tell::told;
 
 use ::data::Data;
 use jobs::offers::Offers;
-// A training run on the command line names it so.
-pub use base::operator::dataset::RootAsk;
 
 /// The longest path a socket may have, with room for the zero behind it.
 const SOCKET_PATH_MAX: usize = 100;

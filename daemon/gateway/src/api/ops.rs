@@ -5,7 +5,7 @@
 
 mod metrics;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -20,7 +20,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use base::{guard, operator::status::Status};
+use base::{
+    guard::{Guard, Refusal},
+    operator::status::Status,
+};
 use chain::rpc::client_version;
 
 use super::Parts;
@@ -59,12 +62,13 @@ impl IntoResponse for Unwell {
 
 /// Serves until `stop`.
 pub(super) async fn serve(listener: TcpListener, address: SocketAddr, parts: Parts, stop: CancellationToken) {
+    let guard = Arc::new(Guard::of_host(address));
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(figures))
         .route("/v1/status", get(status))
-        .layer(middleware::from_fn_with_state(address, only_ours))
+        .layer(middleware::from_fn_with_state(guard, only_ours))
         .with_state(parts);
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(why) = served.await {
@@ -73,18 +77,17 @@ pub(super) async fn serve(listener: TcpListener, address: SocketAddr, parts: Par
 }
 
 /// Turns away requests for another host: a page whose name was made to point here.
-async fn only_ours(State(address): State<SocketAddr>, request: Request, next: Next) -> Response {
-    let host = request
-        .headers()
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
-    if !guard::host_is_ours(host, address) {
-        let text =
-            format!("this node does not answer for the host `{host}`; use localhost, or the address it listens on\n");
-        return (StatusCode::FORBIDDEN, text).into_response();
+async fn only_ours(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.check(request.headers(), true) {
+        Err(Refusal::Host(host)) => {
+            let text = format!(
+                "this node does not answer for the host `{host}`; use localhost, or the address it listens on\n"
+            );
+            (StatusCode::FORBIDDEN, text).into_response()
+        }
+        // Neither pages nor tokens are asked for here.
+        Ok(()) | Err(_) => next.run(request).await,
     }
-    next.run(request).await
 }
 
 async fn healthz(State(parts): State<Parts>) -> Result<&'static str, Unwell> {

@@ -5,7 +5,7 @@ use base::operator::status::Status;
 use lone::Lone;
 
 /// A chain with one validator, in this process: the chain's own tests start it too.
-#[allow(dead_code, reason = "the chain's tests use more of it")]
+#[expect(dead_code, reason = "the chain's own tests ask JSON-RPC too")]
 #[path = "../../../chain/src/rpc/tests/lone.rs"]
 mod lone;
 

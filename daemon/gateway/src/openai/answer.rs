@@ -1,11 +1,11 @@
 //! From what the engine says to an answer in one piece.
 
-use compute::{
+use serde_json::{Value, json};
+use serve::{
     engine::{Event, Scored, Served},
     process::Answer,
     schedule::Usage,
 };
-use serde_json::{Value, json};
 
 use super::{
     ask::{Asked, Kind},

@@ -1,13 +1,13 @@
 //! From the body of a request to what the engine is asked.
 
 use axum::http::StatusCode;
-use compute::{
-    engine::{Prompt, Request},
-    model::Generation,
-    sample::Params,
-};
+use compute::model::Generation;
 use serde::Deserialize;
 use serde_json::Value;
+use serve::{
+    engine::{Prompt, Request},
+    sample::Params,
+};
 
 use super::{error::ApiError, fields::Fields};
 use base::entropy;

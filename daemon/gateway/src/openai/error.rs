@@ -5,8 +5,8 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use compute::{engine::AskError, process::AdminError, schedule::Refusal};
 use serde_json::{Value, json};
+use serve::{engine::AskError, process::AdminError, schedule::Refusal};
 
 /// A refusal, as it is told.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use compute::engine::{Histogram, Metrics};
+use serve::engine::{Histogram, Metrics};
 
 use base::figures;
 

@@ -13,12 +13,12 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
 };
-use compute::{
+use serde::Deserialize;
+use serde_json::{Value, json};
+use serve::{
     process::{Admin, AdminError, Reply},
     tier::{Status, Tier},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::{Serving, error::ApiError, fields::Fields};
 

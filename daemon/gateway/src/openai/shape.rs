@@ -1,10 +1,10 @@
 //! The objects of the OpenAI API: answers, their pieces, and what they took.
 
-use compute::{
+use serde_json::{Map, Value, json};
+use serve::{
     engine::{Named, Scored, Served},
     schedule::{Finish, Usage},
 };
-use serde_json::{Map, Value, json};
 
 use super::ask::Kind;
 

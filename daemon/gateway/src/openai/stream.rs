@@ -7,16 +7,16 @@
 use std::{collections::VecDeque, convert::Infallible};
 
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
-use compute::{
-    engine::{Event, Served},
-    process::Answer,
-    schedule::Usage,
-};
 use futures::{
     Stream, StreamExt as _,
     stream::{self, BoxStream},
 };
 use serde_json::{Map, Value};
+use serve::{
+    engine::{Event, Served},
+    process::Answer,
+    schedule::Usage,
+};
 
 use super::{
     answer::{END, failed, texts},

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use compute::train::vocabulary::{Vocabulary, Words};
 use serde_json::json;
+use train::vocabulary::{Vocabulary, Words};
 
 use super::super::{Place, exit::Exit, output};
 

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::rpc::{
         Settings,
-        tests::lone::{self, Lone},
+        tests::{asking, lone::Lone},
     };
 
     fn check(kind: &str, params: Option<Value>) -> Result<Wanted, Failure> {
@@ -216,7 +216,7 @@ mod tests {
             .subscribe_unbounded("eth_subscribe", ["newPendingTransactions"])
             .await
             .unwrap();
-        let raw = lone::payment(1, 0, alloy_primitives::Address::ZERO, 1);
+        let raw = asking::payment(1, 0, alloy_primitives::Address::ZERO, 1);
         let hash = lone.ask("eth_sendRawTransaction", json!([raw])).await.unwrap();
         assert_eq!(waiting.next::<Value>().await.unwrap().unwrap().0, hash);
         let mut last = None;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use jsonrpsee::types::error::INTERNAL_ERROR_CODE;
 use serde_json::{Value, json};
 
-use super::lone::{Lone, payment};
+use super::{asking::payment, lone::Lone};
 use chain::genesis::DEV_ACCOUNTS;
 
 const ROUNDS: u64 = 3_000;

@@ -10,12 +10,13 @@ use tokio::{
     net::TcpStream,
 };
 
+pub(super) mod asking;
 mod garbage;
 pub(super) mod lone;
 
 use base::home::Home;
 
-use self::lone::*;
+use self::{asking::*, lone::*};
 use crate::ingress::journal::PoolJournal;
 
 const PAYEE: Address = address!("0x00000000000000000000000000000000000000aa");

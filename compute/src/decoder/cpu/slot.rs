@@ -1,0 +1,72 @@
+//! Adapters beside the weights of a model, as the processor's kernels read them.
+
+use std::sync::Arc;
+
+use crate::{
+    forward::StepError,
+    kernel::weight::Weight,
+    lora::{Adapter, AdapterHash, Projection},
+    model::Config,
+};
+
+/// An adapter in its slot: nothing is copied.
+pub(super) struct Slot {
+    pub(super) hash: AdapterHash,
+    /// Those of the sites it acts on, and of no others: thousands of small adapters sit in slots.
+    factors: Vec<Factors>,
+    /// Where those of each layer's sites are, if anywhere.
+    places: Vec<[u16; 7]>,
+}
+
+/// No place.
+const NOWHERE: u16 = u16::MAX;
+
+/// The factors of a site.
+pub(super) struct Factors {
+    pub(super) a: Weight,
+    pub(super) b: Weight,
+    pub(super) scale: f32,
+}
+
+impl Slot {
+    /// Checks that an adapter fits the model.
+    pub(super) fn of(adapter: &Arc<Adapter>, config: &Config) -> Result<Self, StepError> {
+        let misfit = |why| StepError::Misfit {
+            adapter: format!("{:#}", adapter.hash().0),
+            why,
+        };
+        let mut factors = Vec::with_capacity(adapter.sites().len());
+        let mut places = vec![[NOWHERE; 7]; config.layers];
+        for (site, low) in adapter.sites() {
+            let Some(layer) = places.get_mut(site.layer as usize) else {
+                return Err(misfit(format!(
+                    "it has a layer {site} and the base {} blocks",
+                    config.layers
+                )));
+            };
+            let [out, inside] = config.linear_shape(site.projection);
+            if (low.b.columns, low.a.columns) != (out, inside) {
+                let have = (low.b.columns, low.a.columns);
+                return Err(misfit(format!(
+                    "{site} is for {have:?} and the base has ({out}, {inside})"
+                )));
+            }
+            layer[site.projection as usize] =
+                u16::try_from(factors.len()).expect("layers are bounded by the configuration");
+            factors.push(Factors {
+                a: Weight::stored(&low.a),
+                b: Weight::stored(&low.b),
+                scale: low.scale,
+            });
+        }
+        Ok(Self {
+            hash: adapter.hash(),
+            factors,
+            places,
+        })
+    }
+
+    pub(super) fn at(&self, layer: usize, site: Projection) -> Option<&Factors> {
+        self.factors.get(usize::from(self.places[layer][site as usize]))
+    }
+}

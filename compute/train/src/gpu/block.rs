@@ -1,0 +1,127 @@
+//! A block forth.
+
+use compute::{decoder::gpu::count, lora::Projection};
+use cube::{Kernel, Learn, Machine, Scalar};
+
+use super::{HEADS_EACH, Learner, Pass};
+
+/// What the way back needs of a block.
+pub(super) struct Kept<B> {
+    /// Queries, keys and values side by side, as their layers gave them.
+    pub(super) qkv: B,
+    pub(super) attended: B,
+    /// The logarithm of each query's sum.
+    pub(super) logs: B,
+    /// Between attention and feed-forward.
+    pub(super) middle: B,
+    /// Gate and up side by side.
+    pub(super) gate_up: B,
+}
+
+impl<M: Machine> Learner<M> {
+    /// Numbers of a row of queries, keys and values.
+    pub(super) fn qkv_width(&self) -> usize {
+        (self.config.heads + 2 * self.config.kv_heads) * self.config.head
+    }
+
+    /// Heads of queries, and of keys.
+    pub(super) fn heads(&self) -> [Scalar; 2] {
+        [self.config.heads, self.config.kv_heads].map(|n| Scalar::U32(count(n)))
+    }
+
+    /// Launches what norms and rotates queries and keys, or goes back through it.
+    pub(super) fn turning(&mut self, pass: &Pass<M::Buffer>, layer: usize, back: bool, qkv: &M::Buffer, y: &M::Buffer) {
+        let width = self.config.head;
+        let gains = self.weights.blocks[layer].gains.clone();
+        let normed = gains.is_some();
+        let kernel = match back {
+            true => Learn::TurnBack { width, normed },
+            false => Learn::Turn { width, normed },
+        };
+        let gains = gains.unwrap_or_else(|| self.nothing.clone());
+        let [heads, kv_heads] = self.heads();
+        let all = count(self.config.heads + 2 * self.config.kv_heads);
+        self.machine.launch(
+            Kernel::Learn(kernel),
+            [count(pass.rows), all.div_ceil(HEADS_EACH), 1],
+            &[qkv, &gains, &pass.cos, &pass.sin, y],
+            &[heads, kv_heads, Scalar::F32(self.config.norm_epsilon)],
+        );
+    }
+
+    /// Queries and keys as attention takes them.
+    pub(super) fn turned(&mut self, pass: &Pass<M::Buffer>, layer: usize, qkv: &M::Buffer) -> M::Buffer {
+        let y = self.rows(pass.rows, self.qkv_width());
+        self.turning(pass, layer, false, qkv, &y);
+        y
+    }
+
+    /// A block up to its last layer.
+    pub(super) fn inside(&mut self, pass: &Pass<M::Buffer>, layer: usize, x: &M::Buffer) -> Kept<M::Buffer> {
+        use Projection::{Gate, K, O, Q, Up, V};
+        let (rows, hidden, heads) = (pass.rows, self.config.hidden, self.config.heads);
+        let [first, second] = self.norms(layer);
+        let normed = self.norm(x, &first, rows);
+        let qkv = self.rows(rows, self.qkv_width());
+        self.linear(layer, &[Q, K, V], &normed, &qkv, rows, false);
+        let turned = self.turned(pass, layer, &qkv);
+        let attended = self.rows(rows, heads * self.config.head);
+        let logs = self.rows(rows, heads);
+        let kernel = Learn::Look {
+            width: self.config.head,
+        };
+        let scalars = self.heads();
+        self.machine.launch(
+            Kernel::Learn(kernel),
+            [count(pass.tile_count), count(heads), 1],
+            &[&turned, &pass.tiles, &attended, &logs],
+            &scalars,
+        );
+        let middle = self.copy(x, rows, hidden);
+        self.linear(layer, &[O], &attended, &middle, rows, true);
+        let normed = self.norm(&middle, &second, rows);
+        let gate_up = self.rows(rows, 2 * self.config.intermediate);
+        self.linear(layer, &[Gate, Up], &normed, &gate_up, rows, false);
+        Kept {
+            qkv,
+            attended,
+            logs,
+            middle,
+            gate_up,
+        }
+    }
+
+    /// The last layer of a block.
+    pub(super) fn finish(&mut self, pass: &Pass<M::Buffer>, layer: usize, kept: &Kept<M::Buffer>) -> M::Buffer {
+        let inner = self.gate(&kept.gate_up, pass.rows);
+        let x = self.copy(&kept.middle, pass.rows, self.config.hidden);
+        self.linear(layer, &[Projection::Down], &inner, &x, pass.rows, true);
+        x
+    }
+
+    /// Gains of a block's norms.
+    pub(super) fn norms(&self, layer: usize) -> [M::Buffer; 2] {
+        let block = &self.weights.blocks[layer];
+        [block.attention_norm.clone(), block.feed_forward_norm.clone()]
+    }
+
+    pub(super) fn gate(&mut self, gate_up: &M::Buffer, rows: usize) -> M::Buffer {
+        let width = self.config.intermediate;
+        let inner = self.rows(rows, width);
+        self.elementwise(
+            Kernel::Gate,
+            rows,
+            width,
+            &[gate_up, &inner],
+            &[Scalar::U32(count(width))],
+        );
+        inner
+    }
+
+    fn copy(&mut self, x: &M::Buffer, rows: usize, width: usize) -> M::Buffer {
+        let y = self.rows(rows, width);
+        let kernel = Kernel::Learn(Learn::Copy);
+        self.elementwise(kernel, 1, rows * width, &[x, &y], &[Scalar::U32(count(rows * width))]);
+        y
+    }
+}

@@ -1,0 +1,290 @@
+//! A run on a GPU: forth and back on kernels, with parameters, moments and gradients in its memory as singles.
+//!
+//! Where the base's weights have two bytes, its linear layers run on tensor cores, forth and back, with rows rounded to
+//! the weights' type and sums in singles; everything else is in singles. Every sum runs in an order that depends on
+//! nothing but the model and the records: neither how records are cut into passes nor what is kept for the way back
+//! changes a bit. Those bits are not the processor's, nor those of another kind of GPU or other kernels: a run's class
+//! says whose they are.
+//!
+//! Adapters over a frozen base as stored, for every family; whatever else a recipe may ask for is refused by its name.
+
+mod back;
+mod block;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod head;
+mod linear;
+mod state;
+#[cfg(all(test, feature = "host"))]
+mod tests;
+
+use compute::{
+    decoder::gpu::{count, pack::Pack as Tables, weights::Weights},
+    model::{Config, Model, rope::Rope},
+};
+use cube::{ELEMENTWISE_THREADS, Element, Kernel, LOOK_ROWS, Learn, Machine, Scalar};
+
+use self::{block::Kept, state::State};
+use super::{
+    elsewhere::Elsewhere,
+    error::TrainError,
+    net::{
+        pack::{Pack, Span},
+        places::Places,
+    },
+    optimiser::{Factors, Moments},
+    parameters::Parameters,
+    recipe::{Base, Method, Recipe, RecipeError},
+    trainer::Trainer,
+};
+
+/// Kernels of another number have other bits.
+const KERNELS: u32 = 1;
+/// Rows that a grid of cubes can have.
+const ROWS_MAX: usize = 65_535;
+/// Heads of a cube of kernels that have a warp for each.
+const HEADS_EACH: u32 = 4;
+
+/// A machine, a base, and what is trained on it.
+struct Learner<M: Machine> {
+    machine: M,
+    class: String,
+    config: Config,
+    weights: Weights<M::Buffer>,
+    places: Places,
+    scale: f32,
+    state: State<M::Buffer>,
+    rope: Rope,
+    keep_bytes: usize,
+    /// What is bound where a kernel has nothing to read.
+    nothing: M::Buffer,
+}
+
+/// What a pass tells the machine.
+struct Pass<B> {
+    rows: usize,
+    tokens: B,
+    cos: B,
+    sin: B,
+    /// Tiles of rows that attend.
+    tiles: B,
+    tile_count: usize,
+}
+
+impl Trainer {
+    /// Has a run that has not begun computed by a machine that runs kernels, which makes it a run of another class.
+    pub fn on_gpu<M: Machine + 'static>(self, model: &Model, machine: M) -> Result<Self, TrainError> {
+        supported(self.recipe())?;
+        let learner = Learner::new(model, machine, self.trained(), self.machine().keep_bytes)?;
+        self.put(Box::new(learner))
+    }
+}
+
+/// Refuses what only processors do.
+fn supported(recipe: &Recipe) -> Result<(), RecipeError> {
+    let refuse = |field, why: &str| {
+        Err(RecipeError {
+            field,
+            why: format!("{why}: train with `--device cpu`"),
+        })
+    };
+    if recipe.method != Method::Lora {
+        return refuse("method", "is `full`, and a GPU trains adapters alone");
+    }
+    if recipe.base != Base::Stored {
+        return refuse("base", "is quantised, and a GPU takes it as stored");
+    }
+    if recipe.tokens_max > ROWS_MAX {
+        return refuse("tokens_max", "is above 65535, the rows that a GPU passes at once");
+    }
+    Ok(())
+}
+
+impl<M: Machine> Learner<M> {
+    fn new(model: &Model, mut machine: M, parameters: &Parameters, keep_bytes: usize) -> Result<Self, TrainError> {
+        let config = model.config();
+        let weights = Weights::take(&mut machine, model)?;
+        let scale = parameters.scale().expect("a GPU trains adapters alone");
+        Ok(Self {
+            class: format!("{} {} kernels {KERNELS}", machine.class(), weights.element.name()),
+            state: State::new(&mut machine, parameters),
+            nothing: machine.upload(&[0; 32]),
+            places: parameters.places(),
+            rope: Rope::new(config),
+            config: config.clone(),
+            machine,
+            weights,
+            scale,
+            keep_bytes,
+        })
+    }
+
+    /// Memory for rows of singles.
+    fn rows(&mut self, rows: usize, width: usize) -> M::Buffer {
+        self.machine.empty((rows * width * size_of::<f32>()) as u64)
+    }
+
+    /// The same, of zeros.
+    fn zeros(&mut self, rows: usize, width: usize) -> M::Buffer {
+        let y = self.rows(rows, width);
+        state::zero(&mut self.machine, &y, rows * width);
+        y
+    }
+
+    /// A kernel whose threads each have one number of a row.
+    fn elementwise(&mut self, kernel: Kernel, rows: usize, width: usize, buffers: &[&M::Buffer], scalars: &[Scalar]) {
+        let columns = count(width).div_ceil(ELEMENTWISE_THREADS);
+        self.machine.launch(kernel, [columns, count(rows), 1], buffers, scalars);
+    }
+
+    fn norm(&mut self, x: &M::Buffer, gain: &M::Buffer, rows: usize) -> M::Buffer {
+        let width = self.config.hidden;
+        let y = self.rows(rows, width);
+        let scalars = [Scalar::U32(count(width)), Scalar::F32(self.config.norm_epsilon)];
+        self.machine
+            .launch(Kernel::Norm, [count(rows), 1, 1], &[x, gain, &y], &scalars);
+        y
+    }
+
+    /// The gradient through a norm, added to `onto`.
+    fn norm_back(&mut self, x: &M::Buffer, gain: &M::Buffer, d: &M::Buffer, onto: &M::Buffer, rows: usize) {
+        let scalars = [
+            Scalar::U32(count(self.config.hidden)),
+            Scalar::F32(self.config.norm_epsilon),
+        ];
+        let kernel = Kernel::Learn(Learn::NormBack);
+        self.machine
+            .launch(kernel, [count(rows), 1, 1], &[x, gain, d, onto], &scalars);
+    }
+
+    /// Sends what a pass consists of.
+    fn pass(&mut self, pack: &Pack) -> Pass<M::Buffer> {
+        self.rope.reach(pack.longest());
+        let mut tables = Tables::default();
+        let tokens = tables.words(pack.tokens.iter().copied());
+        let angles = || (0..pack.rows()).map(|row| self.rope.at(pack.position(row)));
+        let cos = tables.singles(angles().flat_map(|(cos, _)| cos));
+        let sin = tables.singles(angles().flat_map(|(_, sin)| sin));
+        let all: Vec<[usize; 4]> = pack.spans.iter().flat_map(tiles_of).collect();
+        let tiles = tables.words(all.iter().flatten().map(|n| count(*n)));
+        let mut part = tables.send(&mut self.machine);
+        Pass {
+            rows: pack.rows(),
+            tokens: part(tokens),
+            cos: part(cos),
+            sin: part(sin),
+            tiles: part(tiles),
+            tile_count: all.len(),
+        }
+    }
+
+    fn embed(&mut self, pass: &Pass<M::Buffer>) -> M::Buffer {
+        let width = self.config.hidden;
+        let y = self.rows(pass.rows, width);
+        let (table, kernel) = (self.weights.embedding.clone(), Kernel::Embed(self.weights.element));
+        let scalars = [Scalar::U32(count(width))];
+        self.elementwise(kernel, pass.rows, width, &[&table, &pass.tokens, &y], &scalars);
+        y
+    }
+
+    /// The way forth and back of a pass.
+    fn forth_and_back(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
+        let pass = self.pass(pack);
+        let (layers, lowest) = (self.config.layers, self.places.lowest().unwrap_or(self.config.layers));
+        let keeps = (self.keep_bytes / self.kept_bytes(pass.rows)).max(1);
+        let first_kept = layers.saturating_sub(keeps);
+        let mut x = self.embed(&pass);
+        let (mut inputs, mut all_kept) = (Vec::new(), Vec::new());
+        for layer in 0..layers {
+            let kept = self.inside(&pass, layer, &x);
+            let next = self.finish(&pass, layer, &kept);
+            if layer >= lowest {
+                inputs.push(x);
+                all_kept.push((layer >= first_kept).then_some(kept));
+            }
+            x = next;
+        }
+        let d = self.zeros(pass.rows, self.config.hidden);
+        let losses = self.head(pack, &x, Some(&d));
+        drop(x);
+        for layer in (lowest..layers).rev() {
+            let input = inputs.pop().expect("each of these blocks had one");
+            let kept: Option<Kept<M::Buffer>> = all_kept.pop().expect("the same");
+            let kept = kept.unwrap_or_else(|| self.inside(&pass, layer, &input));
+            self.back(&pass, layer, &input, kept, &d, layer > lowest);
+        }
+        self.told(losses)
+    }
+
+    /// Bytes that [`Kept`] takes.
+    fn kept_bytes(&self, rows: usize) -> usize {
+        let config = &self.config;
+        let heads = 2 * (config.heads + config.kv_heads) * config.head + config.heads;
+        size_of::<f32>() * rows * (config.hidden + 2 * config.intermediate + heads)
+    }
+}
+
+/// Tiles of a sequence.
+fn tiles_of(span: &Span) -> impl Iterator<Item = [usize; 4]> + use<> {
+    let (begin, end) = (span.row, span.row + span.rows);
+    let firsts = (begin..end).step_by(LOOK_ROWS);
+    firsts.map(move |first| [first, LOOK_ROWS.min(end - first), begin, end])
+}
+
+fn failed(error: cube::MachineError) -> TrainError {
+    TrainError::Device(error.0)
+}
+
+impl<M: Machine> Elsewhere for Learner<M> {
+    fn class(&self) -> &str {
+        &self.class
+    }
+
+    fn rows_max(&self) -> usize {
+        ROWS_MAX
+    }
+
+    fn restore(&mut self, parameters: &Parameters, moments: &Moments) -> Result<(), TrainError> {
+        self.state.restore(&mut self.machine, parameters, moments);
+        Ok(())
+    }
+
+    fn begin(&mut self) {
+        self.state.begin(&mut self.machine);
+    }
+
+    fn learn(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
+        self.forth_and_back(pack)
+    }
+
+    fn losses(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
+        let pass = self.pass(pack);
+        let mut x = self.embed(&pass);
+        for layer in 0..self.config.layers {
+            let kept = self.inside(&pass, layer, &x);
+            x = self.finish(&pass, layer, &kept);
+        }
+        let losses = self.head(pack, &x, None);
+        self.told(losses)
+    }
+
+    fn length(&mut self) -> Result<f64, TrainError> {
+        self.state.length(&mut self.machine).map_err(failed)
+    }
+
+    fn step(
+        &mut self,
+        parameters: &mut Parameters,
+        moments: &mut Moments,
+        factors: &Factors,
+    ) -> Result<(), TrainError> {
+        self.state
+            .step(&mut self.machine, parameters, moments, factors)
+            .map_err(failed)
+    }
+}
+
+/// Whether tensor cores multiply with a matrix of these extents: rows are loaded as vectors on both ways.
+fn on_cores(element: Element, outs: usize, columns: usize) -> bool {
+    element != Element::F32 && outs.is_multiple_of(element.vector()) && columns.is_multiple_of(element.vector())
+}

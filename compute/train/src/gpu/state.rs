@@ -1,0 +1,166 @@
+//! What a run changes: parameters, both moments and gradients, each one piece of memory in which every tensor has its
+//! place.
+
+use cube::{ELEMENTWISE_THREADS, Kernel, Learn, Machine, MachineError, SQUARES, Scalar};
+
+use compute::decoder::gpu::count;
+
+use crate::{
+    optimiser::{Factors, Moments},
+    parameters::Parameters,
+};
+
+/// Numbers that places are multiples of.
+const ALIGN: usize = 64;
+
+/// All of it.
+pub(super) struct State<B> {
+    values: B,
+    gradients: B,
+    first: B,
+    second: B,
+    /// Where each tensor begins, and how many numbers it has.
+    places: Vec<(usize, usize)>,
+    numbers: usize,
+}
+
+/// Writes zeros.
+pub(super) fn zero<M: Machine>(machine: &mut M, y: &M::Buffer, numbers: usize) {
+    let cubes = count(numbers).div_ceil(ELEMENTWISE_THREADS);
+    let kernel = Kernel::Learn(Learn::Zero);
+    machine.launch(kernel, [cubes, 1, 1], &[y], &[Scalar::U32(count(numbers))]);
+}
+
+fn singles(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk))
+}
+
+impl<B: Clone + Send> State<B> {
+    pub(super) fn new<M: Machine<Buffer = B>>(machine: &mut M, parameters: &Parameters) -> Self {
+        let mut numbers = 0;
+        let places = parameters.tensors().iter().map(|tensor| {
+            let (at, length) = (numbers, tensor.values().len());
+            numbers += length.next_multiple_of(ALIGN);
+            (at, length)
+        });
+        let places = places.collect();
+        let mut piece = || machine.reserve((numbers * size_of::<f32>()) as u64);
+        Self {
+            values: piece(),
+            gradients: piece(),
+            first: piece(),
+            second: piece(),
+            places,
+            numbers,
+        }
+    }
+
+    fn part<M: Machine<Buffer = B>>(&self, machine: &mut M, of: &B, index: usize) -> B {
+        let (at, length) = self.places[index];
+        let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
+        machine.part(of, bytes(at), bytes(length))
+    }
+
+    /// Numbers of a parameter.
+    pub(super) fn length_of(&self, index: usize) -> usize {
+        self.places[index].1
+    }
+
+    /// A parameter.
+    pub(super) fn value<M: Machine<Buffer = B>>(&self, machine: &mut M, index: usize) -> B {
+        self.part(machine, &self.values, index)
+    }
+
+    /// Its gradient.
+    pub(super) fn gradient<M: Machine<Buffer = B>>(&self, machine: &mut M, index: usize) -> B {
+        self.part(machine, &self.gradients, index)
+    }
+
+    /// Takes over what is there.
+    pub(super) fn restore<M: Machine<Buffer = B>>(
+        &mut self,
+        machine: &mut M,
+        parameters: &Parameters,
+        moments: &Moments,
+    ) {
+        let mut write = |to: &B, tensors: &mut dyn Iterator<Item = &[f32]>| {
+            let mut bytes = Vec::with_capacity(self.numbers * size_of::<f32>());
+            for tensor in tensors {
+                bytes.extend(tensor.iter().flat_map(|number| number.to_le_bytes()));
+                bytes.resize(bytes.len().next_multiple_of(ALIGN * size_of::<f32>()), 0);
+            }
+            machine.write(to, 0, &bytes);
+        };
+        write(
+            &self.values,
+            &mut parameters.tensors().iter().map(|tensor| tensor.values()),
+        );
+        write(&self.first, &mut moments.first.iter().map(Vec::as_slice));
+        write(&self.second, &mut moments.second.iter().map(Vec::as_slice));
+    }
+
+    /// Gradients become zero.
+    pub(super) fn begin<M: Machine<Buffer = B>>(&self, machine: &mut M) {
+        zero(machine, &self.gradients, self.numbers);
+    }
+
+    /// The gradient's length: squares of each part in singles, and their sum in doubles, in order.
+    pub(super) fn length<M: Machine<Buffer = B>>(&self, machine: &mut M) -> Result<f64, MachineError> {
+        let parts = self.numbers.div_ceil(SQUARES);
+        let bytes = (parts * size_of::<f32>()) as u64;
+        let y = machine.empty(bytes);
+        machine.launch(
+            Kernel::Learn(Learn::Squares),
+            [count(parts), 1, 1],
+            &[&self.gradients, &y],
+            &[Scalar::U32(count(self.numbers))],
+        );
+        let read = machine.read(&y, bytes)?;
+        Ok(singles(&read).map(f64::from).sum::<f64>().sqrt())
+    }
+
+    /// Moves parameters and moments, and brings them home.
+    pub(super) fn step<M: Machine<Buffer = B>>(
+        &self,
+        machine: &mut M,
+        parameters: &mut Parameters,
+        moments: &mut Moments,
+        factors: &Factors,
+    ) -> Result<(), MachineError> {
+        let Factors {
+            by,
+            beta,
+            rest,
+            beta_square,
+            rest_square,
+            rate,
+            root,
+            epsilon,
+            inside,
+            kept,
+        } = *factors;
+        let mut scalars = vec![Scalar::U32(count(self.numbers))];
+        let singles_of = [by, beta, rest, beta_square, rest_square, rate, root, epsilon, kept];
+        scalars.extend(singles_of.map(Scalar::F32));
+        scalars.push(Scalar::U32(u32::from(inside)));
+        machine.launch(
+            Kernel::Learn(Learn::Adam),
+            [count(self.numbers).div_ceil(ELEMENTWISE_THREADS), 1, 1],
+            &[&self.values, &self.gradients, &self.first, &self.second],
+            &scalars,
+        );
+        let bytes = (self.numbers * size_of::<f32>()) as u64;
+        let mut read = |of: &B| machine.read(of, bytes);
+        let (values, first, second) = (read(&self.values)?, read(&self.first)?, read(&self.second)?);
+        for (index, (at, length)) in self.places.iter().enumerate() {
+            let put = |to: &mut [f32], from: &[u8]| {
+                let from = &from[at * size_of::<f32>()..][..length * size_of::<f32>()];
+                to.iter_mut().zip(singles(from)).for_each(|(to, from)| *to = from);
+            };
+            put(parameters.change(index), &values);
+            put(&mut moments.first[index], &first);
+            put(&mut moments.second[index], &second);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! Attention inside each sequence of a pass, forth and back.
+
+#![allow(unsafe_code, reason = "threads write disjoint parts of the same buffers")]
+
+use std::cell::RefCell;
+
+use compute::{
+    kernel::{
+        attention::{Heads, Look},
+        attention_backward::LookBack,
+        backward::{rms_norm_back, rotate_back},
+        math::{rms_norm, rotate},
+        simd::LANES,
+        team::Parts,
+    },
+    model::{Config, rope::Rope},
+};
+
+use super::{
+    crew::Crew,
+    pack::{Pack, Span},
+};
+
+/// Scores that a task may hold, so that they stay in a core's cache.
+const SCORES_MAX: usize = 64 << 10;
+
+/// Rows of a task that rotates.
+const TASK_ROWS: usize = 16;
+
+thread_local! {
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What attention needs beside its rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Attention<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) rope: &'a Rope,
+    /// Gains of the norms of queries and keys.
+    pub(crate) norms: Option<&'a [Vec<f32>; 2]>,
+}
+
+/// Queries as attention takes them, and keys and values by sequence, head and token.
+pub(crate) struct Placed {
+    pub(crate) queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Placed {
+    pub(crate) fn free(self, crew: &mut Crew) {
+        [self.queries, self.keys, self.values]
+            .into_iter()
+            .for_each(|buffer| crew.free(buffer));
+    }
+}
+
+impl Attention<'_> {
+    /// Where a sequence's keys for a head begin.
+    fn keys_at(&self, span: &Span, key_head: usize) -> usize {
+        (span.row * self.config.kv_heads + key_head * span.rows) * self.config.head
+    }
+
+    /// Norms and rotates queries and keys, and sorts keys and values.
+    pub(crate) fn place(&self, crew: &mut Crew, pack: &Pack, [q, k, v]: [&[f32]; 3]) -> Placed {
+        let (queries, keys, width) = (self.config.heads, self.config.kv_heads, self.config.head);
+        let level = crew.level;
+        let mut placed = Placed {
+            queries: crew.copy(q),
+            keys: crew.take(k.len() + 2 * LANES),
+            values: crew.take(v.len() + 2 * LANES),
+        };
+        let parts = [&mut placed.queries, &mut placed.keys, &mut placed.values].map(|buffer| Parts::of(buffer));
+        let turn = |from: &[f32], to: &mut [f32], which: usize, position: usize| {
+            match self.norms {
+                Some(norms) => rms_norm(level, from, &norms[which], self.config.norm_epsilon, to),
+                None => to.copy_from_slice(from),
+            }
+            let (cos, sin) = self.rope.at(position);
+            rotate(to, cos, sin);
+        };
+        crew.over(pack.rows(), TASK_ROWS, &|from, end| {
+            for row in from..end {
+                let (span, position) = (&pack.spans[pack.span_of[row] as usize], pack.position(row));
+                for head in 0..queries {
+                    let at = (row * queries + head) * width;
+                    // SAFETY: each task has its own rows.
+                    turn(&q[at..at + width], unsafe { parts[0].get(at, width) }, 0, position);
+                }
+                for head in 0..keys {
+                    let from = (row * keys + head) * width;
+                    let at = self.keys_at(span, head) + position * width;
+                    // SAFETY: as above; a row has a place of its own.
+                    let (to, value) = unsafe { (parts[1].get(at, width), parts[2].get(at, width)) };
+                    turn(&k[from..from + width], to, 1, position);
+                    value.copy_from_slice(&v[from..from + width]);
+                }
+            }
+        });
+        placed
+    }
+
+    /// What each row gathers from those before it.
+    pub(crate) fn look(&self, crew: &mut Crew, pack: &Pack, placed: &Placed) -> Vec<f32> {
+        let mut attended = crew.take(placed.queries.len());
+        let to = Parts::of(&mut attended);
+        let mut looks = Vec::new();
+        for span in &pack.spans {
+            let heads = Heads {
+                queries: self.config.heads,
+                keys: self.config.kv_heads,
+                width: self.config.head,
+                page_tokens: span.rows,
+            };
+            let rows = (SCORES_MAX / (heads.queries / heads.keys * span.rows)).clamp(1, 16);
+            let start = self.keys_at(span, 0);
+            for first in (0..span.rows).step_by(rows) {
+                looks.extend((0..heads.keys).map(|key_head| Look {
+                    heads,
+                    key_head,
+                    queries: &placed.queries,
+                    to,
+                    row: span.row + first,
+                    rows: rows.min(span.rows - first),
+                    position: first,
+                    // The sequence is one page.
+                    pages: &[0],
+                    keys: &placed.keys[start..],
+                    values: &placed.values[start..],
+                }));
+            }
+        }
+        let level = crew.level;
+        crew.each(looks.len(), &|task| {
+            // SAFETY: each task has its own rows and heads.
+            SCORES.with_borrow_mut(|scores| unsafe { looks[task].run(level, scores) });
+        });
+        attended
+    }
+
+    /// Gradients of queries, keys and values before their norms, from that of what was attended.
+    pub(crate) fn back(
+        &self,
+        crew: &mut Crew,
+        pack: &Pack,
+        placed: &Placed,
+        [q, k]: [&[f32]; 2],
+        attended: &[f32],
+        d: &[f32],
+    ) -> Back {
+        let (queries, keys, width) = (self.config.heads, self.config.kv_heads, self.config.head);
+        let group = queries / keys;
+        let mut d_queries = crew.take(q.len());
+        let (mut by_keys, mut by_values) = (crew.take(q.len()), crew.take(q.len()));
+        let looks: Vec<LookBack<'_>> = {
+            let (d_queries, d_keys, d_values) = (
+                Parts::of(&mut d_queries),
+                Parts::of(&mut by_keys),
+                Parts::of(&mut by_values),
+            );
+            let each = |span: &Span, head: usize| LookBack {
+                heads: queries,
+                head,
+                width,
+                row: span.row,
+                rows: span.rows,
+                queries: &placed.queries,
+                attended,
+                d,
+                keys: &placed.keys[self.keys_at(span, head / group)..],
+                values: &placed.values[self.keys_at(span, head / group)..],
+                d_queries,
+                d_keys,
+                d_values,
+                at: (span.row * queries + head * span.rows) * width,
+            };
+            let heads = |span| (0..queries).map(move |head| each(span, head));
+            pack.spans.iter().flat_map(heads).collect()
+        };
+        let level = crew.level;
+        crew.each(looks.len(), &|task| {
+            // SAFETY: each task has its own sequence and head.
+            unsafe { looks[task].run(level) };
+        });
+        let mut back = Back {
+            queries: d_queries,
+            keys: crew.take(k.len()),
+            values: crew.take(k.len()),
+            turned: None,
+        };
+        let parts = [&mut back.queries, &mut back.keys, &mut back.values].map(|buffer| Parts::of(buffer));
+        crew.over(pack.rows(), TASK_ROWS, &|from, end| {
+            for row in from..end {
+                let (span, position) = (&pack.spans[pack.span_of[row] as usize], pack.position(row));
+                let (cos, sin) = self.rope.at(position);
+                for head in 0..queries {
+                    // SAFETY: each task has its own rows.
+                    rotate_back(unsafe { parts[0].get((row * queries + head) * width, width) }, cos, sin);
+                }
+                for head in 0..keys {
+                    let at = (row * keys + head) * width;
+                    // SAFETY: as above.
+                    let (key, value) = unsafe { (parts[1].get(at, width), parts[2].get(at, width)) };
+                    let sum = |by: &[f32], to: &mut [f32]| {
+                        // Of the heads of queries that share these keys, in their order.
+                        for head in head * group..(head + 1) * group {
+                            let from = (span.row * queries + head * span.rows + position) * width;
+                            let part = &by[from..from + width];
+                            match head % group {
+                                0 => to.copy_from_slice(part),
+                                _ => to.iter_mut().zip(part).for_each(|(to, d)| *to += d),
+                            }
+                        }
+                    };
+                    sum(&by_keys, key);
+                    sum(&by_values, value);
+                    rotate_back(key, cos, sin);
+                }
+            }
+        });
+        crew.free(by_keys);
+        crew.free(by_values);
+        if let Some(norms) = self.norms {
+            back.through_norms(crew, [q, k], norms, self.config.norm_epsilon);
+        }
+        back
+    }
+}
+
+/// Gradients of attention's inputs.
+pub(crate) struct Back {
+    pub(crate) queries: Vec<f32>,
+    pub(crate) keys: Vec<f32>,
+    pub(crate) values: Vec<f32>,
+    /// Where queries and keys have norms: their gradients behind these.
+    pub(crate) turned: Option<[Vec<f32>; 2]>,
+}
+
+impl Back {
+    fn through_norms(&mut self, crew: &mut Crew, raw: [&[f32]; 2], norms: &[Vec<f32>; 2], epsilon: f32) {
+        let level = crew.level;
+        let mut turned = [Vec::new(), Vec::new()];
+        for (index, d) in [&mut self.queries, &mut self.keys].into_iter().enumerate() {
+            let width = norms[index].len();
+            let mut through = crew.zeros(d.len());
+            let to = Parts::of(&mut through);
+            crew.over(d.len() / width, 8 * TASK_ROWS, &|from, end| {
+                for head in from..end {
+                    let part = head * width..(head + 1) * width;
+                    // SAFETY: each task has its own heads.
+                    let to = unsafe { to.get(part.start, width) };
+                    rms_norm_back(level, &raw[index][part.clone()], &norms[index], epsilon, &d[part], to);
+                }
+            });
+            turned[index] = std::mem::replace(d, through);
+        }
+        self.turned = Some(turned);
+    }
+}

@@ -1,0 +1,95 @@
+//! Where gradients go: for every tensor of a model that is trained, its place in the list of parameters.
+
+use compute::{
+    lora::Projection,
+    model::{Config, Family},
+};
+
+/// Places at a linear layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LinearPlaces {
+    pub(crate) weight: Option<usize>,
+    pub(crate) bias: Option<usize>,
+    /// The factors of an adapter.
+    pub(crate) low: Option<(usize, usize)>,
+}
+
+/// Places in a block.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BlockPlaces {
+    pub(crate) linear: [LinearPlaces; 7],
+    pub(crate) attention_norm: Option<usize>,
+    pub(crate) feed_forward_norm: Option<usize>,
+    pub(crate) head_norms: Option<[usize; 2]>,
+}
+
+/// Places in a model.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) blocks: Vec<BlockPlaces>,
+    pub(crate) embedding: Option<usize>,
+    pub(crate) norm: Option<usize>,
+    /// The output layer's own gradient, which is added to the embedding's where they are one tensor.
+    pub(crate) head: Option<usize>,
+}
+
+impl BlockPlaces {
+    fn any(&self) -> bool {
+        let norms = [self.attention_norm, self.feed_forward_norm];
+        let linear = |places: &LinearPlaces| *places != LinearPlaces::default();
+        norms.iter().any(Option::is_some) || self.head_norms.is_some() || self.linear.iter().any(linear)
+    }
+
+    pub(crate) fn linear(&self, site: Projection) -> LinearPlaces {
+        self.linear[site as usize]
+    }
+}
+
+impl Places {
+    /// Nothing is trained.
+    pub(crate) fn none(config: &Config) -> Self {
+        Self {
+            blocks: vec![BlockPlaces::default(); config.layers],
+            ..Self::default()
+        }
+    }
+
+    /// Every tensor of the model, in the order of [`Config::tensors`]; a tied output layer comes behind them all.
+    pub(crate) fn full(config: &Config) -> Self {
+        let names: Vec<String> = config.tensors().into_keys().collect();
+        let find = |name: &str| names.binary_search_by(|known| known.as_str().cmp(name)).ok();
+        let blocks = (0..config.layers).map(|layer| {
+            let norm = |which: &str| find(&format!("model.layers.{layer}.{which}.weight"));
+            let linear = Projection::ALL.map(|site| {
+                let path = format!("model.layers.{layer}.{}.{}", site.block(), site.name());
+                LinearPlaces {
+                    weight: find(&format!("{path}.weight")),
+                    bias: find(&format!("{path}.bias")),
+                    low: None,
+                }
+            });
+            BlockPlaces {
+                linear,
+                attention_norm: norm("input_layernorm"),
+                feed_forward_norm: norm("post_attention_layernorm"),
+                head_norms: (config.family == Family::Qwen3)
+                    .then(|| Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]))
+                    .flatten(),
+            }
+        });
+        Self {
+            blocks: blocks.collect(),
+            embedding: find("model.embed_tokens.weight"),
+            norm: find("model.norm.weight"),
+            head: find("lm_head.weight").or(Some(names.len())),
+        }
+    }
+
+    /// The lowest block whose gradients are wanted; none if only what lies above the blocks is trained.
+    pub(crate) fn lowest(&self) -> Option<usize> {
+        match self.embedding {
+            Some(_) => Some(0),
+            None => self.blocks.iter().position(BlockPlaces::any),
+        }
+    }
+}

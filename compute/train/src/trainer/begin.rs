@@ -1,0 +1,153 @@
+//! How a run begins: over a model, on from an adapter, or from nothing.
+
+use std::collections::BTreeMap;
+
+use compute::{
+    lora::Adapter,
+    model::{Config, Model},
+};
+
+use super::{
+    super::{
+        checkpoint::Progress,
+        data::Corpus,
+        error::TrainError,
+        net::{Net, NetOptions, places::Places},
+        optimiser::Moments,
+        parameters::Parameters,
+        plan::Plan,
+        recipe::{Machine, Method, Recipe, RecipeError},
+        root::{base_hash, run_id},
+    },
+    Trainer,
+};
+
+/// What a run begins with.
+struct Beginning<'a> {
+    /// None where every weight is learned from nothing.
+    model: Option<&'a Model>,
+    config: &'a Config,
+    /// Names the base in the name of the run.
+    base: blake3::Hash,
+    parameters: Parameters,
+}
+
+impl Trainer {
+    /// A run over a model. Contributors that `weights` does not name count once.
+    pub fn new(
+        model: &Model,
+        corpus: Corpus,
+        weights: &BTreeMap<String, f64>,
+        recipe: Recipe,
+        machine: Machine,
+    ) -> Result<Self, TrainError> {
+        recipe.check()?;
+        let parameters = match recipe.method {
+            Method::Lora => Parameters::adapter(model.config(), &recipe, &recipe.projections()?),
+            Method::Full => Parameters::model(model)?,
+        };
+        let base = base_hash(model);
+        let begin = Beginning {
+            model: Some(model),
+            config: model.config(),
+            base,
+            parameters,
+        };
+        Self::of(begin, corpus, weights, recipe, machine)
+    }
+
+    /// A run that goes on from an adapter instead of beginning with one that does nothing.
+    pub fn from_adapter(
+        model: &Model,
+        adapter: &Adapter,
+        corpus: Corpus,
+        weights: &BTreeMap<String, f64>,
+        recipe: Recipe,
+        machine: Machine,
+    ) -> Result<Self, TrainError> {
+        recipe.check()?;
+        let misfit = || RecipeError {
+            field: "base",
+            why: "is not of the shape that the adapter is for, or the adapter's sites differ in scale".to_owned(),
+        };
+        let parameters = Parameters::of_adapter(model.config(), adapter).ok_or_else(misfit)?;
+        let mut base = blake3::Hasher::new_derive_key("openledger training base with adapter v1");
+        base.update(base_hash(model).as_bytes()).update(&adapter.hash().0.0);
+        let base = base.finalize();
+        let begin = Beginning {
+            model: Some(model),
+            config: model.config(),
+            base,
+            parameters,
+        };
+        Self::of(begin, corpus, weights, recipe, machine)
+    }
+
+    /// A model from nothing: every weight is trained, from numbers that the seed gives.
+    pub fn from_nothing(
+        config: &Config,
+        corpus: Corpus,
+        weights: &BTreeMap<String, f64>,
+        recipe: Recipe,
+        machine: Machine,
+    ) -> Result<Self, TrainError> {
+        let recipe = Recipe {
+            method: Method::Full,
+            ..recipe
+        };
+        recipe.check()?;
+        let parameters = Parameters::begin(config, recipe.seed);
+        let base = blake3::hash(format!("from nothing: {config:?}").as_bytes());
+        let begin = Beginning {
+            model: None,
+            config,
+            base,
+            parameters,
+        };
+        Self::of(begin, corpus, weights, recipe, machine)
+    }
+
+    fn of(
+        begin: Beginning<'_>,
+        corpus: Corpus,
+        weights: &BTreeMap<String, f64>,
+        recipe: Recipe,
+        machine: Machine,
+    ) -> Result<Self, TrainError> {
+        let Beginning {
+            model,
+            config,
+            base,
+            parameters,
+        } = begin;
+        let weights = corpus.weights(weights)?;
+        let plan = Plan::new(corpus.examples.len(), &recipe).ok_or(TrainError::Records(corpus.examples.len()))?;
+        let options = NetOptions {
+            threads: machine.threads,
+            level: machine.level,
+            keep_bytes: machine.keep_bytes,
+        };
+        let places: Places = parameters.places();
+        let net = match (model, parameters.owns_model()) {
+            (Some(model), false) => Net::frozen(model, recipe.quantise(), places, options)?,
+            _ => Net::bare(config, places, options),
+        };
+        let run = run_id(base, &corpus, &weights, &recipe);
+        Ok(Self {
+            moments: Moments::new(&parameters),
+            gradients: parameters.gradients(),
+            progress: Progress::default(),
+            best: None,
+            roots: Vec::new(),
+            elsewhere: None,
+            net,
+            parameters,
+            corpus,
+            weights,
+            plan,
+            recipe,
+            machine,
+            run,
+        })
+    }
+}

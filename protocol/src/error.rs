@@ -1,0 +1,31 @@
+//! Errors in one line, for logs and for whoever is told over a wire. Types of errors belong to their operations.
+
+/// An error and what caused it, on one line: `could not read a: permission denied`.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        #[source]
+        source: Option<Box<Layer>>,
+    }
+
+    #[test]
+    fn every_cause_is_said_once_and_the_outermost_first() {
+        let layer = |text, source: Option<Layer>| Layer {
+            text,
+            source: source.map(Box::new),
+        };
+        assert_eq!(error_chain(&layer("alone", None)), "alone");
+        let deep = layer("start", Some(layer("read", Some(layer("disk", None)))));
+        assert_eq!(error_chain(&deep), "start: read: disk");
+    }
+}

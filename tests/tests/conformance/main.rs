@@ -1,0 +1,3 @@
+//! What others recorded, answered by this node. What one crate alone must conform to is tested beside it.
+
+mod rpc_compat;
