@@ -18,7 +18,7 @@ use storage::{BlockLog, HomeLock, RealDisk, disk::free_bytes};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use base::{clock::Clock, home::Home, key, words::chained};
+use base::{clock::Clock, events::Events, home::Home, key, words::chained};
 pub use chain::open::{OpenError, read_genesis};
 use chain::{
     actor::{self, Chain, ChainError, Command},
@@ -143,7 +143,7 @@ impl Running {
         let least_free = config.storage.min_free_space;
         check_space(&home, least_free)?;
         let node_key = key::read(&home.node_key())?;
-        let clock = Clock::new();
+        let (clock, events) = (Clock::new(), Events::default());
 
         let opened = open::open(&home, loaded, clock.now())?;
         let genesis = opened.node.exec.genesis();
@@ -164,7 +164,7 @@ impl Running {
             },
             ..NetConfig::new(*node_key.seed(), tag)
         });
-        let (net, events) = match started.await {
+        let (net, heard) = match started.await {
             Ok(started) => started,
             Err(error) => {
                 // Dropped open, its endpoint would log that nobody closed it, beside the reason that counts.
@@ -181,6 +181,7 @@ impl Running {
             log: opened.log,
             net: net.clone(),
             clock,
+            events: events.clone(),
             flush_every: u64::from(config.storage.flush_every_blocks),
             runtime: tokio::runtime::Handle::current(),
         })
@@ -199,7 +200,13 @@ impl Running {
             stop: stop.clone(),
         });
         let (addresses, listen) = tokio::sync::watch::channel(Vec::new());
-        let feeding = tokio::spawn(feed::feed(events, chain.clone(), ingress.clone(), addresses));
+        let feeding = tokio::spawn(feed::feed(
+            heard,
+            chain.clone(),
+            ingress.clone(),
+            events.clone(),
+            addresses,
+        ));
         let about = About {
             moniker: config.node.moniker.clone(),
             network: config.node.network.clone(),

@@ -8,6 +8,7 @@
 pub mod busy;
 pub mod clock;
 pub mod entropy;
+pub mod events;
 pub mod figures;
 pub mod guard;
 pub mod home;

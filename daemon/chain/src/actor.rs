@@ -14,12 +14,12 @@ use consensus::{
     node::{Effect, Input, Node, Signing},
 };
 use net::{GossipId, NetHandle, RequestId};
-use protocol::{BlockHash, Height, NodeId, TxHash, event::Event};
+use protocol::{BlockHash, Height, NodeId, TxHash};
 use storage::{BlockLog, JournalError, Wal};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::{LoggedBlocks, StateTable};
-use base::clock::Clock;
+use base::{clock::Clock, events::Events};
 pub use counters::{Counters, Recent};
 use shell::Shell;
 
@@ -83,8 +83,6 @@ pub struct Chain {
     inbox: mpsc::Sender<Command>,
     /// The last block shown.
     pub head: watch::Receiver<Head>,
-    /// What happens, as it happens.
-    pub events: broadcast::Sender<Event>,
     /// How much of it.
     pub counters: Arc<Counters>,
     /// The blocks, with what made them final.
@@ -144,6 +142,7 @@ pub struct Parts {
     pub log: Arc<BlockLog>,
     pub net: NetHandle,
     pub clock: Clock,
+    pub events: Events,
     pub flush_every: u64,
     pub runtime: tokio::runtime::Handle,
 }
@@ -176,7 +175,6 @@ pub fn spawn(parts: Parts) -> std::io::Result<(Chain, std::thread::JoinHandle<Re
     let chain = Chain {
         inbox: sender,
         head,
-        events: broadcast::channel(1024).0,
         counters: Arc::default(),
         log: LoggedBlocks(parts.log.clone()),
     };

@@ -4,7 +4,9 @@ use net::{NetEvent, Topic};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
+use base::events::Events;
 use consensus::node::Input;
+use protocol::event::Event;
 
 use crate::{
     actor::{Chain, Command, DIRECT_CHAIN, DIRECT_GOSSIP, DIRECT_TRANSACTIONS},
@@ -19,16 +21,17 @@ pub async fn feed(
     mut events: mpsc::Receiver<NetEvent>,
     chain: Chain,
     ingress: Ingress,
+    facts: Events,
     addresses: watch::Sender<Vec<String>>,
 ) {
     while let Some(event) = events.recv().await {
         let command = match event {
             NetEvent::Connected(peer) => {
-                info!(peer = %format_args!("{peer:#}"), "a peer came");
+                facts.tell(Event::PeerConnected { peer });
                 Command::Heard(Input::Connected(peer))
             }
             NetEvent::Disconnected(peer) => {
-                info!(peer = %format_args!("{peer:#}"), "a peer left");
+                facts.tell(Event::PeerDisconnected { peer });
                 Command::Heard(Input::Disconnected(peer))
             }
             NetEvent::Gossip {

@@ -40,12 +40,15 @@ use tracing::warn;
 
 use base::{
     busy::{self, Busy},
+    events::Events,
     guard::Guard,
 };
 use jobs::{
     engine::{Engine, Health, PATIENCE},
     serving::Prepared,
 };
+
+use crate::traced;
 
 use self::{
     ask::{Asked, Kind, Names},
@@ -66,6 +69,8 @@ pub struct Settings {
     pub token: Option<String>,
     /// The engine, and what clients call its model.
     pub engine: Prepared,
+    /// Where it tells what happens.
+    pub events: Events,
     /// Where it says that answers are under way.
     pub busy: Option<Arc<Busy>>,
 }
@@ -120,7 +125,7 @@ impl Served {
         let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let prepared = settings.engine;
-        let (engine, follower) = Engine::start(prepared.command, prepared.engine);
+        let (engine, follower) = Engine::start(prepared.command, prepared.engine, settings.events);
         let ready = engine.ready().await.map_err(ServeError::Engine)?;
         let serving = Arc::new(Serving {
             engine,
@@ -174,6 +179,7 @@ fn router(serving: Arc<Serving>, guard: Arc<Guard>, busy: Option<Arc<Busy>>) -> 
         .layer(middleware::from_fn_with_state(busy, busy::while_answering))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(guard, guard::only_ours))
+        .layer(middleware::from_fn(traced::openai))
         .with_state(serving)
 }
 

@@ -12,13 +12,15 @@ use std::{
     time::Duration,
 };
 
+use base::events::Events;
+use protocol::event::Event;
 use serve::{
     engine::{AskError, Request},
     process::{Admin, AdminError, Answer, Command, EngineSetup, Ready, Reply, State, Supervisor},
     tier::Status,
 };
 use tokio::{sync::Mutex, sync::watch, task::JoinHandle};
-use tracing::{info, warn};
+use tracing::warn;
 
 /// Names that the engine is asked for at once.
 const NAMES_PAGE: usize = 10_000;
@@ -44,7 +46,7 @@ pub struct Engine {
 
 impl Engine {
     /// Starts the child, and a task that follows it.
-    pub fn start(command: Command, setup: EngineSetup) -> (Arc<Self>, JoinHandle<()>) {
+    pub fn start(command: Command, setup: EngineSetup, events: Events) -> (Arc<Self>, JoinHandle<()>) {
         let supervisor = Supervisor::start(command, setup);
         let state = supervisor.state();
         let engine = Arc::new(Self {
@@ -54,7 +56,7 @@ impl Engine {
             health: watch::Sender::new(Health::Down("it is starting".to_owned())),
             restarts: AtomicU64::new(0),
         });
-        let follower = tokio::spawn(follow(Arc::downgrade(&engine), state));
+        let follower = tokio::spawn(follow(Arc::downgrade(&engine), state, events));
         (engine, follower)
     }
 
@@ -182,7 +184,7 @@ fn register(name: &str, dir: &str, expected: Option<u64>) -> Admin {
 }
 
 /// Follows the child until the engine is dropped.
-async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<State>) {
+async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<State>, events: Events) {
     let mut children = 0;
     loop {
         let now = state.borrow_and_update().clone();
@@ -195,12 +197,15 @@ async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<Stat
                 // Only those who were ready are counted: how one ended may be over before it is seen here.
                 engine.restarts.store(children, Relaxed);
                 children += 1;
-                info!(adapters = ready.adapters, base = %ready.base, "the engine takes requests");
+                events.tell(Event::EngineReady {
+                    base: ready.base.to_string(),
+                    adapters: ready.adapters,
+                });
                 Health::Ready(ready)
             }
             State::Starting => Health::Down("it is starting".to_owned()),
             State::Down(why) => {
-                warn!(%why, "the engine ended and is started again");
+                events.tell(Event::EngineDown { why: why.clone() });
                 Health::Down(why)
             }
             State::Stopped => return,

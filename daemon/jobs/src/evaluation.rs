@@ -47,6 +47,7 @@ pub struct Evaluation {
 
 impl Evaluation {
     /// Examines them all, the base first, and tells of each as it is done.
+    #[tracing::instrument(name = "job.evaluate", skip_all, fields(base = self.base))]
     pub fn run(&self, home: &Home, on: &mut dyn FnMut(&Standing)) -> Result<Report, JobError> {
         if self.adapters.len() > ADAPTERS_MAX {
             let count = self.adapters.len();

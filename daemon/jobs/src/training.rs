@@ -13,8 +13,9 @@ use std::{
     sync::Arc,
 };
 
-use base::{busy::Look, home::Home, report::Kind};
+use base::{busy::Look, events::Events, home::Home, report::Kind};
 use compute::{device::Place, model::Model};
+use protocol::{BlobHash, event::Event as Fact};
 use serde::Serialize;
 use train::{CheckpointError, Event, Machine, Others, Outcome, Output, Recipe, Switch, TrainError, Trainer};
 
@@ -56,6 +57,7 @@ pub struct Run {
     output: Output,
     base: String,
     home: Home,
+    events: Events,
 }
 
 /// A step that was done again.
@@ -73,7 +75,8 @@ pub struct Replayed {
 
 impl Training {
     /// Reads the base and every record. Of two runs in one folder the second is refused.
-    pub async fn open<D: Datasets>(self, home: &Home, datasets: &D) -> Result<Run, D::Error> {
+    #[tracing::instrument(name = "job.open", skip_all, fields(base = self.base))]
+    pub async fn open<D: Datasets>(self, home: &Home, datasets: &D, events: Events) -> Result<Run, D::Error> {
         let opened = models::open(home, &self.base)?;
         let (text, config) = (&opened.text, opened.model.config());
         let corpus = source::corpus(&self.data, datasets, text, config, &self.recipe).await?;
@@ -90,6 +93,7 @@ impl Training {
             },
             base: self.base,
             home: home.clone(),
+            events,
         })
     }
 }
@@ -141,8 +145,16 @@ impl Run {
     }
 
     /// Trains to the end, or until the switch is told to stop, and writes the adapter or the model.
+    #[tracing::instrument(name = "job.train", skip_all, fields(base = self.base, out = %self.output.dir.display()))]
     pub fn train(&mut self, switch: &mut Switch, on: &mut dyn FnMut(&Event)) -> Result<Outcome, JobError> {
+        let run = BlobHash(*self.trainer.run_id().as_bytes());
+        let (step, steps) = (self.trainer.step_number(), self.trainer.steps());
+        self.events.tell(Fact::TrainingStarted { run, step, steps });
         let outcome = train::run(&mut self.trainer, &self.output, switch, on)?;
+        let root = self.trainer.roots().last().map(|root| BlobHash(*root.as_bytes()));
+        if let Some(root) = root.filter(|_| outcome.steps == steps) {
+            self.events.tell(Fact::TrainingFinished { run, root });
+        }
         if outcome.adapter.is_none() {
             models::complete(&self.home, &self.base, &outcome.dir)?;
         }

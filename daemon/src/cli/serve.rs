@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
-use base::busy::Busy;
+use base::{busy::Busy, events::Events};
 use clap::Args;
 use config::Size;
 use gateway::openai::{Served, Settings};
@@ -132,6 +132,7 @@ impl Serve {
             listen: self.listen,
             origins: self.allow_origin,
             token,
+            events: Events::default(),
             engine: serving.prepare(&place.home())?,
             // Whoever trains in this home does without knowing, if the file cannot be made.
             busy: Busy::open(&place.home().busy()).ok(),

@@ -8,8 +8,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use base::operator::dataset::{RecordPart, RecordsAnswer, RootAsk};
+use base::events::Events;
+use base::operator::dataset::{RecordPart, RecordsAnswer};
 use clap::Args;
+use gateway::api::local::RootAsk;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jobs::{
     JobError,
@@ -86,7 +88,7 @@ impl Train {
             local: OnceCell::new(),
         };
         let training = self.training()?;
-        let mut run = wait(training.open(&place.home(), &datasets))?;
+        let mut run = wait(training.open(&place.home(), &datasets, Events::default()))?;
         if let Some((step, from)) = again {
             let replayed = run.replay(step, &from)?;
             return Ok(show_replayed(place, &replayed));

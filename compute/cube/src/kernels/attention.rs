@@ -2,12 +2,7 @@
 
 use cubecl::prelude::*;
 
-/// Warps of a cube in all of them.
-pub(crate) const WARPS: u32 = 4;
-/// Positions whose scores are taken at once: one for each lane.
-pub(crate) const CHUNK: usize = 32;
-/// Lower than any score.
-const NOTHING: f32 = -1.0e30;
+use super::tile::{CHUNK, NOTHING, gather, shrink, weigh};
 
 /// Norms and rotates queries and keys, and keeps keys and values. A warp for each head of each row; a row of `qkv` is
 /// queries, keys and values side by side.
@@ -204,47 +199,27 @@ pub(crate) fn attend<E: Float, V: Size>(
         for e in 0..each {
             let query = warp + e * 4;
             if query < queries {
-                // In two sums: what a score is off by comes back as so much of its weight.
-                let mut score = 0.0f32;
-                let mut upper = 0.0f32;
-                for d in 0..comptime!(width / 2) {
-                    score += asked[query * width + d] * held_keys[lane * (width + 1) + d];
-                    upper += asked[query * width + comptime!(width / 2) + d]
-                        * held_keys[lane * (width + 1) + comptime!(width / 2) + d];
-                }
-                score += upper;
                 let token = from + lane as u32;
                 let seen = token < end && token <= position + query as u32 / group;
-                score = select(seen, score * scale, NOTHING);
-                let most = max(greatest[e], plane_max(score));
-                let weight = select(seen, f32::exp(score - most), 0.0f32);
-                let shrink = f32::exp(greatest[e] - most);
-                total[e] = total[e] * shrink + plane_sum(weight);
-                greatest[e] = most;
-                weights[query * CHUNK + lane] = weight;
-                if lane == 0 {
-                    shrinks[query] = shrink;
-                }
+                weigh(
+                    &asked,
+                    &held_keys,
+                    &mut greatest,
+                    &mut total,
+                    &mut weights,
+                    &mut shrinks,
+                    e,
+                    query,
+                    lane,
+                    seen,
+                    scale,
+                    width,
+                );
             }
         }
         sync_cube();
-        #[unroll]
-        for c in 0..columns {
-            let column = unit + c * 128;
-            if column < width {
-                #[unroll]
-                for query in 0..queries {
-                    sums[c * queries + query] *= shrinks[query];
-                }
-                for token in 0..CHUNK {
-                    let value = held_values[token * width + column];
-                    #[unroll]
-                    for query in 0..queries {
-                        sums[c * queries + query] += weights[query * CHUNK + token] * value;
-                    }
-                }
-            }
-        }
+        shrink(&mut sums, &shrinks, unit, queries, width);
+        gather(&mut sums, &weights, &held_values, unit, queries, width, width);
         from += comptime!(CHUNK as u32);
     }
     // Others may still multiply with what is replaced here.

@@ -12,6 +12,8 @@ pub(crate) mod back;
 pub(crate) mod learn;
 pub(crate) mod linear;
 pub(crate) mod look;
+pub(crate) mod look_back;
 pub(crate) mod lora;
 pub(crate) mod multiply;
 pub(crate) mod rows;
+pub(crate) mod tile;

@@ -24,6 +24,26 @@ pub(super) fn buffer() -> BufferCompilationArg {
     BufferCompilationArg { inplace: None }
 }
 
+/// A kernel for a device: its buffers and scalars by their names in the kernel, then what it is compiled for.
+///
+/// `kernel!(on, Loss, [logits losses], [width], 64)` is
+/// `Loss::new(settings, device, target, buffer(), buffer(), (), 64)`.
+macro_rules! kernel {
+    (@buffer $name:ident) => { buffer() };
+    (@scalar $name:ident) => { () };
+    ($on:ident, $kernel:ty, [$($buffer:ident)*], [$($scalar:ident)*] $(, $fixed:expr)*) => {
+        <$kernel>::new(
+            $on.0,
+            $on.1.device.clone(),
+            $on.1.target.clone(),
+            $(kernel!(@buffer $buffer),)*
+            $(kernel!(@scalar $scalar),)*
+            $($fixed),*
+        )
+    };
+}
+pub(super) use kernel;
+
 macro_rules! of_element {
     ($element:expr, $name:ident => $build:expr) => {
         match $element {
@@ -48,64 +68,41 @@ impl Kernel {
     /// The kernel for a device.
     pub fn build(self, environment: &Environment) -> Box<dyn CubeKernel> {
         let settings = KernelSettings::new(*self.threads(), ExecutionMode::Unchecked, AddressType::U32);
-        let (device, target) = (environment.device.clone(), environment.target.clone());
-        let b = buffer;
+        let on = (settings, environment);
         match self {
             Self::Embed(element) => of_element!(element, W =>
-                rows::embed::Embed::<W>::new(settings, device, target, b(), b(), b(), ())),
-            Self::Take => Box::new(rows::take::Take::new(settings, device, target, b(), b(), b(), ())),
-            Self::Norm => Box::new(rows::norm::Norm::new(settings, device, target, b(), b(), b(), (), ())),
-            Self::Gate => Box::new(rows::gate::Gate::new(settings, device, target, b(), b(), ())),
+                kernel!(on, rows::embed::Embed<W>, [table tokens y], [width])),
+            Self::Take => Box::new(kernel!(on, rows::take::Take, [x wanted y], [width])),
+            Self::Norm => Box::new(kernel!(on, rows::norm::Norm, [x gain y], [width epsilon])),
+            Self::Gate => Box::new(kernel!(on, rows::gate::Gate, [x y], [width])),
             Self::Gemv { weight, vector, tile } => of_element!(weight, W =>
-                linear::gemv::Gemv::<W>::new(settings, device, target, b(), b(), b(), b(), (), (), (), (),
-                    vector, tile, Self::gemv_outs(tile))),
+                kernel!(on, linear::gemv::Gemv<W>, [w x bias y],
+                    [vectors outs rows mode], vector, tile, Self::gemv_outs(tile))),
             Self::Gemm { weight, fragments } => of_element!(weight, W =>
-                linear::gemm::Gemm::<W>::new(settings, device, target, b(), b(), b(), (), (), (), (),
-                    weight.vector(), fragments, false)),
-            Self::Finish => Box::new(linear::finish::Finish::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                (),
-                (),
-                (),
-                (),
-                (),
-            )),
+                kernel!(on, linear::gemm::Gemm<W>, [w x parts],
+                    [vectors outs rows part_vectors], weight.vector(), fragments, false)),
+            Self::Finish => Box::new(kernel!(on, linear::finish::Finish, [parts bias y], [outs wide tall count mode])),
             Self::Shrink { pool, vector, tile } => of_element!(pool, W =>
-                lora::shrink::Shrink::<W>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(),
-                    (), (), (), (), (), vector, tile)),
+                kernel!(on, lora::shrink::Shrink<W>, [x pool factors tile_rows tile_mix mix h],
+                    [vectors layer_site slot_sites most rank_max], vector, tile)),
             Self::Expand { pool, vector, tile } => of_element!(pool, W =>
-                lora::expand::Expand::<W>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(), b(),
-                    b(), b(), (), (), (), (), (), vector, tile)),
+                kernel!(on, lora::expand::Expand<W>, [h pool factors scales tile_rows tile_mix mix weights columns y],
+                    [stride layer_site slot_sites most rank_max], vector, tile)),
             Self::Place { pages, width, normed } => of_element!(pages, E =>
-                attention::place::Place::<E>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(),
-                    (), (), (), (), width, normed)),
+                kernel!(on, attention::place::Place<E>, [qkv gains cos sin places keys values],
+                    [heads kv_heads page_tokens epsilon], width, normed)),
             Self::Copy(element) => of_element!(element, E =>
-                attention::copy::Copy::<E>::new(settings, device, target, b(), (), (), (), ())),
+                kernel!(on, attention::copy::Copy<E>, [pool], [from to singles head_singles])),
             Self::Attend {
                 pages,
                 vector,
                 width,
                 queries,
             } => of_element!(pages, E =>
-                attention::attend::Attend::<E>::new(settings, device, target, b(), b(), b(), b(), b(), b(), b(),
-                    (), (), (), (), vector, width, queries)),
-            Self::Combine => Box::new(attention::combine::Combine::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                (),
-                (),
-                (),
-            )),
-            Self::Learn(kernel) => kernel.build(settings, environment),
+                kernel!(on, attention::attend::Attend<E>, [qkv keys values tiles pages out parts],
+                    [heads kv_heads page_tokens part_tokens], vector, width, queries)),
+            Self::Combine => Box::new(kernel!(on, attention::combine::Combine, [parts which out], [count width heads])),
+            Self::Learn(kernel) => kernel.build(on.0, on.1),
         }
     }
 }

@@ -5,9 +5,9 @@ use half::{bf16, f16};
 
 use super::{
     Element, GEMM_FRAGMENTS,
-    build::{Environment, buffer, of_element},
+    build::{Environment, buffer, kernel, of_element},
 };
-use crate::kernels::{back, learn, linear, look, multiply, rows};
+use crate::kernels::{back, learn, linear, look, look_back, multiply, rows, tile};
 
 /// A kernel of learning, in one of its variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,141 +139,51 @@ impl Learn {
             }
             Self::Turn { .. } | Self::TurnBack { .. } => CubeDim::new_2d(32, back::TURN_WARPS),
             Self::Look { .. } | Self::Dots | Self::LookBackQueries { .. } | Self::LookBackKeys { .. } => {
-                CubeDim::new_2d(32, look::WARPS)
+                CubeDim::new_2d(32, tile::WARPS)
             }
         }
     }
 
     pub(super) fn build(self, settings: KernelSettings, environment: &Environment) -> Box<dyn CubeKernel> {
-        let (device, target) = (environment.device.clone(), environment.target.clone());
-        let b = buffer;
+        let on = (settings, environment);
         match self {
             Self::Multiply {
                 right,
                 left_turned,
                 right_turned,
             } => of_element!(right, W =>
-                multiply::multiply::Multiply::<W>::new(settings, device, target, b(), b(), b(), b(),
-                    (), (), (), (), (), (), (), (), (), (), (), left_turned, right_turned)),
+                kernel!(on, multiply::multiply::Multiply<W>, [left right bias y],
+                    [left_at left_stride right_at right_stride y_at y_stride rows inner outs scale mode],
+                    left_turned, right_turned)),
             Self::GemmBack { weight, fragments } => of_element!(weight, W =>
-                linear::gemm::Gemm::<W>::new(settings, device, target, b(), b(), b(), (), (), (), (),
-                    weight.vector(), fragments, true)),
-            Self::NormBack => Box::new(back::norm_back::NormBack::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                b(),
-                (),
-                (),
-            )),
-            Self::GateBack => Box::new(back::gate_back::GateBack::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                (),
-            )),
-            Self::Turn { width, normed } => Box::new(back::turn::Turn::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                b(),
-                b(),
-                (),
-                (),
-                (),
-                width,
-                normed,
-            )),
-            Self::TurnBack { width, normed } => Box::new(back::turn_back::TurnBack::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                b(),
-                b(),
-                (),
-                (),
-                (),
-                width,
-                normed,
-            )),
-            Self::Look { width } => Box::new(look::look::Look::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                b(),
-                (),
-                (),
-                width,
-            )),
-            Self::Dots => Box::new(look::dots::Dots::new(settings, device, target, b(), b(), b(), (), ())),
-            Self::LookBackQueries { width } => Box::new(look::look_back_queries::LookBackQueries::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                b(),
-                b(),
-                b(),
-                (),
-                (),
-                width,
-            )),
-            Self::LookBackKeys { width } => Box::new(look::look_back_keys::LookBackKeys::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                b(),
-                b(),
-                b(),
-                (),
-                (),
-                width,
-            )),
-            Self::Loss => Box::new(learn::loss::Loss::new(settings, device, target, b(), b(), b(), b(), ())),
-            Self::Spread => Box::new(learn::spread::Spread::new(settings, device, target, b(), b(), b(), ())),
-            Self::Zero => Box::new(learn::zero::Zero::new(settings, device, target, b(), ())),
-            Self::Copy => Box::new(learn::copy::Copy::new(settings, device, target, b(), b(), ())),
-            Self::Squares => Box::new(learn::squares::Squares::new(settings, device, target, b(), b(), ())),
-            Self::Adam => Box::new(learn::adam::Adam::new(
-                settings,
-                device,
-                target,
-                b(),
-                b(),
-                b(),
-                b(),
-                (),
-                (),
-                (),
-                (),
-                (),
-                (),
-                (),
-                (),
-                (),
-                (),
-                (),
-            )),
+                kernel!(on, linear::gemm::Gemm<W>, [w x parts],
+                    [vectors outs rows part_vectors], weight.vector(), fragments, true)),
+            Self::NormBack => Box::new(kernel!(on, back::norm_back::NormBack, [x gain d onto], [width epsilon])),
+            Self::GateBack => Box::new(kernel!(on, back::gate_back::GateBack, [x d y], [width])),
+            Self::Turn { width, normed } => {
+                Box::new(kernel!(on, back::turn::Turn, [qkv gains cos sin y], [heads kv_heads epsilon], width, normed))
+            }
+            Self::TurnBack { width, normed } => Box::new(
+                kernel!(on, back::turn_back::TurnBack, [qkv gains cos sin d], [heads kv_heads epsilon], width, normed),
+            ),
+            Self::Look { width } => {
+                Box::new(kernel!(on, look::look::Look, [qkv tiles out logs], [heads kv_heads], width))
+            }
+            Self::Dots => Box::new(kernel!(on, look::dots::Dots, [out d y], [heads width])),
+            Self::LookBackQueries { width } => Box::new(
+                kernel!(on, look_back::look_back_queries::LookBackQueries, [qkv d logs dots tiles y],
+                    [heads kv_heads], width),
+            ),
+            Self::LookBackKeys { width } => Box::new(
+                kernel!(on, look_back::look_back_keys::LookBackKeys, [qkv d logs dots tiles y], [heads kv_heads], width),
+            ),
+            Self::Loss => Box::new(kernel!(on, learn::loss::Loss, [logits tokens weights losses], [width])),
+            Self::Spread => Box::new(kernel!(on, learn::spread::Spread, [x places y], [width])),
+            Self::Zero => Box::new(kernel!(on, learn::zero::Zero, [y], [count])),
+            Self::Copy => Box::new(kernel!(on, learn::copy::Copy, [x y], [count])),
+            Self::Squares => Box::new(kernel!(on, learn::squares::Squares, [x y], [count])),
+            Self::Adam => Box::new(kernel!(on, learn::adam::Adam, [values gradients first second],
+                    [count by beta rest beta_square rest_square rate root epsilon kept inside])),
         }
     }
 }

@@ -8,7 +8,7 @@ pub use build::Environment;
 use cubecl::prelude::*;
 pub use learn::Learn;
 
-use crate::kernels::{attention, linear, lora, rows};
+use crate::kernels::{linear, lora, rows, tile};
 
 /// How a number lies in a machine's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,7 +162,7 @@ impl Kernel {
             Self::Gemv { .. } | Self::Gemm { .. } => CubeDim::new_2d(32, linear::WARPS),
             Self::Shrink { .. } => CubeDim::new_2d(32, lora::SHRINK_WARPS),
             Self::Expand { .. } => CubeDim::new_1d(lora::EXPAND_THREADS),
-            Self::Place { .. } | Self::Attend { .. } => CubeDim::new_2d(32, attention::WARPS),
+            Self::Place { .. } | Self::Attend { .. } => CubeDim::new_2d(32, tile::WARPS),
             Self::Learn(kernel) => kernel.threads(),
         }
     }

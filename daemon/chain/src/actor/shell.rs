@@ -16,7 +16,7 @@ use protocol::{
     message::chain::{ANSWER_MAX, Answer, GOSSIP_MAX},
 };
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::{Chain, ChainError, Command, DIRECT_CHAIN, DIRECT_GOSSIP, DIRECT_TRANSACTIONS, Head, INBOX, Parts, View};
 use base::words::chained;
@@ -319,6 +319,7 @@ impl Shell {
     }
 
     /// The block is durable: readers may see it.
+    #[tracing::instrument(name = "chain.block.show", level = "debug", skip_all)]
     fn show(&mut self, committed: &Committed) -> Result<(), ChainError> {
         let counters = &self.chain.counters;
         counters.blocks.fetch_add(1, Ordering::Relaxed);
@@ -342,40 +343,17 @@ impl Shell {
     fn tell(&self, event: Event) {
         let counters = &self.chain.counters;
         match &event {
-            Event::Committed {
-                height,
-                block,
-                transactions,
-                round,
-                took,
-            } => {
+            Event::Committed { round, took, .. } => {
                 counters.extra_rounds.fetch_add(u64::from(*round), Ordering::Relaxed);
                 if let Some(took) = took {
                     counters.heights.add(*took);
                 }
-                debug!(%height, block = %format_args!("{block:#}"), transactions, round, ?took, "committed");
             }
-            Event::Refused { height, why } => {
-                counters.refused.fetch_add(1, Ordering::Relaxed);
-                warn!(%height, why, "refused a block");
-            }
-            Event::Equivocated { validator, height } => {
-                counters.equivocations.fetch_add(1, Ordering::Relaxed);
-                warn!(validator = %format_args!("{validator:#}"), %height, "a validator contradicted itself");
-            }
-            Event::EpochStarted {
-                height,
-                validators,
-                voting,
-            } => {
-                info!(%height, validators, voting, "an epoch began");
-            }
-            Event::CaughtUp { height, from } => {
-                info!(%height, from = %format_args!("{from:#}"), "caught up");
-            }
-            Event::StoppedSigning { why } => error!(why, "this node does not sign"),
+            Event::Refused { .. } => _ = counters.refused.fetch_add(1, Ordering::Relaxed),
+            Event::Equivocated { .. } => _ = counters.equivocations.fetch_add(1, Ordering::Relaxed),
+            // The machine tells what happens to the chain; of that, these are counted.
+            _ => (),
         }
-        // Nobody may be listening.
-        drop(self.chain.events.send(event));
+        self.parts.events.tell(event);
     }
 }

@@ -12,6 +12,7 @@ use base::guard::{
     cors::{Decision, decide},
 };
 use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse};
+use tracing::{Instrument as _, debug_span};
 
 /// The layer.
 #[derive(Clone)]
@@ -65,11 +66,12 @@ where
             }
             Decision::Pass(extra) => {
                 let answer = self.inner.call(request);
-                Box::pin(async move {
+                let answering = async move {
                     let mut response = answer.await?;
                     response.headers_mut().extend(extra);
                     Ok(response)
-                })
+                };
+                Box::pin(answering.instrument(debug_span!("rpc.request")))
             }
         }
     }

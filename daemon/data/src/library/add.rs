@@ -58,7 +58,7 @@ impl Library {
                 room.shelf().expect("a permissioned datanet has a store"),
                 room.sealing()?,
             );
-            return Ok(import(&shelf, Some(sealing), self.peer.id(), now_ms, (ask, known), progress).await?);
+            return import(&shelf, Some(sealing), self.peer.id(), now_ms, (ask, known), progress).await;
         }
         let added = import(
             &self.public.shelf(),

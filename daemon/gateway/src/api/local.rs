@@ -68,7 +68,9 @@ impl Local {
         }
         let listener = bind_private(&path)?;
         let peers = peers::routes().with_state(parts.net);
-        let router = offline(parts.data, parts.offers).merge(peers);
+        let router = offline(parts.data, parts.offers)
+            .merge(peers)
+            .layer(axum::middleware::from_fn(crate::traced::operator));
         let server = tokio::spawn(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
             if let Err(why) = served.await {

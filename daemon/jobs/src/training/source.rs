@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use base::{operator::dataset::RecordPart, report::Kind};
+use base::operator::dataset::RecordPart;
+use base::report::{Failure, Kind};
 use compute::model::{Config, Text};
 use data::{Library, LibraryError};
 use protocol::BlobHash;
@@ -106,7 +107,7 @@ impl Datasets for Library {
 
 fn unread(root: BlobHash) -> impl FnOnce(LibraryError) -> JobError {
     move |error| {
-        let failure = base::report::Failure::from(error);
+        let failure = Failure::from(error);
         let text = format!("{root:#} could not be read: {}", failure.message);
         JobError::refused(failure.kind, text)
     }

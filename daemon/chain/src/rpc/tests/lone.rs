@@ -17,7 +17,7 @@ use storage::{BlockLog, Disk, RealDisk, Table, Wal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use base::{clock::Clock, home::Home};
+use base::{clock::Clock, events::Events, home::Home};
 use chain::{
     actor::{self, ChainError, Command, Ledger},
     genesis::{DEV_CHAIN_ID, development},
@@ -87,6 +87,7 @@ impl Lone {
             log,
             net: net.clone(),
             clock,
+            events: Events::default(),
             flush_every: 8,
             runtime,
         };

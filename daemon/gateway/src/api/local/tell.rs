@@ -8,6 +8,8 @@ use axum::{
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use tracing::Instrument as _;
+
 use base::{
     operator::Line,
     report::{Failure, Progress},
@@ -43,7 +45,7 @@ where
 {
     let (sender, mut lines) = mpsc::channel(LINES_MAX);
     let work = work(Teller(sender.clone()));
-    tokio::spawn(async move {
+    let telling = async move {
         let ended = tokio::select! {
             ended = work => ended,
             () = sender.closed() => return,
@@ -56,7 +58,8 @@ where
         };
         // The reader may be gone.
         drop(sender.send(last).await);
-    });
+    };
+    tokio::spawn(telling.in_current_span());
     let stream = futures::stream::poll_fn(move |context| lines.poll_recv(context));
     let bytes = futures::StreamExt::map(stream, |line| {
         let mut text = serde_json::to_vec(&line).expect("lines are plain data");
