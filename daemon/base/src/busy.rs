@@ -7,9 +7,10 @@ use std::{
     fs::{self, File},
     io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
+use crate::lock;
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -57,7 +58,7 @@ impl Busy {
     }
 
     fn count(&self, change: impl FnOnce(usize) -> usize) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = lock::locked(&self.answers);
         let before = std::mem::take(&mut *answers);
         *answers = change(before);
         let lock = match (before, *answers) {

@@ -15,6 +15,7 @@ pub mod home;
 pub mod http;
 pub mod key;
 pub mod listen;
+pub mod lock;
 pub mod operator;
 pub mod report;
 pub mod words;

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -19,7 +19,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{peer::Peer, public_store::PublicStore};
-use base::operator::dataset::{KnownAnswer, Travel};
+use base::{
+    lock,
+    operator::dataset::{KnownAnswer, Travel},
+};
 
 /// How long an announcement holds.
 const LIFE_MS: u64 = 60 * 60 * 1000;
@@ -127,7 +130,7 @@ impl Announcements {
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.0.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::locked(&self.0.heard)
     }
 
     /// Tells everybody that this node has a dataset.

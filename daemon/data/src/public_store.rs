@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
 use net::data::{Admission, Ask, Share};
@@ -10,6 +10,7 @@ use protocol::{BlobHash, NodeId};
 use storage::blob::{BlobStore, Format};
 
 use crate::shelf::Shelf;
+use base::lock;
 
 /// What is served from a store.
 #[derive(Debug, Default)]
@@ -67,16 +68,12 @@ impl PublicStore {
     /// Brings what is served up to what is kept.
     pub(crate) async fn refresh(&self) {
         let now = Published::of(&self.blobs).await;
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = now;
+        *lock::write(&self.published) = now;
     }
 
     /// Whether everybody may have this blob.
     pub(crate) fn serves(&self, hash: BlobHash) -> bool {
-        self.published
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .blobs
-            .contains(&hash)
+        lock::read(&self.published).blobs.contains(&hash)
     }
 
     /// What it is served as.
@@ -97,7 +94,7 @@ impl Admission for Everybody {
     }
 
     fn may_fetch(&self, _node: NodeId, ask: Ask) -> bool {
-        let published = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let published = lock::read(&self.0);
         match ask {
             Ask::Blob(hash) => published.blobs.contains(&hash),
             Ask::Sequence(root) => published.sequences.contains(&root),

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use axum::body::Bytes;
@@ -17,7 +17,7 @@ use storage::{
 };
 use tokio::runtime::Handle;
 
-use base::entropy;
+use base::{entropy, lock};
 
 /// What shards are sealed with on their way in.
 #[derive(Clone)]
@@ -130,7 +130,7 @@ impl Source {
     }
 
     fn lengths(&self) -> MutexGuard<'_, BTreeMap<BlobHash, u64>> {
-        self.lengths.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::locked(&self.lengths)
     }
 
     fn len(&self, hash: BlobHash) -> io::Result<u64> {

@@ -31,7 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "chain",
         &["base", "config", "consensus", "evm", "net", "protocol", "storage"],
     ),
-    ("data", &["base", "compute", "config", "net", "protocol", "storage"]),
+    ("data", &["base", "config", "net", "protocol", "storage"]),
     (
         "jobs",
         &[

@@ -2,9 +2,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Mutex, atomic::AtomicU64},
     time::Duration,
 };
+
+use base::lock;
 
 /// Numbers about the chain that metrics and status show.
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ impl Recent {
     const MAX: usize = 1024;
 
     pub(super) fn add(&self, took: Duration) {
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = lock::locked(&self.0);
         if recent.len() == Self::MAX {
             recent.pop_front();
         }
@@ -44,7 +46,7 @@ impl Recent {
 
     /// The durations that these shares of a thousand do not exceed; nothing if there are none yet.
     pub fn quantiles<const N: usize>(&self, per_mille: [usize; N]) -> Option<[Duration; N]> {
-        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = lock::locked(&self.0);
         let mut sorted: Vec<_> = recent.iter().copied().collect();
         sorted.sort_unstable();
         let last = sorted.len().checked_sub(1)?;

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use alloy_primitives::Address;
@@ -27,7 +27,10 @@ use crate::{
     },
     state::LoggedBlocks,
 };
-use base::listen::{self, ListenError};
+use base::{
+    listen::{self, ListenError},
+    lock,
+};
 
 /// Names of accepted transactions that a slow subscriber may lag behind.
 const ACCEPTED: usize = 4096;
@@ -111,7 +114,7 @@ impl Alone {
     }
 
     fn pool(&self) -> MutexGuard<'_, Mempool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::locked(&self.pool)
     }
 
     /// A transaction as the pool takes it, with its sender's account at the head.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use consensus::mempool::{PoolError, Pooled};
@@ -18,7 +18,7 @@ use super::{
     journal::{KeepError, PoolJournal},
 };
 use crate::actor::{Chain, Stopped};
-use base::words::chained;
+use base::{lock, words::chained};
 
 /// Transactions that are looked at together.
 const BATCH_MAX: usize = 1024;
@@ -220,7 +220,7 @@ impl Desk {
 }
 
 fn lock(journal: &Mutex<PoolJournal>) -> std::sync::MutexGuard<'_, PoolJournal> {
-    journal.lock().unwrap_or_else(PoisonError::into_inner)
+    lock::locked(journal)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

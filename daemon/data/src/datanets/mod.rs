@@ -18,7 +18,7 @@ use std::{
     fs,
     os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
 use protocol::{
@@ -38,7 +38,7 @@ use crate::{
     shelf::Shelf,
     stage::open_store,
 };
-use base::{entropy, home::Home};
+use base::{entropy, home::Home, lock};
 
 /// All datanets of a node. Clones are the same.
 #[derive(Clone)]
@@ -131,18 +131,13 @@ impl Datanets {
 
     /// Every datanet.
     pub(crate) fn all(&self) -> Vec<Arc<Room>> {
-        let rooms = self.0.rooms.read().unwrap_or_else(PoisonError::into_inner);
+        let rooms = lock::read(&self.0.rooms);
         rooms.values().cloned().collect()
     }
 
     /// One of them, if it is known.
     pub(crate) fn find(&self, id: DatanetId) -> Option<Arc<Room>> {
-        self.0
-            .rooms
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .cloned()
+        lock::read(&self.0.rooms).get(&id).cloned()
     }
 
     /// One of them.
@@ -206,7 +201,7 @@ impl Datanets {
         };
         let room = Arc::new(Room::open(charter, parts).await?);
         room.refresh(self.0.peer.now()).await;
-        let mut rooms = self.0.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = lock::write(&self.0.rooms);
         Ok(rooms.entry(id).or_insert(room).clone())
     }
 

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use net::data::{Admission, Ask};
@@ -20,7 +20,7 @@ use storage::blob::BlobStore;
 
 use super::DatanetError;
 use crate::{notes::Notes, peer::Peer, shards::Sealing, shelf::Shelf};
-use base::{clock::Clock, entropy};
+use base::{clock::Clock, entropy, lock};
 
 /// What is remembered of a datanet.
 #[derive(Clone, bincode::Encode, bincode::Decode)]
@@ -114,11 +114,11 @@ impl Room {
 
     /// What was said, and what it comes to.
     pub(crate) fn registry(&self) -> RwLockReadGuard<'_, Registry> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner)
+        lock::read(&self.registry)
     }
 
     fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
-        self.registry.write().unwrap_or_else(PoisonError::into_inner)
+        lock::write(&self.registry)
     }
 
     /// Whether only members read.
@@ -186,7 +186,7 @@ impl Room {
         let notes: Vec<_> = new.iter().map(|(wrapped, _)| Note::Key(wrapped.clone())).collect();
         self.notes.add(&notes).await?;
         let count = new.len();
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = lock::write(&self.keys);
         keys.extend(new.into_iter().map(|(wrapped, key)| (wrapped.epoch, key)));
         Ok(count)
     }
@@ -196,11 +196,7 @@ impl Room {
         if let Some(secret) = &self.secret {
             return Some(secret.epoch_key(&self.id, epoch));
         }
-        self.keys
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&epoch)
-            .cloned()
+        lock::read(&self.keys).get(&epoch).cloned()
     }
 
     /// The first epoch up to the one that runs whose key is not here.
@@ -254,7 +250,7 @@ impl Room {
 
     /// Nodes that may know more.
     pub(crate) fn sources(&self, now: Time) -> BTreeSet<NodeId> {
-        let mut nodes = self.sources.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut nodes = lock::read(&self.sources).clone();
         nodes.insert(self.charter.owner);
         nodes.extend(&self.charter.curators);
         nodes.extend(self.registry().readers(now).iter().map(|member| member.node));
@@ -263,11 +259,7 @@ impl Room {
 
     /// Remembers a node that knows the datanet.
     pub(super) async fn remember(&self, node: NodeId) -> Result<(), DatanetError> {
-        let new = self
-            .sources
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(node);
+        let new = lock::write(&self.sources).insert(node);
         if new {
             self.notes.add(&[Note::Source(node)]).await?;
         }
@@ -285,14 +277,14 @@ impl Room {
                 open.insert(root, true);
             }
         }
-        *self.open.write().unwrap_or_else(PoisonError::into_inner) = open;
+        *lock::write(&self.open) = open;
         self.gone(now)
     }
 
     /// Those that were let in and may no longer read.
     pub(super) fn gone(&self, now: Time) -> Vec<NodeId> {
         let registry = self.registry();
-        let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut admitted = lock::locked(&self.admitted);
         let gone: Vec<_> = admitted
             .iter()
             .copied()
@@ -308,7 +300,7 @@ impl Room {
         if !registry.may_read(&node, now) {
             return false;
         }
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let open = lock::read(&self.open);
         let published = match ask {
             Ask::Blob(hash) => open.contains_key(&hash),
             Ask::Sequence(root) => open.get(&root) == Some(&true),
@@ -327,11 +319,7 @@ impl Admission for Members {
     fn may_connect(&self, node: NodeId) -> bool {
         let may = self.room.registry().may_read(&node, self.clock.now());
         if may {
-            self.room
-                .admitted
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(node);
+            lock::locked(&self.room.admitted).insert(node);
             // Taken out between the question and the note: asked again, so that one of the two finds it.
             return self.room.registry().may_read(&node, self.clock.now());
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use protocol::{
@@ -13,14 +13,10 @@ use protocol::{
 use storage::disk::free_bytes;
 
 use super::{PinError, figures::Tally, hosted::Hosted, owner::Owned};
-use base::home::Home;
+use base::{home::Home, lock};
 
 /// The shortest time in which this node promises to answer.
 const ANSWER_WITHIN_MS: u64 = 500;
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// All deals of a node.
 pub(crate) struct Deals {
@@ -70,31 +66,31 @@ impl Deals {
     }
 
     pub(super) fn owned(&self) -> Vec<Arc<Owned>> {
-        locked(&self.owned).values().cloned().collect()
+        lock::locked(&self.owned).values().cloned().collect()
     }
 
     pub(super) fn hosted(&self) -> Vec<Arc<Hosted>> {
-        locked(&self.hosted).values().cloned().collect()
+        lock::locked(&self.hosted).values().cloned().collect()
     }
 
     pub(super) fn own(&self, id: DealId) -> Option<Arc<Owned>> {
-        locked(&self.owned).get(&id).cloned()
+        lock::locked(&self.owned).get(&id).cloned()
     }
 
     pub(super) fn host(&self, id: DealId) -> Option<Arc<Hosted>> {
-        locked(&self.hosted).get(&id).cloned()
+        lock::locked(&self.hosted).get(&id).cloned()
     }
 
     pub(super) fn add_own(&self, deal: Arc<Owned>) {
-        locked(&self.owned).insert(deal.id, deal);
+        lock::locked(&self.owned).insert(deal.id, deal);
     }
 
     pub(super) fn add_hosted(&self, deal: Arc<Hosted>) {
-        locked(&self.hosted).insert(deal.id, deal);
+        lock::locked(&self.hosted).insert(deal.id, deal);
     }
 
     pub(super) fn hosted_gone(&self, id: DealId) {
-        locked(&self.hosted).remove(&id);
+        lock::locked(&self.hosted).remove(&id);
     }
 
     /// The folder of one of this node's own deals.

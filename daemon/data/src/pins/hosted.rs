@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -28,6 +28,7 @@ use crate::{
     library::LibraryError,
     notes::Notes,
 };
+use base::lock;
 
 /// How long after a failed fetch it is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -45,10 +46,6 @@ pub(super) struct Hosted {
     asked: Mutex<Vec<(Beacon, oneshot::Sender<Proven>)>>,
     notes: Notes,
     one_at_a_time: tokio::sync::Mutex<()>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Hosted {
@@ -85,10 +82,10 @@ impl Hosted {
         for record in records {
             if let Note::Host(at, said) = record {
                 let mut todo = Vec::new();
-                locked(&hosted.machine).step(at, said.into(), &mut todo);
+                lock::locked(&hosted.machine).step(at, said.into(), &mut todo);
                 // Of all that was wanted, the last is what may not have been done; registering is said again by itself.
                 todo.retain(|effect| !matches!(effect, HostEffect::Register { .. } | HostEffect::Answer(..)));
-                *locked(&hosted.first) = todo;
+                *lock::locked(&hosted.first) = todo;
             }
         }
         Ok(Some(hosted))
@@ -96,21 +93,21 @@ impl Hosted {
 
     /// Does what was left to do.
     pub(super) fn begin(self: &Arc<Self>, pins: &Pins) {
-        let first = std::mem::take(&mut *locked(&self.first));
+        let first = std::mem::take(&mut *lock::locked(&self.first));
         first.into_iter().for_each(|effect| self.perform(pins, effect));
     }
 
     pub(super) fn is_over(&self) -> bool {
-        locked(&self.machine).is_over()
+        lock::locked(&self.machine).is_over()
     }
 
     /// Until when, as it was renewed.
     pub(super) fn until(&self) -> Time {
-        locked(&self.machine).deal().until
+        lock::locked(&self.machine).deal().until
     }
 
     pub(super) fn is_registered(&self) -> bool {
-        locked(&self.machine).is_registered()
+        lock::locked(&self.machine).is_registered()
     }
 
     async fn tell(self: &Arc<Self>, pins: &Pins, said: HostSaid) {
@@ -128,7 +125,7 @@ impl Hosted {
 
     fn step(&self, now: Time, input: HostInput) -> Vec<HostEffect> {
         let mut todo = Vec::new();
-        locked(&self.machine).step(now, input, &mut todo);
+        lock::locked(&self.machine).step(now, input, &mut todo);
         todo
     }
 
@@ -154,7 +151,7 @@ impl Hosted {
                     bundle: bundle.hash(),
                 };
                 let signed = pins.0.peer.sign(said);
-                let asked = std::mem::take(&mut *locked(&self.asked));
+                let asked = std::mem::take(&mut *lock::locked(&self.asked));
                 for (wanted, reply) in asked {
                     if wanted == beacon {
                         // Whoever asked may be gone.
@@ -243,7 +240,7 @@ impl Hosted {
             self.tell(pins, HostSaid::Registered { part }).await;
         }
         let (reply, answer) = oneshot::channel();
-        locked(&self.asked).push((beacon, reply));
+        lock::locked(&self.asked).push((beacon, reply));
         let effects = self.step(pins.0.peer.now(), HostInput::Challenged(beacon));
         effects.into_iter().for_each(|effect| self.perform(pins, effect));
         let within = Duration::from_millis(self.deal.answer_within_ms);
@@ -259,7 +256,7 @@ impl Hosted {
     }
 
     pub(super) async fn tick(self: &Arc<Self>, pins: &Pins) {
-        let due = locked(&self.machine).deadline();
+        let due = lock::locked(&self.machine).deadline();
         if due.is_some_and(|at| at <= pins.0.peer.now()) {
             self.tell(pins, HostSaid::Tick).await;
         }

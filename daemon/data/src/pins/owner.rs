@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use protocol::{
@@ -21,6 +21,7 @@ use super::{
     note::{Note, OwnerSaid},
 };
 use crate::notes::Notes;
+use base::lock;
 
 /// Receipts that are kept at hand.
 const AT_HAND: usize = 512;
@@ -37,10 +38,6 @@ pub(super) struct Owned {
     told: Mutex<BTreeMap<NodeId, Time>>,
     notes: Notes,
     one_at_a_time: tokio::sync::Mutex<()>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Owned {
@@ -76,7 +73,7 @@ impl Owned {
         let mut unsaid = Vec::new();
         for record in records {
             match record {
-                Note::Owner(at, said) => locked(&owned.pin).step(at, said.into(), &mut unsaid),
+                Note::Owner(at, said) => lock::locked(&owned.pin).step(at, said.into(), &mut unsaid),
                 Note::Storage(receipt) => push(&owned.receipts, receipt),
                 Note::Retrieval(receipt) => push(&owned.retrievals, receipt),
                 Note::Deal(..) | Note::Host(..) | Note::False(_) => (),
@@ -87,43 +84,43 @@ impl Owned {
     }
 
     pub(super) fn deal(&self) -> Deal {
-        locked(&self.pin).deal().clone()
+        lock::locked(&self.pin).deal().clone()
     }
 
     pub(super) fn holding(&self) -> Vec<NodeId> {
-        locked(&self.pin).holding().collect()
+        lock::locked(&self.pin).holding().collect()
     }
 
     /// How many parts of a host's registration came.
     pub(super) fn parts(&self, host: NodeId) -> u32 {
-        locked(&self.pin).parts(host)
+        lock::locked(&self.pin).parts(host)
     }
 
     /// Whether a host was told that the deal goes on until then.
     pub(super) fn has_heard(&self, host: NodeId, until: Time) -> bool {
-        locked(&self.told).get(&host).is_some_and(|told| *told >= until)
+        lock::locked(&self.told).get(&host).is_some_and(|told| *told >= until)
     }
 
     /// A host was told.
     pub(super) fn heard(&self, host: NodeId, until: Time) {
-        locked(&self.told).insert(host, until);
+        lock::locked(&self.told).insert(host, until);
     }
 
     pub(super) fn spent(&self) -> protocol::Amount {
-        locked(&self.pin).spent()
+        lock::locked(&self.pin).spent()
     }
 
     /// A machine that has no deadline wants nothing any more.
     pub(super) fn is_over(&self) -> bool {
-        locked(&self.pin).deadline().is_none()
+        lock::locked(&self.pin).deadline().is_none()
     }
 
     pub(super) fn receipts(&self) -> Vec<Signed<StorageReceipt>> {
-        locked(&self.receipts).iter().cloned().collect()
+        lock::locked(&self.receipts).iter().cloned().collect()
     }
 
     pub(super) fn retrievals(&self) -> Vec<Signed<RetrievalReceipt>> {
-        locked(&self.retrievals).iter().cloned().collect()
+        lock::locked(&self.retrievals).iter().cloned().collect()
     }
 
     /// Tells the machine something: durable first, then stepped, then performed.
@@ -132,7 +129,7 @@ impl Owned {
             let _alone = self.one_at_a_time.lock().await;
             let now = pins.0.peer.now();
             self.notes.add(&[Note::Owner(now, said.clone())]).await?;
-            let mut pin = locked(&self.pin);
+            let mut pin = lock::locked(&self.pin);
             let before: Vec<_> = pin.holding().collect();
             let mut todo = Vec::new();
             pin.step(now, PinInput::from(said), &mut todo);
@@ -167,12 +164,12 @@ impl Owned {
             }
             PinEffect::Drop(node, why) => {
                 warn!(deal, host = %format_args!("{node:#}"), ?why, "a host lost the deal");
-                locked(&self.audits).remove(&node);
+                lock::locked(&self.audits).remove(&node);
                 pins.release(self.id, node);
             }
             PinEffect::Over => {
                 info!(deal, "the deal is over");
-                locked(&self.audits).clear();
+                lock::locked(&self.audits).clear();
                 before.iter().for_each(|node| pins.release(self.id, *node));
             }
         }
@@ -208,14 +205,14 @@ impl Owned {
         let deal = &self.signed.message;
         for host in self.holding() {
             let audit = || Audit::new(deal.clone(), host, pins.0.peer.id(), domain);
-            locked(&self.audits).entry(host).or_insert_with(audit);
+            lock::locked(&self.audits).entry(host).or_insert_with(audit);
             self.audit(pins, host, AuditInput::Epoch(beacon));
         }
     }
 
     fn audit(self: &Arc<Self>, pins: &Pins, host: NodeId, input: AuditInput) {
         let mut todo = Vec::new();
-        if let Some(audit) = locked(&self.audits).get_mut(&host) {
+        if let Some(audit) = lock::locked(&self.audits).get_mut(&host) {
             audit.step(pins.0.peer.now(), input, &mut todo);
         }
         for effect in todo {
@@ -267,7 +264,7 @@ impl Owned {
     pub(super) async fn tick(self: &Arc<Self>, pins: &Pins) {
         let now = pins.0.peer.now();
         let due: Vec<_> = {
-            let audits = locked(&self.audits);
+            let audits = lock::locked(&self.audits);
             let due = |audit: &Audit| audit.deadline().is_some_and(|at| at <= now);
             audits
                 .iter()
@@ -278,7 +275,7 @@ impl Owned {
         for host in due {
             self.audit(pins, host, AuditInput::Tick);
         }
-        let deadline = locked(&self.pin).deadline();
+        let deadline = lock::locked(&self.pin).deadline();
         if deadline.is_some_and(|at| at <= now) {
             self.report(pins, OwnerSaid::Tick).await;
         }
@@ -286,7 +283,7 @@ impl Owned {
 }
 
 fn push<T>(list: &Mutex<VecDeque<T>>, item: T) {
-    let mut list = locked(list);
+    let mut list = lock::locked(list);
     if list.len() == AT_HAND {
         list.pop_front();
     }

@@ -1,8 +1,8 @@
 //! What the operator's own commands ask of the running node: over a unix socket that only its user can open.
 //!
-//! A question is a POST of JSON; the answer is lines of JSON, each a [`Line`](base::operator::Line): any number that
-//! tell how far it is, then one that ends it. A command that goes away cancels what it asked for. Nothing here is for other machines or other
-//! users: the file's mode is the permission.
+//! A question is a POST of JSON; the answer is lines of JSON, each a [`Line`](base::operator::Line): any number that tell
+//! how far it is, then one that ends it. A command that goes away cancels what it asked for. Nothing here is for other
+//! machines or other users: the file's mode is the permission.
 
 mod data;
 mod datanet;

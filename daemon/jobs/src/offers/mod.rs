@@ -11,7 +11,7 @@ mod offer;
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::{heard::Workers, offer::Offer};
 use base::{
     home::Home,
+    lock,
     operator::work::{OfferAnswer, OfferAsk, WorkerLine},
     report::{Failure, Kind},
     words::chained,
@@ -103,7 +104,7 @@ impl Offers {
     }
 
     fn heard(&self) -> MutexGuard<'_, Workers> {
-        self.0.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::locked(&self.0.workers)
     }
 
     /// Offers work from now on, in place of what was offered.

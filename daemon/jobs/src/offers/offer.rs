@@ -1,11 +1,6 @@
 //! The operator's word: on disk before it is said, and read back at the next start.
 
-use std::{
-    collections::BTreeSet,
-    fs, io,
-    path::PathBuf,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, fs, io, path::PathBuf, sync::Mutex};
 
 use protocol::{
     Amount,
@@ -13,7 +8,7 @@ use protocol::{
 };
 
 use super::WorkError;
-use base::{home::Home, operator::work::OfferAsk};
+use base::{home::Home, lock, operator::work::OfferAsk};
 
 /// The operator's word, on disk and in memory.
 pub(super) struct Offer {
@@ -41,7 +36,7 @@ impl Offer {
 
     /// What is offered.
     pub(super) fn get(&self) -> Option<OfferAsk> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock::locked(&self.now).clone()
     }
 
     /// Offers this from now on; durable before it is said.
@@ -64,7 +59,7 @@ impl Offer {
                 }),
         };
         written.map_err(failed)?;
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = offer;
+        *lock::locked(&self.now) = offer;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
     reason = "percentiles come and ratios go as JSON numbers; nothing is computed on"
 )]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use alloy_consensus::{BlockHeader as _, Header, Transaction as _};
 use alloy_eips::BlockNumberOrTag;
@@ -16,6 +16,7 @@ use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::BlockHash;
 
 use crate::rpc::{Rpc, Shown, failure::Failure};
+use base::lock;
 
 /// Blocks that one history may cover.
 const HISTORY_MAX: u64 = 1024;
@@ -97,7 +98,7 @@ impl EthFeesServer for Rpc {
 impl Rpc {
     async fn suggested_tip(&self) -> Result<u128, Failure> {
         let head = self.head().hash;
-        let last = || self.tips.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = || lock::locked(&self.tips.0);
         if let Some((_, tip)) = last().filter(|(at, _)| *at == head) {
             return Ok(tip);
         }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,7 @@ use tokio::sync::broadcast::{self, error::TryRecvError};
 
 use super::logs::{matching, range, search};
 use crate::rpc::{Rpc, Shown, failure::Failure, shape};
-use base::entropy;
+use base::{entropy, lock};
 
 /// A filter that nobody asked for so long is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
@@ -75,7 +75,7 @@ pub(crate) struct Watches(Arc<Mutex<BTreeMap<String, Watch>>>);
 
 impl Watches {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Watch>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock::locked(&self.0)
     }
 
     fn add(&self, watched: Watched, told: u64, now: Instant) -> Result<String, Failure> {
