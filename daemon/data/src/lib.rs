@@ -31,7 +31,7 @@ pub use fetching::GetError;
 pub use library::{Library, LibraryError};
 pub use notes::NoteError;
 pub use peer::{Offline, Peer};
-pub use pins::{Beacons, Figures, PinError, Pins};
+pub use pins::{Beacons, PinError, Pins};
 pub use stage::{Stage, StageError, StoreError};
 pub use talk::TalkError;
 

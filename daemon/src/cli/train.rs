@@ -9,9 +9,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use base::events::Events;
-use base::operator::dataset::{RecordPart, RecordsAnswer};
+use base::operator::dataset::{RecordPart, RecordsAnswer, RootAsk};
 use clap::Args;
-use gateway::api::local::RootAsk;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jobs::{
     JobError,

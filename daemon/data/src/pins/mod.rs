@@ -26,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use deals::Deals;
 pub use error::PinError;
-pub use figures::Figures;
 
 use crate::{
     announcements::Announcements, datanets::Datanets, library::Library, peer::Peer, public_store::PublicStore,
