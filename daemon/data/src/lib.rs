@@ -28,7 +28,7 @@ use protocol::crypto::{Domain, SecretKey};
 pub use announcements::Announcements;
 pub use datanets::{DatanetError, Datanets};
 pub use fetching::GetError;
-pub use library::{Library, LibraryError};
+pub use library::{Library, LibraryError, payees};
 pub use notes::NoteError;
 pub use peer::{Offline, Peer};
 pub use pins::{Beacons, PinError, Pins};

@@ -220,7 +220,7 @@ impl Desk {
 }
 
 fn lock(journal: &Mutex<PoolJournal>) -> std::sync::MutexGuard<'_, PoolJournal> {
-    lock::locked(&journal)
+    lock::locked(journal)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
