@@ -29,8 +29,9 @@ use chain::{
 use data::Data;
 use gateway::api::{
     self, About, Api,
-    local::{Local, LocalParts},
+    local::{JobParts, Local, LocalParts},
 };
+use gateway::serving::NodeServing;
 use jobs::offers::{Offers, WorkError};
 
 /// How often free space and the wall clock are looked at.
@@ -107,6 +108,7 @@ pub struct Running {
     pub data: Data,
     /// Where it listens.
     pub listening: Listening,
+    serving: NodeServing,
     home: Home,
     least_free: Size,
     clock: Clock,
@@ -230,10 +232,17 @@ impl Running {
         offers.start();
         // Set once, here.
         drop(shared.set(data.clone()));
+        let serving = NodeServing::new(home.clone(), events.clone());
         let parts = LocalParts {
             net: net.clone(),
             data: data.clone(),
             offers,
+            jobs: JobParts {
+                home: home.clone(),
+                library: data.library.clone(),
+                events: events.clone(),
+                serving: serving.clone(),
+            },
         };
         let local = Local::start(&home.socket(), parts, stop.clone());
         let local = local.map_err(|source| NodeError::Io {
@@ -261,6 +270,7 @@ impl Running {
             net,
             data,
             listening,
+            serving,
             home,
             least_free,
             clock,
@@ -297,6 +307,7 @@ impl Running {
         self.api.stop().await;
         self.stop.cancel();
         self.local.stop().await;
+        self.serving.stop().await;
         // It may have ended by itself.
         let _ = self.chain.tell(Command::Stop).await;
         self.data.stop().await;

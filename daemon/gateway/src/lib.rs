@@ -7,4 +7,5 @@
 
 pub mod api;
 pub mod openai;
+pub mod serving;
 mod traced;

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io, path::Path};
 
-use base::report::Kind;
+use base::report::{Failure, Kind};
 use compute::{
     device::PlaceError,
     logits::LogitsError,
@@ -127,6 +127,12 @@ impl JobError {
             }
         }
         Kind::Failed
+    }
+}
+
+impl From<JobError> for Failure {
+    fn from(error: JobError) -> Self {
+        Self::of(error.kind(), &error)
     }
 }
 

@@ -17,7 +17,8 @@ use base::{busy::Look, events::Events, home::Home, report::Kind};
 use compute::{device::Place, model::Model};
 use protocol::{BlobHash, event::Event as Fact};
 use serde::Serialize;
-use train::{CheckpointError, Event, Machine, Others, Outcome, Output, Recipe, Switch, TrainError, Trainer};
+use train::{CheckpointError, Event, Others, Output, Recipe, TrainError, Trainer};
+pub use train::{Machine, Outcome, Switch};
 
 pub use self::source::{Datasets, Described, Source};
 use crate::{
@@ -130,9 +131,8 @@ impl Run {
         })
     }
 
-    /// How a run is paced: `share` percent of the time, and `beside` percent while an engine answers in the same home.
-    pub fn switch(&self, share: u32, beside: u32) -> Switch {
-        let switch = Switch::default();
+    /// Paces the run: `share` percent of the time, and `beside` percent while an engine answers in the same home.
+    pub fn pace(&self, switch: &Switch, share: u32, beside: u32) {
         switch.share(share);
         // A run in a home that cannot be written to gives way to nobody.
         if let Ok(look) = Look::open(&self.home.busy()) {
@@ -141,7 +141,6 @@ impl Run {
                 share_percent: beside,
             });
         }
-        switch
     }
 
     /// Trains to the end, or until the switch is told to stop, and writes the adapter or the model.
@@ -222,6 +221,15 @@ pub fn recipe(file: Option<&Path>, seed: Option<u64>) -> Result<Recipe, JobError
     };
     recipe.seed = seed.unwrap_or(recipe.seed);
     Ok(recipe)
+}
+
+/// Hyper-parameters from JSON, by the names that the TOML file has; the usual ones where it says nothing.
+pub fn recipe_of(said: serde_json::Value) -> Result<Recipe, JobError> {
+    if said.is_null() {
+        return Ok(Recipe::default());
+    }
+    serde_json::from_value(said)
+        .map_err(|error| JobError::refused_because(Kind::Usage, "`recipe` holds no hyper-parameters", error))
 }
 
 /// How much each contributor counts, from a JSON file; nobody is named if there is none.

@@ -3,20 +3,26 @@
 //! "hash", "context_tokens", "adapters", "refused": [{"name", "why"}], "token_file", "warnings"}`;
 //! `token_file` is null with `--no-auth`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
-use base::{busy::Busy, events::Events};
+use base::{
+    events::Events,
+    operator::job::{ServeAnswer, ServeAsk},
+};
 use clap::Args;
 use config::Size;
-use gateway::openai::{Served, Settings};
-use jobs::serving::{self, Serving};
+use gateway::serving::{self, StartError};
 use serde_json::{Value, json};
 
 use super::{
     Place,
     exit::{Exit, ended},
     output,
+    place::wait,
 };
 use crate::{node, telemetry};
 
@@ -32,8 +38,14 @@ const ADAPTER_MEMORY: &str = "1 GiB";
 )]
 pub(crate) struct Serve {
     /// A model's folder, or one that `model ls` lists
-    #[arg(long, value_name = "DIR")]
-    model: String,
+    #[arg(long, value_name = "DIR", required_unless_present = "stop")]
+    model: Option<String>,
+    /// Have the running node of this home serve it, and return
+    #[arg(long)]
+    in_node: bool,
+    /// End what the running node serves
+    #[arg(long, conflicts_with_all = ["in_node", "model"])]
+    stop: bool,
     /// The folder of adapters
     #[arg(long, value_name = "DIR")]
     adapters: Option<PathBuf>,
@@ -74,40 +86,27 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        if self.no_auth && !self.listen.ip().is_loopback() {
-            let text = "--no-auth answers everyone, and --listen is not for this machine alone; leave one of them out";
-            return Err(ended(Exit::Usage, text).into());
+        if self.stop {
+            return stop(place);
+        }
+        let in_node = self.in_node;
+        let ask = self.ask()?;
+        if in_node {
+            let answer: ServeAnswer = wait(async { place.running()?.local().ask("/v1/serve/start", &ask).await })?;
+            place.show(&answer, || told(&answer));
+            return Ok(Exit::Done);
         }
         let log = match place.home().config().exists() {
             true => place.config()?.config.log,
             false => config::Log::default(),
         };
         telemetry::start(&log).map_err(|why| ended(Exit::Usage, why.to_string()))?;
-        let token = match self.no_auth {
-            true => None,
-            false => {
-                let file = self.token_file.clone().unwrap_or_else(|| place.home().serve_token());
-                Some((serving::token(&file)?, file))
-            }
-        };
-        let settings = self.settings(place, token.as_ref().map(|(token, _)| token.clone()))?;
-        let (name, base) = (settings.engine.name.clone(), settings.engine.base.hash);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime =
             runtime.context("could not start threads for requests; raise the limit on threads (ulimit -u)")?;
         runtime.block_on(async {
-            let served = Served::start(settings).await?;
-            let ready = &served.ready;
-            let answer = json!({
-                "url": format!("http://{}/v1", served.address),
-                "model": name,
-                "hash": base,
-                "context_tokens": ready.context_tokens_max,
-                "adapters": ready.adapters,
-                "refused": ready.refused.iter().map(|(name, why)| json!({ "name": name, "why": why })).collect::<Value>(),
-                "token_file": token.as_ref().map(|(_, file)| file),
-                "warnings": serving::warnings(ready),
-            });
+            let started = serving::start(&place.home(), ask, Events::default()).await;
+            let (served, answer) = started.map_err(failed_to_start)?;
             place.show(&answer, || told(&answer));
             node::interrupted().await;
             served.stop().await;
@@ -116,53 +115,69 @@ impl Serve {
         Ok(Exit::Done)
     }
 
-    fn settings(self, place: &Place, token: Option<String>) -> anyhow::Result<Settings> {
-        let serving = Serving {
-            model: self.model,
-            adapters: self.adapters,
+    /// A node has a working folder of its own, so it is told whole paths.
+    fn ask(self) -> anyhow::Result<ServeAsk> {
+        let whole = |path: PathBuf| match path.is_dir() {
+            true => path.canonicalize().unwrap_or(path),
+            false => path,
+        };
+        let model = self.model.expect("clap asks for it where nothing is stopped");
+        Ok(ServeAsk {
+            model: match Path::new(&model).is_dir() {
+                true => whole(PathBuf::from(&model)).display().to_string(),
+                false => model,
+            },
+            adapters: self.adapters.map(whole),
+            listen: self.listen,
+            token_file: self.token_file.map(std::path::absolute).transpose()?,
+            no_auth: self.no_auth,
             name: self.name,
+            origins: self.allow_origin,
             device: self.device,
             threads: self.threads,
-            quantise: self.quantize,
+            quantize: self.quantize,
             memory_bytes_max: self.memory.map(|size| size.0),
             adapter_bytes_max: self.adapter_memory.0,
             rows_max: self.rows.map(|rows| rows as usize),
-        };
-        Ok(Settings {
-            listen: self.listen,
-            origins: self.allow_origin,
-            token,
-            events: Events::default(),
-            engine: serving.prepare(&place.home())?,
-            // Whoever trains in this home does without knowing, if the file cannot be made.
-            busy: Busy::open(&place.home().busy()).ok(),
         })
     }
 }
 
-fn told(answer: &Value) -> String {
-    let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+fn stop(place: &Place) -> anyhow::Result<Exit> {
+    let answer: Value = wait(async { place.running()?.local().ask("/v1/serve/stop", &json!({})).await })?;
+    place.show(&answer, || match answer["stopped"]["model"].as_str() {
+        Some(model) => format!("{model} is served no longer"),
+        None => "the node serves nothing".to_owned(),
+    });
+    Ok(Exit::Done)
+}
+
+/// Keeps the exit code of a job that cannot be done.
+fn failed_to_start(error: StartError) -> anyhow::Error {
+    match error {
+        StartError::Job(error) => error.into(),
+        StartError::Serve(error) => error.into(),
+    }
+}
+
+fn told(answer: &ServeAnswer) -> String {
     let mut rows = vec![
-        ("URL", text("url")),
-        ("Model", text("model")),
-        ("Hash", text("hash")),
-        ("Context", format!("{} tokens", answer["context_tokens"])),
-        ("Adapters", answer["adapters"].to_string()),
+        ("URL", answer.url.clone()),
+        ("Model", answer.model.clone()),
+        ("Hash", answer.hash.clone()),
+        ("Context", format!("{} tokens", answer.context_tokens)),
+        ("Adapters", answer.adapters.to_string()),
     ];
-    let token = answer["token_file"].as_str();
+    let token = answer.token_file.as_ref();
     rows.push((
         "Token",
-        token.map_or_else(|| "none is asked for".to_owned(), |file| format!("in {file}")),
+        token.map_or_else(
+            || "none is asked for".to_owned(),
+            |file| format!("in {}", file.display()),
+        ),
     ));
-    let refused = answer["refused"].as_array().into_iter().flatten();
-    rows.extend(refused.map(|one| {
-        let (name, why) = (one["name"].as_str(), one["why"].as_str());
-        (
-            "Refused",
-            format!("{}: {}", name.unwrap_or_default(), why.unwrap_or_default()),
-        )
-    }));
-    let warnings = answer["warnings"].as_array().into_iter().flatten();
-    rows.extend(warnings.filter_map(|why| Some(("Warning", why.as_str()?.to_owned()))));
+    let refused = answer.refused.iter();
+    rows.extend(refused.map(|one| ("Refused", format!("{}: {}", one.name, one.why))));
+    rows.extend(answer.warnings.iter().map(|why| ("Warning", why.clone())));
     output::columns(&rows)
 }

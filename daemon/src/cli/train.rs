@@ -93,7 +93,8 @@ impl Train {
             return Ok(show_replayed(place, &replayed));
         }
         run.resume_last()?;
-        let mut switch = run.switch(share, beside);
+        let mut switch = Switch::default();
+        run.pace(&switch, share, beside);
         stop_on_signal(switch.clone())?;
         train(place, &mut run, &mut switch)?;
         Ok(Exit::Done)

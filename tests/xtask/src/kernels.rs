@@ -21,18 +21,19 @@ use crate::{
 /// The crates that run kernels; `serve` has a decoder through `compute` alone.
 const PACKAGES: [&str; 4] = ["--package", "compute", "--package", "train"];
 
-/// Compiles all kernels, then runs them.
+/// Lints and compiles all kernels, then runs them.
 pub(crate) fn run(require: bool) -> Result<()> {
-    checks(require, &[Check::Compile, Check::RunHere])
+    checks(require, &[Check::Lint, Check::Compile, Check::RunHere])
 }
 
-/// Compiles all kernels. Running them here takes long: it is left to a campaign.
+/// Lints and compiles all kernels. Running them here takes long: it is left to a campaign.
 pub(crate) fn compile_only(require: bool) -> Result<()> {
-    checks(require, &[Check::Compile])
+    checks(require, &[Check::Lint, Check::Compile])
 }
 
 #[derive(Clone, Copy)]
 enum Check {
+    Lint,
     Compile,
     RunHere,
 }
@@ -51,13 +52,11 @@ fn checks(require: bool, checks: &[Check]) -> Result<()> {
                     Err(why) => left_out.push(format!("compiling for GPUs: {why:#}")),
                 }
             }
+            Check::Lint => lint(&root)?,
             Check::RunHere => {
                 let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
                 match said(&compiler, &["--version"]) {
-                    Some(_) => {
-                        lint(&root)?;
-                        run_here(&root)?;
-                    }
+                    Some(_) => run_here(&root)?,
                     None => left_out.push(format!("running kernels here: there is no C++ compiler `{compiler}`")),
                 }
             }

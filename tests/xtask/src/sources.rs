@@ -119,12 +119,17 @@ fn without_comments(text: &str) -> String {
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
+/// An attribute that leaves an item out of what is shipped.
+fn is_for_tests(attribute: &str) -> bool {
+    attribute == "#[cfg(test)]" || attribute.starts_with("#[cfg(all(test,")
+}
+
 /// The text without its items under `#[cfg(test)]`, and those items.
 fn cut(text: &str) -> (String, String) {
     let (mut shipped, mut tests) = (String::new(), String::new());
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        if line.trim() != "#[cfg(test)]" {
+        if !is_for_tests(line.trim()) {
             shipped += line;
             shipped.push('\n');
             continue;
@@ -197,7 +202,7 @@ fn last() { g::g() }
     fn a_module_that_is_declared_for_tests_is_for_tests_wherever_it_lies() {
         let found = sources(&[
             ("src/lib.rs", "mod log;\n#[cfg(test)]\nmod lone;\n"),
-            ("src/log.rs", "#[cfg(test)]\nmod tests;\n"),
+            ("src/log.rs", "#[cfg(all(test, feature = \"host\"))]\nmod tests;\n"),
             ("src/log/shipped.rs", "a::a();\n"),
             ("src/log/tests.rs", "b::b();\n"),
             ("src/log/tests/deep.rs", "c::c();\n"),

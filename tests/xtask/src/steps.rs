@@ -17,8 +17,8 @@ pub(crate) fn ci() -> Result<()> {
     budget.step("clippy", clippy)?;
     budget.step("test", || cargo(&["test", "--workspace", "--locked"], &[]))?;
     budget.step("doc", doc)?;
-    budget.step("engine with cuda", cuda)?;
-    budget.step("kernels, compiled for GPUs", || kernels::compile_only(false))?;
+    budget.step("what computes with cuda", cuda)?;
+    budget.step("kernels, linted and compiled for GPUs", || kernels::compile_only(false))?;
     budget.step("clients", || clients::run(false))?;
     eprintln!("\nci: what takes long is in `cargo xtask campaign`, kernels run on this processor among it");
     Ok(())

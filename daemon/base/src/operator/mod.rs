@@ -6,6 +6,7 @@
 
 pub mod datanet;
 pub mod dataset;
+pub mod job;
 pub mod peer;
 pub mod pin;
 pub mod status;

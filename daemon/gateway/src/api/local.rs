@@ -6,6 +6,7 @@
 
 mod data;
 mod datanet;
+mod job;
 mod peers;
 mod pin;
 mod tell;
@@ -23,6 +24,7 @@ use tokio::{net::UnixListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+pub use job::JobParts;
 pub use tell::told;
 
 use ::data::Data;
@@ -40,6 +42,8 @@ pub struct LocalParts {
     pub data: Data,
     /// What work is offered.
     pub offers: Offers,
+    /// What jobs stand on.
+    pub jobs: JobParts,
 }
 
 /// The questions that need no running node, as the socket of one would answer them.
@@ -70,6 +74,7 @@ impl Local {
         let peers = peers::routes().with_state(parts.net);
         let router = offline(parts.data, parts.offers)
             .merge(peers)
+            .merge(job::routes().with_state(parts.jobs))
             .layer(axum::middleware::from_fn(crate::traced::operator));
         let server = tokio::spawn(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
