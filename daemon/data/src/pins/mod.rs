@@ -15,6 +15,7 @@ mod probe;
 mod renew;
 #[cfg(test)]
 mod tests;
+mod told;
 mod verify;
 mod view;
 
