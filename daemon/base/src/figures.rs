@@ -5,6 +5,25 @@ use std::{
     time::Duration,
 };
 
+/// What a figure does over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "these are Prometheus' own words")]
+pub enum Kind {
+    Gauge,
+    Counter,
+}
+
+/// A figure, as the room that counts it declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "these are Prometheus' own words")]
+pub struct Figure {
+    pub kind: Kind,
+    /// Without the program's name, and without the `_total` of a counter.
+    pub name: &'static str,
+    pub help: &'static str,
+    pub value: u64,
+}
+
 /// A page of figures.
 #[derive(Default)]
 pub struct Page(pub String);
@@ -19,6 +38,28 @@ impl Page {
     pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         assert!(name.ends_with("_total"), "a counter is called so");
         self.figure("counter", name, help, value);
+    }
+
+    /// Figures as a room declares them, under a prefix.
+    pub fn figures(&mut self, prefix: &str, figures: impl IntoIterator<Item = Figure>) {
+        for figure in figures {
+            let Figure { name, help, value, .. } = figure;
+            match figure.kind {
+                Kind::Gauge => self.gauge(&format!("{prefix}_{name}"), help, value),
+                Kind::Counter => self.counter(&format!("{prefix}_{name}_total"), help, value),
+            }
+        }
+    }
+
+    /// Counters by name, meaning and value, under a prefix.
+    pub fn counters(&mut self, prefix: &str, counters: impl IntoIterator<Item = (&'static str, &'static str, u64)>) {
+        let figure = |(name, help, value)| Figure {
+            kind: Kind::Counter,
+            name,
+            help,
+            value,
+        };
+        self.figures(prefix, counters.into_iter().map(figure));
     }
 
     /// Quantiles of durations.

@@ -15,7 +15,10 @@
 //! | `api.sock`          | where it takes commands from its own user                        |
 //! | `lock`              | who runs here                                                    |
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// The folder of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,4 +146,19 @@ impl Home {
     pub fn listening(&self) -> PathBuf {
         self.0.join("node.json")
     }
+}
+
+/// The folders in a folder, which need not exist, in order.
+pub fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        folders.extend(path.is_dir().then_some(path));
+    }
+    folders.sort();
+    Ok(folders)
 }

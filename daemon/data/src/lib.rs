@@ -28,10 +28,10 @@ use protocol::crypto::{Domain, SecretKey};
 pub use announcements::Announcements;
 pub use datanets::{DatanetError, Datanets};
 pub use fetching::GetError;
-pub use library::{Library, LibraryError};
+pub use library::{Library, LibraryError, payees};
 pub use notes::NoteError;
 pub use peer::{Offline, Peer};
-pub use pins::{Beacons, Figures, PinError, Pins};
+pub use pins::{Beacons, PinError, Pins};
 pub use stage::{Stage, StageError, StoreError};
 pub use talk::TalkError;
 

@@ -9,8 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use base::events::Events;
-use base::operator::dataset::RootAsk;
-use base::operator::dataset::{RecordPart, RecordsAnswer};
+use base::operator::dataset::{RecordPart, RecordsAnswer, RootAsk};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jobs::{

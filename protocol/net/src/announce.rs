@@ -7,9 +7,15 @@ use std::collections::BTreeMap;
 
 use protocol::{
     NodeId, Time,
-    crypto::Domain,
-    message::announce::{AnnounceError, Announcement},
+    crypto::{Domain, Signed},
+    message::announce::{AnnounceError, Announcement, Claim},
 };
+use tokio::sync::oneshot;
+
+/// Longest claim that is read.
+pub(crate) const CLAIM_MAX: usize = 1 << 10;
+/// Where the claims that were found are awaited.
+pub(crate) type Found = oneshot::Sender<Vec<Signed<Claim>>>;
 
 /// Announcements that one author may make at once, and how long until it may make one more.
 const BURST: u64 = 16;

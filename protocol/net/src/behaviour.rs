@@ -11,7 +11,7 @@ use libp2p::{
     swarm::NetworkBehaviour,
 };
 
-use crate::{ChainTag, Limits, Topic, codec::Codec, node::provide::CLAIM_MAX, streams};
+use crate::{ChainTag, Limits, Topic, announce::CLAIM_MAX, codec::Codec, streams};
 
 /// What this node lets itself gossip. Larger things travel by hash.
 pub(crate) const GOSSIP_BYTES_MAX: usize = 16 << 10;

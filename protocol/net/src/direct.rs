@@ -16,9 +16,34 @@ use libp2p::Stream;
 use protocol::NodeId;
 use tokio::sync::mpsc;
 
-use crate::{NetEvent, SendError, codec, metrics::Counters};
+use crate::{NetEvent, codec, metrics::Counters};
 
 const MESSAGES_QUEUED_MAX: usize = 1024;
+
+/// Why a direct message was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Not a peer at the moment.
+    #[error("node {to:#} is not connected")]
+    NotConnected {
+        /// To whom.
+        to: NodeId,
+    },
+    /// It reads more slowly than we send.
+    #[error("the queue to node {to:#} is full")]
+    Full {
+        /// To whom.
+        to: NodeId,
+    },
+    /// Too large for a message.
+    #[error("a message of {bytes} bytes, the limit is {limit}")]
+    Oversize {
+        /// Its size.
+        bytes: usize,
+        /// How large it may be.
+        limit: usize,
+    },
+}
 
 /// The sending side of a peer's queue.
 #[derive(Clone, Debug)]

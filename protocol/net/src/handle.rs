@@ -15,8 +15,11 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    GossipId, Limits, Metrics, Offence, PeerInfo, RequestId, Topic, Verdict, behaviour::GOSSIP_BYTES_MAX,
-    direct::Queue, metrics::Counters, node::provide::Found,
+    GossipId, Limits, Metrics, Offence, PeerInfo, RequestId, Topic, Verdict,
+    announce::Found,
+    behaviour::GOSSIP_BYTES_MAX,
+    direct::{Queue, SendError},
+    metrics::Counters,
 };
 
 /// Why something was not gossiped.
@@ -36,31 +39,6 @@ pub enum GossipError {
     /// It was shut down.
     #[error("the network is shut down")]
     Down,
-}
-
-/// Why a direct message was not queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// Not a peer at the moment.
-    #[error("node {to:#} is not connected")]
-    NotConnected {
-        /// To whom.
-        to: NodeId,
-    },
-    /// It reads more slowly than we send.
-    #[error("the queue to node {to:#} is full")]
-    Full {
-        /// To whom.
-        to: NodeId,
-    },
-    /// Too large for a message.
-    #[error("a message of {bytes} bytes, the limit is {limit}")]
-    Oversize {
-        /// Its size.
-        bytes: usize,
-        /// How large it may be.
-        limit: usize,
-    },
 }
 
 /// Why a question has no answer.
@@ -263,7 +241,7 @@ impl NetHandle {
 
     /// Reaches out to an address such as `/ip4/10.0.0.7/tcp/4001`, at once and again until this stops. An error if it is none.
     pub fn dial(&self, address: &str) -> Result<(), crate::StartError> {
-        self.command(Command::Dial(crate::node::parse_address(address)?));
+        self.command(Command::Dial(crate::settings::parse_address(address)?));
         Ok(())
     }
 

@@ -24,8 +24,9 @@ mod standing;
 mod streams;
 mod vocabulary;
 
-pub use handle::{GossipError, NetHandle, RequestError, SendError};
+pub use direct::SendError;
+pub use handle::{GossipError, NetHandle, RequestError};
 pub use metrics::Metrics;
-pub use node::{Net, StartError};
-pub use settings::{ChainTag, Limits, NetConfig, Seed};
+pub use node::Net;
+pub use settings::{ChainTag, Limits, NetConfig, Seed, StartError};
 pub use vocabulary::{GossipId, NetEvent, Offence, PeerInfo, RequestId, Topic, Verdict};

@@ -2,80 +2,67 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Declares the counters once, e.g. `counters! { /// Docs. sent }` gives `Metrics { pub sent: u64 }`, what a reader sees,
-/// and `Counters { sent: Counter }`, what the network counts with.
+/// Declares counters once, each with its name and what it means, which is its help on a page of metrics.
+///
+/// `counters! { /// Docs. Metrics, Counters { sent: "Messages sent.", } }` gives `Metrics { pub sent: u64 }`, what a
+/// reader sees, with `Metrics::each`, which lists `("sent", "Messages sent.", value)`; and `Counters { sent: Counter }`,
+/// what the network counts with.
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Counts since the start.
+    ($(#[$about:meta])* $metrics:ident, $counters:ident { $($name:ident: $help:literal,)* }) => {
+        $(#[$about])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Metrics { $($(#[$doc])* pub $name: u64,)* }
+        pub struct $metrics { $(#[doc = $help] pub $name: u64,)* }
+
+        impl $metrics {
+            /// The name, the meaning and the value of each.
+            pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), $help, self.$name),)*]
+            }
+        }
 
         #[derive(Debug, Default)]
-        pub(crate) struct Counters { $(pub(crate) $name: Counter,)* }
+        pub(crate) struct $counters { $(pub(crate) $name: $crate::metrics::Counter,)* }
 
-        impl Counters {
-            pub(crate) fn read(&self) -> Metrics {
-                Metrics { $($name: self.$name.0.load(Ordering::Relaxed),)* }
+        impl $counters {
+            pub(crate) fn read(&self) -> $metrics {
+                $metrics { $($name: self.$name.read(),)* }
             }
         }
     };
 }
+pub(crate) use counters;
 
 counters! {
-    /// Gossip published.
-    gossip_sent,
-    /// Gossip received for the first time.
-    gossip_received,
-    /// Gossip not published: the same bytes went over the topic moments ago.
-    gossip_duplicate,
-    /// Gossip not published: nobody listens, or all queues are full.
-    gossip_unsent,
-    /// Gossip not published: the queues to all peers were full.
-    gossip_queues_full,
-    /// Announcements made.
-    announcements_sent,
-    /// Announcements of others that count.
-    announcements_received,
-    /// Announcements that were expired, replayed, ill-signed or malformed.
-    announcements_rejected,
-    /// Announcements not heard: their author makes too many.
-    announcements_limited,
-    /// Claims of our own that found no room.
-    claims_refused,
-    /// Gossip received and not looked at: the node was behind.
-    gossip_dropped,
-    /// Gossip the node rejected.
-    gossip_rejected,
-    /// Gossip received that is longer than allowed.
-    gossip_oversize,
-    /// Times gossip to a peer failed because it reads too slowly.
-    slow_peers,
-    /// Direct messages handed to the transport.
-    direct_sent,
-    /// Direct messages received.
-    direct_received,
-    /// Direct messages dropped: the queue of the peer was full, or it went away.
-    direct_dropped,
-    /// Direct messages and requests refused: longer than allowed.
-    oversize,
-    /// Questions asked.
-    requests_sent,
-    /// Questions asked in vain.
-    requests_failed,
-    /// Questions received.
-    requests_received,
-    /// Questions received and not looked at: the node was behind.
-    requests_dropped,
-    /// Answers that came too late, or for a peer that went away.
-    responses_dropped,
-    /// Connections to nodes of another chain, or of other software.
-    foreign_peers,
-    /// Connections refused because there are enough.
-    connections_refused,
-    /// Peers banned.
-    bans,
-    /// Addresses that could not be reached.
-    dials_failed,
+    /// Counts of the control plane since its start.
+    Metrics, Counters {
+        gossip_sent: "Gossip messages published.",
+        gossip_received: "Gossip messages received for the first time.",
+        gossip_duplicate: "Gossip messages not published: the same bytes went out moments before.",
+        gossip_unsent: "Gossip messages not published: nobody listens, or queues are full.",
+        gossip_queues_full: "Gossip messages not published: the queues to all peers were full.",
+        announcements_sent: "Announcements of this node's own that went out.",
+        announcements_received: "Announcements of others that count.",
+        announcements_rejected: "Announcements that were expired, replayed, ill-signed or malformed.",
+        announcements_limited: "Announcements not heard: their author makes too many.",
+        claims_refused: "Claims of this node's own that found no room.",
+        gossip_dropped: "Gossip messages dropped unread: the node was behind.",
+        gossip_rejected: "Gossip messages rejected.",
+        gossip_oversize: "Gossip messages longer than allowed.",
+        slow_peers: "Times a peer read gossip too slowly.",
+        direct_sent: "Direct messages sent.",
+        direct_received: "Direct messages received.",
+        direct_dropped: "Direct messages dropped: the peer's queue was full, or it went away.",
+        oversize: "Direct messages and requests longer than allowed.",
+        requests_sent: "Requests sent.",
+        requests_failed: "Requests sent in vain.",
+        requests_received: "Requests received.",
+        requests_dropped: "Requests dropped unread: the node was behind.",
+        responses_dropped: "Responses that came too late, or for a peer that went away.",
+        foreign_peers: "Connections to nodes of another chain.",
+        connections_refused: "Connections refused because there are enough.",
+        bans: "Peers banned.",
+        dials_failed: "Addresses that could not be reached.",
+    }
 }
 
 #[derive(Debug, Default)]
@@ -88,5 +75,9 @@ impl Counter {
 
     pub(crate) fn one(&self) {
         self.add(1);
+    }
+
+    pub(crate) fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }

@@ -43,8 +43,7 @@ use crate::{
     standing::Standing,
 };
 
-pub(crate) use start::parse_address;
-pub use start::{Net, StartError};
+pub use start::Net;
 
 const TICK: Duration = Duration::from_millis(100);
 /// Who has not said by then what chain it is on is disconnected.

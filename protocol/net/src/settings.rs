@@ -2,8 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use libp2p::StreamProtocol;
-
+use libp2p::{Multiaddr, StreamProtocol};
 use protocol::crypto::Domain;
 
 use crate::{Topic, data::AddressBook};
@@ -131,6 +130,32 @@ impl Default for Limits {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Why the network did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Not an address.
+    #[error("`{text}` is not an address; write one such as /ip4/127.0.0.1/tcp/4001 or /dns/node.example/tcp/4001")]
+    Address {
+        /// What was given.
+        text: String,
+    },
+    /// The address is taken, or not of this machine.
+    #[error("could not listen on {address}: {why}; is another node running, or the port taken?")]
+    Listen {
+        /// Where.
+        address: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The transport could not be made.
+    #[error("could not start the transport: {0}")]
+    Transport(String),
+}
+
+pub(crate) fn parse_address(text: &str) -> Result<Multiaddr, StartError> {
+    text.parse().map_err(|_| StartError::Address { text: text.to_owned() })
 }
 
 #[cfg(test)]

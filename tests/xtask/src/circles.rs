@@ -32,16 +32,6 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "the endpoint hands itself to what it serves and fetches",
     ),
     (
-        "net",
-        "src/node/start.rs",
-        "starting a node makes its handle, which names what is found",
-    ),
-    (
-        "net",
-        "src/node/provide.rs",
-        "the limit of a claim is set where claims are made",
-    ),
-    (
         "storage",
         "src/blob/store.rs",
         "the store's verbs lie in files of their own and its state in one",

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, atomic::AtomicU64},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,41 @@ pub struct Counters {
     pub sync_us: AtomicU64,
     /// How long the last heights took, from beginning to final.
     pub heights: Recent,
+}
+
+impl Counters {
+    /// The name, the meaning and the value of each that is a whole number.
+    pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        vec![
+            ("chain_blocks", "Blocks committed since the start.", read(&self.blocks)),
+            (
+                "chain_transactions",
+                "Transactions in committed blocks since the start.",
+                read(&self.transactions),
+            ),
+            (
+                "consensus_extra_rounds",
+                "Rounds beyond the first that blocks needed, counted.",
+                read(&self.extra_rounds),
+            ),
+            (
+                "consensus_refused_blocks",
+                "Proposed blocks refused.",
+                read(&self.refused),
+            ),
+            (
+                "consensus_equivocations",
+                "Proofs that a validator contradicted itself, counted.",
+                read(&self.equivocations),
+            ),
+            (
+                "consensus_faults",
+                "Broken rules that peers were blamed for.",
+                read(&self.blamed),
+            ),
+        ]
+    }
 }
 
 /// The last so many durations of something.

@@ -38,7 +38,11 @@ use crate::{
     shelf::Shelf,
     stage::open_store,
 };
-use base::{entropy, home::Home, lock};
+use base::{
+    entropy,
+    home::{Home, folders},
+    lock,
+};
 
 /// All datanets of a node. Clones are the same.
 #[derive(Clone)]
@@ -70,7 +74,8 @@ impl Datanets {
         if datanets.domain().is_err() {
             return Ok(datanets);
         }
-        for folder in folders(&home.datanets())? {
+        let path = home.datanets();
+        for folder in folders(&path).map_err(|source| DatanetError::Folder { path, source })? {
             // A folder without a charter is what a kill left of a datanet that nobody was told of.
             if let Some(charter) = room::founded(&folder)? {
                 let secret = datanets.secret(charter.message.id())?;
@@ -235,23 +240,4 @@ fn private_folder(path: &std::path::Path) -> Result<(), DatanetError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// The folders in a folder, which need not exist, in order.
-fn folders(dir: &std::path::Path) -> Result<Vec<PathBuf>, DatanetError> {
-    let failed = |source| DatanetError::Folder {
-        path: dir.to_owned(),
-        source,
-    };
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let mut folders = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        folders.extend(path.is_dir().then_some(path));
-    }
-    folders.sort();
-    Ok(folders)
 }

@@ -24,6 +24,7 @@ use storage::{
 };
 
 pub use error::LibraryError;
+pub use records::payees;
 
 use self::open::open;
 use crate::{announcements::Announcements, datanets::Datanets, peer::Peer, public_store::PublicStore, shelf::Shelf};

@@ -1,10 +1,18 @@
 //! The records of a dataset that is here, one after another, as objects: for those who learn from them.
 
+use std::fmt::Display;
+
 use protocol::BlobHash;
 
 use super::{Library, LibraryError, open::open};
 use crate::shelf::Shelf;
 use base::operator::dataset::{RecordPart, RecordsAnswer};
+
+/// Who is paid for what contributors made: the account that each names, or else its node.
+pub fn payees<N: Display, A: Display>(contributors: impl IntoIterator<Item = (N, Option<A>)>) -> Vec<String> {
+    let payee = |(node, account): (N, Option<A>)| account.map_or_else(|| node.to_string(), |it| it.to_string());
+    contributors.into_iter().map(payee).collect()
+}
 
 impl Library {
     /// Hands on the records of a dataset, each checked against its digest, as long as they are taken.
@@ -35,14 +43,11 @@ async fn records(
             }
         }
         let manifest = dataset.manifest();
-        let contributors = manifest.contributors.iter().map(|who| match who.account {
-            Some(account) => account.to_string(),
-            None => who.node.to_string(),
-        });
+        let contributors = manifest.contributors.iter();
         Ok(RecordsAnswer {
             name: manifest.name.clone(),
             records: manifest.records,
-            contributors: contributors.collect(),
+            contributors: payees(contributors.map(|who| (who.node, who.account))),
         })
     });
     reading.await.expect("reading does not panic")

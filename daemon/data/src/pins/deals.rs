@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -38,12 +38,12 @@ impl Deals {
     /// Every deal that is remembered in a home.
     pub(crate) fn open(home: &Home, config: &config::Config, me: NodeId) -> Result<Self, PinError> {
         let (mut owned, mut hosted) = (BTreeMap::new(), BTreeMap::new());
-        for folder in folders(&home.deals().join("own"))? {
+        for folder in folders(home.deals().join("own"))? {
             if let Some(deal) = Owned::read(&folder)? {
                 owned.insert(deal.id, Arc::new(deal));
             }
         }
-        for folder in folders(&home.deals().join("hosted"))? {
+        for folder in folders(home.deals().join("hosted"))? {
             if let Some(deal) = Hosted::read(&folder, me)? {
                 hosted.insert(deal.id, Arc::new(deal));
             }
@@ -122,19 +122,6 @@ impl Deals {
     }
 }
 
-fn folders(dir: &Path) -> Result<Vec<PathBuf>, PinError> {
-    let failed = |source| PinError::Folder {
-        path: dir.to_owned(),
-        source,
-    };
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let paths: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
-    Ok(paths
-        .map_err(failed)?
-        .into_iter()
-        .filter(|path| path.is_dir())
-        .collect())
+fn folders(path: PathBuf) -> Result<Vec<PathBuf>, PinError> {
+    base::home::folders(&path).map_err(|source| PinError::Folder { path, source })
 }

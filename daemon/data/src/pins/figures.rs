@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use protocol::receipt::Outcome;
 
 use super::Pins;
+use base::figures::{Figure, Kind};
 
 /// Verdicts since the start.
 #[derive(Debug, Default)]
@@ -25,23 +26,9 @@ impl Tally {
     }
 }
 
-/// How things stand.
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(missing_docs, reason = "each field is named for what it is")]
-pub struct Figures {
-    pub deals: usize,
-    pub copies_wanted: u64,
-    pub copies_held: u64,
-    pub hosted: usize,
-    pub hosted_bytes: u64,
-    pub audits_held: u64,
-    pub audits_missed: u64,
-    pub audits_false: u64,
-}
-
 impl Pins {
-    /// How deals stand.
-    pub fn figures(&self) -> Figures {
+    /// How deals stand, each figure with what it means.
+    pub fn figures(&self) -> Vec<Figure> {
         let running: Vec<_> = self
             .0
             .deals
@@ -49,18 +36,58 @@ impl Pins {
             .into_iter()
             .filter(|deal| !deal.is_over())
             .collect();
-        let hosted = self.0.deals.hosted();
-        let tally = &self.0.deals.tally;
+        let (hosted, tally) = (self.0.deals.hosted(), &self.0.deals.tally);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Figures {
-            deals: running.len(),
-            copies_wanted: running.iter().map(|deal| u64::from(deal.signed.message.copies)).sum(),
-            copies_held: running.iter().map(|deal| deal.holding().len() as u64).sum(),
-            hosted: hosted.len(),
-            hosted_bytes: hosted.iter().map(|deal| deal.deal.bytes()).sum(),
-            audits_held: read(&tally.held),
-            audits_missed: read(&tally.missed),
-            audits_false: read(&tally.false_proofs),
-        }
+        let figure = |kind| {
+            move |name, help, value| Figure {
+                kind,
+                name,
+                help,
+                value,
+            }
+        };
+        let (gauge, counter) = (figure(Kind::Gauge), figure(Kind::Counter));
+        vec![
+            gauge(
+                "deals",
+                "Deals of this node's own that run, counted.",
+                running.len() as u64,
+            ),
+            gauge(
+                "copies_wanted",
+                "Copies that those deals want, counted.",
+                running.iter().map(|deal| u64::from(deal.signed.message.copies)).sum(),
+            ),
+            gauge(
+                "copies_held",
+                "Copies that hosts hold, as far as is known, counted.",
+                running.iter().map(|deal| deal.holding().len() as u64).sum(),
+            ),
+            gauge(
+                "hosted",
+                "Deals of others that this node keeps, counted.",
+                hosted.len() as u64,
+            ),
+            gauge(
+                "hosted_bytes",
+                "What is kept for others, in bytes.",
+                hosted.iter().map(|deal| deal.deal.bytes()).sum(),
+            ),
+            counter(
+                "audits_held",
+                "Audits that a host passed, since the start.",
+                read(&tally.held),
+            ),
+            counter(
+                "audits_missed",
+                "Audits that a host missed, since the start.",
+                read(&tally.missed),
+            ),
+            counter(
+                "audits_false",
+                "Audits with a false proof, since the start.",
+                read(&tally.false_proofs),
+            ),
+        ]
     }
 }

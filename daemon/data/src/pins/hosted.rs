@@ -21,7 +21,8 @@ use tracing::{info, warn};
 
 use super::{
     PinError, Pins,
-    note::{HostSaid, Note},
+    note::{self, HostSaid, Note},
+    told::Told,
 };
 use crate::{
     fetching::{self, Errand},
@@ -40,19 +41,16 @@ pub(super) struct Hosted {
     pub(super) id: DealId,
     pub(super) deal: Deal,
     dir: PathBuf,
-    machine: Mutex<Hosting>,
+    told: Told<Hosting>,
     /// What is to be done first after a start.
     first: Mutex<Vec<HostEffect>>,
     asked: Mutex<Vec<(Beacon, oneshot::Sender<Proven>)>>,
-    notes: Notes,
-    one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Hosted {
     /// A deal that was weighed and taken; on disk when this returns.
     pub(super) async fn take(dir: &Path, signed: Signed<Deal>, me: NodeId, now: Time) -> Result<Self, PinError> {
-        let notes = Notes::open(dir)?;
-        notes.add(&[Note::Deal(Box::new(signed.clone()), now)]).await?;
+        let notes = note::begin(dir, &signed, now).await?;
         Ok(Self::new(dir, notes, signed.message, me, now))
     }
 
@@ -63,26 +61,21 @@ impl Hosted {
             id: machine.id(),
             deal,
             dir: dir.to_owned(),
-            machine: Mutex::new(machine),
+            told: Told::new(machine, notes),
             first: Mutex::new(first),
             asked: Mutex::default(),
-            notes,
-            one_at_a_time: tokio::sync::Mutex::default(),
         }
     }
 
     /// A deal as it was when the node last ran; none if nothing was promised yet.
     pub(super) fn read(dir: &Path, me: NodeId) -> Result<Option<Self>, PinError> {
-        let notes = Notes::open(dir)?;
-        let mut records = notes.read::<Note>()?.into_iter();
-        let Some(Note::Deal(signed, at)) = records.next() else {
+        let Some(known) = note::read(dir)? else {
             return Ok(None);
         };
-        let hosted = Self::new(dir, notes, signed.message, me, at);
-        for record in records {
+        let hosted = Self::new(dir, known.notes, known.signed.message, me, known.at);
+        for record in known.rest {
             if let Note::Host(at, said) = record {
-                let mut todo = Vec::new();
-                lock::locked(&hosted.machine).step(at, said.into(), &mut todo);
+                let mut todo = hosted.told.step(at, said.into());
                 // Of all that was wanted, the last is what may not have been done; registering is said again by itself.
                 todo.retain(|effect| !matches!(effect, HostEffect::Register { .. } | HostEffect::Answer(..)));
                 *lock::locked(&hosted.first) = todo;
@@ -94,39 +87,35 @@ impl Hosted {
     /// Does what was left to do.
     pub(super) fn begin(self: &Arc<Self>, pins: &Pins) {
         let first = std::mem::take(&mut *lock::locked(&self.first));
-        first.into_iter().for_each(|effect| self.perform(pins, effect));
+        self.perform_all(pins, first);
     }
 
     pub(super) fn is_over(&self) -> bool {
-        lock::locked(&self.machine).is_over()
+        self.told.machine().is_over()
     }
 
     /// Until when, as it was renewed.
     pub(super) fn until(&self) -> Time {
-        lock::locked(&self.machine).deal().until
+        self.told.machine().deal().until
     }
 
     pub(super) fn is_registered(&self) -> bool {
-        lock::locked(&self.machine).is_registered()
+        self.told.machine().is_registered()
     }
 
     async fn tell(self: &Arc<Self>, pins: &Pins, said: HostSaid) {
-        let effects = {
-            let _alone = self.one_at_a_time.lock().await;
-            let now = pins.0.peer.now();
-            if let Err(error) = self.notes.add(&[Note::Host(now, said.clone())]).await {
-                warn!(%error, deal = %format_args!("{:#}", self.id), "a deal could not be written down");
-                return;
-            }
-            self.step(now, said.into())
-        };
-        effects.into_iter().for_each(|effect| self.perform(pins, effect));
+        match self.told.tell(&pins.0.peer, said, |_| ()).await {
+            Ok((effects, ())) => self.perform_all(pins, effects),
+            Err(error) => warn!(%error, deal = %format_args!("{:#}", self.id), "a deal could not be written down"),
+        }
     }
 
-    fn step(&self, now: Time, input: HostInput) -> Vec<HostEffect> {
-        let mut todo = Vec::new();
-        lock::locked(&self.machine).step(now, input, &mut todo);
-        todo
+    fn step(self: &Arc<Self>, pins: &Pins, input: HostInput) {
+        self.perform_all(pins, self.told.step(pins.0.peer.now(), input));
+    }
+
+    fn perform_all(self: &Arc<Self>, pins: &Pins, effects: Vec<HostEffect>) {
+        effects.into_iter().for_each(|effect| self.perform(pins, effect));
     }
 
     fn perform(self: &Arc<Self>, pins: &Pins, effect: HostEffect) {
@@ -225,8 +214,7 @@ impl Hosted {
             }
         }
         if self.is_registered() {
-            let effects = self.step(pins.0.peer.now(), HostInput::Proven(bundle));
-            effects.into_iter().for_each(|effect| self.perform(pins, effect));
+            self.step(pins, HostInput::Proven(bundle));
         } else {
             self.tell(pins, HostSaid::Registering(bundle)).await;
         }
@@ -241,8 +229,7 @@ impl Hosted {
         }
         let (reply, answer) = oneshot::channel();
         lock::locked(&self.asked).push((beacon, reply));
-        let effects = self.step(pins.0.peer.now(), HostInput::Challenged(beacon));
-        effects.into_iter().for_each(|effect| self.perform(pins, effect));
+        self.step(pins, HostInput::Challenged(beacon));
         let within = Duration::from_millis(self.deal.answer_within_ms);
         tokio::time::timeout(within, answer).await.ok()?.ok()
     }
@@ -256,8 +243,7 @@ impl Hosted {
     }
 
     pub(super) async fn tick(self: &Arc<Self>, pins: &Pins) {
-        let due = lock::locked(&self.machine).deadline();
-        if due.is_some_and(|at| at <= pins.0.peer.now()) {
+        if self.told.is_due(pins.0.peer.now()) {
             self.tell(pins, HostSaid::Tick).await;
         }
     }

@@ -15,6 +15,7 @@ mod probe;
 mod renew;
 #[cfg(test)]
 mod tests;
+mod told;
 mod verify;
 mod view;
 
@@ -26,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use deals::Deals;
 pub use error::PinError;
-pub use figures::Figures;
 
 use crate::{
     announcements::Announcements, datanets::Datanets, library::Library, peer::Peer, public_store::PublicStore,

@@ -1,5 +1,7 @@
 //! What is remembered of a deal. A machine is what it was told, so what it was told is written down, before it acts.
 
+use std::path::Path;
+
 use bincode::{Decode, Encode};
 use protocol::{
     Amount, NodeId, Time,
@@ -8,6 +10,8 @@ use protocol::{
     proof::Bundle,
     receipt::{FalseProof, Outcome, RetrievalReceipt, StorageReceipt},
 };
+
+use crate::notes::{NoteError, Notes};
 
 /// One record.
 #[derive(Clone, Encode, Decode)]
@@ -24,6 +28,36 @@ pub(super) enum Note {
     Retrieval(Signed<RetrievalReceipt>),
     /// A host's signature under proofs that do not verify.
     False(Box<FalseProof>),
+}
+
+/// Begins the record of a deal; on disk when this returns.
+pub(super) async fn begin(dir: &Path, signed: &Signed<Deal>, now: Time) -> Result<Notes, NoteError> {
+    let notes = Notes::open(dir)?;
+    notes.add(&[Note::Deal(Box::new(signed.clone()), now)]).await?;
+    Ok(notes)
+}
+
+/// A deal that is remembered, when it was made or taken, and what came after.
+pub(super) struct Remembered {
+    pub(super) notes: Notes,
+    pub(super) signed: Signed<Deal>,
+    pub(super) at: Time,
+    pub(super) rest: Vec<Note>,
+}
+
+/// Reads the record of a deal; none if nothing was promised yet.
+pub(super) fn read(dir: &Path) -> Result<Option<Remembered>, NoteError> {
+    let notes = Notes::open(dir)?;
+    let mut records = notes.read::<Note>()?.into_iter();
+    let Some(Note::Deal(signed, at)) = records.next() else {
+        return Ok(None);
+    };
+    Ok(Some(Remembered {
+        notes,
+        signed: *signed,
+        at,
+        rest: records.collect(),
+    }))
 }
 
 /// [`PinInput`] on disk.

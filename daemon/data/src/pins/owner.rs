@@ -9,7 +9,7 @@ use std::{
 use protocol::{
     NodeId, Time,
     crypto::Signed,
-    machine::{Audit, AuditEffect, AuditInput, Deal, DealId, Pin, PinEffect, PinInput},
+    machine::{Audit, AuditEffect, AuditInput, Deal, DealId, Pin, PinEffect},
     message::pin::{PinAnswer, PinAsk},
     proof::Beacon,
     receipt::{RetrievalReceipt, StorageReceipt},
@@ -18,7 +18,8 @@ use tracing::{info, warn};
 
 use super::{
     PinError, Pins,
-    note::{Note, OwnerSaid},
+    note::{self, Note, OwnerSaid},
+    told::Told,
 };
 use crate::notes::Notes;
 use base::lock;
@@ -30,89 +31,83 @@ const AT_HAND: usize = 512;
 pub(super) struct Owned {
     pub(super) id: DealId,
     pub(super) signed: Signed<Deal>,
-    pin: Mutex<Pin>,
+    told: Told<Pin>,
     audits: Mutex<BTreeMap<NodeId, Audit>>,
     receipts: Mutex<VecDeque<Signed<StorageReceipt>>>,
     retrievals: Mutex<VecDeque<Signed<RetrievalReceipt>>>,
     /// Until when each host was told that the deal goes on.
-    told: Mutex<BTreeMap<NodeId, Time>>,
-    notes: Notes,
-    one_at_a_time: tokio::sync::Mutex<()>,
+    informed: Mutex<BTreeMap<NodeId, Time>>,
 }
 
 impl Owned {
     /// A new deal, on disk when this returns.
     pub(super) async fn make(dir: &Path, signed: Signed<Deal>, now: Time) -> Result<Self, PinError> {
-        let notes = Notes::open(dir)?;
-        notes.add(&[Note::Deal(Box::new(signed.clone()), now)]).await?;
+        let notes = note::begin(dir, &signed, now).await?;
         Ok(Self::new(notes, signed))
     }
 
     fn new(notes: Notes, signed: Signed<Deal>) -> Self {
         Self {
             id: signed.message.id(),
-            pin: Mutex::new(Pin::new(signed.message.clone())),
+            told: Told::new(Pin::new(signed.message.clone()), notes),
             signed,
             audits: Mutex::default(),
             receipts: Mutex::default(),
             retrievals: Mutex::default(),
-            told: Mutex::default(),
-            notes,
-            one_at_a_time: tokio::sync::Mutex::default(),
+            informed: Mutex::default(),
         }
     }
 
     /// A deal as it was when the node last ran; none if nothing was promised to anybody yet.
     pub(super) fn read(dir: &Path) -> Result<Option<Self>, PinError> {
-        let notes = Notes::open(dir)?;
-        let mut records = notes.read::<Note>()?.into_iter();
-        let Some(Note::Deal(signed, _)) = records.next() else {
+        let Some(known) = note::read(dir)? else {
             return Ok(None);
         };
-        let owned = Self::new(notes, *signed);
-        let mut unsaid = Vec::new();
-        for record in records {
+        let owned = Self::new(known.notes, known.signed);
+        for record in known.rest {
             match record {
-                Note::Owner(at, said) => lock::locked(&owned.pin).step(at, said.into(), &mut unsaid),
+                // What the machine wanted done was done, or is asked for again by its deadlines.
+                Note::Owner(at, said) => drop(owned.told.step(at, said.into())),
                 Note::Storage(receipt) => push(&owned.receipts, receipt),
                 Note::Retrieval(receipt) => push(&owned.retrievals, receipt),
                 Note::Deal(..) | Note::Host(..) | Note::False(_) => (),
             }
         }
-        // What the machine wanted done was done, or is asked for again by its deadlines.
         Ok(Some(owned))
     }
 
     pub(super) fn deal(&self) -> Deal {
-        lock::locked(&self.pin).deal().clone()
+        self.told.machine().deal().clone()
     }
 
     pub(super) fn holding(&self) -> Vec<NodeId> {
-        lock::locked(&self.pin).holding().collect()
+        self.told.machine().holding().collect()
     }
 
     /// How many parts of a host's registration came.
     pub(super) fn parts(&self, host: NodeId) -> u32 {
-        lock::locked(&self.pin).parts(host)
+        self.told.machine().parts(host)
     }
 
     /// Whether a host was told that the deal goes on until then.
     pub(super) fn has_heard(&self, host: NodeId, until: Time) -> bool {
-        lock::locked(&self.told).get(&host).is_some_and(|told| *told >= until)
+        lock::locked(&self.informed)
+            .get(&host)
+            .is_some_and(|told| *told >= until)
     }
 
     /// A host was told.
     pub(super) fn heard(&self, host: NodeId, until: Time) {
-        lock::locked(&self.told).insert(host, until);
+        lock::locked(&self.informed).insert(host, until);
     }
 
     pub(super) fn spent(&self) -> protocol::Amount {
-        lock::locked(&self.pin).spent()
+        self.told.machine().spent()
     }
 
     /// A machine that has no deadline wants nothing any more.
     pub(super) fn is_over(&self) -> bool {
-        lock::locked(&self.pin).deadline().is_none()
+        self.told.machine().deadline().is_none()
     }
 
     pub(super) fn receipts(&self) -> Vec<Signed<StorageReceipt>> {
@@ -125,16 +120,8 @@ impl Owned {
 
     /// Tells the machine something: durable first, then stepped, then performed.
     pub(super) async fn tell(self: &Arc<Self>, pins: &Pins, said: OwnerSaid) -> Result<(), PinError> {
-        let (effects, before) = {
-            let _alone = self.one_at_a_time.lock().await;
-            let now = pins.0.peer.now();
-            self.notes.add(&[Note::Owner(now, said.clone())]).await?;
-            let mut pin = lock::locked(&self.pin);
-            let before: Vec<_> = pin.holding().collect();
-            let mut todo = Vec::new();
-            pin.step(now, PinInput::from(said), &mut todo);
-            (todo, before)
-        };
+        let holding = |pin: &Pin| pin.holding().collect::<Vec<_>>();
+        let (effects, before) = self.told.tell(&pins.0.peer, said, holding).await?;
         for effect in effects {
             self.perform(pins, effect, &before);
         }
@@ -238,14 +225,14 @@ impl Owned {
                 };
                 pins.0.deals.tally.note(receipt.outcome);
                 let signed = pins.0.peer.sign(receipt);
-                let kept = self.notes.add(&[Note::Storage(signed.clone())]).await;
+                let kept = self.told.notes.add(&[Note::Storage(signed.clone())]).await;
                 push(&self.receipts, signed);
                 self.report(pins, said).await;
                 kept
             }
             AuditEffect::Accuse(proof) => {
                 warn!(host = %format_args!("{host:#}"), deal = %format_args!("{:#}", self.id), "a host signed a false proof; the evidence is kept");
-                self.notes.add(&[Note::False(proof)]).await
+                self.told.notes.add(&[Note::False(proof)]).await
             }
         };
         if let Err(error) = kept {
@@ -255,7 +242,7 @@ impl Owned {
 
     /// What a peer got that asked a host for a chunk.
     pub(super) async fn retrieved(&self, receipt: Signed<RetrievalReceipt>) -> Result<(), PinError> {
-        self.notes.add(&[Note::Retrieval(receipt.clone())]).await?;
+        self.told.notes.add(&[Note::Retrieval(receipt.clone())]).await?;
         push(&self.retrievals, receipt);
         Ok(())
     }
@@ -275,8 +262,7 @@ impl Owned {
         for host in due {
             self.audit(pins, host, AuditInput::Tick);
         }
-        let deadline = lock::locked(&self.pin).deadline();
-        if deadline.is_some_and(|at| at <= now) {
+        if self.told.is_due(now) {
             self.report(pins, OwnerSaid::Tick).await;
         }
     }

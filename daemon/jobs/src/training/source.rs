@@ -147,13 +147,10 @@ async fn dataset<D: Datasets>(datasets: &D, root: BlobHash, reading: &mut Readin
 /// Who answers for a dataset: the accounts that are paid for it, or the nodes that made it.
 fn owner(manifest: &Value) -> Option<String> {
     let contributors = manifest["contributors"].as_array()?;
-    let name = |who: &Value| {
-        who["account"]
-            .as_str()
-            .or_else(|| who["node"].as_str())
-            .map(str::to_owned)
-    };
-    let names = contributors.iter().map(name).collect::<Option<Vec<_>>>()?;
+    let who = contributors
+        .iter()
+        .map(|who| Some((who["node"].as_str()?, who["account"].as_str())));
+    let names = data::payees(who.collect::<Option<Vec<_>>>()?);
     (!names.is_empty()).then(|| names.join("+"))
 }
 

@@ -3,7 +3,6 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroU64,
-    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -109,55 +108,18 @@ impl std::fmt::Debug for Alpn {
     }
 }
 
-/// Declares the counters once, as `metrics.rs` of the control plane does.
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Counts of the data plane since its start.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct DataMetrics { $($(#[$doc])* pub $name: u64,)* }
-
-        #[derive(Debug, Default)]
-        pub(crate) struct DataCounters { $(pub(crate) $name: Counter,)* }
-
-        impl DataCounters {
-            pub(crate) fn read(&self) -> DataMetrics {
-                DataMetrics { $($name: self.$name.0.load(Ordering::Relaxed),)* }
-            }
-        }
-    };
-}
-
-counters! {
-    /// Bytes sent to peers that fetch from us, proofs included.
-    bytes_served,
-    /// Verified bytes fetched.
-    bytes_fetched,
-    /// Incoming connections served.
-    connections_in,
-    /// Incoming connections refused: not admitted, too many, or of an unknown protocol.
-    connections_refused,
-    /// Connections closed because their peer was revoked.
-    connections_revoked,
-    /// Requests served.
-    requests_served,
-    /// Requests refused: not admitted, or of a kind that is not served.
-    requests_refused,
-    /// Providers that sent what is not so.
-    providers_blamed,
-    /// Providers given up: slow, silent, refusing or gone.
-    providers_dropped,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(crate) fn one(&self) {
-        self.add(1);
+crate::metrics::counters! {
+    /// Counts of the data plane since its start.
+    DataMetrics, DataCounters {
+        bytes_served: "Bytes sent to peers that fetch, proofs included.",
+        bytes_fetched: "Verified bytes fetched.",
+        connections_in: "Incoming data connections served.",
+        connections_refused: "Data connections refused: not admitted, too many, or of an unknown protocol.",
+        connections_revoked: "Data connections closed because their peer was revoked.",
+        requests_served: "Requests for blobs served.",
+        requests_refused: "Requests for blobs refused: not admitted, or of a kind that is not served.",
+        providers_blamed: "Providers that sent what is not so.",
+        providers_dropped: "Providers given up: slow, silent, refusing or gone.",
     }
 }
 

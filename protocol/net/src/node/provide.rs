@@ -18,18 +18,16 @@ use protocol::{
     crypto::{Domain, Signed},
     message::announce::{Announcement, Claim},
 };
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
 use crate::{
     GossipId, Offence,
-    announce::{Board, Judgement, Wrong},
+    announce::{Board, CLAIM_MAX, Found, Judgement, Wrong},
     behaviour, identity,
 };
 
 use super::Node;
 
-/// Longest claim that is read.
-pub(crate) const CLAIM_MAX: usize = 1 << 10;
 /// Claims of our own at once.
 const CLAIMS_MAX: usize = 65_536;
 /// Peers that one search asks.
@@ -38,9 +36,6 @@ const ASKED_MAX: usize = 16;
 const SEARCHES_MAX: usize = 256;
 /// A search ends by then with what it has.
 const SEARCH_WITHIN: Duration = Duration::from_secs(10);
-
-/// Where the claims that were found are awaited.
-pub(crate) type Found = oneshot::Sender<Vec<Signed<Claim>>>;
 
 struct Search {
     root: BlobHash,

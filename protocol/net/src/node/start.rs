@@ -16,13 +16,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    NetConfig, NetEvent, NetHandle, Topic,
+    NetConfig, NetEvent, NetHandle, StartError, Topic,
     behaviour::{self, Behaviour},
     data::AddressBook,
     dialer::Dialer,
     handle::Links,
     identity,
     metrics::Counters,
+    settings::parse_address,
     standing::Standing,
 };
 
@@ -31,28 +32,6 @@ use super::{Node, provide::Provide};
 const COMMANDS_MAX: usize = 4096;
 /// Announcements that a listener may be behind.
 const ANNOUNCEMENTS_MAX: usize = 4096;
-
-/// Why the network did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Not an address.
-    #[error("`{text}` is not an address; write one such as /ip4/127.0.0.1/tcp/4001 or /dns/node.example/tcp/4001")]
-    Address {
-        /// What was given.
-        text: String,
-    },
-    /// The address is taken, or not of this machine.
-    #[error("could not listen on {address}: {why}; is another node running, or the port taken?")]
-    Listen {
-        /// Where.
-        address: String,
-        /// What the system said.
-        why: String,
-    },
-    /// The transport could not be made.
-    #[error("could not start the transport: {0}")]
-    Transport(String),
-}
 
 /// The network over sockets.
 pub struct Net;
@@ -126,10 +105,6 @@ impl Net {
         handle.tasks.spawn(node.run(inbox, broken_streams, handle.stop.clone()));
         Ok((handle, receiver))
     }
-}
-
-pub(crate) fn parse_address(text: &str) -> Result<Multiaddr, StartError> {
-    text.parse().map_err(|_| StartError::Address { text: text.to_owned() })
 }
 
 /// Whether the port is free. The transport shares ports, so two nodes on one would each get half of the calls.

@@ -11,18 +11,23 @@ use super::Inside;
 use crate::api::Parts;
 use base::figures::{Page, seconds};
 use chain::rpc::client_version;
-use data::{Data, Figures};
 
 pub(super) fn page(parts: &Parts, inside: &Inside) -> String {
     let mut page = Page::default();
     process(&mut page, parts);
     chain(&mut page, parts, inside);
-    consensus(&mut page, parts, inside);
+    consensus(&mut page, inside);
+    page.counters("openledger", parts.chain.counters.each());
     network(&mut page, parts);
     if let Some(data) = parts.data.get() {
-        shared(&mut page, data, &data.pins.figures());
+        page.gauge(
+            "openledger_datanets",
+            "Datanets that are known here, counted.",
+            data.datanets.count(),
+        );
+        page.figures("openledger_pin", data.pins.figures());
         if let Some(counts) = data.peer.transfers() {
-            transfers(&mut page, counts);
+            page.counters("openledger_data", counts.each());
         }
     }
     page.0
@@ -74,16 +79,6 @@ fn chain(page: &mut Page, parts: &Parts, inside: &Inside) {
         head.view.tip().next_base_fee,
     );
     page.counter(
-        "openledger_chain_blocks_total",
-        "Blocks committed since the start.",
-        read(&counters.blocks),
-    );
-    page.counter(
-        "openledger_chain_transactions_total",
-        "Transactions in committed blocks since the start.",
-        read(&counters.transactions),
-    );
-    page.counter(
         "openledger_chain_sync_seconds_total",
         "Seconds spent waiting for the disk to make journal and blocks durable.",
         seconds(read(&counters.sync_us)),
@@ -107,8 +102,7 @@ fn chain(page: &mut Page, parts: &Parts, inside: &Inside) {
     );
 }
 
-fn consensus(page: &mut Page, parts: &Parts, inside: &Inside) {
-    let counters = &parts.chain.counters;
+fn consensus(page: &mut Page, inside: &Inside) {
     page.gauge(
         "openledger_consensus_round",
         "Round of the height being decided; 0 is the first.",
@@ -124,114 +118,6 @@ fn consensus(page: &mut Page, parts: &Parts, inside: &Inside) {
         "1 while this node signs votes, else 0.",
         u8::from(inside.signing == Signing::On),
     );
-    page.counter(
-        "openledger_consensus_extra_rounds_total",
-        "Rounds beyond the first that blocks needed, counted.",
-        read(&counters.extra_rounds),
-    );
-    page.counter(
-        "openledger_consensus_refused_blocks_total",
-        "Proposed blocks refused.",
-        read(&counters.refused),
-    );
-    page.counter(
-        "openledger_consensus_equivocations_total",
-        "Proofs that a validator contradicted itself, counted.",
-        read(&counters.equivocations),
-    );
-    page.counter(
-        "openledger_consensus_faults_total",
-        "Broken rules that peers were blamed for.",
-        read(&counters.blamed),
-    );
-}
-
-fn shared(page: &mut Page, data: &Data, figures: &Figures) {
-    page.gauge(
-        "openledger_datanets",
-        "Datanets that are known here, counted.",
-        data.datanets.count(),
-    );
-    page.gauge(
-        "openledger_pin_deals",
-        "Deals of this node's own that run, counted.",
-        figures.deals,
-    );
-    page.gauge(
-        "openledger_pin_copies_wanted",
-        "Copies that those deals want, counted.",
-        figures.copies_wanted,
-    );
-    page.gauge(
-        "openledger_pin_copies_held",
-        "Copies that hosts hold, as far as is known, counted.",
-        figures.copies_held,
-    );
-    page.gauge(
-        "openledger_pin_hosted",
-        "Deals of others that this node keeps, counted.",
-        figures.hosted,
-    );
-    page.gauge(
-        "openledger_pin_hosted_bytes",
-        "What is kept for others, in bytes.",
-        figures.hosted_bytes,
-    );
-    page.counter(
-        "openledger_pin_audits_held_total",
-        "Audits that a host passed, since the start.",
-        figures.audits_held,
-    );
-    page.counter(
-        "openledger_pin_audits_missed_total",
-        "Audits that a host missed, since the start.",
-        figures.audits_missed,
-    );
-    page.counter(
-        "openledger_pin_audits_false_total",
-        "Audits with a false proof, since the start.",
-        figures.audits_false,
-    );
-}
-
-fn transfers(page: &mut Page, data: net::data::DataMetrics) {
-    let counted = [
-        (
-            "bytes_served",
-            "Bytes sent to peers that fetch, proofs included.",
-            data.bytes_served,
-        ),
-        ("bytes_fetched", "Verified bytes fetched.", data.bytes_fetched),
-        ("requests_served", "Requests for blobs served.", data.requests_served),
-        (
-            "requests_refused",
-            "Requests for blobs refused: not admitted, or of a kind that is not served.",
-            data.requests_refused,
-        ),
-        (
-            "connections_refused",
-            "Data connections refused: not admitted, too many, or of an unknown protocol.",
-            data.connections_refused,
-        ),
-        (
-            "connections_revoked",
-            "Data connections closed because their peer was revoked.",
-            data.connections_revoked,
-        ),
-        (
-            "providers_blamed",
-            "Providers that sent what is not so.",
-            data.providers_blamed,
-        ),
-        (
-            "providers_dropped",
-            "Providers given up: slow, silent, refusing or gone.",
-            data.providers_dropped,
-        ),
-    ];
-    for (name, help, value) in counted {
-        page.counter(&format!("openledger_data_{name}_total"), help, value);
-    }
 }
 
 fn network(page: &mut Page, parts: &Parts) {
@@ -241,96 +127,7 @@ fn network(page: &mut Page, parts: &Parts) {
         "Connected peers, counted.",
         parts.net.peers().len(),
     );
-    let counted = [
-        ("gossip_sent", "Gossip messages published.", net.gossip_sent),
-        (
-            "gossip_received",
-            "Gossip messages received for the first time.",
-            net.gossip_received,
-        ),
-        (
-            "gossip_duplicate",
-            "Gossip messages not published: the same bytes went out moments before.",
-            net.gossip_duplicate,
-        ),
-        (
-            "gossip_unsent",
-            "Gossip messages not published: nobody listens, or queues are full.",
-            net.gossip_unsent,
-        ),
-        (
-            "gossip_dropped",
-            "Gossip messages dropped unread: the node was behind.",
-            net.gossip_dropped,
-        ),
-        ("gossip_rejected", "Gossip messages rejected.", net.gossip_rejected),
-        (
-            "gossip_oversize",
-            "Gossip messages longer than allowed.",
-            net.gossip_oversize,
-        ),
-        (
-            "announcements_sent",
-            "Announcements of this node's own that went out.",
-            net.announcements_sent,
-        ),
-        (
-            "announcements_received",
-            "Announcements of others that count.",
-            net.announcements_received,
-        ),
-        (
-            "announcements_rejected",
-            "Announcements that were expired, replayed, ill-signed or malformed.",
-            net.announcements_rejected,
-        ),
-        (
-            "announcements_limited",
-            "Announcements not heard: their author makes too many.",
-            net.announcements_limited,
-        ),
-        ("slow_peers", "Times a peer read gossip too slowly.", net.slow_peers),
-        ("direct_sent", "Direct messages sent.", net.direct_sent),
-        ("direct_received", "Direct messages received.", net.direct_received),
-        (
-            "direct_dropped",
-            "Direct messages dropped: the peer's queue was full, or it went away.",
-            net.direct_dropped,
-        ),
-        (
-            "oversize",
-            "Direct messages and requests longer than allowed.",
-            net.oversize,
-        ),
-        ("requests_sent", "Requests sent.", net.requests_sent),
-        ("requests_failed", "Requests sent in vain.", net.requests_failed),
-        ("requests_received", "Requests received.", net.requests_received),
-        (
-            "requests_dropped",
-            "Requests dropped unread: the node was behind.",
-            net.requests_dropped,
-        ),
-        (
-            "responses_dropped",
-            "Responses that came too late, or for a peer that went away.",
-            net.responses_dropped,
-        ),
-        (
-            "foreign_peers",
-            "Connections to nodes of another chain.",
-            net.foreign_peers,
-        ),
-        (
-            "connections_refused",
-            "Connections refused because there are enough.",
-            net.connections_refused,
-        ),
-        ("bans", "Peers banned.", net.bans),
-        ("dials_failed", "Addresses that could not be reached.", net.dials_failed),
-    ];
-    for (name, help, value) in counted {
-        page.counter(&format!("openledger_net_{name}_total"), help, value);
-    }
+    page.counters("openledger_net", net.each());
 }
 
 fn read(counter: &AtomicU64) -> u64 {
