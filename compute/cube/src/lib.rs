@@ -1,7 +1,7 @@
 //! Kernels of a decoder for GPUs, written once as `#[cube]` Rust.
 //!
-//! The same definitions become what cubecl compiles on a GPU ([`Machine`] on CUDA, feature `cuda`), CUDA C++ that is
-//! compiled offline ([`emit`]), and that same text run on the processor, thread by thread, beside the reference in tests
+//! The same definitions become what cubecl compiles on a GPU (`Machine` on CUDA, feature `cuda`), CUDA C++ that is
+//! compiled offline (`emit`), and that same text run on the processor, thread by thread, beside the reference in tests
 //! (feature `host`). What a model does with them is `compute`'s business.
 
 #![cfg(feature = "kernels")]

@@ -2,7 +2,7 @@
 //! operator's own commands on a socket that nobody else can open ([`local`]).
 //!
 //! The ports only read the chain, and hand transactions in; they cannot change this node. Who may reach them is decided by
-//! where they listen, and for web pages by [`guard`].
+//! where they listen, and for web pages by [`base::guard`].
 
 pub mod local;
 pub mod ops;
