@@ -93,6 +93,8 @@ impl JobError {
     /// What kind of failure it is.
     pub fn kind(&self) -> Kind {
         let refused = match self {
+            // What was behind it may say more.
+            Self::Refused { kind: Kind::Failed, .. } => false,
             Self::Refused { kind, .. } => return *kind,
             Self::Recipe(_) | Self::Device(_) => true,
             Self::Records(why) => is_of_data(why),
@@ -151,6 +153,11 @@ mod tests {
         assert_eq!(file(io::Error::from(io::ErrorKind::NotFound)).kind(), Kind::NotFound);
         let file = JobError::file("read", Path::new("x"));
         assert_eq!(file(io::Error::other("torn")).kind(), Kind::Failed);
+        let behind = io::Error::from(io::ErrorKind::NotFound);
+        assert_eq!(
+            JobError::refused_because(Kind::Failed, "no adapter", behind).kind(),
+            Kind::NotFound
+        );
         assert_eq!(JobError::refused(Kind::Timeout, "late").kind(), Kind::Timeout);
     }
 }
