@@ -3,6 +3,7 @@
 mod cli;
 mod data;
 mod datanets;
+mod jobs;
 mod learn;
 mod nodes;
 mod pins;

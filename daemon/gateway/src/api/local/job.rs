@@ -10,7 +10,7 @@ use base::{
 use data::Library;
 use jobs::{
     JobError,
-    training::{Machine, Outcome, Source, Switch, Training, recipe_of},
+    training::{Machine, Outcome, Run, Source, Switch, Training, recipe_of},
 };
 use serde_json::json;
 
@@ -56,17 +56,22 @@ async fn train(State(parts): State<JobParts>, Json(ask): Json<TrainAsk>) -> Resp
         // A reader that goes away drops this future, and the run ends behind a checkpoint.
         let _stopping = StopWhenDropped(switch.clone());
         let runtime = tokio::runtime::Handle::current();
-        let run = tokio::task::spawn_blocking(move || runtime.block_on(run(parts, ask, switch, teller)));
+        let run = tokio::task::spawn_blocking(move || {
+            let (share, beside) = (ask.share, ask.share_beside);
+            let training = training(ask)?;
+            let opening = training.open(&parts.home, &parts.library, parts.events);
+            // Only this waits for others: a run computes, and its reader may hold it up.
+            let run = runtime.block_on(opening)?;
+            run.pace(&switch, share, beside);
+            train_on(run, switch, &teller)
+        });
         run.await.expect("a run does not panic")
     })
 }
 
-async fn run(parts: JobParts, ask: TrainAsk, mut switch: Switch, teller: Teller) -> Result<Outcome, JobError> {
-    let (share, beside) = (ask.share, ask.share_beside);
-    let training = training(ask)?;
-    let mut run = training.open(&parts.home, &parts.library, parts.events).await?;
+/// Goes on from where it was, to the end.
+fn train_on(mut run: Run, mut switch: Switch, teller: &Teller) -> Result<Outcome, JobError> {
     run.resume_last()?;
-    run.pace(&switch, share, beside);
     // Whether anybody still reads is known by the future that is dropped.
     run.train(&mut switch, &mut |event| _ = teller.part(event))
 }
