@@ -227,7 +227,7 @@ impl Running {
 
         let key = SecretKey::from_seed(*node_key.seed());
         let (beacons, beating) = chain::beacon::follow(chain.head.clone(), config.data.audit_blocks, stop.clone());
-        let data = Data::start(stage, net.clone(), key, tag.domain(), clock, beacons).await?;
+        let data = Data::start(stage, net.clone(), key, tag.domain(), clock, events.clone(), beacons).await?;
         let offers = Offers::open(&home, data.peer.clone())?;
         offers.start();
         // Set once, here.

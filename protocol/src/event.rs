@@ -96,8 +96,8 @@ pub enum Event {
     ProviderBlamed {
         /// Who.
         peer: NodeId,
-        /// What it was asked for.
-        blob: BlobHash,
+        /// The dataset that was fetched.
+        root: BlobHash,
     },
     /// Blobs that nobody keeps were deleted.
     Collected {

@@ -48,8 +48,9 @@ fn log(event: &Event) {
         }
         Event::DatasetFetched { root, bytes } => info!(root = %format_args!("{root:#}"), bytes, "fetched a dataset"),
         Event::DatasetRemoved { root } => info!(root = %format_args!("{root:#}"), "removed a dataset"),
-        Event::ProviderBlamed { peer, blob } => {
-            warn!(node = %format_args!("{peer:#}"), blob = %format_args!("{blob:#}"), "a provider sent false bytes");
+        Event::ProviderBlamed { peer, root } => {
+            // Its ban was logged as a warning, with the offset.
+            debug!(node = %format_args!("{peer:#}"), root = %format_args!("{root:#}"), "a provider sent false bytes");
         }
         Event::Collected { blobs } => info!(blobs, "blobs that nobody keeps were deleted"),
         Event::DatanetFounded { datanet } => info!(datanet = %format_args!("{datanet:#}"), "datanet founded"),

@@ -36,7 +36,7 @@ pub use stage::{Stage, StageError, StoreError};
 pub use talk::TalkError;
 
 use self::{public_store::PublicStore, stage::open_store};
-use base::{clock::Clock, home::Home};
+use base::{clock::Clock, events::Events, home::Home};
 
 /// Why what is shared did not start.
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +85,10 @@ impl Data {
         key: SecretKey,
         domain: Domain,
         clock: Clock,
+        events: Events,
         beacons: Beacons,
     ) -> Result<Self, StartError> {
-        let peer = Peer::online(key, domain, clock, stage.plane, net);
+        let peer = Peer::online(key, domain, clock, events, stage.plane, net);
         let public = PublicStore::new(stage.public);
         let data = Self::assemble(&stage.home, &stage.config, peer, public, Some(beacons)).await?;
         data.peer.serve(Alpn::public(), data.public.share());

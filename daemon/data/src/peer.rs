@@ -12,11 +12,12 @@ use net::{
 use protocol::{
     NodeId, Spoken, Time,
     crypto::{Domain, Preimage, SecretKey, Signed},
+    event::Event,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::talk::{self, Desk, TalkError};
-use base::clock::Clock;
+use base::{clock::Clock, events::Events};
 
 /// How long after a new peer it is told what there is to tell: others may come with it.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -36,6 +37,7 @@ struct Inner {
     /// None where there is no chain to sign for.
     domain: Option<Domain>,
     clock: Clock,
+    events: Events,
     network: Option<Network>,
 }
 
@@ -55,17 +57,26 @@ impl Peer {
             key,
             domain,
             clock: Clock::new(),
+            events: Events::default(),
             network: None,
         }))
     }
 
     /// A node that runs, until [`Peer::stop`].
-    pub(crate) fn online(key: SecretKey, domain: Domain, clock: Clock, plane: DataPlane, net: NetHandle) -> Self {
+    pub(crate) fn online(
+        key: SecretKey,
+        domain: Domain,
+        clock: Clock,
+        events: Events,
+        plane: DataPlane,
+        net: NetHandle,
+    ) -> Self {
         Self(Arc::new(Inner {
             me: net.id(),
             key,
             domain: Some(domain),
             clock,
+            events,
             network: Some(Network {
                 plane,
                 net,
@@ -87,6 +98,11 @@ impl Peer {
     /// The node's name.
     pub fn id(&self) -> NodeId {
         self.0.me
+    }
+
+    /// Tells a fact of this node.
+    pub fn tell(&self, event: Event) {
+        self.0.events.tell(event);
     }
 
     /// The time by this node's clock.

@@ -15,6 +15,7 @@ use tracing::{debug, info};
 
 use super::{DatanetError, Datanets, Room, exchange::KIND, room::Members, view};
 use base::operator::datanet::{CreateAsk, DatanetAnswer, DatanetVerb, MemberLine};
+use protocol::event::Event;
 
 /// How often what members know is compared.
 const SYNC_EVERY: Duration = Duration::from_secs(30);
@@ -43,7 +44,7 @@ impl Datanets {
     /// Founds one and serves it.
     pub async fn create(&self, ask: CreateAsk) -> Result<DatanetAnswer, DatanetError> {
         let room = self.found(ask).await?;
-        info!(datanet = %format_args!("{:#}", room.id), "datanet founded");
+        self.0.peer.tell(Event::DatanetFounded { datanet: room.id });
         self.serve(&room);
         self.show(room.id)
     }
@@ -83,7 +84,7 @@ impl Datanets {
         room.remember(from).await?;
         self.serve(&room);
         self.sync_from(&room, from).await?;
-        info!(datanet = %format_args!("{id:#}"), "datanet joined");
+        self.0.peer.tell(Event::DatanetJoined { datanet: id });
         self.show(id)
     }
 

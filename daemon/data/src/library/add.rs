@@ -21,9 +21,11 @@ use base::{
     operator::dataset::{AddAnswer, AddAsk},
     report::Progress,
 };
+use protocol::event::Event;
 
 impl Library {
     /// Adds files as a dataset, and announces it.
+    #[tracing::instrument(name = "data.add", skip_all, fields(name = ask.name))]
     pub async fn add(
         &self,
         ask: AddAsk,
@@ -58,7 +60,9 @@ impl Library {
                 room.shelf().expect("a permissioned datanet has a store"),
                 room.sealing()?,
             );
-            return import(&shelf, Some(sealing), self.peer.id(), now_ms, (ask, known), progress).await;
+            let added = import(&shelf, Some(sealing), self.peer.id(), now_ms, (ask, known), progress).await?;
+            self.told(&added);
+            return Ok(added);
         }
         let added = import(
             &self.public.shelf(),
@@ -71,7 +75,16 @@ impl Library {
         .await?;
         self.public.refresh().await;
         self.announcements.announce(added.root).await;
+        self.told(&added);
         Ok(added)
+    }
+
+    fn told(&self, added: &AddAnswer) {
+        self.peer.tell(Event::DatasetAdded {
+            root: added.root,
+            records: added.records,
+            bytes: added.bytes,
+        });
     }
 }
 

@@ -10,9 +10,11 @@ use super::{
 };
 use crate::fetching::{self, Errand};
 use base::{operator::dataset::Got, report::Progress};
+use protocol::event::Event;
 
 impl Library {
     /// Fetches a dataset from whoever has it.
+    #[tracing::instrument(name = "data.get", skip_all, fields(root = %format_args!("{root:#}")))]
     pub async fn get(
         &self,
         root: BlobHash,
@@ -61,13 +63,21 @@ impl Library {
                 }
             }
         }
+        if fetched.bytes > fetched.had {
+            let bytes = fetched.bytes - fetched.had;
+            self.peer.tell(Event::DatasetFetched { root, bytes });
+        }
+        let blamed = fetching::blamed(&fetched);
+        for peer in blamed.iter().copied() {
+            self.peer.tell(Event::ProviderBlamed { peer, root });
+        }
         Ok(Got {
             root,
             name,
             bytes: fetched.bytes,
             had: fetched.had,
             providers: fetching::credited(&fetched),
-            blamed: fetching::blamed(&fetched),
+            blamed,
         })
     }
 }

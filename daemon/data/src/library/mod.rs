@@ -33,6 +33,7 @@ use base::{
     operator::dataset::{Listed, VerifyAnswer},
     report::Progress,
 };
+use protocol::event::Event;
 
 /// The datasets of this node. Clones are the same.
 #[derive(Clone)]
@@ -96,6 +97,7 @@ impl Library {
     }
 
     /// Checks every byte of a dataset.
+    #[tracing::instrument(name = "data.verify", skip_all, fields(root = %format_args!("{root:#}")))]
     pub async fn verify(
         &self,
         root: BlobHash,
@@ -175,6 +177,7 @@ impl Library {
         self.public.refresh().await;
         if left.is_empty() {
             self.announcements.withdraw(root);
+            self.peer.tell(Event::DatasetRemoved { root });
         }
         Ok(left)
     }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use storage::blob::Mend;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{Library, LibraryError};
 use base::{
     operator::dataset::{CollectAnswer, FsckAnswer, StatAnswer, StoreLine},
     report::Progress,
 };
+use protocol::event::Event;
 
 /// How often the stores are cleared.
 const COLLECT_EVERY: Duration = Duration::from_secs(600);
@@ -56,7 +57,9 @@ impl Library {
             for shelf in self.shelves() {
                 match shelf.blobs.collect().await {
                     Ok(collected) if collected.deleted.is_empty() => (),
-                    Ok(collected) => info!(blobs = collected.deleted.len(), "blobs that nobody keeps were deleted"),
+                    Ok(collected) => self.peer.tell(Event::Collected {
+                        blobs: collected.deleted.len(),
+                    }),
                     Err(error) => warn!(%error, "the store could not be cleared"),
                 }
             }

@@ -16,6 +16,7 @@ use base::{
     operator::pin::{PinAddAsk, PinStatus},
     report::Progress,
 };
+use protocol::event::Event;
 
 /// Chunks that are drawn per epoch.
 const CHALLENGES: u16 = 16;
@@ -113,7 +114,10 @@ impl Pins {
         let signed = self.0.peer.sign(deal);
         let dir = self.0.deals.own_folder(signed.message.id());
         let owned = Arc::new(Owned::make(&dir, signed, self.0.peer.now()).await?);
-        tracing::info!(deal = %format_args!("{:#}", owned.id), copies = owned.signed.message.copies, "a deal was made");
+        self.0.peer.tell(Event::DealMade {
+            deal: owned.id,
+            copies: owned.signed.message.copies,
+        });
         self.0.deals.add_own(owned.clone());
         for host in hosts {
             owned.tell(self, OwnerSaid::Candidate(host)).await?;

@@ -11,10 +11,10 @@ use protocol::{
     proof::{Beacon, Bundle, Shard},
 };
 use storage::blob::BlobStore;
-use tracing::info;
 
 use super::{PinError, Pins, hosted::Hosted, note::OwnerSaid};
 use crate::talk::Desk;
+use protocol::event::Event;
 
 /// The stream's name.
 const KIND: &str = "pin";
@@ -89,7 +89,11 @@ impl Pins {
         let dir = deals.hosted_folder(id);
         match Hosted::take(&dir, signed, self.0.peer.id(), now).await {
             Ok(hosted) => {
-                info!(deal = %format_args!("{id:#}"), owner = %format_args!("{peer:#}"), bytes = hosted.deal.bytes(), "a deal was taken");
+                self.0.peer.tell(Event::DealTaken {
+                    deal: id,
+                    owner: peer,
+                    bytes: hosted.deal.bytes(),
+                });
                 let hosted = Arc::new(hosted);
                 deals.add_hosted(hosted.clone());
                 if let Some(until) = renewed {

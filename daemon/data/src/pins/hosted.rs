@@ -30,6 +30,7 @@ use crate::{
     notes::Notes,
 };
 use base::lock;
+use protocol::event::Event;
 
 /// How long after a failed fetch it is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -149,7 +150,10 @@ impl Hosted {
                 }
             }
             HostEffect::Forget(why) => pins.spawn(move |pins| async move {
-                info!(deal = %format_args!("{:#}", hosted.id), ?why, "a copy is kept no longer");
+                pins.0.peer.tell(Event::CopyDropped {
+                    deal: hosted.id,
+                    why: format!("{why:?}"),
+                });
                 hosted.forget(&pins).await;
             }),
         }

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::notes::Notes;
 use base::lock;
+use protocol::event::Event;
 
 /// Receipts that are kept at hand.
 const AT_HAND: usize = 512;
@@ -129,10 +130,11 @@ impl Owned {
     }
 
     fn perform(self: &Arc<Self>, pins: &Pins, effect: PinEffect, before: &[NodeId]) {
-        let (deal, owned) = (format!("{:#}", self.id), self.clone());
+        let (deal, owned) = (self.id, self.clone());
+        let tell = |event| pins.0.peer.tell(event);
         match effect {
             PinEffect::Seek { missing } => {
-                info!(deal, missing, "looking for hosts");
+                info!(deal = %format_args!("{deal:#}"), missing, "looking for hosts");
                 pins.spawn(|pins| async move {
                     for peer in pins.0.peer.peers() {
                         drop(owned.tell(&pins, OwnerSaid::Candidate(peer)).await);
@@ -142,20 +144,27 @@ impl Owned {
             PinEffect::Ask(node) => pins.spawn(move |pins| async move { owned.offer(&pins, node).await }),
             // The answer to the host says so.
             PinEffect::Heard { .. } => (),
-            PinEffect::Holds(node) => info!(deal, host = %format_args!("{node:#}"), "a host holds everything"),
+            PinEffect::Holds(host) => tell(Event::CopyHeld { deal, host }),
             PinEffect::Pay { host, epoch, amount } => {
-                info!(deal, host = %format_args!("{host:#}"), epoch, %amount, "a host is owed for an epoch");
+                tell(Event::HostOwed {
+                    deal,
+                    host,
+                    epoch,
+                    amount,
+                });
             }
             PinEffect::Warn { host, misses } => {
-                warn!(deal, host = %format_args!("{host:#}"), misses, "a host missed an audit");
+                let misses = u32::from(misses);
+                tell(Event::AuditMissed { deal, host, misses });
             }
             PinEffect::Drop(node, why) => {
-                warn!(deal, host = %format_args!("{node:#}"), ?why, "a host lost the deal");
+                let (host, why) = (node, format!("{why:?}"));
+                tell(Event::HostDropped { deal, host, why });
                 lock::locked(&self.audits).remove(&node);
                 pins.release(self.id, node);
             }
             PinEffect::Over => {
-                info!(deal, "the deal is over");
+                tell(Event::DealEnded { deal });
                 lock::locked(&self.audits).clear();
                 before.iter().for_each(|node| pins.release(self.id, *node));
             }
@@ -208,6 +217,7 @@ impl Owned {
         }
     }
 
+    #[tracing::instrument(name = "pins.audit.verify", skip_all, fields(deal = %format_args!("{:#}", self.id), host = %format_args!("{host:#}")))]
     async fn judge(self: Arc<Self>, pins: &Pins, host: NodeId, effect: AuditEffect) {
         let kept = match effect {
             AuditEffect::Challenge(beacon) => {
