@@ -69,7 +69,7 @@ async fn train(State(parts): State<JobParts>, Json(ask): Json<TrainAsk>) -> Resp
     })
 }
 
-/// Goes on from where it was, to the end.
+/// Trains from the last checkpoint to the end, and hands each event to the reader.
 fn train_on(mut run: Run, mut switch: Switch, teller: &Teller) -> Result<Outcome, JobError> {
     run.resume_last()?;
     // Whether anybody still reads is known by the future that is dropped.
