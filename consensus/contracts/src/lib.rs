@@ -9,7 +9,6 @@ pub mod address;
 pub mod stake_hub;
 
 /// Bindings generated from the artefacts.
-#[allow(missing_docs, reason = "the Solidity sources document them")]
 mod bindings {
     alloy_sol_types::sol!(
         #[derive(Debug, PartialEq, Eq)]

@@ -7,7 +7,6 @@ use std::{
 
 /// What a figure does over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "these are Prometheus' own words")]
 pub enum Kind {
     Gauge,
     Counter,
@@ -15,7 +14,6 @@ pub enum Kind {
 
 /// A figure, as the room that counts it declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "these are Prometheus' own words")]
 pub struct Figure {
     pub kind: Kind,
     /// Without the program's name, and without the `_total` of a counter.

@@ -134,7 +134,6 @@ impl Chain {
 }
 
 /// Everything the thread owns.
-#[allow(missing_docs, reason = "each field is named for what it is")]
 pub struct Parts {
     pub node: Node<Ledger>,
     pub first: Vec<Effect>,

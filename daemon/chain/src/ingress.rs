@@ -72,7 +72,6 @@ pub struct Ingress {
 }
 
 /// Everything the task owns.
-#[allow(missing_docs, reason = "each field is named for what it is")]
 pub struct Parts {
     pub chain: Chain,
     pub net: NetHandle,

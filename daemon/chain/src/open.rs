@@ -112,7 +112,6 @@ pub enum OpenError {
 }
 
 /// Everything below the network, open and up to date.
-#[allow(missing_docs, reason = "each field is named for what it is")]
 pub struct Opened {
     pub node: Node<Ledger>,
     pub first: Vec<Effect>,

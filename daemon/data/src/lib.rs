@@ -54,7 +54,6 @@ pub enum StartError {
 
 /// The parts of what is shared, opened and closed together. Clones are the same.
 #[derive(Clone)]
-#[allow(missing_docs, reason = "each part is named for what it is")]
 pub struct Data {
     pub peer: Peer,
     pub announcements: Announcements,

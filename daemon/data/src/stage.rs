@@ -40,7 +40,6 @@ pub enum StageError {
 }
 
 /// The stores and the plane, before there are peers.
-#[allow(missing_docs, reason = "each field is named for what it is")]
 pub struct Stage {
     /// Where peers fetch from; the control plane is told of its addresses.
     pub plane: DataPlane,

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, process::Command};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{circles, unused};
+use crate::{circles, documented, unused};
 
 /// Each crate and the crates of ours that it may name, tests and benches included.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -132,6 +132,8 @@ pub(crate) fn run() -> Result<()> {
         "dependencies that are not needed where they are listed:\n  {}",
         unused.join("\n  ")
     );
+    let bare = documented::check(&metadata)?;
+    ensure!(bare.is_empty(), "docs that are missing:\n  {}", bare.join("\n  "));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod campaign;
 mod circles;
 mod clients;
 mod contracts;
+mod documented;
 mod kernels;
 mod layers;
 mod programs;

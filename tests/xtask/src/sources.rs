@@ -22,12 +22,7 @@ pub(crate) struct Source {
 
 /// The files of the crate in `dir`, in order. Those of a crate that lies inside it are not its own.
 pub(crate) fn of_crate(dir: &Path) -> Result<Vec<Source>> {
-    let mut found = Vec::new();
-    for part in ["src", "tests", "benches", "examples"] {
-        files(&dir.join(part), &mut found)?;
-    }
-    found.extend(Some(dir.join("build.rs")).filter(|path| path.is_file()));
-    found.sort();
+    let found = listed(dir)?;
     let texts: Result<Vec<_>> = found.iter().map(|path| read(dir, path.clone())).collect();
     let mut texts = texts?;
     for (file, (_, text)) in found.iter().zip(texts.clone()) {
@@ -38,6 +33,21 @@ pub(crate) fn of_crate(dir: &Path) -> Result<Vec<Source>> {
         }
     }
     Ok(split(texts))
+}
+
+/// The same files, each with its whole text.
+pub(crate) fn texts(dir: &Path) -> Result<Vec<(PathBuf, String)>> {
+    listed(dir)?.into_iter().map(|path| read(dir, path)).collect()
+}
+
+fn listed(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for part in ["src", "tests", "benches", "examples"] {
+        files(&dir.join(part), &mut found)?;
+    }
+    found.extend(Some(dir.join("build.rs")).filter(|path| path.is_file()));
+    found.sort();
+    Ok(found)
 }
 
 /// Files of other crates that a file names by `#[path]`.

@@ -11,7 +11,6 @@ use crate::kernels::{back, learn, linear, look, look_back, multiply, rows, tile}
 
 /// A kernel of learning, in one of its variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum Learn {
     /// Singles times a matrix, either of them turned perhaps; sums are one chain.
     Multiply {

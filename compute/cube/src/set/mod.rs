@@ -51,7 +51,6 @@ impl Element {
 /// A kernel, in one of its variants. `vector` is how many numbers are loaded at once: those of sixteen bytes, or one
 /// where a width is no multiple of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "a variant's line says what its fields are")]
 pub enum Kernel {
     /// Rows of the embedding.
     Embed(Element),

@@ -5,14 +5,12 @@ use serde::{Deserialize, Serialize};
 
 /// Names a datanet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct DatanetAsk {
     pub id: DatanetId,
 }
 
 /// Asks a member about a datanet that is not known here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct JoinAsk {
     pub id: DatanetId,
     pub from: NodeId,
@@ -20,7 +18,6 @@ pub struct JoinAsk {
 
 /// Says something in a datanet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct SayAsk {
     pub id: DatanetId,
     pub what: DatanetVerb,
@@ -28,7 +25,6 @@ pub struct SayAsk {
 
 /// Terms of a datanet that is to be founded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct CreateAsk {
     pub name: String,
     /// What everything in it may at least be used for.
@@ -45,7 +41,6 @@ pub struct CreateAsk {
 
 /// A membership that is to be given.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct GrantAsk {
     pub node: NodeId,
     /// `reader`, `contributor` or `curator`.
@@ -58,7 +53,6 @@ pub struct GrantAsk {
 /// What is said in a datanet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub enum DatanetVerb {
     /// A node becomes a member.
     Grant(GrantAsk),
@@ -95,7 +89,6 @@ pub enum DatanetVerb {
 
 /// A datanet as this node sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct DatanetAnswer {
     pub id: DatanetId,
     pub name: String,
@@ -132,7 +125,6 @@ pub struct VersionLine {
 
 /// A proposal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct ProposalLine {
     /// The name of the statement that made it.
     pub proposal: BlobHash,
@@ -146,7 +138,6 @@ pub struct ProposalLine {
 
 /// A member.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct MemberLine {
     pub node: NodeId,
     /// The first key that is theirs.

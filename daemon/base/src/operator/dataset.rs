@@ -7,14 +7,12 @@ use serde::{Deserialize, Serialize};
 
 /// Names a dataset that is here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct RootAsk {
     pub root: BlobHash,
 }
 
 /// Asks to add files as a dataset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct AddAsk {
     /// Files and folders.
     pub paths: Vec<PathBuf>,
@@ -41,7 +39,6 @@ pub struct AddAsk {
 
 /// A dataset that was added, and what of it is not new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct AddAnswer {
     pub root: BlobHash,
     pub name: String,
@@ -67,7 +64,6 @@ pub struct AddAnswer {
 
 /// What a new dataset was compared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct Compared {
     pub datasets: u64,
     /// Their records.
@@ -80,7 +76,6 @@ pub struct Compared {
 
 /// Records of a new dataset that say what an earlier dataset says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct Repeats {
     /// The earlier dataset.
     pub root: BlobHash,
@@ -108,7 +103,6 @@ pub struct Example {
 
 /// Asks for a dataset from peers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct GetAsk {
     pub root: BlobHash,
     /// The datanet whose members have it.
@@ -123,7 +117,6 @@ pub struct GetAsk {
 
 /// A dataset that was fetched.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct Got {
     pub root: BlobHash,
     pub name: String,
@@ -139,7 +132,6 @@ pub struct Got {
 
 /// A dataset that is here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct Listed {
     pub root: BlobHash,
     pub name: String,
@@ -165,7 +157,6 @@ pub struct RecordPart {
 
 /// The dataset whose records were handed on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct RecordsAnswer {
     pub name: String,
     /// How many records there were.
@@ -176,7 +167,6 @@ pub struct RecordsAnswer {
 
 /// A dataset whose every byte was found sound.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct VerifyAnswer {
     pub root: BlobHash,
     pub shards: u64,
@@ -189,7 +179,6 @@ pub struct VerifyAnswer {
 
 /// Names two datasets that are here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct DiffAsk {
     pub old: BlobHash,
     pub new: BlobHash,
@@ -197,7 +186,6 @@ pub struct DiffAsk {
 
 /// A dataset that peers have announced.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct KnownAnswer {
     pub root: BlobHash,
     /// How long it is said to be.
@@ -209,7 +197,6 @@ pub struct KnownAnswer {
 
 /// How long an announcement was on its way, as far as the clocks of two nodes agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct Travel {
     pub from: NodeId,
     /// By the announcer's clock, in microseconds since 1970.

@@ -59,7 +59,6 @@ pub struct ServeAnswer {
 
 /// An adapter that is not served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "each field is named for what it is")]
 pub struct RefusedLine {
     pub name: String,
     pub why: String,

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 /// A connected peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct PeerLine {
     pub id: NodeId,
     pub address: String,

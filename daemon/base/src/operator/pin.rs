@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 /// Asks to keep a dataset here, or to have others keep copies of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct PinAddAsk {
     pub root: BlobHash,
     /// Copies that others keep; none keeps one here.
@@ -22,7 +21,6 @@ pub struct PinAddAsk {
 
 /// Asks to let deals go on for longer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct RenewAsk {
     pub root: BlobHash,
     /// How many days beyond those that were agreed on.
@@ -31,7 +29,6 @@ pub struct RenewAsk {
 
 /// Asks to have copies proven now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the question")]
 pub struct VerifyAsk {
     pub root: BlobHash,
     /// A node that should have it; without one, this node and every host.
@@ -40,7 +37,6 @@ pub struct VerifyAsk {
 
 /// A copy that was checked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct CheckedLine {
     pub node: NodeId,
     /// Chunks that were proven.
@@ -60,7 +56,6 @@ pub struct PinsAnswer {
 
 /// A dataset that is kept here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct KeptLine {
     pub root: BlobHash,
     pub kept_for: Vec<String>,
@@ -70,7 +65,6 @@ pub struct KeptLine {
 
 /// A deal of this node's own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct DealLine {
     /// The deal's id, in hex.
     pub deal: String,
@@ -93,7 +87,6 @@ pub struct DealLine {
 
 /// A host of a deal, now or before.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct HostLine {
     pub node: NodeId,
     /// Whether it holds a copy, as far as is known.
@@ -118,7 +111,6 @@ pub struct HostLine {
 
 /// A copy that is kept for somebody else.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct HostedLine {
     /// The deal's id, in hex.
     pub deal: String,
@@ -135,7 +127,6 @@ pub struct HostedLine {
 
 /// How a dataset is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct PinStatus {
     pub root: BlobHash,
     /// Why it is kept here; empty if it is not.

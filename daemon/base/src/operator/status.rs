@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 /// What a node is and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct Status {
     pub node_id: NodeId,
     /// What its operator calls it.

@@ -16,7 +16,6 @@ pub struct OfferAsk {
 
 /// What this node offers, as it is announced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct OfferAnswer {
     /// None if nothing is offered.
     pub offer: Option<OfferAsk>,
@@ -32,7 +31,6 @@ pub struct OfferAnswer {
 
 /// A node that offers work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are the keys of the answer")]
 pub struct WorkerLine {
     pub node: NodeId,
     /// `train`, `infer` or `audit`.

@@ -58,7 +58,6 @@ pub trait Ground: Send + Sync {
 
 /// A chain that runs in this node, with its way in for transactions.
 #[derive(Clone)]
-#[allow(missing_docs, reason = "each field is named for what it is")]
 pub struct Running {
     pub chain: Chain,
     pub ingress: Ingress,

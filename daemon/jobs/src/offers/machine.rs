@@ -1,8 +1,6 @@
 //! What work would be done with: the device, the processor, the memory, and the base models that are here.
 
-use std::fs;
-
-use compute::{device, model::Store};
+use compute::{Host, device, model::Store};
 use protocol::{
     BlobHash,
     message::announce::{BASES_MAX, Device, Machine},
@@ -11,28 +9,20 @@ use protocol::{
 use super::WorkError;
 use base::home::Home;
 
-/// What computes here.
+/// What computes here, within the limits set on this process.
 pub(super) fn found() -> Machine {
     let device = match device::probe().first() {
         Some(device::Place::Cuda(_)) => Device::Cuda,
         Some(device::Place::Cpu) | None => Device::Cpu,
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let host = Host::probe();
+    // 0 says that the system does not tell.
+    let memory_gib = host.memory.map_or(0, |memory| memory.total_bytes >> 30);
     Machine {
         device,
-        threads: u16::try_from(threads).unwrap_or(u16::MAX),
-        memory_gib: memory_gib(),
+        threads: u16::try_from(host.cores).unwrap_or(u16::MAX),
+        memory_gib: u16::try_from(memory_gib).unwrap_or(u16::MAX),
     }
-}
-
-/// Only Linux tells; elsewhere it is not known, which is 0.
-fn memory_gib() -> u16 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib: u64 = line
-        .and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok())
-        .unwrap_or(0);
-    u16::try_from(kib >> 20).unwrap_or(u16::MAX)
 }
 
 /// Base models that are here, by their content.
