@@ -27,7 +27,7 @@ use crate::{
 use base::{
     home::Home,
     key::{self, KeyError},
-    words::chained,
+    errors::chained,
 };
 
 /// Transaction bytes in a block that this node builds.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{peer::Peer, public_store::PublicStore};
 use base::{
     lock,
-    operator::dataset::{KnownAnswer, Travel},
+    operator::dataset::{KnownResponse, Travel},
 };
 
 /// How long an announcement holds.
@@ -220,11 +220,11 @@ impl Announcements {
     }
 
     /// Every dataset that somebody has announced, with how long it is said to be and who has it.
-    pub fn known(&self) -> Vec<KnownAnswer> {
+    pub fn known(&self) -> Vec<KnownResponse> {
         let (heard, now) = (self.heard(), self.0.peer.now());
         let known = |root| {
             let said = heard.of(now, root);
-            KnownAnswer {
+            KnownResponse {
                 root,
                 bytes: said.iter().map(|said| said.bytes).min().unwrap_or(0),
                 providers: said.iter().map(|said| said.provider).collect(),

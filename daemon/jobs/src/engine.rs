@@ -1,7 +1,7 @@
-//! The engine's process as the API sees it, and the names that were given while it runs.
+//! The engine's process, and the adapters that were loaded while it runs.
 //!
-//! A child that starts again knows the adapters of its directory and nothing else. What clients loaded and unloaded since
-//! is told to it again before it is asked anything.
+//! A child that restarts knows only the adapters of its directory. Before it gets requests again, the adapters that clients
+//! loaded and unloaded since are registered with it again.
 
 use std::{
     collections::BTreeMap,
@@ -15,44 +15,43 @@ use std::{
 use base::events::Events;
 use protocol::event::Event;
 use serve::{
-    engine::{AskError, Request},
-    process::{Admin, AdminError, Answer, Command, EngineSetup, Ready, Reply, State, Supervisor},
+    engine::{SubmitError, Request},
+    process::{Admin, AdminError, EventStream, Command, EngineSetup, Ready, Reply, State, Supervisor},
     tier::Status,
 };
 use tokio::{sync::Mutex, sync::watch, task::JoinHandle};
 use tracing::warn;
 
-/// Names that the engine is asked for at once.
+/// Names requested from the engine in one message.
 const NAMES_PAGE: usize = 10_000;
 
-/// How the engine is.
+/// Health of the engine.
 #[derive(Clone, Debug)]
 pub enum Health {
-    /// It takes requests.
     Ready(Arc<Ready>),
-    /// Not yet, or not now; why.
+    /// Starting or restarting, and why.
     Down(String),
 }
 
-/// The engine.
+/// The engine of one served model: the supervisor of its process, and the adapters loaded by clients.
 pub struct Engine {
     supervisor: Supervisor,
-    /// The directory that a name was given to since the start, or none where it was taken away.
-    named: Mutex<BTreeMap<String, Option<String>>>,
+    /// The directory of each adapter loaded since the start; `None` if it was unloaded.
+    loaded: Mutex<BTreeMap<String, Option<String>>>,
     health: watch::Sender<Health>,
     state: watch::Receiver<State>,
     restarts: AtomicU64,
 }
 
 impl Engine {
-    /// Starts the child, and a task that follows it.
+    /// Starts the child, and a task that follows its state.
     pub fn start(command: Command, setup: EngineSetup, events: Events) -> (Arc<Self>, JoinHandle<()>) {
         let supervisor = Supervisor::start(command, setup);
         let state = supervisor.state();
         let engine = Arc::new(Self {
             supervisor,
             state: state.clone(),
-            named: Mutex::default(),
+            loaded: Mutex::default(),
             health: watch::Sender::new(Health::Down("it is starting".to_owned())),
             restarts: AtomicU64::new(0),
         });
@@ -60,17 +59,17 @@ impl Engine {
         (engine, follower)
     }
 
-    /// How it is.
+    /// Current health.
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
     }
 
-    /// How often it ended by itself.
+    /// Number of times the child ended by itself and was started again.
     pub fn restarts(&self) -> u64 {
         self.restarts.load(Relaxed)
     }
 
-    /// Waits until it takes requests, or its first start failed.
+    /// Waits until the engine is ready, or its first start failed.
     pub async fn ready(&self) -> Result<Arc<Ready>, String> {
         self.supervisor.ready().await?;
         let mut health = self.health.subscribe();
@@ -82,34 +81,34 @@ impl Engine {
         }
     }
 
-    /// Asks it, unless the child that runs was not told everything yet.
-    pub fn ask(&self, request: Request) -> Result<Answer, AskError> {
-        let is_told = match (&*self.health.borrow(), &*self.state.borrow()) {
-            (Health::Ready(told), State::Ready(running)) => Arc::ptr_eq(told, running),
+    /// Submits a request, unless the running child does not know all adapters yet.
+    pub fn submit(&self, request: Request) -> Result<EventStream, SubmitError> {
+        let knows_adapters = match (&*self.health.borrow(), &*self.state.borrow()) {
+            (Health::Ready(known), State::Ready(running)) => Arc::ptr_eq(known, running),
             _ => false,
         };
-        match is_told {
-            true => self.supervisor.ask(request),
+        match knows_adapters {
+            true => self.supervisor.submit(request),
             false => Err(self.supervisor.not_ready()),
         }
     }
 
-    /// Gives a name to a directory; the generation that it is at now.
+    /// Registers an adapter directory under a name; returns the new generation of the name.
     pub async fn load(&self, name: &str, dir: &str, expected: Option<u64>) -> Result<u64, AdminError> {
-        let mut named = self.named.lock().await;
+        let mut loaded = self.loaded.lock().await;
         let register = register(name, dir, expected);
         match self.supervisor.admin(register).await? {
             Reply::Registered(generation) => {
-                named.insert(name.to_owned(), Some(dir.to_owned()));
+                loaded.insert(name.to_owned(), Some(dir.to_owned()));
                 Ok(generation)
             }
             other => unreachable!("a registration is answered with {other:?}"),
         }
     }
 
-    /// Takes a name away.
+    /// Unregisters a name.
     pub async fn unload(&self, name: &str, expected: Option<u64>) -> Result<(), AdminError> {
-        let mut named = self.named.lock().await;
+        let mut loaded = self.loaded.lock().await;
         let name = name.to_owned();
         self.supervisor
             .admin(Admin::Unregister {
@@ -117,16 +116,16 @@ impl Engine {
                 expected,
             })
             .await?;
-        named.insert(name, None);
+        loaded.insert(name, None);
         Ok(())
     }
 
-    /// Anything that changes nothing.
+    /// Runs an administrative command that changes nothing.
     pub async fn admin(&self, admin: Admin) -> Result<Reply, AdminError> {
         self.supervisor.admin(admin).await
     }
 
-    /// Up to `limit` names of adapters behind `after`, and their contents where they are known.
+    /// Up to `limit` names of adapters after `after`, with content hashes where known.
     pub async fn names(
         &self,
         after: Option<String>,
@@ -148,7 +147,7 @@ impl Engine {
         }
     }
 
-    /// Up to `limit` adapters behind `after`. The engine reads the headers of those that it was not asked for yet.
+    /// Up to `limit` adapters after `after`. The engine reads headers that it has not read yet.
     pub async fn list(&self, after: Option<String>, limit: usize) -> Result<Vec<Status>, AdminError> {
         match self.admin(Admin::List { after, limit }).await? {
             Reply::List(list) => Ok(list),
@@ -156,9 +155,9 @@ impl Engine {
         }
     }
 
-    /// Tells a child that is new what was changed since its predecessor started.
-    async fn tell_again(&self) {
-        for (name, dir) in &*self.named.lock().await {
+    /// Registers with a new child what was loaded and unloaded since the first one started.
+    async fn register_again(&self) {
+        for (name, dir) in &*self.loaded.lock().await {
             let again = match dir {
                 Some(dir) => register(name, dir, None),
                 None => Admin::Unregister {
@@ -167,7 +166,7 @@ impl Engine {
                 },
             };
             match self.supervisor.admin(again).await {
-                // Its directory may have gone too.
+                // Its directory may have been removed meanwhile.
                 Ok(_) | Err(AdminError::Unknown(_)) => (),
                 Err(error) => warn!(%name, %error, "an adapter that was loaded before is not there any more"),
             }
@@ -183,7 +182,7 @@ fn register(name: &str, dir: &str, expected: Option<u64>) -> Admin {
     }
 }
 
-/// Follows the child until the engine is dropped.
+/// Follows the state of the child until the engine is dropped.
 async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<State>, events: Events) {
     let mut children = 0;
     loop {
@@ -193,8 +192,8 @@ async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<Stat
         };
         let health = match now {
             State::Ready(ready) => {
-                engine.tell_again().await;
-                // Only those who were ready are counted: how one ended may be over before it is seen here.
+                engine.register_again().await;
+                // Counted when ready: a child that ended at once may be replaced before this task sees it.
                 engine.restarts.store(children, Relaxed);
                 children += 1;
                 events.tell(Event::EngineReady {
@@ -218,5 +217,5 @@ async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<Stat
     }
 }
 
-/// How long requests under way may take once the engine is to end.
+/// Time for requests in progress to end when the engine stops.
 pub const PATIENCE: Duration = Duration::from_secs(5);

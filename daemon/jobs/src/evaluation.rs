@@ -1,4 +1,4 @@
-//! A base model and adapters over it, examined side by side on the same records and prompts, with a report of it.
+//! Evaluating a base model and adapters side by side on the same records and prompts, with a report.
 
 use std::{
     fs,
@@ -19,34 +19,32 @@ use crate::{
     models::{self, read_small},
 };
 
-/// Adapters of one report: more columns than anybody reads.
+/// Most adapters in one report: more columns are unreadable.
 const ADAPTERS_MAX: usize = 16;
-/// Most bytes of a run's description beside its adapter; a longer one is refused.
+/// Largest `training.json` beside an adapter; a longer one is refused.
 const TRAINING_BYTES_MAX: u64 = 256 << 20;
 
-/// What is examined, on what.
+/// An evaluation: models, records and limits.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// A model's folder, or the name of one that is kept.
+    /// Folder of a model, or the name of a stored one.
     pub base: String,
-    /// Folders of adapters.
     pub adapters: Vec<PathBuf>,
-    /// Files of records, one to a line.
+    /// Files of records, one per line.
     pub data: Vec<PathBuf>,
-    /// Files of prompts to go on from.
+    /// Files of prompts to complete.
     pub prompts: Vec<PathBuf>,
-    /// What stands before an answer; as in training if none.
+    /// The prompt template; `None` for the one used in training.
     pub template: Option<String>,
-    /// Tokens of an answer at most.
+    /// Most tokens of the answer part of a record.
     pub answer_tokens_max: usize,
-    /// Tokens of what follows a prompt at most.
+    /// Most tokens of a completion of a prompt.
     pub prompt_tokens_max: usize,
-    /// Threads that compute.
     pub machine: Machine,
 }
 
 impl Evaluation {
-    /// Examines them all, the base first, and tells of each as it is done.
+    /// Evaluates the base and each adapter, and calls `on` after each.
     #[tracing::instrument(name = "job.evaluate", skip_all, fields(base = self.base))]
     pub fn run(&self, home: &Home, on: &mut dyn FnMut(&Standing)) -> Result<Report, JobError> {
         if self.adapters.len() > ADAPTERS_MAX {
@@ -83,7 +81,7 @@ impl Evaluation {
         Ok(report?)
     }
 
-    /// Writes `report.json` and `report.html`, which needs nothing else, into a folder.
+    /// Writes `report.json` and a self-contained `report.html` into a folder.
     pub fn write(&self, report: &Report, out: &Path) -> Result<(), JobError> {
         let mut curves = Vec::new();
         for dir in std::iter::once(Path::new(&self.base)).chain(self.adapters.iter().map(PathBuf::as_path)) {
@@ -106,7 +104,7 @@ impl Evaluation {
         put("report.html", page(report, &curves).as_bytes())
     }
 
-    /// The template that is named, or that of the first adapter's run. Others must have had the same.
+    /// The configured template, or that of the first adapter's training run. The others must have used the same.
     fn template(&self) -> Result<Option<String>, JobError> {
         if self.template.is_some() {
             return Ok(self.template.clone());
@@ -150,7 +148,7 @@ impl Evaluation {
     }
 }
 
-/// What a run wrote beside its adapter, if it did.
+/// Reads `training.json` beside an adapter, if it exists.
 fn training(dir: &Path) -> Result<Option<Value>, JobError> {
     let file = dir.join("training.json");
     if fs::metadata(&file).is_err() {

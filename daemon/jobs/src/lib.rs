@@ -1,7 +1,14 @@
-//! Work that a node does with models: training and evaluation runs, the engine that serves, and the models that are kept.
+//! Work that a node does with models. The command line, web pages and the market all call these functions.
 //!
-//! The command line, the web pages and the market call the same functions; none of them holds a run of its own. Leaves out
-//! how a model computes (`compute`, `train`, `serve`) and how a request comes in (`gateway`). Begin with [`training`].
+//! | module | what it is |
+//! | --- | --- |
+//! | [`training`] | a LoRA run from request to adapter; begin here |
+//! | [`evaluation`] | comparing a base and its adapters on the same records |
+//! | [`engine`], [`serving`] | the engine's process and its setup |
+//! | [`models`] | the store of base models in a home |
+//! | [`offers`] | announcing compute offers, and collecting those of others |
+//!
+//! `compute`, `train` and `serve` know how a model computes; `gateway` knows how requests come in.
 
 #![forbid(unsafe_code)]
 

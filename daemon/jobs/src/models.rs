@@ -1,4 +1,4 @@
-//! Base models of a home: kept by their content, found by their names, opened to be trained or examined.
+//! The base models of a home: stored by content hash, found by name, opened for training or evaluation.
 
 use std::{
     fs,
@@ -13,10 +13,10 @@ use compute::{
 
 use crate::error::JobError;
 
-/// Most bytes of a file of requests for logits; a longer one is refused.
+/// Largest file of requests for logits; a longer one is refused.
 const REQUESTS_BYTES_MAX: u64 = 64 << 20;
 
-/// What a model's folder holds beside its weights. Its configuration comes last, since that makes it a model.
+/// Files of a model besides its weights. The configuration comes last, because its presence makes the folder a model.
 const OF_A_MODEL: [&str; 5] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -25,22 +25,21 @@ const OF_A_MODEL: [&str; 5] = [
     "config.json",
 ];
 
-/// A model that can be trained or examined.
+/// A model opened for training or evaluation.
 pub struct Opened {
-    /// Its weights, mapped or read.
+    /// Weights, mapped or read.
     pub model: Model,
-    /// Its tokenizer and chat template.
     pub text: Text,
-    /// What people call it.
+    /// Name of its folder, or label in the store.
     pub name: String,
 }
 
-/// The store of a home, which is made where there is none.
+/// Opens the model store of a home, created if missing.
 pub fn store(home: &Home) -> Result<Store, JobError> {
     Ok(Store::open(&home.models())?)
 }
 
-/// A stored model by its name or the first digits of its hash.
+/// Finds a stored model by its name or a prefix of its hash.
 pub fn find(store: &Store, name: &str) -> Result<Stored, JobError> {
     store.get(name).map_err(|error| {
         let text = error.to_string();
@@ -48,7 +47,7 @@ pub fn find(store: &Store, name: &str) -> Result<Stored, JobError> {
     })
 }
 
-/// A folder as it is, or a stored model by its name.
+/// Opens a model folder, or a stored model by its name.
 pub fn open(home: &Home, name: &str) -> Result<Opened, JobError> {
     let dir = Path::new(name);
     if is_model(dir) {
@@ -66,7 +65,7 @@ pub fn open(home: &Home, name: &str) -> Result<Opened, JobError> {
     Ok(Opened { model, text, name })
 }
 
-/// Puts what belongs to a model beside weights that were trained, so that they are one.
+/// Copies tokenizer and configuration from the base to trained weights, so that the folder is a complete model.
 pub fn complete(home: &Home, base: &str, out: &Path) -> Result<(), JobError> {
     let from = folder(home, base)?;
     for name in OF_A_MODEL {
@@ -91,7 +90,7 @@ fn is_model(dir: &Path) -> bool {
     dir.join("config.json").is_file()
 }
 
-/// The logits of every position of the requests in a file, run as one batch.
+/// Computes the logits of every position for the requests in a file, as one batch.
 pub fn logits(dir: &Path, requests: &Path) -> Result<Vec<Answer>, JobError> {
     let text = read_small(requests, REQUESTS_BYTES_MAX)?;
     let asked: Vec<Request> = serde_json::from_slice(&text).map_err(|error| {
@@ -101,7 +100,7 @@ pub fn logits(dir: &Path, requests: &Path) -> Result<Vec<Answer>, JobError> {
     Ok(logits::logits(dir, &asked)?)
 }
 
-/// A file that is refused when it is longer than `bytes_max`.
+/// Reads a file; refuses one longer than `bytes_max`.
 pub(crate) fn read_small(file: &Path, bytes_max: u64) -> Result<Vec<u8>, JobError> {
     let length = fs::metadata(file).map_err(JobError::file("read", file))?.len();
     if length > bytes_max {

@@ -1,4 +1,4 @@
-//! How the engine's process is set up to serve a model of this home: which model, which adapters, how much of the machine.
+//! Preparing an engine to serve a model of this home: which model, which adapters, how much of the machine.
 
 use std::{
     fs,
@@ -8,8 +8,8 @@ use std::{
 
 use base::{entropy, home::Home, report::Kind};
 use serve::{
-    assemble::Base,
-    process::{Command, EngineSetup, Holds, Ready},
+    loader::Base,
+    process::{Command, EngineSetup, Enforcement, Ready},
     schedule::Limits,
     tier::Budget,
 };
@@ -17,44 +17,43 @@ use storage::secret;
 
 use crate::{error::JobError, models};
 
-/// What is to be served, and how much of the machine it may take.
+/// A request to serve a model, with limits on the machine's resources.
 #[derive(Clone, Debug)]
 pub struct Serving {
-    /// A model's folder, or the name of one that is kept.
+    /// Folder of a model, or the name of a stored one.
     pub model: String,
-    /// The folder of adapters, each a folder in it.
+    /// Folder whose subfolders are adapters.
     pub adapters: Option<PathBuf>,
-    /// What clients call the model; the name of its folder if none.
+    /// Model name for clients; `None` for the name of its folder.
     pub name: Option<String>,
     /// `cpu`, `cuda`, `cuda:N`, or `auto`.
     pub device: String,
-    /// Threads that compute; 0 takes all there are.
+    /// Number of compute threads; 0 for all of the machine.
     pub threads: usize,
-    /// How the weights are kept in memory: `none`, `int8` or `int4`.
+    /// Quantisation of the weights: `none`, `int8` or `int4`.
     pub quantise: String,
-    /// Bytes that the engine may take beside the model's file; what is over it ends it, and it starts again.
+    /// Most bytes of memory of the engine, the mapped model excluded. Exceeding it ends the process, which then restarts.
     pub memory_bytes_max: Option<u64>,
-    /// Bytes that adapters may take in memory.
+    /// Most bytes of adapters in host memory.
     pub adapter_bytes_max: u64,
-    /// Answers that are worked on at once.
+    /// Most completions computed at once.
     pub rows_max: Option<usize>,
 }
 
-/// An engine that can be started.
+/// An engine that is ready to be started.
 #[derive(Debug)]
 pub struct Prepared {
-    /// What clients call the model.
+    /// Model name for clients.
     pub name: String,
-    /// The model.
     pub base: Base,
-    /// How its process is started.
+    /// Command line of the engine's process.
     pub command: Command,
-    /// What the process is told to be.
+    /// Settings sent to the process.
     pub engine: EngineSetup,
 }
 
 impl Serving {
-    /// Finds the model, and keeps it in the home if it is a folder.
+    /// Finds the model; a folder is added to the store first.
     pub fn prepare(self, home: &Home) -> Result<Prepared, JobError> {
         let store = models::store(home)?;
         let dir = Path::new(&self.model);
@@ -64,7 +63,7 @@ impl Serving {
         };
         let kept = store.dir(stored.hash);
         let base = Base::read(&kept)?;
-        // Given as a folder, it is called as that folder is now, whatever it was called when it was added.
+        // A model given as a folder is named like that folder now, whatever it was called when it was first added.
         let label = dir.is_dir().then(|| dir.canonicalize().ok()).flatten();
         let label = label.and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
         let program = std::env::current_exe().map_err(|source| JobError::Io {
@@ -108,7 +107,7 @@ impl Serving {
     }
 }
 
-/// A path as the engine's process is told it.
+/// A path as text, for the engine's process.
 fn written(path: &Path) -> Result<String, JobError> {
     let path = path.canonicalize().map_err(|source| JobError::Io {
         what: "could not find the folder of adapters; check --adapters".to_owned(),
@@ -120,7 +119,7 @@ fn written(path: &Path) -> Result<String, JobError> {
     })
 }
 
-/// The token that clients send, from its file, which is made if it is not there.
+/// Reads the API token from its file, created with a random token if missing.
 pub fn token(file: &Path) -> Result<String, JobError> {
     if !file.exists() {
         if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -142,7 +141,7 @@ pub fn token(file: &Path) -> Result<String, JobError> {
     Ok(text.to_owned())
 }
 
-/// What keeps the engine apart from the machine and does not hold here.
+/// Sandbox restrictions that this machine does not support, as warnings.
 pub fn warnings(ready: &Ready) -> Vec<String> {
     let isolation = &ready.isolation;
     [
@@ -155,8 +154,8 @@ pub fn warnings(ready: &Ready) -> Vec<String> {
     ]
     .into_iter()
     .filter_map(|(what, holds)| match holds {
-        Holds::No(why) => Some(format!("{what}: {why}")),
-        Holds::Yes | Holds::NotAsked => None,
+        Enforcement::No(why) => Some(format!("{what}: {why}")),
+        Enforcement::Yes | Enforcement::NotRequested => None,
     })
     .collect()
 }

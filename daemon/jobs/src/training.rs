@@ -1,8 +1,8 @@
-//! A LoRA run from the request to the adapter, so that anybody can do it again to the bit.
+//! A LoRA training run, from the request to the adapter, that anybody can repeat bit by bit.
 //!
-//! A [`Training`] is opened into a [`Run`]: the base is read, every record is, and a run that ended early goes on from its
-//! last checkpoint. A run computes on the thread that calls it and tells what happens as it goes; it gives way to an
-//! engine that answers in the same home. Leaves out who asks, and where the events are shown.
+//! A [`Training`] is opened into a [`Run`]: base and records are read, and a run that ended early continues from its last
+//! checkpoint. A run computes on the calling thread and reports events as it goes; it slows down while an engine in the
+//! same home is answering. Where the request came from and where events are shown is the caller's business.
 
 pub mod source;
 
@@ -26,33 +26,32 @@ use crate::{
     models::{self, read_small},
 };
 
-/// Most bytes of a file of hyper-parameters or weights; a longer one is refused.
+/// Largest file of hyper-parameters or weights; a longer one is refused.
 const SETTINGS_BYTES_MAX: u64 = 16 << 20;
 
-/// What a run is asked to be. All but the last four decide its bits.
+/// The request for a run. All fields but the last four determine its bits.
 #[derive(Clone, Debug)]
 pub struct Training {
-    /// A model's folder, or the name of one that is kept.
+    /// Folder of a model, or the name of a stored one.
     pub base: String,
-    /// Records, in the order in which they are named.
+    /// Sources of records, in order.
     pub data: Vec<Source>,
-    /// Hyper-parameters, with the seed.
+    /// Hyper-parameters and the seed.
     pub recipe: Recipe,
-    /// How much each contributor counts; 1 for those not named.
+    /// Weight of each contributor; 1 for those not named.
     pub weights: BTreeMap<String, f64>,
-    /// `cpu`, `cuda`, `cuda:N` or `auto`: a kind of GPU has other bits than processors.
+    /// `cpu`, `cuda`, `cuda:N` or `auto`. Bits differ between processors and each kind of GPU.
     pub device: String,
-    /// The folder that everything goes to.
+    /// Folder for all output.
     pub out: PathBuf,
-    /// Steps between checkpoints.
     pub checkpoint_every: u64,
-    /// Checkpoints that are kept; all if none.
+    /// Checkpoints to keep; `None` for all.
     pub checkpoints_max: Option<usize>,
-    /// Threads, and memory for what is kept between forward and backward pass.
+    /// Number of threads, and memory for activations kept between forward and backward pass.
     pub machine: Machine,
 }
 
-/// A run that can begin, or go on.
+/// A run that can start or continue.
 pub struct Run {
     trainer: Trainer,
     output: Output,
@@ -61,21 +60,20 @@ pub struct Run {
     events: Events,
 }
 
-/// A step that was done again.
+/// A repeated step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replayed {
-    /// The step.
     pub step: u64,
-    /// The root of the state after it, in hexadecimal.
+    /// State root after the step, in hexadecimal.
     pub root: String,
-    /// Steps between the checkpoint and it.
+    /// Steps repeated between the checkpoint and it.
     pub replayed: u64,
-    /// Whether the run gives the same root; none if the run's roots are not there.
+    /// True if the run recorded the same root; `None` if its roots are missing.
     pub matches: Option<bool>,
 }
 
 impl Training {
-    /// Reads the base and every record. Of two runs in one folder the second is refused.
+    /// Reads the base and all records.
     #[tracing::instrument(name = "job.open", skip_all, fields(base = self.base))]
     pub async fn open<D: Datasets>(self, home: &Home, datasets: &D, events: Events) -> Result<Run, D::Error> {
         let opened = models::open(home, &self.base)?;
@@ -100,17 +98,17 @@ impl Training {
 }
 
 impl Run {
-    /// Steps of the whole run.
+    /// Number of steps of the whole run.
     pub fn steps(&self) -> u64 {
         self.trainer.steps()
     }
 
-    /// The class of processors whose bits it has.
+    /// The determinism class: the kind of hardware on which a repetition gives the same bits.
     pub fn class(&self) -> &str {
         self.trainer.class()
     }
 
-    /// Goes on from the last checkpoint in its folder, if there is one.
+    /// Continues from the last checkpoint in its folder, if there is one.
     pub fn resume_last(&mut self) -> Result<(), JobError> {
         let Some((_, last)) = self.output.checkpoints().pop() else {
             return Ok(());
@@ -131,10 +129,10 @@ impl Run {
         })
     }
 
-    /// Paces the run: `share` percent of the time, and `beside` percent while an engine answers in the same home.
+    /// Limits the run to `share` percent of the time, and to `beside` percent while an engine in the same home is answering.
     pub fn pace(&self, switch: &Switch, share: u32, beside: u32) {
         switch.share(share);
-        // A run in a home that cannot be written to gives way to nobody.
+        // Without the lock file, the run does not slow down.
         if let Ok(look) = Look::open(&self.home.busy()) {
             switch.give_way(Others {
                 are_busy: Arc::new(move || look.is_busy()),
@@ -143,7 +141,7 @@ impl Run {
         }
     }
 
-    /// Trains to the end, or until the switch is told to stop, and writes the adapter or the model.
+    /// Trains to the end, or until the switch stops it, and writes the adapter or the model.
     #[tracing::instrument(name = "job.train", skip_all, fields(base = self.base, out = %self.output.dir.display()))]
     pub fn train(&mut self, switch: &mut Switch, on: &mut dyn FnMut(&Event)) -> Result<Outcome, JobError> {
         let run = BlobHash(*self.trainer.run_id().as_bytes());
@@ -160,7 +158,7 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Does a step again, after those between it and the checkpoint.
+    /// Repeats a step from an earlier checkpoint.
     pub fn replay(&mut self, step: u64, checkpoint: &Path) -> Result<Replayed, JobError> {
         let trainer = &mut self.trainer;
         trainer.resume(checkpoint)?;
@@ -184,7 +182,7 @@ impl Run {
         })
     }
 
-    /// What the run itself wrote down for a step, if that is there.
+    /// The root that the run itself recorded for a step, if the file is there.
     fn known_root(&self, step: u64) -> Option<String> {
         let roots = fs::read(self.output.dir.join("step-roots.bin")).ok()?;
         let at = usize::try_from(step - 1).ok()?.checked_mul(32)?;
@@ -192,7 +190,7 @@ impl Run {
     }
 }
 
-/// Has a run computed by a device.
+/// Moves a run to a device.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "it is for a GPU"))]
 fn on(trainer: Trainer, model: &Model, device: Place) -> Result<Trainer, TrainError> {
     match device {
@@ -204,7 +202,7 @@ fn on(trainer: Trainer, model: &Model, device: Place) -> Result<Trainer, TrainEr
     }
 }
 
-/// Hyper-parameters from a TOML file, or the usual ones; the seed given here holds.
+/// Reads hyper-parameters from a TOML file, or takes the defaults. `seed` overrides the seed.
 pub fn recipe(file: Option<&Path>, seed: Option<u64>) -> Result<Recipe, JobError> {
     let mut recipe = match file {
         None => Recipe::default(),
@@ -223,7 +221,7 @@ pub fn recipe(file: Option<&Path>, seed: Option<u64>) -> Result<Recipe, JobError
     Ok(recipe)
 }
 
-/// Hyper-parameters from JSON, by the names that the TOML file has; the usual ones where it says nothing.
+/// Hyper-parameters from JSON, with the names of the TOML file; defaults for missing ones.
 pub fn recipe_of(said: serde_json::Value) -> Result<Recipe, JobError> {
     if said.is_null() {
         return Ok(Recipe::default());
@@ -232,7 +230,7 @@ pub fn recipe_of(said: serde_json::Value) -> Result<Recipe, JobError> {
         .map_err(|error| JobError::refused_because(Kind::Usage, "`recipe` holds no hyper-parameters", error))
 }
 
-/// How much each contributor counts, from a JSON file; nobody is named if there is none.
+/// Reads the weight of each contributor from a JSON file; none without a file.
 pub fn weights(file: Option<&Path>) -> Result<BTreeMap<String, f64>, JobError> {
     let Some(file) = file else {
         return Ok(BTreeMap::new());

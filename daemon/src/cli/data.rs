@@ -1,7 +1,7 @@
 //! `openledger data`: datasets, shared by their hash.
 //!
-//! Works without a running node where no peer is needed. `--json` prints one object: `add` its [`AddAnswer`], `get` its
-//! [`Got`], `ls` a list of [`Listed`], `show` the manifest, `verify` its [`VerifyAnswer`], `diff` the positions of records,
+//! Works without a running node where no peer is needed. `--json` prints one object: `add` its [`AddResponse`], `get` its
+//! [`Got`], `ls` a list of [`Listed`], `show` the manifest, `verify` its [`VerifyResponse`], `diff` the positions of records,
 //! `rm` `{"root", "removed", "still_kept_for"}`, `providers` `{"root", "providers"}`.
 
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Place, exit::Exit, output, place::wait};
-use base::operator::dataset::{AddAnswer, AddAsk, DiffAsk, GetAsk, Got, KnownAnswer, Listed, RootAsk, VerifyAnswer};
+use base::operator::dataset::{AddResponse, AddRequest, DiffRequest, GetRequest, Got, KnownResponse, Listed, RootRequest, VerifyResponse};
 
 /// Add, fetch and look after datasets
 #[derive(Debug, Args)]
@@ -168,7 +168,7 @@ impl Add {
         let paths = self.paths.iter().map(absolute).collect::<anyhow::Result<Vec<_>>>()?;
         let first = paths.first().and_then(|path| path.file_stem());
         let name = self.name.or(first.map(|stem| stem.to_string_lossy().into_owned()));
-        let ask = AddAsk {
+        let ask = AddRequest {
             paths,
             name: name.context("give it a name with --name")?,
             licence: self.licence,
@@ -181,14 +181,14 @@ impl Add {
             shard_bytes: self.shard_size.map(|size| size.0),
             record_bytes_max: self.max_record.map(|size| size.0),
         };
-        let added: AddAnswer = ask_of(place, "/v1/data/add", &ask)?;
+        let added: AddResponse = ask_of(place, "/v1/data/add", &ask)?;
         place.show(&added, || output::columns(&told(&added)));
         Ok(())
     }
 }
 
 /// What was added, and what of it is not new.
-fn told(added: &AddAnswer) -> Vec<(&'static str, String)> {
+fn told(added: &AddResponse) -> Vec<(&'static str, String)> {
     let with = &added.compared_with;
     let mut rows = vec![
         ("Root", added.root.to_string()),
@@ -237,7 +237,7 @@ impl Get {
             Some(out) => Some(std::path::absolute(out)?),
             None => None,
         };
-        let ask = GetAsk {
+        let ask = GetRequest {
             root: self.root,
             datanet: self.datanet,
             out,
@@ -296,9 +296,9 @@ fn list(place: &Place) -> anyhow::Result<()> {
 }
 
 fn known(place: &Place) -> anyhow::Result<()> {
-    let known: Vec<KnownAnswer> = ask_of(place, "/v1/data/known", &Value::Null)?;
+    let known: Vec<KnownResponse> = ask_of(place, "/v1/data/known", &Value::Null)?;
     place.show(&known, || {
-        let line = |item: &KnownAnswer| {
+        let line = |item: &KnownResponse| {
             let nodes = item
                 .providers
                 .iter()
@@ -315,7 +315,7 @@ fn known(place: &Place) -> anyhow::Result<()> {
 }
 
 fn show(place: &Place, root: BlobHash) -> anyhow::Result<()> {
-    let manifest: Value = ask_of(place, "/v1/data/show", &RootAsk { root })?;
+    let manifest: Value = ask_of(place, "/v1/data/show", &RootRequest { root })?;
     place.show(&manifest, || {
         serde_json::to_string_pretty(&manifest).expect("a value can be written")
     });
@@ -323,7 +323,7 @@ fn show(place: &Place, root: BlobHash) -> anyhow::Result<()> {
 }
 
 fn verify(place: &Place, root: BlobHash) -> anyhow::Result<()> {
-    let verified: VerifyAnswer = ask_of(place, "/v1/data/verify", &RootAsk { root })?;
+    let verified: VerifyResponse = ask_of(place, "/v1/data/verify", &RootRequest { root })?;
     place.show(&verified, || {
         format!(
             "{} is whole: {} blobs, {} files, {} records, {} bytes",
@@ -336,7 +336,7 @@ fn verify(place: &Place, root: BlobHash) -> anyhow::Result<()> {
 impl Versions {
     fn run(self, place: &Place) -> anyhow::Result<()> {
         let (old, new) = (self.old, self.new);
-        let value: Value = ask_of(place, "/v1/data/diff", &DiffAsk { old, new })?;
+        let value: Value = ask_of(place, "/v1/data/diff", &DiffRequest { old, new })?;
         let count = |key: &str| value[key].as_array().map_or(0, Vec::len);
         place.show(&value, || {
             format!(
@@ -352,7 +352,7 @@ impl Versions {
 }
 
 fn remove(place: &Place, root: BlobHash) -> anyhow::Result<()> {
-    let value: Value = ask_of(place, "/v1/data/rm", &RootAsk { root })?;
+    let value: Value = ask_of(place, "/v1/data/rm", &RootRequest { root })?;
     place.show(&value, || {
         let left: Vec<_> = value["still_kept_for"].as_array().into_iter().flatten().collect();
         match left.is_empty() {
@@ -367,7 +367,7 @@ fn remove(place: &Place, root: BlobHash) -> anyhow::Result<()> {
 }
 
 fn providers(place: &Place, root: BlobHash) -> anyhow::Result<()> {
-    let value: Value = ask_of(place, "/v1/data/providers", &RootAsk { root })?;
+    let value: Value = ask_of(place, "/v1/data/providers", &RootRequest { root })?;
     place.show(&value, || {
         let nodes: Vec<_> = value["providers"].as_array().into_iter().flatten().collect();
         match nodes.is_empty() {

@@ -1,6 +1,6 @@
 //! `openledger datanet`: sets of datasets that somebody answers for, for everybody or for members only.
 //!
-//! `--json` prints one object: `create`, `show` and `join` a [`DatanetAnswer`], `ls` a list of them, `members` a list of
+//! `--json` prints one object: `create`, `show` and `join` a [`DatanetResponse`], `ls` a list of them, `members` a list of
 //! [`MemberLine`], `sync` `{"datanet", "answered"}`, `key` `{"key"}`, everything else `{"datanet", "statement"}`, the name
 //! of what was said. A statement that proposes is the name of the proposal.
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
 use base::operator::datanet::{
-    CreateAsk, DatanetAnswer, DatanetAsk, DatanetVerb, GrantAsk, JoinAsk, MemberLine, SayAsk,
+    CreateRequest, DatanetResponse, DatanetRequest, DatanetVerb, GrantRequest, JoinRequest, MemberLine, SayRequest,
 };
 
 /// Found, join and speak in datanets
@@ -210,8 +210,8 @@ impl Datanet {
         let (id, what) = match self.verb {
             Verb::Create(create) => return create.run(place),
             Verb::Ls => return list(place),
-            Verb::Show { id } => return show(place, "/v1/datanet/show", &DatanetAsk { id }),
-            Verb::Join { id, from } => return show(place, "/v1/datanet/join", &JoinAsk { id, from }),
+            Verb::Show { id } => return show(place, "/v1/datanet/show", &DatanetRequest { id }),
+            Verb::Join { id, from } => return show(place, "/v1/datanet/join", &JoinRequest { id, from }),
             Verb::Members { id } => return members(place, id),
             Verb::Sync { id } => return sync(place, id),
             Verb::Key => return key(place),
@@ -231,7 +231,7 @@ impl Datanet {
             Verb::Publish { id, roots } => (id, DatanetVerb::Publish { roots }),
             Verb::Bury { id, root, why } => (id, DatanetVerb::Bury { root, why }),
         };
-        let said: Value = ask_of(place, "/v1/datanet/say", &SayAsk { id, what })?;
+        let said: Value = ask_of(place, "/v1/datanet/say", &SayRequest { id, what })?;
         place.show(&said, || {
             format!("said {}", said["statement"].as_str().unwrap_or_default())
         });
@@ -241,7 +241,7 @@ impl Datanet {
 
 impl Create {
     fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let ask = CreateAsk {
+        let ask = CreateRequest {
             name: self.name,
             licence: self.licence,
             permissioned: self.permissioned,
@@ -255,7 +255,7 @@ impl Create {
 
 impl Grant {
     fn said(self) -> (DatanetId, DatanetVerb) {
-        let grant = GrantAsk {
+        let grant = GrantRequest {
             node: self.node,
             role: self.role,
             key: self.member_key,
@@ -273,12 +273,12 @@ impl Decision {
 }
 
 fn show(place: &Place, path: &str, ask: &impl serde::Serialize) -> anyhow::Result<Exit> {
-    let answer: DatanetAnswer = ask_of(place, path, ask)?;
+    let answer: DatanetResponse = ask_of(place, path, ask)?;
     place.show(&answer, || described(&answer));
     Ok(Exit::Done)
 }
 
-fn described(answer: &DatanetAnswer) -> String {
+fn described(answer: &DatanetResponse) -> String {
     let version = answer.version.as_ref();
     let mut rows = vec![
         ("Datanet", answer.id.to_string()),
@@ -313,9 +313,9 @@ fn described(answer: &DatanetAnswer) -> String {
 }
 
 fn list(place: &Place) -> anyhow::Result<Exit> {
-    let known: Vec<DatanetAnswer> = ask_of(place, "/v1/datanet/ls", &Value::Null)?;
+    let known: Vec<DatanetResponse> = ask_of(place, "/v1/datanet/ls", &Value::Null)?;
     place.show(&known, || {
-        let line = |it: &DatanetAnswer| format!("{}  {}  {}  {}", it.id, it.name, it.access, it.may.join(", "));
+        let line = |it: &DatanetResponse| format!("{}  {}  {}  {}", it.id, it.name, it.access, it.may.join(", "));
         match known.is_empty() {
             true => "no datanets here; `openledger datanet create NAME --licence TERMS` founds one".to_owned(),
             false => known.iter().map(line).collect::<Vec<_>>().join("\n"),
@@ -325,7 +325,7 @@ fn list(place: &Place) -> anyhow::Result<Exit> {
 }
 
 fn members(place: &Place, id: DatanetId) -> anyhow::Result<Exit> {
-    let members: Vec<MemberLine> = ask_of(place, "/v1/datanet/members", &DatanetAsk { id })?;
+    let members: Vec<MemberLine> = ask_of(place, "/v1/datanet/members", &DatanetRequest { id })?;
     place.show(&members, || {
         let line = |it: &MemberLine| {
             let role = if it.approves { "reads and approves" } else { "reads" };
@@ -345,7 +345,7 @@ fn members(place: &Place, id: DatanetId) -> anyhow::Result<Exit> {
 }
 
 fn sync(place: &Place, id: DatanetId) -> anyhow::Result<Exit> {
-    let synced: Value = ask_of(place, "/v1/datanet/sync", &DatanetAsk { id })?;
+    let synced: Value = ask_of(place, "/v1/datanet/sync", &DatanetRequest { id })?;
     place.show(&synced, || format!("{} members answered", synced["answered"]));
     Ok(Exit::Done)
 }

@@ -17,7 +17,7 @@ use super::{
     place::wait,
 };
 use base::operator::{
-    peer::{DialAsk, PeerLine},
+    peer::{DialRequest, PeerLine},
     work::WorkerLine,
 };
 
@@ -134,7 +134,7 @@ fn add(place: &Place, address: &str) -> anyhow::Result<()> {
         Some(running) => {
             wait(running.local().ask::<()>(
                 "/v1/peers/dial",
-                &DialAsk {
+                &DialRequest {
                     address: address.to_owned(),
                 },
             ))?;

@@ -1,6 +1,6 @@
 //! `openledger pin`: datasets that stay, here or with others.
 //!
-//! `--json` prints one object: `add`, `renew` and `status` a [`PinStatus`], `ls` a [`PinsAnswer`], `rm` `{"root", "deals_ended"}`,
+//! `--json` prints one object: `add`, `renew` and `status` a [`PinStatus`], `ls` a [`PinsResponse`], `rm` `{"root", "deals_ended"}`,
 //! `verify` `{"root", "checked": [{"node", "chunks"}]}` and exit code 7 if a copy does not verify.
 
 use clap::{Args, Subcommand};
@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
 use base::operator::{
-    dataset::RootAsk,
-    pin::{DealLine, PinAddAsk, PinStatus, PinsAnswer, RenewAsk, VerifyAsk},
+    dataset::RootRequest,
+    pin::{DealLine, PinAddRequest, PinStatus, PinsResponse, RenewRequest, VerifyRequest},
 };
 
 /// Keep datasets here, or have others keep copies
@@ -103,7 +103,7 @@ impl Pin {
                     hosts,
                     account,
                 } = add;
-                let ask = PinAddAsk {
+                let ask = PinAddRequest {
                     root,
                     copies,
                     days,
@@ -113,17 +113,17 @@ impl Pin {
                 };
                 show(place, &ask_of(place, "/v1/pin/add", &ask)?);
             }
-            Verb::Renew { root, days } => show(place, &ask_of(place, "/v1/pin/renew", &RenewAsk { root, days })?),
-            Verb::Status { root } => show(place, &ask_of(place, "/v1/pin/status", &RootAsk { root })?),
+            Verb::Renew { root, days } => show(place, &ask_of(place, "/v1/pin/renew", &RenewRequest { root, days })?),
+            Verb::Status { root } => show(place, &ask_of(place, "/v1/pin/status", &RootRequest { root })?),
             Verb::Ls => list(place)?,
             Verb::Rm { root } => {
-                let ended: Value = ask_of(place, "/v1/pin/rm", &RootAsk { root })?;
+                let ended: Value = ask_of(place, "/v1/pin/rm", &RootRequest { root })?;
                 place.show(&ended, || {
                     format!("{root} is pinned no longer; {} deals ended", ended["deals_ended"])
                 });
             }
             Verb::Verify { root, node } => {
-                let checked: Value = ask_of(place, "/v1/pin/verify", &VerifyAsk { root, node })?;
+                let checked: Value = ask_of(place, "/v1/pin/verify", &VerifyRequest { root, node })?;
                 place.show(&checked, || {
                     let copies = checked["checked"].as_array().into_iter().flatten();
                     let line = |it: &Value| {
@@ -186,7 +186,7 @@ fn until(ms: u64) -> String {
 }
 
 fn list(place: &Place) -> anyhow::Result<()> {
-    let all: PinsAnswer = ask_of(place, "/v1/pin/ls", &Value::Null)?;
+    let all: PinsResponse = ask_of(place, "/v1/pin/ls", &Value::Null)?;
     place.show(&all, || {
         let kept = all
             .kept

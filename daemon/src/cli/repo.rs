@@ -1,12 +1,12 @@
 //! `openledger repo`: the stores that everything shared lies in, the public one and those of permissioned datanets.
 //!
-//! `--json` prints one object: `stat` its [`StatAnswer`], `gc` its [`CollectAnswer`], `fsck` its [`FsckAnswer`].
+//! `--json` prints one object: `stat` its [`StatResponse`], `gc` its [`CollectResponse`], `fsck` its [`FsckResponse`].
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
-use base::operator::dataset::{CollectAnswer, FsckAnswer, FsckAsk, StatAnswer, StoreLine};
+use base::operator::dataset::{CollectResponse, FsckResponse, FsckRequest, StatResponse, StoreLine};
 
 /// Look after the store of shared data
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ impl Repo {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::Stat => {
-                let stat: StatAnswer = ask_of(place, "/v1/repo/stat", &Value::Null)?;
+                let stat: StatResponse = ask_of(place, "/v1/repo/stat", &Value::Null)?;
                 place.show(&stat, || {
                     let mut rows = vec![
                         ("Blobs", stat.blobs.to_string()),
@@ -56,13 +56,13 @@ impl Repo {
                 });
             }
             Verb::Gc => {
-                let collected: CollectAnswer = ask_of(place, "/v1/repo/gc", &Value::Null)?;
+                let collected: CollectResponse = ask_of(place, "/v1/repo/gc", &Value::Null)?;
                 place.show(&collected, || {
                     format!("{} blobs deleted, {} stay", collected.deleted, collected.live)
                 });
             }
             Verb::Fsck { drop_damaged } => {
-                let checked: FsckAnswer = ask_of(place, "/v1/repo/fsck", &FsckAsk { drop_damaged })?;
+                let checked: FsckResponse = ask_of(place, "/v1/repo/fsck", &FsckRequest { drop_damaged })?;
                 place.show(&checked, || described(&checked));
             }
         }
@@ -70,7 +70,7 @@ impl Repo {
     }
 }
 
-fn described(checked: &FsckAnswer) -> String {
+fn described(checked: &FsckResponse) -> String {
     let mut rows = vec![
         ("Sound", checked.sound.to_string()),
         ("Bytes", checked.bytes.to_string()),

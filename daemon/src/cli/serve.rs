@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use base::{
     events::Events,
-    operator::job::{ServeAnswer, ServeAsk},
+    operator::job::{ServeResponse, ServeRequest},
 };
 use clap::Args;
 use config::Size;
@@ -92,7 +92,7 @@ impl Serve {
         let in_node = self.in_node;
         let ask = self.ask()?;
         if in_node {
-            let answer: ServeAnswer = wait(async { place.running()?.local().ask("/v1/serve/start", &ask).await })?;
+            let answer: ServeResponse = wait(async { place.running()?.local().ask("/v1/serve/start", &ask).await })?;
             place.show(&answer, || told(&answer));
             return Ok(Exit::Done);
         }
@@ -116,13 +116,13 @@ impl Serve {
     }
 
     /// A node has a working folder of its own, so it is told whole paths.
-    fn ask(self) -> anyhow::Result<ServeAsk> {
+    fn ask(self) -> anyhow::Result<ServeRequest> {
         let whole = |path: PathBuf| match path.is_dir() {
             true => path.canonicalize().unwrap_or(path),
             false => path,
         };
         let model = self.model.expect("clap asks for it where nothing is stopped");
-        Ok(ServeAsk {
+        Ok(ServeRequest {
             model: match Path::new(&model).is_dir() {
                 true => whole(PathBuf::from(&model)).display().to_string(),
                 false => model,
@@ -160,7 +160,7 @@ fn failed_to_start(error: StartError) -> anyhow::Error {
     }
 }
 
-fn told(answer: &ServeAnswer) -> String {
+fn told(answer: &ServeResponse) -> String {
     let mut rows = vec![
         ("URL", answer.url.clone()),
         ("Model", answer.model.clone()),

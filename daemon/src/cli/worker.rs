@@ -1,6 +1,6 @@
 //! `openledger worker`: work that this node offers to others.
 //!
-//! `--json` prints one object: `offer` and `status` an [`OfferAnswer`], `withdraw` `{"was_offered"}`. `openledger peers
+//! `--json` prints one object: `offer` and `status` an [`OfferResponse`], `withdraw` `{"was_offered"}`. `openledger peers
 //! workers` shows who else offers any.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{Place, data::ask_of, exit::Exit, output};
-use base::operator::work::{OfferAnswer, OfferAsk};
+use base::operator::work::{OfferResponse, OfferRequest};
 
 /// Offer work to others: training, inference, audits
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ impl Worker {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::Offer { kinds, prices } => {
-                let ask = OfferAsk {
+                let ask = OfferRequest {
                     kinds: kinds.into_iter().collect::<BTreeSet<_>>(),
                     prices: prices.into_iter().collect::<BTreeMap<_, _>>(),
                 };
@@ -68,7 +68,7 @@ impl Worker {
     }
 }
 
-fn show(place: &Place, answer: &OfferAnswer) {
+fn show(place: &Place, answer: &OfferResponse) {
     place.show(answer, || {
         let offered = match &answer.offer {
             None => "nothing; `openledger worker offer` announces something".to_owned(),

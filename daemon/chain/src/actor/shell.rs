@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, warn};
 
 use super::{Chain, ChainError, Command, DIRECT_CHAIN, DIRECT_GOSSIP, DIRECT_TRANSACTIONS, Head, INBOX, Parts, View};
-use base::words::chained;
+use base::errors::chained;
 
 /// Answered log entries stop short of the limit of an answer.
 const ANSWER_BUDGET: usize = ANSWER_MAX / 4;

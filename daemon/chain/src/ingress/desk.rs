@@ -18,7 +18,7 @@ use super::{
     journal::{KeepError, PoolJournal},
 };
 use crate::actor::{Chain, Stopped};
-use base::{lock, words::chained};
+use base::{lock, errors::chained};
 
 /// Transactions that are looked at together.
 const BATCH_MAX: usize = 1024;

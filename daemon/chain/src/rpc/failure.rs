@@ -12,7 +12,7 @@ use jsonrpsee::types::{
 use tracing::error;
 
 use crate::{actor::Stopped, ingress::IngressError};
-use base::words::chained;
+use base::errors::chained;
 
 /// Refused, for a reason that is in the text. Geth's code; wallets look at the text.
 const REFUSED_CODE: i32 = -32000;

@@ -13,7 +13,7 @@ use protocol::{
 };
 
 use super::{DatanetError, Datanets, Room};
-use base::operator::datanet::{CreateAsk, DatanetVerb, GrantAsk};
+use base::operator::datanet::{CreateRequest, DatanetVerb, GrantRequest};
 
 fn ask(field: &'static str, what: impl ToString) -> DatanetError {
     DatanetError::Ask {
@@ -33,7 +33,7 @@ pub(super) fn member_key(text: &str) -> Result<MemberKey, DatanetError> {
     Ok(MemberKey(read.map_err(|wrong| ask("key", wrong))?.0))
 }
 
-fn charter(terms: CreateAsk, owner: NodeId, founded: Time) -> Result<Charter, DatanetError> {
+fn charter(terms: CreateRequest, owner: NodeId, founded: Time) -> Result<Charter, DatanetError> {
     let contribution = match terms.contribution.as_str() {
         "open" => Contribution::Open,
         "curated" => Contribution::Curated,
@@ -67,7 +67,7 @@ fn charter(terms: CreateAsk, owner: NodeId, founded: Time) -> Result<Charter, Da
 
 impl Datanets {
     /// Founds a datanet.
-    pub(crate) async fn found(&self, ask: CreateAsk) -> Result<std::sync::Arc<Room>, DatanetError> {
+    pub(crate) async fn found(&self, ask: CreateRequest) -> Result<std::sync::Arc<Room>, DatanetError> {
         let charter = charter(ask, self.0.peer.id(), self.0.peer.now())?;
         self.establish(charter).await
     }
@@ -164,7 +164,7 @@ fn act_of(verb: DatanetVerb, registry: &Registry, room: &Room, speaker: Speaker)
 }
 
 fn membership(
-    grant: &GrantAsk,
+    grant: &GrantRequest,
     registry: &Registry,
     fetched: Option<MemberKey>,
     now: Time,

@@ -7,14 +7,14 @@ use protocol::{
     DatanetId, NodeId,
     crypto::Signed,
     datanet::{Act, Statement, StatementId},
-    message::datanet::{DATANET_ANSWER_MAX, DatanetAnswer as Answer, DatanetAsk, NAMED_MAX},
+    message::datanet::{DATANET_ANSWER_MAX, DatanetResponse as Answer, DatanetRequest, NAMED_MAX},
     seal::MemberKey,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::{DatanetError, Datanets, Room, exchange::KIND, room::Members, view};
-use base::operator::datanet::{CreateAsk, DatanetAnswer, DatanetVerb, MemberLine};
+use base::operator::datanet::{CreateRequest, DatanetResponse, DatanetVerb, MemberLine};
 use protocol::event::Event;
 
 /// How often what members know is compared.
@@ -24,13 +24,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 impl Datanets {
     /// Every datanet that is known here.
-    pub fn list(&self) -> Vec<DatanetAnswer> {
+    pub fn list(&self) -> Vec<DatanetResponse> {
         let answer = |room: &Arc<Room>| view::answer(room, self.0.peer.id(), self.0.peer.now());
         self.all().iter().map(answer).collect()
     }
 
     /// One of them.
-    pub fn show(&self, id: DatanetId) -> Result<DatanetAnswer, DatanetError> {
+    pub fn show(&self, id: DatanetId) -> Result<DatanetResponse, DatanetError> {
         let room = self.room(id)?;
         Ok(view::answer(&room, self.0.peer.id(), self.0.peer.now()))
     }
@@ -42,7 +42,7 @@ impl Datanets {
     }
 
     /// Founds one and serves it.
-    pub async fn create(&self, ask: CreateAsk) -> Result<DatanetAnswer, DatanetError> {
+    pub async fn create(&self, ask: CreateRequest) -> Result<DatanetResponse, DatanetError> {
         let room = self.found(ask).await?;
         self.0.peer.tell(Event::DatanetFounded { datanet: room.id });
         self.serve(&room);
@@ -67,16 +67,16 @@ impl Datanets {
         if node == self.0.peer.id() {
             return self.member_key().ok();
         }
-        match self.ask(node, &DatanetAsk::Member).await {
+        match self.ask(node, &DatanetRequest::Member).await {
             Ok(Answer::Member(key)) => Some(key),
             Ok(_) | Err(_) => None,
         }
     }
 
     /// Asks a member how it is founded, and for all that was said and the keys.
-    pub async fn join(&self, id: DatanetId, from: NodeId) -> Result<DatanetAnswer, DatanetError> {
+    pub async fn join(&self, id: DatanetId, from: NodeId) -> Result<DatanetResponse, DatanetError> {
         self.domain()?;
-        let charter = match self.ask(from, &DatanetAsk::Charter(id)).await? {
+        let charter = match self.ask(from, &DatanetRequest::Charter(id)).await? {
             Answer::Charter(charter) if charter.message.id() == id => *charter,
             _ => return Err(DatanetError::Silent { node: from, id }),
         };
@@ -116,7 +116,7 @@ impl Datanets {
         let silent = || DatanetError::Silent { node, id: room.id };
         let (mut after, mut theirs) = (None, BTreeSet::new());
         loop {
-            let ask = DatanetAsk::Names {
+            let ask = DatanetRequest::Names {
                 datanet: room.id,
                 after,
             };
@@ -136,7 +136,7 @@ impl Datanets {
             .collect();
         while !wanted.is_empty() {
             let names = wanted.iter().copied().take(NAMED_MAX).collect();
-            let ask = DatanetAsk::Statements {
+            let ask = DatanetRequest::Statements {
                 datanet: room.id,
                 names,
             };
@@ -161,7 +161,7 @@ impl Datanets {
                 .collect()
         };
         for said in ours {
-            self.ask(node, &DatanetAsk::Tell(Box::new(said))).await?;
+            self.ask(node, &DatanetRequest::Tell(Box::new(said))).await?;
         }
         self.fetch_keys(room, node).await
     }
@@ -179,7 +179,7 @@ impl Datanets {
         else {
             return Ok(());
         };
-        let ask = DatanetAsk::Keys { datanet: room.id, from };
+        let ask = DatanetRequest::Keys { datanet: room.id, from };
         if let Answer::Keys(boxes) = self.ask(node, &ask).await? {
             let count = room.receive(boxes, &self.0.member).await?;
             if count > 0 {
@@ -189,7 +189,7 @@ impl Datanets {
         Ok(())
     }
 
-    async fn ask(&self, node: NodeId, ask: &DatanetAsk) -> Result<Answer, DatanetError> {
+    async fn ask(&self, node: NodeId, ask: &DatanetRequest) -> Result<Answer, DatanetError> {
         let asked = self.0.peer.ask(node, KIND, ask, DATANET_ANSWER_MAX).await?;
         asked.map_err(|source| DatanetError::Peer { node, source })
     }
@@ -229,7 +229,7 @@ impl Datanets {
             let (datanets, said) = (self.clone(), said.clone());
             self.0.peer.keep(|_| async move {
                 // Who does not hear it now asks later.
-                drop(datanets.ask(node, &DatanetAsk::Tell(Box::new(said))).await);
+                drop(datanets.ask(node, &DatanetRequest::Tell(Box::new(said))).await);
             });
         }
     }

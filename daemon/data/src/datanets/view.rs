@@ -6,10 +6,10 @@ use protocol::{
 };
 
 use super::Room;
-use base::operator::datanet::{DatanetAnswer, MemberLine, ProposalLine, VersionLine};
+use base::operator::datanet::{DatanetResponse, MemberLine, ProposalLine, VersionLine};
 
 /// A datanet as `me` sees it.
-pub(super) fn answer(room: &Room, me: NodeId, now: Time) -> DatanetAnswer {
+pub(super) fn answer(room: &Room, me: NodeId, now: Time) -> DatanetResponse {
     let (registry, charter) = (room.registry(), &room.charter);
     let may = [
         ("reads", registry.may_read(&me, now)),
@@ -17,7 +17,7 @@ pub(super) fn answer(room: &Room, me: NodeId, now: Time) -> DatanetAnswer {
         ("approves", registry.may_approve(&me, now)),
         ("owns", charter.owner == me),
     ];
-    DatanetAnswer {
+    DatanetResponse {
         id: room.id,
         name: charter.name.clone(),
         owner: charter.owner,

@@ -18,7 +18,7 @@ use crate::{
     shelf::Shelf,
 };
 use base::{
-    operator::dataset::{AddAnswer, AddAsk},
+    operator::dataset::{AddResponse, AddRequest},
     report::Progress,
 };
 use protocol::event::Event;
@@ -28,9 +28,9 @@ impl Library {
     #[tracing::instrument(name = "data.add", skip_all, fields(name = ask.name))]
     pub async fn add(
         &self,
-        ask: AddAsk,
+        ask: AddRequest,
         tell: impl Fn(Progress) + Send + Sync + 'static,
-    ) -> Result<AddAnswer, LibraryError> {
+    ) -> Result<AddResponse, LibraryError> {
         let now_ms = self.peer.now().0 / 1000;
         let tell = Arc::new(tell);
         let reading = tell.clone();
@@ -79,7 +79,7 @@ impl Library {
         Ok(added)
     }
 
-    fn told(&self, added: &AddAnswer) {
+    fn told(&self, added: &AddResponse) {
         self.peer.tell(Event::DatasetAdded {
             root: added.root,
             records: added.records,
@@ -94,9 +94,9 @@ async fn import(
     sealing: Option<Sealing>,
     me: NodeId,
     created_ms: u64,
-    ask: (AddAsk, Known),
+    ask: (AddRequest, Known),
     mut progress: impl FnMut(&dataset::Progress<'_>) -> ControlFlow<()> + Send + 'static,
-) -> Result<AddAnswer, LibraryError> {
+) -> Result<AddResponse, LibraryError> {
     let (ask, known) = ask;
     let about = about(&ask, me, created_ms)?;
     let options = Options {
@@ -131,7 +131,7 @@ async fn import(
     let entries = done.entries;
     let remembering = tokio::task::spawn_blocking(move || known.remember(card, &entries));
     remembering.await.expect("remembering does not panic");
-    Ok(AddAnswer {
+    Ok(AddResponse {
         root,
         records: done.manifest.records,
         bytes: done.manifest.bytes,
@@ -151,7 +151,7 @@ async fn import(
     })
 }
 
-fn about(ask: &AddAsk, me: NodeId, created_ms: u64) -> Result<About, LibraryError> {
+fn about(ask: &AddRequest, me: NodeId, created_ms: u64) -> Result<About, LibraryError> {
     protocol::manifest::check_name(&ask.name).map_err(|what| LibraryError::Ask { field: "name", what })?;
     let licence: Licence = ask
         .licence
@@ -173,7 +173,7 @@ fn about(ask: &AddAsk, me: NodeId, created_ms: u64) -> Result<About, LibraryErro
     })
 }
 
-fn options(ask: &AddAsk) -> Result<Options, LibraryError> {
+fn options(ask: &AddRequest) -> Result<Options, LibraryError> {
     let defaults = Options::default();
     let text = match ask.text.as_str() {
         "document" => TextRecords::Document,

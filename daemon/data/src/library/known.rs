@@ -24,7 +24,7 @@ use super::{Library, open::open};
 use crate::{datanets::Room, shelf::Shelf};
 use base::{
     operator::dataset::{Compared, Example, Repeats},
-    words::chained,
+    errors::chained,
 };
 
 /// Records of one dataset that are compared.

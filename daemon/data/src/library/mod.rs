@@ -30,7 +30,7 @@ use self::open::open;
 use crate::{announcements::Announcements, datanets::Datanets, peer::Peer, public_store::PublicStore, shelf::Shelf};
 use base::{
     home::Home,
-    operator::dataset::{Listed, VerifyAnswer},
+    operator::dataset::{Listed, VerifyResponse},
     report::Progress,
 };
 use protocol::event::Event;
@@ -102,7 +102,7 @@ impl Library {
         &self,
         root: BlobHash,
         tell: impl Fn(Progress) + Send + 'static,
-    ) -> Result<VerifyAnswer, LibraryError> {
+    ) -> Result<VerifyResponse, LibraryError> {
         let dataset = open(&self.shelf_of(root).await, root).await?;
         let mut done = 0;
         let mut progress = move |bytes: u64| {
@@ -120,7 +120,7 @@ impl Library {
         if verified.stopped {
             return Err(LibraryError::CalledOff);
         }
-        Ok(VerifyAnswer {
+        Ok(VerifyResponse {
             root,
             shards: verified.shards as u64,
             sources: verified.sources as u64,

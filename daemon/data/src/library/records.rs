@@ -6,7 +6,7 @@ use protocol::BlobHash;
 
 use super::{Library, LibraryError, open::open};
 use crate::shelf::Shelf;
-use base::operator::dataset::{RecordPart, RecordsAnswer};
+use base::operator::dataset::{RecordPart, RecordsResponse};
 
 /// Who is paid for what contributors made: the account that each names, or else its node.
 pub fn payees<N: Display, A: Display>(contributors: impl IntoIterator<Item = (N, Option<A>)>) -> Vec<String> {
@@ -20,7 +20,7 @@ impl Library {
         &self,
         root: BlobHash,
         take: impl FnMut(RecordPart) -> bool + Send + 'static,
-    ) -> Result<RecordsAnswer, LibraryError> {
+    ) -> Result<RecordsResponse, LibraryError> {
         records(&self.shelf_of(root).await, root, take).await
     }
 }
@@ -29,7 +29,7 @@ async fn records(
     shelf: &Shelf,
     root: BlobHash,
     mut take: impl FnMut(RecordPart) -> bool + Send + 'static,
-) -> Result<RecordsAnswer, LibraryError> {
+) -> Result<RecordsResponse, LibraryError> {
     let dataset = open(shelf, root).await?;
     let reading = tokio::task::spawn_blocking(move || {
         for record in dataset.records() {
@@ -44,7 +44,7 @@ async fn records(
         }
         let manifest = dataset.manifest();
         let contributors = manifest.contributors.iter();
-        Ok(RecordsAnswer {
+        Ok(RecordsResponse {
             name: manifest.name.clone(),
             records: manifest.records,
             contributors: payees(contributors.map(|who| (who.node, who.account))),

@@ -13,7 +13,7 @@ use super::{PinError, Pins, note::OwnerSaid, owner::Owned};
 use crate::{fetching::GetError, library::LibraryError};
 use base::{
     entropy,
-    operator::pin::{PinAddAsk, PinStatus},
+    operator::pin::{PinAddRequest, PinStatus},
     report::Progress,
 };
 use protocol::event::Event;
@@ -27,7 +27,7 @@ const FETCH_WITHIN_MS: u64 = 10 * 60 * 1000;
 
 impl Pins {
     /// Keeps a dataset here, or has others keep copies of it.
-    pub async fn add(&self, ask: PinAddAsk, tell: impl Fn(Progress) + Send + 'static) -> Result<PinStatus, PinError> {
+    pub async fn add(&self, ask: PinAddRequest, tell: impl Fn(Progress) + Send + 'static) -> Result<PinStatus, PinError> {
         let root = ask.root;
         let shelf = self.0.library.shelf_of(root).await;
         match ask.copies {
@@ -70,7 +70,7 @@ impl Pins {
         Ok(fetched.map(drop)?)
     }
 
-    async fn deal(&self, ask: &PinAddAsk, copies: u16) -> Result<Deal, PinError> {
+    async fn deal(&self, ask: &PinAddRequest, copies: u16) -> Result<Deal, PinError> {
         let wrong = |field, what: String| PinError::Ask { field, what };
         let shards = shards(&self.0.public.blobs, ask.root)
             .await

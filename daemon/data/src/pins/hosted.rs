@@ -164,7 +164,7 @@ impl Hosted {
             match self.fetch_once(pins).await {
                 Ok(()) => return self.tell(pins, HostSaid::Fetched).await,
                 Err(error) => {
-                    let why = base::words::chained(&error);
+                    let why = base::errors::chained(&error);
                     warn!(why, deal = %format_args!("{:#}", self.id), "a deal's shards did not come; tried again");
                 }
             }
@@ -209,7 +209,7 @@ impl Hosted {
             match pins.0.public.blobs.prove(&self.deal.shards[position], chunk).await {
                 Ok(proof) => bundle.proofs.push(proof),
                 Err(error) => {
-                    let why = base::words::chained(&error);
+                    let why = base::errors::chained(&error);
                     warn!(why, deal = %format_args!("{:#}", self.id), "a shard is no longer what it was; fetched again");
                     // Damaged blobs are dropped, so that they can come again.
                     drop(pins.0.public.blobs.fsck(storage::blob::Mend::Damaged, |_, _| ()).await);

@@ -7,7 +7,7 @@ mod ask;
 mod deals;
 mod desk;
 mod error;
-mod figures;
+mod metrics;
 mod hosted;
 mod note;
 mod owner;

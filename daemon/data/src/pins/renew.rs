@@ -9,13 +9,13 @@ use protocol::{
 use tracing::info;
 
 use super::{PinError, Pins, note::OwnerSaid, owner::Owned};
-use base::operator::pin::{PinStatus, RenewAsk};
+use base::operator::pin::{PinStatus, RenewRequest};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl Pins {
     /// Lets this node's deals about a dataset go on for longer.
-    pub async fn renew(&self, ask: RenewAsk) -> Result<PinStatus, PinError> {
+    pub async fn renew(&self, ask: RenewRequest) -> Result<PinStatus, PinError> {
         self.0.peer.network()?;
         if ask.days == 0 {
             let what = "0 days are no renewal; give at least 1, or end the deal with `openledger pin rm`".to_owned();

@@ -9,11 +9,11 @@ use storage::blob::{Content, Format};
 
 use super::{PinError, Pins, owner::Owned};
 use crate::library::reason;
-use base::operator::pin::{DealLine, HostLine, HostedLine, KeptLine, PinStatus, PinsAnswer};
+use base::operator::pin::{DealLine, HostLine, HostedLine, KeptLine, PinStatus, PinsResponse};
 
 impl Pins {
     /// Everything that is pinned.
-    pub async fn list(&self) -> PinsAnswer {
+    pub async fn list(&self) -> PinsResponse {
         let mut kept = Vec::new();
         for shelf in self.0.library.shelves() {
             for (root, why) in shelf.blobs.kept() {
@@ -28,7 +28,7 @@ impl Pins {
                 }
             }
         }
-        PinsAnswer {
+        PinsResponse {
             kept,
             deals: self.0.deals.owned().iter().map(|deal| line(deal)).collect(),
             hosted: self.hosted_lines(),

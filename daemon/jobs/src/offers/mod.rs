@@ -1,12 +1,12 @@
-//! Work that this node offers, by its operator's word, and who else offers any.
+//! Compute offers: this node's own, made by its operator, and those of others.
 //!
-//! An offer lies in `data/work.json` until it is taken back, so a restart does not end it. While the node runs it is
-//! announced with the base models that are here and with what computes, holds for ten minutes, and is announced again
-//! before it runs out. It is a hint: nothing comes of it before a job is agreed on.
+//! An offer is stored in `data/work.json` until it is withdrawn, so a restart does not end it. While the node runs, the
+//! offer is announced with the stored base models and the hardware. An announcement is valid for ten minutes and repeated
+//! before it expires. It is a hint: a job binds nobody before both sides agreed on it.
 
-mod heard;
 mod machine;
-mod offer;
+mod stored;
+mod workers;
 
 use std::{
     io,
@@ -19,80 +19,75 @@ use protocol::message::announce::{Announcement, Term, Work, Worker};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use self::{heard::Workers, offer::Offer};
+use self::{stored::StoredOffer, workers::Workers};
 use base::{
     home::Home,
     lock,
-    operator::work::{OfferAnswer, OfferAsk, WorkerLine},
+    operator::work::{OfferResponse, OfferRequest, WorkerLine},
     report::{Failure, Kind},
-    words::chained,
+    errors::chained,
 };
 use data::Peer;
 
-/// How long an offer holds.
+/// Validity of an announcement.
 const LIFE_MS: u64 = 10 * 60 * 1000;
-/// How long one holds that only says that the last holds no longer.
+/// Validity of the last announcement of a withdrawn offer, so that peers forget it soon.
 const FAREWELL_MS: u64 = 1_000;
 
-/// Why work is not offered.
+/// Reason why an offer failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
-    /// What was asked for cannot be meant.
     #[error("`{field}`: {what}")]
-    Ask {
-        /// The argument.
+    InvalidArgument {
+        /// Name of the argument.
         field: &'static str,
-        /// What is wrong with it and what would be right.
+        /// The mistake, and what would be right.
         what: String,
     },
-    /// The offer could not be remembered.
     #[error("could not read or write the offer in {}; correct or remove the file", path.display())]
     File {
-        /// Where.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The models that are here could not be listed.
     #[error(transparent)]
     Models(#[from] compute::model::StoreError),
 }
 
-/// As the command that asked shows it.
+/// The failure that the operator sees.
 impl From<WorkError> for Failure {
     fn from(why: WorkError) -> Self {
         let kind = match &why {
-            WorkError::Ask { .. } => Kind::Usage,
+            WorkError::InvalidArgument { .. } => Kind::Usage,
             WorkError::File { .. } | WorkError::Models(_) => Kind::Failed,
         };
         Self::of(kind, &why)
     }
 }
 
-/// What this node offers, and what others do. Clones are the same.
+/// The offers of this node and of others. Clones share them.
 #[derive(Clone)]
 pub struct Offers(Arc<Inner>);
 
 struct Inner {
     peer: Peer,
     home: Home,
-    offer: Offer,
+    offer: StoredOffer,
     workers: Mutex<Workers>,
 }
 
 impl Offers {
-    /// What was last offered in a home.
+    /// Opens the stored offer of a home.
     pub fn open(home: &Home, peer: Peer) -> Result<Self, WorkError> {
         Ok(Self(Arc::new(Inner {
             peer,
             home: home.clone(),
-            offer: Offer::open(home)?,
+            offer: StoredOffer::open(home)?,
             workers: Mutex::default(),
         })))
     }
 
-    /// Hears others, and says again what this node offers, until the node ends.
+    /// Collects offers of others, and repeats this node's announcement, until the node stops.
     pub fn start(&self) {
         let (peer, again, own) = (self.0.peer.clone(), Duration::from_millis(LIFE_MS / 3), self.clone());
         let tell = move || {
@@ -107,21 +102,21 @@ impl Offers {
         lock::locked(&self.0.workers)
     }
 
-    /// Offers work from now on, in place of what was offered.
-    pub async fn offer(&self, ask: OfferAsk) -> Result<OfferAnswer, WorkError> {
-        let (kinds, _) = offer::terms(&ask)?;
+    /// Replaces this node's offer and announces it.
+    pub async fn offer(&self, ask: OfferRequest) -> Result<OfferResponse, WorkError> {
+        let (kinds, _) = stored::terms(&ask)?;
         let answer = self.with(Some(ask.clone())).await?;
-        // An auditor computes on what it is sent; the others need a model.
+        // An auditor gets its models from the job; the other kinds need one here.
         if answer.bases.is_empty() && kinds.iter().any(|work| *work != Work::Audit) {
             let what = "training and inference need a base model; keep one with `openledger model add DIR`".to_owned();
-            return Err(WorkError::Ask { field: "kind", what });
+            return Err(WorkError::InvalidArgument { field: "kind", what });
         }
         self.0.offer.set(Some(ask))?;
         self.announce().await;
         Ok(answer)
     }
 
-    /// Offers nothing any more. Peers forget the last offer as soon as they hear so, and within ten minutes otherwise.
+    /// Withdraws the offer. Peers forget it at once, or within ten minutes if they miss the announcement.
     pub async fn withdraw(&self) -> Result<bool, WorkError> {
         let offered = self.0.offer.get();
         self.0.offer.set(None)?;
@@ -130,17 +125,17 @@ impl Offers {
         Ok(any)
     }
 
-    /// What is offered.
-    pub async fn status(&self) -> Result<OfferAnswer, WorkError> {
+    /// This node's offer with its hardware and models.
+    pub async fn status(&self) -> Result<OfferResponse, WorkError> {
         self.with(self.0.offer.get()).await
     }
 
-    async fn with(&self, offer: Option<OfferAsk>) -> Result<OfferAnswer, WorkError> {
+    async fn with(&self, offer: Option<OfferRequest>) -> Result<OfferResponse, WorkError> {
         let home = self.0.home.clone();
-        // Looking for devices may load a driver.
+        // Probing devices may load a driver, which blocks.
         let found = tokio::task::spawn_blocking(move || Ok::<_, WorkError>((machine::bases(&home)?, machine::found())));
         let (bases, machine) = found.await.expect("looking around does not panic")?;
-        Ok(OfferAnswer {
+        Ok(OfferResponse {
             offer,
             bases,
             device: machine::device_name(machine.device),
@@ -149,18 +144,18 @@ impl Offers {
         })
     }
 
-    /// Tells everybody what is offered, if anything is.
+    /// Announces the offer, if there is one.
     async fn announce(&self) {
         self.say(self.0.offer.get(), LIFE_MS).await;
     }
 
-    async fn say(&self, offer: Option<OfferAsk>, life_ms: u64) {
+    async fn say(&self, offer: Option<OfferRequest>, life_ms: u64) {
         let (Some(net), Some(offer)) = (self.0.peer.net(), offer) else {
             return;
         };
         let home = self.0.home.clone();
         let found = tokio::task::spawn_blocking(move || {
-            Ok::<_, WorkError>((machine::bases(&home)?, machine::found(), offer::terms(&offer)?))
+            Ok::<_, WorkError>((machine::bases(&home)?, machine::found(), stored::terms(&offer)?))
         });
         let (bases, machine, (kinds, prices)) = match found.await.expect("looking around does not panic") {
             Ok(found) => found,
@@ -178,7 +173,7 @@ impl Offers {
         net.announce(Announcement::Worker(self.0.peer.sign(worker)));
     }
 
-    /// Remembers what others offer.
+    /// Collects announcements of others.
     async fn hear(self, stop: CancellationToken) {
         let Some(net) = self.0.peer.net() else { return };
         let mut announcements = net.announcements();
@@ -190,14 +185,14 @@ impl Offers {
             match said {
                 Ok(Announcement::Worker(said)) => self.heard().note(self.0.peer.now(), said.message),
                 Ok(Announcement::Dataset(_) | Announcement::Claim(_)) => (),
-                // Those that were missed come again.
+                // Missed announcements are repeated by their senders.
                 Err(RecvError::Lagged(_)) => (),
                 Err(RecvError::Closed) => return,
             }
         }
     }
 
-    /// Who offers work, this node included.
+    /// All known offers, this node's included.
     pub fn workers(&self) -> Vec<WorkerLine> {
         self.heard().lines(self.0.peer.now())
     }

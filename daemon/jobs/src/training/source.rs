@@ -1,4 +1,4 @@
-//! What a run learns from: files of records, and datasets of the home by their roots.
+//! The records of a run: files, and datasets of the home by root.
 
 use std::path::PathBuf;
 
@@ -13,20 +13,20 @@ use train::{Corpus, Owner, Reading, Recipe};
 
 use crate::error::JobError;
 
-/// Records that are read ahead of the one that is being cut into tokens.
+/// Records read ahead of tokenisation.
 const AHEAD: usize = 64;
 
-/// Where records come from.
+/// A source of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file of lines, or a folder of such files, whose name is their contributor's.
+    /// A file with one record per line, named after its contributor, or a folder of such files.
     File(PathBuf),
-    /// A dataset that is in the home, in the order of its records.
+    /// A dataset of the home, in the order of its records.
     Dataset(BlobHash),
 }
 
 impl Source {
-    /// A root is 0x and 64 digits; a file that is called so is named with its folder.
+    /// Parses `0x` and 64 digits as a root, all else as a path. Prefix a file of such a name with its folder.
     pub fn parse(text: &str) -> Result<Self, String> {
         let is_root = text.len() == 66 && text.starts_with("0x");
         match is_root.then(|| text.parse()) {
@@ -37,17 +37,16 @@ impl Source {
     }
 }
 
-/// A dataset, before its records are read.
+/// Name and owner of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// What people call it.
     pub name: String,
-    /// Who answers for all of its records, and is paid for them.
+    /// The contributor of all its records, who is paid for them.
     pub owner: String,
 }
 
 impl Described {
-    /// Of a manifest as the operator's API shows it.
+    /// Reads name and owner from a manifest in the operator API's JSON.
     pub fn of(root: BlobHash, manifest: &Value) -> Result<Self, JobError> {
         let nobody = || {
             let text = format!("the manifest of {root} names no contributor");
@@ -60,15 +59,14 @@ impl Described {
     }
 }
 
-/// Datasets that can be read: those of this very node, or of one that is asked over its socket.
+/// Readable datasets: those of this node's library, or of a node behind its socket.
 pub trait Datasets {
-    /// What reading fails with.
     type Error: From<JobError>;
 
-    /// What a dataset is, and whose.
+    /// Name and owner of a dataset.
     fn describe(&self, root: BlobHash) -> impl Future<Output = Result<Described, Self::Error>>;
 
-    /// Hands over the records of a dataset in order; the first that is not taken ends it.
+    /// Passes the records of a dataset to `take` in order, until it fails.
     fn records(
         &self,
         root: BlobHash,
@@ -91,7 +89,7 @@ impl Datasets for Library {
         take: &mut dyn FnMut(RecordPart) -> Result<(), JobError>,
     ) -> Result<(), JobError> {
         let (sender, mut parts) = mpsc::channel(AHEAD);
-        // The library reads on a thread of its own and stops when nobody takes any more.
+        // The library reads on a thread of its own and stops when the receiver is dropped.
         let reading = self.records(root, move |part| sender.blocking_send(part).is_ok());
         let taking = async move {
             while let Some(part) = parts.recv().await {
@@ -113,7 +111,7 @@ fn unread(root: BlobHash) -> impl FnOnce(LibraryError) -> JobError {
     }
 }
 
-/// Reads all of it, in the order in which it is named.
+/// Reads all sources in order.
 pub(super) async fn corpus<D: Datasets>(
     sources: &[Source],
     datasets: &D,
@@ -132,7 +130,7 @@ pub(super) async fn corpus<D: Datasets>(
     Ok(reading.finish().map_err(JobError::from)?)
 }
 
-/// The records of a dataset. They are all whose the manifest says: whoever signed for them is who is paid.
+/// Reads the records of a dataset. All of them belong to the owner that the manifest names.
 async fn dataset<D: Datasets>(datasets: &D, root: BlobHash, reading: &mut Reading<'_>) -> Result<(), D::Error> {
     let Described { name, owner } = datasets.describe(root).await?;
     reading.begin(&format!("{name}@{root:#}"));
@@ -144,7 +142,7 @@ async fn dataset<D: Datasets>(datasets: &D, root: BlobHash, reading: &mut Readin
     datasets.records(root, &mut take).await
 }
 
-/// Who answers for a dataset: the accounts that are paid for it, or the nodes that made it.
+/// The owner of a dataset: the accounts that are paid for it, or the nodes that made it.
 fn owner(manifest: &Value) -> Option<String> {
     let contributors = manifest["contributors"].as_array()?;
     let who = contributors

@@ -6,7 +6,7 @@ use storage::secret;
 
 use super::Check;
 use crate::{cli::Place, wallet::Wallet};
-use base::{home::Home, key, words::chained};
+use base::{home::Home, key, errors::chained};
 
 pub(super) fn checks(place: &Place) -> Vec<Check> {
     let home = place.home();

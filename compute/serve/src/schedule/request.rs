@@ -1,4 +1,4 @@
-//! What is asked for, within which limits, and how it can end.
+//! The types of a request as the scheduler sees it, its limits, and the ways it can end.
 
 use std::{fmt, sync::Arc};
 
@@ -6,11 +6,11 @@ use bincode::{Decode, Encode};
 
 use compute::{forward::Shape, lora::AdapterHash};
 
-/// A request of this engine; never used twice.
+/// Number of a request in one engine; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct RequestId(pub u64);
 
-/// Whoever shares the engine fairly with others: an account, an API token.
+/// An account or API token; the tenants of an engine share it fairly.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tenant(pub Arc<str>);
 
@@ -20,153 +20,155 @@ impl fmt::Display for Tenant {
     }
 }
 
-/// One generation of a registered adapter. Its content is known once it was fetched.
+/// One generation of a registered adapter. Two keys may turn out to have the same content once both are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AdapterKey(pub u64);
 
-/// What is known of an adapter that was fetched.
+/// AdapterInfo about an adapter that is in host memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Its content.
+pub struct AdapterInfo {
     pub hash: AdapterHash,
-    /// Its largest rank.
+    /// The largest rank of its layers.
     pub rank: u32,
-    /// What it takes on the device.
+    /// Bytes it takes on the device.
     pub bytes: u64,
 }
 
-/// A request.
+/// A request with names resolved and text tokenised, as [`crate::engine::Engine::submit`] makes it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ask {
-    /// Its number.
-    pub request: RequestId,
-    /// For whom.
+pub struct ScheduleRequest {
+    pub id: RequestId,
     pub tenant: Tenant,
-    /// Adapters and their weights; none for the base model.
+    /// Adapters with their weights; empty for the base model.
     pub adapters: Vec<(AdapterKey, f32)>,
-    /// What to go on from.
     pub prompt: Vec<u32>,
-    /// Longest answer. 0 computes the prompt alone.
+    /// Most tokens of the completion. 0 computes the prompt alone.
     pub tokens_max: u32,
-    /// The answer does not end by itself before it is so long.
+    /// The completion does not end by itself before it has this many tokens.
     pub tokens_min: u32,
-    /// Tokens that end the answer, beside those of the model.
+    /// Tokens that end the completion, besides those of the model.
     pub stop_tokens: Vec<u32>,
-    /// The tokens of the model that end an answer do not.
+    /// True if the model's end tokens do not end the completion.
     pub ignore_eos: bool,
-    /// Logits of every prompt position are wanted; nothing is reused.
+    /// True if logits of every prompt position are needed; the prefix cache is not used then.
     pub score_prompt: bool,
-    /// Bits must not depend on batch mates.
+    /// True if the bits of the result must not depend on what else is in the batch.
     pub verified: bool,
-    /// Filled in by the scheduler: what may not come before the answer is long enough.
+    /// Tokens forbidden until the completion has `tokens_min` tokens. The scheduler fills it in.
     pub barred: Vec<u32>,
 }
 
-/// Why a request is not served.
+impl ScheduleRequest {
+    /// A request to the base model without stop tokens or a length limit.
+    pub fn new(id: RequestId, tenant: Tenant, prompt: Vec<u32>) -> Self {
+        Self {
+            id,
+            tenant,
+            adapters: Vec::new(),
+            prompt,
+            tokens_max: u32::MAX,
+            tokens_min: 0,
+            stop_tokens: Vec::new(),
+            ignore_eos: false,
+            score_prompt: false,
+            verified: false,
+            barred: Vec::new(),
+        }
+    }
+}
+
+/// Reason why the scheduler does not serve a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 pub enum Refusal {
-    /// Nothing to go on from.
     #[error("the prompt has no tokens")]
     EmptyPrompt,
-    /// Prompt and answer do not fit.
     #[error("the prompt has {tokens} tokens, at most {most} fit beside an answer")]
     PromptTooLong {
-        /// What came.
         tokens: usize,
-        /// What may come.
         most: usize,
     },
-    /// Too many adapters at once.
     #[error("a request mixes at most {most} adapters")]
     TooManyAdapters {
-        /// How many may be.
         most: usize,
     },
-    /// Others wait already.
+    /// The waiting queue, or the tenant's part of it, is full.
     #[error("{waiting} requests wait already; ask again in {retry_after_ms} ms")]
     Full {
-        /// How many.
         waiting: usize,
-        /// When it is worth asking again.
         retry_after_ms: u64,
     },
-    /// It waited, and there was no room.
+    /// The request waited for its first step until [`Limits::waiting_ms_max`].
     #[error("no room within {waited_ms} ms; ask again later")]
     Waited {
-        /// How long.
         waited_ms: u64,
     },
-    /// An adapter cannot be used.
     #[error("the adapter cannot be used: {0}")]
     Adapter(String),
-    /// The engine ends and takes nothing new.
     #[error("the engine is shutting down")]
     Draining,
 }
 
-/// How an answer ended.
+/// The way a completion ended.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Finish {
-    /// By itself, or at a stop token or string.
+    /// At an end token or a stop string.
     Stop,
-    /// It is as long as it may be.
+    /// At its length limit, or the end of the context.
     Length,
-    /// Nobody wants it any more.
+    /// The client went away.
     Cancelled,
-    /// It cannot go on; why.
+    /// It could not go on, and why.
     Failed(String),
 }
 
-/// What a request took.
+/// Token counts of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Usage {
-    /// Tokens of the prompt.
     pub prompt: usize,
-    /// Those of them that were known already.
+    /// Prompt tokens found in the prefix cache.
     pub cached: usize,
-    /// Tokens of the answer, the one that ended it included.
-    pub answer: usize,
+    /// Tokens of the completion, an end token included.
+    pub completion: usize,
 }
 
 /// Bounds on what runs and waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Limits {
-    /// Tokens of a step.
+    /// Most tokens in a step.
     pub step_tokens: usize,
-    /// Tokens of prompts in a step that also goes on with answers: more of them make everyone's next token later.
+    /// Most prompt tokens in a step that also decodes: more of them delay everyone's next token.
     pub step_prompt_tokens: usize,
-    /// By how much of its time, in percent, prompts and the adapters they bring may lengthen a step that goes on with
-    /// answers. When that is too little for three seconds, it is load and no storm, and they may do more and more; those of
-    /// a tenant that has more waiting, beside others that have not, no more than its part. By as much may rows that such a
-    /// tenant has beyond as many as others.
+    /// By how many percent of its time prompts, and the adapters they bring, may lengthen a step that also decodes. If that
+    /// is too little for three seconds, it is sustained load and not a burst, and the allowance grows. A tenant with a
+    /// backlog gets no more than its part of it beside tenants without one. Extra rows of such a tenant are bounded likewise.
     pub step_stretch_percent: u32,
-    /// Sequences that run at once.
+    /// Most sequences that run at once.
     pub rows_max: usize,
-    /// Rows that a tenant may have beyond its part of them, while others are there too. On a processor each makes a step
-    /// longer for everyone; where they cost little, as many as there are.
+    /// Rows that a tenant may have beyond its equal part while others are active. On a processor each row lengthens a step for
+    /// everyone; where rows are cheap, set it to the number of rows.
     pub rows_spare: usize,
-    /// Distinct adapters of a step.
+    /// Most distinct adapters in a step.
     pub step_adapters: usize,
-    /// Sum over a step of tokens times rank.
+    /// Most of the sum over a step of tokens times rank.
     pub step_rank_tokens: u64,
-    /// Adapters put into slots before a step: each makes everyone's next token later.
+    /// Most adapters loaded into slots before a step: each delays everyone's next token.
     pub step_loads: usize,
-    /// Adapters that a request mixes.
+    /// Most adapters in the mix of a request.
     pub mix_max: usize,
-    /// Bytes of adapters in slots.
+    /// Most bytes of adapters in slots.
     pub slot_bytes: u64,
-    /// Adapters in memory, or on their way there, for requests that wait.
+    /// Most adapters held in host memory, or being loaded, for waiting requests.
     pub fetched_max: usize,
-    /// Requests that wait.
+    /// Most waiting requests; a further one is refused.
     pub waiting_max: usize,
-    /// Requests of one tenant that wait.
+    /// Most waiting requests of one tenant; a further one is refused.
     pub waiting_per_tenant_max: usize,
-    /// How long a request waits before it first runs.
+    /// Longest wait for the first step, in milliseconds; then the request is refused.
     pub waiting_ms_max: u64,
 }
 
 impl Default for Limits {
-    /// For a processor; a larger device takes longer steps with more rows.
+    /// Values for a processor. A larger device takes longer steps with more rows.
     fn default() -> Self {
         Self {
             step_tokens: 96,
@@ -188,7 +190,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// [`Self::step_stretch_percent`] as a share.
+    /// [`Self::step_stretch_percent`] as a fraction.
     #[allow(clippy::float_arithmetic, reason = "it is multiplied with times that were learnt")]
     pub(super) fn stretch(&self) -> f64 {
         f64::from(self.step_stretch_percent) / 100.0
@@ -196,7 +198,7 @@ impl Limits {
 
     /// # Panics
     ///
-    /// Where nothing could ever run.
+    /// Panics if no request could ever run within these limits.
     pub(super) fn check(&self, shape: &Shape) {
         assert!(self.step_tokens > 0 && self.step_prompt_tokens > 0 && self.rows_max > 0);
         assert!(self.step_adapters > 0 && self.step_loads > 0 && self.fetched_max > 0);

@@ -1,4 +1,4 @@
-//! The operator's word: on disk before it is said, and read back at the next start.
+//! The stored offer of this node: durable before it is announced, and read back at the next start.
 
 use std::{collections::BTreeSet, fs, io, path::PathBuf, sync::Mutex};
 
@@ -8,16 +8,16 @@ use protocol::{
 };
 
 use super::WorkError;
-use base::{home::Home, lock, operator::work::OfferAsk};
+use base::{home::Home, lock, operator::work::OfferRequest};
 
-/// The operator's word, on disk and in memory.
-pub(super) struct Offer {
+/// The offer on disk and in memory.
+pub(super) struct StoredOffer {
     path: PathBuf,
-    now: Mutex<Option<OfferAsk>>,
+    now: Mutex<Option<OfferRequest>>,
 }
 
-impl Offer {
-    /// What was last offered in a home.
+impl StoredOffer {
+    /// Reads the offer of a home.
     pub(super) fn open(home: &Home) -> Result<Self, WorkError> {
         let path = home.offer();
         let now = match fs::read(&path) {
@@ -34,13 +34,13 @@ impl Offer {
         }
     }
 
-    /// What is offered.
-    pub(super) fn get(&self) -> Option<OfferAsk> {
+    /// The current offer.
+    pub(super) fn get(&self) -> Option<OfferRequest> {
         lock::locked(&self.now).clone()
     }
 
-    /// Offers this from now on; durable before it is said.
-    pub(super) fn set(&self, offer: Option<OfferAsk>) -> Result<(), WorkError> {
+    /// Replaces the offer on disk, then in memory.
+    pub(super) fn set(&self, offer: Option<OfferRequest>) -> Result<(), WorkError> {
         let path = self.path.clone();
         let failed = |source| WorkError::File { path, source };
         let part = self.path.with_extension("json.next");
@@ -69,23 +69,23 @@ fn kind(name: &str) -> Result<Work, WorkError> {
         "train" => Ok(Work::Train),
         "infer" => Ok(Work::Infer),
         "audit" => Ok(Work::Audit),
-        other => Err(WorkError::Ask {
+        other => Err(WorkError::InvalidArgument {
             field: "kind",
             what: format!("`{other}` is none of train, infer and audit"),
         }),
     }
 }
 
-/// The kinds and prices of an offer, read.
-pub(super) fn terms(offer: &OfferAsk) -> Result<(BTreeSet<Work>, Vec<PriceHint>), WorkError> {
+/// Parses the kinds and prices of an offer.
+pub(super) fn terms(offer: &OfferRequest) -> Result<(BTreeSet<Work>, Vec<PriceHint>), WorkError> {
     let kinds: BTreeSet<Work> = offer.kinds.iter().map(|name| kind(name)).collect::<Result<_, _>>()?;
     if kinds.is_empty() {
         let what = "name at least one of train, infer and audit".to_owned();
-        return Err(WorkError::Ask { field: "kind", what });
+        return Err(WorkError::InvalidArgument { field: "kind", what });
     }
     let mut prices = Vec::new();
     for (name, text) in &offer.prices {
-        let wrong = |what| WorkError::Ask { field: "price", what };
+        let wrong = |what| WorkError::InvalidArgument { field: "price", what };
         let work = kind(name)?;
         if !kinds.contains(&work) {
             return Err(wrong(format!("{name} has a price and is not offered")));
@@ -105,8 +105,8 @@ pub(super) fn terms(offer: &OfferAsk) -> Result<(BTreeSet<Work>, Vec<PriceHint>)
 mod tests {
     use super::*;
 
-    fn ask(kinds: &[&str], prices: &[(&str, &str)]) -> OfferAsk {
-        OfferAsk {
+    fn offer(kinds: &[&str], prices: &[(&str, &str)]) -> OfferRequest {
+        OfferRequest {
             kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
             prices: prices
                 .iter()
@@ -119,29 +119,29 @@ mod tests {
     fn an_offer_is_there_after_a_restart_until_it_is_taken_back() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path());
-        let offered = ask(&["audit"], &[("audit", "0.5 OPEN")]);
-        Offer::open(&home).unwrap().set(Some(offered.clone())).unwrap();
-        let again = Offer::open(&home).unwrap();
+        let offered = offer(&["audit"], &[("audit", "0.5 OPEN")]);
+        StoredOffer::open(&home).unwrap().set(Some(offered.clone())).unwrap();
+        let again = StoredOffer::open(&home).unwrap();
         assert_eq!(again.get(), Some(offered));
         again.set(None).unwrap();
-        assert_eq!(Offer::open(&home).unwrap().get(), None);
+        assert_eq!(StoredOffer::open(&home).unwrap().get(), None);
         fs::write(home.offer(), "{").unwrap();
-        let error = Offer::open(&home).err().expect("is damaged").to_string();
+        let error = StoredOffer::open(&home).err().expect("is damaged").to_string();
         assert!(error.contains("work.json"), "{error}");
     }
 
     #[test]
-    fn an_offer_that_cannot_be_meant_is_refused_by_its_field() {
+    fn an_invalid_offer_is_refused_by_its_field() {
         for (bad, says) in [
-            (ask(&[], &[]), "at least one of train, infer and audit"),
-            (ask(&["dance"], &[]), "`dance` is none of"),
+            (offer(&[], &[]), "at least one of train, infer and audit"),
+            (offer(&["dance"], &[]), "`dance` is none of"),
             (
-                ask(&["audit"], &[("train", "1 OPEN")]),
+                offer(&["audit"], &[("train", "1 OPEN")]),
                 "train has a price and is not offered",
             ),
-            (ask(&["audit"], &[("audit", "cheap")]), "`price`"),
+            (offer(&["audit"], &[("audit", "cheap")]), "`price`"),
         ] {
-            let error = terms(&bad).expect_err("cannot be meant").to_string();
+            let error = terms(&bad).expect_err("is invalid").to_string();
             assert!(error.contains(says), "{error}");
         }
     }

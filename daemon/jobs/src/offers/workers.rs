@@ -1,4 +1,4 @@
-//! Who else offers work, for as long as each offer holds.
+//! Compute offers of other nodes, until each expires.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use protocol::{
 use super::machine;
 use base::operator::work::WorkerLine;
 
-/// Workers that are remembered.
+/// Most offers remembered; further nodes are ignored until one expires.
 const REMEMBERED: usize = 4096;
 
-/// Who offers work, for as long as it holds.
+/// Unexpired offers, by node.
 #[derive(Debug, Default)]
 pub(super) struct Workers(BTreeMap<NodeId, Worker>);
 
 impl Workers {
-    /// Remembers an offer that the network has checked; the newest of each node.
+    /// Stores an offer that the network has verified, replacing the node's previous one.
     pub(super) fn note(&mut self, now: Time, said: Worker) {
         self.0.retain(|_, known| known.term.expires > now);
         if self.0.len() < REMEMBERED || self.0.contains_key(&said.worker) {
@@ -26,7 +26,7 @@ impl Workers {
         }
     }
 
-    /// Those whose offers hold.
+    /// The unexpired offers.
     pub(super) fn lines(&self, now: Time) -> Vec<WorkerLine> {
         let line = |worker: &Worker| WorkerLine {
             node: worker.worker,
