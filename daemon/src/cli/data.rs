@@ -28,7 +28,7 @@ enum Verb {
     /// List the datasets in this home, or those that peers announce
     #[command(after_help = "Example: openledger data ls --peers\n\n\
                       JSON: [{root, name, datanet, licence, records, bytes, complete, kept_for}], or with --peers \
-                      [{root, bytes, providers, heard}]")]
+                      [{root, bytes, providers, heard: [{from, issued_us, heard_us}]}]")]
     Ls {
         /// List what peers announce instead
         #[arg(long)]
@@ -76,7 +76,7 @@ enum Verb {
 #[derive(Debug, Args)]
 #[command(after_help = "Example: openledger data add corpus.jsonl --licence CC-BY-4.0\n\n\
                   JSON: {root, name, records, bytes, sources, shards, duplicates, duplicates_within, repeats: [{root, name, \
-                  datanet, records, same, examples}], compared, compared_with: {datasets, records, records_in_part, \
+                  datanet, records, same, examples: [{record, of, likeness_ppm}]}], compared, compared_with: {datasets, records, records_in_part, \
                   not_compared}, skipped: [[FILE, REASON]]}")]
 struct Add {
     /// Files and folders to add
