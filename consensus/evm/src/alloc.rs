@@ -1,4 +1,4 @@
-//! Accounts as a genesis file lists them, turned into the changes that create them on an empty state.
+//! Turns the accounts of a genesis file into the state changes that create them.
 
 use std::collections::BTreeMap;
 

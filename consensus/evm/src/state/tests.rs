@@ -1,4 +1,4 @@
-//! Whole histories against plain maps: every height in the window, before and after flushing, pruning and reopening.
+//! Whole histories compared with plain maps: every height in the window, before and after flushing, pruning, reopening.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Nothing is minted, nothing is burned.
+//! The supply of OPEN stays constant: nothing is minted, nothing is burned.
 
 use alloy_primitives::{Address, U256};
 use consensus::execution::Execution;

@@ -13,7 +13,7 @@ use alloy_eips::{Encodable2718, eip7702::Authorization};
 use alloy_genesis::{Genesis, GenesisAccount};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
 use consensus::{
-    execution::{Committed, Execution, Slot, Staker},
+    execution::{BlockContext, Committed, Execution, Staker},
     validator::ValidatorSet,
 };
 use protocol::{Account, Amount, Height, Time, ValidatorKey, unit::SUPPLY};
@@ -238,7 +238,7 @@ impl Chain {
         }
     }
 
-    pub(super) fn slot(&self) -> Slot {
+    pub(super) fn slot(&self) -> BlockContext {
         slot_above(&self.ledger)
     }
 
@@ -288,9 +288,9 @@ pub(super) fn proposers() -> Vec<Account> {
 }
 
 /// The slot above the tip, a second later, proposed by the first validator.
-pub(super) fn slot_above<X: Execution>(ledger: &X) -> Slot {
+pub(super) fn slot_above<X: Execution>(ledger: &X) -> BlockContext {
     let tip = ledger.tip();
-    Slot {
+    BlockContext {
         height: Height(tip.height.0 + 1),
         time: Time::from_secs(tip.timestamp_s + 1),
         proposer: proposers()[0],
