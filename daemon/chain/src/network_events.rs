@@ -1,4 +1,4 @@
-//! From the network to whoever it concerns: consensus to the chain, transactions to the door.
+//! Passes network events on: consensus messages to the chain thread, transactions to their admission.
 
 use net::{NetEvent, Topic};
 use tokio::sync::{mpsc, watch};
@@ -13,11 +13,11 @@ use crate::{
     ingress::Ingress,
 };
 
-/// Gossip that came straight has no verdict to give.
+/// Gossip id of a message that came directly. There is no verdict to give.
 const NO_VERDICT: u64 = 0;
 
-/// Hands on what comes until the network or the chain ends. A chain that is busy holds the network back.
-pub async fn feed(
+/// Passes events on until the network or the chain ends. While the chain thread's queue is full the network waits.
+pub async fn dispatch(
     mut events: mpsc::Receiver<NetEvent>,
     chain: Chain,
     ingress: Ingress,
@@ -28,11 +28,11 @@ pub async fn feed(
         let command = match event {
             NetEvent::Connected(peer) => {
                 facts.tell(Event::PeerConnected { peer });
-                Command::Heard(Input::Connected(peer))
+                Command::Input(Input::Connected(peer))
             }
             NetEvent::Disconnected(peer) => {
                 facts.tell(Event::PeerDisconnected { peer });
-                Command::Heard(Input::Disconnected(peer))
+                Command::Input(Input::Disconnected(peer))
             }
             NetEvent::Gossip {
                 id,
@@ -56,7 +56,7 @@ pub async fn feed(
                 }
                 Some(&DIRECT_GOSSIP) => {
                     bytes.remove(0);
-                    Command::Heard(Input::Gossip {
+                    Command::Input(Input::Gossip {
                         id: NO_VERDICT,
                         from,
                         bytes,
@@ -64,10 +64,10 @@ pub async fn feed(
                 }
                 Some(&DIRECT_CHAIN) => {
                     bytes.remove(0);
-                    Command::Heard(Input::Direct { from, bytes })
+                    Command::Input(Input::Direct { from, bytes })
                 }
-                // The machine calls it unreadable, and that has consequences.
-                Some(_) | None => Command::Heard(Input::Direct { from, bytes }),
+                // The machine finds it unreadable and penalises the sender.
+                Some(_) | None => Command::Input(Input::Direct { from, bytes }),
             },
             NetEvent::Request { from, id, bytes } => Command::Request(id, from, bytes),
             NetEvent::Listening(address) => {
@@ -76,7 +76,7 @@ pub async fn feed(
                 continue;
             }
         };
-        if chain.tell(command).await.is_err() {
+        if chain.send(command).await.is_err() {
             return;
         }
     }

@@ -1,12 +1,13 @@
-//! The task behind the door: admits what was offered, submits it, journals it, and answers everyone.
+//! The task that admits submitted transactions: checks them, submits them to the mempool, journals them, and
+//! answers.
 
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex},
 };
 
-use consensus::mempool::{PoolError, Pooled};
-use evm::pool_tx::{Door, TxError};
+use consensus::mempool::{PoolError, PooledTransaction};
+use evm::pool_tx::{TxError, TxValidator};
 use net::{NetHandle, Offence, Verdict};
 use protocol::TxHash;
 use tokio::sync::{broadcast, mpsc};
@@ -14,52 +15,52 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    IngressError, Offer, Origin,
-    journal::{KeepError, PoolJournal},
+    IngressError, Origin, Submission,
+    journal::{PoolJournal, PoolJournalError},
 };
 use crate::actor::{Chain, Stopped};
 use base::{lock, words::chained};
 
-/// Transactions that are looked at together.
+/// Most transactions that are checked together.
 const BATCH_MAX: usize = 1024;
-/// The task.
-pub(super) struct Desk {
+/// The admission task; see [`super::spawn`].
+pub(super) struct AdmissionTask {
     chain: Chain,
     net: NetHandle,
-    door: Arc<Door>,
+    tx_validator: Arc<TxValidator>,
     journal: Arc<Mutex<PoolJournal>>,
     accepted: broadcast::Sender<TxHash>,
 }
 
-impl Desk {
+impl AdmissionTask {
     pub(super) fn new(
         chain: Chain,
         net: NetHandle,
-        door: Door,
+        tx_validator: TxValidator,
         journal: PoolJournal,
         accepted: broadcast::Sender<TxHash>,
     ) -> Self {
         Self {
             chain,
             net,
-            door: Arc::new(door),
+            tx_validator: Arc::new(tx_validator),
             journal: Arc::new(Mutex::new(journal)),
             accepted,
         }
     }
 
-    /// Works until `stop`.
-    pub(super) async fn run(self, mut inbox: mpsc::Receiver<Offer>, stop: CancellationToken) {
+    /// Runs until `stop`.
+    pub(super) async fn run(self, mut inbox: mpsc::Receiver<Submission>, stop: CancellationToken) {
         let served = tokio::select! {
             () = stop.cancelled() => Ok(()),
             served = self.serve(&mut inbox) => served,
         };
         if let Err(why) = served {
-            debug!(%why, "transactions are no longer taken in");
+            debug!(%why, "transaction admission ended");
         }
     }
 
-    async fn serve(&self, inbox: &mut mpsc::Receiver<Offer>) -> Result<(), Stopped> {
+    async fn serve(&self, inbox: &mut mpsc::Receiver<Submission>) -> Result<(), Stopped> {
         self.restore().await?;
         let mut waiting = VecDeque::new();
         loop {
@@ -70,139 +71,145 @@ impl Desk {
                 }
                 waiting.extend(taken);
             }
-            self.take(next_batch(&mut waiting)).await?;
+            self.process(next_batch(&mut waiting)).await?;
         }
     }
 
-    /// Offers again what the journal kept, and forgets what no longer waits.
+    /// Submits the journalled transactions again, and drops those that are no longer pending from the journal.
     async fn restore(&self) -> Result<(), Stopped> {
         let journal = self.journal.clone();
-        let kept: Vec<_> = blocking(move || lock(&journal).transactions().collect()).await;
+        let journalled: Vec<_> = blocking(move || lock(&journal).transactions().collect()).await;
         let mut back = 0;
-        for some in kept.chunks(BATCH_MAX) {
-            let admitted = self.admit(some.to_vec()).await;
-            let sound = admitted.into_iter().filter_map(Result::ok).collect();
+        for chunk in journalled.chunks(BATCH_MAX) {
+            let admitted = self.admit(chunk.to_vec()).await;
+            let valid = admitted.into_iter().filter_map(Result::ok).collect();
             back += self
-                .submit(sound, true)
+                .submit(valid, true)
                 .await?
                 .iter()
                 .filter(|taken| taken.is_ok())
                 .count();
         }
-        if !kept.is_empty() {
+        if !journalled.is_empty() {
             info!(
-                kept = kept.len(),
+                journalled = journalled.len(),
                 waiting = back,
-                "transactions from before the restart"
+                "restored transactions from the journal"
             );
-            self.shorten().await?;
+            self.compact_journal().await?;
         }
         Ok(())
     }
 
-    async fn take(&self, offers: Vec<Offer>) -> Result<(), Stopped> {
-        let raw: Vec<_> = offers
+    async fn process(&self, submissions: Vec<Submission>) -> Result<(), Stopped> {
+        let raw: Vec<_> = submissions
             .iter()
-            .flat_map(|offer| offer.transactions.iter().cloned())
+            .flat_map(|submission| submission.transactions.iter().cloned())
             .collect();
         let admitted = self.admit(raw).await;
-        let (mut ours, mut theirs, mut sound) = (Vec::new(), Vec::new(), Vec::new());
-        for (offer, found) in share_out(offers, admitted) {
+        let (mut to_gossip, mut from_gossip, mut valid) = (Vec::new(), Vec::new(), Vec::new());
+        for (submission, found) in results_by_submission(submissions, admitted) {
             match found {
                 Ok(pooled) => {
-                    let spread = !matches!(offer.from, Origin::Gossip(..));
-                    if spread { &mut ours } else { &mut theirs }.extend(pooled);
-                    sound.push(offer);
+                    let spread = !matches!(submission.from, Origin::Gossip(..));
+                    if spread { &mut to_gossip } else { &mut from_gossip }.extend(pooled);
+                    valid.push(submission);
                 }
-                // One bad transaction and the whole message is refused: its sender should have checked them all.
-                Err(why) => self.refuse(offer.from, why),
+                // One invalid transaction refuses the whole message: its sender should have checked them all.
+                Err(why) => self.refuse(submission.from, why),
             }
         }
-        let mut ours = self.submit(ours, true).await?.into_iter();
-        let mut theirs = self.submit(theirs, false).await?.into_iter();
-        let (mut keep, mut acknowledge) = (Vec::new(), Vec::new());
-        for offer in sound {
-            let count = offer.transactions.len();
-            let results = if matches!(offer.from, Origin::Gossip(..)) {
-                &mut theirs
+        let mut to_gossip = self.submit(to_gossip, true).await?.into_iter();
+        let mut from_gossip = self.submit(from_gossip, false).await?.into_iter();
+        let (mut to_journal, mut acknowledge) = (Vec::new(), Vec::new());
+        for submission in valid {
+            let count = submission.transactions.len();
+            let results = if matches!(submission.from, Origin::Gossip(..)) {
+                &mut from_gossip
             } else {
-                &mut ours
+                &mut to_gossip
             };
             let results: Vec<_> = results.by_ref().take(count).collect();
-            // Nobody may be subscribed.
+            // There may be no subscriber.
             results
                 .iter()
                 .flatten()
                 .for_each(|hash| drop(self.accepted.send(*hash)));
-            match offer.from {
+            match submission.from {
                 Origin::Gossip(id, _) => self.net.verdict(id, verdict(&results)),
                 Origin::Direct(_) => (),
                 Origin::Local(reply) => {
-                    let result = results.into_iter().next().expect("a wallet offers one transaction");
-                    keep.extend(result.is_ok().then_some(offer.transactions).into_iter().flatten());
+                    let result = results.into_iter().next().expect("a wallet submits one transaction");
+                    to_journal.extend(result.is_ok().then_some(submission.transactions).into_iter().flatten());
                     acknowledge.push((reply, result));
                 }
             }
         }
-        let kept = if keep.is_empty() { Ok(()) } else { self.keep(keep).await };
+        let journalled = if to_journal.is_empty() {
+            Ok(())
+        } else {
+            self.journal_all(to_journal).await
+        };
         for (reply, result) in acknowledge {
-            let result = match (result, &kept) {
+            let result = match (result, &journalled) {
                 (Ok(_), Err(why)) => Err(IngressError::Disk(why.clone())),
                 (result, _) => result.map_err(IngressError::Pool),
             };
-            // Whoever asked may be gone.
+            // The caller may be gone.
             drop(reply.send(result));
         }
-        if lock(&self.journal).is_long() {
-            self.shorten().await?;
+        if lock(&self.journal).needs_rewrite() {
+            self.compact_journal().await?;
         }
         Ok(())
     }
 
-    async fn submit(&self, transactions: Vec<Pooled>, ours: bool) -> Result<Vec<Result<TxHash, PoolError>>, Stopped> {
+    async fn submit(
+        &self,
+        transactions: Vec<PooledTransaction>,
+        gossip: bool,
+    ) -> Result<Vec<Result<TxHash, PoolError>>, Stopped> {
         if transactions.is_empty() {
             return Ok(Vec::new());
         }
-        self.chain.submit(transactions, ours).await
+        self.chain.submit(transactions, gossip).await
     }
 
-    async fn admit(&self, raw: Vec<Arc<[u8]>>) -> Vec<Result<Pooled, TxError>> {
-        let door = self.door.clone();
-        blocking(move || door.admit_all(&raw)).await
+    async fn admit(&self, raw: Vec<Arc<[u8]>>) -> Vec<Result<PooledTransaction, TxError>> {
+        let tx_validator = self.tx_validator.clone();
+        blocking(move || tx_validator.admit_all(&raw)).await
     }
 
-    /// Writes transactions down; they are durable when this returns. The error is a text, since many hear of it.
-    async fn keep(&self, transactions: Vec<Arc<[u8]>>) -> Result<(), String> {
+    /// Writes transactions to the journal; they are durable when this returns. The error is a text, because several
+    /// callers get it.
+    async fn journal_all(&self, transactions: Vec<Arc<[u8]>>) -> Result<(), String> {
         let journal = self.journal.clone();
-        let kept = blocking(move || lock(&journal).keep(&transactions)).await;
-        kept.map_err(|why| {
+        let journalled = blocking(move || lock(&journal).append(&transactions)).await;
+        journalled.map_err(|why| {
             let why = chained(&why);
-            warn!(error = why, "transactions were not kept");
+            warn!(error = why, "could not journal transactions");
             why
         })
     }
 
-    /// Rewrites the journal with what still waits.
-    async fn shorten(&self) -> Result<(), Stopped> {
+    /// Rewrites the journal with the transactions that are still in the mempool.
+    async fn compact_journal(&self) -> Result<(), Stopped> {
         let waiting: BTreeSet<TxHash> = self
             .chain
-            .look(|node| node.pool.iter().map(|(one, _)| one.hash).collect())
+            .query(|node| node.pool.iter().map(|(one, _)| one.hash).collect())
             .await?;
         let journal = self.journal.clone();
         let rewrite = move || {
-            let waits = |raw: &[u8]| waiting.contains(&TxHash(alloy_primitives::keccak256(raw).0));
-            lock(&journal).rewrite(waits)
+            let is_pending = |raw: &[u8]| waiting.contains(&TxHash(alloy_primitives::keccak256(raw).0));
+            lock(&journal).rewrite(is_pending)
         };
-        if let Err(why) = blocking::<Result<(), KeepError>>(rewrite).await {
-            warn!(
-                error = chained(&why),
-                "the list of waiting transactions was not shortened"
-            );
+        if let Err(why) = blocking::<Result<(), PoolJournalError>>(rewrite).await {
+            warn!(error = chained(&why), "could not rewrite the journal of transactions");
         }
         Ok(())
     }
 
-    /// An offer with a transaction that no node takes.
+    /// Refuses a submission with a transaction that is invalid in any state.
     fn refuse(&self, from: Origin, why: TxError) {
         match from {
             Origin::Local(reply) => drop(reply.send(Err(why.into()))),
@@ -226,14 +233,14 @@ fn lock(journal: &Mutex<PoolJournal>) -> std::sync::MutexGuard<'_, PoolJournal> 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work)
         .await
-        .expect("what runs here does not panic, and is never aborted")
+        .expect("a blocking task does not panic and is never aborted")
 }
 
-/// Takes offers from the front while they have at most [`BATCH_MAX`] transactions together; at least one offer.
-fn next_batch(waiting: &mut VecDeque<Offer>) -> Vec<Offer> {
+/// Takes submissions from the front, with at most [`BATCH_MAX`] transactions together but at least one submission.
+fn next_batch(waiting: &mut VecDeque<Submission>) -> Vec<Submission> {
     let (mut batch, mut count) = (Vec::new(), 0);
-    while let Some(offer) = waiting.front() {
-        count += offer.transactions.len();
+    while let Some(submission) = waiting.front() {
+        count += submission.transactions.len();
         if count > BATCH_MAX && !batch.is_empty() {
             break;
         }
@@ -242,23 +249,23 @@ fn next_batch(waiting: &mut VecDeque<Offer>) -> Vec<Offer> {
     batch
 }
 
-/// Gives each offer what the door said about its transactions: all of them, or why one is refused.
-fn share_out(offers: Vec<Offer>, admitted: Vec<Result<Pooled, TxError>>) -> Vec<(Offer, Result<Vec<Pooled>, TxError>)> {
+/// Gives each submission the results of its transactions: all transactions, or the error of the first invalid one.
+fn results_by_submission(
+    submissions: Vec<Submission>,
+    admitted: Vec<Result<PooledTransaction, TxError>>,
+) -> Vec<(Submission, Result<Vec<PooledTransaction>, TxError>)> {
     let mut admitted = admitted.into_iter();
-    let share = |offer: Offer| {
-        // All of them first: stopping at a refused one would leave its neighbours to the next offer.
-        let own: Vec<_> = admitted.by_ref().take(offer.transactions.len()).collect();
-        (offer, own.into_iter().collect())
+    let group = |submission: Submission| {
+        // All of its results first: stopping at an error would leave the rest to the next submission.
+        let own: Vec<_> = admitted.by_ref().take(submission.transactions.len()).collect();
+        (submission, own.into_iter().collect())
     };
-    let shared = offers.into_iter().map(share).collect();
-    assert!(
-        admitted.next().is_none(),
-        "the door says something about every transaction, once"
-    );
-    shared
+    let grouped = submissions.into_iter().map(group).collect();
+    assert!(admitted.next().is_none(), "every transaction has one result");
+    grouped
 }
 
-/// What to say about gossip whose transactions are all sound: worth passing on if any was new here.
+/// The verdict about gossip whose transactions are all valid: passed on if any was new here.
 fn verdict(results: &[Result<TxHash, PoolError>]) -> Verdict {
     if results.iter().any(Result::is_ok) {
         Verdict::Accept
@@ -267,12 +274,12 @@ fn verdict(results: &[Result<TxHash, PoolError>]) -> Verdict {
     }
 }
 
-/// How bad it is to pass on a transaction that is refused whatever the state is.
+/// The offence of passing on a transaction that is invalid in any state.
 fn offence(why: &TxError) -> Offence {
     match why {
         TxError::Encoding(_) => Offence::Malformed,
         TxError::TooLong { .. } => Offence::Oversize,
-        // Whatever else the door finds are bytes that decode and cannot be true.
+        // All other errors mean bytes that decode to an invalid transaction.
         _ => Offence::Invalid,
     }
 }
@@ -284,18 +291,18 @@ mod tests {
 
     use super::*;
 
-    fn offer(transactions: usize) -> Offer {
-        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    fn submission(transactions: usize) -> Submission {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let from = Origin::Direct(NodeId([1; 32]));
-        Offer {
+        Submission {
             from,
             transactions: vec![Arc::from([1_u8]); transactions],
-            _room: room,
+            _permit: permit,
         }
     }
 
     fn batches(sizes: &[usize]) -> Vec<usize> {
-        let mut waiting: VecDeque<_> = sizes.iter().map(|size| offer(*size)).collect();
+        let mut waiting: VecDeque<_> = sizes.iter().map(|size| submission(*size)).collect();
         let mut found = Vec::new();
         while !waiting.is_empty() {
             found.push(next_batch(&mut waiting).len());
@@ -304,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_as_many_offers_as_fit_and_never_none() {
+    fn a_batch_has_as_many_submissions_as_fit_and_at_least_one() {
         assert_eq!(batches(&[1000, 24, 1]), [2, 1]);
         assert_eq!(batches(&[512, 512, 512]), [2, 1]);
         assert_eq!(batches(&[5000, 1]), [1, 1]);
@@ -312,8 +319,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_transaction_spoils_its_own_offer_and_no_other() {
-        let pooled = |nonce: u64| Pooled {
+    fn an_invalid_transaction_refuses_its_own_submission_only() {
+        let pooled = |nonce: u64| PooledTransaction {
             hash: TxHash([1; 32]),
             sender: Account([2; 20]),
             nonce,
@@ -324,24 +331,24 @@ mod tests {
             raw: Arc::from([0_u8]),
         };
         let admitted = vec![Err(TxError::Sender), Ok(pooled(1)), Ok(pooled(2)), Ok(pooled(3))];
-        let shared = share_out(vec![offer(2), offer(1), offer(1)], admitted);
-        let nonces = |found: &Result<Vec<Pooled>, TxError>| match found {
+        let grouped = results_by_submission(vec![submission(2), submission(1), submission(1)], admitted);
+        let nonces = |found: &Result<Vec<PooledTransaction>, TxError>| match found {
             Ok(pooled) => Ok(pooled.iter().map(|one| one.nonce).collect::<Vec<_>>()),
             Err(why) => Err(why.clone()),
         };
-        let found: Vec<_> = shared.iter().map(|(_, found)| nonces(found)).collect();
+        let found: Vec<_> = grouped.iter().map(|(_, found)| nonces(found)).collect();
         assert_eq!(found, [Err(TxError::Sender), Ok(vec![2]), Ok(vec![3])]);
     }
 
     #[test]
-    fn gossip_is_passed_on_if_anything_in_it_was_new() {
+    fn gossip_is_passed_on_if_any_transaction_was_new() {
         let (new, known) = (Ok(TxHash([1; 32])), Err(PoolError::Known));
         assert_eq!(verdict(&[known.clone(), new]), Verdict::Accept);
         assert_eq!(verdict(&[known, Err(PoolError::Full(3))]), Verdict::Ignore);
     }
 
     #[test]
-    fn passing_on_a_bad_signature_is_worse_than_none() {
+    fn an_invalid_signature_and_malformed_bytes_are_different_offences() {
         assert_eq!(offence(&TxError::Sender), Offence::Invalid);
         assert_eq!(
             offence(&TxError::Encoding("not a transaction".into())),

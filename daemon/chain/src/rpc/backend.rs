@@ -1,6 +1,6 @@
-//! What JSON-RPC stands on: a running node, or a chain that was imported and is only served.
+//! The chain and mempool behind JSON-RPC: those of a running node, or those of an imported chain.
 
-use consensus::mempool::Pooled;
+use consensus::mempool::PooledTransaction;
 use jsonrpsee::core::async_trait;
 use net::NetHandle;
 use protocol::{Account, Height, TxHash};
@@ -13,59 +13,57 @@ use crate::{
     state::LoggedBlocks,
 };
 
-/// Whose transactions are asked for.
+/// The senders whose transactions are requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// All that wait.
-    Everyones,
-    /// Those that this account sent.
-    Of(Account),
+pub enum SenderFilter {
+    Any,
+    Only(Account),
 }
 
-/// The chain below JSON-RPC, and the transactions that wait for it.
+/// The chain and the mempool that the methods read.
 #[async_trait]
-pub trait Ground: Send + Sync {
-    /// The last block shown, as it changes.
+pub trait Backend: Send + Sync {
+    /// The last published head, as it changes.
     fn heads(&self) -> watch::Receiver<Head>;
 
-    /// Where blocks are kept.
+    /// The source of blocks and certificates.
     fn log(&self) -> LoggedBlocks;
 
-    /// How many peers are connected.
+    /// Number of connected peers.
     fn peers(&self) -> usize;
 
-    /// The highest block that is known of.
+    /// The highest block that a peer claims, or the head.
     async fn best_known(&self) -> Result<Height, Failure>;
 
-    /// Takes a signed transaction.
+    /// Submits a signed transaction.
     async fn submit(&self, raw: &[u8]) -> Result<TxHash, Failure>;
 
-    /// The names of transactions as they are taken in.
+    /// Hashes of transactions as they are accepted.
     fn accepted(&self) -> broadcast::Receiver<TxHash>;
 
-    /// A transaction that waits.
-    async fn pooled(&self, hash: TxHash) -> Result<Option<Pooled>, Failure>;
+    /// A transaction in the mempool.
+    async fn pooled(&self, hash: TxHash) -> Result<Option<PooledTransaction>, Failure>;
 
-    /// The nonce a wallet should use next for an account that has anything waiting.
+    /// The nonce that a wallet should use next; `None` if the account has no transaction in the mempool.
     async fn next_nonce(&self, account: Account) -> Result<Option<u64>, Failure>;
 
-    /// How many could go into the next block, and how many could not.
-    async fn waiting_counts(&self) -> Result<(usize, usize), Failure>;
+    /// Number of transactions that the next block could include, and of the others.
+    async fn pool_counts(&self) -> Result<(usize, usize), Failure>;
 
-    /// Copies of what waits, with whether each could go into the next block.
-    async fn waiting(&self, whose: Whose) -> Result<Vec<(Pooled, bool)>, Failure>;
+    /// Copies of transactions in the mempool, each with true if the next block could include it.
+    async fn pooled_of(&self, senders: SenderFilter) -> Result<Vec<(PooledTransaction, bool)>, Failure>;
 }
 
-/// A chain that runs in this node, with its way in for transactions.
+/// The backend of a running node.
 #[derive(Clone)]
-pub struct Running {
+pub struct NodeBackend {
     pub chain: Chain,
     pub ingress: Ingress,
     pub net: NetHandle,
 }
 
 #[async_trait]
-impl Ground for Running {
+impl Backend for NodeBackend {
     fn heads(&self) -> watch::Receiver<Head> {
         self.chain.head.clone()
     }
@@ -79,7 +77,7 @@ impl Ground for Running {
     }
 
     async fn best_known(&self) -> Result<Height, Failure> {
-        Ok(self.chain.look(|node| node.best_known()).await?)
+        Ok(self.chain.query(|node| node.best_known()).await?)
     }
 
     async fn submit(&self, raw: &[u8]) -> Result<TxHash, Failure> {
@@ -90,34 +88,34 @@ impl Ground for Running {
         self.ingress.accepted()
     }
 
-    async fn pooled(&self, hash: TxHash) -> Result<Option<Pooled>, Failure> {
-        Ok(self.chain.look(move |node| node.pool.get(&hash).cloned()).await?)
+    async fn pooled(&self, hash: TxHash) -> Result<Option<PooledTransaction>, Failure> {
+        Ok(self.chain.query(move |node| node.pool.get(&hash).cloned()).await?)
     }
 
     async fn next_nonce(&self, account: Account) -> Result<Option<u64>, Failure> {
-        Ok(self.chain.look(move |node| node.pool.next_nonce(&account)).await?)
+        Ok(self.chain.query(move |node| node.pool.next_nonce(&account)).await?)
     }
 
-    async fn waiting_counts(&self) -> Result<(usize, usize), Failure> {
+    async fn pool_counts(&self) -> Result<(usize, usize), Failure> {
         let count = |node: &consensus::node::Node<_>| {
             let ready = node.pool.iter().filter(|(_, ready)| *ready).count();
             (ready, node.pool.len() - ready)
         };
-        Ok(self.chain.look(count).await?)
+        Ok(self.chain.query(count).await?)
     }
 
-    async fn waiting(&self, whose: Whose) -> Result<Vec<(Pooled, bool)>, Failure> {
-        let copy = move |node: &consensus::node::Node<_>| whose.copy(&node.pool);
-        Ok(self.chain.look(copy).await?)
+    async fn pooled_of(&self, senders: SenderFilter) -> Result<Vec<(PooledTransaction, bool)>, Failure> {
+        let copy = move |node: &consensus::node::Node<_>| senders.matching(&node.pool);
+        Ok(self.chain.query(copy).await?)
     }
 }
 
-impl Whose {
-    /// Copies of theirs out of a pool.
-    pub fn copy(self, pool: &consensus::mempool::Mempool) -> Vec<(Pooled, bool)> {
-        let wanted = |one: &Pooled| match self {
-            Self::Everyones => true,
-            Self::Of(account) => one.sender == account,
+impl SenderFilter {
+    /// Copies of the transactions in `pool` that match.
+    pub fn matching(self, pool: &consensus::mempool::Mempool) -> Vec<(PooledTransaction, bool)> {
+        let wanted = |one: &PooledTransaction| match self {
+            Self::Any => true,
+            Self::Only(account) => one.sender == account,
         };
         let theirs = pool.iter().filter(|(one, _)| wanted(one));
         theirs.map(|(one, ready)| (one.clone(), ready)).collect()

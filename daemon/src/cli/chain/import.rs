@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::{Place, exit::Exit};
-use chain::foreign::{ForeignChain, Imported};
+use chain::imported_chain::{Imported, ImportedChain};
 
 /// Execute a foreign chain's blocks into --home
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ struct Shown {
 impl Import {
     pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
         let start = Instant::now();
-        let mut chain = ForeignChain::create(&place.home(), &self.genesis)?;
+        let mut chain = ImportedChain::create(&place.home(), &self.genesis)?;
         let imported = chain.import(&self.blocks, |_| ())?;
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let shown = Shown {
