@@ -191,18 +191,7 @@ pub fn check(spec: &ChainSpec, header: &Header, expected: &Expected<'_>) -> Resu
         parent_certificate,
         proposers,
     } = *expected;
-    if header.timestamp < parent.timestamp {
-        return Err(BlockError::TooEarly {
-            found: header.timestamp,
-            parent: parent.timestamp,
-        });
-    }
-    if header.timestamp > now.as_secs().saturating_add(AHEAD_MAX_S) {
-        return Err(BlockError::TooLate {
-            found: header.timestamp,
-            now: now.as_secs(),
-        });
-    }
+    check_timestamp(header.timestamp, parent.timestamp, now)?;
     if !proposers.contains(&header.beneficiary) {
         return Err(BlockError::Beneficiary(header.beneficiary));
     }
@@ -214,6 +203,44 @@ pub fn check(spec: &ChainSpec, header: &Header, expected: &Expected<'_>) -> Resu
         header.beneficiary,
         parent_certificate,
     );
+    check_fields(header, &wanted)?;
+    if header.gas_used > header.gas_limit {
+        return Err(BlockError::GasUsed {
+            used: header.gas_used,
+            limit: header.gas_limit,
+        });
+    }
+    // The remaining fields are filled in by execution. A header with fields of later forks is refused.
+    let filled = Header {
+        state_root: header.state_root,
+        transactions_root: header.transactions_root,
+        receipts_root: header.receipts_root,
+        logs_bloom: header.logs_bloom,
+        gas_used: header.gas_used,
+        ..wanted
+    };
+    if *header != filled {
+        return Err(BlockError::Encoding(
+            "its header has fields that this chain does not have".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// A timestamp may equal the parent's, so that blocks can be faster than one a second.
+fn check_timestamp(found: u64, parent: u64, now: Time) -> Result<(), BlockError> {
+    let now = now.as_secs();
+    if found < parent {
+        Err(BlockError::TooEarly { found, parent })
+    } else if found > now.saturating_add(AHEAD_MAX_S) {
+        Err(BlockError::TooLate { found, now })
+    } else {
+        Ok(())
+    }
+}
+
+/// Compares the fields that follow from the place of a block. Each has its own error, so that a refusal names the field.
+fn check_fields(header: &Header, wanted: &Header) -> Result<(), BlockError> {
     same("parent hash", header.parent_hash, wanted.parent_hash)?;
     same("number", header.number, wanted.number)?;
     same("gas limit", header.gas_limit, wanted.gas_limit)?;
@@ -251,28 +278,7 @@ pub fn check(spec: &ChainSpec, header: &Header, expected: &Expected<'_>) -> Resu
         "excess blob gas",
         shown_u64(header.excess_blob_gas),
         shown_u64(wanted.excess_blob_gas),
-    )?;
-    if header.gas_used > header.gas_limit {
-        return Err(BlockError::GasUsed {
-            used: header.gas_used,
-            limit: header.gas_limit,
-        });
-    }
-    // The remaining fields are filled in by execution. A header with fields of later forks is refused.
-    let filled = Header {
-        state_root: header.state_root,
-        transactions_root: header.transactions_root,
-        receipts_root: header.receipts_root,
-        logs_bloom: header.logs_bloom,
-        gas_used: header.gas_used,
-        ..wanted
-    };
-    if *header != filled {
-        return Err(BlockError::Encoding(
-            "its header has fields that this chain does not have".into(),
-        ));
-    }
-    Ok(())
+    )
 }
 
 fn same<T: PartialEq + ToString>(field: &'static str, found: T, wanted: T) -> Result<(), BlockError> {

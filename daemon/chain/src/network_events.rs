@@ -6,7 +6,7 @@ use tracing::info;
 
 use base::events::Events;
 use consensus::node::Input;
-use protocol::event::Event;
+use protocol::{NodeId, event::Event};
 
 use crate::{
     actor::{Chain, Command, DIRECT_CHAIN, DIRECT_GOSSIP, DIRECT_TRANSACTIONS},
@@ -49,26 +49,11 @@ pub async fn dispatch(
                 from,
                 bytes,
             } => Command::Gossip(id, from, bytes),
-            NetEvent::Message { from, mut bytes } => match bytes.first() {
-                Some(&DIRECT_TRANSACTIONS) => {
-                    ingress.direct(from, &bytes[1..]);
-                    continue;
-                }
-                Some(&DIRECT_GOSSIP) => {
-                    bytes.remove(0);
-                    Command::Input(Input::Gossip {
-                        id: NO_VERDICT,
-                        from,
-                        bytes,
-                    })
-                }
-                Some(&DIRECT_CHAIN) => {
-                    bytes.remove(0);
-                    Command::Input(Input::Direct { from, bytes })
-                }
-                // The machine finds it unreadable and penalises the sender.
-                Some(_) | None => Command::Input(Input::Direct { from, bytes }),
-            },
+            NetEvent::Message { from, bytes } if bytes.first() == Some(&DIRECT_TRANSACTIONS) => {
+                ingress.direct(from, &bytes[1..]);
+                continue;
+            }
+            NetEvent::Message { from, bytes } => Command::Input(direct_input(from, bytes)),
             NetEvent::Request { from, id, bytes } => Command::Request(id, from, bytes),
             NetEvent::Listening(address) => {
                 info!(address, "listening for peers");
@@ -79,5 +64,22 @@ pub async fn dispatch(
         if chain.send(command).await.is_err() {
             return;
         }
+    }
+}
+
+/// The input for a direct message, told apart by its first byte.
+fn direct_input(from: NodeId, mut bytes: Vec<u8>) -> Input {
+    match bytes.first() {
+        Some(&DIRECT_GOSSIP) => {
+            bytes.remove(0);
+            let id = NO_VERDICT;
+            Input::Gossip { id, from, bytes }
+        }
+        Some(&DIRECT_CHAIN) => {
+            bytes.remove(0);
+            Input::Direct { from, bytes }
+        }
+        // The machine finds it unreadable and penalises the sender.
+        Some(_) | None => Input::Direct { from, bytes },
     }
 }

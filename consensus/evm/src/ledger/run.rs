@@ -17,7 +17,7 @@ use revm::context::result::InvalidTransaction;
 use super::{Ledger, broken, pending::Pending, unreadable};
 use crate::{
     block::{self, BLOCK_BYTES_MAX, BLOCK_FRAME_BYTES, Expected},
-    execute::{BlockParts, ExecuteError, execute},
+    execute::{BlockParts, ExecuteError, Executed, execute},
     fill::{Filled, Skipped, fill},
     seal::{self, Mismatch},
     state::{Kv, WorldState},
@@ -55,6 +55,7 @@ impl<K: Kv> Ledger<K> {
         );
         let (candidates, mut rejected) = self.candidates(offered);
         let tip = self.store.tip();
+        // In the block's list a typed transaction is an RLP string, whose header has at most 9 bytes.
         let sizes: Vec<usize> = candidates
             .iter()
             .map(|candidate| candidate.inner().encode_2718_len() + 9)
@@ -83,6 +84,18 @@ impl<K: Kv> Ledger<K> {
         let state = tip.apply(&executed.changes).map_err(unreadable)?;
         let transactions: Vec<Recovered<TxEnvelope>> =
             included.into_iter().map(|index| candidates[index].clone()).collect();
+        let (hash, pending) = self.assemble(template, state, executed, &transactions);
+        Ok((hash, pending, rejected))
+    }
+
+    /// The block that was just executed, with the header fields that follow from its execution.
+    fn assemble(
+        &self,
+        template: Header,
+        state: WorldState,
+        executed: Executed,
+        transactions: &[Recovered<TxEnvelope>],
+    ) -> (BlockHash, Pending) {
         let found = seal::summarise(&executed, &self.spec, template.timestamp);
         let envelopes: Vec<TxEnvelope> = transactions
             .iter()
@@ -98,20 +111,16 @@ impl<K: Kv> Ledger<K> {
             ..template
         };
         let hash = BlockHash(header.hash_slow().0);
-        let included = included_of(&transactions);
         let bytes = block::encode(header.clone(), envelopes);
         assert!(bytes.len() <= BLOCK_BYTES_MAX, "the sizes of its parts were counted");
-        Ok((
-            hash,
-            Pending {
-                bytes,
-                header,
-                state,
-                receipts: executed.receipts,
-                included,
-            },
-            rejected,
-        ))
+        let pending = Pending {
+            bytes,
+            header,
+            state,
+            receipts: executed.receipts,
+            included: included_of(transactions),
+        };
+        (hash, pending)
     }
 
     /// Verifies a block. `None` beside the hash means that the same bytes are pending already.

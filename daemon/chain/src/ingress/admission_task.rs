@@ -10,7 +10,7 @@ use consensus::mempool::{PoolError, PooledTransaction};
 use evm::pool_tx::{TxError, TxValidator};
 use net::{NetHandle, Offence, Verdict};
 use protocol::TxHash;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -23,6 +23,9 @@ use base::{lock, words::chained};
 
 /// Most transactions that are checked together.
 const BATCH_MAX: usize = 1024;
+/// Receives the result of a wallet's transaction.
+type Reply = oneshot::Sender<Result<TxHash, IngressError>>;
+
 /// The admission task; see [`super::spawn`].
 pub(super) struct AdmissionTask {
     chain: Chain,
@@ -101,6 +104,7 @@ impl AdmissionTask {
         Ok(())
     }
 
+    /// Takes a batch of submissions from check to answer.
     async fn process(&self, submissions: Vec<Submission>) -> Result<(), Stopped> {
         let raw: Vec<_> = submissions
             .iter()
@@ -145,12 +149,21 @@ impl AdmissionTask {
                 }
             }
         }
+        self.acknowledge(to_journal, acknowledge).await;
+        if lock(&self.journal).needs_rewrite() {
+            self.compact_journal().await?;
+        }
+        Ok(())
+    }
+
+    /// Answers wallets, after their accepted transactions are durable in the journal.
+    async fn acknowledge(&self, to_journal: Vec<Arc<[u8]>>, results: Vec<(Reply, Result<TxHash, PoolError>)>) {
         let journalled = if to_journal.is_empty() {
             Ok(())
         } else {
             self.journal_all(to_journal).await
         };
-        for (reply, result) in acknowledge {
+        for (reply, result) in results {
             let result = match (result, &journalled) {
                 (Ok(_), Err(why)) => Err(IngressError::Disk(why.clone())),
                 (result, _) => result.map_err(IngressError::Pool),
@@ -158,10 +171,6 @@ impl AdmissionTask {
             // The caller may be gone.
             drop(reply.send(result));
         }
-        if lock(&self.journal).needs_rewrite() {
-            self.compact_journal().await?;
-        }
-        Ok(())
     }
 
     async fn submit(

@@ -139,27 +139,9 @@ impl EthFiltersServer for Rpc {
 
     async fn changes(&self, id: String) -> Result<FilterChanges, Failure> {
         let (head, most) = (self.head().height.0, self.log_blocks_max);
-        // A filter that was not polled for long is reported in parts.
-        let poll = self.filters.poll(&id, Instant::now(), |filter| {
-            let above = filter.reported;
-            match &mut filter.kind {
-                FilterKind::PendingTransactions { accepted, full } => Poll::PendingTransactions {
-                    hashes: drain(accepted),
-                    full: *full,
-                },
-                FilterKind::Blocks => {
-                    filter.reported = head.min(above + most);
-                    Poll::Blocks { above }
-                }
-                FilterKind::Logs(criteria) => {
-                    filter.reported = head.min(above + most);
-                    Poll::Logs {
-                        above,
-                        filter: criteria.clone(),
-                    }
-                }
-            }
-        })?;
+        let poll = self
+            .filters
+            .poll(&id, Instant::now(), |filter| next_poll(filter, head, most))?;
         match poll {
             Poll::Blocks { above } => {
                 let names = move |snapshot: &Snapshot| {
@@ -216,6 +198,28 @@ impl EthFiltersServer for Rpc {
 
     async fn uninstall(&self, id: String) -> Result<bool, Failure> {
         Ok(self.filters.lock().remove(&id).is_some())
+    }
+}
+
+/// What a poll has to read. A filter that was not polled for long is reported in parts of `most` blocks.
+fn next_poll(filter: &mut InstalledFilter, head: u64, most: u64) -> Poll {
+    let above = filter.reported;
+    match &mut filter.kind {
+        FilterKind::PendingTransactions { accepted, full } => Poll::PendingTransactions {
+            hashes: drain(accepted),
+            full: *full,
+        },
+        FilterKind::Blocks => {
+            filter.reported = head.min(above + most);
+            Poll::Blocks { above }
+        }
+        FilterKind::Logs(criteria) => {
+            filter.reported = head.min(above + most);
+            Poll::Logs {
+                above,
+                filter: criteria.clone(),
+            }
+        }
     }
 }
 
