@@ -10,7 +10,7 @@
 //! # Why blocks are executed before they are voted for
 //!
 //! `ProposalAndParts` waits for [`Input::Executed`] before it prevotes. In the core's `ProposalOnly` mode a
-//! received proposal counts as valid without a check, so validators would vote for blocks that nobody has executed.
+//! received proposal counts as valid without a check, so validators would vote for blocks that none of them executed.
 //! Executing first also puts the state root of a block into its own header: one commit certificate and one
 //! `eth_getProof` then prove a fact about the state at once, where chains that execute later must wait for another
 //! block.
@@ -47,7 +47,7 @@ use core_inputs::{executed, replayed, start};
 const QUEUE_HEIGHTS: usize = 4;
 const QUEUE_MESSAGES: usize = 1024;
 
-/// An event that a validator's vote depends on.
+/// An event for [`Bft::step`]. Signatures need not be checked before; the core verifies them.
 #[derive(Clone, Debug)]
 pub enum Input {
     Vote(Signed<Vote>),
@@ -157,16 +157,17 @@ impl Bft {
         }
     }
 
-    /// The key that this machine signs with.
+    /// The key that this machine signs with, which is also its identity as a validator.
     pub fn validator(&self) -> ValidatorKey {
         self.core.address().0
     }
 
+    /// The height being decided; the next one starts with [`Bft::start`].
     pub fn height(&self) -> Height {
         self.core.height().0
     }
 
-    /// The current round of the height being decided.
+    /// The current round of the height being decided. It rises when a round ends without a decision.
     pub fn round(&self) -> u32 {
         round_number(self.core.round()).unwrap_or(0)
     }
@@ -203,11 +204,13 @@ impl Bft {
         todo: &mut Vec<Effect>,
     ) -> Result<(), BftError> {
         let inputs: Vec<_> = records.iter().filter_map(|record| replayed(height, record)).collect();
+        // The core asks to journal its inputs while they are replayed; they are in the journal already.
         self.handler.replaying = true;
         self.feed(now, start(height, set, true), todo)?;
         self.core.record_recovered_own_precommit_extensions(inputs.iter());
         self.core.index_wal_entries(inputs.iter());
         for input in inputs {
+            // The height was decided before the crash, so the other records no longer matter.
             if self.decided.is_some() {
                 break;
             }

@@ -45,7 +45,7 @@ pub(crate) struct Vote {
     pub(crate) height: CoreHeight,
     pub(crate) round: Round,
     pub(crate) value: NilOrVal<ValueId>,
-    pub(crate) voter: Address,
+    pub(crate) validator: Address,
 }
 
 impl fmt::Display for CoreHeight {
@@ -151,7 +151,7 @@ impl malachite_types::Vote<ChainContext> for Vote {
     }
 
     fn validator_address(&self) -> &Address {
-        &self.voter
+        &self.validator
     }
 
     // Vote extensions are disabled.
@@ -234,23 +234,23 @@ impl Context for ChainContext {
         }
     }
 
-    fn new_prevote(&self, height: CoreHeight, round: Round, value: NilOrVal<ValueId>, voter: Address) -> Vote {
+    fn new_prevote(&self, height: CoreHeight, round: Round, value: NilOrVal<ValueId>, validator: Address) -> Vote {
         Vote {
             kind: VoteType::Prevote,
             height,
             round,
             value,
-            voter,
+            validator,
         }
     }
 
-    fn new_precommit(&self, height: CoreHeight, round: Round, value: NilOrVal<ValueId>, voter: Address) -> Vote {
+    fn new_precommit(&self, height: CoreHeight, round: Round, value: NilOrVal<ValueId>, validator: Address) -> Vote {
         Vote {
             kind: VoteType::Precommit,
             height,
             round,
             value,
-            voter,
+            validator,
         }
     }
 }

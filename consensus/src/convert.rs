@@ -56,7 +56,7 @@ pub(crate) fn vote_from_core(vote: &Vote) -> message::Vote {
         height: vote.height.0,
         round: round_number(vote.round).expect("no vote is for the nil round"),
         block: block_from_core(&vote.value),
-        validator: vote.voter.0,
+        validator: vote.validator.0,
     }
 }
 
@@ -66,7 +66,7 @@ fn vote_to_core(vote: &message::Vote) -> Vote {
         height: CoreHeight(vote.height),
         round: Round::new(vote.round),
         value: block_to_core(vote.block),
-        voter: Address(vote.validator),
+        validator: Address(vote.validator),
     }
 }
 
@@ -113,7 +113,8 @@ pub(crate) fn signed_proposal_to_core(signed: &Signed<message::Proposal>) -> Sig
 /// Converts a commit certificate. Signatures are sorted by key: [`crate::validator::ValidatorSet::check`] demands
 /// that order, and the digest of the certificate goes into the next header.
 pub(crate) fn commit_from_core(certificate: &CommitCertificate<ChainContext>) -> Certificate {
-    let sign = |one: &CommitSignature<ChainContext>| (one.address.0, signature_from_core(one.signature));
+    let sign =
+        |signature: &CommitSignature<ChainContext>| (signature.address.0, signature_from_core(signature.signature));
     let mut signatures: Vec<_> = certificate.commit_signatures.iter().map(sign).collect();
     signatures.sort();
     Certificate {
@@ -125,7 +126,8 @@ pub(crate) fn commit_from_core(certificate: &CommitCertificate<ChainContext>) ->
 }
 
 pub(crate) fn polka_from_core(certificate: &PolkaCertificate<ChainContext>) -> Certificate {
-    let sign = |one: &PolkaSignature<ChainContext>| (one.address.0, signature_from_core(one.signature));
+    let sign =
+        |signature: &PolkaSignature<ChainContext>| (signature.address.0, signature_from_core(signature.signature));
     Certificate {
         height: certificate.height.0,
         round: round_number(certificate.round).expect("no polka in the nil round"),
@@ -135,7 +137,9 @@ pub(crate) fn polka_from_core(certificate: &PolkaCertificate<ChainContext>) -> C
 }
 
 pub(crate) fn polka_to_core(certificate: &Certificate) -> PolkaCertificate<ChainContext> {
-    let sign = |one: &(ValidatorKey, Signature)| PolkaSignature::new(Address(one.0), signature_to_core(one.1));
+    let sign = |signature: &(ValidatorKey, Signature)| {
+        PolkaSignature::new(Address(signature.0), signature_to_core(signature.1))
+    };
     PolkaCertificate {
         height: CoreHeight(certificate.height),
         round: Round::new(certificate.round),
@@ -148,17 +152,17 @@ pub(crate) fn round_certificate_from_core(
     certificate: &malachite_types::RoundCertificate<ChainContext>,
 ) -> RoundCertificate {
     let (height, round) = (certificate.height, certificate.round);
-    let vote = |one: &RoundSignature<ChainContext>| {
+    let vote = |signature: &RoundSignature<ChainContext>| {
         let vote = Vote {
-            kind: one.vote_type,
+            kind: signature.vote_type,
             height,
             round,
-            value: one.value_id,
-            voter: one.address,
+            value: signature.value_id,
+            validator: signature.address,
         };
         Signed {
             message: vote_from_core(&vote),
-            signature: signature_from_core(one.signature),
+            signature: signature_from_core(signature.signature),
         }
     };
     RoundCertificate {
@@ -173,6 +177,7 @@ pub(crate) fn round_certificate_from_core(
 pub(crate) fn round_certificate_to_core(
     certificate: &RoundCertificate,
 ) -> Option<malachite_types::RoundCertificate<ChainContext>> {
+    // The core takes height and round from the certificate, so a vote for another round would count for this one.
     let slot = (certificate.height, certificate.round);
     let round_signatures = certificate
         .votes

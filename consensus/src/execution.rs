@@ -30,7 +30,8 @@ pub struct Tip {
     pub next_base_fee: u128,
 }
 
-/// A block that this node built and executed.
+/// A block that this node built and executed. It is pending until it is committed or another block of its height
+/// is.
 #[derive(Clone, Debug)]
 pub struct Built {
     pub hash: BlockHash,
@@ -66,7 +67,7 @@ pub struct HeaderClaim {
     pub parent_certificate: [u8; 32],
 }
 
-/// The result of committing a block.
+/// The result of committing a block, for the mempool, the validator set and the readers.
 #[derive(Clone, Debug)]
 pub struct Committed {
     pub tip: Tip,
@@ -87,7 +88,7 @@ pub struct AccountState {
     pub balance: Amount,
 }
 
-/// The reason for which every honest node refuses a block.
+/// Reason that every honest node refuses a block. A validator prevotes nil for such a block.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("block refused: {0}")]
 pub struct Refusal(pub String);

@@ -62,7 +62,7 @@ impl Default for Limits {
     }
 }
 
-/// The reason for which the mempool refuses a transaction. The texts follow geth's, because wallets match on them.
+/// Reason that the mempool refuses a transaction. The texts follow geth's, because wallets match on them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
     #[error("already known")]
@@ -159,6 +159,7 @@ struct Sender {
 }
 
 impl Mempool {
+    /// An empty mempool with these bounds. Nothing but these bounds limits its memory.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -171,19 +172,22 @@ impl Mempool {
         self.by_hash.len()
     }
 
+    /// Returns true if no transaction is in the pool, not even one behind a nonce gap.
     pub fn is_empty(&self) -> bool {
         self.by_hash.is_empty()
     }
 
-    /// Bytes of all transactions in the pool.
+    /// Bytes of all transactions in the pool, in EIP-2718 encoding.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// Returns true if this transaction is in the pool.
     pub fn contains(&self, hash: &TxHash) -> bool {
         self.by_hash.contains_key(hash)
     }
 
+    /// The transaction with this hash, if it is in the pool.
     pub fn get(&self, hash: &TxHash) -> Option<&PooledTransaction> {
         let (sender, nonce) = self.by_hash.get(hash)?;
         Some(&self.senders[sender].by_nonce[nonce].tx)
@@ -232,6 +236,7 @@ impl Mempool {
         if let Some(old) = old.map(|old| old.tx.hash) {
             self.remove(&old);
         }
+        // After the old one is gone, so that a replacement never evicts a third transaction for its own place.
         self.make_room(&tx)?;
 
         self.bytes += tx.raw.len();
@@ -274,6 +279,7 @@ impl Mempool {
             return Ok(());
         };
         if let Some(Entry { tx: old, .. }) = sender.by_nonce.get(&tx.nonce) {
+            // Rounded up, so that a replacement of a cheap transaction pays at least one unit more.
             let bumped = |price: u128| price + (price * u128::from(self.limits.bump_percent)).div_ceil(100);
             let need = bumped(old.fee_cap);
             if tx.fee_cap < need || tx.tip_cap < bumped(old.tip_cap) {
@@ -291,6 +297,7 @@ impl Mempool {
             let Some(&(price, _, worst)) = self.by_price.first() else {
                 return Err(PoolError::Full(0));
             };
+            // Equal pay does not evict: a stream of equal transactions would otherwise churn the pool.
             if price >= tx.tip_cap {
                 return Err(PoolError::Full(price));
             }
@@ -307,6 +314,7 @@ impl Mempool {
             let tip = entry.tx.tip(base_fee)?;
             Some((tip, std::cmp::Reverse(entry.order), *sender, nonce))
         };
+        // One transaction per sender, the next by nonce. Taking one adds the sender's following one.
         let mut heads: BTreeSet<_> = self
             .senders
             .iter()
@@ -344,7 +352,7 @@ impl Mempool {
         }
     }
 
-    /// Drops transactions that no block can ever include.
+    /// Drops transactions that no block can ever include, such as those that the builder rejected.
     pub fn forget(&mut self, hashes: &[TxHash]) {
         hashes.iter().for_each(|hash| self.remove(hash));
     }
@@ -357,13 +365,13 @@ impl Mempool {
             .senders
             .get_mut(&account)
             .expect("a known transaction has a sender");
-        let gone = sender
+        let removed = sender
             .by_nonce
             .remove(&nonce)
             .expect("a known transaction has its nonce");
-        self.bytes -= gone.tx.raw.len();
+        self.bytes -= removed.tx.raw.len();
         self.by_price
-            .remove(&(gone.tx.tip_cap, std::cmp::Reverse(gone.order), *hash));
+            .remove(&(removed.tx.tip_cap, std::cmp::Reverse(removed.order), *hash));
         if sender.by_nonce.is_empty() {
             self.senders.remove(&account);
         }

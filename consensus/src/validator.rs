@@ -17,7 +17,7 @@ use crate::{context::Address, execution::Staker};
 /// Bound of the total voting power, plus one per validator because power is never rounded down to 0.
 pub const POWER_MAX: u64 = 1 << 40;
 
-/// A validator with voting power.
+/// A validator with voting power and the account that its blocks pay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validator {
     /// The key that signs its votes and identifies it.
@@ -55,7 +55,7 @@ pub struct ValidatorSet {
     total: u64,
 }
 
-/// The reason for which a list of stakers makes no validator set.
+/// Reason that a list of stakers makes no validator set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetError {
     #[error("no validator has any stake")]
@@ -64,7 +64,7 @@ pub enum SetError {
     Duplicate(ValidatorKey),
 }
 
-/// The reason for which a certificate does not make a block final.
+/// Reason that a certificate does not make a block final.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
     #[error("{0:#} is not a validator of this height")]
@@ -81,7 +81,7 @@ pub enum CertificateError {
 }
 
 impl ValidatorSet {
-    /// Builds the set that `stakers` make. Stake becomes voting power by the same right shift for everyone, rounded
+    /// Builds the set that `stakers` make. Stake becomes voting power by the same right shift for all, rounded
     /// down but never to 0. Stakers without stake are left out, and so are keys that are no point of the curve:
     /// they could never sign.
     pub fn new(stakers: &[Staker]) -> Result<Self, SetError> {
@@ -95,6 +95,7 @@ impl ValidatorSet {
             .iter()
             .map(|(staker, _)| staker.stake.0)
             .fold(0, u128::saturating_add);
+        // The number of bits by which the sum exceeds `POWER_MAX`.
         let shift = (128 - sum.leading_zeros()).saturating_sub(POWER_MAX.trailing_zeros());
         let validator = |(staker, public): &(Staker, PublicKey)| {
             let power = u64::try_from((staker.stake.0 >> shift).max(1)).expect("the shift leaves 41 bits");
@@ -123,16 +124,17 @@ impl ValidatorSet {
         })
     }
 
-    /// All validators, in the order of their keys.
+    /// All validators, in the order of their keys. The order is the same on every node.
     pub fn validators(&self) -> &[Validator] {
         &self.validators
     }
 
-    /// The voting power of all validators together.
+    /// The voting power of all validators together. Quorums are relative to it.
     pub fn total(&self) -> u64 {
         self.total
     }
 
+    /// The validator with this key; `None` if it is not in the set.
     pub fn get(&self, key: &ValidatorKey) -> Option<&Validator> {
         self.validators
             .binary_search_by_key(key, |validator| validator.key)
@@ -143,7 +145,9 @@ impl ValidatorSet {
     /// The validator whose turn it is to propose in this round. Turns follow a Weyl sequence over the line of
     /// stakes: they come in proportion to stake, are spread evenly, and depend on the height and the round alone.
     pub fn proposer(&self, height: Height, round: u32) -> &Validator {
+        // 2^64 divided by the golden ratio, the step that spreads a Weyl sequence most evenly.
         const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+        // Height and round are added, so a failed round's successor is the proposer of the next height's first round.
         let turn = height.0.wrapping_add(u64::from(round));
         let fraction = u128::from(turn.wrapping_mul(GOLDEN));
         let mut point = u64::try_from((fraction * u128::from(self.total)) >> 64).expect("below the total");
@@ -172,6 +176,7 @@ impl ValidatorSet {
         let mut last = None;
         // Power first: a signature check costs more than all the rest here.
         for (key, _) in &certificate.signatures {
+            // Strictly ascending keys also rule out a validator that is counted twice.
             if last.is_some_and(|last| last >= *key) {
                 return Err(CertificateError::KeyOrder);
             }

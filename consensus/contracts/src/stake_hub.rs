@@ -14,7 +14,7 @@ const LISTED: U256 = U256::from_limbs([2, 0, 0, 0]);
 const VALIDATORS: U256 = U256::from_limbs([3, 0, 0, 0]);
 const OWNER_OF_KEY: U256 = U256::from_limbs([4, 0, 0, 0]);
 
-/// The staking parameters that genesis fixes.
+/// The staking parameters that genesis writes into the storage of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// In the smallest unit of OPEN.
@@ -25,7 +25,8 @@ pub struct Terms {
     pub listed_max: u64,
 }
 
-/// A validator that stakes at genesis.
+/// A validator that stakes at genesis. The stake hub holds the stake and lists the validator as if it had
+/// registered itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Founder {
     /// The account that owns the stake.

@@ -4,7 +4,7 @@
 //! - A timestamp may equal its parent's, so that blocks can be faster than one a second.
 //! - `parent_beacon_block_root` is the digest of the certificate that finalised the parent.
 //! - `mix_hash` is derived from the parent's hash. It is known a block ahead and is no source of randomness.
-//! - The gas limit is the one of genesis.
+//! - The gas limit is genesis's.
 //! - There are no uncles, withdrawals, blobs or EIP-7685 requests.
 
 use alloy_consensus::{
@@ -17,7 +17,7 @@ use protocol::Time;
 
 use crate::chain::ChainSpec;
 
-/// Largest encoding of a block, in bytes.
+/// Largest encoding of a block, in bytes. A longer one is refused before it is decoded.
 pub const BLOCK_BYTES_MAX: usize = 2 << 20;
 /// The part of [`BLOCK_BYTES_MAX`] that is reserved for the header and the RLP framing.
 pub const BLOCK_FRAME_BYTES: usize = 4 << 10;
@@ -27,7 +27,7 @@ pub const AHEAD_MAX_S: u64 = 15;
 /// A block with the transaction types of this chain.
 pub type ChainBlock = Block<TxEnvelope>;
 
-/// The reason for which a block is refused before it is executed.
+/// Reason that a block is refused before it is executed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
     #[error("{found} bytes are more than the {BLOCK_BYTES_MAX} of a block")]
@@ -102,13 +102,13 @@ pub fn template(
     }
 }
 
-/// The value of `PREVRANDAO`. It follows from the parent's hash, so everyone knows it a block ahead: contracts must
+/// The value of `PREVRANDAO`. It follows from the parent's hash, so it is known a block ahead: contracts must
 /// not use it as randomness.
 pub fn prev_randao(parent_hash: B256) -> B256 {
     keccak256([b"openledger/prev_randao".as_slice(), parent_hash.as_slice()].concat())
 }
 
-/// The RLP of a block of this chain.
+/// The RLP of a block of this chain, with an empty list of withdrawals. [`decode`] accepts exactly these bytes.
 pub fn encode(header: Header, transactions: Vec<TxEnvelope>) -> Vec<u8> {
     let body = BlockBody {
         transactions,

@@ -15,7 +15,7 @@ use crate::{
     execute::{overlay, take_changes},
 };
 
-/// The reason for which a transaction was not run.
+/// Reason that [`transact`] did not run a transaction. A transaction that runs and reverts is no error.
 #[derive(Debug, thiserror::Error)]
 pub enum TransactError {
     /// The transaction breaks a rule.

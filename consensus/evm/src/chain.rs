@@ -182,7 +182,7 @@ impl ChainSpec {
     }
 }
 
-/// The first block after the merge, as far as a genesis file tells. A chain whose terminal total difficulty is zero
+/// The first block after the merge, as far as a genesis file defines it. A chain whose terminal total difficulty is zero
 /// is merged from the start; otherwise the file must name the block.
 fn merge_block(config: &ChainConfig) -> Option<u64> {
     let merged_at_genesis = config.terminal_total_difficulty.is_some_and(|ttd| ttd.is_zero());

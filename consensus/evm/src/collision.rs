@@ -5,7 +5,7 @@
 //! [`ChainSpec`](crate::chain::ChainSpec) lists them and the state is not asked. The EVM detects a collision by
 //! code hash or nonce. A listed account is therefore shown to the EVM with a value that collides and has no other
 //! effect: a code hash of zero if the account counts as empty anyway, else a nonce of one. The changes that the EVM
-//! returns are translated back. Left out: a listed account that sends a transaction, since nobody has its key.
+//! returns are translated back. Left out: a listed account that sends a transaction, since no key for one is known.
 
 use std::{collections::BTreeSet, fmt};
 

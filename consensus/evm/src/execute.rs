@@ -25,7 +25,8 @@ use revm::{
 
 use crate::{chain::ChainSpec, collision::CollisionDb};
 
-/// The result of executing a block.
+/// The result of executing a block: receipts and changes. The caller applies the changes to a state to get its
+/// root.
 #[derive(Clone, Debug, Default)]
 pub struct Executed {
     pub receipts: Vec<ReceiptEnvelope>,
@@ -37,7 +38,7 @@ pub struct Executed {
 }
 
 impl Executed {
-    /// The Merkle root of the receipts.
+    /// The Merkle root of the receipts, as the header contains it.
     pub fn receipts_root(&self) -> B256 {
         calculate_receipt_root(&self.receipts)
     }
@@ -50,7 +51,8 @@ impl Executed {
     }
 }
 
-/// The reason for which a block could not be executed.
+/// Reason that a block could not be executed. The first two variants blame the block, the last one blames this
+/// node.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
     /// A transaction is invalid. Every node refuses the block.
@@ -184,6 +186,7 @@ pub(crate) fn end_block<DB: DatabaseRef + std::fmt::Debug>(
 ) -> Result<Executed, ExecuteError> {
     let (mut evm, result) = executor.finish().map_err(block_error)?;
     if let Some(collector) = spec.fee_collector {
+        // revm charges the base fee and credits it to no account, as Ethereum burns it.
         let fees = u128::from(header.base_fee_per_gas.unwrap_or(0)) * u128::from(result.gas_used);
         if fees > 0 {
             let credit = [(collector, fees)];

@@ -9,7 +9,7 @@ use crate::{
     execute::{BlockParts, ExecuteError, Executed, begin_block, end_block, overlay, take_changes, transaction_error},
 };
 
-/// The reason for which a candidate is not in the block.
+/// Reason that a candidate is not in the block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Skipped {
     /// A later block may include it.
@@ -18,7 +18,7 @@ pub enum Skipped {
     Invalid(InvalidTransaction),
 }
 
-/// The result of filling a block.
+/// The result of [`fill`]. Every candidate is either included or skipped.
 #[derive(Clone, Debug)]
 pub struct Filled {
     pub executed: Executed,
@@ -43,6 +43,7 @@ pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
     let mut executed = {
         let mut executor = begin_block(spec, &mut state, parts)?;
         for (index, transaction) in candidates.iter().enumerate() {
+            // A smaller candidate may still fit, so the loop goes on.
             if sizes[index] > bytes_left {
                 skipped.push((index, Skipped::Later));
                 continue;

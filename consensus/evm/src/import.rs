@@ -22,7 +22,7 @@ const OMMERS_MAX: usize = 2;
 /// Most generations between a block and its uncle.
 const OMMER_DEPTH_MAX: u64 = 6;
 
-/// The reason for which a block is refused.
+/// Reason that a block of an imported chain is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The header contradicts its parent or its body.

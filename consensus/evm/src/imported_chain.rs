@@ -41,7 +41,7 @@ pub struct ImportedGenesis {
     accounts: BundleState,
 }
 
-/// The reason for which a genesis file is refused.
+/// Reason that a genesis file of another chain is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportedGenesisError {
     #[error("the genesis file cannot be read; it must be of the shape that Ethereum's clients take")]
@@ -70,7 +70,7 @@ impl ImportedGenesis {
     }
 }
 
-/// The reason for which a block is refused. The chain stays as it was.
+/// Reason that a block is refused. The chain stays as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendBlockError {
     #[error("the bytes after block {tip} are not a block: {why}")]
@@ -94,7 +94,7 @@ pub enum AppendBlockError {
     Commit(#[from] CommitError),
 }
 
-/// A block that was appended.
+/// Facts about a block that was appended, for progress output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppendedBlock {
     pub height: u64,
@@ -116,6 +116,7 @@ pub struct ImportedLedger<K> {
 impl<K: Kv> ImportedLedger<K> {
     /// Opens the chain of `genesis` in this database. An empty database starts at genesis.
     pub fn open(kv: K, genesis: &ImportedGenesis) -> Result<Self, OpenError> {
+        // Reads at every height are what a chain is imported for.
         let options = Options {
             history: None,
             ..Options::default()
@@ -134,7 +135,7 @@ impl<K: Kv> ImportedLedger<K> {
         })
     }
 
-    /// The last block that was appended.
+    /// The last block that was appended; block 0 in a new chain.
     pub fn tip(&self) -> Tip {
         let head = self.head.get();
         tip_of(&self.spec, &head.header, head.hash)
@@ -185,7 +186,12 @@ impl<K: Kv> ImportedLedger<K> {
                 claimed: block.header.state_root,
             })));
         }
-        let hashes: Vec<B256> = block.body.transactions.iter().map(|one| *one.tx_hash()).collect();
+        let hashes: Vec<B256> = block
+            .body
+            .transactions
+            .iter()
+            .map(|transaction| *transaction.tx_hash())
+            .collect();
         let written = rows::of_block(&block.header, hash, &hashes, &executed.receipts);
         self.store.commit(&after, BlockId { height, hash }, written)?;
         self.head.set(head.next(block.header, hash));

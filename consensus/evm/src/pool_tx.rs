@@ -21,13 +21,13 @@ use revm::{
 
 use crate::{chain::ChainSpec, senders::SenderCache};
 
-/// Largest encoding of a transaction, in bytes.
+/// Largest encoding of a transaction without blobs, in bytes. A longer one is refused before it is decoded.
 pub const TX_BYTES_MAX: usize = 128 << 10;
 
 /// Largest encoding of a transaction with its blobs, in bytes, on chains that have them.
 pub const BLOB_TX_BYTES_MAX: usize = 1 << 20;
 
-/// The reason for which a transaction is refused in any state. The texts follow geth's where wallets match on them.
+/// Reason that a transaction is refused in any state. The texts follow geth's where wallets match on them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TxError {
     #[error("oversized data: transaction size {found}, limit {TX_BYTES_MAX}")]
@@ -80,7 +80,7 @@ pub struct TxValidator {
 }
 
 impl TxValidator {
-    /// The validator of this project's own chain.
+    /// Checks for this project's own chain: Osaka rules, no blob transactions.
     pub fn new(chain_id: u64, block_gas_limit: u64, senders: SenderCache) -> Self {
         Self {
             chain_id,
@@ -113,7 +113,8 @@ impl TxValidator {
         Ok(transaction)
     }
 
-    /// Decodes and checks one transaction for the mempool.
+    /// Decodes and checks one transaction for the mempool. The result has everything that the mempool compares, so
+    /// it never decodes a transaction itself.
     pub fn admit(&self, raw: &Arc<[u8]>) -> Result<PooledTransaction, TxError> {
         let transaction = self.recover(raw)?;
         Ok(PooledTransaction {

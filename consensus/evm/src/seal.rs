@@ -10,15 +10,15 @@ use crate::{chain::ChainSpec, execute::Executed};
 /// A header field that contradicts the execution of its block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    #[error("gas used is {found}, its header says {claimed}")]
+    #[error("gas used is {found}, its header claims {claimed}")]
     GasUsed { found: u64, claimed: u64 },
-    #[error("receipts root is {found}, its header says {claimed}")]
+    #[error("receipts root is {found}, its header claims {claimed}")]
     ReceiptsRoot { found: B256, claimed: B256 },
     #[error("logs bloom is not that of the logs")]
     LogsBloom,
-    #[error("requests hash is {found:?}, its header says {claimed:?}")]
+    #[error("requests hash is {found:?}, its header claims {claimed:?}")]
     RequestsHash { found: Option<B256>, claimed: Option<B256> },
-    #[error("state root is {found}, its header says {claimed}")]
+    #[error("state root is {found}, its header claims {claimed}")]
     StateRoot { found: B256, claimed: B256 },
 }
 

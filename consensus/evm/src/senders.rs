@@ -28,7 +28,7 @@ struct Halves {
 }
 
 impl SenderCache {
-    /// A cache of at most `max` senders.
+    /// A cache of at most `max` senders, and of 2 if `max` is less.
     pub fn new(max: usize) -> Self {
         Self {
             halves: Arc::default(),
@@ -36,15 +36,16 @@ impl SenderCache {
         }
     }
 
-    /// The cached sender of a transaction.
+    /// The cached sender of a transaction. A miss does not mean that the transaction is invalid.
     pub fn get(&self, hash: &B256) -> Option<Address> {
         let halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
         halves.new.get(hash).or_else(|| halves.old.get(hash)).copied()
     }
 
-    /// Adds a sender.
+    /// Adds a sender that was recovered or is known otherwise. The caller vouches for it.
     pub fn insert(&self, hash: B256, sender: Address) {
         let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        // Cheaper than a queue of uses, and senders of recent transactions stay cached.
         if halves.new.len() >= self.half_max {
             halves.old = std::mem::take(&mut halves.new);
         }
@@ -57,6 +58,7 @@ impl SenderCache {
         halves.new.len() + halves.old.len()
     }
 
+    /// Returns true if no sender is cached.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -157,7 +157,7 @@ fn defer(
 fn immediate(
     check: impl Future<Output = Result<(), CertificateError<ChainContext>>>,
 ) -> Result<(), CertificateError<ChainContext>> {
-    check.now_or_never().expect("checking a signature waits for nothing")
+    check.now_or_never().expect("a signature check never waits")
 }
 
 fn consensus_message(message: &SignedConsensusMsg<ChainContext>) -> Gossip {
@@ -177,9 +177,11 @@ fn liveness_message(message: &LivenessMsg<ChainContext>) -> Gossip {
 
 fn evidence(found: &MisbehaviorEvidence<ChainContext>) -> Vec<Evidence> {
     let votes = found.votes.iter().flat_map(|(_, pairs)| pairs);
-    let votes = votes.map(|(one, two)| Evidence::Votes(signed_vote_from_core(one), signed_vote_from_core(two)));
+    let votes =
+        votes.map(|(first, second)| Evidence::Votes(signed_vote_from_core(first), signed_vote_from_core(second)));
     let proposals = found.proposals.iter().flat_map(|(_, pairs)| pairs);
-    let proposals =
-        proposals.map(|(one, two)| Evidence::Proposals(signed_proposal_from_core(one), signed_proposal_from_core(two)));
+    let proposals = proposals.map(|(first, second)| {
+        Evidence::Proposals(signed_proposal_from_core(first), signed_proposal_from_core(second))
+    });
     votes.chain(proposals).collect()
 }

@@ -34,6 +34,7 @@ impl<X: Execution> Node<X> {
                 break;
             }
         }
+        // A reply without progress: ask another peer next time.
         if self.tip.height == start {
             self.sync.lower_tip(from, start);
             return Ok(());
@@ -70,7 +71,11 @@ impl<X: Execution> Node<X> {
         }
         // Only evidence that proves an offence is kept: a peer may not slander a validator.
         let domain = self.params.domain;
-        let evidence = entry.evidence.into_iter().filter(|one| one.proves(&domain)).collect();
+        let evidence = entry
+            .evidence
+            .into_iter()
+            .filter(|evidence| evidence.proves(&domain))
+            .collect();
         let (round, block, parent_certificate) = (certificate.round, entry.block, entry.parent_certificate);
         let body = Body {
             height,

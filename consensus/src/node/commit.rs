@@ -27,8 +27,8 @@ impl<X: Execution> Node<X> {
         let known = self
             .candidates
             .get_mut(&certificate.block)
-            .expect("what is decided here was executed here");
-        let body = known.body.take().expect("what was executed here is here");
+            .expect("a block is decided here after it was executed here");
+        let body = known.body.take().expect("an executed block has its body");
         // The execution keeps a bounded number of pending blocks; many proposals of a malicious validator may have
         // displaced this one.
         if self.exec.pending_block(certificate.block).is_none()
@@ -46,7 +46,7 @@ impl<X: Execution> Node<X> {
         todo.push(Effect::LogSync);
         self.publish_commit(todo);
         if led {
-            // Votes may get lost. One certificate tells everyone, above all the nodes without a vote.
+            // Votes may get lost. One certificate is enough for every node, above all for those without a vote.
             todo.push(Effect::Gossip(codec::encode(&Gossip::Decided(
                 self.tip_certificate.clone(),
             ))));
@@ -69,6 +69,7 @@ impl<X: Execution> Node<X> {
         let committed = self.exec.commit(certificate.block)?;
         assert_eq!((committed.tip.height, committed.tip.hash), (height, certificate.block));
 
+        // Messages of this height go out before its journal is given up.
         self.release_outgoing(todo);
         for evidence in &evidence {
             todo.push(Effect::Event(Event::Equivocated {

@@ -1,4 +1,4 @@
-//! The inputs and effects of a [`Node`](super::Node): what its caller tells it and what it asks its caller to do.
+//! The inputs and effects of a [`Node`](super::Node): the events that its caller reports, and the actions that its caller performs.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use protocol::{Height, NodeId, crypto::Domain, event::Event};
 
 use crate::{bft::Timeouts, execution::Committed, mempool::Limits};
 
-/// Settings of a node, fixed when it starts.
+/// Settings of a node, fixed when it starts. The domain must be the same on all nodes of a chain; the rest is
+/// local.
 #[derive(Clone, Debug)]
 pub struct Params {
     /// Chain id and genesis hash, which every signature covers.
@@ -24,7 +25,7 @@ pub struct Params {
     pub pool: Limits,
 }
 
-/// Something that happened to a node.
+/// Something that happened to a node: the argument of [`Node::step`](super::Node::step).
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A deadline has passed; see [`Node::deadline`](super::Node::deadline).
@@ -74,19 +75,19 @@ pub enum Verdict {
     Reject,
 }
 
-/// A rule that a peer broke.
+/// A rule that a peer broke, with enough detail to choose a penalty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    #[error("a message that cannot be read")]
+    #[error("a message that does not decode")]
     Unreadable,
     /// The peer passed on a consensus message whose signature is not its author's.
     #[error("a consensus message that its author did not sign")]
     Unsigned,
     /// The peer sent a block with another parent certificate than its header names.
-    #[error("a block body that does not belong together")]
+    #[error("a block body whose certificate is not the one in its header")]
     BodyMismatch,
     /// The peer sent a block as final that is not, or that does not follow its predecessor.
-    #[error("a final block that is not")]
+    #[error("a block sent as final that is not")]
     NotFinal,
 }
 
@@ -139,11 +140,11 @@ pub enum Effect {
     Blame(NodeId, Fault),
     /// Publish a final block. It comes after the block's log entry is durable.
     Committed(Box<Committed>),
-    /// Tell the operator and the metrics.
+    /// Report an event to the operator's event stream and to the metrics.
     Event(Event),
 }
 
-/// The state of this node's right to sign.
+/// The state of this node's right to sign. A node without it follows the chain like any other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signing {
     /// The node signs whenever it is a validator of the height.

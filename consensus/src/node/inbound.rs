@@ -71,6 +71,7 @@ impl<X: Execution> Node<X> {
         }
         if height != next {
             todo.push(Effect::Verdict(id, Verdict::Ignore));
+            // The peer is behind, so it gets the tip to ask for blocks.
             if height < self.tip.height {
                 todo.push(Effect::Send(from, self.status()));
             }
@@ -122,8 +123,8 @@ impl<X: Execution> Node<X> {
     }
 
     fn signed_by<T: Preimage>(&self, signed: &Signed<T>, author: &ValidatorKey) -> bool {
-        let check = |voter: &Validator| match &self.bft {
-            Some(bft) => bft.verifies(signed, voter),
+        let check = |validator: &Validator| match &self.bft {
+            Some(bft) => bft.verifies(signed, validator),
             None => signed.verify(author, &self.params.domain),
         };
         self.voting.get(author).is_some_and(check)
@@ -139,6 +140,7 @@ impl<X: Execution> Node<X> {
             self.start_height(now, todo)?;
         }
         let height = self.tip.height;
+        // The core first: with the votes that it has already, this proposal may decide the height.
         if let Gossip::Proposal(proposal) = &message {
             let content = &proposal.message;
             let (block, by) = (content.block, (content.round, content.proposer));
@@ -206,7 +208,7 @@ impl<X: Execution> Node<X> {
         self.executed(now, block, valid, todo)
     }
 
-    /// Returns the reason for which no honest node votes for this block; `None` if the block is valid.
+    /// Returns the reason that no honest node votes for this block; `None` if the block is valid.
     pub(super) fn check_body(&mut self, now: Time, body: &Body) -> Result<Option<String>, ExecutionError> {
         let (parent, next) = (&body.parent_certificate, self.tip.height.next());
         if parent.block != self.tip.hash || parent.height != self.tip.height {
@@ -227,7 +229,7 @@ impl<X: Execution> Node<X> {
         Ok(verdict.err().map(|refusal| refusal.to_string()))
     }
 
-    /// Tells the vote the result of executing a block; commits the block if a quorum has decided for it already.
+    /// Passes the result of executing a block to the core; commits the block if a quorum has decided for it already.
     fn executed(
         &mut self,
         now: Time,

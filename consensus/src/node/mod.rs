@@ -79,12 +79,12 @@ pub struct Node<X> {
 }
 
 impl<X: Execution> Node<X> {
-    /// The last final block.
+    /// The last final block. Its log entry may not be synced yet within a step.
     pub fn tip(&self) -> Tip {
         self.tip
     }
 
-    /// The certificate that made the tip final.
+    /// The certificate that made the tip final; the next block names its digest.
     pub fn certificate(&self) -> &Certificate {
         &self.tip_certificate
     }
@@ -94,7 +94,7 @@ impl<X: Execution> Node<X> {
         &self.voting
     }
 
-    /// Tells if and why this node signs or does not.
+    /// The state of this node's right to sign, for status pages.
     pub fn signing(&self) -> &Signing {
         &self.signing
     }
@@ -213,9 +213,9 @@ impl<X: Execution> Node<X> {
         if self.running && self.bft.as_ref().and_then(Bft::deadline).is_some_and(|at| at <= now) {
             self.step_bft(now, bft::Input::Tick, todo)?;
         }
-        for (block, asked) in self.candidates.missing(now) {
+        for (block, requests) in self.candidates.missing(now) {
             let peers: Vec<_> = self.sync.peers().collect();
-            if let Some(to) = (!peers.is_empty()).then(|| peers[asked % peers.len()]) {
+            if let Some(to) = (!peers.is_empty()).then(|| peers[requests % peers.len()]) {
                 self.request(
                     to,
                     &Ask::Body {
@@ -244,11 +244,11 @@ impl<X: Execution> Node<X> {
         Ok(())
     }
 
-    fn request(&mut self, to: NodeId, question: &Ask, todo: &mut Vec<Effect>) {
+    fn request(&mut self, to: NodeId, request: &Ask, todo: &mut Vec<Effect>) {
         todo.push(Effect::Request {
             request_id: self.next_request_id,
             to,
-            bytes: codec::encode(question),
+            bytes: codec::encode(request),
         });
         self.next_request_id += 1;
     }
@@ -258,10 +258,10 @@ impl<X: Execution> Node<X> {
         assert!(self.may_sign() && !self.running);
         (self.running, self.started_at) = (true, now);
         let (height, set) = (self.tip.height.next(), self.voting.clone());
-        let mut asked = Vec::new();
+        let mut effects = Vec::new();
         let bft = self.bft.as_mut().expect("a node that may sign has a `Bft`");
-        let done = bft.start(now, height, set, &mut asked);
-        self.perform_bft_effects(now, done, asked, todo)
+        let done = bft.start(now, height, set, &mut effects);
+        self.perform_bft_effects(now, done, effects, todo)
     }
 
     /// Feeds one input to the consensus core and performs its effects.
@@ -269,25 +269,25 @@ impl<X: Execution> Node<X> {
         let Some(bft) = self.bft.as_mut().filter(|_| self.running) else {
             return Ok(());
         };
-        let mut asked = Vec::new();
-        let done = bft.step(now, input, &mut asked);
-        self.perform_bft_effects(now, done, asked, todo)
+        let mut effects = Vec::new();
+        let done = bft.step(now, input, &mut effects);
+        self.perform_bft_effects(now, done, effects, todo)
     }
 
     fn perform_bft_effects(
         &mut self,
         now: Time,
         done: Result<(), BftError>,
-        asked: Vec<bft::Effect>,
+        effects: Vec<bft::Effect>,
         todo: &mut Vec<Effect>,
     ) -> Result<(), ExecutionError> {
-        if let Err(fatal) = done {
+        if let Err(error) = done {
             // What the core asked for before it failed is dropped: silence contradicts nothing.
-            self.stop_signing(fatal.to_string(), todo);
+            self.stop_signing(error.to_string(), todo);
             return Ok(());
         }
         let height = self.tip.height;
-        for effect in asked {
+        for effect in effects {
             if self.tip.height != height {
                 break; // Decided meanwhile: the other effects are about a height that is over.
             }

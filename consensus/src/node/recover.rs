@@ -30,7 +30,7 @@ pub enum JournalState {
     Corrupt(String),
 }
 
-/// The reason for which a node cannot start.
+/// Reason that a node cannot start. A damaged journal is none: the node then starts without signing.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     #[error("could not read the chain state")]
@@ -134,6 +134,7 @@ impl<X: Execution> Node<X> {
                 .exec
                 .header_claim(&body.block)
                 .expect("a journalled body was executed before");
+            // Its timestamp was checked when it was voted for, and the clock may have changed since.
             if let Some(why) = self.check_body(Time(u64::MAX), body)? {
                 self.stop_signing(format!("a block that this node voted for is invalid now: {why}"), todo);
                 return Ok(());
@@ -153,9 +154,9 @@ impl<X: Execution> Node<X> {
         }
         (self.running, self.started_at) = (true, now);
         let (height, set) = (self.tip.height.next(), self.voting.clone());
-        let mut asked = Vec::new();
+        let mut effects = Vec::new();
         let bft = self.bft.as_mut().expect("a node that may sign has a `Bft`");
-        let done: Result<(), BftError> = bft.resume(now, height, set, records, &mut asked);
-        self.perform_bft_effects(now, done, asked, todo)
+        let done: Result<(), BftError> = bft.resume(now, height, set, records, &mut effects);
+        self.perform_bft_effects(now, done, effects, todo)
     }
 }

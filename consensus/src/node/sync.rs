@@ -96,6 +96,7 @@ impl Sync {
             return None;
         }
         let ahead = |(peer, tip): (&NodeId, &Height)| (*tip > own_tip).then_some(*peer);
+        // Peers take turns by id, so that one that stays silent does not get every request.
         let after = self
             .tips
             .iter()

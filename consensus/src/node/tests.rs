@@ -355,7 +355,7 @@ impl Cluster {
                         },
                     );
                 }
-                Effect::Blame(who, why) => panic!("{i} blames {who:#}: {why}"),
+                Effect::Blame(who, why) => panic!("node {i} blames {who:#}: {why}"),
                 Effect::Event(event) => self.happened.push((i, event)),
                 Effect::JournalSync | Effect::LogSync | Effect::Verdict(..) | Effect::GossipTransactions(_) => (),
             }
@@ -424,7 +424,7 @@ fn four_nodes_decide_the_same_blocks_on_the_heartbeat() {
 }
 
 #[test]
-fn a_waiting_transaction_is_included_at_once_and_by_everyone() {
+fn a_pending_transaction_is_included_at_once_on_every_node() {
     let mut cluster = Cluster::new(4);
     cluster.run(Time::from_secs(9), "a block", |c| c.all_at(1));
     let (before, sender) = (cluster.now, 3);

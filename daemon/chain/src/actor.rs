@@ -23,9 +23,9 @@ use base::{clock::Clock, events::Events};
 pub use counters::{Counters, RecentDurations};
 use shell::Shell;
 
-/// The executor of a node.
+/// The executor of a node, on a sled table.
 pub type Ledger = evm::ledger::Ledger<StateTable>;
-/// Reads of the chain of a node.
+/// Reads of a node's chain from any thread.
 pub type View = evm::view::View<StateTable>;
 
 /// First byte of a direct message that carries a [`Direct`](protocol::message::chain::Direct).
@@ -42,7 +42,7 @@ const INBOX: usize = 4096;
 /// A function that reads the consensus machine on its thread.
 pub type Query = Box<dyn FnOnce(&Node<Ledger>) + Send>;
 
-/// A command to the chain thread.
+/// A command to the chain thread, sent with [`Chain::send`].
 pub enum Command {
     /// An input for the consensus machine.
     Input(Input),
@@ -113,7 +113,7 @@ impl Chain {
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Returns when the chain thread has ended.
+    /// Returns when the chain thread has ended, for any reason.
     pub async fn ended(&self) {
         self.inbox.closed().await;
     }
@@ -130,7 +130,7 @@ impl Chain {
     }
 }
 
-/// The parts that the chain thread owns.
+/// The parts that the chain thread owns. [`crate::open::open`] prepares most of them.
 pub struct Parts {
     pub node: Node<Ledger>,
     pub first: Vec<Effect>,
@@ -143,7 +143,7 @@ pub struct Parts {
     pub runtime: tokio::runtime::Handle,
 }
 
-/// The reason for which the chain thread ended by itself.
+/// Reason that the chain thread ended by itself. All of them are failures of this node's disk or state.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
     /// The journal could not be written. The node stops, because it must not forget what it signed.
@@ -164,6 +164,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<(Chain, std::thread::JoinHandle<Re
         hash: tip.hash,
         view: view.clone(),
     };
+    // A watch keeps the latest head only: a slow reader skips heads and never delays the chain.
     let (heads, head) = watch::channel(head);
     let (sender, inbox) = mpsc::channel(INBOX);
     let chain = Chain {

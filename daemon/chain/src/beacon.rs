@@ -20,7 +20,7 @@ use crate::actor::Head;
 /// Epochs whose beacons are kept. An auditor may lag this far behind.
 const REMEMBERED: usize = 8;
 
-/// The latest beacons by epoch.
+/// The latest beacons by epoch, as they are published.
 pub type Beacons = watch::Receiver<BTreeMap<u64, Beacon>>;
 
 /// Follows the chain. The beacon of each epoch of `blocks` blocks is published once its first block is final.

@@ -15,7 +15,7 @@ use launch::Template;
 pub use launch::{Founders, LaunchError, launch};
 use protocol::{Account, Amount, ValidatorKey, unit::SUPPLY};
 
-/// Chain id of development networks.
+/// Chain id of development networks, the usual one of Ethereum development chains.
 pub const DEV_CHAIN_ID: u64 = 1337;
 /// Stake of each development validator.
 const STAKE: Amount = Amount::open(10_000_000);

@@ -33,7 +33,7 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// Blocks between flushes.
 const FLUSH_EVERY: u64 = 256;
 
-/// The reason for which a chain cannot be opened or imported.
+/// Reason that a chain cannot be opened or imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     #[error("could not {what} {}", path.display())]
@@ -140,6 +140,7 @@ impl ImportedChain {
         let log = Arc::new(BlockLog::open(Arc::new(RealDisk), &home.blocks(), Default::default())?);
         let table = StateTable(Table::open(&home.state(), CACHE_BYTES)?);
         let mut ledger = ImportedLedger::open(table, &genesis)?;
+        // The log is synced before the state, so it may be ahead and never behind.
         let logged = log.iter_from(ledger.tip().height.next());
         for entry in logged {
             let (_, block) = entry?;
@@ -157,6 +158,7 @@ impl ImportedChain {
     pub fn import(&mut self, blocks: &Path, mut on_block: impl FnMut(&AppendedBlock)) -> Result<Imported, ImportError> {
         let mut done = Imported::default();
         let outcome = self.append_all(blocks, &mut done, &mut on_block);
+        // Also after an error, so that the blocks before it stay.
         let stored = self.make_durable();
         outcome.and(stored)?;
         Ok(done)
@@ -194,12 +196,12 @@ impl ImportedChain {
         Ok(())
     }
 
-    /// The height of the last block.
+    /// The height of the last imported block.
     pub fn height(&self) -> Height {
         self.ledger.tip().height
     }
 
-    /// The hash of the last block.
+    /// The hash of the last imported block.
     pub fn hash(&self) -> protocol::BlockHash {
         self.ledger.tip().hash
     }

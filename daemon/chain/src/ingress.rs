@@ -30,7 +30,7 @@ const MESSAGE_MAX: usize = 512;
 /// Hashes of accepted transactions that a slow subscriber may lag behind.
 const ACCEPTED: usize = 4096;
 
-/// The reason for which a transaction was not accepted. Wallets match on the texts.
+/// Reason that a transaction was not accepted. Wallets match on the texts.
 #[derive(Debug, thiserror::Error)]
 pub enum IngressError {
     /// The transaction is invalid in any state.
@@ -69,7 +69,7 @@ pub struct Ingress {
     accepted: broadcast::Sender<TxHash>,
 }
 
-/// The parts that the admission task owns.
+/// The parts that the admission task owns, for [`spawn`].
 pub struct Parts {
     pub chain: Chain,
     pub net: NetHandle,
@@ -120,7 +120,7 @@ impl Ingress {
         match read(bytes, GOSSIP_MAX) {
             Ok(transactions) if transactions.is_empty() => self.net.verdict(id, Verdict::Ignore),
             Ok(transactions) => {
-                if !self.submission(Origin::Gossip(id.clone(), from), transactions, bytes.len()) {
+                if !self.enqueue(Origin::Gossip(id.clone(), from), transactions, bytes.len()) {
                     self.net.verdict(id, Verdict::Ignore);
                 }
             }
@@ -135,7 +135,7 @@ impl Ingress {
     pub fn direct(&self, from: NodeId, bytes: &[u8]) {
         match read(bytes, TX_BYTES_MAX + 1024) {
             Ok(transactions) => {
-                if !self.submission(Origin::Direct(from), transactions, bytes.len()) {
+                if !self.enqueue(Origin::Direct(from), transactions, bytes.len()) {
                     // The sender sent them to other peers as well.
                     debug!(peer = %format_args!("{from:#}"), "dropped a peer's transactions: the queue is full");
                 }
@@ -150,7 +150,7 @@ impl Ingress {
     }
 
     /// Queues a submission without waiting. Returns false if the queue is full.
-    fn submission(&self, from: Origin, transactions: Vec<Arc<[u8]>>, bytes: usize) -> bool {
+    fn enqueue(&self, from: Origin, transactions: Vec<Arc<[u8]>>, bytes: usize) -> bool {
         let Ok(permit) = self.queued_bytes.clone().try_acquire_many_owned(kib(bytes)) else {
             return false;
         };

@@ -41,7 +41,7 @@ const CHECKED_FIRST: u64 = 4096;
 /// Trie nodes kept in memory.
 const NODES_MAX: usize = 200_000;
 
-/// The reason for which the chain's data cannot be opened.
+/// Reason that the chain's data cannot be opened. Each says which file or folder, and what the operator can do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("{} cannot be read; run `openledger init` first", file.display())]
@@ -106,7 +106,7 @@ pub struct Opened {
     pub chain_id: u64,
 }
 
-/// Opens the data of a node in `home`.
+/// Opens the data of a node in `home`, and brings the state up to the block log. Blocks until that is done.
 pub fn open(home: &Home, loaded: &Loaded, now: Time) -> Result<Opened, OpenError> {
     let genesis = read_genesis(home)?;
     let log = BlockLog::open(Arc::new(RealDisk), &home.blocks(), Layout::default()).map_err(OpenError::Log)?;

@@ -13,7 +13,7 @@ use storage::{
     table::{Batch, Table},
 };
 
-/// A table of `storage` as the executor's database.
+/// A sled table as the executor's database. It is a cache of the block log.
 #[derive(Clone, Debug)]
 pub struct StateTable(pub Table);
 

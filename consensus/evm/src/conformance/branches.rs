@@ -83,7 +83,7 @@ impl Branches {
         let state = apply(&executed.changes)?;
         if state.root() != block.header.state_root {
             return Err(format!(
-                "state root is {}, its header says {}",
+                "state root is {}, its header claims {}",
                 state.root(),
                 block.header.state_root
             ));

@@ -22,7 +22,7 @@ pub mod forks;
 pub mod plain;
 pub mod statetest;
 
-/// The result of a test run.
+/// The result of a test run. Names of tests contain their file, so that one of them can be run alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub passed: usize,
@@ -33,7 +33,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Both reports as one.
+    /// Merges two reports; used to collect those of files that run in parallel.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.passed += other.passed;

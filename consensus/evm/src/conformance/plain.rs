@@ -26,7 +26,7 @@ pub struct PlainState {
 }
 
 impl PlainState {
-    /// The state after these changes.
+    /// The state after these changes. The original stays as it is.
     #[must_use]
     pub fn apply(&self, changes: &BundleState) -> Self {
         let mut next = self.clone();

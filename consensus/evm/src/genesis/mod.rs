@@ -35,7 +35,7 @@ const BASE_FEE: u64 = 1_000_000_000;
 /// Candidates that the stake hub lists at most. It bounds the loops of the contract.
 const LISTED_MAX: u64 = 256;
 
-/// The reason for which a genesis file is refused.
+/// Reason that a genesis file is refused. Each names the field and the value that it must have.
 #[derive(Debug, thiserror::Error)]
 pub enum GenesisError {
     #[error("the genesis file cannot be read")]
@@ -94,12 +94,13 @@ pub struct ChainGenesis {
 }
 
 impl ChainGenesis {
-    /// Reads and checks a genesis file.
+    /// Reads and checks a genesis file, and adds the system contracts. Two nodes with the same file get the same
+    /// hash.
     pub fn from_json(json: &[u8]) -> Result<Self, GenesisError> {
         Self::new(serde_json::from_slice(json)?)
     }
 
-    /// Checks a genesis and adds the system contracts.
+    /// Checks a parsed genesis file and adds the system contracts; see [`ChainGenesis::from_json`].
     pub fn new(genesis: Genesis) -> Result<Self, GenesisError> {
         let params = read_params(&genesis.config)?;
         check::numbers(&genesis, &params)?;
@@ -161,7 +162,7 @@ pub fn osaka_from_genesis(chain_id: u64) -> ChainConfig {
     }
 }
 
-/// The header of block 0, on any chain.
+/// The header of block 0 on any chain: fields of later forks are set only where the fork is active at genesis.
 pub fn header(spec: &ChainSpec, genesis: &Genesis, state_root: B256) -> Header {
     let time = genesis.timestamp;
     let cancun = spec.is_cancun_active_at_timestamp(time);

@@ -39,7 +39,7 @@ pub struct GenesisValidator {
     pub stake: Amount,
 }
 
-/// Timing of consensus, the same on every node.
+/// Timing of consensus on all nodes of the chain. An operator can override it on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Timing {

@@ -39,7 +39,7 @@ pub(crate) use head::SharedHead;
 pub use open::OpenError;
 use pending::{Pending, PendingBlocks};
 
-/// The reason for which a logged block cannot be replayed.
+/// Reason that a logged block cannot be replayed. A refusal means that log and state do not belong together.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The block does not follow from the tip: the log or the state is damaged.
@@ -83,12 +83,12 @@ impl<K: Kv> Ledger<K> {
         })
     }
 
-    /// The hash of block 0.
+    /// The hash of block 0, which identifies the chain and is part of every signature's domain.
     pub fn genesis(&self) -> BlockHash {
         BlockHash(self.genesis.hash_slow().0)
     }
 
-    /// The chain's own parameters, from genesis.
+    /// The chain's own parameters from `config.openledger` of the genesis file.
     pub fn params(&self) -> &Params {
         &self.params
     }
@@ -98,7 +98,7 @@ impl<K: Kv> Ledger<K> {
         self.store.applied().map(|applied| Height(applied.height))
     }
 
-    /// Committed blocks that the next flush writes.
+    /// Committed blocks that the next flush writes. They are executed again if the process ends before it.
     pub fn unflushed(&self) -> usize {
         self.store.unflushed()
     }
@@ -237,6 +237,7 @@ impl<K: Kv> Execution for Ledger<K> {
             .pending_blocks
             .get(&hash)
             .ok_or_else(|| broken(format!("block {hash} was not executed here")))?;
+        // Before anything is written, because reading the stake hub can fail.
         let (epoch, next_validators) = self.next_epoch(pending, name)?;
         let header = &pending.header;
         let mut written = rows::of_block(header, name, &pending.transaction_hashes(), &pending.receipts);
@@ -257,6 +258,7 @@ impl<K: Kv> Execution for Ledger<K> {
         let head = self.head.get().next(pending.header, name);
         self.epoch = epoch;
         let tip = tip_of(&self.spec, &head.header, name);
+        // Last, so that a view that sees the new head finds its state and rows.
         self.head.set(head);
         let transactions = included.len();
         Ok(Committed {

@@ -17,7 +17,8 @@ use crate::{
     state::{self, BlockId, Kv, Row, StateReader, StateStore},
 };
 
-/// The reason for which a ledger cannot be opened.
+/// Reason that a ledger cannot be opened. Except for another chain's data, moving the state database aside repairs
+/// it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]

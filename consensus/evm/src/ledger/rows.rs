@@ -27,7 +27,7 @@ pub(crate) const GENESIS: &[u8] = b"g";
 pub(crate) const TIP: &[u8] = b"tip";
 pub(crate) const EPOCH: &[u8] = b"epoch";
 
-/// A row that cannot be read.
+/// A row beside the state that cannot be read. The state database can then be rebuilt from the block log.
 #[derive(Debug, thiserror::Error)]
 pub enum RowError {
     #[error(transparent)]

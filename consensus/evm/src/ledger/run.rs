@@ -23,7 +23,7 @@ use crate::{
     state::{Kv, WorldState},
 };
 
-/// The reason for which a proposed block is not pending after verification.
+/// Reason that a proposed block is not pending after verification.
 #[derive(Debug)]
 pub(super) enum VerifyError {
     /// The block breaks a rule: its proposer is at fault.
@@ -192,6 +192,7 @@ impl<K: Kv> Ledger<K> {
         let tx_validator = self.tx_validator();
         let decoded: Vec<Result<Recovered<TxEnvelope>, TxHash>> = offered
             .par_iter()
+            // They were checked on admission, so the cache has their senders and this is cheap.
             .map(|raw| tx_validator.recover(raw).map_err(|_| TxHash(keccak256(raw).0)))
             .collect();
         let (mut candidates, mut rejected) = (Vec::with_capacity(decoded.len()), Vec::new());

@@ -36,6 +36,7 @@ pub(crate) fn stakers(spec: &ChainSpec, header: &Header, db: StateDb, max: u32) 
             stake: Amount(stake.saturating_to()),
         })
         .collect();
+    // Stakes and keys alone decide the order, whatever order the contract lists them in.
     stakers.sort_by(|a, b| b.stake.cmp(&a.stake).then(a.key.cmp(&b.key)));
     stakers.truncate(max as usize);
     Ok(stakers)

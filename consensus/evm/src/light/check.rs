@@ -16,7 +16,7 @@ use protocol::{BlockHash, Height, crypto::Domain, message::vote::Certificate};
 use super::{FORMAT, LightProof, ProvenAccount, ProvenSlot};
 use crate::genesis::{ChainGenesis, GenesisValidator};
 
-/// The final block that a proof is about.
+/// The final block that a valid proof is about, with the voting power behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FinalBlock {
     pub hash: B256,
@@ -27,7 +27,7 @@ pub struct FinalBlock {
     pub total: u64,
 }
 
-/// The reason for which a proof is invalid.
+/// Reason that a proof is invalid. Each names the field of the proof file.
 #[derive(Debug, thiserror::Error)]
 pub enum LightError {
     #[error("format is {0:?}; this version checks {FORMAT:?}")]
@@ -42,7 +42,7 @@ pub enum LightError {
     },
     #[error("header is not the RLP of a block header")]
     Header,
-    #[error("header is of block 0, which nobody signs; everybody computes it from the genesis file")]
+    #[error("header is of block 0, which has no certificate; compute it from the genesis file instead")]
     Genesis,
     /// The signatures do not make the block final.
     #[error("the certificate does not make block {height} final")]

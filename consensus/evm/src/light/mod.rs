@@ -54,7 +54,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{FinalBlock, LightError, founders};
 
-/// The `format` of a proof file.
+/// The `format` of a proof file. Another layout gets another name.
 pub const FORMAT: &str = "openledger/light-proof/1";
 /// Largest proof file, in bytes: 1,024 slots of a very large contract.
 pub const FILE_BYTES_MAX: u64 = 8 << 20;

@@ -172,7 +172,7 @@ fn an_existing_account_cannot_be_proven_absent() {
     };
     proof.account = account;
     assert!(matches!(proof.check(&HERE, &set()), Err(LightError::Account(_))));
-    // Nobody has this address: the same nodes would have to lead elsewhere.
+    // No account has this address: the same nodes would have to lead to another leaf.
     proof.account.address = Address::repeat_byte(0xee);
     assert!(matches!(proof.check(&HERE, &set()), Err(LightError::Account(_))));
 }

@@ -120,7 +120,7 @@ fn trie_account(info: &AccountInfo, storage_root: B256) -> TrieAccount {
     }
 }
 
-/// Code that the block created: from the contracts of the bundle and from accounts that carry theirs.
+/// Code that the block created: from the contracts of the bundle and from accounts that carry their own.
 fn new_codes(bundle: &BundleState) -> impl Iterator<Item = (B256, Bytecode)> {
     let carried = bundle
         .state

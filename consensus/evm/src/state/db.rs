@@ -18,7 +18,7 @@ pub struct StateDb {
 impl DBErrorMarker for StateError {}
 
 impl WorldState {
-    /// This state as a [`DatabaseRef`] for the EVM.
+    /// This state as a [`DatabaseRef`] for the EVM, with the block hashes that `BLOCKHASH` may return.
     pub fn db(&self, hashes: Arc<BTreeMap<u64, B256>>) -> StateDb {
         StateDb {
             state: self.clone(),

@@ -62,7 +62,7 @@ pub(super) struct Block {
     pub(super) root: B256,
 }
 
-/// The reason for which a node cannot be read as of a height.
+/// Reason that a node cannot be read as of a height.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
     #[error("the state of height {height} is pruned; {oldest} is the oldest that is kept")]

@@ -28,7 +28,7 @@ pub trait Kv: fmt::Debug + Send + Sync + 'static {
     fn apply(&self, batch: Vec<Row>) -> Result<(), KvError>;
 }
 
-/// A failure of the database.
+/// A failure of the database. It is this node's, never a block's or a peer's.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {what} the state database")]
 pub struct KvError {

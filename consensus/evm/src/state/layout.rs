@@ -23,7 +23,7 @@ const FORMAT: u8 = 1;
 /// Length of a full chunk of code or of a key list, in bytes.
 pub(super) const CHUNK_LEN: usize = 60_000;
 
-/// The block whose state the database contains.
+/// The block whose state the database contains. Written in the batch of each flush, so it always matches the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied {
     pub height: u64,

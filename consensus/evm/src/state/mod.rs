@@ -30,7 +30,8 @@ pub use reader::{AtError, StateReader};
 pub use store::{BlockId, CommitError, FlushError, OpenError, Options, StateStore};
 use tries::StorageTries;
 
-/// The reason for which the state cannot be read.
+/// Reason that the state cannot be read: a pruned height, or damage to the database. It never means that an account
+/// is absent.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     #[error("could not read the account trie")]
@@ -75,7 +76,7 @@ pub struct AccountProof {
     pub slots: Vec<SlotProof>,
 }
 
-/// A Merkle proof of one slot.
+/// A Merkle proof of one slot, of presence or of absence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotProof {
     pub slot: U256,
@@ -85,7 +86,25 @@ pub struct SlotProof {
     pub proof: Vec<Bytes>,
 }
 
-/// The state after one block.
+/// The state after one block: an immutable snapshot, cheap to clone and safe to read from any thread.
+///
+/// ```
+/// use alloy_genesis::GenesisAccount;
+/// use alloy_primitives::{Address, U256};
+/// use evm::{
+///     alloc,
+///     state::{MemKv, Options, StateStore},
+/// };
+///
+/// let (store, address) = (StateStore::open(MemKv::default(), Options::default())?, Address::repeat_byte(1));
+/// let account = GenesisAccount::default().with_balance(U256::from(5));
+/// let before = store.tip();
+/// let after = before.apply(&alloc::creation(&[(address, account)].into()))?;
+///
+/// assert_eq!(after.account(&address)?.unwrap().balance, U256::from(5));
+/// assert!(before.account(&address)?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct WorldState {
     /// Height of the last committed block below or at this state; `None` before the first.
@@ -150,12 +169,12 @@ impl WorldState {
         self.committed.filter(|_| self.is_committed)
     }
 
-    /// The state root.
+    /// The state root, as a header contains it.
     pub fn root(&self) -> B256 {
         self.accounts.root()
     }
 
-    /// An account; `None` if it does not exist.
+    /// An account; `None` if it does not exist. An account that is empty by EIP-161 does not exist.
     pub fn account(&self, address: &Address) -> Result<Option<TrieAccount>, StateError> {
         self.account_at(&keccak256(address))
     }
@@ -200,6 +219,7 @@ impl WorldState {
 
     /// Analysed code by its hash.
     fn bytecode(&self, hash: &B256) -> Result<Option<Bytecode>, StateError> {
+        // Accounts without code have this hash, and nothing is stored for it.
         if *hash == KECCAK_EMPTY {
             return Ok(Some(Bytecode::default()));
         }

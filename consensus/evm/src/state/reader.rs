@@ -10,7 +10,7 @@ use super::{
     layout::Applied,
 };
 
-/// The reason for which the state of a height cannot be opened.
+/// Reason that the state of a height cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum AtError {
     /// The height is below the history window.
@@ -83,7 +83,8 @@ impl<K: Kv> StateReader<K> {
         self.history.unflushed().applied
     }
 
-    /// The oldest height that [`StateReader::at`] can open.
+    /// The oldest height that [`StateReader::at`] can open. It rises with flushes, as heights leave the history
+    /// window.
     pub fn oldest(&self) -> u64 {
         self.history.unflushed().oldest
     }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::trie::{Change, NodeError, diff};
 
-/// Limits of a store.
+/// Limits of a store: how far back states can be read, and how many nodes stay in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Heights below the tip that stay readable. `None` keeps all.
@@ -44,7 +44,7 @@ pub struct BlockId {
     pub hash: B256,
 }
 
-/// The reason for which a state database cannot be opened. The database is a cache: it can be moved aside and
+/// Reason that a state database cannot be opened. The database is a cache: it can be moved aside and
 /// rebuilt from the block log.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -62,7 +62,7 @@ pub enum OpenError {
     },
 }
 
-/// The reason for which a block cannot be committed. Nothing has changed.
+/// Reason that a block cannot be committed. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     #[error("block {height} cannot follow block {tip}")]
@@ -71,7 +71,7 @@ pub enum CommitError {
     #[error("the state was applied to {parent}, the tip is {tip}")]
     Parent { parent: B256, tip: B256 },
     /// The nodes that the block replaces cannot be read.
-    #[error("could not tell what block {height} changes")]
+    #[error("could not read what block {height} replaces")]
     State {
         height: u64,
         #[source]
@@ -111,6 +111,7 @@ impl<K: Kv> StateStore<K> {
                 ..open(&history, EMPTY_ROOT_HASH, 0)
             },
         };
+        // Any key loads the root node, so a missing root is found now and not within a block.
         if let Some(Applied { height, .. }) = applied {
             tip.accounts
                 .get(&[0; 32])
@@ -123,7 +124,7 @@ impl<K: Kv> StateStore<K> {
         Ok(Self { reader, options })
     }
 
-    /// A handle that reads from other threads.
+    /// A handle that reads from other threads. It follows the store: its tip is always the last committed state.
     pub fn reader(&self) -> StateReader<K> {
         self.reader.clone()
     }
@@ -143,7 +144,7 @@ impl<K: Kv> StateStore<K> {
         self.reader.applied()
     }
 
-    /// Committed blocks that the next flush writes.
+    /// Committed blocks that the next flush writes. They take memory until then.
     pub fn unflushed(&self) -> usize {
         self.reader.history.unflushed().blocks.len()
     }
@@ -158,6 +159,7 @@ impl<K: Kv> StateStore<K> {
             Some(tip) if tip.checked_add(1) != Some(height) => return Err(CommitError::Height { height, tip }),
             Some(_) | None => (),
         }
+        // Otherwise the undo rows would restore nodes of a state that never was the tip.
         if state.parent != tip.root() {
             return Err(CommitError::Parent {
                 parent: state.parent,

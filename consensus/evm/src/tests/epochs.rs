@@ -101,7 +101,7 @@ fn the_hub_refuses_what_its_rules_forbid() {
     assert_eq!(
         chain.balance(STAKE_HUB),
         Amount(STAKE.0 * 4),
-        "what was sent along went back"
+        "the value of the reverted call was returned"
     );
 }
 

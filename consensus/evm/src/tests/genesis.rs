@@ -156,8 +156,8 @@ fn the_error_of_an_invalid_genesis_names_the_field() {
 #[test]
 fn a_misspelt_parameter_is_an_error() {
     let mut file = genesis_file(&params());
-    let ours = file.config.extra_fields.get_mut("openledger").unwrap();
-    ours.as_object_mut().unwrap().insert("epochLenght".into(), 1.into());
+    let section = file.config.extra_fields.get_mut("openledger").unwrap();
+    section.as_object_mut().unwrap().insert("epochLenght".into(), 1.into());
     let error = ChainGenesis::new(file).expect_err("unknown key");
     assert!(matches!(error, GenesisError::Params(_)), "{error}");
     assert!(error.to_string().contains("epochLenght"), "{error}");

@@ -161,9 +161,9 @@ fn a_refused_block_changes_nothing() {
     let refused = |chain: &mut TestChain, block: &[u8]| chain.append(block).unwrap_err().to_string();
     assert!(refused(&mut chain, &other).contains("the tip is block 1"), "a branch");
     assert!(refused(&mut chain, &[0xc1, 0x80]).contains("are not a block"));
-    let mut lying = crate::block::reread(&chain.built(&[])).unwrap();
-    lying.header.state_root = B256::repeat_byte(1);
-    assert!(refused(&mut chain, &alloy_rlp::encode(lying)).contains("state root is"));
+    let mut forged = crate::block::reread(&chain.built(&[])).unwrap();
+    forged.header.state_root = B256::repeat_byte(1);
+    assert!(refused(&mut chain, &alloy_rlp::encode(forged)).contains("state root is"));
     assert_eq!(chain.ledger.tip().height.0, 1);
 }
 

@@ -184,7 +184,7 @@ fn the_sender_cache_is_bounded() {
     );
 }
 
-/// The library in C, not the one in Rust: half the time. Which one it is, is decided by features far away.
+/// Recovery must use the library in C, which takes half the time of the one in Rust. Features of other crates choose it.
 #[test]
 fn senders_are_recovered_by_libsecp256k1() {
     let backend = std::any::type_name_of_val(&alloy_consensus::crypto::secp256k1::public_key_to_address);

@@ -25,7 +25,7 @@ fn send(to: Address, value: u64) -> Vec<u8> {
     .abi_encode()
 }
 
-/// A transaction as somebody asks for it.
+/// A request for this transaction.
 fn request(from: Address, raw: &[u8]) -> TransactionRequest {
     let transaction = TxEnvelope::decode_2718_exact(raw).unwrap();
     TransactionRequest {
@@ -35,7 +35,7 @@ fn request(from: Address, raw: &[u8]) -> TransactionRequest {
     }
 }
 
-/// The block whose header says what this one's does.
+/// A simulated block with the same header fields as this one.
 fn like(header: &Header) -> BlockOverrides {
     BlockOverrides {
         time: Some(U64::from(header.timestamp)),
@@ -94,19 +94,19 @@ fn a_simulated_block_has_the_results_of_the_real_one() {
         let raw = alloy_eips::Encodable2718::encoded_2718(one.inner());
         request(one.signer(), &raw)
     });
-    let imagined = BlockStateCalls {
+    let block = BlockStateCalls {
         block_overrides: Some(like(&real)),
         calls: requests.collect(),
         ..BlockStateCalls::default()
     };
     let simulation = Simulation {
-        block_state_calls: vec![imagined],
+        block_state_calls: vec![block],
         validation: true,
         ..Simulation::default()
     };
     let simulated = before.simulate(simulation, At::Height(0)).unwrap().remove(0).header;
     let expect = Header {
-        // Nobody signed what is simulated.
+        // Simulated transactions are unsigned.
         transactions_root: simulated.transactions_root,
         ..real
     };
@@ -143,7 +143,7 @@ fn transfers_are_reported_as_logs_on_request() {
     assert_eq!(places, [vec![0], vec![], vec![1]]);
     let (_, log) = &block.calls[0].logs[0];
     assert_eq!(log.address, address!("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"));
-    // They are no logs of the block.
+    // Transfer logs are not part of the block.
     assert!(block.header.logs_bloom.is_zero());
 }
 

@@ -88,8 +88,8 @@ fn revert_reasons_are_decoded() {
         };
         view(&chain).call(&request, At::Tip, &Overrides::default()).unwrap()
     };
-    let said = Revert::from("not yours").abi_encode();
-    assert!(matches!(outcome(&said), CallOutcome::Reverted { reason: Some(ref r), .. } if r == "not yours"));
+    let data = Revert::from("not yours").abi_encode();
+    assert!(matches!(outcome(&data), CallOutcome::Reverted { reason: Some(ref r), .. } if r == "not yours"));
     let panic = alloy_sol_types::Panic { code: U256::from(0x12) }.abi_encode();
     let outcome = outcome(&panic);
     assert!(

@@ -1,6 +1,6 @@
 //! The difference of two versions of a trie, node by node.
 //!
-//! It tells a store what to write, and what it needs to go back. Subtrees that both versions share are skipped
+//! A store writes the new nodes, and keeps the old ones to read earlier heights. Subtrees that both versions share are skipped
 //! without being loaded, so the work is proportional to the change.
 
 use alloy_primitives::Bytes;

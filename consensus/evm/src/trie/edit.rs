@@ -24,6 +24,7 @@ pub(super) fn insert(
     let node = link.change();
     match node {
         Node::Leaf { key: own, value: old } if *own == rest => *old = value,
+        // Two keys part at the first nibble that differs: a branch there, below the nibbles that they share.
         Node::Leaf { key: own, value: old } => {
             let (own, old) = (*own, old.clone());
             let shared = own.common_prefix_length(&rest);

@@ -152,7 +152,7 @@ impl Link {
             let node = self.node().expect("a node is loaded before it is changed").clone();
             *self = Self::new(node);
         }
-        let slot = Arc::get_mut(&mut self.0).expect("nobody shares a link that was just copied");
+        let slot = Arc::get_mut(&mut self.0).expect("a link that was just copied is not shared");
         slot.reference.take();
         slot.node.get_mut().expect("a node is loaded before it is changed")
     }

@@ -38,13 +38,14 @@ use node::Node;
 /// Changes from which on hashing the sixteen subtrees in parallel is worth its start.
 const PARALLEL_FROM: usize = 64;
 
-/// The storage of one trie's nodes.
+/// The storage of one trie's nodes. What it returns is checked by hash, so it may be stale, but a stale node is an
+/// error for the reader.
 pub trait NodeSource: fmt::Debug + Send + Sync {
     /// The RLP of the node at `path`, unchecked; `None` if nothing is stored there.
     fn node(&self, path: &Nibbles) -> Result<Option<Bytes>, SourceError>;
 }
 
-/// The reason for which a source could not be read.
+/// Reason that a source could not be read, passed through unchanged.
 pub type SourceError = Box<dyn Error + Send + Sync>;
 
 /// The source of a trie that is completely in memory.
@@ -57,7 +58,7 @@ impl NodeSource for NoNodes {
     }
 }
 
-/// The reason for which a node cannot be loaded.
+/// Reason that a node cannot be loaded. The trie that reported it is unchanged and usable.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// Nothing is stored at the path: the version is pruned, or the store is damaged.
@@ -121,7 +122,7 @@ pub struct Trie {
 }
 
 impl Trie {
-    /// The empty trie.
+    /// The empty trie. [`NoNodes`] is the source of a trie that stays in memory.
     pub fn empty(nodes: Arc<dyn NodeSource>) -> Self {
         let source = Source {
             nodes,
@@ -156,11 +157,12 @@ impl Trie {
         }
     }
 
+    /// Returns true if the trie has no key. Loads nothing.
     pub fn is_empty(&self) -> bool {
         self.root.is_none()
     }
 
-    /// The value of a key.
+    /// The value of a key; `None` if there is none. May load nodes.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, NodeError> {
         let path = path_of(key)?;
         let Some(mut link) = self.root.as_ref() else {

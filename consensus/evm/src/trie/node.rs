@@ -31,7 +31,7 @@ pub(super) struct Branch {
     pub(super) value: Option<Bytes>,
 }
 
-/// The reason for which bytes are not a trie node.
+/// Reason that bytes are not a node of a correct trie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Not RLP, or not canonical RLP.

@@ -21,6 +21,7 @@ impl Trie {
     ///
     /// Only for a trie whose nodes are all in its source: a dropped node that was never stored is lost.
     pub fn shrink_to(&self, nodes_max: usize) -> Self {
+        // Hashed first: a dropped node is known by its hash alone.
         self.root();
         let mut per_depth = [0_usize; PATH_MAX + 1];
         if let Some(root) = &self.root {

@@ -58,7 +58,7 @@ impl Rows {
             assert_eq!(
                 rows.get(&change.path),
                 change.old.as_ref(),
-                "the undo set is what was stored"
+                "the old nodes are the stored ones"
             );
             match &change.new {
                 Some(rlp) => rows.insert(change.path, rlp.clone()),

@@ -83,12 +83,12 @@ impl<K: Kv> View<K> {
         Ok(rows::height_of(&self.reader, &B256::from(hash.0))?)
     }
 
-    /// The hash of the block at this height.
+    /// The hash of the block at this height; `None` above the tip.
     pub fn block_hash(&self, height: u64) -> Result<Option<BlockHash>, ViewError> {
         Ok(self.hash_at(height)?.map(|hash| BlockHash(hash.0)))
     }
 
-    /// The transactions of a block with their senders.
+    /// The transactions of a block with their senders. Cached senders are not recovered again.
     pub fn senders_of(&self, block: ChainBlock) -> Result<Vec<Recovered<TxEnvelope>>, ViewError> {
         let height = block.header.number;
         let transactions = block.body.transactions;
@@ -119,7 +119,7 @@ impl<K: Kv> View<K> {
         Ok(rows::transaction_position(&self.reader, &B256::from(hash.0))?)
     }
 
-    /// An included transaction.
+    /// An included transaction by hash; `None` if no committed block contains it.
     pub fn transaction(&self, hash: TxHash) -> Result<Option<IncludedTransaction>, ViewError> {
         let Some((height, index)) = rows::transaction_position(&self.reader, &B256::from(hash.0))? else {
             return Ok(None);
@@ -180,7 +180,7 @@ impl<K: Kv> View<K> {
         Ok(Some((0_u32..).zip(transactions).zip(receipts).map(place).collect()))
     }
 
-    /// The receipt of an included transaction.
+    /// The receipt of an included transaction; `None` if no committed block contains it.
     pub fn receipt(&self, hash: TxHash) -> Result<Option<IncludedReceipt>, ViewError> {
         let Some((height, index)) = rows::transaction_position(&self.reader, &B256::from(hash.0))? else {
             return Ok(None);

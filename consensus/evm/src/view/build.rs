@@ -36,7 +36,7 @@ pub struct BlockAttributes {
     pub extra: Bytes,
 }
 
-/// A block that was built and not kept.
+/// A block that was built and not kept. Its header is complete, so the block could be executed elsewhere.
 #[derive(Clone, Debug)]
 pub struct BuiltBlock {
     pub block: ChainBlock,
@@ -47,7 +47,7 @@ pub struct BuiltBlock {
     pub requests: Requests,
 }
 
-/// The reason for which no block is built.
+/// Reason that [`View::build`] built no block.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error(transparent)]
@@ -73,7 +73,7 @@ pub enum TransactionChoice {
 }
 
 impl<K: Kv> View<K> {
-    /// Builds a block on the tip.
+    /// Builds a block on the tip and forgets it. The chain does not change.
     pub fn build(&self, attributes: BlockAttributes, choice: TransactionChoice) -> Result<BuiltBlock, BuildError> {
         let (parent, db) = self.database(At::Tip)?;
         let template = self.next_header(&parent, &attributes)?;

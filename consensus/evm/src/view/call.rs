@@ -29,7 +29,7 @@ pub const GAS_CAP: u64 = 50_000_000;
 /// Gas stipend of a call with value; a caller keeps a 64th of its gas back from a nested call.
 const STIPEND: u64 = 2_300;
 
-/// A call, or the transaction to estimate.
+/// A call, or the transaction to estimate. Absent fields get geth's defaults.
 #[derive(Clone, Debug, Default)]
 pub struct CallRequest {
     pub from: Address,
@@ -77,7 +77,7 @@ impl CallRequest {
     }
 }
 
-/// The result of a call.
+/// The result of a call that ran. A call that could not run is a [`CallError`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
     Returned {
@@ -100,7 +100,7 @@ pub enum CallOutcome {
     },
 }
 
-/// The reason for which a call was not made.
+/// Reason that a call was not run. A call that runs and reverts is a [`CallOutcome`].
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error(transparent)]
@@ -113,7 +113,7 @@ pub enum CallError {
     State(String),
 }
 
-/// The reason for which there is no estimate.
+/// Reason that [`View::estimate_gas`] has no estimate.
 #[derive(Debug, thiserror::Error)]
 pub enum EstimateError {
     #[error(transparent)]

@@ -50,7 +50,7 @@ pub trait BlockSource: Send + Sync {
     fn block(&self, height: u64) -> Option<Vec<u8>>;
 }
 
-/// The block whose state is read.
+/// The block whose state is read. Heights below the history window are an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     /// The last committed block. It is final, so `latest`, `safe` and `finalized` mean the same.
@@ -58,7 +58,7 @@ pub enum At {
     Height(u64),
 }
 
-/// The reason for which a read fails.
+/// Reason that a read fails. An absent block or account is no error: methods return `None` or defaults for those.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
     #[error(transparent)]
@@ -72,7 +72,7 @@ pub enum ViewError {
     Block(u64),
 }
 
-/// An account at some height.
+/// An account at some height, without its storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountView {
     /// The nonce of the account's next transaction.
@@ -121,32 +121,33 @@ impl<K: Kv> ImportedLedger<K> {
 }
 
 impl<K: Kv> View<K> {
-    /// The last committed block.
+    /// The last committed block, which may not be durable yet.
     pub fn tip(&self) -> Tip {
         let head = self.head.get();
         tip_of(&self.spec, &head.header, head.hash)
     }
 
+    /// The header of the last committed block, shared and not copied.
     pub fn tip_header(&self) -> Arc<Header> {
         self.head.get().header
     }
 
-    /// The hash of block 0.
+    /// The hash of block 0, which identifies the chain.
     pub fn genesis(&self) -> BlockHash {
         BlockHash(self.genesis.hash_slow().0)
     }
 
-    /// The rules of the chain.
+    /// The rules of the chain: fork schedule, chain id, fees.
     pub fn spec(&self) -> &ChainSpec {
         &self.spec
     }
 
-    /// The oldest height whose state can be read.
+    /// The oldest height whose state can be read. Blocks and receipts below it stay readable.
     pub fn oldest(&self) -> Height {
         Height(self.reader.oldest())
     }
 
-    /// The state at a block.
+    /// The state at a block, to read several values of the same block.
     pub fn state(&self, at: At) -> Result<WorldState, ViewError> {
         let height = match at {
             // By height, so that state and header are of the same block.
@@ -193,6 +194,7 @@ impl<K: Kv> View<K> {
             At::Height(height) => height,
         };
         let state = self.reader.at(height)?;
+        // The head has its ancestors at hand; older blocks look them up one by one.
         if height == head.header.number {
             return Ok((head.header, state.db(head.ancestors)));
         }

@@ -37,14 +37,14 @@ pub struct BlockOverrides {
     pub withdrawals: Option<Withdrawals>,
 }
 
-/// All overrides of one request.
+/// All overrides of one request. Empty ones change nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     pub state: StateOverride,
     pub block: BlockOverrides,
 }
 
-/// The reason for which overrides are refused.
+/// Reason that overrides are refused. They are the caller's mistake, except for a state that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum OverrideError {
     /// The field can be set only where a whole block is simulated.

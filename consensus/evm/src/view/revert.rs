@@ -76,7 +76,7 @@ pub fn halt_at(reason: &HaltReason, last: Option<LastStep>) -> String {
     }
 }
 
-/// The text for a halt.
+/// The text for a halt whose instruction is not known.
 pub fn halt(reason: &HaltReason) -> String {
     let words = match reason {
         HaltReason::OutOfGas(_) => "out of gas",

@@ -50,7 +50,7 @@ pub(crate) type Sandbox<'a> = Overlay<'a, LenientHashes>;
 /// An EVM on the layer.
 pub(crate) type SandboxEvm<'a, 's, I> = EthEvm<&'a mut Sandbox<'s>, I, PrecompilesMap>;
 
-/// The reason for which that EVM did not run a transaction.
+/// Reason that that EVM did not run a transaction.
 pub(crate) type SandboxError = EVMError<EvmDatabaseError<StateError>>;
 
 /// A layer over this state.

@@ -37,7 +37,7 @@ const RECORDED_BYTES_MAX: usize = 256 << 20;
 /// Bytes of a recorded step without its stack and memory.
 const STEP_BYTES: usize = 256;
 
-/// The reason for which there is no trace.
+/// Reason that there is no trace. A transaction that reverted has one.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     #[error(transparent)]
@@ -63,7 +63,7 @@ pub enum TraceError {
 }
 
 impl<K: Kv> View<K> {
-    /// Traces an included transaction.
+    /// Traces an included transaction, by executing the transactions before it again.
     pub fn trace_transaction(&self, hash: TxHash, options: &GethDebugTracingOptions) -> Result<GethTrace, TraceError> {
         let (height, index) = self.position(hash)?.ok_or(TraceError::NoTransaction)?;
         let wanted = index as usize;
@@ -71,7 +71,7 @@ impl<K: Kv> View<K> {
         traces.pop().map(|(_, trace)| trace).ok_or(TraceError::NoTransaction)
     }
 
-    /// Traces every transaction of a block.
+    /// Traces every transaction of a block, by executing the block again.
     pub fn trace_block(&self, height: u64, options: &GethDebugTracingOptions) -> Result<Vec<TraceResult>, TraceError> {
         let traces = self.trace(height, options, |_| true, usize::MAX)?;
         let result = |(hash, result)| TraceResult::Success {

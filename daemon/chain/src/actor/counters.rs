@@ -11,7 +11,7 @@ use std::{
 
 use base::lock;
 
-/// Counters of the chain since the node started.
+/// Counters of the chain since the node started. The chain thread updates them, and any thread may read them.
 #[derive(Debug, Default)]
 pub struct Counters {
     pub blocks: AtomicU64,
@@ -66,7 +66,7 @@ impl Counters {
     }
 }
 
-/// The last [`RecentDurations::MAX`] durations of something.
+/// The last [`RecentDurations::MAX`] durations of something, for quantiles.
 #[derive(Debug, Default)]
 pub struct RecentDurations(Mutex<VecDeque<Duration>>);
 

@@ -104,6 +104,7 @@ impl Shell {
         loop {
             let wait = self.parts.clock.until(self.parts.node.deadline());
             let command = tokio::select! {
+                // Commands before the timer: a vote that has arrived may make the timeout unnecessary.
                 biased;
                 command = self.inbox.recv() => command,
                 () = tokio::time::sleep(wait) => Some(Command::Input(Input::Tick)),
@@ -138,6 +139,7 @@ impl Shell {
                         },
                         &mut todo,
                     )?;
+                    // The machine answers every valid request at once; what stays are ids of malformed ones.
                     if self.requests.len() > INBOX {
                         self.requests.pop_first();
                     }

@@ -48,7 +48,7 @@ pub struct Founders {
     pub accounts: BTreeMap<String, Account>,
 }
 
-/// The reason for which founders cannot launch a network.
+/// Reason that founders cannot launch a network. Each names the entry of the founders' file.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// A share of the supply has no account.
@@ -134,7 +134,7 @@ pub fn launch(network: &str, founders: &Founders) -> Result<Genesis, LaunchError
     let staked: u128 = founders
         .validators
         .iter()
-        .fold(0, |sum, one| sum.saturating_add(one.stake.0));
+        .fold(0, |sum, validator| sum.saturating_add(validator.stake.0));
     let share = shares.get(STAKES_FROM).copied().unwrap_or_default();
     let left = share.checked_sub(Amount(staked));
     let left = left.ok_or(LaunchError::Stakes {

@@ -7,10 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Largest block that is read, in bytes.
+/// Largest block that is read, in bytes. A longer one is an error before it is read.
 pub const BLOCK_BYTES_MAX: usize = 64 << 20;
 
-/// The reason for which the next block cannot be read.
+/// Reason that the next block cannot be read. Each names the block by its number in the file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// A disk error, or the end of the file within a block.

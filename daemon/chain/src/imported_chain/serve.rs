@@ -35,14 +35,14 @@ use base::{
 /// Hashes of accepted transactions that a slow subscriber may lag behind.
 const ACCEPTED: usize = 4096;
 
-/// The reason for which a chain is not served.
+/// Reason that an imported chain is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error(transparent)]
     Listen(#[from] ListenError),
 }
 
-/// An imported chain that is being served.
+/// An imported chain that is being served. [`Serving::stop`] ends it and lets requests in progress finish.
 pub struct Serving {
     pub address: SocketAddr,
     server: jsonrpsee::server::ServerHandle,

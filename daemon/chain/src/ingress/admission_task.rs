@@ -65,16 +65,16 @@ impl AdmissionTask {
 
     async fn serve(&self, inbox: &mut mpsc::Receiver<Submission>) -> Result<(), Stopped> {
         self.restore().await?;
-        let mut waiting = VecDeque::new();
+        let mut queue = VecDeque::new();
         loop {
-            if waiting.is_empty() {
-                let mut taken = Vec::new();
-                if inbox.recv_many(&mut taken, BATCH_MAX).await == 0 {
+            if queue.is_empty() {
+                let mut received = Vec::new();
+                if inbox.recv_many(&mut received, BATCH_MAX).await == 0 {
                     return Ok(());
                 }
-                waiting.extend(taken);
+                queue.extend(received);
             }
-            self.process(next_batch(&mut waiting)).await?;
+            self.process(next_batch(&mut queue)).await?;
         }
     }
 
@@ -82,22 +82,21 @@ impl AdmissionTask {
     async fn restore(&self) -> Result<(), Stopped> {
         let journal = self.journal.clone();
         let journalled: Vec<_> = blocking(move || lock(&journal).transactions().collect()).await;
-        let mut back = 0;
+        let mut restored = 0;
         for chunk in journalled.chunks(BATCH_MAX) {
             let admitted = self.admit(chunk.to_vec()).await;
             let valid = admitted.into_iter().filter_map(Result::ok).collect();
-            back += self
+            restored += self
                 .submit(valid, true)
                 .await?
                 .iter()
-                .filter(|taken| taken.is_ok())
+                .filter(|result| result.is_ok())
                 .count();
         }
         if !journalled.is_empty() {
             info!(
                 journalled = journalled.len(),
-                waiting = back,
-                "restored transactions from the journal"
+                restored, "restored transactions from the journal"
             );
             self.compact_journal().await?;
         }
@@ -203,13 +202,13 @@ impl AdmissionTask {
 
     /// Rewrites the journal with the transactions that are still in the mempool.
     async fn compact_journal(&self) -> Result<(), Stopped> {
-        let waiting: BTreeSet<TxHash> = self
+        let pending: BTreeSet<TxHash> = self
             .chain
-            .query(|node| node.pool.iter().map(|(one, _)| one.hash).collect())
+            .query(|node| node.pool.iter().map(|(pooled, _)| pooled.hash).collect())
             .await?;
         let journal = self.journal.clone();
         let rewrite = move || {
-            let is_pending = |raw: &[u8]| waiting.contains(&TxHash(alloy_primitives::keccak256(raw).0));
+            let is_pending = |raw: &[u8]| pending.contains(&TxHash(alloy_primitives::keccak256(raw).0));
             lock(&journal).rewrite(is_pending)
         };
         if let Err(why) = blocking::<Result<(), PoolJournalError>>(rewrite).await {
@@ -246,14 +245,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Takes submissions from the front, with at most [`BATCH_MAX`] transactions together but at least one submission.
-fn next_batch(waiting: &mut VecDeque<Submission>) -> Vec<Submission> {
+fn next_batch(queue: &mut VecDeque<Submission>) -> Vec<Submission> {
     let (mut batch, mut count) = (Vec::new(), 0);
-    while let Some(submission) = waiting.front() {
+    while let Some(submission) = queue.front() {
         count += submission.transactions.len();
         if count > BATCH_MAX && !batch.is_empty() {
             break;
         }
-        batch.extend(waiting.pop_front());
+        batch.extend(queue.pop_front());
     }
     batch
 }
@@ -311,10 +310,10 @@ mod tests {
     }
 
     fn batches(sizes: &[usize]) -> Vec<usize> {
-        let mut waiting: VecDeque<_> = sizes.iter().map(|size| submission(*size)).collect();
+        let mut queue: VecDeque<_> = sizes.iter().map(|size| submission(*size)).collect();
         let mut found = Vec::new();
-        while !waiting.is_empty() {
-            found.push(next_batch(&mut waiting).len());
+        while !queue.is_empty() {
+            found.push(next_batch(&mut queue).len());
         }
         found
     }
@@ -342,7 +341,7 @@ mod tests {
         let admitted = vec![Err(TxError::Sender), Ok(pooled(1)), Ok(pooled(2)), Ok(pooled(3))];
         let grouped = results_by_submission(vec![submission(2), submission(1), submission(1)], admitted);
         let nonces = |found: &Result<Vec<PooledTransaction>, TxError>| match found {
-            Ok(pooled) => Ok(pooled.iter().map(|one| one.nonce).collect::<Vec<_>>()),
+            Ok(pooled) => Ok(pooled.iter().map(|pooled| pooled.nonce).collect::<Vec<_>>()),
             Err(why) => Err(why.clone()),
         };
         let found: Vec<_> = grouped.iter().map(|(_, found)| nonces(found)).collect();

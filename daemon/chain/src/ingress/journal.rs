@@ -22,12 +22,12 @@ const LAYOUT: RecordLayout = RecordLayout {
 /// Bytes from which on the journal is rewritten, if it has also doubled since the last attempt.
 const BYTES_MAX: u64 = 64 << 20;
 
-/// The disk did not take the transactions.
+/// The disk did not take the transactions. They are in the mempool and may be lost in a crash.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct PoolJournalError(#[from] JournalError);
 
-/// The journal on disk.
+/// The journal of pending transactions on disk. One process has it open at a time.
 pub struct PoolJournal {
     log: RecordLog,
     /// Bytes of the journal at the last attempt to rewrite it.
@@ -68,7 +68,8 @@ impl PoolJournal {
         Ok(self.log.append(transactions)?)
     }
 
-    /// Drops the transactions for which `is_pending` is false.
+    /// Drops the transactions for which `is_pending` is false. A crash leaves the old records or the new ones,
+    /// never a mixture.
     pub fn rewrite(&mut self, is_pending: impl Fn(&[u8]) -> bool) -> Result<(), PoolJournalError> {
         self.tried_at = self.log.bytes();
         self.log.rewrite(is_pending)?;

@@ -13,7 +13,7 @@ use crate::{
     state::LoggedBlocks,
 };
 
-/// The senders whose transactions are requested.
+/// The senders whose transactions are requested from the mempool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SenderFilter {
     Any,
@@ -54,7 +54,7 @@ pub trait Backend: Send + Sync {
     async fn pooled_of(&self, senders: SenderFilter) -> Result<Vec<(PooledTransaction, bool)>, Failure>;
 }
 
-/// The backend of a running node.
+/// The backend of a running node. Mempool reads run on the chain thread, so they are kept short.
 #[derive(Clone)]
 pub struct NodeBackend {
     pub chain: Chain,
@@ -111,13 +111,13 @@ impl Backend for NodeBackend {
 }
 
 impl SenderFilter {
-    /// Copies of the transactions in `pool` that match.
+    /// Copies of the transactions in `pool` that match, each with true if the next block could include it.
     pub fn matching(self, pool: &consensus::mempool::Mempool) -> Vec<(PooledTransaction, bool)> {
-        let wanted = |one: &PooledTransaction| match self {
+        let wanted = |pooled: &PooledTransaction| match self {
             Self::Any => true,
-            Self::Only(account) => one.sender == account,
+            Self::Only(account) => pooled.sender == account,
         };
-        let theirs = pool.iter().filter(|(one, _)| wanted(one));
-        theirs.map(|(one, ready)| (one.clone(), ready)).collect()
+        let matching = pool.iter().filter(|(pooled, _)| wanted(pooled));
+        matching.map(|(pooled, ready)| (pooled.clone(), ready)).collect()
     }
 }

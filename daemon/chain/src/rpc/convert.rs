@@ -85,7 +85,14 @@ pub(crate) fn block(snapshot: &Snapshot, block: ChainBlock, full: bool) -> Resul
         let full = |(index, transaction)| transaction_in_block(transaction, index, &header, hash);
         BlockTransactions::Full((0_u64..).zip(snapshot.view.senders_of(block)?).map(full).collect())
     } else {
-        BlockTransactions::Hashes(block.body.transactions.iter().map(|one| *one.tx_hash()).collect())
+        BlockTransactions::Hashes(
+            block
+                .body
+                .transactions
+                .iter()
+                .map(|transaction| *transaction.tx_hash())
+                .collect(),
+        )
     };
     let header = alloy_rpc_types_eth::Header::from_consensus(header.seal_unchecked(hash), None, Some(size));
     Ok(Block {

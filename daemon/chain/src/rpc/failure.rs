@@ -19,7 +19,7 @@ const REFUSED_CODE: i32 = -32000;
 /// Code of a reverted call. `data` is the revert data.
 const REVERTED_CODE: i32 = 3;
 
-/// The reason for which a method has no result.
+/// Reason that a method has no result, with the error code that clients know for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// A parameter is invalid.
@@ -43,12 +43,12 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// An invalid parameter.
+    /// An invalid parameter: the caller must change the request.
     pub fn params(text: impl Into<String>) -> Self {
         Self::Params(text.into())
     }
 
-    /// A request that is understood and refused.
+    /// A valid request that is refused, for instance because of the chain's state.
     pub fn refused(text: impl Into<String>) -> Self {
         Self::Refused(text.into())
     }

@@ -55,7 +55,7 @@ const BUFFERED_MAX: u32 = 256;
 /// Disk reads at a time.
 const READS_MAX: usize = 64;
 
-/// Settings of the JSON-RPC server.
+/// Settings of the JSON-RPC server, from the `rpc` section of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Address to listen on: `rpc.listen`.
@@ -215,7 +215,7 @@ impl IdProvider for SubscriptionIds {
     }
 }
 
-/// Serves on `listener` until the handle is stopped.
+/// Serves JSON-RPC on `listener` until the returned handle is stopped. `stop` ends subscriptions.
 pub fn serve(
     listener: TcpListener,
     settings: &Settings,

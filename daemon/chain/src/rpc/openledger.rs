@@ -22,7 +22,7 @@ pub struct Certified {
     pub signatures: Vec<CommitSignature>,
 }
 
-/// A validator's precommit for a block.
+/// A validator's precommit for a block, part of the commit certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitSignature {
     pub validator: ValidatorKey,
@@ -30,7 +30,7 @@ pub struct CommitSignature {
     pub signature: Bytes,
 }
 
-/// Methods of `openledger_`.
+/// Methods of `openledger_`, which Ethereum clients do not have.
 #[rpc(server, namespace = "openledger")]
 pub trait Openledger {
     /// The commit certificate of a block; null for block 0, for heights above the tip, and on imported chains.

@@ -115,7 +115,7 @@ impl TestingServer for Rpc {
                 None => {
                     let ready = waiting.iter().filter(|(_, ready)| *ready);
                     let ready = ready.map(|(pooled, _)| convert::pending_transaction(pooled).inner);
-                    TransactionChoice::Fitting(ready.filter(|one| !one.is_eip4844()).collect())
+                    TransactionChoice::Fitting(ready.filter(|transaction| !transaction.is_eip4844()).collect())
                 }
             };
             Ok(envelope(snapshot.view.build(attributes, wanted)?))
@@ -160,7 +160,11 @@ fn envelope(built: BuiltBlock) -> Envelope {
             extra_data: header.extra_data,
             base_fee_per_gas: U256::from(header.base_fee_per_gas.unwrap_or(0)),
             block_hash: built.hash,
-            transactions: body.transactions.iter().map(|one| one.encoded_2718().into()).collect(),
+            transactions: body
+                .transactions
+                .iter()
+                .map(|transaction| transaction.encoded_2718().into())
+                .collect(),
             withdrawals: body.withdrawals,
             blob_gas_used: header.blob_gas_used.map(U64::from),
             excess_blob_gas: header.excess_blob_gas.map(U64::from),

@@ -94,7 +94,7 @@ impl TxpoolServer for Rpc {
 
     async fn inspect(&self) -> Result<Inspected, Failure> {
         let waiting = self.pooled_of(SenderFilter::Any).await?;
-        let tell = move |_: &_| {
+        let list = move |_: &_| {
             let mut inspected = Inspected::default();
             for (pooled, ready) in waiting {
                 let side = if ready {
@@ -107,7 +107,7 @@ impl TxpoolServer for Rpc {
             }
             Ok(inspected)
         };
-        self.work(tell).await
+        self.work(list).await
     }
 
     async fn content_from(&self, Hex(sender): Hex<Address>) -> Result<SenderContent, Failure> {

@@ -115,7 +115,7 @@ fn a_damaged_database_is_refused_and_a_missing_node_is_named() {
     ));
 }
 
-/// A database that refuses to write while it is told to.
+/// A database whose writes fail while a switch is on.
 #[derive(Debug, Default)]
 struct Stubborn(MemKv, AtomicBool);
 

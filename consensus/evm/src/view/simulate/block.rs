@@ -267,8 +267,8 @@ fn assemble(
     let bloom = |bloom: Bloom, receipt: &ReceiptEnvelope| bloom | *receipt.logs_bloom();
     let header = Header {
         state_root,
-        transactions_root: ordered_trie_root_with_encoder(&done.transactions, |one, buffer| {
-            buffer.extend(encode(one.inner()));
+        transactions_root: ordered_trie_root_with_encoder(&done.transactions, |transaction, buffer| {
+            buffer.extend(encode(transaction.inner()));
         }),
         receipts_root: proofs::calculate_receipt_root(&done.receipts),
         withdrawals_root: withdrawals
@@ -281,7 +281,11 @@ fn assemble(
         ..template
     };
     let body = BlockBody {
-        transactions: done.transactions.iter().map(|one| one.inner().clone()).collect(),
+        transactions: done
+            .transactions
+            .iter()
+            .map(|transaction| transaction.inner().clone())
+            .collect(),
         ommers: Vec::new(),
         withdrawals: withdrawals.clone(),
     };

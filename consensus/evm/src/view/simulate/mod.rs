@@ -20,12 +20,12 @@ use crate::state::Kv;
 
 /// Most blocks of one simulation, including those that fill gaps.
 pub const BLOCKS_MAX: u64 = 256;
-/// Most calls of one block.
+/// Most calls of one block. More are refused with the method's limit error.
 pub const BLOCK_CALLS_MAX: usize = 5_000;
-/// Most calls of one simulation.
+/// Most calls of all blocks together. More are refused with the method's limit error.
 pub const CALLS_MAX: usize = 10_000;
 
-/// The request of `eth_simulateV1`.
+/// The request of `eth_simulateV1`, in its JSON form.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Simulation {
@@ -39,7 +39,7 @@ pub struct Simulation {
     pub return_full_transactions: bool,
 }
 
-/// A block of the request.
+/// A block of the request: overrides, then calls.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BlockStateCalls {
@@ -49,7 +49,7 @@ pub struct BlockStateCalls {
     pub calls: Vec<TransactionRequest>,
 }
 
-/// A simulated block.
+/// A simulated block with everything that its JSON form needs.
 #[derive(Clone, Debug)]
 pub struct SimulatedBlock {
     pub header: Header,
@@ -63,7 +63,7 @@ pub struct SimulatedBlock {
     pub calls: Vec<SimulatedCall>,
 }
 
-/// The result of a simulated call.
+/// The result of a simulated call, successful or not.
 #[derive(Clone, Debug)]
 pub struct SimulatedCall {
     pub output: Bytes,
@@ -75,7 +75,7 @@ pub struct SimulatedCall {
     pub failure: Option<CallFailure>,
 }
 
-/// The failure of a simulated call.
+/// The failure of a simulated call. The call is part of its block all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallFailure {
     Reverted {
@@ -87,7 +87,7 @@ pub enum CallFailure {
     Halted(String),
 }
 
-/// The reason for which nothing is simulated.
+/// Reason that nothing is simulated. A call that reverts is a [`CallFailure`] instead.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
     #[error(transparent)]
@@ -138,7 +138,7 @@ impl From<CallError> for SimulateError {
 struct GasBudget(u64);
 
 impl<K: Kv> View<K> {
-    /// Simulates blocks on the state after a block.
+    /// Simulates blocks on the state after a block and drops them. Either all blocks are simulated or none.
     pub fn simulate(&self, simulation: Simulation, at: At) -> Result<Vec<SimulatedBlock>, SimulateError> {
         check_limits(&simulation.block_state_calls)?;
         let (base, db) = self.database(at)?;

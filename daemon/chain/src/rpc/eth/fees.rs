@@ -121,7 +121,7 @@ fn suggest(snapshot: &Snapshot) -> Result<u128, Failure> {
             .body
             .transactions
             .iter()
-            .filter_map(|one| one.effective_tip_per_gas(base))
+            .filter_map(|transaction| transaction.effective_tip_per_gas(base))
             .collect();
         paid.sort_unstable();
         tips.extend(paid.into_iter().take(CHEAPEST));
@@ -140,7 +140,10 @@ fn check_percentiles(percentiles: &[f64]) -> Result<(), Failure> {
             "over the query limit {PERCENTILES_MAX} of reward percentiles"
         )));
     }
-    if let Some(wrong) = percentiles.iter().find(|one| !(0.0..=100.0).contains(*one)) {
+    if let Some(wrong) = percentiles
+        .iter()
+        .find(|percentile| !(0.0..=100.0).contains(*percentile))
+    {
         return Err(Failure::params(format!("invalid reward percentile: {wrong}")));
     }
     if let Some(pair) = percentiles.windows(2).find(|pair| pair[0] >= pair[1]) {
@@ -170,6 +173,7 @@ fn history(
         oldest_block: newest + 1 - count,
         ..FeeHistory::default()
     };
+    // Geth answers an empty history with block 0 as the oldest.
     if count == 0 {
         return Ok(FeeHistory {
             oldest_block: 0,
@@ -237,7 +241,7 @@ fn tips(snapshot: &Snapshot, block: ChainBlock) -> Result<Vec<(u128, u64)>, Fail
         .body
         .transactions
         .iter()
-        .map(|one| one.effective_tip_per_gas(base).unwrap_or_default());
+        .map(|transaction| transaction.effective_tip_per_gas(base).unwrap_or_default());
     let mut tips: Vec<_> = paid.zip(used).collect();
     tips.sort_unstable();
     Ok(tips)

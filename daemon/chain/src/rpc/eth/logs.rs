@@ -101,7 +101,12 @@ pub(crate) fn matching(snapshot: &Snapshot, filter: &Filter, height: u64) -> Res
         return Ok(Vec::new());
     };
     let name = block.header.hash_slow();
-    let hashes: Vec<B256> = block.body.transactions.iter().map(|one| *one.tx_hash()).collect();
+    let hashes: Vec<B256> = block
+        .body
+        .transactions
+        .iter()
+        .map(|transaction| *transaction.tx_hash())
+        .collect();
     let position = |(log_index, (index, log)): (u64, (u32, _))| {
         let transaction = *hashes.get(index as usize).ok_or_else(|| {
             Failure::Internal(format!(

@@ -49,7 +49,7 @@ fn shaped(block: SimulatedBlock, full: bool) -> Simulated {
         size,
         calls,
     } = block;
-    let names: Vec<B256> = transactions.iter().map(|one| *one.tx_hash()).collect();
+    let names: Vec<B256> = transactions.iter().map(|transaction| *transaction.tx_hash()).collect();
     let calls = (0_u64..).zip(calls).zip(&names);
     let calls = calls.map(|((index, call), name)| outcome(call, &header, hash, index, *name));
     let calls = calls.collect();
@@ -75,7 +75,7 @@ fn shaped(block: SimulatedBlock, full: bool) -> Simulated {
 /// chain id from it all the same.
 fn unsigned(transaction: &alloy_rpc_types_eth::Transaction<TxEnvelope>) -> Value {
     let legacy = transaction.inner.is_legacy();
-    let mut object = serde_json::to_value(transaction).expect("a transaction has only keys that are text");
+    let mut object = serde_json::to_value(transaction).expect("a transaction has text keys only");
     if let Some(fields) = object.as_object_mut().filter(|_| legacy) {
         fields.insert("v".into(), json!("0x0"));
         fields.insert("chainId".into(), json!("0x7fffffffffffffee"));

@@ -158,7 +158,7 @@ impl Rpc {
 /// Sends one item, waiting for a slow client. Returns false if the client is gone.
 async fn send(sink: &SubscriptionSink, item: &impl Serialize) -> bool {
     let message = SubscriptionMessage::new(sink.method_name(), sink.subscription_id(), item);
-    let message = message.expect("what is sent has only keys that are text");
+    let message = message.expect("an item has text keys only");
     sink.send(message).await.is_ok()
 }
 
