@@ -55,7 +55,7 @@ pub enum NodeError {
     #[error(transparent)]
     Data(#[from] data::StartError),
     #[error(transparent)]
-    Stage(#[from] data::StageError),
+    OpenData(#[from] data::OpenDataError),
     #[error(transparent)]
     Work(#[from] WorkError),
     #[error(transparent)]
@@ -125,9 +125,9 @@ impl Running {
             chain_id: opened.chain_id,
             genesis: genesis.0,
         };
-        let stage = data::Stage::open(&home, config, *node_key.seed()).await?;
+        let opened_data = data::Opened::open(&home, config, *node_key.seed()).await?;
         let started = Net::start(NetConfig {
-            data: Some(stage.plane.addresses().with_relay(config.data.relay())),
+            data: Some(opened_data.plane.addresses().with_relay(config.data.relay())),
             listen: config.network.listen.clone(),
             bootstrap: config.network.bootstrap.clone(),
             limits: net::Limits {
@@ -142,7 +142,7 @@ impl Running {
             Ok(started) => started,
             Err(error) => {
                 // An endpoint that is dropped without a shutdown logs an error, which would bury the real one.
-                stage.plane.shutdown().await;
+                opened_data.plane.shutdown().await;
                 return Err(error.into());
             }
         };
@@ -199,7 +199,16 @@ impl Running {
 
         let key = SecretKey::from_seed(*node_key.seed());
         let (beacons, beating) = chain::beacon::follow(chain.head.clone(), config.data.audit_blocks, stop.clone());
-        let data = Data::start(stage, net.clone(), key, tag.domain(), clock, events.clone(), beacons).await?;
+        let data = Data::start(
+            opened_data,
+            net.clone(),
+            key,
+            tag.domain(),
+            clock,
+            events.clone(),
+            beacons,
+        )
+        .await?;
         let offers = Offers::open(&home, data.peer.clone())?;
         offers.start();
         // The status page was started before the data plane and reads this cell once it is set.

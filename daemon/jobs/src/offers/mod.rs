@@ -99,8 +99,10 @@ impl Offers {
             let own = own.clone();
             async move { own.announce().await }
         };
-        self.0.peer.keep(|stop| peer.keep_telling(again, stop, tell));
-        self.0.peer.keep(|stop| self.clone().hear(stop));
+        self.0
+            .peer
+            .spawn_until_stopped(|stop| peer.repeat_announcing(again, stop, tell));
+        self.0.peer.spawn_until_stopped(|stop| self.clone().hear(stop));
     }
 
     fn heard(&self) -> MutexGuard<'_, Workers> {

@@ -1,7 +1,8 @@
-//! One datanet on this node: what was said in it, on disk and in memory, its keys, and its store if it is permissioned.
+//! The state of one datanet on this node: its statements, on disk and in memory, its keys, and its store if it is
+//! permissioned.
 //!
-//! Its own words are durable before they are believed or told. What others say is believed when it verifies, and durable
-//! before it is acknowledged.
+//! This node's own statements are durable before they take effect or are sent. Those of others take effect once they
+//! verify, and are durable before they are acknowledged.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,42 +20,40 @@ use protocol::{
 use storage::blob::BlobStore;
 
 use super::DatanetError;
-use crate::{notes::Notes, peer::Peer, shards::Sealing, shelf::Shelf};
+use crate::{peer::Peer, record_list::RecordList, shard_store::ShardStore, shards::Sealing};
 use base::{clock::Clock, entropy, lock};
 
-/// What is remembered of a datanet.
+/// A record in the datanet's list on disk.
 #[derive(Clone, bincode::Encode, bincode::Decode)]
-pub(super) enum Note {
-    /// How it was founded; the first of all.
+pub(super) enum Record {
+    /// The charter; always the first record.
     Charter(Box<Signed<Charter>>),
-    /// What somebody said.
     Statement(Box<Signed<Statement>>),
-    /// A key that was boxed for this node.
+    /// An epoch key, encrypted to this node's member key.
     Key(Wrapped),
-    /// A node that knows the datanet.
+    /// A node that can be asked about the datanet.
     Source(NodeId),
 }
 
-/// One datanet.
-pub(crate) struct Room {
+/// One datanet as this node knows it.
+pub(crate) struct LocalDatanet {
     pub(crate) id: DatanetId,
     pub(crate) charter: Charter,
     registry: RwLock<Registry>,
-    notes: Notes,
-    /// The owner's.
+    records: RecordList,
     secret: Option<DatanetSecret>,
     keys: RwLock<BTreeMap<KeyEpoch, EpochKey>>,
     sources: RwLock<BTreeSet<NodeId>>,
-    /// Where its sealed shards are; none where everybody may read.
+    /// Store of the sealed shards; `None` for a public datanet.
     pub(crate) store: Option<BlobStore>,
-    /// Blobs of what may be served from the store, and the roots that release them.
+    /// Published blobs, which members may fetch; true for the root of a dataset.
     open: RwLock<BTreeMap<BlobHash, bool>>,
-    /// Who was let in; looked at again whenever something was said.
+    /// Nodes with open transfers; checked again after each new statement.
     admitted: Mutex<BTreeSet<NodeId>>,
     speaking: tokio::sync::Mutex<()>,
 }
 
-/// What a room is opened with.
+/// Arguments of [`LocalDatanet::open`].
 pub(super) struct Parts<'a> {
     pub(super) dir: &'a Path,
     pub(super) domain: &'a Domain,
@@ -63,45 +62,45 @@ pub(super) struct Parts<'a> {
     pub(super) store: Option<BlobStore>,
 }
 
-/// What the first record in a folder says of a datanet.
-pub(super) fn founded(dir: &Path) -> Result<Option<Signed<Charter>>, DatanetError> {
-    let notes = Notes::open(&dir.join("said"))?.read::<Note>()?;
-    Ok(notes.into_iter().find_map(|note| match note {
-        Note::Charter(charter) => Some(*charter),
-        Note::Statement(_) | Note::Key(_) | Note::Source(_) => None,
+/// Reads the charter from a datanet's folder; `None` if the folder has none.
+pub(super) fn read_charter(dir: &Path) -> Result<Option<Signed<Charter>>, DatanetError> {
+    let records = RecordList::open(&dir.join("said"))?.read::<Record>()?;
+    Ok(records.into_iter().find_map(|record| match record {
+        Record::Charter(charter) => Some(*charter),
+        Record::Statement(_) | Record::Key(_) | Record::Source(_) => None,
     }))
 }
 
-impl Room {
-    /// A datanet that is remembered in `dir`, or is from now on.
+impl LocalDatanet {
+    /// Opens the datanet in `dir`, and creates its list if it is new.
     pub(super) async fn open(charter: Signed<Charter>, parts: Parts<'_>) -> Result<Self, DatanetError> {
         let mut registry = Registry::new(charter.clone(), parts.domain)?;
-        let notes = Notes::open(&parts.dir.join("said"))?;
+        let records = RecordList::open(&parts.dir.join("said"))?;
         let (mut keys, mut sources, mut known) = (BTreeMap::new(), BTreeSet::new(), false);
-        for note in notes.read()? {
-            match note {
-                Note::Charter(_) => known = true,
-                Note::Statement(said) => {
+        for record in records.read()? {
+            match record {
+                Record::Charter(_) => known = true,
+                Record::Statement(said) => {
                     if let Err(error) = registry.learn([*said]) {
-                        tracing::warn!(%error, datanet = %format_args!("{:#}", registry.id()), "a remembered statement is not taken");
+                        tracing::warn!(%error, datanet = %format_args!("{:#}", registry.id()), "a stored statement is no longer valid and is ignored");
                     }
                 }
-                Note::Key(wrapped) => {
+                Record::Key(wrapped) => {
                     if let Ok(key) = wrapped.open(parts.member) {
                         keys.insert(wrapped.epoch, key);
                     }
                 }
-                Note::Source(node) => drop(sources.insert(node)),
+                Record::Source(node) => drop(sources.insert(node)),
             }
         }
         if !known {
-            notes.add(&[Note::Charter(Box::new(charter.clone()))]).await?;
+            records.add(&[Record::Charter(Box::new(charter.clone()))]).await?;
         }
         Ok(Self {
             id: registry.id(),
             charter: charter.message,
             registry: RwLock::new(registry),
-            notes,
+            records,
             secret: parts.secret,
             keys: RwLock::new(keys),
             sources: RwLock::new(sources),
@@ -112,7 +111,7 @@ impl Room {
         })
     }
 
-    /// What was said, and what it comes to.
+    /// The statements, and the state that follows from them.
     pub(crate) fn registry(&self) -> RwLockReadGuard<'_, Registry> {
         lock::read(&self.registry)
     }
@@ -121,12 +120,12 @@ impl Room {
         lock::write(&self.registry)
     }
 
-    /// Whether only members read.
+    /// Returns true if only members may read.
     pub(crate) fn is_permissioned(&self) -> bool {
         self.charter.access == Access::Permissioned
     }
 
-    /// Whether `node` may know that the datanet exists and what is said in it.
+    /// Returns true if `node` may learn that the datanet exists, and read its statements.
     pub(crate) fn knows(&self, node: NodeId, now: Time) -> bool {
         let registry = self.registry();
         let contributor = self.charter.contribution == protocol::datanet::Contribution::Members
@@ -134,7 +133,7 @@ impl Room {
         registry.may_read(&node, now) || registry.may_approve(&node, now) || contributor
     }
 
-    /// Says something in this node's name: durable first, believed and handed out after.
+    /// Signs a statement of this node, stores it, and applies it.
     pub(super) async fn say(
         &self,
         peer: &Peer,
@@ -146,17 +145,20 @@ impl Room {
             let registry = self.registry();
             let statement = registry.next(peer.id(), now, act(&registry)?);
             let said = peer.sign(statement);
-            // Whether it will be taken is found out on a copy: on disk it could not be taken back.
+            // Validate it on a copy first: a record on disk cannot be undone.
             registry.clone().learn([said.clone()])?;
             said
         };
-        self.notes.add(&[Note::Statement(Box::new(said.clone()))]).await?;
+        self.records.add(&[Record::Statement(Box::new(said.clone()))]).await?;
         self.registry_mut().learn([said.clone()])?;
         Ok((said.message.id(), said))
     }
 
-    /// Takes what others said; gives what was new of it. It is durable when this returns.
-    pub(super) async fn hear(&self, said: Vec<Signed<Statement>>) -> Result<Vec<Signed<Statement>>, DatanetError> {
+    /// Applies and stores statements of others; returns the new ones. They are durable when this returns.
+    pub(super) async fn receive_statements(
+        &self,
+        said: Vec<Signed<Statement>>,
+    ) -> Result<Vec<Signed<Statement>>, DatanetError> {
         let (new, learnt) = {
             let mut registry = self.registry_mut();
             let unknown = |said: &Signed<Statement>| registry.statement(&said.message.id()).is_none();
@@ -165,14 +167,17 @@ impl Room {
             let taken = |said: &Signed<Statement>| registry.statement(&said.message.id()).is_some();
             (fresh.into_iter().filter(taken).collect::<Vec<_>>(), learnt)
         };
-        let notes: Vec<_> = new.iter().map(|said| Note::Statement(Box::new(said.clone()))).collect();
-        self.notes.add(&notes).await?;
+        let records: Vec<_> = new
+            .iter()
+            .map(|said| Record::Statement(Box::new(said.clone())))
+            .collect();
+        self.records.add(&records).await?;
         learnt?;
         Ok(new)
     }
 
-    /// Opens and remembers boxed keys.
-    pub(super) async fn receive(&self, boxes: Vec<Wrapped>, member: &MemberSecret) -> Result<usize, DatanetError> {
+    /// Decrypts and stores keys that were sent to this node; returns the number of new ones.
+    pub(super) async fn receive_keys(&self, boxes: Vec<Wrapped>, member: &MemberSecret) -> Result<usize, DatanetError> {
         let mut new = Vec::new();
         for wrapped in boxes {
             let known = self.epoch_key(wrapped.epoch).is_some();
@@ -183,15 +188,15 @@ impl Room {
                 new.push((wrapped, key));
             }
         }
-        let notes: Vec<_> = new.iter().map(|(wrapped, _)| Note::Key(wrapped.clone())).collect();
-        self.notes.add(&notes).await?;
+        let records: Vec<_> = new.iter().map(|(wrapped, _)| Record::Key(wrapped.clone())).collect();
+        self.records.add(&records).await?;
         let count = new.len();
         let mut keys = lock::write(&self.keys);
         keys.extend(new.into_iter().map(|(wrapped, key)| (wrapped.epoch, key)));
         Ok(count)
     }
 
-    /// The key of an epoch, if it is here.
+    /// The key of an epoch, if this node holds it.
     pub(crate) fn epoch_key(&self, epoch: KeyEpoch) -> Option<EpochKey> {
         if let Some(secret) = &self.secret {
             return Some(secret.epoch_key(&self.id, epoch));
@@ -199,7 +204,7 @@ impl Room {
         lock::read(&self.keys).get(&epoch).cloned()
     }
 
-    /// The first epoch up to the one that runs whose key is not here.
+    /// The first epoch, from `from` to the current one, whose key this node does not hold.
     pub(super) fn missing_key(&self, from: KeyEpoch) -> Option<KeyEpoch> {
         let last = self.registry().epoch();
         (from.0..=last.0)
@@ -207,8 +212,8 @@ impl Room {
             .find(|epoch| self.epoch_key(*epoch).is_none())
     }
 
-    /// The keys that `node` may hold, from an epoch on, boxed for it.
-    pub(super) fn boxed(&self, node: NodeId, from: KeyEpoch, now: Time) -> Vec<Wrapped> {
+    /// The keys that `node` may hold, from epoch `from` on, each encrypted to its member key.
+    pub(super) fn wrapped_keys(&self, node: NodeId, from: KeyEpoch, now: Time) -> Vec<Wrapped> {
         let registry = self.registry();
         let epochs = (from.0..=registry.epoch().0).map(KeyEpoch);
         let member = |epoch| Some((epoch, registry.may_hold(&node, epoch, now)?));
@@ -223,7 +228,7 @@ impl Room {
             .collect()
     }
 
-    /// What new shards are sealed with.
+    /// The key that seals new shards.
     pub(crate) fn sealing(&self) -> Result<Sealing, DatanetError> {
         let epoch = self.registry().epoch();
         let key = self.epoch_key(epoch).ok_or(DatanetError::NoKey {
@@ -237,18 +242,18 @@ impl Room {
         })
     }
 
-    /// Its store with the keys that open it.
-    pub(crate) fn shelf(self: &Arc<Self>) -> Option<Shelf> {
-        let (blobs, room) = (self.store.clone()?, self.clone());
-        let keys = move |header: &Header| room.epoch_key(header.epoch).filter(|_| header.datanet == room.id);
-        Some(Shelf {
+    /// The store of a permissioned datanet with its keys.
+    pub(crate) fn shard_store(self: &Arc<Self>) -> Option<ShardStore> {
+        let (blobs, local) = (self.store.clone()?, self.clone());
+        let keys = move |header: &Header| local.epoch_key(header.epoch).filter(|_| header.datanet == local.id);
+        Some(ShardStore {
             blobs,
             datanet: Some(self.id),
             keys: Arc::new(keys),
         })
     }
 
-    /// Nodes that may know more.
+    /// Nodes that can be asked about the datanet: owner, curators, members, and others that answered before.
     pub(crate) fn sources(&self, now: Time) -> BTreeSet<NodeId> {
         let mut nodes = lock::read(&self.sources).clone();
         nodes.insert(self.charter.owner);
@@ -257,16 +262,16 @@ impl Room {
         nodes
     }
 
-    /// Remembers a node that knows the datanet.
-    pub(super) async fn remember(&self, node: NodeId) -> Result<(), DatanetError> {
+    /// Stores a node that can be asked about the datanet.
+    pub(super) async fn add_source(&self, node: NodeId) -> Result<(), DatanetError> {
         let new = lock::write(&self.sources).insert(node);
         if new {
-            self.notes.add(&[Note::Source(node)]).await?;
+            self.records.add(&[Record::Source(node)]).await?;
         }
         Ok(())
     }
 
-    /// Brings what is served up to what is published; gives those that were let in and may no longer read.
+    /// Updates the blobs that are served from the published datasets; returns connected nodes that may no longer read.
     pub(crate) async fn refresh(&self, now: Time) -> Vec<NodeId> {
         let Some(store) = &self.store else { return Vec::new() };
         let roots: Vec<_> = self.registry().published().keys().copied().collect();
@@ -278,11 +283,11 @@ impl Room {
             }
         }
         *lock::write(&self.open) = open;
-        self.gone(now)
+        self.take_former_members(now)
     }
 
-    /// Those that were let in and may no longer read.
-    pub(super) fn gone(&self, now: Time) -> Vec<NodeId> {
+    /// Removes and returns the connected nodes that may no longer read.
+    pub(super) fn take_former_members(&self, now: Time) -> Vec<NodeId> {
         let registry = self.registry();
         let mut admitted = lock::locked(&self.admitted);
         let gone: Vec<_> = admitted
@@ -294,7 +299,7 @@ impl Room {
         gone
     }
 
-    /// Whether `node` may be served this: members what is published, and whoever decides what was proposed too.
+    /// Returns true if `node` may fetch this: members what is published, curators also what is proposed.
     pub(crate) fn serves(&self, node: NodeId, ask: Ask, now: Time) -> bool {
         let registry = self.registry();
         if !registry.may_read(&node, now) {
@@ -309,24 +314,24 @@ impl Room {
     }
 }
 
-/// Admits members to what is published.
+/// The admission rule of a permissioned datanet: members, and only published blobs.
 pub(super) struct Members {
-    pub(super) room: Arc<Room>,
+    pub(super) local: Arc<LocalDatanet>,
     pub(super) clock: Clock,
 }
 
 impl Admission for Members {
     fn may_connect(&self, node: NodeId) -> bool {
-        let may = self.room.registry().may_read(&node, self.clock.now());
+        let may = self.local.registry().may_read(&node, self.clock.now());
         if may {
-            lock::locked(&self.room.admitted).insert(node);
-            // Taken out between the question and the note: asked again, so that one of the two finds it.
-            return self.room.registry().may_read(&node, self.clock.now());
+            lock::locked(&self.local.admitted).insert(node);
+            // A revocation may have come between the check and the insertion: check again, so that one of the two sees it.
+            return self.local.registry().may_read(&node, self.clock.now());
         }
         false
     }
 
     fn may_fetch(&self, node: NodeId, ask: Ask) -> bool {
-        self.room.serves(node, ask, self.clock.now())
+        self.local.serves(node, ask, self.clock.now())
     }
 }

@@ -1,6 +1,6 @@
-//! A deal's machine and the record of what it was told: written down first, then stepped.
+//! A deal's state machine with its records: an input is recorded first, then stepped.
 //!
-//! Owner and host keep theirs the same way. Leaves out what is done about the effects, which differs.
+//! Owner and host share this. Performing the effects differs and is not part of it.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -9,32 +9,32 @@ use protocol::{
     machine::{HostEffect, HostInput, Hosting, Pin, PinEffect, PinInput},
 };
 
-use super::note::{HostSaid, Note, OwnerSaid};
+use super::record::{HostRecord, PinRecord, Record};
 use crate::{
-    notes::{NoteError, Notes},
     peer::Peer,
+    record_list::{RecordList, RecordListError},
 };
 use base::lock;
 
-/// What owner's and host's machines have in common.
+/// The common interface of the owner's and the host's machines.
 pub(super) trait Machine {
-    /// Those of its inputs that are written down.
-    type Said: Clone + Into<Self::Input>;
+    /// The inputs that are recorded.
+    type Recorded: Clone + Into<Self::Input>;
     type Input;
     type Effect;
 
-    fn note(now: Time, said: Self::Said) -> Note;
+    fn record(now: Time, input: Self::Recorded) -> Record;
     fn step(&mut self, now: Time, input: Self::Input, todo: &mut Vec<Self::Effect>);
     fn deadline(&self) -> Option<Time>;
 }
 
 impl Machine for Pin {
-    type Said = OwnerSaid;
+    type Recorded = PinRecord;
     type Input = PinInput;
     type Effect = PinEffect;
 
-    fn note(now: Time, said: OwnerSaid) -> Note {
-        Note::Owner(now, said)
+    fn record(now: Time, input: PinRecord) -> Record {
+        Record::Owner(now, input)
     }
 
     fn step(&mut self, now: Time, input: PinInput, todo: &mut Vec<PinEffect>) {
@@ -47,12 +47,12 @@ impl Machine for Pin {
 }
 
 impl Machine for Hosting {
-    type Said = HostSaid;
+    type Recorded = HostRecord;
     type Input = HostInput;
     type Effect = HostEffect;
 
-    fn note(now: Time, said: HostSaid) -> Note {
-        Note::Host(now, said)
+    fn record(now: Time, input: HostRecord) -> Record {
+        Record::Host(now, input)
     }
 
     fn step(&mut self, now: Time, input: HostInput, todo: &mut Vec<HostEffect>) {
@@ -64,52 +64,51 @@ impl Machine for Hosting {
     }
 }
 
-/// A machine and its record.
-pub(super) struct Told<M> {
+/// A machine and its records.
+pub(super) struct Journaled<M> {
     machine: Mutex<M>,
-    pub(super) notes: Notes,
+    pub(super) records: RecordList,
     one_at_a_time: tokio::sync::Mutex<()>,
 }
 
-impl<M: Machine> Told<M> {
-    pub(super) fn new(machine: M, notes: Notes) -> Self {
+impl<M: Machine> Journaled<M> {
+    pub(super) fn new(machine: M, records: RecordList) -> Self {
         Self {
             machine: Mutex::new(machine),
-            notes,
+            records,
             one_at_a_time: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The machine as it is now.
     pub(super) fn machine(&self) -> MutexGuard<'_, M> {
         lock::locked(&self.machine)
     }
 
-    /// Tells the machine something: durable first, then stepped. Gives what is to be done, and what `before` saw in the
-    /// machine just before the step.
-    pub(super) async fn tell<T>(
+    /// Records an input, then steps the machine with it. Returns the effects, and what `before` read from the machine just
+    /// before the step.
+    pub(super) async fn apply<T>(
         &self,
         peer: &Peer,
-        said: M::Said,
+        input: M::Recorded,
         before: impl FnOnce(&M) -> T,
-    ) -> Result<(Vec<M::Effect>, T), NoteError> {
+    ) -> Result<(Vec<M::Effect>, T), RecordListError> {
         let _alone = self.one_at_a_time.lock().await;
         let now = peer.now();
-        self.notes.add(&[M::note(now, said.clone())]).await?;
+        self.records.add(&[M::record(now, input.clone())]).await?;
         let (mut machine, mut todo) = (self.machine(), Vec::new());
         let seen = before(&machine);
-        machine.step(now, said.into(), &mut todo);
+        machine.step(now, input.into(), &mut todo);
         Ok((todo, seen))
     }
 
-    /// Steps the machine with what need not be remembered, or was.
+    /// Steps the machine with an input that need not be recorded, or already was.
     pub(super) fn step(&self, now: Time, input: M::Input) -> Vec<M::Effect> {
         let mut todo = Vec::new();
         self.machine().step(now, input, &mut todo);
         todo
     }
 
-    /// Whether the machine waits for the time to pass, and it has.
+    /// Returns true if the machine's deadline has passed.
     pub(super) fn is_due(&self, now: Time) -> bool {
         self.machine().deadline().is_some_and(|at| at <= now)
     }

@@ -1,26 +1,24 @@
-//! One store, and what opens the shards in it if they are sealed.
+//! A blob store together with the keys that open the sealed shards in it.
 
 use std::sync::Arc;
 
 use protocol::{DatanetId, seal};
 use storage::blob::BlobStore;
 
-/// The key that a sealed shard was sealed with, if it is here.
+/// Looks up the key of a sealed shard by its header; `None` if this node does not hold it.
 pub(crate) type Keys = Arc<dyn Fn(&seal::Header) -> Option<seal::EpochKey> + Send + Sync>;
 
-/// One store, and what opens the shards in it if they are sealed.
+/// A blob store and the keys of its datanet. Clones share both.
 #[derive(Clone)]
-pub(crate) struct Shelf {
-    /// Where the bytes are.
+pub(crate) struct ShardStore {
     pub(crate) blobs: BlobStore,
-    /// The datanet that the store is for; none for what everybody may read.
+    /// The permissioned datanet that the store belongs to; `None` for the public store.
     pub(crate) datanet: Option<DatanetId>,
-    /// The keys of that datanet that are here.
     pub(crate) keys: Keys,
 }
 
-impl Shelf {
-    /// A store that everybody may read.
+impl ShardStore {
+    /// Wraps the public store, whose shards are not sealed.
     pub(crate) fn public(blobs: BlobStore) -> Self {
         Self {
             blobs,

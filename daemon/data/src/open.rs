@@ -1,4 +1,4 @@
-//! The stores and the data plane, opened before there are peers.
+//! Opens the blob stores and the data plane, before the node has peers.
 
 use std::{num::NonZeroU64, path::Path};
 
@@ -8,49 +8,43 @@ use storage::blob::{BlobStore, Reason, Settings};
 
 use base::home::Home;
 
-/// How long the stores are waited for: a node that starts does not fail because a command looks into its home.
+/// Wait for another process to close a store, so that a node can start while a command reads its home.
 const HAND_OVER_MS: u64 = 5_000;
 
-/// Why a store did not open.
+/// Reason that a blob store did not open.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be opened.
     #[error(transparent)]
     Open(#[from] storage::blob::OpenError),
-    /// Its folder cannot be made.
     #[error("could not make {}", dir.display())]
     Folder {
-        /// Which.
         dir: std::path::PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// Why the public store or the plane did not open.
+/// Reason that the public store or the data plane did not open.
 #[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    /// The store cannot be opened.
+pub enum OpenDataError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Peers cannot be served.
     #[error("data.listen, data.reach: {0}")]
     Plane(#[from] net::data::DataStartError),
 }
 
-/// The stores and the plane, before there are peers.
-pub struct Stage {
-    /// Where peers fetch from; the control plane is told of its addresses.
+/// The opened store and data plane, from which [`crate::Data::start`] makes a running [`crate::Data`].
+pub struct Opened {
+    /// Serves blobs to peers. The libp2p network announces its addresses.
     pub plane: DataPlane,
     pub public: BlobStore,
     pub home: Home,
     pub config: config::Config,
 }
 
-impl Stage {
-    /// Opens the stores and listens.
-    pub async fn open(home: &Home, config: &config::Config, seed: [u8; 32]) -> Result<Self, StageError> {
+impl Opened {
+    /// Opens the public store, and listens for peers on the data plane.
+    pub async fn open(home: &Home, config: &config::Config, seed: [u8; 32]) -> Result<Self, OpenDataError> {
         let public = open_store(&home.blobs(), &config.data, config.storage.min_free_space).await?;
         let (data, rate) = (&config.data, |size: Size| NonZeroU64::new(size.0));
         let defaults = DataConfig::new(seed);
@@ -90,19 +84,19 @@ pub(crate) async fn open_store(dir: &Path, data: &config::Data, floor: Size) -> 
         ..Settings::default()
     };
     let blobs = BlobStore::open(dir, settings).await?;
-    forget_imports(&blobs).await;
+    drop_unfinished_imports(&blobs).await;
     Ok(blobs)
 }
 
-/// Imports that a kill cut short left reasons behind that nobody needs.
-async fn forget_imports(blobs: &BlobStore) {
+/// Removes the pins of imports that a kill interrupted, so that their blobs can be collected.
+async fn drop_unfinished_imports(blobs: &BlobStore) {
     let kept = blobs.kept();
     let reasons = kept.values().flat_map(|kept| kept.reasons.iter());
     let left: std::collections::BTreeSet<_> = reasons
         .filter(|reason| matches!(reason, Reason::Job(name) if name.starts_with("add ")))
         .collect();
     for reason in left {
-        // Tried again at the next start.
+        // A failure is retried at the next start.
         drop(blobs.unpin_all(reason).await);
     }
 }

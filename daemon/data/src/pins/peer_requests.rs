@@ -1,4 +1,4 @@
-//! What other nodes ask about pins, and asking them.
+//! Requests between nodes about pins: handles those of others and sends this node's.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,19 +12,19 @@ use protocol::{
 };
 use storage::blob::BlobStore;
 
-use super::{PinError, Pins, hosted::Hosted, note::OwnerSaid};
-use crate::talk::Desk;
+use super::{PinError, Pins, hosted::Hosted, record::PinRecord};
+use crate::requests::RequestHandler;
 use protocol::event::Event;
 
-/// The stream's name.
+/// Name of the streams that carry these requests.
 const KIND: &str = "pin";
-/// How long a host waits for its own chain to reach an epoch that an auditor has seen.
+/// Longest wait of a host for its own chain to reach the epoch of a challenge.
 const BEHIND: Duration = Duration::from_secs(3);
 
-/// Answers those who ask.
-pub(super) fn desk(pins: &Pins) -> Desk<PinAsk, PinAnswer> {
+/// Makes the handler that the data plane calls.
+pub(super) fn request_handler(pins: &Pins) -> RequestHandler<PinAsk, PinAnswer> {
     let weak = Arc::downgrade(&pins.0);
-    Desk::new(KIND, PIN_ASK_MAX, move |peer, ask| {
+    RequestHandler::new(KIND, PIN_ASK_MAX, move |peer, ask| {
         let pins = weak.upgrade().map(Pins);
         Box::pin(async move { Some(pins?.answer(peer, ask).await) })
     })
@@ -32,14 +32,14 @@ pub(super) fn desk(pins: &Pins) -> Desk<PinAsk, PinAnswer> {
 
 impl Pins {
     pub(super) async fn ask(&self, node: NodeId, ask: &PinAsk) -> Result<PinAnswer, PinError> {
-        let asked = self.0.peer.ask(node, KIND, ask, PIN_ANSWER_MAX).await?;
+        let asked = self.0.peer.request(node, KIND, ask, PIN_ANSWER_MAX).await?;
         asked.map_err(|source| PinError::Peer { node, source })
     }
 
-    /// Tells a host that it is free.
+    /// Tells a host that its copy is no longer needed.
     pub(super) fn release(&self, deal: DealId, node: NodeId) {
         self.spawn(move |pins| async move {
-            // One that does not hear it keeps the copy until the deal runs out.
+            // A host that misses it keeps the copy until the deal ends.
             drop(pins.ask(node, &PinAsk::Release { deal }).await);
         });
     }
@@ -69,7 +69,7 @@ impl Pins {
         }
         let renewed = match &renewal {
             None => None,
-            Some(renewal) if self.renews(peer, signed.message.id(), renewal) => Some(renewal.message.until),
+            Some(renewal) if self.is_valid_renewal(peer, signed.message.id(), renewal) => Some(renewal.message.until),
             Some(_) => return PinAnswer::No,
         };
         let (deals, id) = (&self.0.deals, signed.message.id());
@@ -99,11 +99,11 @@ impl Pins {
                 if let Some(until) = renewed {
                     hosted.renewed(self, until).await;
                 }
-                hosted.begin(self);
+                hosted.resume(self);
                 PinAnswer::Yes
             }
             Err(error) => {
-                tracing::warn!(%error, "a deal could not be written down and is not taken");
+                tracing::warn!(%error, "declined a deal that could not be stored");
                 PinAnswer::No
             }
         }
@@ -112,8 +112,8 @@ impl Pins {
     async fn registered(&self, host: NodeId, deal: DealId, said: (u32, Bundle)) -> Option<PinAnswer> {
         let (owned, (part, bundle)) = (self.0.deals.own(deal)?, said);
         if owned.parts(host) <= part {
-            let said = OwnerSaid::Registered { host, part, bundle };
-            owned.tell(self, said).await.ok()?;
+            let said = PinRecord::Registered { host, part, bundle };
+            owned.apply(self, said).await.ok()?;
         }
         (owned.parts(host) > part).then_some(PinAnswer::Yes)
     }
@@ -121,7 +121,7 @@ impl Pins {
     async fn challenged(&self, peer: NodeId, deal: DealId, beacon: Beacon) -> Option<PinAnswer> {
         let hosted = self.hosts_for(peer, deal)?;
         let mut beacons = self.0.beacons.clone()?;
-        // The chain is believed about beacons, not the auditor: a made-up one could frame this host.
+        // The beacon must come from this node's own chain: an invented one could frame this host.
         let known = beacons.wait_for(|known| known.contains_key(&beacon.epoch));
         let known = tokio::time::timeout(BEHIND, known)
             .await
@@ -146,30 +146,29 @@ impl Pins {
         Some(PinAnswer::Chunk(proof))
     }
 
-    /// The store from which a peer may have a blob.
+    /// The store from which a peer may fetch a blob.
     fn served_from(&self, peer: NodeId, hash: BlobHash) -> Option<BlobStore> {
         if self.0.public.serves(hash) {
             return Some(self.0.public.blobs.clone());
         }
         let now = self.0.peer.now();
-        let rooms = self.0.datanets.all();
-        rooms
-            .iter()
-            .find(|room| room.serves(peer, Ask::Blob(hash), now))
-            .and_then(|room| room.store.clone())
+        let all = self.0.datanets.all();
+        all.iter()
+            .find(|local| local.serves(peer, Ask::Blob(hash), now))
+            .and_then(|local| local.store.clone())
     }
 
     async fn renewed(&self, peer: NodeId, renewal: Signed<Renewal>) -> Option<PinAnswer> {
         let hosted = self.hosts_for(peer, renewal.message.deal)?;
-        if !self.renews(peer, hosted.id, &renewal) {
+        if !self.is_valid_renewal(peer, hosted.id, &renewal) {
             return None;
         }
         hosted.renewed(self, renewal.message.until).await;
         Some(PinAnswer::Yes)
     }
 
-    /// Whether it is the owner's word about this deal.
-    fn renews(&self, owner: NodeId, deal: DealId, renewal: &Signed<Renewal>) -> bool {
+    /// Returns true if the renewal is signed by the owner and names this deal.
+    fn is_valid_renewal(&self, owner: NodeId, deal: DealId, renewal: &Signed<Renewal>) -> bool {
         let said = &renewal.message;
         said.owner == owner && said.deal == deal && self.0.peer.is_authentic(renewal)
     }

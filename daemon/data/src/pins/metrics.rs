@@ -1,4 +1,4 @@
-//! Pins as figures.
+//! Prometheus metrics of pins and audits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use protocol::receipt::Outcome;
 use super::Pins;
 use base::figures::{Figure, Kind};
 
-/// Verdicts since the start.
+/// Audit results since the start.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     held: AtomicU64,
@@ -27,8 +27,8 @@ impl Tally {
 }
 
 impl Pins {
-    /// How deals stand, each figure with what it means.
-    pub fn figures(&self) -> Vec<Figure> {
+    /// Returns the metrics, each with its help text.
+    pub fn metrics(&self) -> Vec<Figure> {
         let running: Vec<_> = self
             .0
             .deals

@@ -1,8 +1,9 @@
-//! What a new dataset is compared with: every dataset that this node holds and can open.
+//! Duplicate detection: compares a new dataset with every dataset that this node holds and can decrypt.
 //!
-//! Their sketches lie in `data/sketches` and are made once, from the import or when they are first needed. In the order of
-//! commitments come first what the datanet has published, by version, then what this node has known longest; what a maker
-//! says of a dataset's age decides nothing. The versions that a dataset follows are its own past, and no originals of it.
+//! Sketches of records are in `data/sketches`. They are made once, during the import or when first needed. Of two equal
+//! records the earlier commitment is the original: first those the datanet has published, by version, then those this node
+//! has held longest. The creation time that a manifest claims is ignored, because anybody can claim any time. Earlier
+//! versions of the same dataset do not count as originals.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,26 +22,26 @@ use storage::{
 };
 
 use super::{Library, open::open};
-use crate::{datanets::Room, shelf::Shelf};
+use crate::{datanets::LocalDatanet, shard_store::ShardStore};
 use base::{
     operator::dataset::{Compared, Example, Repeats},
     words::chained,
 };
 
-/// Records of one dataset that are compared.
+/// Most records of one dataset that are compared.
 const RECORDS_MAX: usize = 200_000;
-/// How often what passes is looked at for what it is a copy of itself.
+/// Rounds in which the originals of found originals are searched.
 const ROUNDS: usize = 3;
-/// Known records that are looked at closely.
+/// Most earlier records that are compared closely.
 const CLOSELY_MAX: usize = 200_000;
-/// Datasets and examples that are named.
+/// Most repeated datasets that are reported, and examples of each.
 const NAMED_MAX: usize = 16;
 const EXAMPLES_MAX: usize = 3;
 
-/// Hears which dataset is being read, and how many bytes of it were.
+/// Reports which dataset is being read, and how many of its bytes.
 type Tell = Arc<dyn Fn(&str, u64) + Send + Sync>;
 
-/// The sketches of what is held, in the order of commitments.
+/// The sketches of all held datasets, in the order of their commitments.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     sketches: Option<Sketches>,
@@ -57,7 +58,7 @@ impl dataset::Known for Known {
         for _ in 0..ROUNDS {
             let before = found.len();
             for (place, card) in self.order.iter().enumerate() {
-                // Of equal records the earliest is enough.
+                // Of equal records only the earliest is needed.
                 let wanted = |entry: &Entry| {
                     let new = seen.len() < CLOSELY_MAX && sieve.passes(entry);
                     new && seen.insert(entry.sketch.exact)
@@ -68,8 +69,8 @@ impl dataset::Known for Known {
                         ..entry
                     })),
                     Err(error) => {
-                        tracing::warn!(error = chained(&error), root = %format_args!("{:#}", card.root), "not compared");
-                        // Made again at the next need.
+                        tracing::warn!(error = chained(&error), root = %format_args!("{:#}", card.root), "could not compare with a dataset");
+                        // The sketch is made again when it is next needed.
                         drop(sketches.forget(card.root));
                     }
                 }
@@ -77,7 +78,7 @@ impl dataset::Known for Known {
             if found.len() == before {
                 break;
             }
-            // A copy of a copy is a copy of the original.
+            // Next round: an original may itself be a copy of an earlier record.
             sieve = Sieve::new(&found[before..]);
         }
         found
@@ -85,7 +86,7 @@ impl dataset::Known for Known {
 }
 
 impl Known {
-    /// What it comes to, and the earlier datasets that new records repeat, those with the most first.
+    /// Summarises the comparison, and lists the datasets whose records are repeated, most repeated first.
     pub(super) fn report(&self, duplicates: &[DuplicateRecord]) -> (Compared, Vec<Repeats>) {
         let mut repeats: BTreeMap<u64, Repeats> = BTreeMap::new();
         for duplicate in duplicates {
@@ -117,18 +118,18 @@ impl Known {
         (self.compared.clone(), repeats)
     }
 
-    /// Remembers the records of a dataset that was added. A cache: if it cannot be written, it is made when it is needed.
-    pub(super) fn remember(&self, card: Card, entries: &[Entry]) {
+    /// Stores the sketches of a new dataset. They are a cache: after a failure they are made again when needed.
+    pub(super) fn store_sketches(&self, card: Card, entries: &[Entry]) {
         if let Some(sketches) = &self.sketches
             && let Err(error) = sketches.put(card, entries)
         {
-            tracing::warn!(error = chained(&error), "what is known of a dataset could not be kept");
+            tracing::warn!(error = chained(&error), "could not store the sketches of a dataset");
         }
     }
 }
 
 impl Library {
-    /// Everything that a dataset for `datanet` that follows `previous` is compared with. `tell` hears what is being read.
+    /// Collects what a new dataset is compared with. `previous` is the version that it follows; `tell` reports progress.
     pub(super) async fn comparable(
         &self,
         datanet: Option<DatanetId>,
@@ -138,22 +139,25 @@ impl Library {
         let sketches = match Sketches::open(&self.sketches) {
             Ok(sketches) => sketches,
             Err(error) => {
-                tracing::warn!(error = chained(&error), "the new dataset is compared with itself only");
+                tracing::warn!(
+                    error = chained(&error),
+                    "could not open the sketches; comparing the new dataset with itself only"
+                );
                 return Known::default();
             }
         };
         let (mut order, mut unread, tell) = (Vec::new(), Vec::new(), Arc::new(tell));
         let mut held = BTreeSet::new();
-        for shelf in self.shelves() {
-            for root in datasets(&shelf) {
+        for store in self.stores() {
+            for root in datasets(&store) {
                 held.insert(root);
-                match self.card(&sketches, &shelf, root, tell.clone()).await {
+                match self.card(&sketches, &store, root, tell.clone()).await {
                     Some(card) => order.push(card),
                     None => unread.push(root),
                 }
             }
         }
-        // What was let go is no longer compared with.
+        // Removed datasets are no longer compared with.
         for root in sketches.roots().unwrap_or_default() {
             if !held.contains(&root) {
                 drop(sketches.forget(root));
@@ -161,8 +165,8 @@ impl Library {
         }
         let past = past(&order, previous);
         order.retain(|card| !past.contains(&card.root));
-        let room = datanet.and_then(|id| self.datanets.find(id));
-        let published = room.as_ref().map(|room| published(room)).unwrap_or_default();
+        let local = datanet.and_then(|id| self.datanets.find(id));
+        let published = local.as_ref().map(|local| published(local)).unwrap_or_default();
         let rank = |card: &Card| {
             let version = published.get(&card.root).copied().flatten().unwrap_or(u64::MAX);
             (version, card.since_ms, card.root)
@@ -186,15 +190,15 @@ impl Library {
         }
     }
 
-    /// The card of a dataset, whose sketches are made if they are not there; none if it cannot be read.
-    async fn card(&self, sketches: &Sketches, shelf: &Shelf, root: BlobHash, tell: Tell) -> Option<Card> {
+    /// Returns the card of a dataset, and makes its sketches if they are missing. `None` if it cannot be read.
+    async fn card(&self, sketches: &Sketches, store: &ShardStore, root: BlobHash, tell: Tell) -> Option<Card> {
         match sketches.card(root) {
             Ok(Some(card)) => return Some(card),
             Ok(None) => (),
-            Err(error) => tracing::warn!(error = chained(&error), "sketches are made again"),
+            Err(error) => tracing::warn!(error = chained(&error), "making damaged sketches again"),
         }
-        shelf.blobs.settle(Content::sequence(root)).await.ok()?;
-        let dataset = open(shelf, root).await.ok()?;
+        store.blobs.settle(Content::sequence(root)).await.ok()?;
+        let dataset = open(store, root).await.ok()?;
         let (now_ms, sketches) = (self.peer.now().0 / 1000, sketches.clone());
         let making = tokio::task::spawn_blocking(move || {
             let name = dataset.manifest().name.clone();
@@ -213,14 +217,14 @@ impl Library {
         match making.await.expect("sketching does not panic") {
             Ok(card) => Some(card),
             Err(error) => {
-                tracing::warn!(error, root = %format_args!("{root:#}"), "a dataset that is here cannot be compared with");
+                tracing::warn!(error, root = %format_args!("{root:#}"), "could not compare with a dataset in this home");
                 None
             }
         }
     }
 }
 
-/// What sketches of a dataset say of themselves.
+/// Makes the card that describes the sketches of a dataset.
 pub(super) fn card(root: BlobHash, manifest: &protocol::manifest::Manifest, now_ms: u64) -> Card {
     Card {
         root,
@@ -234,28 +238,28 @@ pub(super) fn card(root: BlobHash, manifest: &protocol::manifest::Manifest, now_
     }
 }
 
-/// The datasets that are kept on a shelf.
-fn datasets(shelf: &Shelf) -> Vec<BlobHash> {
-    let kept = shelf.blobs.kept().into_iter();
+/// Roots of the datasets that are kept in a store.
+fn datasets(store: &ShardStore) -> Vec<BlobHash> {
+    let kept = store.blobs.kept().into_iter();
     kept.filter(|(_, kept)| kept.format == Format::Sequence)
         .map(|(root, _)| root)
         .collect()
 }
 
-/// The versions that a dataset follows, as far as they are here.
+/// The earlier versions of a dataset that this node holds.
 fn past(held: &[Card], previous: Option<BlobHash>) -> BTreeSet<BlobHash> {
     let by_root: BTreeMap<_, _> = held.iter().map(|card| (card.root, card.previous)).collect();
     let (mut past, mut next) = (BTreeSet::new(), previous);
-    // It ends where one is not here, and where a chain bites its tail.
+    // Stops at a version that is not held, and at a cycle.
     while let Some(root) = next.filter(|root| past.insert(*root)) {
         next = by_root.get(&root).copied().flatten();
     }
     past
 }
 
-/// What was contributed to a datanet: published in which version first, or proposed and not refused.
-fn published(room: &Room) -> BTreeMap<BlobHash, Option<u64>> {
-    let registry = room.registry();
+/// The datasets of a datanet, with the version that first published each; `None` for one that is only proposed.
+fn published(local: &LocalDatanet) -> BTreeMap<BlobHash, Option<u64>> {
+    let registry = local.registry();
     let mut found: BTreeMap<BlobHash, Option<u64>> = BTreeMap::new();
     for (id, said) in registry.statements() {
         match &said.message.act {

@@ -1,4 +1,4 @@
-//! Looking after the stores, the public one and those of permissioned datanets: figures, clearing, checks.
+//! Maintenance of all blob stores: statistics, garbage collection and checks.
 
 use std::time::Duration;
 
@@ -13,27 +13,27 @@ use base::{
 };
 use protocol::event::Event;
 
-/// How often the stores are cleared.
+/// Interval between two garbage collections.
 const COLLECT_EVERY: Duration = Duration::from_secs(600);
 
 impl Library {
-    /// How the stores stand.
+    /// Returns the size of the stores and the free space.
     pub async fn stat(&self) -> StatAnswer {
         let mut answer = StatAnswer::default();
-        for shelf in self.shelves() {
-            let stats = shelf.blobs.stats().await;
+        for store in self.stores() {
+            let stats = store.blobs.stats().await;
             answer.blobs += stats.blobs;
             answer.bytes += stats.bytes;
             answer.pinned += stats.pinned;
             answer.reserved_bytes += stats.reserved_bytes;
             answer.collect_errors += stats.collect_errors;
-            // They share a disk.
-            if shelf.datanet.is_none() {
+            // All stores are on one disk.
+            if store.datanet.is_none() {
                 answer.free_bytes = stats.free_bytes;
                 answer.collected_at_ms = stats.collected_at_ms;
             }
             answer.stores.push(StoreLine {
-                datanet: shelf.datanet,
+                datanet: store.datanet,
                 blobs: stats.blobs,
                 bytes: stats.bytes,
                 pinned: stats.pinned,
@@ -42,42 +42,43 @@ impl Library {
         answer
     }
 
-    /// Clears the stores now and then, until the node ends.
+    /// Starts periodic garbage collection, which runs until the node stops.
     pub(crate) fn start(&self) {
-        self.peer.keep(|stop| self.clone().collect_now_and_then(stop));
+        self.peer
+            .spawn_until_stopped(|stop| self.clone().collect_periodically(stop));
     }
 
-    async fn collect_now_and_then(self, stop: CancellationToken) {
+    async fn collect_periodically(self, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(COLLECT_EVERY) => (),
             }
             self.public.refresh().await;
-            for shelf in self.shelves() {
-                match shelf.blobs.collect().await {
+            for store in self.stores() {
+                match store.blobs.collect().await {
                     Ok(collected) if collected.deleted.is_empty() => (),
                     Ok(collected) => self.peer.tell(Event::Collected {
                         blobs: collected.deleted.len(),
                     }),
-                    Err(error) => warn!(%error, "the store could not be cleared"),
+                    Err(error) => warn!(%error, "garbage collection failed"),
                 }
             }
         }
     }
 
-    /// Deletes what nobody keeps.
+    /// Collects garbage now: deletes blobs without a pin.
     pub async fn collect(&self) -> Result<CollectAnswer, LibraryError> {
         let mut answer = CollectAnswer { deleted: 0, live: 0 };
-        for shelf in self.shelves() {
-            let collected = shelf.blobs.collect().await?;
+        for store in self.stores() {
+            let collected = store.blobs.collect().await?;
             answer.deleted += collected.deleted.len() as u64;
             answer.live += collected.live as u64;
         }
         Ok(answer)
     }
 
-    /// Checks every blob of every store.
+    /// Hashes every blob of every store. With `drop_damaged`, deletes the damaged ones.
     pub async fn fsck(
         &self,
         drop_damaged: bool,
@@ -85,17 +86,17 @@ impl Library {
     ) -> Result<FsckAnswer, LibraryError> {
         let mend = if drop_damaged { Mend::Damaged } else { Mend::Orphans };
         let (mut answer, mut damaged) = (FsckAnswer::default(), 0);
-        for shelf in self.shelves() {
-            let place = shelf
+        for store in self.stores() {
+            let of_datanet = store
                 .datanet
                 .map_or_else(String::new, |id| format!(" of datanet {id:#}"));
             let progress = |done: usize, total: usize| {
                 tell(Progress {
-                    what: format!("blob {done} of {total}{place}"),
+                    what: format!("blob {done} of {total}{of_datanet}"),
                     ..Progress::default()
                 });
             };
-            let checked = shelf.blobs.fsck(mend, progress).await?;
+            let checked = store.blobs.fsck(mend, progress).await?;
             damaged += checked.damaged.len();
             answer.sound += checked.sound as u64;
             answer.bytes += checked.bytes;
@@ -105,8 +106,8 @@ impl Library {
             answer.orphans += checked.orphans.len() as u64;
         }
         self.public.refresh().await;
-        for room in self.datanets.all() {
-            room.refresh(self.peer.now()).await;
+        for local in self.datanets.all() {
+            local.refresh(self.peer.now()).await;
         }
         let missing = answer.missing.len();
         if damaged + missing > 0 && !drop_damaged {

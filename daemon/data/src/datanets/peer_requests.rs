@@ -1,4 +1,4 @@
-//! What other nodes are told about datanets. Nobody but members hears that a permissioned one exists.
+//! Handles requests of other nodes about datanets. Only members learn that a permissioned datanet exists.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use protocol::{
     message::datanet::{DATANET_ASK_MAX, DatanetAnswer, DatanetAsk, NAMED_MAX},
 };
 
-use super::{Datanets, Room};
-use crate::talk::Desk;
+use super::{Datanets, LocalDatanet};
+use crate::requests::RequestHandler;
 
-/// The stream's name.
+/// Name of the streams that carry these requests.
 pub(super) const KIND: &str = "datanet";
 
-/// Answers those who ask.
-pub(super) fn desk(datanets: &Datanets) -> Desk<DatanetAsk, DatanetAnswer> {
+/// Makes the handler that the data plane calls.
+pub(super) fn request_handler(datanets: &Datanets) -> RequestHandler<DatanetAsk, DatanetAnswer> {
     let weak = Arc::downgrade(&datanets.0);
-    Desk::new(KIND, DATANET_ASK_MAX, move |peer, ask| {
+    RequestHandler::new(KIND, DATANET_ASK_MAX, move |peer, ask| {
         let datanets = weak.upgrade().map(Datanets);
         Box::pin(async move { Some(datanets?.answer(peer, ask).await) })
     })
@@ -27,20 +27,20 @@ pub(super) fn desk(datanets: &Datanets) -> Desk<DatanetAsk, DatanetAnswer> {
 impl Datanets {
     async fn answer(&self, peer: NodeId, ask: DatanetAsk) -> DatanetAnswer {
         let now = self.0.peer.now();
-        let known = |id| self.find(id).filter(|room| room.knows(peer, now));
+        let known = |id| self.find(id).filter(|local| local.knows(peer, now));
         let answer = match ask {
             DatanetAsk::Member => Some(DatanetAnswer::Member(self.0.member.public())),
             DatanetAsk::Charter(id) => {
-                known(id).map(|room| DatanetAnswer::Charter(Box::new(room.registry().charter().clone())))
+                known(id).map(|local| DatanetAnswer::Charter(Box::new(local.registry().charter().clone())))
             }
-            DatanetAsk::Names { datanet, after } => known(datanet).map(|room| names(&room, after)),
-            DatanetAsk::Statements { datanet, names } => known(datanet).map(|room| statements(&room, &names)),
+            DatanetAsk::Names { datanet, after } => known(datanet).map(|local| names(&local, after)),
+            DatanetAsk::Statements { datanet, names } => known(datanet).map(|local| statements(&local, &names)),
             DatanetAsk::Tell(said) => return self.told(peer, *said).await,
             DatanetAsk::Keys { datanet, from } => {
-                known(datanet).map(|room| DatanetAnswer::Keys(room.boxed(peer, from, now)))
+                known(datanet).map(|local| DatanetAnswer::Keys(local.wrapped_keys(peer, from, now)))
             }
-            DatanetAsk::Membership(id) => known(id).map(|room| {
-                let registry = room.registry();
+            DatanetAsk::Membership(id) => known(id).map(|local| {
+                let registry = local.registry();
                 DatanetAnswer::Membership {
                     reads: registry.may_read(&peer, now),
                     contributes: registry.may_contribute(&peer, now),
@@ -53,25 +53,25 @@ impl Datanets {
     }
 
     async fn told(&self, peer: NodeId, said: Signed<Statement>) -> DatanetAnswer {
-        let room = self.find(said.message.datanet);
-        let Some(room) = room.filter(|room| room.knows(peer, self.0.peer.now())) else {
+        let local = self.find(said.message.datanet);
+        let Some(local) = local.filter(|local| local.knows(peer, self.0.peer.now())) else {
             return DatanetAnswer::No;
         };
-        // What only editors say is long, and from anybody else it is worth nothing: such a word is asked for at members,
-        // not taken from whoever calls.
+        // Statements of curators may be long and are void from anybody else, so they are accepted from strangers only if
+        // their author is known to be a curator.
         let editorial = matches!(
             said.message.act,
             Act::Publish(_) | Act::Bury { .. } | Act::Decide { .. }
         );
         let now = self.0.peer.now();
-        let by_editor = room.registry().may_approve(&said.message.speaker, now);
-        if editorial && !by_editor && !room.sources(now).contains(&peer) {
-            let why = "the speaker is no curator, as far as is known here".to_owned();
+        let by_editor = local.registry().may_approve(&said.message.speaker, now);
+        if editorial && !by_editor && !local.sources(now).contains(&peer) {
+            let why = "this node does not know the speaker as a curator".to_owned();
             return DatanetAnswer::NotTaken { why };
         }
-        match room.hear(vec![said]).await {
+        match local.receive_statements(vec![said]).await {
             Ok(new) => {
-                self.heard_in(&room, &new).await;
+                self.apply_statements(&local, &new).await;
                 DatanetAnswer::Taken
             }
             Err(error) => DatanetAnswer::NotTaken { why: error.to_string() },
@@ -79,8 +79,8 @@ impl Datanets {
     }
 }
 
-fn names(room: &Room, after: Option<StatementId>) -> DatanetAnswer {
-    let registry = room.registry();
+fn names(local: &LocalDatanet, after: Option<StatementId>) -> DatanetAnswer {
+    let registry = local.registry();
     let behind = registry
         .statements()
         .map(|(id, _)| *id)
@@ -88,9 +88,9 @@ fn names(room: &Room, after: Option<StatementId>) -> DatanetAnswer {
     DatanetAnswer::Names(behind.take(NAMED_MAX).collect())
 }
 
-/// As many as fit: a version is long, the rest is short.
-fn statements(room: &Room, names: &[StatementId]) -> DatanetAnswer {
-    let registry = room.registry();
+/// Collects as many statements as fit into a reply. A published version is long, the others are short.
+fn statements(local: &LocalDatanet, names: &[StatementId]) -> DatanetAnswer {
+    let registry = local.registry();
     let (mut fitting, mut bytes) = (Vec::new(), 0);
     for said in names.iter().take(NAMED_MAX).filter_map(|id| registry.statement(id)) {
         bytes += protocol::codec::encode(said).len();
