@@ -23,9 +23,8 @@ use base::{clock::Clock, events::Events, home::Home, key, words::chained};
 pub use chain::open::{OpenError, read_genesis};
 use chain::{
     actor::{self, Chain, ChainError, Command},
-    feed,
     ingress::{self, Ingress, journal::PoolJournal},
-    open,
+    network_events, open,
 };
 use data::Data;
 use gateway::api::{
@@ -50,7 +49,7 @@ pub enum NodeError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("could not open the mempool's journal")]
-    Pool(#[from] ingress::journal::KeepError),
+    Pool(#[from] ingress::journal::PoolJournalError),
     #[error(transparent)]
     Net(#[from] net::StartError),
     #[error(transparent)]
@@ -148,7 +147,7 @@ impl Running {
             }
         };
 
-        let (door, scrubbed) = (opened.node.exec.door(), opened.log.clone());
+        let (tx_validator, scrubbed) = (opened.node.exec.tx_validator(), opened.log.clone());
         let (chain, thread) = actor::spawn(actor::Parts {
             node: opened.node,
             first: opened.first,
@@ -170,12 +169,12 @@ impl Running {
         let (ingress, intake) = ingress::spawn(ingress::Parts {
             chain: chain.clone(),
             net: net.clone(),
-            door,
+            tx_validator,
             journal,
             stop: stop.clone(),
         });
         let (addresses, listen) = tokio::sync::watch::channel(Vec::new());
-        let feeding = tokio::spawn(feed::feed(
+        let feeding = tokio::spawn(network_events::dispatch(
             heard,
             chain.clone(),
             ingress.clone(),
@@ -293,7 +292,7 @@ impl Running {
         self.local.stop().await;
         self.serving.stop().await;
         // Sending fails if the thread has ended by itself.
-        let _ = self.chain.tell(Command::Stop).await;
+        let _ = self.chain.send(Command::Stop).await;
         self.data.stop().await;
         self.net.shutdown().await;
         for task in self.tasks {
@@ -344,10 +343,10 @@ fn api_settings(loaded: &Loaded) -> api::Settings {
 
 /// Reads all old blocks once, so that bit rot in the log is found before a peer asks for a damaged block.
 async fn scrub(log: Arc<BlockLog>, chain: Chain, stop: CancellationToken) {
-    let found = tokio::task::spawn_blocking(move || open::read_older(&log, &stop)).await;
+    let found = tokio::task::spawn_blocking(move || open::verify_older_blocks(&log, &stop)).await;
     if let Ok(Some(damage)) = found {
         // Sending fails if the chain has stopped, and then nothing is signed anyway.
-        let _ = chain.tell(Command::Damaged(chained(&damage))).await;
+        let _ = chain.send(Command::LogDamaged(chained(&damage))).await;
     }
 }
 

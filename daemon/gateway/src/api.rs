@@ -22,7 +22,7 @@ use base::listen::{ListenError, listen};
 pub use chain::{
     actor::Chain,
     ingress::Ingress,
-    rpc::{self, ground::Running},
+    rpc::{self, backend::NodeBackend},
 };
 use data::Data;
 
@@ -46,8 +46,8 @@ pub struct Parts {
 
 impl Parts {
     /// What JSON-RPC stands on.
-    fn running(&self) -> Running {
-        Running {
+    fn running(&self) -> NodeBackend {
+        NodeBackend {
             chain: self.chain.clone(),
             ingress: self.ingress.clone(),
             net: self.net.clone(),

@@ -1,4 +1,4 @@
-//! Nothing is minted, nothing is burned.
+//! The supply of OPEN stays constant: nothing is minted, nothing is burned.
 
 use alloy_primitives::{Address, U256};
 use consensus::execution::Execution;
@@ -11,7 +11,7 @@ use protocol::{Amount, unit::SUPPLY};
 
 use super::support::*;
 
-/// Everyone who can hold anything in these tests.
+/// All accounts that can hold OPEN in these tests.
 fn holders() -> Vec<Address> {
     let created = (5..=8).flat_map(|n| (0..20).map(move |nonce| wallet(n).address.create(nonce)));
     (1..=20)

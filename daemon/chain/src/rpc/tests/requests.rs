@@ -1,4 +1,4 @@
-//! How the tests of JSON-RPC ask a node, and what they send it.
+//! Helpers of the JSON-RPC tests: requests and signed transactions.
 
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::Encodable2718;
@@ -7,11 +7,11 @@ use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_signer_local::PrivateKeySigner;
 use serde_json::{Value, json};
 
-use super::lone::Lone;
+use super::test_node::TestNode;
 use crate::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
 
-impl Lone {
-    /// A call over HTTP: the result, or code and message of the error.
+impl TestNode {
+    /// Calls a method over HTTP. Returns the result, or the error's code and message.
     pub(crate) async fn ask(&self, method: &str, params: Value) -> Result<Value, (i64, String)> {
         let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let url = format!("http://{}", self.rpc);
@@ -40,7 +40,7 @@ impl Lone {
     }
 }
 
-/// A transaction of a development account.
+/// A signed transaction of a development account.
 pub(crate) fn signed(account: usize, nonce: u64, to: TxKind, value: U256, input: Bytes) -> String {
     let mut transaction = TxEip1559 {
         chain_id: DEV_CHAIN_ID,
@@ -59,7 +59,7 @@ pub(crate) fn signed(account: usize, nonce: u64, to: TxKind, value: U256, input:
     format!("0x{}", hex::encode(raw))
 }
 
-/// A payment of a development account.
+/// A signed payment of a development account.
 pub(crate) fn payment(account: usize, nonce: u64, to: Address, value: u64) -> String {
     signed(account, nonce, TxKind::Call(to), U256::from(value), Bytes::new())
 }

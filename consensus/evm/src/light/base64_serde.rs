@@ -1,4 +1,4 @@
-//! How long byte strings stand in a proof file: base64, which is a third shorter than hexadecimal.
+//! Serde helpers for byte strings in a proof file: base64, which is a third shorter than hexadecimal.
 
 use ::base64::{Engine as _, engine::general_purpose::STANDARD};
 use alloy_primitives::Bytes;
@@ -11,7 +11,7 @@ fn decode<E: Error>(text: &str) -> Result<Vec<u8>, E> {
         .map_err(|why| E::custom(format!("not base64: {why}")))
 }
 
-/// One byte string.
+/// A byte string.
 pub(super) mod base64 {
     use super::*;
 
@@ -24,7 +24,7 @@ pub(super) mod base64 {
     }
 }
 
-/// A list of them.
+/// A list of byte strings.
 pub(super) mod nodes {
     use super::*;
 
@@ -38,7 +38,7 @@ pub(super) mod nodes {
     }
 }
 
-/// Keys and signatures.
+/// A list of pairs of key and signature.
 pub(super) mod signatures {
     use super::*;
 

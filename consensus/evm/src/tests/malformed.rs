@@ -1,4 +1,4 @@
-//! Bytes from peers: whatever they are, the answer is a refusal.
+//! Malformed bytes from peers are refused, whatever they are.
 
 use consensus::execution::Execution;
 use proptest::prelude::*;
@@ -19,17 +19,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn noise_is_not_a_block(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
+    fn random_bytes_are_refused_as_a_block(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
         let mut chain = Chain::new();
         prop_assert!(chain.verdict(&bytes).is_err());
-        chain.ledger.name(&bytes);
+        chain.ledger.header_claim(&bytes);
     }
 
     #[test]
-    fn noise_is_not_a_transaction(bytes in prop::collection::vec(any::<u8>(), 0..500), kind in 0_u8..6) {
-        let door = Chain::new().ledger.door();
-        prop_assert!(door.admit(&bytes.clone().into()).is_err());
-        prop_assert!(door.admit(&[&[kind], &bytes[..]].concat().into()).is_err());
+    fn random_bytes_are_refused_as_a_transaction(bytes in prop::collection::vec(any::<u8>(), 0..500), kind in 0_u8..6) {
+        let tx_validator = Chain::new().ledger.tx_validator();
+        prop_assert!(tx_validator.admit(&bytes.clone().into()).is_err());
+        prop_assert!(tx_validator.admit(&[&[kind], &bytes[..]].concat().into()).is_err());
     }
 
     /// A changed byte changes the block, and no change is one that execution confirms.
@@ -60,7 +60,7 @@ fn a_huge_block_is_refused_before_it_is_decoded() {
 
 /// Lists in lists, as deep as a block is long: a decoder that recurses would overflow its stack.
 #[test]
-fn a_deep_block_is_refused() {
+fn a_deeply_nested_block_is_refused() {
     assert!(Chain::new().verdict(&vec![0xc1; 1 << 20]).is_err());
     assert!(Chain::new().verdict(&vec![0xfa; 1 << 20]).is_err());
 }

@@ -1,4 +1,4 @@
-//! Where calls, traces and simulations play: a layer over a state in which anything may happen and nothing lasts.
+//! The EVM for calls, traces and simulations, on a layer over a state whose changes are dropped.
 
 use alloy_consensus::Header;
 use alloy_evm::{EthEvm, EthEvmFactory, Evm, EvmEnv, EvmFactory, precompiles::PrecompilesMap};
@@ -16,16 +16,16 @@ use revm::{
 
 use crate::{
     chain::ChainSpec,
-    execute::{Overlay, open},
+    execute::{Overlay, overlay},
     state::{StateDb, StateError},
 };
 
-/// A state for calls. A block that is only imagined may be far above the last one: the hash of a block that is not known
-/// is zero, as where a contract asks too far back.
+/// A state for calls. A call may run in a block far above the tip, so the hash of an unknown block is zero, as it
+/// is for a block too far back.
 #[derive(Clone, Debug)]
-pub(crate) struct Imagined(pub(crate) StateDb);
+pub(crate) struct LenientHashes(pub(crate) StateDb);
 
-impl DatabaseRef for Imagined {
+impl DatabaseRef for LenientHashes {
     type Error = StateError;
 
     fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, StateError> {
@@ -45,33 +45,34 @@ impl DatabaseRef for Imagined {
     }
 }
 
-/// The layer.
-pub(crate) type Stage<'a> = Overlay<'a, Imagined>;
-/// An EVM on it.
-pub(crate) type Player<'a, 's, I> = EthEvm<&'a mut Stage<'s>, I, PrecompilesMap>;
+/// The layer that collects changes.
+pub(crate) type Sandbox<'a> = Overlay<'a, LenientHashes>;
+/// An EVM on the layer.
+pub(crate) type SandboxEvm<'a, 's, I> = EthEvm<&'a mut Sandbox<'s>, I, PrecompilesMap>;
 
-/// Why an EVM on it did not run a transaction.
-pub(crate) type PlayError = EVMError<EvmDatabaseError<StateError>>;
+/// Reason that that EVM did not run a transaction.
+pub(crate) type SandboxError = EVMError<EvmDatabaseError<StateError>>;
 
 /// A layer over this state.
-pub(crate) fn stage(spec: &ChainSpec, db: StateDb) -> Stage<'_> {
-    open(spec, Imagined(db))
+pub(crate) fn sandbox(spec: &ChainSpec, db: StateDb) -> Sandbox<'_> {
+    overlay(spec, LenientHashes(db))
 }
 
-/// An EVM on a layer, watched by `inspector`.
-pub(crate) fn player<'a, 's, I>(stage: &'a mut Stage<'s>, env: EvmEnv, inspector: I) -> Player<'a, 's, I>
+/// An EVM on a layer, observed by `inspector`.
+pub(crate) fn sandbox_evm<'a, 's, I>(sandbox: &'a mut Sandbox<'s>, env: EvmEnv, inspector: I) -> SandboxEvm<'a, 's, I>
 where
-    I: Inspector<Context<BlockEnv, TxEnv, CfgEnv, &'a mut Stage<'s>>>,
+    I: Inspector<Context<BlockEnv, TxEnv, CfgEnv, &'a mut Sandbox<'s>>>,
 {
-    let mut player = EthEvmFactory::default().create_evm_with_inspector(stage, env, inspector);
-    // What an address costs to touch follows from the rules, not from where a caller moves precompiles.
-    let warm = player.precompiles().addresses().copied().collect();
-    player.journaled_state.warm_precompiles(&warm);
-    player
+    let mut evm = EthEvmFactory::default().create_evm_with_inspector(sandbox, env, inspector);
+    // The gas of touching an address follows from the chain's rules, not from where a caller moves precompiles.
+    let warm = evm.precompiles().addresses().copied().collect();
+    evm.journaled_state.warm_precompiles(&warm);
+    evm
 }
 
-/// What the EVM is told about a block in which transactions are only tried: no nonce, no cap on gas, senders with code.
-pub(crate) fn relaxed(spec: &ChainSpec, header: &Header) -> EvmEnv {
+/// The EVM environment of a block in which transactions are only tried: nonces and the gas cap are not checked, and
+/// senders may have code.
+pub(crate) fn lenient_env(spec: &ChainSpec, header: &Header) -> EvmEnv {
     let mut env = spec.evm_env(header);
     env.cfg_env.disable_nonce_check = true;
     env.cfg_env.disable_eip3607 = true;
@@ -80,8 +81,8 @@ pub(crate) fn relaxed(spec: &ChainSpec, header: &Header) -> EvmEnv {
     env
 }
 
-/// Why a transaction is not run, in words that wallets know.
-pub(crate) fn refusal(why: &InvalidTransaction) -> String {
+/// The text for a transaction that is not run, in geth's words.
+pub(crate) fn invalid_transaction_text(why: &InvalidTransaction) -> String {
     match why {
         InvalidTransaction::LackOfFundForMaxFee { fee, balance } => {
             format!("insufficient funds for gas * price + value: have {balance} want {fee}")

@@ -1,5 +1,7 @@
-//! What peers say, from bytes to consequences. Everything is decoded under a limit and checked before it costs anything;
-//! what breaks a rule is dropped, and whoever sent it is blamed.
+//! Messages from peers, from bytes to state changes.
+//!
+//! Everything is decoded under a size limit and its signatures are verified before it costs more. A message that
+//! breaks a rule is dropped and its sender is reported.
 
 use protocol::{
     BlockHash, Height, NodeId, Time, ValidatorKey, codec,
@@ -13,17 +15,18 @@ use protocol::{
 
 use super::{Effect, Fault, Node, Verdict};
 use crate::{
-    engine,
+    bft,
     execution::{Execution, ExecutionError},
     journal::Record,
     validator::Validator,
 };
 
-/// Messages for the height after the next that are kept until it begins.
+/// Messages kept for the height after the next until that height starts. More are dropped.
 const EARLY_MAX: usize = 512;
 
 impl<X: Execution> Node<X> {
-    pub(super) fn hear_gossip(
+    /// Decodes a gossiped message and gives the transport its verdict under `id`.
+    pub(super) fn on_gossip(
         &mut self,
         now: Time,
         id: u64,
@@ -32,7 +35,7 @@ impl<X: Execution> Node<X> {
         todo: &mut Vec<Effect>,
     ) -> Result<(), ExecutionError> {
         match codec::decode::<Gossip>(bytes, GOSSIP_MAX) {
-            Ok(message) => self.consider(now, id, from, message, todo),
+            Ok(message) => self.check_gossip(now, id, from, message, todo),
             Err(_) => {
                 todo.push(Effect::Verdict(id, Verdict::Reject));
                 todo.push(Effect::Blame(from, Fault::Unreadable));
@@ -41,7 +44,8 @@ impl<X: Execution> Node<X> {
         }
     }
 
-    fn consider(
+    /// Decides if a message is for now, for later or for nothing, and verifies it before it is applied.
+    fn check_gossip(
         &mut self,
         now: Time,
         id: u64,
@@ -52,13 +56,14 @@ impl<X: Execution> Node<X> {
         let (height, next) = (height_of(&message), self.tip.height.next());
         let decides = matches!(message, Gossip::Decided(_));
         if height > next || decides {
-            // Whoever speaks about a height has all before it; whoever calls it decided has it too.
+            // A peer that votes at a height has all blocks below it; one that sends a certificate has that block
+            // too.
             let has = if decides {
                 height
             } else {
                 Height(height.0.saturating_sub(1))
             };
-            self.sync.saw(now, from, has, self.tip.height);
+            self.sync.peer_tip(now, from, has, self.tip.height);
         }
         if height == next.next() && self.early.len() < EARLY_MAX {
             self.early.push((id, from, message));
@@ -66,31 +71,32 @@ impl<X: Execution> Node<X> {
         }
         if height != next {
             todo.push(Effect::Verdict(id, Verdict::Ignore));
+            // The peer is behind, so it gets the tip to ask for blocks.
             if height < self.tip.height {
                 todo.push(Effect::Send(from, self.status()));
             }
             return Ok(());
         }
-        if !self.is_signed(&message) {
+        if !self.signatures_hold(&message) {
             todo.push(Effect::Verdict(id, Verdict::Reject));
             todo.push(Effect::Blame(from, Fault::Unsigned));
             return Ok(());
         }
         todo.push(Effect::Verdict(id, Verdict::Accept));
-        self.take(now, message, todo)
+        self.apply_gossip(now, message, todo)
     }
 
-    /// Whether every signature in a message about the next height is a validator's.
-    fn is_signed(&self, message: &Gossip) -> bool {
+    /// Returns true if every signature in a message about the next height is a validator's.
+    fn signatures_hold(&self, message: &Gossip) -> bool {
         match message {
             Gossip::Vote(vote) => self.signed_by(vote, &vote.message.validator),
             Gossip::Proposal(proposal) => {
-                let said = &proposal.message;
-                let turn = self.voting.proposer(said.height, said.round).key;
-                turn == said.proposer && self.signed_by(proposal, &turn)
+                let content = &proposal.message;
+                let expected = self.voting.proposer(content.height, content.round).key;
+                expected == content.proposer && self.signed_by(proposal, &expected)
             }
             Gossip::Polka(certificate) => {
-                let known = certificate.signatures.len() <= self.voting.voters().len();
+                let known = certificate.signatures.len() <= self.voting.validators().len();
                 known
                     && certificate.signatures.iter().all(|(key, signature)| {
                         let message = certificate.vote(VoteKind::Prevote, *key);
@@ -105,7 +111,7 @@ impl<X: Execution> Node<X> {
             }
             Gossip::Rounds(certificate) => {
                 let slot = (certificate.height, certificate.round);
-                let known = certificate.votes.len() <= 2 * self.voting.voters().len();
+                let known = certificate.votes.len() <= 2 * self.voting.validators().len();
                 known
                     && certificate.votes.iter().all(|vote| {
                         (vote.message.height, vote.message.round) == slot
@@ -117,42 +123,43 @@ impl<X: Execution> Node<X> {
     }
 
     fn signed_by<T: Preimage>(&self, signed: &Signed<T>, author: &ValidatorKey) -> bool {
-        let check = |voter: &Validator| match &self.engine {
-            Some(engine) => engine.verifies(signed, voter),
+        let check = |validator: &Validator| match &self.bft {
+            Some(bft) => bft.verifies(signed, validator),
             None => signed.verify(author, &self.params.domain),
         };
         self.voting.get(author).is_some_and(check)
     }
 
-    /// Acts on a message about the next height whose signatures hold.
-    fn take(&mut self, now: Time, message: Gossip, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
+    /// Applies a message about the next height whose signatures are verified.
+    fn apply_gossip(&mut self, now: Time, message: Gossip, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
         if let Gossip::Decided(certificate) = message {
-            return self.take_decision(now, certificate, todo);
+            return self.on_decision(now, certificate, todo);
         }
-        if !self.running && self.votes() {
-            // A peer has begun this height: so do we.
-            self.begin(now, todo)?;
+        if !self.running && self.may_sign() {
+            // A peer has started this height, so this node starts it too.
+            self.start_height(now, todo)?;
         }
         let height = self.tip.height;
+        // The core first: with the votes that it has already, this proposal may decide the height.
         if let Gossip::Proposal(proposal) = &message {
-            let said = &proposal.message;
-            let (block, by) = (said.block, (said.round, said.proposer));
-            self.vote(now, engine::Input::Proposal(proposal.clone()), todo)?;
+            let content = &proposal.message;
+            let (block, by) = (content.block, (content.round, content.proposer));
+            self.step_bft(now, bft::Input::Proposal(proposal.clone()), todo)?;
             if self.tip.height == height {
-                self.name(now, block, Some(by), todo)?;
+                self.want_block(now, block, Some(by), todo)?;
             }
             return Ok(());
         }
         let input = match message {
-            Gossip::Vote(vote) => engine::Input::Vote(vote),
-            Gossip::Polka(certificate) => engine::Input::Polka(certificate),
-            Gossip::Rounds(certificate) => engine::Input::Rounds(certificate),
+            Gossip::Vote(vote) => bft::Input::Vote(vote),
+            Gossip::Polka(certificate) => bft::Input::Polka(certificate),
+            Gossip::Rounds(certificate) => bft::Input::Rounds(certificate),
             Gossip::Proposal(_) | Gossip::Decided(_) => unreachable!("taken above"),
         };
-        self.vote(now, input, todo)
+        self.step_bft(now, input, todo)
     }
 
-    fn take_decision(
+    fn on_decision(
         &mut self,
         now: Time,
         certificate: Certificate,
@@ -160,18 +167,19 @@ impl<X: Execution> Node<X> {
     ) -> Result<(), ExecutionError> {
         let block = certificate.block;
         self.decided.get_or_insert(certificate);
-        self.name(now, block, None, todo)
+        self.want_block(now, block, None, todo)
     }
 
-    /// A block of the next height is wanted: executes it once it is here, and tells the engine whose it is.
-    fn name(
+    /// Registers a block that a proposal or a certificate names, and executes it if its body is here. A block that
+    /// was executed before is reported to the vote again, for the new round.
+    fn want_block(
         &mut self,
         now: Time,
         block: BlockHash,
         proposal: Option<(u32, ValidatorKey)>,
         todo: &mut Vec<Effect>,
     ) -> Result<(), ExecutionError> {
-        let Some(known) = self.bodies.name(now, block, proposal) else {
+        let Some(known) = self.candidates.want(now, block, proposal) else {
             return Ok(());
         };
         match known.valid {
@@ -182,25 +190,25 @@ impl<X: Execution> Node<X> {
     }
 
     fn execute(&mut self, now: Time, block: BlockHash, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
-        let known = self.bodies.get(&block).expect("only named blocks are executed");
+        let known = self.candidates.get(&block).expect("only named blocks are executed");
         let body = known.body.clone().expect("only blocks that are here are executed");
         let refusal = self.check_body(now, &body)?;
         if let Some(why) = &refusal {
             let height = self.tip.height.next();
-            todo.push(Effect::Happened(Event::Refused {
+            todo.push(Effect::Event(Event::Refused {
                 height,
                 why: why.clone(),
             }));
-        } else if self.votes() {
-            // Whoever votes for a block must be able to show it, after a crash too.
+        } else if self.may_sign() {
+            // A validator that votes for a block must be able to serve its body, after a crash too.
             self.journal(&Record::Body(body), todo);
         }
         let valid = refusal.is_none();
-        self.bodies.get_mut(&block).expect("still named").valid = Some(valid);
+        self.candidates.get_mut(&block).expect("still named").valid = Some(valid);
         self.executed(now, block, valid, todo)
     }
 
-    /// Why no honest node votes for this block; `None` if it is good.
+    /// Returns the reason that no honest node votes for this block; `None` if the block is valid.
     pub(super) fn check_body(&mut self, now: Time, body: &Body) -> Result<Option<String>, ExecutionError> {
         let (parent, next) = (&body.parent_certificate, self.tip.height.next());
         if parent.block != self.tip.hash || parent.height != self.tip.height {
@@ -209,10 +217,10 @@ impl<X: Execution> Node<X> {
                 parent.block, self.tip.hash
             )));
         }
-        // Our own certificate of the tip was checked when it was made.
+        // This node verified its own certificate of the tip when it committed the tip.
         if self.tip.height > Height(0)
-            && *parent != self.last
-            && let Err(error) = self.before.check(parent, &self.params.domain)
+            && *parent != self.tip_certificate
+            && let Err(error) = self.previous_validators.check(parent, &self.params.domain)
         {
             return Ok(Some(format!("its parent certificate proves nothing: {error}")));
         }
@@ -221,6 +229,7 @@ impl<X: Execution> Node<X> {
         Ok(verdict.err().map(|refusal| refusal.to_string()))
     }
 
+    /// Passes the result of executing a block to the core; commits the block if a quorum has decided for it already.
     fn executed(
         &mut self,
         now: Time,
@@ -233,19 +242,19 @@ impl<X: Execution> Node<X> {
                 let what = format!("a quorum made block {block} final and this node refuses it: its state differs");
                 return Err(ExecutionError { what, source: None });
             }
-            return self.finish(now, certificate, Vec::new(), todo);
+            return self.on_decided(now, certificate, Vec::new(), todo);
         }
         let height = self.tip.height;
         let proposals = self
-            .bodies
+            .candidates
             .get(&block)
             .map(|known| known.proposals.clone())
             .unwrap_or_default();
         for (round, proposer) in proposals {
             if self.tip.height == height {
-                self.vote(
+                self.step_bft(
                     now,
-                    engine::Input::Executed {
+                    bft::Input::Executed {
                         round,
                         proposer,
                         block,
@@ -258,7 +267,7 @@ impl<X: Execution> Node<X> {
         Ok(())
     }
 
-    pub(super) fn hear_direct(
+    pub(super) fn on_direct(
         &mut self,
         now: Time,
         from: NodeId,
@@ -267,10 +276,10 @@ impl<X: Execution> Node<X> {
     ) -> Result<(), ExecutionError> {
         match codec::decode::<Direct>(bytes, BODY_MAX) {
             Ok(Direct::Status { tip }) => {
-                self.sync.saw(now, from, tip, self.tip.height);
+                self.sync.peer_tip(now, from, tip, self.tip.height);
                 Ok(())
             }
-            Ok(Direct::Body(body)) => self.hear_body(now, from, body, todo),
+            Ok(Direct::Body(body)) => self.on_body(now, from, body, todo),
             Err(_) => {
                 todo.push(Effect::Blame(from, Fault::Unreadable));
                 Ok(())
@@ -278,15 +287,15 @@ impl<X: Execution> Node<X> {
         }
     }
 
-    fn hear_body(&mut self, now: Time, from: NodeId, body: Body, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
+    fn on_body(&mut self, now: Time, from: NodeId, body: Body, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
         if body.height != self.tip.height.next() {
             return Ok(());
         }
-        // The certificate is bound to the block by its digest in the header, so a relay cannot swap it and have us call
-        // a good block bad.
-        match self.exec.name(&body.block) {
+        // The header contains the digest of the certificate. A relay therefore cannot swap the certificate and make
+        // this node refuse a valid block.
+        match self.exec.header_claim(&body.block) {
             Some(named) if named.parent_certificate == body.parent_certificate.digest() => {
-                if self.bodies.came(from, named.hash, body) {
+                if self.candidates.add_body(from, named.hash, body) {
                     self.execute(now, named.hash, todo)?;
                 }
             }
@@ -295,59 +304,59 @@ impl<X: Execution> Node<X> {
         Ok(())
     }
 
-    pub(super) fn hear_question(&mut self, ticket: u64, from: NodeId, bytes: &[u8], todo: &mut Vec<Effect>) {
+    pub(super) fn on_request(&mut self, request_id: u64, from: NodeId, bytes: &[u8], todo: &mut Vec<Effect>) {
         match codec::decode::<Ask>(bytes, ASK_MAX) {
             Ok(Ask::Blocks { from, count }) => {
-                todo.push(Effect::AnswerBlocks {
-                    ticket,
+                todo.push(Effect::ReplyBlocks {
+                    request_id,
                     from,
                     count: count.min(BLOCKS_MAX),
                 });
             }
             Ok(Ask::Body { height, block }) => {
-                let ours = height == self.tip.height.next();
+                let current = height == self.tip.height.next();
                 let body = self
-                    .bodies
+                    .candidates
                     .get(&block)
-                    .filter(|_| ours)
+                    .filter(|_| current)
                     .and_then(|known| known.body.clone());
-                todo.push(Effect::Answer(ticket, codec::encode(&Answer::Body(body))));
+                todo.push(Effect::Reply(request_id, codec::encode(&Answer::Body(body))));
             }
             Err(_) => todo.push(Effect::Blame(from, Fault::Unreadable)),
         }
     }
 
-    pub(super) fn hear_answer(
+    pub(super) fn on_reply(
         &mut self,
         now: Time,
-        ticket: u64,
+        request_id: u64,
         from: NodeId,
         bytes: Option<Vec<u8>>,
         todo: &mut Vec<Effect>,
     ) -> Result<(), ExecutionError> {
-        let for_blocks = self.sync.close(ticket);
+        let for_blocks = self.sync.close(request_id);
         let Some(bytes) = bytes else {
             if for_blocks {
-                self.sync.doubt(from, self.tip.height);
+                self.sync.lower_tip(from, self.tip.height);
             }
             return Ok(());
         };
         match codec::decode::<Answer>(&bytes, ANSWER_MAX) {
             Ok(Answer::Blocks(entries)) if for_blocks => self.catch_up(now, from, &entries, todo),
-            Ok(Answer::Body(Some(body))) => self.hear_body(now, from, body, todo),
+            Ok(Answer::Body(Some(body))) => self.on_body(now, from, body, todo),
             Ok(Answer::Body(None) | Answer::Blocks(_)) => Ok(()),
             Err(_) => {
-                self.sync.doubt(from, self.tip.height);
+                self.sync.lower_tip(from, self.tip.height);
                 todo.push(Effect::Blame(from, Fault::Unreadable));
                 Ok(())
             }
         }
     }
 
-    /// The next height is ours to decide: what was said about it too early is considered now.
+    /// Handles the messages that came early for the height that is now the next one.
     pub(super) fn replay_early(&mut self, now: Time, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
         for (id, from, message) in std::mem::take(&mut self.early) {
-            self.consider(now, id, from, message, todo)?;
+            self.check_gossip(now, id, from, message, todo)?;
         }
         Ok(())
     }

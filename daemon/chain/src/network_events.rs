@@ -1,4 +1,4 @@
-//! From the network to whoever it concerns: consensus to the chain, transactions to the door.
+//! Passes network events on: consensus messages to the chain thread, transactions to their admission.
 
 use net::{NetEvent, Topic};
 use tokio::sync::{mpsc, watch};
@@ -6,18 +6,18 @@ use tracing::info;
 
 use base::events::Events;
 use consensus::node::Input;
-use protocol::event::Event;
+use protocol::{NodeId, event::Event};
 
 use crate::{
     actor::{Chain, Command, DIRECT_CHAIN, DIRECT_GOSSIP, DIRECT_TRANSACTIONS},
     ingress::Ingress,
 };
 
-/// Gossip that came straight has no verdict to give.
+/// Gossip id of a message that came directly. There is no verdict to give.
 const NO_VERDICT: u64 = 0;
 
-/// Hands on what comes until the network or the chain ends. A chain that is busy holds the network back.
-pub async fn feed(
+/// Passes events on until the network or the chain ends. While the chain thread's queue is full the network waits.
+pub async fn dispatch(
     mut events: mpsc::Receiver<NetEvent>,
     chain: Chain,
     ingress: Ingress,
@@ -28,11 +28,11 @@ pub async fn feed(
         let command = match event {
             NetEvent::Connected(peer) => {
                 facts.tell(Event::PeerConnected { peer });
-                Command::Heard(Input::Connected(peer))
+                Command::Input(Input::Connected(peer))
             }
             NetEvent::Disconnected(peer) => {
                 facts.tell(Event::PeerDisconnected { peer });
-                Command::Heard(Input::Disconnected(peer))
+                Command::Input(Input::Disconnected(peer))
             }
             NetEvent::Gossip {
                 id,
@@ -49,26 +49,11 @@ pub async fn feed(
                 from,
                 bytes,
             } => Command::Gossip(id, from, bytes),
-            NetEvent::Message { from, mut bytes } => match bytes.first() {
-                Some(&DIRECT_TRANSACTIONS) => {
-                    ingress.direct(from, &bytes[1..]);
-                    continue;
-                }
-                Some(&DIRECT_GOSSIP) => {
-                    bytes.remove(0);
-                    Command::Heard(Input::Gossip {
-                        id: NO_VERDICT,
-                        from,
-                        bytes,
-                    })
-                }
-                Some(&DIRECT_CHAIN) => {
-                    bytes.remove(0);
-                    Command::Heard(Input::Direct { from, bytes })
-                }
-                // The machine calls it unreadable, and that has consequences.
-                Some(_) | None => Command::Heard(Input::Direct { from, bytes }),
-            },
+            NetEvent::Message { from, bytes } if bytes.first() == Some(&DIRECT_TRANSACTIONS) => {
+                ingress.direct(from, &bytes[1..]);
+                continue;
+            }
+            NetEvent::Message { from, bytes } => Command::Input(direct_input(from, bytes)),
             NetEvent::Request { from, id, bytes } => Command::Request(id, from, bytes),
             NetEvent::Listening(address) => {
                 info!(address, "listening for peers");
@@ -76,8 +61,25 @@ pub async fn feed(
                 continue;
             }
         };
-        if chain.tell(command).await.is_err() {
+        if chain.send(command).await.is_err() {
             return;
         }
+    }
+}
+
+/// The input for a direct message, told apart by its first byte.
+fn direct_input(from: NodeId, mut bytes: Vec<u8>) -> Input {
+    match bytes.first() {
+        Some(&DIRECT_GOSSIP) => {
+            bytes.remove(0);
+            let id = NO_VERDICT;
+            Input::Gossip { id, from, bytes }
+        }
+        Some(&DIRECT_CHAIN) => {
+            bytes.remove(0);
+            Input::Direct { from, bytes }
+        }
+        // The machine finds it unreadable and penalises the sender.
+        Some(_) | None => Input::Direct { from, bytes },
     }
 }

@@ -1,5 +1,5 @@
-//! What a caller is told when parameters cannot be read: in the message, where people and programs look, and not in a
-//! field of its own beside the words "Invalid params".
+//! A layer that puts the reason for invalid parameters into the error message, where people and programs look. The
+//! server by itself says "Invalid params" and puts the reason into `data`.
 
 use jsonrpsee::{
     BatchResponseBuilder, MethodResponse,
@@ -12,25 +12,25 @@ use super::ANSWER_BYTES_MAX;
 
 /// The layer around all methods.
 #[derive(Clone)]
-pub(crate) struct Unread<S>(pub(crate) S);
+pub(crate) struct ParamErrors<S>(pub(crate) S);
 
 #[derive(Deserialize)]
-struct Refused {
-    error: Why,
+struct Response {
+    error: ErrorBody,
 }
 
 #[derive(Deserialize)]
-struct Why {
+struct ErrorBody {
     data: Option<String>,
 }
 
-/// The same refusal, with its reason as the message.
-fn reworded(id: Id<'_>, response: MethodResponse) -> MethodResponse {
+/// The same error response with its reason in the message.
+fn with_reason(id: Id<'_>, response: MethodResponse) -> MethodResponse {
     if response.as_error_code() != Some(INVALID_PARAMS_CODE) {
         return response;
     }
-    let Ok(Refused {
-        error: Why { data: Some(why) },
+    let Ok(Response {
+        error: ErrorBody { data: Some(why) },
     }) = serde_json::from_str(response.as_json().get())
     else {
         return response;
@@ -39,7 +39,7 @@ fn reworded(id: Id<'_>, response: MethodResponse) -> MethodResponse {
     MethodResponse::error(id, error).with_extensions(response.extensions().clone())
 }
 
-impl<S> RpcServiceT for Unread<S>
+impl<S> RpcServiceT for ParamErrors<S>
 where
     S: RpcServiceT<
             MethodResponse = MethodResponse,
@@ -56,19 +56,19 @@ where
 
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let (id, inner) = (request.id.clone(), self.0.clone());
-        async move { reworded(id, inner.call(request).await) }
+        async move { with_reason(id, inner.call(request).await) }
     }
 
     fn batch<'a>(&self, batch: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let all = self.clone();
         async move {
             let mut answers = BatchResponseBuilder::new_with_limit(ANSWER_BYTES_MAX as usize);
-            let mut told = false;
+            let mut notified = false;
             for entry in batch {
                 let answer = match entry {
                     Ok(BatchEntry::Call(request)) => all.call(request).await,
                     Ok(BatchEntry::Notification(notification)) => {
-                        told = true;
+                        notified = true;
                         all.notification(notification).await;
                         continue;
                     }
@@ -81,7 +81,7 @@ where
                     return too_long;
                 }
             }
-            if answers.is_empty() && told {
+            if answers.is_empty() && notified {
                 MethodResponse::notification()
             } else {
                 MethodResponse::from_batch(answers.finish())

@@ -1,5 +1,5 @@
-//! A file of blocks, one RLP list after the other, as Ethereum's clients export them. Read block by block: such a file may
-//! be larger than memory.
+//! Reads a file of blocks, one RLP list after the other, as Ethereum's clients export them. It is read block by
+//! block, because it may be larger than memory.
 
 use std::{
     fs::File,
@@ -7,51 +7,46 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The largest block that is read.
+/// Largest block that is read, in bytes. A longer one is an error before it is read.
 pub const BLOCK_BYTES_MAX: usize = 64 << 20;
 
-/// Why the next block cannot be read.
+/// Reason that the next block cannot be read. Each names the block by its number in the file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The disk, or the end of the file in the middle of a block.
+    /// A disk error, or the end of the file within a block.
     #[error("could not read block {block} of {}", path.display())]
     Read {
-        /// Which one, counted from 1.
+        /// Counted from 1.
         block: u64,
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// What is there is no list.
+    /// The next byte does not start an RLP list.
     #[error("block {block} of {} does not start with an RLP list; the file must hold blocks, one after the other", path.display())]
     Shape {
-        /// Which one, counted from 1.
+        /// Counted from 1.
         block: u64,
-        /// The file.
         path: PathBuf,
     },
-    /// Longer than any block.
     #[error("block {block} of {} is {found} bytes long, the limit is {BLOCK_BYTES_MAX}", path.display())]
     TooLong {
-        /// Which one, counted from 1.
+        /// Counted from 1.
         block: u64,
-        /// The file.
         path: PathBuf,
-        /// How long it says it is.
+        /// Length in bytes, as the block's RLP header claims it.
         found: u64,
     },
 }
 
-/// The blocks of a file.
-pub(super) struct Blocks {
+/// An open file of blocks.
+pub(super) struct BlockFile {
     path: PathBuf,
     file: BufReader<File>,
     count: u64,
 }
 
-impl Blocks {
+impl BlockFile {
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
         let file = File::open(path).map_err(|source| FileError::Read {
             block: 1,
@@ -92,8 +87,8 @@ impl Blocks {
                 });
             }
         };
-        let room = BLOCK_BYTES_MAX as u64;
-        if length > room {
+        let max = BLOCK_BYTES_MAX as u64;
+        if length > max {
             return Err(FileError::TooLong {
                 block: self.count,
                 path: self.path.clone(),
@@ -129,7 +124,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("chain.rlp");
         std::fs::write(&path, bytes).unwrap();
-        let mut blocks = Blocks::open(&path).unwrap();
+        let mut blocks = BlockFile::open(&path).unwrap();
         let mut all = Vec::new();
         while let Some(block) = blocks.next_block().map_err(|why| why.to_string())? {
             all.push(block);
@@ -146,10 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_or_not_whole_is_refused_by_its_number() {
+    fn the_error_for_a_malformed_block_names_its_number() {
         assert!(read(&[0xc0, 0x05]).unwrap_err().contains("block 2"));
         assert!(read(&[0xc0, 0xc2, 1]).unwrap_err().contains("could not read block 2"));
-        // A length that no memory has is refused before anything is read.
+        // An impossible length is refused before anything is read.
         assert!(
             read(&[0xff, 255, 255, 255, 255, 255, 255, 255, 255])
                 .unwrap_err()

@@ -1,17 +1,20 @@
-//! What the core is fed, and which of it survives a crash.
+//! Inputs for the core, and the journal records that bring them back after a crash.
 
 use malachite_core::{Input as CoreInput, ProposedValue};
 use malachite_types::{Round, Timeout, TimeoutKind, Validity, ValueOrigin, VoteExtensionPolicy};
 use protocol::{BlockHash, Height, ValidatorKey};
 
 use crate::{
-    context::{Address, CoreHeight, Ours, Value},
+    context::{Address, ChainContext, CoreHeight, Value},
+    convert::{
+        polka_from_core, polka_to_core, round_number, signed_proposal_from_core, signed_proposal_to_core,
+        signed_vote_from_core, signed_vote_to_core,
+    },
     journal::{Record, Timer},
     validator::ValidatorSet,
-    wire::{number, polka_in, polka_out, signed_proposal_in, signed_proposal_out, signed_vote_in, signed_vote_out},
 };
 
-pub(super) fn start(height: Height, set: ValidatorSet, restart: bool) -> CoreInput<Ours> {
+pub(super) fn start(height: Height, set: ValidatorSet, restart: bool) -> CoreInput<ChainContext> {
     // No target time: the core would read a clock for it. Pacing is done before a height is started.
     CoreInput::StartHeight(CoreHeight(height), set, restart, None, VoteExtensionPolicy::Disabled)
 }
@@ -22,7 +25,7 @@ pub(super) fn executed(
     proposer: ValidatorKey,
     block: BlockHash,
     valid: bool,
-) -> CoreInput<Ours> {
+) -> CoreInput<ChainContext> {
     let value = ProposedValue {
         height,
         round: Round::new(round),
@@ -34,11 +37,12 @@ pub(super) fn executed(
     CoreInput::ProposedValue(value, ValueOrigin::Consensus)
 }
 
-pub(super) fn replayed(height: Height, record: &Record) -> Option<CoreInput<Ours>> {
+/// The input that a journal record stands for. A [`Record::Body`] is none: the node executes it again.
+pub(super) fn replayed(height: Height, record: &Record) -> Option<CoreInput<ChainContext>> {
     Some(match record {
-        Record::Vote(vote) => CoreInput::Vote(signed_vote_in(vote)),
-        Record::Proposal(proposal) => CoreInput::Proposal(signed_proposal_in(proposal)),
-        Record::Polka(certificate) => CoreInput::PolkaCertificate(polka_in(certificate)),
+        Record::Vote(vote) => CoreInput::Vote(signed_vote_to_core(vote)),
+        Record::Proposal(proposal) => CoreInput::Proposal(signed_proposal_to_core(proposal)),
+        Record::Polka(certificate) => CoreInput::PolkaCertificate(polka_to_core(certificate)),
         Record::Timeout(timer, round) => {
             let kind = match timer {
                 Timer::Propose => TimeoutKind::Propose,
@@ -57,12 +61,12 @@ pub(super) fn replayed(height: Height, record: &Record) -> Option<CoreInput<Ours
     })
 }
 
-/// The record that survives a crash, for the inputs whose loss would matter.
-pub(super) fn record(input: &CoreInput<Ours>) -> Option<Record> {
+/// The journal record of an input; `None` for inputs that the node can lose without contradicting itself.
+pub(super) fn record(input: &CoreInput<ChainContext>) -> Option<Record> {
     Some(match input {
-        CoreInput::Vote(vote) => Record::Vote(signed_vote_out(vote)),
-        CoreInput::Proposal(proposal) => Record::Proposal(signed_proposal_out(proposal)),
-        CoreInput::PolkaCertificate(certificate) => Record::Polka(polka_out(certificate)),
+        CoreInput::Vote(vote) => Record::Vote(signed_vote_from_core(vote)),
+        CoreInput::Proposal(proposal) => Record::Proposal(signed_proposal_from_core(proposal)),
+        CoreInput::PolkaCertificate(certificate) => Record::Polka(polka_from_core(certificate)),
         CoreInput::TimeoutElapsed(timeout) => {
             let timer = match timeout.kind {
                 TimeoutKind::Propose => Timer::Propose,
@@ -70,10 +74,10 @@ pub(super) fn record(input: &CoreInput<Ours>) -> Option<Record> {
                 TimeoutKind::Precommit => Timer::Precommit,
                 TimeoutKind::Rebroadcast | TimeoutKind::FinalizeHeight(_) => return None,
             };
-            Record::Timeout(timer, number(timeout.round)?)
+            Record::Timeout(timer, round_number(timeout.round)?)
         }
         CoreInput::ProposedValue(value, _) => Record::Executed {
-            round: number(value.round)?,
+            round: round_number(value.round)?,
             proposer: value.proposer.0,
             block: value.value.0,
             valid: value.validity.is_valid(),

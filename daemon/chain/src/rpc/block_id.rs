@@ -1,14 +1,14 @@
-//! Which block a parameter means: a tag, a height, a hash, or an EIP-1898 object.
+//! Resolves block parameters: a tag, a height, a hash, or an EIP-1898 object.
 
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::B256;
 use evm::view::At;
 use protocol::BlockHash;
 
-use super::{Shown, failure::Failure};
+use super::{Snapshot, failure::Failure};
 
-impl Shown {
-    /// The height that a number or tag means, whether or not there is such a block.
+impl Snapshot {
+    /// The height of a number or tag. There may be no block at that height.
     pub(crate) fn number(&self, number: BlockNumberOrTag) -> u64 {
         match number {
             BlockNumberOrTag::Latest
@@ -20,7 +20,7 @@ impl Shown {
         }
     }
 
-    /// The height of a block, `None` if there is no such block here. Every block here is canonical.
+    /// The height of a block; `None` if there is no such block. All blocks are canonical, because they are final.
     pub(crate) fn find(&self, block: Option<BlockId>) -> Result<Option<u64>, Failure> {
         let height = match block.unwrap_or_default() {
             BlockId::Number(number) => Some(self.number(number)),
@@ -35,7 +35,7 @@ impl Shown {
         Ok(height.filter(|height| *height <= self.height.0))
     }
 
-    /// The state after a block that must be there.
+    /// The state after a block; an error if there is no such block.
     pub(crate) fn at(&self, block: Option<BlockId>) -> Result<At, Failure> {
         Ok(At::Height(self.find(block)?.ok_or_else(Failure::no_block)?))
     }

@@ -1,4 +1,4 @@
-//! The guard's cross-origin rules as a layer of the HTTP server of JSON-RPC.
+//! A layer of the HTTP server that applies the cross-origin rules of [`base::guard`].
 
 use std::{
     future::Future,
@@ -16,33 +16,33 @@ use tracing::{Instrument as _, debug_span};
 
 /// The layer.
 #[derive(Clone)]
-pub(crate) struct Doorman(Arc<Origins>);
+pub(crate) struct CorsLayer(Arc<Origins>);
 
-impl Doorman {
+impl CorsLayer {
     pub(crate) fn new(origins: &[String]) -> Self {
         Self(Arc::new(Origins::new(origins)))
     }
 }
 
-impl<S> tower::Layer<S> for Doorman {
-    type Service = Guarded<S>;
+impl<S> tower::Layer<S> for CorsLayer {
+    type Service = CorsService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Guarded {
+        CorsService {
             inner,
             origins: self.0.clone(),
         }
     }
 }
 
-/// A service behind the layer.
+/// A service inside the layer.
 #[derive(Clone)]
-pub(crate) struct Guarded<S> {
+pub(crate) struct CorsService<S> {
     inner: S,
     origins: Arc<Origins>,
 }
 
-impl<S, B> tower::Service<HttpRequest<B>> for Guarded<S>
+impl<S, B> tower::Service<HttpRequest<B>> for CorsService<S>
 where
     S: tower::Service<HttpRequest<B>, Response = HttpResponse>,
     S::Future: Send + 'static,

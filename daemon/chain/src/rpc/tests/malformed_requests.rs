@@ -1,17 +1,17 @@
-//! Requests that make no sense, thousands of them, to a real node: each is answered or refused, and the node goes on.
+//! Sends thousands of malformed requests to a node. Each gets a response or an error, and the node keeps running.
 //!
-//! A method that panics would answer that it failed inside the node; that answer is the one that must not come.
+//! A method that panics would respond with an internal error; that response fails the test.
 
 use std::ops::Range;
 
 use jsonrpsee::types::error::INTERNAL_ERROR_CODE;
 use serde_json::{Value, json};
 
-use super::{asking::payment, lone::Lone};
+use super::{requests::payment, test_node::TestNode};
 use chain::genesis::DEV_ACCOUNTS;
 
 const ROUNDS: u64 = 3_000;
-/// What parameters are replaced by.
+/// Replacements for parts of a request.
 const ODD: [&str; 14] = [
     "null",
     "-1",
@@ -29,10 +29,10 @@ const ODD: [&str; 14] = [
     "\"latest\"",
 ];
 
-/// Numbers that a seed decides: SplitMix64.
-struct Dice(u64);
+/// A deterministic random number generator: SplitMix64.
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -75,19 +75,19 @@ fn requests() -> Vec<String> {
 }
 
 /// A request with a few of its parts replaced or its bytes changed.
-fn mutate(requests: &[String], dice: &mut Dice) -> Vec<u8> {
-    let mut text = requests[dice.below(requests.len())].clone().into_bytes();
-    for _ in 0..=dice.below(3) {
-        let range = part(&text, dice);
-        match dice.below(5) {
+fn mutate(requests: &[String], random: &mut Random) -> Vec<u8> {
+    let mut text = requests[random.below(requests.len())].clone().into_bytes();
+    for _ in 0..=random.below(3) {
+        let range = part(&text, random);
+        match random.below(5) {
             0 => drop(text.splice(range.start..range.start, text[range.clone()].to_vec())),
             1 => text.truncate(range.start),
             2 => text[range]
                 .iter_mut()
                 .take(1)
-                .for_each(|byte| *byte ^= 1 << dice.below(8)),
+                .for_each(|byte| *byte ^= 1 << random.below(8)),
             3 => drop(text.drain(range)),
-            _ => drop(text.splice(range, ODD[dice.below(ODD.len())].bytes())),
+            _ => drop(text.splice(range, ODD[random.below(ODD.len())].bytes())),
         }
         if text.is_empty() {
             break;
@@ -96,10 +96,10 @@ fn mutate(requests: &[String], dice: &mut Dice) -> Vec<u8> {
     text
 }
 
-/// From one piece of punctuation to the next: a key, a value, a digit string.
-fn part(text: &[u8], dice: &mut Dice) -> Range<usize> {
+/// The range from one piece of punctuation to the next: a key, a value, a string of digits.
+fn part(text: &[u8], random: &mut Random) -> Range<usize> {
     let is_edge = |byte: &u8| b"{}[],:".contains(byte);
-    let start = dice.below(text.len());
+    let start = random.below(text.len());
     let start = text[start..]
         .iter()
         .position(is_edge)
@@ -109,20 +109,20 @@ fn part(text: &[u8], dice: &mut Dice) -> Range<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_request_breaks_the_node() {
+async fn no_malformed_request_breaks_the_node() {
     let dir = tempfile::tempdir().unwrap();
-    let node = Lone::start(dir.path()).await;
+    let node = TestNode::start(dir.path()).await;
     let (client, url) = (base::http::plain(), format!("http://{}", node.rpc));
     let requests = requests();
     for seed in 0..ROUNDS {
-        let body = mutate(&requests, &mut Dice(seed));
-        let told = format!("seed {seed}: {}", String::from_utf8_lossy(&body));
+        let body = mutate(&requests, &mut Random(seed));
+        let context = format!("seed {seed}: {}", String::from_utf8_lossy(&body));
         let answer = client.post(&url).header("content-type", "application/json").body(body);
-        let answer = answer.send().await.unwrap_or_else(|why| panic!("{told}: {why}"));
-        let text = answer.text().await.unwrap_or_else(|why| panic!("{told}: {why}"));
-        assert!(!text.contains(&INTERNAL_ERROR_CODE.to_string()), "{told}: {text}");
+        let answer = answer.send().await.unwrap_or_else(|why| panic!("{context}: {why}"));
+        let text = answer.text().await.unwrap_or_else(|why| panic!("{context}: {why}"));
+        assert!(!text.contains(&INTERNAL_ERROR_CODE.to_string()), "{context}: {text}");
         if !text.is_empty() {
-            assert!(serde_json::from_str::<Value>(&text).is_ok(), "{told}: {text}");
+            assert!(serde_json::from_str::<Value>(&text).is_ok(), "{context}: {text}");
         }
     }
     assert!(node.ask("eth_blockNumber", json!([])).await.is_ok());

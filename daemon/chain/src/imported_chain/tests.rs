@@ -17,49 +17,49 @@ fn genesis(dir: &Path, gas_limit: &str) -> PathBuf {
 }
 
 #[test]
-fn a_home_holds_one_foreign_chain_and_no_node() {
+fn a_home_contains_one_imported_chain_and_no_node() {
     let dir = tempfile::tempdir().unwrap();
     let (one, other) = (genesis(dir.path(), "0x1c9c380"), genesis(dir.path(), "0x1c9c381"));
     let home = Home::new(dir.path().join("home"));
-    assert!(matches!(ForeignChain::open(&home), Err(ImportError::Nothing(_))));
-    let first = ForeignChain::create(&home, &one).unwrap();
+    assert!(matches!(ImportedChain::open(&home), Err(ImportError::Nothing(_))));
+    let first = ImportedChain::create(&home, &one).unwrap();
     let hash = first.hash();
     assert!(
-        matches!(ForeignChain::open(&home), Err(ImportError::Lock(_))),
-        "one at a time"
+        matches!(ImportedChain::open(&home), Err(ImportError::Lock(_))),
+        "only one process at a time"
     );
     drop(first);
-    assert_eq!(ForeignChain::open(&home).unwrap().hash(), hash);
+    assert_eq!(ImportedChain::open(&home).unwrap().hash(), hash);
     assert!(matches!(
-        ForeignChain::create(&home, &other),
+        ImportedChain::create(&home, &other),
         Err(ImportError::Other(_))
     ));
     fs::write(home.config(), "").unwrap();
-    assert!(matches!(ForeignChain::create(&home, &one), Err(ImportError::Node(_))));
+    assert!(matches!(ImportedChain::create(&home, &one), Err(ImportError::Node(_))));
 }
 
 #[test]
-fn a_file_that_is_no_genesis_leaves_the_home_empty() {
+fn an_invalid_genesis_file_leaves_the_home_empty() {
     let dir = tempfile::tempdir().unwrap();
     let (file, home) = (dir.path().join("g.json"), Home::new(dir.path().join("home")));
     fs::write(&file, "{\"config\": 1}").unwrap();
     assert!(matches!(
-        ForeignChain::create(&home, &file),
+        ImportedChain::create(&home, &file),
         Err(ImportError::Genesis { .. })
     ));
     assert!(!home.root().exists());
 }
 
-/// The number of an error, if it is one.
+/// The error code of a response; `None` for a result.
 fn code(answer: &Value) -> Option<i64> {
     answer["error"]["code"].as_i64()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_served_chain_answers_and_refuses_by_number() {
+async fn a_served_chain_responds_with_results_and_error_codes() {
     let dir = tempfile::tempdir().unwrap();
     let home = Home::new(dir.path().join("home"));
-    let chain = ForeignChain::create(&home, &genesis(dir.path(), "0x1c9c380")).unwrap();
+    let chain = ImportedChain::create(&home, &genesis(dir.path(), "0x1c9c380")).unwrap();
     let settings = Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         ..Settings::default()
@@ -80,7 +80,7 @@ async fn a_served_chain_answers_and_refuses_by_number() {
     let filter = call("eth_newBlockFilter", json!([])).await["result"].clone();
     assert_eq!(call("eth_getFilterChanges", json!([filter])).await["result"], json!([]));
     assert_eq!(code(&call("eth_getFilterChanges", json!(["0x1"])).await), Some(-32000));
-    // A name without 0x, in a request of its own and among others.
+    // An address without 0x, in a request of its own and in a batch.
     let bare = call("eth_getBalance", json!([&rich[2..]])).await;
     assert_eq!((code(&bare), bare["error"].get("data")), (Some(-32602), None));
     assert!(
@@ -92,7 +92,7 @@ async fn a_served_chain_answers_and_refuses_by_number() {
     assert_eq!((code(&batch[0]), &batch[1]["result"]), (Some(-32602), &json!("0x7")));
     assert_eq!(code(&ask("{".into()).await), Some(-32700));
     assert_eq!(code(&call("eth_nothing", json!([])).await), Some(-32601));
-    // Simulations and blocks have numbers of their own.
+    // Simulations and block building have error codes of their own.
     assert_eq!(
         code(&call("eth_simulateV1", json!([{"blockStateCalls": []}])).await),
         Some(-32602)

@@ -1,4 +1,4 @@
-//! A foreign chain over JSON-RPC: the methods of a node, on a head that stays where it is.
+//! Serves an imported chain over JSON-RPC: the methods of a node, on a head that never moves.
 
 use std::{
     net::SocketAddr,
@@ -8,22 +8,22 @@ use std::{
 use alloy_primitives::Address;
 use consensus::{
     execution::AccountState,
-    mempool::{Limits, Mempool, Pooled},
+    mempool::{Limits, Mempool, PooledTransaction},
 };
-use evm::{pool_tx::Door, view::At};
+use evm::{pool_tx::TxValidator, view::At};
 use jsonrpsee::core::async_trait;
 use protocol::{Account, Amount, Height, TxHash};
 use storage::BlockLog;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{ForeignBlocks, ForeignChain};
+use super::{ImportedBlocks, ImportedChain};
 use crate::{
     actor::Head,
     rpc::{
         self,
+        backend::{Backend, SenderFilter},
         failure::Failure,
-        ground::{Ground, Whose},
     },
     state::LoggedBlocks,
 };
@@ -32,29 +32,27 @@ use base::{
     lock,
 };
 
-/// Names of accepted transactions that a slow subscriber may lag behind.
+/// Hashes of accepted transactions that a slow subscriber may lag behind.
 const ACCEPTED: usize = 4096;
 
-/// Why a chain is not served.
+/// Reason that an imported chain is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// It cannot be listened there.
     #[error(transparent)]
     Listen(#[from] ListenError),
 }
 
-/// A foreign chain that is being served.
+/// An imported chain that is being served. [`Serving::stop`] ends it and lets requests in progress finish.
 pub struct Serving {
-    /// Where.
     pub address: SocketAddr,
     server: jsonrpsee::server::ServerHandle,
     stop: CancellationToken,
     /// Keeps the home locked.
-    _chain: Arc<ForeignChain>,
+    _chain: Arc<ImportedChain>,
 }
 
 impl Serving {
-    /// Stops taking requests and returns when those under way are answered.
+    /// Stops accepting requests, and returns when those in progress are answered.
     pub async fn stop(self) {
         self.stop.cancel();
         // An error means that it has stopped already.
@@ -63,17 +61,17 @@ impl Serving {
     }
 }
 
-/// Serves a chain where `settings` say, with every method that a node has and those of `testing_`.
-pub async fn serve(chain: ForeignChain, settings: rpc::Settings) -> Result<Serving, ServeError> {
+/// Serves a chain according to `settings`, with all methods of a node and those of `testing_`.
+pub async fn serve(chain: ImportedChain, settings: rpc::Settings) -> Result<Serving, ServeError> {
     let chain = Arc::new(chain);
-    let ground = Arc::new(Alone::new(&chain));
+    let backend = Arc::new(ImportedBackend::new(&chain));
     let (listener, address) = listen::listen(settings.listen, "--rpc").await?;
     let stop = CancellationToken::new();
     let settings = rpc::Settings {
         testing: true,
         ..settings
     };
-    let server = rpc::serve(listener, &settings, ground, &stop).map_err(|source| ListenError::Listen {
+    let server = rpc::serve(listener, &settings, backend, &stop).map_err(|source| ListenError::Listen {
         address,
         key: "--rpc",
         source,
@@ -86,28 +84,28 @@ pub async fn serve(chain: ForeignChain, settings: rpc::Settings) -> Result<Servi
     })
 }
 
-/// What JSON-RPC stands on here.
-struct Alone {
-    /// Never changes, and is never closed while this is there.
+/// Answers JSON-RPC from an imported chain. Submitted transactions stay in a mempool of its own.
+struct ImportedBackend {
+    /// Never changes, and is open as long as this exists.
     head: watch::Sender<Head>,
     log: Arc<BlockLog>,
-    door: Arc<Door>,
+    tx_validator: Arc<TxValidator>,
     pool: Mutex<Mempool>,
     accepted: broadcast::Sender<TxHash>,
 }
 
-impl Alone {
-    fn new(chain: &ForeignChain) -> Self {
+impl ImportedBackend {
+    fn new(chain: &ImportedChain) -> Self {
         let tip = chain.ledger.tip();
         let head = Head {
             height: tip.height,
             hash: tip.hash,
-            view: chain.ledger.view(Arc::new(ForeignBlocks(chain.log.clone()))),
+            view: chain.ledger.view(Arc::new(ImportedBlocks(chain.log.clone()))),
         };
         Self {
             head: watch::channel(head).0,
             log: chain.log.clone(),
-            door: Arc::new(chain.ledger.door()),
+            tx_validator: Arc::new(chain.ledger.tx_validator()),
             pool: Mutex::new(Mempool::new(Limits::default())),
             accepted: broadcast::channel(ACCEPTED).0,
         }
@@ -117,11 +115,13 @@ impl Alone {
         lock::locked(&self.pool)
     }
 
-    /// A transaction as the pool takes it, with its sender's account at the head.
-    async fn admit(&self, raw: Arc<[u8]>) -> Result<(Pooled, AccountState), Failure> {
-        let (door, view) = (self.door.clone(), self.head.borrow().view.clone());
+    /// Checks a transaction, and returns it with its sender's account at the head.
+    async fn admit(&self, raw: Arc<[u8]>) -> Result<(PooledTransaction, AccountState), Failure> {
+        let (tx_validator, view) = (self.tx_validator.clone(), self.head.borrow().view.clone());
         let admit = move || {
-            let pooled = door.admit(&raw).map_err(|why| Failure::refused(why.to_string()))?;
+            let pooled = tx_validator
+                .admit(&raw)
+                .map_err(|why| Failure::refused(why.to_string()))?;
             let account = view.account(&Address::from(pooled.sender.0), At::Tip)?;
             let account = AccountState {
                 nonce: account.nonce,
@@ -130,12 +130,12 @@ impl Alone {
             Ok((pooled, account))
         };
         let done = tokio::task::spawn_blocking(admit).await;
-        done.map_err(|_| Failure::Internal("the transaction could not be looked at".into()))?
+        done.map_err(|_| Failure::Internal("the transaction could not be checked".into()))?
     }
 }
 
 #[async_trait]
-impl Ground for Alone {
+impl Backend for ImportedBackend {
     fn heads(&self) -> watch::Receiver<Head> {
         self.head.subscribe()
     }
@@ -155,9 +155,9 @@ impl Ground for Alone {
     async fn submit(&self, raw: &[u8]) -> Result<TxHash, Failure> {
         let (pooled, account) = self.admit(raw.into()).await?;
         let hash = pooled.hash;
-        let taken = self.pool().insert(pooled, account);
-        taken.map_err(|why| Failure::refused(why.to_string()))?;
-        // Nobody may be subscribed.
+        let inserted = self.pool().insert(pooled, account);
+        inserted.map_err(|why| Failure::refused(why.to_string()))?;
+        // There may be no subscriber.
         let _ = self.accepted.send(hash);
         Ok(hash)
     }
@@ -166,7 +166,7 @@ impl Ground for Alone {
         self.accepted.subscribe()
     }
 
-    async fn pooled(&self, hash: TxHash) -> Result<Option<Pooled>, Failure> {
+    async fn pooled(&self, hash: TxHash) -> Result<Option<PooledTransaction>, Failure> {
         Ok(self.pool().get(&hash).cloned())
     }
 
@@ -174,13 +174,13 @@ impl Ground for Alone {
         Ok(self.pool().next_nonce(&account))
     }
 
-    async fn waiting_counts(&self) -> Result<(usize, usize), Failure> {
+    async fn pool_counts(&self) -> Result<(usize, usize), Failure> {
         let pool = self.pool();
         let ready = pool.iter().filter(|(_, ready)| *ready).count();
         Ok((ready, pool.len() - ready))
     }
 
-    async fn waiting(&self, whose: Whose) -> Result<Vec<(Pooled, bool)>, Failure> {
-        Ok(whose.copy(&self.pool()))
+    async fn pooled_of(&self, senders: SenderFilter) -> Result<Vec<(PooledTransaction, bool)>, Failure> {
+        Ok(senders.matching(&self.pool()))
     }
 }

@@ -8,11 +8,11 @@ use protocol::TxHash;
 
 use super::support::*;
 use crate::{
-    foreign::{ForeignError, ForeignGenesis, ForeignLedger},
     genesis::osaka_from_genesis,
+    imported_chain::{AppendBlockError, ImportedGenesis, ImportedLedger},
     pool_tx::TxError,
     state::MemKv,
-    view::{At, Attributes, BlockSource, View, Wanted},
+    view::{At, BlockAttributes, BlockSource, TransactionChoice, View},
 };
 
 #[derive(Default)]
@@ -28,7 +28,7 @@ impl BlockSource for Blocks {
     }
 }
 
-fn genesis(config: ChainConfig) -> ForeignGenesis {
+fn genesis(config: ChainConfig) -> ImportedGenesis {
     let rich = GenesisAccount::default().with_balance(U256::from(FUNDS.0));
     let genesis = Genesis {
         config,
@@ -38,20 +38,20 @@ fn genesis(config: ChainConfig) -> ForeignGenesis {
         alloc: [(wallet(1).address, rich)].into(),
         ..Default::default()
     };
-    ForeignGenesis::from_json(&serde_json::to_vec(&genesis).unwrap()).unwrap()
+    ImportedGenesis::from_json(&serde_json::to_vec(&genesis).unwrap()).unwrap()
 }
 
-struct Foreign {
-    genesis: ForeignGenesis,
+struct TestChain {
+    genesis: ImportedGenesis,
     kv: Arc<MemKv>,
-    ledger: ForeignLedger<Arc<MemKv>>,
+    ledger: ImportedLedger<Arc<MemKv>>,
     blocks: Arc<Blocks>,
 }
 
-impl Foreign {
+impl TestChain {
     fn new(config: ChainConfig) -> Self {
         let (genesis, kv) = (genesis(config), Arc::new(MemKv::default()));
-        let ledger = ForeignLedger::open(kv.clone(), &genesis).unwrap();
+        let ledger = ImportedLedger::open(kv.clone(), &genesis).unwrap();
         Self {
             genesis,
             kv,
@@ -66,22 +66,26 @@ impl Foreign {
 
     /// The block that a builder would put on the tip.
     fn built(&self, offered: &[Arc<[u8]>]) -> Vec<u8> {
-        let (view, door) = (self.view(), self.ledger.door());
+        let (view, tx_validator) = (self.view(), self.ledger.tx_validator());
         let time = view.tip_header().timestamp + 10;
         let shanghai = self.genesis.spec.empty_withdrawals_root(time).is_some();
-        let attributes = Attributes {
+        let attributes = BlockAttributes {
             timestamp_s: time,
             withdrawals: shanghai.then(Default::default),
             beacon_root: self.genesis.spec.blob_params_at(time).map(|_| B256::ZERO),
-            ..Attributes::default()
+            ..BlockAttributes::default()
         };
-        let wanted = offered.iter().map(|raw| door.recover(raw).unwrap()).collect();
-        alloy_rlp::encode(view.build(attributes, Wanted::All(wanted)).unwrap().block)
+        let wanted = offered.iter().map(|raw| tx_validator.recover(raw).unwrap()).collect();
+        alloy_rlp::encode(
+            view.build(attributes, TransactionChoice::Exactly(wanted))
+                .unwrap()
+                .block,
+        )
     }
 
-    fn take(&mut self, block: &[u8]) -> Result<(), ForeignError> {
+    fn append(&mut self, block: &[u8]) -> Result<(), AppendBlockError> {
         let mut rest = block;
-        self.ledger.take(&mut rest)?;
+        self.ledger.append(&mut rest)?;
         assert!(rest.is_empty());
         self.blocks.0.lock().unwrap().push(block.to_vec());
         Ok(())
@@ -107,12 +111,12 @@ fn eras() -> [(ChainConfig, bool); 3] {
 }
 
 #[test]
-fn what_is_built_is_taken_in_every_era() {
+fn built_blocks_are_appended_in_every_era() {
     for (config, has_roots) in eras() {
-        let mut chain = Foreign::new(config);
+        let mut chain = TestChain::new(config);
         let pay = |nonce| wallet(1).sign(legacy(nonce, wallet(2).address));
         let block = chain.built(&[pay(0), pay(1)]);
-        chain.take(&block).unwrap();
+        chain.append(&block).unwrap();
         let view = chain.view();
         assert_eq!(
             view.account(&wallet(2).address, At::Tip).unwrap().balance,
@@ -123,57 +127,57 @@ fn what_is_built_is_taken_in_every_era() {
             U256::ZERO
         );
         assert_eq!(view.raw_block(1).unwrap().unwrap(), block);
-        let receipts = view.placed_receipts(1).unwrap().unwrap();
-        let roots = receipts.iter().map(|placed| placed.receipt.status_or_post_state());
+        let receipts = view.receipts_with_transactions(1).unwrap().unwrap();
+        let roots = receipts.iter().map(|found| found.receipt.status_or_post_state());
         let is_root = |outcome: Eip658Value| matches!(outcome, Eip658Value::PostState(_));
         assert!(roots.clone().all(|outcome| is_root(outcome) == has_roots));
         let name = TxHash(receipts[1].included.transaction.tx_hash().0);
-        assert_eq!(view.place(name).unwrap(), Some((1, 1)));
+        assert_eq!(view.position(name).unwrap(), Some((1, 1)));
     }
 }
 
 #[test]
-fn a_chain_goes_on_where_it_was_left() {
-    let mut chain = Foreign::new(osaka_from_genesis(CHAIN_ID));
+fn an_imported_chain_continues_after_reopening() {
+    let mut chain = TestChain::new(osaka_from_genesis(CHAIN_ID));
     let first = chain.built(&[wallet(1).sign(legacy(0, wallet(2).address))]);
-    chain.take(&first).unwrap();
+    chain.append(&first).unwrap();
     chain.ledger.flush().unwrap();
-    let mut again = ForeignLedger::open(chain.kv.clone(), &chain.genesis).unwrap();
+    let mut again = ImportedLedger::open(chain.kv.clone(), &chain.genesis).unwrap();
     assert_eq!(again.tip(), chain.ledger.tip());
-    assert!(again.knows(&first));
+    assert!(again.contains(&first));
     let second = chain.built(&[]);
-    assert!(!again.knows(&second));
-    again.take(&mut &second[..]).unwrap();
+    assert!(!again.contains(&second));
+    again.append(&mut &second[..]).unwrap();
 }
 
 #[test]
-fn a_block_that_does_not_fit_changes_nothing() {
-    let mut chain = Foreign::new(osaka_from_genesis(CHAIN_ID));
+fn a_refused_block_changes_nothing() {
+    let mut chain = TestChain::new(osaka_from_genesis(CHAIN_ID));
     let (first, other) = (
         chain.built(&[wallet(1).sign(legacy(0, wallet(2).address))]),
         chain.built(&[]),
     );
-    chain.take(&first).unwrap();
-    let refused = |chain: &mut Foreign, block: &[u8]| chain.take(block).unwrap_err().to_string();
+    chain.append(&first).unwrap();
+    let refused = |chain: &mut TestChain, block: &[u8]| chain.append(block).unwrap_err().to_string();
     assert!(refused(&mut chain, &other).contains("the tip is block 1"), "a branch");
     assert!(refused(&mut chain, &[0xc1, 0x80]).contains("are not a block"));
-    let mut lying = crate::block::reread(&chain.built(&[])).unwrap();
-    lying.header.state_root = B256::repeat_byte(1);
-    assert!(refused(&mut chain, &alloy_rlp::encode(lying)).contains("state root is"));
+    let mut forged = crate::block::reread(&chain.built(&[])).unwrap();
+    forged.header.state_root = B256::repeat_byte(1);
+    assert!(refused(&mut chain, &alloy_rlp::encode(forged)).contains("state root is"));
     assert_eq!(chain.ledger.tip().height.0, 1);
 }
 
 #[test]
-fn another_chains_data_is_not_touched() {
-    let chain = Foreign::new(osaka_from_genesis(CHAIN_ID));
+fn the_data_of_another_chain_is_not_changed() {
+    let chain = TestChain::new(osaka_from_genesis(CHAIN_ID));
     let other = genesis(osaka_from_genesis(CHAIN_ID + 1));
     assert_eq!(other.hash, chain.genesis.hash, "the id is not part of the first block");
     let file = Genesis {
         gas_limit: 5_000_000,
         ..Default::default()
     };
-    let other = ForeignGenesis::from_json(&serde_json::to_vec(&file).unwrap()).unwrap();
-    let error = ForeignLedger::open(chain.kv.clone(), &other).unwrap_err();
+    let other = ImportedGenesis::from_json(&serde_json::to_vec(&file).unwrap()).unwrap();
+    let error = ImportedLedger::open(chain.kv.clone(), &other).unwrap_err();
     assert!(
         error.to_string().contains("belongs to the chain with genesis"),
         "{error}"
@@ -181,8 +185,8 @@ fn another_chains_data_is_not_touched() {
 }
 
 #[test]
-fn blobs_come_in_with_what_their_hashes_name() {
-    let chain = Foreign::new(osaka_from_genesis(CHAIN_ID));
+fn a_blob_transaction_must_carry_the_blobs_that_it_names() {
+    let chain = TestChain::new(osaka_from_genesis(CHAIN_ID));
     let sidecar = BlobTransactionSidecarEip7594::new(
         vec![Default::default()],
         vec![Default::default()],
@@ -210,7 +214,7 @@ fn blobs_come_in_with_what_their_hashes_name() {
         let signature = wallet(1).sign_hash(tx.signature_hash());
         let raw =
             alloy_eips::Encodable2718::encoded_2718(&alloy_consensus::TxEnvelope::from(tx.into_signed(signature)));
-        chain.ledger.door().admit(&raw.into())
+        chain.ledger.tx_validator().admit(&raw.into())
     };
     let pooled = carry(named.clone(), Some(sidecar.clone())).unwrap();
     assert_eq!(pooled.cost.0, FEE_CAP * 21_000 + 131_072);

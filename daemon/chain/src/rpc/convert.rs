@@ -1,4 +1,4 @@
-//! Blocks, transactions, receipts and logs in the shapes that JSON-RPC has for them.
+//! Conversion of blocks, transactions, receipts and logs to their JSON-RPC types.
 
 use alloy_consensus::{
     BlockBody, Header, Sealable, Signed, Transaction as _, TxEip4844Variant, TxEnvelope, transaction::Recovered,
@@ -6,27 +6,33 @@ use alloy_consensus::{
 use alloy_primitives::{Address, B256, U256};
 use alloy_rlp::Encodable;
 use alloy_rpc_types_eth::{Block, BlockTransactions, Log, Transaction, TransactionReceipt};
-use consensus::mempool::Pooled;
+use consensus::mempool::PooledTransaction;
 use evm::{
     block::ChainBlock,
     pool_tx,
-    view::{Included, PlacedReceipt},
+    view::{IncludedReceipt, IncludedTransaction},
 };
 
-use super::{Shown, failure::Failure};
+use super::{Snapshot, failure::Failure};
 
-/// A transaction that was included.
-pub(crate) fn included(found: Included) -> Transaction {
-    let Included {
+/// An included transaction.
+pub(crate) fn included_transaction(found: IncludedTransaction) -> Transaction {
+    let IncludedTransaction {
         transaction,
         index,
         header,
         block,
     } = found;
-    placed(transaction, u64::from(index), &header, B256::from(block.0))
+    transaction_in_block(transaction, u64::from(index), &header, B256::from(block.0))
 }
 
-pub(crate) fn placed(transaction: Recovered<TxEnvelope>, index: u64, header: &Header, block: B256) -> Transaction {
+/// A transaction at this position in a block.
+pub(crate) fn transaction_in_block(
+    transaction: Recovered<TxEnvelope>,
+    index: u64,
+    header: &Header,
+    block: B256,
+) -> Transaction {
     Transaction {
         effective_gas_price: Some(transaction.effective_gas_price(header.base_fee_per_gas)),
         inner: transaction,
@@ -37,10 +43,10 @@ pub(crate) fn placed(transaction: Recovered<TxEnvelope>, index: u64, header: &He
     }
 }
 
-/// A transaction that waits.
-pub(crate) fn waiting(pooled: &Pooled) -> Transaction {
-    let transaction = pool_tx::decode_foreign(&pooled.raw).expect("what is in the mempool was decoded before");
-    // Blobs are for the network, not for readers.
+/// A transaction in the mempool.
+pub(crate) fn pending_transaction(pooled: &PooledTransaction) -> Transaction {
+    let transaction = pool_tx::decode_with_blobs(&pooled.raw).expect("what is in the mempool was decoded before");
+    // Blobs travel between nodes only; they are not part of the response.
     let transaction = without_blobs(transaction);
     Transaction {
         effective_gas_price: Some(transaction.max_fee_per_gas()),
@@ -63,23 +69,30 @@ fn without_blobs(transaction: TxEnvelope) -> TxEnvelope {
     }
 }
 
-/// A header as its subscribers see it.
+/// A header, as subscriptions send it.
 pub(crate) fn header(header: Header) -> alloy_rpc_types_eth::Header {
     alloy_rpc_types_eth::Header::from_consensus(header.seal_slow(), None, None)
 }
 
-/// A block, with its transactions in full or by name.
-pub(crate) fn block(shown: &Shown, block: ChainBlock, full: bool) -> Result<Block, Failure> {
+/// A block, with full transactions or their hashes.
+pub(crate) fn block(snapshot: &Snapshot, block: ChainBlock, full: bool) -> Result<Block, Failure> {
     let size = U256::from(block.length());
     let uncles = block.body.ommers.iter().map(Header::hash_slow).collect();
     let header = block.header.clone();
     let hash = header.hash_slow();
     let withdrawals = block.body.withdrawals.clone();
     let transactions = if full {
-        let place = |(index, transaction)| placed(transaction, index, &header, hash);
-        BlockTransactions::Full((0_u64..).zip(shown.view.senders_of(block)?).map(place).collect())
+        let full = |(index, transaction)| transaction_in_block(transaction, index, &header, hash);
+        BlockTransactions::Full((0_u64..).zip(snapshot.view.senders_of(block)?).map(full).collect())
     } else {
-        BlockTransactions::Hashes(block.body.transactions.iter().map(|one| *one.tx_hash()).collect())
+        BlockTransactions::Hashes(
+            block
+                .body
+                .transactions
+                .iter()
+                .map(|transaction| *transaction.tx_hash())
+                .collect(),
+        )
     };
     let header = alloy_rpc_types_eth::Header::from_consensus(header.seal_unchecked(hash), None, Some(size));
     Ok(Block {
@@ -90,7 +103,7 @@ pub(crate) fn block(shown: &Shown, block: ChainBlock, full: bool) -> Result<Bloc
     })
 }
 
-/// A block that another names as its uncle: only its header is known.
+/// An uncle, of which only the header is known.
 pub(crate) fn uncle(header: Header) -> Block {
     let size = ChainBlock::new(header.clone(), BlockBody::default()).length();
     let header = alloy_rpc_types_eth::Header::from_consensus(header.seal_slow(), None, Some(U256::from(size)));
@@ -102,8 +115,8 @@ pub(crate) fn uncle(header: Header) -> Block {
     }
 }
 
-/// Where a log was written.
-pub(crate) struct LogPlace {
+/// The position of a log in the chain.
+pub(crate) struct LogPosition {
     pub(crate) block: B256,
     pub(crate) height: u64,
     pub(crate) timestamp_s: u64,
@@ -112,31 +125,31 @@ pub(crate) struct LogPlace {
     pub(crate) log_index: u64,
 }
 
-/// A log.
-pub(crate) fn log(inner: alloy_primitives::Log, place: LogPlace) -> Log {
+/// A log at this position.
+pub(crate) fn log(inner: alloy_primitives::Log, position: LogPosition) -> Log {
     Log {
         inner,
-        block_hash: Some(place.block),
-        block_number: Some(place.height),
-        block_timestamp: Some(place.timestamp_s),
-        transaction_hash: Some(place.transaction),
-        transaction_index: Some(place.transaction_index),
-        log_index: Some(place.log_index),
+        block_hash: Some(position.block),
+        block_number: Some(position.height),
+        block_timestamp: Some(position.timestamp_s),
+        transaction_hash: Some(position.transaction),
+        transaction_index: Some(position.transaction_index),
+        log_index: Some(position.log_index),
         removed: false,
     }
 }
 
 /// A receipt.
-pub(crate) fn receipt(placed: PlacedReceipt) -> TransactionReceipt {
-    let PlacedReceipt {
+pub(crate) fn receipt(found: IncludedReceipt) -> TransactionReceipt {
+    let IncludedReceipt {
         receipt,
         included,
         gas_used,
         blob_gas_price,
         first_log,
         created,
-    } = placed;
-    let Included {
+    } = found;
+    let IncludedTransaction {
         transaction,
         index,
         header,
@@ -145,7 +158,7 @@ pub(crate) fn receipt(placed: PlacedReceipt) -> TransactionReceipt {
     let (hash, block) = (*transaction.tx_hash(), B256::from(block.0));
     let mut log_index = first_log as u64;
     let inner = receipt.map_logs(|inner| {
-        let place = LogPlace {
+        let position = LogPosition {
             block,
             height: header.number,
             timestamp_s: header.timestamp,
@@ -154,7 +167,7 @@ pub(crate) fn receipt(placed: PlacedReceipt) -> TransactionReceipt {
             log_index,
         };
         log_index += 1;
-        log(inner, place)
+        log(inner, position)
     });
     TransactionReceipt {
         inner,

@@ -1,9 +1,9 @@
-//! A chain that others made: its genesis file and its blocks, of any fork, executed here and kept for readers.
+//! An Ethereum chain imported from a genesis file and a file of blocks: executed here, block by block, and kept for
+//! readers.
 //!
-//! Blocks come in order from a file; each is executed on the one before it and must leave the roots that its header
-//! claims. Everything is kept: every height stays readable through [`crate::view::View`], like this project's own chain.
-//! Left out: branches (a block that does not follow the tip is refused), proof of work, and where the bodies are stored,
-//! which is the caller's business.
+//! A block must follow the tip, and its execution must give the roots that its header claims. All history is kept,
+//! so every height is readable through [`crate::view::View`], as on an archive node. Left out: branches, proof of
+//! work, and the storage of block bodies, which is the caller's.
 
 use std::sync::Arc;
 
@@ -26,41 +26,37 @@ use crate::{
         open::{find_head, write_genesis},
         rows, tip_of,
     },
-    pool_tx::Door,
+    pool_tx::TxValidator,
     seal::Mismatch,
     senders::SenderCache,
     state::{BlockId, CommitError, FlushError, Kv, Options, StateError, StateStore},
 };
 
-/// The first block of a foreign chain and the rules above it.
+/// The first block of an imported chain, and the rules above it.
 #[derive(Clone, Debug)]
-pub struct ForeignGenesis {
-    /// The rules.
+pub struct ImportedGenesis {
     pub spec: ChainSpec,
-    /// The header of block 0.
     pub header: Header,
-    /// Its name.
     pub hash: BlockHash,
     accounts: BundleState,
 }
 
-/// Why a genesis file is refused.
+/// Reason that a genesis file of another chain is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum ForeignGenesisError {
-    /// It is not JSON, or not of this shape.
+pub enum ImportedGenesisError {
     #[error("the genesis file cannot be read; it must be of the shape that Ethereum's clients take")]
     Json(#[from] serde_json::Error),
-    /// It starts in the middle of a chain.
+    /// The file starts in the middle of a chain.
     #[error("number is {0}; a chain is imported from block 0")]
     Number(u64),
 }
 
-impl ForeignGenesis {
-    /// Reads a genesis file of the shape that Ethereum's clients take.
-    pub fn from_json(json: &[u8]) -> Result<Self, ForeignGenesisError> {
+impl ImportedGenesis {
+    /// Reads a genesis file in the format of Ethereum's clients.
+    pub fn from_json(json: &[u8]) -> Result<Self, ImportedGenesisError> {
         let genesis: Genesis = serde_json::from_slice(json)?;
         if let Some(number) = genesis.number.filter(|number| *number != 0) {
-            return Err(ForeignGenesisError::Number(number));
+            return Err(ImportedGenesisError::Number(number));
         }
         let mut spec = ChainSpec::from_config(&genesis.config);
         spec.bare_storage = bare_storage(&genesis.alloc);
@@ -74,67 +70,42 @@ impl ForeignGenesis {
     }
 }
 
-/// Why a block is not taken. The chain stays as it was.
+/// Reason that a block is refused. The chain stays as it was.
 #[derive(Debug, thiserror::Error)]
-pub enum ForeignError {
-    /// It is not a block.
+pub enum AppendBlockError {
     #[error("the bytes after block {tip} are not a block: {why}")]
-    Encoding {
-        /// The height of the tip.
-        tip: u64,
-        /// What is wrong with them.
-        why: alloy_rlp::Error,
-    },
-    /// It belongs elsewhere.
+    Encoding { tip: u64, why: alloy_rlp::Error },
     #[error("block {height} has the parent {parent}, the tip is block {tip} with the hash {hash}")]
     Parent {
-        /// Its height.
         height: u64,
-        /// The parent that it names.
         parent: B256,
-        /// The height of the tip.
         tip: u64,
-        /// The name of the tip.
         hash: B256,
     },
-    /// It breaks a rule.
     #[error("block {height} is refused: {why}")]
-    Refused {
-        /// Its height.
-        height: u64,
-        /// What is wrong with it.
-        why: ImportError,
-    },
-    /// The state cannot be read.
+    Refused { height: u64, why: ImportError },
     #[error("block {height} could not be executed")]
     State {
-        /// Its height.
         height: u64,
-        /// Why.
         #[source]
         source: StateError,
     },
-    /// The state cannot be written.
     #[error(transparent)]
     Commit(#[from] CommitError),
 }
 
-/// A block that was taken.
+/// Facts about a block that was appended, for progress output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// Its height.
+pub struct AppendedBlock {
     pub height: u64,
-    /// Its name.
     pub hash: BlockHash,
-    /// Transactions in it.
     pub transactions: usize,
-    /// Gas they used.
     pub gas_used: u64,
 }
 
-/// A foreign chain on this machine.
+/// A chain imported from a file. Not part of this project's network: there is no consensus and there are no peers.
 #[derive(Debug)]
-pub struct ForeignLedger<K> {
+pub struct ImportedLedger<K> {
     spec: Arc<ChainSpec>,
     genesis: Arc<Header>,
     store: StateStore<K>,
@@ -142,9 +113,10 @@ pub struct ForeignLedger<K> {
     senders: SenderCache,
 }
 
-impl<K: Kv> ForeignLedger<K> {
-    /// Opens the chain of `genesis` in this database; an empty one starts at genesis.
-    pub fn open(kv: K, genesis: &ForeignGenesis) -> Result<Self, OpenError> {
+impl<K: Kv> ImportedLedger<K> {
+    /// Opens the chain of `genesis` in this database. An empty database starts at genesis.
+    pub fn open(kv: K, genesis: &ImportedGenesis) -> Result<Self, OpenError> {
+        // Reads at every height are what a chain is imported for.
         let options = Options {
             history: None,
             ..Options::default()
@@ -163,19 +135,19 @@ impl<K: Kv> ForeignLedger<K> {
         })
     }
 
-    /// The last block that was taken.
+    /// The last block that was appended; block 0 in a new chain.
     pub fn tip(&self) -> Tip {
         let head = self.head.get();
         tip_of(&self.spec, &head.header, head.hash)
     }
 
-    /// What checks transactions for this chain; shares the ledger's memory of senders.
-    pub fn door(&self) -> Door {
-        Door::foreign(&self.spec, &self.head.get().header, self.senders.clone())
+    /// Checks for transactions on this chain. Shares the chain's sender cache.
+    pub fn tx_validator(&self) -> TxValidator {
+        TxValidator::for_imported(&self.spec, &self.head.get().header, self.senders.clone())
     }
 
-    /// Whether this block was taken before.
-    pub fn knows(&self, block: &[u8]) -> bool {
+    /// Returns true if this block is part of the chain already.
+    pub fn contains(&self, block: &[u8]) -> bool {
         let Some(header) = block::peek(block) else {
             return false;
         };
@@ -183,29 +155,30 @@ impl<K: Kv> ForeignLedger<K> {
         there.is_ok_and(|there| there == Some(header.hash_slow()))
     }
 
-    /// Takes the block at the front of `rlp`, if it follows the tip and leaves what its header claims.
-    pub fn take(&mut self, rlp: &mut &[u8]) -> Result<Taken, ForeignError> {
+    /// Appends the block at the front of `rlp` and advances `rlp` past it. The block must follow the tip, and its
+    /// execution must match its header.
+    pub fn append(&mut self, rlp: &mut &[u8]) -> Result<AppendedBlock, AppendBlockError> {
         let head = self.head.get();
         let tip = head.header.number;
-        let block = Block::<TxEnvelope>::decode(rlp).map_err(|why| ForeignError::Encoding { tip, why })?;
+        let block = Block::<TxEnvelope>::decode(rlp).map_err(|why| AppendBlockError::Encoding { tip, why })?;
         let (height, hash) = (block.header.number, block.header.hash_slow());
         if block.header.parent_hash != head.hash {
-            return Err(ForeignError::Parent {
+            return Err(AppendBlockError::Parent {
                 height,
                 parent: block.header.parent_hash,
                 tip,
                 hash: head.hash,
             });
         }
-        let refused = |why: ImportError| ForeignError::Refused { height, why };
-        let unreadable = |source| ForeignError::State { height, source };
+        let refused = |why: ImportError| AppendBlockError::Refused { height, why };
+        let unreadable = |source| AppendBlockError::State { height, source };
         let before = self.store.tip();
         let mut root_of = |changes: &BundleState| match before.apply(changes) {
             Ok(after) => Ok(after.root()),
             Err(error) => Err(error.to_string()),
         };
         let db = before.db(head.ancestors.clone());
-        let executed = import::run(&self.spec, db, &head.header, &block, &mut root_of).map_err(refused)?;
+        let executed = import::execute_block(&self.spec, db, &head.header, &block, &mut root_of).map_err(refused)?;
         let after = before.apply(&executed.changes).map_err(unreadable)?;
         if after.root() != block.header.state_root {
             return Err(refused(ImportError::Mismatch(Mismatch::StateRoot {
@@ -213,11 +186,16 @@ impl<K: Kv> ForeignLedger<K> {
                 claimed: block.header.state_root,
             })));
         }
-        let hashes: Vec<B256> = block.body.transactions.iter().map(|one| *one.tx_hash()).collect();
+        let hashes: Vec<B256> = block
+            .body
+            .transactions
+            .iter()
+            .map(|transaction| *transaction.tx_hash())
+            .collect();
         let written = rows::of_block(&block.header, hash, &hashes, &executed.receipts);
         self.store.commit(&after, BlockId { height, hash }, written)?;
         self.head.set(head.next(block.header, hash));
-        Ok(Taken {
+        Ok(AppendedBlock {
             height,
             hash: BlockHash(hash.0),
             transactions: hashes.len(),
@@ -225,12 +203,12 @@ impl<K: Kv> ForeignLedger<K> {
         })
     }
 
-    /// Hands all that was taken to the database in one batch.
+    /// Writes all appended blocks to the database as one batch.
     pub fn flush(&mut self) -> Result<(), FlushError> {
         self.store.flush().map(|_| ())
     }
 
-    /// The height up to which the database would survive a crash now.
+    /// The height that the database has reached. Blocks above it are executed again after a crash.
     pub fn flushed(&self) -> u64 {
         self.store.applied().map_or(0, |applied| applied.height)
     }

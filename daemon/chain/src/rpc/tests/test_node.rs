@@ -1,10 +1,10 @@
-//! A chain of one validator in this process, with its interfaces: what the tests of this folder ask.
+//! A chain of one validator in this process, with JSON-RPC, for tests of this crate and of `gateway`.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use consensus::{
-    engine::Timeouts,
-    node::{Journalled, Node, Params},
+    bft::Timeouts,
+    node::{JournalState, Node, Params},
 };
 use evm::genesis::{ChainGenesis, Timing};
 use jsonrpsee::server::ServerHandle;
@@ -22,28 +22,28 @@ use chain::{
     actor::{self, ChainError, Command, Ledger},
     genesis::{DEV_CHAIN_ID, development},
     ingress::{self, journal::PoolJournal},
-    rpc::{self, ground::Running},
+    rpc::{self, backend::NodeBackend},
     state::StateTable,
 };
 
-/// The node and its interfaces.
-pub(crate) struct Lone {
-    /// Where JSON-RPC listens.
+/// A running node of one validator.
+pub(crate) struct TestNode {
+    /// Address of JSON-RPC.
     pub(crate) rpc: SocketAddr,
-    pub(crate) running: Running,
+    pub(crate) running: NodeBackend,
     server: ServerHandle,
     thread: std::thread::JoinHandle<Result<(), ChainError>>,
-    desk: JoinHandle<()>,
+    task: JoinHandle<()>,
     stop: CancellationToken,
 }
 
-impl Lone {
+impl TestNode {
     /// Starts a new chain in `root`. The mempool's journal is the one found there.
     pub(crate) async fn start(root: &Path) -> Self {
         Self::start_with(root, Arc::new(RealDisk)).await
     }
 
-    /// Starts it with the mempool's journal on another disk.
+    /// Starts a new chain, with the mempool's journal on another disk.
     pub(crate) async fn start_with(root: &Path, pool_disk: Arc<dyn Disk>) -> Self {
         let home = Home::new(root);
         for old in [home.blocks(), home.journal(), home.state()] {
@@ -58,7 +58,7 @@ impl Lone {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let table = StateTable(Table::open(&home.state(), 16 << 20).unwrap());
         let ledger = Ledger::open(table, Default::default(), &genesis, Default::default()).unwrap();
-        let door = ledger.door();
+        let tx_validator = ledger.tx_validator();
         let log = Arc::new(BlockLog::open(disk.clone(), &home.blocks(), Default::default()).unwrap());
         let (wal, _) = Wal::open(disk, &home.journal()).unwrap();
         let clock = Clock::new();
@@ -69,7 +69,7 @@ impl Lone {
             Some(key),
             ledger,
             last,
-            &Journalled::None,
+            &JournalState::Missing,
             clock.now(),
             &mut first,
         )
@@ -95,15 +95,15 @@ impl Lone {
 
         let stop = CancellationToken::new();
         let journal = PoolJournal::open(pool_disk, &home.mempool()).unwrap();
-        let desk = ingress::Parts {
+        let task = ingress::Parts {
             chain: chain.clone(),
             net: net.clone(),
-            door,
+            tx_validator,
             journal,
             stop: stop.clone(),
         };
-        let (ingress, desk) = ingress::spawn(desk);
-        let running = Running { chain, ingress, net };
+        let (ingress, task) = ingress::spawn(task);
+        let running = NodeBackend { chain, ingress, net };
         let settings = rpc::Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
             ..rpc::Settings::default()
@@ -115,18 +115,18 @@ impl Lone {
             running,
             server,
             thread,
-            desk,
+            task,
             stop,
         }
     }
 
-    /// Ends it. What was not acknowledged may be lost.
+    /// Stops the node. Transactions that were not acknowledged may be lost.
     pub(crate) async fn end(self) {
         let _ = self.server.stop();
         self.server.stopped().await;
         self.stop.cancel();
-        self.desk.await.unwrap();
-        self.running.chain.tell(Command::Stop).await.unwrap();
+        self.task.await.unwrap();
+        self.running.chain.send(Command::Stop).await.unwrap();
         tokio::task::spawn_blocking(|| self.thread.join().unwrap().unwrap())
             .await
             .unwrap();
