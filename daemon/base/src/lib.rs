@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod argument;
 pub mod busy;
 pub mod clock;
 pub mod entropy;

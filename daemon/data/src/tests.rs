@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 use base::operator::{
-    datanet::{CreateRequest, DatanetVerb, GrantRequest},
-    dataset::{AddResponse, AddRequest},
+    datanet::{CreateAsk, DatanetVerb, GrantAsk},
+    dataset::{AddAnswer, AddAsk},
 };
 
 const DOMAIN: Domain = Domain {
@@ -38,11 +38,11 @@ impl Bench {
         Data::offline(&self.home(), &config, key, Some(DOMAIN)).await.unwrap()
     }
 
-    fn ask(&self, name: &str, records: &[String]) -> AddRequest {
+    fn ask(&self, name: &str, records: &[String]) -> AddAsk {
         let path: PathBuf = self.dir.path().join(format!("{name}.jsonl"));
         let lines = records.iter().map(|text| format!("{{\"t\":\"{text}\"}}\n"));
         fs::write(&path, lines.collect::<String>()).unwrap();
-        AddRequest {
+        AddAsk {
             paths: vec![path],
             name: name.to_owned(),
             licence: "CC-BY-4.0".to_owned(),
@@ -58,8 +58,8 @@ impl Bench {
     }
 }
 
-fn terms(name: &str, permissioned: bool) -> CreateRequest {
-    CreateRequest {
+fn terms(name: &str, permissioned: bool) -> CreateAsk {
+    CreateAsk {
         name: name.into(),
         licence: "CC-BY-4.0".into(),
         permissioned,
@@ -69,7 +69,7 @@ fn terms(name: &str, permissioned: bool) -> CreateRequest {
     }
 }
 
-async fn add(data: &Data, ask: AddRequest) -> AddResponse {
+async fn add(data: &Data, ask: AddAsk) -> AddAnswer {
     data.library.add(ask, |_| ()).await.unwrap()
 }
 
@@ -138,7 +138,7 @@ async fn a_version_does_not_repeat_those_that_it_follows() {
     let bench = Bench::new();
     let data = bench.open().await;
     let one = add(&data, bench.ask("one", &[prose(1)])).await;
-    let follow = |previous, name: &str, records: &[String]| AddRequest {
+    let follow = |previous, name: &str, records: &[String]| AddAsk {
         previous: Some(previous),
         ..bench.ask(name, records)
     };
@@ -176,15 +176,15 @@ async fn in_a_datanet_the_earliest_published_is_the_original_and_what_is_not_her
     let older = add(&data, bench.ask("older", &[prose(1)])).await;
     let published = add(&data, bench.ask("published", &[noised(1), prose(2)])).await;
     let datanets = data.datanets.clone();
-    let room = datanets.found(terms("maths", false)).await.unwrap();
+    let local = datanets.create_owned(terms("maths", false)).await.unwrap();
     let elsewhere = BlobHash([9; 32]);
     let publish = DatanetVerb::Publish {
         roots: vec![published.root, elsewhere],
     };
-    datanets.act(room.id, publish, None).await.unwrap();
+    datanets.act(local.id, publish, None).await.unwrap();
 
-    let for_datanet = AddRequest {
-        datanet: Some(room.id),
+    let for_datanet = AddAsk {
+        datanet: Some(local.id),
         ..bench.ask("new", &[prose(1)])
     };
     let new = add(&data, for_datanet).await;
@@ -206,9 +206,9 @@ async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
     let bench = Bench::new();
     let data = bench.open().await;
     let datanets = data.datanets.clone();
-    let room = datanets.found(terms("private", true)).await.unwrap();
-    let sealed = AddRequest {
-        datanet: Some(room.id),
+    let local = datanets.create_owned(terms("private", true)).await.unwrap();
+    let sealed = AddAsk {
+        datanet: Some(local.id),
         ..bench.ask("sealed", &[prose(1)])
     };
     let sealed = add(&data, sealed).await;
@@ -218,13 +218,13 @@ async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
         .iter()
         .map(|store| (store.datanet, store.blobs > 0))
         .collect();
-    assert_eq!(stores, [(None, false), (Some(room.id), true)]);
+    assert_eq!(stores, [(None, false), (Some(local.id), true)]);
     assert!(stat.blobs > 0 && stat.pinned == 1, "{stat:?}");
     let checked = data.library.fsck(false, |_| ()).await.unwrap();
     assert_eq!(checked.sound, stat.blobs);
 
     // A sealed blob that is kept and gone is missed.
-    let store = room.store.clone().unwrap();
+    let store = local.store.clone().unwrap();
     let gone = Content::sequence(BlobHash([8; 32]));
     store.pin(gone, Reason::User).await.unwrap();
     let error = data
@@ -248,14 +248,14 @@ async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anythin
     let bench = Bench::new();
     let data = bench.open().await;
     let datanets = data.datanets.clone();
-    let room = datanets.found(terms("private", true)).await.unwrap();
-    let sealed = |name: &str, of| AddRequest {
-        datanet: Some(room.id),
+    let local = datanets.create_owned(terms("private", true)).await.unwrap();
+    let sealed = |name: &str, of| AddAsk {
+        datanet: Some(local.id),
         ..bench.ask(name, &[prose(of)])
     };
     let published = add(&data, sealed("published", 1)).await.root;
     let kept_back = add(&data, sealed("kept-back", 2)).await.root;
-    let store = room.store.clone().unwrap();
+    let store = local.store.clone().unwrap();
     let (inside, outside) = (
         store.children(published).await.unwrap(),
         store.children(kept_back).await.unwrap(),
@@ -271,24 +271,27 @@ async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anythin
     let (member, former, stranger) = (key(2), key(3), key(4));
     let name = |key: &SecretKey| NodeId(key.public());
     for subject in [&member, &former] {
-        let grant = DatanetVerb::Grant(GrantRequest {
+        let grant = DatanetVerb::Grant(GrantAsk {
             node: name(subject),
             role: "reader".into(),
             key: None,
             days: 1,
         });
         let member_key = protocol::seal::MemberSecret::of_node(subject).public();
-        datanets.act(room.id, grant, Some(member_key)).await.unwrap();
+        datanets.act(local.id, grant, Some(member_key)).await.unwrap();
     }
     let roots = vec![published];
     datanets
-        .act(room.id, DatanetVerb::Publish { roots }, None)
+        .act(local.id, DatanetVerb::Publish { roots }, None)
         .await
         .unwrap();
     let node = name(&former);
-    datanets.act(room.id, DatanetVerb::Revoke { node }, None).await.unwrap();
+    datanets
+        .act(local.id, DatanetVerb::Revoke { node }, None)
+        .await
+        .unwrap();
     let now = data.peer.now();
-    room.refresh(now).await;
+    local.refresh(now).await;
 
     for (who, caller) in [("member", &member), ("former member", &former), ("stranger", &stranger)] {
         for (what, ask, may) in [
@@ -300,7 +303,7 @@ async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anythin
             ("a blob that was kept back", Ask::Blob(outside[0]), false),
             ("a sequence of one's own", Ask::Sequence(own.content.hash), false),
         ] {
-            let serves = room.serves(name(caller), ask, now);
+            let serves = local.serves(name(caller), ask, now);
             assert_eq!(serves, may && who == "member", "{who}, {what}");
         }
     }

@@ -22,12 +22,12 @@ use base::listen::{ListenError, listen};
 pub use chain::{
     actor::Chain,
     ingress::Ingress,
-    rpc::{self, ground::Running},
+    rpc::{self, backend::NodeBackend},
 };
 use data::Data;
 
 /// Time for requests in progress to end once the node is stopping.
-const PATIENCE: Duration = Duration::from_secs(3);
+const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
 /// The parts of a running node that the interfaces use.
 #[derive(Clone)]
@@ -43,8 +43,8 @@ pub struct Parts {
 
 impl Parts {
     /// The backend of JSON-RPC.
-    fn running(&self) -> Running {
-        Running {
+    fn running(&self) -> NodeBackend {
+        NodeBackend {
             chain: self.chain.clone(),
             ingress: self.ingress.clone(),
             net: self.net.clone(),
@@ -115,7 +115,7 @@ impl Api {
         let abort = self.ops_server.abort_handle();
         let both = async { tokio::join!(self.rpc_server.stopped(), self.ops_server) };
         // A client that never finishes its request must not keep the node from ending.
-        if tokio::time::timeout(PATIENCE, both).await.is_err() {
+        if tokio::time::timeout(DRAIN_WITHIN, both).await.is_err() {
             abort.abort();
         }
     }

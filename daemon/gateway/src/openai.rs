@@ -47,7 +47,7 @@ use base::{
     guard::Guard,
 };
 use jobs::{
-    engine::{Engine, Health, PATIENCE},
+    engine::{DRAIN_WITHIN, Engine, Health},
     serving::Prepared,
 };
 
@@ -154,7 +154,7 @@ impl ModelServer {
     pub async fn stop(self) {
         self.stop.cancel();
         let abort = self.server.abort_handle();
-        if tokio::time::timeout(PATIENCE, self.server).await.is_err() {
+        if tokio::time::timeout(DRAIN_WITHIN, self.server).await.is_err() {
             abort.abort();
         }
         self.follower.abort();

@@ -1,7 +1,7 @@
-//! The engine's process, and the adapters that were loaded while it runs.
+//! The engine process as the OpenAI API sees it: requests, health, restarts, and the adapters that clients loaded.
 //!
-//! A child that restarts knows only the adapters of its directory. Before it gets requests again, the adapters that clients
-//! loaded and unloaded since are registered with it again.
+//! A restarted child knows only the adapters in its folder. Adapters that clients loaded or unloaded since are registered
+//! again before it gets the first request.
 
 use std::{
     collections::BTreeMap,
@@ -15,61 +15,60 @@ use std::{
 use base::events::Events;
 use protocol::event::Event;
 use serve::{
-    engine::{SubmitError, Request},
-    process::{Admin, AdminError, EventStream, Command, EngineSetup, Ready, Reply, State, Supervisor},
+    engine::{AskError, Request},
+    process::{Admin, AdminError, Answer, Command, EngineSetup, Ready, Reply, State, Supervisor},
     tier::Status,
 };
 use tokio::{sync::Mutex, sync::watch, task::JoinHandle};
 use tracing::warn;
 
-/// Names requested from the engine in one message.
+/// Most adapter names requested from the engine at once.
 const NAMES_PAGE: usize = 10_000;
 
-/// Health of the engine.
+/// State of the engine.
 #[derive(Clone, Debug)]
 pub enum Health {
     Ready(Arc<Ready>),
-    /// Starting or restarting, and why.
+    /// The reason that it accepts no requests now.
     Down(String),
 }
 
-/// The engine of one served model: the supervisor of its process, and the adapters loaded by clients.
 pub struct Engine {
     supervisor: Supervisor,
-    /// The directory of each adapter loaded since the start; `None` if it was unloaded.
-    loaded: Mutex<BTreeMap<String, Option<String>>>,
+    /// Adapters that clients loaded since the start, with their folders; `None` for one that was unloaded.
+    named: Mutex<BTreeMap<String, Option<String>>>,
     health: watch::Sender<Health>,
     state: watch::Receiver<State>,
     restarts: AtomicU64,
 }
 
 impl Engine {
-    /// Starts the child, and a task that follows its state.
+    /// Starts the child process, and a task that watches it.
     pub fn start(command: Command, setup: EngineSetup, events: Events) -> (Arc<Self>, JoinHandle<()>) {
         let supervisor = Supervisor::start(command, setup);
         let state = supervisor.state();
         let engine = Arc::new(Self {
             supervisor,
             state: state.clone(),
-            loaded: Mutex::default(),
+            named: Mutex::default(),
             health: watch::Sender::new(Health::Down("it is starting".to_owned())),
             restarts: AtomicU64::new(0),
         });
-        let follower = tokio::spawn(follow(Arc::downgrade(&engine), state, events));
+        let follower = tokio::spawn(watch_child(Arc::downgrade(&engine), state, events));
         (engine, follower)
     }
 
-    /// Current health.
+    /// Returns the current state.
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
     }
 
-    /// Number of times the child ended by itself and was started again.
+    /// Number of times that the child process ended by itself.
     pub fn restarts(&self) -> u64 {
         self.restarts.load(Relaxed)
     }
 
-    /// Waits until the engine is ready, or its first start failed.
+    /// Waits until the engine accepts requests, or its first start fails.
     pub async fn ready(&self) -> Result<Arc<Ready>, String> {
         self.supervisor.ready().await?;
         let mut health = self.health.subscribe();
@@ -81,34 +80,34 @@ impl Engine {
         }
     }
 
-    /// Submits a request, unless the running child does not know all adapters yet.
-    pub fn submit(&self, request: Request) -> Result<EventStream, SubmitError> {
-        let knows_adapters = match (&*self.health.borrow(), &*self.state.borrow()) {
-            (Health::Ready(known), State::Ready(running)) => Arc::ptr_eq(known, running),
+    /// Sends a request, unless a restarted child does not have all adapters yet.
+    pub fn ask(&self, request: Request) -> Result<Answer, AskError> {
+        let has_adapters = match (&*self.health.borrow(), &*self.state.borrow()) {
+            (Health::Ready(told), State::Ready(running)) => Arc::ptr_eq(told, running),
             _ => false,
         };
-        match knows_adapters {
-            true => self.supervisor.submit(request),
+        match has_adapters {
+            true => self.supervisor.ask(request),
             false => Err(self.supervisor.not_ready()),
         }
     }
 
-    /// Registers an adapter directory under a name; returns the new generation of the name.
+    /// Loads the adapter in a folder under a name. Returns the generation of the name.
     pub async fn load(&self, name: &str, dir: &str, expected: Option<u64>) -> Result<u64, AdminError> {
-        let mut loaded = self.loaded.lock().await;
+        let mut named = self.named.lock().await;
         let register = register(name, dir, expected);
         match self.supervisor.admin(register).await? {
             Reply::Registered(generation) => {
-                loaded.insert(name.to_owned(), Some(dir.to_owned()));
+                named.insert(name.to_owned(), Some(dir.to_owned()));
                 Ok(generation)
             }
             other => unreachable!("a registration is answered with {other:?}"),
         }
     }
 
-    /// Unregisters a name.
+    /// Unloads an adapter.
     pub async fn unload(&self, name: &str, expected: Option<u64>) -> Result<(), AdminError> {
-        let mut loaded = self.loaded.lock().await;
+        let mut named = self.named.lock().await;
         let name = name.to_owned();
         self.supervisor
             .admin(Admin::Unregister {
@@ -116,16 +115,16 @@ impl Engine {
                 expected,
             })
             .await?;
-        loaded.insert(name, None);
+        named.insert(name, None);
         Ok(())
     }
 
-    /// Runs an administrative command that changes nothing.
+    /// Sends an administrative request that changes nothing.
     pub async fn admin(&self, admin: Admin) -> Result<Reply, AdminError> {
         self.supervisor.admin(admin).await
     }
 
-    /// Up to `limit` names of adapters after `after`, with content hashes where known.
+    /// Lists up to `limit` adapter names after `after`, with their hashes if known.
     pub async fn names(
         &self,
         after: Option<String>,
@@ -147,7 +146,7 @@ impl Engine {
         }
     }
 
-    /// Up to `limit` adapters after `after`. The engine reads headers that it has not read yet.
+    /// Describes up to `limit` adapters after `after`. The engine reads the headers of adapters that were never requested.
     pub async fn list(&self, after: Option<String>, limit: usize) -> Result<Vec<Status>, AdminError> {
         match self.admin(Admin::List { after, limit }).await? {
             Reply::List(list) => Ok(list),
@@ -155,9 +154,9 @@ impl Engine {
         }
     }
 
-    /// Registers with a new child what was loaded and unloaded since the first one started.
-    async fn register_again(&self) {
-        for (name, dir) in &*self.loaded.lock().await {
+    /// Repeats the loads and unloads of clients to a restarted child.
+    async fn restore_adapters(&self) {
+        for (name, dir) in &*self.named.lock().await {
             let again = match dir {
                 Some(dir) => register(name, dir, None),
                 None => Admin::Unregister {
@@ -166,9 +165,9 @@ impl Engine {
                 },
             };
             match self.supervisor.admin(again).await {
-                // Its directory may have been removed meanwhile.
+                // Its folder may be gone too.
                 Ok(_) | Err(AdminError::Unknown(_)) => (),
-                Err(error) => warn!(%name, %error, "an adapter that was loaded before is not there any more"),
+                Err(error) => warn!(%name, %error, "could not load an adapter again after a restart"),
             }
         }
     }
@@ -182,8 +181,8 @@ fn register(name: &str, dir: &str, expected: Option<u64>) -> Admin {
     }
 }
 
-/// Follows the state of the child until the engine is dropped.
-async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<State>, events: Events) {
+/// Watches the child until the engine is dropped.
+async fn watch_child(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<State>, events: Events) {
     let mut children = 0;
     loop {
         let now = state.borrow_and_update().clone();
@@ -192,8 +191,8 @@ async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<Stat
         };
         let health = match now {
             State::Ready(ready) => {
-                engine.register_again().await;
-                // Counted when ready: a child that ended at once may be replaced before this task sees it.
+                engine.restore_adapters().await;
+                // Count children that became ready: the state between two of them may be missed here.
                 engine.restarts.store(children, Relaxed);
                 children += 1;
                 events.tell(Event::EngineReady {
@@ -217,5 +216,5 @@ async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<Stat
     }
 }
 
-/// Time for requests in progress to end when the engine stops.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+/// Time that running requests get to finish when the engine stops.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! The error of a job, for commands, web pages and peers.
+//! Errors of jobs, and the kind of failure that each is to a client.
 
 use std::{error::Error, io, path::Path};
 
@@ -9,14 +9,14 @@ use compute::{
     lora::LoadError,
     model::{ModelError, StoreError},
 };
-use serve::loader::BaseError;
+use serve::assemble::BaseError;
 use storage::secret::SecretError;
 use train::{DataError, RecipeError, TrainError, exam::ExamError};
 
-/// Reason why a job failed. [`JobError::kind`] says what the caller can do about it.
+/// Reason that a job failed. [`JobError::kind`] decides the exit code of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// The request is invalid; the text says what to change.
+    /// The request is wrong; the text says what to change.
     #[error("{text}")]
     Refused {
         kind: Kind,
@@ -24,10 +24,8 @@ pub enum JobError {
         #[source]
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// A file operation failed.
     #[error("{what}")]
     Io {
-        /// The operation, with the file.
         what: String,
         #[source]
         source: io::Error,
@@ -44,10 +42,8 @@ pub enum JobError {
     Device(#[from] PlaceError),
     #[error(transparent)]
     Logits(#[from] LogitsError),
-    /// Records are invalid.
     #[error(transparent)]
     Records(#[from] DataError),
-    /// Hyper-parameters are invalid.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
     #[error(transparent)]
@@ -59,28 +55,28 @@ pub enum JobError {
 }
 
 impl JobError {
-    /// An invalid request.
+    /// Refuses a request; the text says what to change.
     pub fn refused(kind: Kind, text: impl Into<String>) -> Self {
         let (text, source) = (text.into(), None);
         Self::Refused { kind, text, source }
     }
 
-    /// The same, with the underlying error.
+    /// Refuses a request because of another error.
     pub fn refused_because(kind: Kind, text: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
         let (text, source) = (text.into(), Some(source.into()));
         Self::Refused { kind, text, source }
     }
 
-    /// For `map_err`: the operation `what` failed on a file.
+    /// For `map_err`: an error that says "could not `what` `file`".
     pub(crate) fn file(what: &str, file: &Path) -> impl FnOnce(io::Error) -> Self {
         let what = format!("could not {what} {}", file.display());
         move |source| Self::Io { what, source }
     }
 
-    /// The kind of failure; it determines the exit code and the HTTP status.
+    /// Classifies the error.
     pub fn kind(&self) -> Kind {
         let refused = match self {
-            // The underlying error may be more specific.
+            // The source may be more specific.
             Self::Refused { kind: Kind::Failed, .. } => false,
             Self::Refused { kind, .. } => return *kind,
             Self::Recipe(_) | Self::Device(_) => true,
@@ -105,7 +101,7 @@ impl JobError {
         }
     }
 
-    /// The kind that the underlying I/O error suggests, where nothing else decides.
+    /// Classifies by the first I/O error among the causes.
     fn kind_of_io(&self) -> Kind {
         let mut next: Option<&(dyn Error + 'static)> = Some(self);
         while let Some(cause) = next {
@@ -125,7 +121,7 @@ impl From<JobError> for Failure {
     }
 }
 
-/// Returns true if the records are wrong, and not the disk they are on.
+/// Returns true if the records are wrong, and not the disk that they are on.
 fn is_of_data(why: &DataError) -> bool {
     !matches!(why, DataError::Read { .. })
 }

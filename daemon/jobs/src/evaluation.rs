@@ -1,4 +1,4 @@
-//! Evaluating a base model and adapters side by side on the same records and prompts, with a report.
+//! Evaluation: compares a base model and adapters on the same records and prompts, and writes a report.
 
 use std::{
     fs,
@@ -19,37 +19,37 @@ use crate::{
     models::{self, read_small},
 };
 
-/// Most adapters in one report: more columns are unreadable.
+/// Most adapters in one report, which has a column for each.
 const ADAPTERS_MAX: usize = 16;
-/// Largest `training.json` beside an adapter; a longer one is refused.
+/// Largest `training.json` beside an adapter, in bytes; a larger one is refused.
 const TRAINING_BYTES_MAX: u64 = 256 << 20;
 
-/// An evaluation: models, records and limits.
+/// An evaluation to run: models, data and limits.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// Folder of a model, or the name of a stored one.
+    /// Folder of the base model, or the name of a stored one.
     pub base: String,
     pub adapters: Vec<PathBuf>,
-    /// Files of records, one per line.
+    /// Files with one record per line.
     pub data: Vec<PathBuf>,
     /// Files of prompts to complete.
     pub prompts: Vec<PathBuf>,
-    /// The prompt template; `None` for the one used in training.
+    /// Prompt template; `None` uses that of the training run.
     pub template: Option<String>,
-    /// Most tokens of the answer part of a record.
+    /// Most tokens to generate for a question.
     pub answer_tokens_max: usize,
-    /// Most tokens of a completion of a prompt.
+    /// Most tokens to generate for a prompt.
     pub prompt_tokens_max: usize,
     pub machine: Machine,
 }
 
 impl Evaluation {
-    /// Evaluates the base and each adapter, and calls `on` after each.
+    /// Evaluates the base, then each adapter, and calls `on` after each.
     #[tracing::instrument(name = "job.evaluate", skip_all, fields(base = self.base))]
     pub fn run(&self, home: &Home, on: &mut dyn FnMut(&Standing)) -> Result<Report, JobError> {
         if self.adapters.len() > ADAPTERS_MAX {
             let count = self.adapters.len();
-            let text = format!("{count} adapters are too many for one report; at most {ADAPTERS_MAX}");
+            let text = format!("{count} adapters are too many for one report; give at most {ADAPTERS_MAX}");
             return Err(JobError::refused(Kind::Usage, text));
         }
         let opened = models::open(home, &self.base)?;
@@ -104,7 +104,7 @@ impl Evaluation {
         put("report.html", page(report, &curves).as_bytes())
     }
 
-    /// The configured template, or that of the first adapter's training run. The others must have used the same.
+    /// Returns the given template, or that of the adapters' runs, which must all have used the same one.
     fn template(&self) -> Result<Option<String>, JobError> {
         if self.template.is_some() {
             return Ok(self.template.clone());
@@ -137,7 +137,11 @@ impl Evaluation {
         }];
         for dir in &self.adapters {
             let adapter = Adapter::load(dir).map_err(|error| {
-                JobError::refused_because(Kind::Failed, format!("{} holds no adapter", dir.display()), error)
+                JobError::refused_because(
+                    Kind::Failed,
+                    format!("could not load the adapter in {}", dir.display()),
+                    error,
+                )
             })?;
             candidates.push(Candidate {
                 name: label(dir),
@@ -148,7 +152,7 @@ impl Evaluation {
     }
 }
 
-/// Reads `training.json` beside an adapter, if it exists.
+/// Reads the `training.json` that a run wrote beside its adapter, if there is one.
 fn training(dir: &Path) -> Result<Option<Value>, JobError> {
     let file = dir.join("training.json");
     if fs::metadata(&file).is_err() {

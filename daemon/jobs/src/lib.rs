@@ -1,14 +1,13 @@
-//! Work that a node does with models. The command line, web pages and the market all call these functions.
+//! Jobs with models: training and evaluation runs, the serving engine, stored models, and offers of work to other nodes.
 //!
-//! | module | what it is |
-//! | --- | --- |
-//! | [`training`] | a LoRA run from request to adapter; begin here |
-//! | [`evaluation`] | comparing a base and its adapters on the same records |
-//! | [`engine`], [`serving`] | the engine's process and its setup |
-//! | [`models`] | the store of base models in a home |
-//! | [`offers`] | announcing compute offers, and collecting those of others |
+//! The command line and the operator's API call the same functions here. How a model computes is in `compute`, `train` and
+//! `serve`; how requests arrive is in `gateway`.
 //!
-//! `compute`, `train` and `serve` know how a model computes; `gateway` knows how requests come in.
+//! - [`training`]: a LoRA run, from the request to the adapter.
+//! - [`evaluation`]: a comparison of a base model and adapters, with a report.
+//! - [`serving`] and [`engine`]: setting up the inference process, and keeping it running.
+//! - [`models`]: base models stored in the home.
+//! - [`offers`]: the work that this node offers, and the offers of others.
 
 #![forbid(unsafe_code)]
 

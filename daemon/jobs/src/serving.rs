@@ -1,4 +1,4 @@
-//! Preparing an engine to serve a model of this home: which model, which adapters, how much of the machine.
+//! Setting up the engine process that serves a model of this home: model, adapters, device and limits.
 
 use std::{
     fs,
@@ -8,8 +8,8 @@ use std::{
 
 use base::{entropy, home::Home, report::Kind};
 use serve::{
-    loader::Base,
-    process::{Command, EngineSetup, Enforcement, Ready},
+    assemble::Base,
+    process::{Command, EngineSetup, Holds, Ready},
     schedule::Limits,
     tier::Budget,
 };
@@ -17,43 +17,43 @@ use storage::secret;
 
 use crate::{error::JobError, models};
 
-/// A request to serve a model, with limits on the machine's resources.
+/// A model to serve, and the limits of its engine.
 #[derive(Clone, Debug)]
 pub struct Serving {
-    /// Folder of a model, or the name of a stored one.
+    /// Folder of the base model, or the name of a stored one.
     pub model: String,
-    /// Folder whose subfolders are adapters.
+    /// Folder that contains the adapters' folders.
     pub adapters: Option<PathBuf>,
-    /// Model name for clients; `None` for the name of its folder.
+    /// Model name for clients; `None` uses the name of its folder.
     pub name: Option<String>,
     /// `cpu`, `cuda`, `cuda:N`, or `auto`.
     pub device: String,
-    /// Number of compute threads; 0 for all of the machine.
+    /// Compute threads; 0 uses all cores.
     pub threads: usize,
-    /// Quantisation of the weights: `none`, `int8` or `int4`.
+    /// Quantisation of the weights in memory: `none`, `int8` or `int4`.
     pub quantise: String,
-    /// Most bytes of memory of the engine, the mapped model excluded. Exceeding it ends the process, which then restarts.
+    /// Memory limit of the engine beside the model file, in bytes; an engine that exceeds it is restarted.
     pub memory_bytes_max: Option<u64>,
-    /// Most bytes of adapters in host memory.
+    /// Memory for adapters, in bytes; beyond it the least recently used are unloaded.
     pub adapter_bytes_max: u64,
-    /// Most completions computed at once.
+    /// Most completions to generate at once.
     pub rows_max: Option<usize>,
 }
 
-/// An engine that is ready to be started.
+/// An engine that is ready to start.
 #[derive(Debug)]
 pub struct Prepared {
     /// Model name for clients.
     pub name: String,
     pub base: Base,
-    /// Command line of the engine's process.
+    /// Command line of the child process.
     pub command: Command,
-    /// Settings sent to the process.
+    /// Settings that the child process gets from its parent.
     pub engine: EngineSetup,
 }
 
 impl Serving {
-    /// Finds the model; a folder is added to the store first.
+    /// Finds the model, and stores it in the home if it is given as a folder.
     pub fn prepare(self, home: &Home) -> Result<Prepared, JobError> {
         let store = models::store(home)?;
         let dir = Path::new(&self.model);
@@ -63,11 +63,11 @@ impl Serving {
         };
         let kept = store.dir(stored.hash);
         let base = Base::read(&kept)?;
-        // A model given as a folder is named like that folder now, whatever it was called when it was first added.
+        // A model given as a folder gets that folder's name, whatever it was named when it was stored.
         let label = dir.is_dir().then(|| dir.canonicalize().ok()).flatten();
         let label = label.and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
         let program = std::env::current_exe().map_err(|source| JobError::Io {
-            what: "this program's own file cannot be found".to_owned(),
+            what: "could not find the file of this program".to_owned(),
             source,
         })?;
         Ok(Prepared {
@@ -107,19 +107,19 @@ impl Serving {
     }
 }
 
-/// A path as text, for the engine's process.
+/// The absolute path as text, which the child process gets.
 fn written(path: &Path) -> Result<String, JobError> {
     let path = path.canonicalize().map_err(|source| JobError::Io {
         what: "could not find the folder of adapters; check --adapters".to_owned(),
         source,
     })?;
     path.to_str().map(str::to_owned).ok_or_else(|| {
-        let text = format!("{} is no name that can be written down; rename it", path.display());
+        let text = format!("the path {} is not UTF-8; rename it", path.display());
         JobError::refused(Kind::Failed, text)
     })
 }
 
-/// Reads the API token from its file, created with a random token if missing.
+/// Reads the token that clients must send. Creates the file with a random token if it does not exist.
 pub fn token(file: &Path) -> Result<String, JobError> {
     if !file.exists() {
         if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -133,7 +133,7 @@ pub fn token(file: &Path) -> Result<String, JobError> {
     let text = str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
     if text.len() < 16 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let text = format!(
-            "{} does not hold a token of 16 visible characters or more; move it aside and one is made",
+            "{} does not contain a token of at least 16 visible characters; move the file away and a new one is created",
             file.display()
         );
         return Err(JobError::refused(Kind::Usage, text));
@@ -141,21 +141,21 @@ pub fn token(file: &Path) -> Result<String, JobError> {
     Ok(text.to_owned())
 }
 
-/// Sandbox restrictions that this machine does not support, as warnings.
+/// Lists the isolation measures that are not in force on this machine, with reasons.
 pub fn warnings(ready: &Ready) -> Vec<String> {
     let isolation = &ready.isolation;
     [
-        ("the engine's process keeps the network", &isolation.no_network),
+        ("the engine process has network access", &isolation.no_network),
         (
-            "the engine's process is not ended with this one",
+            "the engine process does not stop with its parent",
             &isolation.ends_with_parent,
         ),
-        ("the engine's memory is not bounded", &isolation.memory_limit),
+        ("the engine has no memory limit", &isolation.memory_limit),
     ]
     .into_iter()
     .filter_map(|(what, holds)| match holds {
-        Enforcement::No(why) => Some(format!("{what}: {why}")),
-        Enforcement::Yes | Enforcement::NotRequested => None,
+        Holds::No(why) => Some(format!("{what}: {why}")),
+        Holds::Yes | Holds::NotAsked => None,
     })
     .collect()
 }

@@ -1,8 +1,8 @@
-//! A LoRA training run, from the request to the adapter, that anybody can repeat bit by bit.
+//! A LoRA training run, from the request to the adapter. Anybody can repeat it and gets the same bits.
 //!
-//! A [`Training`] is opened into a [`Run`]: base and records are read, and a run that ended early continues from its last
-//! checkpoint. A run computes on the calling thread and reports events as it goes; it slows down while an engine in the
-//! same home is answering. Where the request came from and where events are shown is the caller's business.
+//! [`Training::open`] reads the base model and every record and returns a [`Run`], which can resume from its last
+//! checkpoint. A run computes on the calling thread, reports events, and slows down while an engine of the same home
+//! answers requests.
 
 pub mod source;
 
@@ -26,32 +26,33 @@ use crate::{
     models::{self, read_small},
 };
 
-/// Largest file of hyper-parameters or weights; a longer one is refused.
+/// Largest file of hyper-parameters or weights, in bytes; a larger one is refused.
 const SETTINGS_BYTES_MAX: u64 = 16 << 20;
 
-/// The request for a run. All fields but the last four determine its bits.
+/// A training request. All fields except the last four decide the bits of the result.
 #[derive(Clone, Debug)]
 pub struct Training {
-    /// Folder of a model, or the name of a stored one.
+    /// Folder of the base model, or the name of a stored one.
     pub base: String,
-    /// Sources of records, in order.
+    /// Sources of records. Their order is part of the run.
     pub data: Vec<Source>,
-    /// Hyper-parameters and the seed.
+    /// Hyper-parameters and seed.
     pub recipe: Recipe,
     /// Weight of each contributor; 1 for those not named.
     pub weights: BTreeMap<String, f64>,
-    /// `cpu`, `cuda`, `cuda:N` or `auto`. Bits differ between processors and each kind of GPU.
+    /// `cpu`, `cuda`, `cuda:N` or `auto`. The bits of a GPU differ from those of a processor.
     pub device: String,
-    /// Folder for all output.
+    /// Folder for the adapter, checkpoints and step roots.
     pub out: PathBuf,
+    /// Steps between checkpoints.
     pub checkpoint_every: u64,
-    /// Checkpoints to keep; `None` for all.
+    /// Most checkpoints to keep; `None` keeps all.
     pub checkpoints_max: Option<usize>,
-    /// Number of threads, and memory for activations kept between forward and backward pass.
+    /// Threads, and memory for activations kept from the forward to the backward pass.
     pub machine: Machine,
 }
 
-/// A run that can start or continue.
+/// A run that is ready to start or resume.
 pub struct Run {
     trainer: Trainer,
     output: Output,
@@ -60,20 +61,20 @@ pub struct Run {
     events: Events,
 }
 
-/// A repeated step.
+/// The result of a repeated step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replayed {
     pub step: u64,
-    /// State root after the step, in hexadecimal.
+    /// Root of the state after the step, in hexadecimal.
     pub root: String,
-    /// Steps repeated between the checkpoint and it.
+    /// Steps repeated between the checkpoint and this step.
     pub replayed: u64,
-    /// True if the run recorded the same root; `None` if its roots are missing.
+    /// True if the root equals that of the run; `None` if the run's roots are not in its folder.
     pub matches: Option<bool>,
 }
 
 impl Training {
-    /// Reads the base and all records.
+    /// Reads the base model and every record. A second run in the same folder is refused.
     #[tracing::instrument(name = "job.open", skip_all, fields(base = self.base))]
     pub async fn open<D: Datasets>(self, home: &Home, datasets: &D, events: Events) -> Result<Run, D::Error> {
         let opened = models::open(home, &self.base)?;
@@ -103,12 +104,12 @@ impl Run {
         self.trainer.steps()
     }
 
-    /// The determinism class: the kind of hardware on which a repetition gives the same bits.
+    /// Device class: all devices of a class compute the same bits.
     pub fn class(&self) -> &str {
         self.trainer.class()
     }
 
-    /// Continues from the last checkpoint in its folder, if there is one.
+    /// Resumes from the last checkpoint in the folder, if there is one.
     pub fn resume_last(&mut self) -> Result<(), JobError> {
         let Some((_, last)) = self.output.checkpoints().pop() else {
             return Ok(());
@@ -116,12 +117,12 @@ impl Run {
         let dir = self.output.dir.display();
         self.trainer.resume(&last).map_err(|error| match error {
             TrainError::Checkpoint(CheckpointError::Other { .. }) => {
-                let text = format!("{dir} has another run; name a folder of its own for this one");
+                let text = format!("{dir} belongs to another run; choose another folder with --out");
                 JobError::refused_because(Kind::Usage, text, error)
             }
             TrainError::Checkpoint(CheckpointError::Damaged { .. }) => {
                 let text = format!(
-                    "the last checkpoint in {dir} is damaged; remove it, and the run goes on from the one before"
+                    "the last checkpoint in {dir} is damaged; remove it, and the run resumes from the one before"
                 );
                 JobError::refused_because(Kind::Failed, text, error)
             }
@@ -129,10 +130,10 @@ impl Run {
         })
     }
 
-    /// Limits the run to `share` percent of the time, and to `beside` percent while an engine in the same home is answering.
+    /// Throttles the run to `share` percent of the time, and to `beside` percent while an engine of the same home answers.
     pub fn pace(&self, switch: &Switch, share: u32, beside: u32) {
         switch.share(share);
-        // Without the lock file, the run does not slow down.
+        // Without a writable home there is no lock file, and so no engine to slow down for.
         if let Ok(look) = Look::open(&self.home.busy()) {
             switch.give_way(Others {
                 are_busy: Arc::new(move || look.is_busy()),
@@ -141,7 +142,7 @@ impl Run {
         }
     }
 
-    /// Trains to the end, or until the switch stops it, and writes the adapter or the model.
+    /// Trains to the end or until `switch` stops it, and writes the adapter, or the model if it trains all weights.
     #[tracing::instrument(name = "job.train", skip_all, fields(base = self.base, out = %self.output.dir.display()))]
     pub fn train(&mut self, switch: &mut Switch, on: &mut dyn FnMut(&Event)) -> Result<Outcome, JobError> {
         let run = BlobHash(*self.trainer.run_id().as_bytes());
@@ -158,14 +159,16 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Repeats a step from an earlier checkpoint.
+    /// Repeats the steps from a checkpoint up to `step`, and compares its root with that of the run.
     pub fn replay(&mut self, step: u64, checkpoint: &Path) -> Result<Replayed, JobError> {
         let trainer = &mut self.trainer;
         trainer.resume(checkpoint)?;
         let have = trainer.step_number();
         if step <= have || step > trainer.steps() {
             let steps = trainer.steps();
-            let text = format!("step {step} cannot be done from a checkpoint after step {have} of {steps}");
+            let text = format!(
+                "step {step} cannot be repeated from a checkpoint after step {have} of {steps}; choose an earlier checkpoint"
+            );
             return Err(JobError::refused(Kind::Usage, text));
         }
         while trainer.step_number() < step {
@@ -182,7 +185,7 @@ impl Run {
         })
     }
 
-    /// The root that the run itself recorded for a step, if the file is there.
+    /// Root of a step as the run wrote it, if the file is there.
     fn known_root(&self, step: u64) -> Option<String> {
         let roots = fs::read(self.output.dir.join("step-roots.bin")).ok()?;
         let at = usize::try_from(step - 1).ok()?.checked_mul(32)?;
@@ -191,7 +194,10 @@ impl Run {
 }
 
 /// Moves a run to a device.
-#[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "it is for a GPU"))]
+#[cfg_attr(
+    not(feature = "cuda"),
+    allow(unused_variables, reason = "the model is used for a GPU only")
+)]
 fn on(trainer: Trainer, model: &Model, device: Place) -> Result<Trainer, TrainError> {
     match device {
         Place::Cpu => Ok(trainer),
@@ -202,7 +208,7 @@ fn on(trainer: Trainer, model: &Model, device: Place) -> Result<Trainer, TrainEr
     }
 }
 
-/// Reads hyper-parameters from a TOML file, or takes the defaults. `seed` overrides the seed.
+/// Reads hyper-parameters from a TOML file, or returns the defaults. `seed` overrides the file.
 pub fn recipe(file: Option<&Path>, seed: Option<u64>) -> Result<Recipe, JobError> {
     let mut recipe = match file {
         None => Recipe::default(),
@@ -212,7 +218,7 @@ pub fn recipe(file: Option<&Path>, seed: Option<u64>) -> Result<Recipe, JobError
                 JobError::refused_because(Kind::Failed, format!("{} is not UTF-8", file.display()), error)
             })?;
             toml::from_str(text).map_err(|error| {
-                let text = format!("{} holds no hyper-parameters", file.display());
+                let text = format!("{} is not a valid training recipe", file.display());
                 JobError::refused_because(Kind::Usage, text, error)
             })?
         }
@@ -221,16 +227,16 @@ pub fn recipe(file: Option<&Path>, seed: Option<u64>) -> Result<Recipe, JobError
     Ok(recipe)
 }
 
-/// Hyper-parameters from JSON, with the names of the TOML file; defaults for missing ones.
+/// Reads hyper-parameters from JSON, with the names of the TOML file; null gives the defaults.
 pub fn recipe_of(said: serde_json::Value) -> Result<Recipe, JobError> {
     if said.is_null() {
         return Ok(Recipe::default());
     }
     serde_json::from_value(said)
-        .map_err(|error| JobError::refused_because(Kind::Usage, "`recipe` holds no hyper-parameters", error))
+        .map_err(|error| JobError::refused_because(Kind::Usage, "`recipe` is not a valid training recipe", error))
 }
 
-/// Reads the weight of each contributor from a JSON file; none without a file.
+/// Reads the weights of contributors from a JSON file; no file gives no weights.
 pub fn weights(file: Option<&Path>) -> Result<BTreeMap<String, f64>, JobError> {
     let Some(file) = file else {
         return Ok(BTreeMap::new());

@@ -11,7 +11,7 @@ use protocol::{
     manifest::{MANIFEST_MAX, Manifest, read_sources},
     message::{
         announce::{Announcement, Claim, Dataset, Term},
-        datanet::{DATANET_ANSWER_MAX, DATANET_ASK_MAX, DatanetResponse, DatanetRequest},
+        datanet::{DATANET_ANSWER_MAX, DATANET_ASK_MAX, DatanetAnswer, DatanetAsk},
         pin::{PIN_ANSWER_MAX, PIN_ASK_MAX, PinAnswer, PinAsk},
     },
     proof::{Proof, Shard},
@@ -62,16 +62,16 @@ pub(super) fn announcements() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn datanet_talk(bytes: &[u8]) {
-    super::bodies::canonical::<DatanetRequest>(bytes, DATANET_ASK_MAX);
-    super::bodies::canonical::<DatanetResponse>(bytes, DATANET_ANSWER_MAX);
-    if let Ok(DatanetResponse::Charter(charter)) = codec::decode(bytes, DATANET_ANSWER_MAX) {
+    super::bodies::canonical::<DatanetAsk>(bytes, DATANET_ASK_MAX);
+    super::bodies::canonical::<DatanetAnswer>(bytes, DATANET_ANSWER_MAX);
+    if let Ok(DatanetAnswer::Charter(charter)) = codec::decode(bytes, DATANET_ANSWER_MAX) {
         drop((
             charter.message.check(),
             charter.message.id(),
             charter.is_authentic(&HERE),
         ));
     }
-    if let Ok(DatanetRequest::Tell(said)) = codec::decode(bytes, DATANET_ASK_MAX) {
+    if let Ok(DatanetAsk::Tell(said)) = codec::decode(bytes, DATANET_ASK_MAX) {
         drop((said.message.check(), said.message.id(), said.is_authentic(&HERE)));
     }
 }
@@ -90,16 +90,16 @@ pub(super) fn datanet_samples() -> Vec<Vec<u8>> {
     };
     let id = charter.id();
     vec![
-        codec::encode(&DatanetResponse::Charter(Box::new(Signed::new(charter, &key(), &HERE)))),
-        codec::encode(&DatanetRequest::Names {
+        codec::encode(&DatanetAnswer::Charter(Box::new(Signed::new(charter, &key(), &HERE)))),
+        codec::encode(&DatanetAsk::Names {
             datanet: id,
             after: None,
         }),
-        codec::encode(&DatanetRequest::Keys {
+        codec::encode(&DatanetAsk::Keys {
             datanet: id,
             from: KeyEpoch(1),
         }),
-        codec::encode(&DatanetResponse::NotTaken { why: "no".into() }),
+        codec::encode(&DatanetAnswer::NotTaken { why: "no".into() }),
     ]
 }
 

@@ -1,13 +1,13 @@
-//! Pins as figures.
+//! Prometheus metrics of pins and audits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::receipt::Outcome;
 
 use super::Pins;
-use base::metrics::{Kind, Metric};
+use base::figures::{Figure, Kind};
 
-/// Verdicts since the start.
+/// Audit results since the start.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     held: AtomicU64,
@@ -27,8 +27,8 @@ impl Tally {
 }
 
 impl Pins {
-    /// How deals stand, each figure with what it means.
-    pub fn metrics(&self) -> Vec<Metric> {
+    /// Returns the metrics, each with its help text.
+    pub fn metrics(&self) -> Vec<Figure> {
         let running: Vec<_> = self
             .0
             .deals
@@ -39,7 +39,7 @@ impl Pins {
         let (hosted, tally) = (self.0.deals.hosted(), &self.0.deals.tally);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let figure = |kind| {
-            move |name, help, value| Metric {
+            move |name, help, value| Figure {
                 kind,
                 name,
                 help,

@@ -1,4 +1,4 @@
-//! Pins as people are shown them.
+//! Descriptions of pins for the operator's API.
 
 use protocol::{
     BlobHash, NodeId,
@@ -9,16 +9,16 @@ use storage::blob::{Content, Format};
 
 use super::{PinError, Pins, owner::Owned};
 use crate::library::reason;
-use base::operator::pin::{DealLine, HostLine, HostedLine, KeptLine, PinStatus, PinsResponse};
+use base::operator::pin::{DealLine, HostLine, HostedLine, KeptLine, PinStatus, PinsAnswer};
 
 impl Pins {
-    /// Everything that is pinned.
-    pub async fn list(&self) -> PinsResponse {
+    /// Lists all pins, deals and hosted copies.
+    pub async fn list(&self) -> PinsAnswer {
         let mut kept = Vec::new();
-        for shelf in self.0.library.shelves() {
-            for (root, why) in shelf.blobs.kept() {
+        for store in self.0.library.stores() {
+            for (root, why) in store.blobs.kept() {
                 if why.format == Format::Sequence {
-                    let complete = shelf.blobs.settle(Content::sequence(root)).await.is_ok();
+                    let complete = store.blobs.settle(Content::sequence(root)).await.is_ok();
                     let kept_for = why.reasons.iter().map(reason).collect();
                     kept.push(KeptLine {
                         root,
@@ -28,14 +28,14 @@ impl Pins {
                 }
             }
         }
-        PinsResponse {
+        PinsAnswer {
             kept,
             deals: self.0.deals.owned().iter().map(|deal| line(deal)).collect(),
             hosted: self.hosted_lines(),
         }
     }
 
-    /// How one dataset is kept.
+    /// Describes how one dataset is kept.
     pub async fn status(&self, root: BlobHash) -> Result<PinStatus, PinError> {
         let all = self.list().await;
         let status = PinStatus {

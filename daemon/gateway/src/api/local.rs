@@ -85,7 +85,7 @@ impl Local {
     /// Returns when the requests in progress have a response, or were cut off.
     pub async fn stop(self) {
         let abort = self.server.abort_handle();
-        if tokio::time::timeout(super::PATIENCE, self.server).await.is_err() {
+        if tokio::time::timeout(super::DRAIN_WITHIN, self.server).await.is_err() {
             abort.abort();
         }
         // If this fails, the next node removes the file.

@@ -40,7 +40,7 @@ struct ChainStatus {
     signing: Signing,
     waiting: u64,
     waiting_bytes: u64,
-    lone: bool,
+    sole_validator: bool,
 }
 
 /// Reason why a health check fails.
@@ -96,11 +96,11 @@ async fn healthz(State(parts): State<Parts>) -> Result<&'static str, Unhealthy> 
 
 async fn readyz(State(parts): State<Parts>) -> Result<&'static str, Unhealthy> {
     let chain_status = chain_status(&parts).await?;
-    ready(parts.about.wants_peers, parts.net.peers().len(), chain_status.lone).map(|()| "ready\n")
+    ready(parts.about.wants_peers, parts.net.peers().len(), chain_status.sole_validator).map(|()| "ready\n")
 }
 
-fn ready(wants_peers: bool, peers: usize, lone: bool) -> Result<(), Unhealthy> {
-    if wants_peers && peers == 0 && !lone {
+fn ready(wants_peers: bool, peers: usize, sole_validator: bool) -> Result<(), Unhealthy> {
+    if wants_peers && peers == 0 && !sole_validator {
         Err(Unhealthy::Alone)
     } else {
         Ok(())
@@ -150,19 +150,19 @@ async fn status(State(parts): State<Parts>) -> Result<Json<Status>, Unhealthy> {
 
 /// Reads the state from the chain's thread.
 async fn chain_status(parts: &Parts) -> Result<ChainStatus, Unhealthy> {
-    let look = parts.chain.look(|node| {
-        let (signing, validators) = (node.signing().clone(), node.voting().voters().len());
+    let query = parts.chain.query(|node| {
+        let (signing, validators) = (node.signing().clone(), node.voting().validators().len());
         ChainStatus {
             best_known: node.best_known().0,
             round: node.round(),
             validators: validators as u64,
-            lone: validators == 1 && signing == Signing::On,
+            sole_validator: validators == 1 && signing == Signing::On,
             signing,
             waiting: node.pool.len() as u64,
             waiting_bytes: node.pool.bytes() as u64,
         }
     });
-    Ok(tokio::time::timeout(ANSWERS_WITHIN, look)
+    Ok(tokio::time::timeout(ANSWERS_WITHIN, query)
         .await
         .map_err(|_| Unhealthy::Stuck)??)
 }
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn a_node_that_wants_peers_is_ready_with_one_or_as_the_only_validator() {
         assert!(matches!(ready(true, 0, false), Err(Unhealthy::Alone)));
-        for (wants, peers, lone) in [(true, 1, false), (true, 0, true), (false, 0, false)] {
-            assert!(ready(wants, peers, lone).is_ok());
+        for (wants, peers, sole_validator) in [(true, 1, false), (true, 0, true), (false, 0, false)] {
+            assert!(ready(wants, peers, sole_validator).is_ok());
         }
     }
 }

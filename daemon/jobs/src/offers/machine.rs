@@ -1,4 +1,4 @@
-//! The hardware and base models that an offer announces.
+//! The machine and the base models that an offer announces.
 
 use compute::{Host, device, model::Store};
 use protocol::{
@@ -9,8 +9,8 @@ use protocol::{
 use super::WorkError;
 use base::home::Home;
 
-/// The hardware of this machine, within the limits set on this process.
-pub(super) fn found() -> Machine {
+/// Describes the device, threads and memory, within the limits set on this process.
+pub(super) fn probe() -> Machine {
     let device = match device::probe().first() {
         Some(device::Place::Cuda(_)) => Device::Cuda,
         Some(device::Place::Cpu) | None => Device::Cpu,
@@ -25,7 +25,7 @@ pub(super) fn found() -> Machine {
     }
 }
 
-/// Hashes of the stored base models.
+/// Hashes of the base models stored in the home.
 pub(super) fn bases(home: &Home) -> Result<Vec<BlobHash>, WorkError> {
     if !home.models().is_dir() {
         return Ok(Vec::new());
@@ -39,7 +39,7 @@ pub(super) fn bases(home: &Home) -> Result<Vec<BlobHash>, WorkError> {
     Ok(bases)
 }
 
-/// Name of a device for display.
+/// Name of a device on the command line.
 pub(super) fn device_name(device: Device) -> String {
     match device {
         Device::Cpu => "cpu",

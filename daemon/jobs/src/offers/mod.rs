@@ -1,11 +1,11 @@
-//! Compute offers: this node's own, made by its operator, and those of others.
+//! Offers of work: the one of this node, which its operator makes, and those of other nodes.
 //!
-//! An offer is stored in `data/work.json` until it is withdrawn, so a restart does not end it. While the node runs, the
-//! offer is announced with the stored base models and the hardware. An announcement is valid for ten minutes and repeated
-//! before it expires. It is a hint: a job binds nobody before both sides agreed on it.
+//! The offer is stored in `data/work.json` until it is withdrawn, so a restart keeps it. While the node runs, the offer is
+//! announced with the machine and the stored base models. An announcement expires after ten minutes and is repeated
+//! before that. It is only a hint: it commits nobody to a job.
 
 mod machine;
-mod stored;
+mod offer;
 mod workers;
 
 use std::{
@@ -19,31 +19,27 @@ use protocol::message::announce::{Announcement, Term, Work, Worker};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use self::{stored::StoredOffer, workers::Workers};
+use self::{offer::Offer, workers::Workers};
 use base::{
+    argument::InvalidArgument,
     home::Home,
     lock,
-    operator::work::{OfferResponse, OfferRequest, WorkerLine},
+    operator::work::{OfferAnswer, OfferAsk, WorkerLine},
     report::{Failure, Kind},
-    errors::chained,
+    words::chained,
 };
 use data::Peer;
 
-/// Validity of an announcement.
+/// Lifetime of an announcement.
 const LIFE_MS: u64 = 10 * 60 * 1000;
-/// Validity of the last announcement of a withdrawn offer, so that peers forget it soon.
-const FAREWELL_MS: u64 = 1_000;
+/// Lifetime of the announcement that withdraws an offer.
+const WITHDRAWAL_LIFE_MS: u64 = 1_000;
 
-/// Reason why an offer failed.
+/// Reason that a request about offers failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
-    #[error("`{field}`: {what}")]
-    InvalidArgument {
-        /// Name of the argument.
-        field: &'static str,
-        /// The mistake, and what would be right.
-        what: String,
-    },
+    #[error(transparent)]
+    Argument(#[from] InvalidArgument),
     #[error("could not read or write the offer in {}; correct or remove the file", path.display())]
     File {
         path: PathBuf,
@@ -54,11 +50,11 @@ pub enum WorkError {
     Models(#[from] compute::model::StoreError),
 }
 
-/// The failure that the operator sees.
+/// The failure that the operator's API reports.
 impl From<WorkError> for Failure {
     fn from(why: WorkError) -> Self {
         let kind = match &why {
-            WorkError::InvalidArgument { .. } => Kind::Usage,
+            WorkError::Argument(_) => Kind::Usage,
             WorkError::File { .. } | WorkError::Models(_) => Kind::Failed,
         };
         Self::of(kind, &why)
@@ -72,70 +68,72 @@ pub struct Offers(Arc<Inner>);
 struct Inner {
     peer: Peer,
     home: Home,
-    offer: StoredOffer,
+    offer: Offer,
     workers: Mutex<Workers>,
 }
 
 impl Offers {
-    /// Opens the stored offer of a home.
+    /// Reads the stored offer of a home.
     pub fn open(home: &Home, peer: Peer) -> Result<Self, WorkError> {
         Ok(Self(Arc::new(Inner {
             peer,
             home: home.clone(),
-            offer: StoredOffer::open(home)?,
+            offer: Offer::open(home)?,
             workers: Mutex::default(),
         })))
     }
 
-    /// Collects offers of others, and repeats this node's announcement, until the node stops.
+    /// Starts the tasks that listen to others and repeat this node's announcement until the node stops.
     pub fn start(&self) {
         let (peer, again, own) = (self.0.peer.clone(), Duration::from_millis(LIFE_MS / 3), self.clone());
         let tell = move || {
             let own = own.clone();
             async move { own.announce().await }
         };
-        self.0.peer.keep(|stop| peer.keep_telling(again, stop, tell));
-        self.0.peer.keep(|stop| self.clone().hear(stop));
+        self.0
+            .peer
+            .spawn_until_stopped(|stop| peer.repeat_announcing(again, stop, tell));
+        self.0.peer.spawn_until_stopped(|stop| self.clone().listen(stop));
     }
 
     fn heard(&self) -> MutexGuard<'_, Workers> {
         lock::locked(&self.0.workers)
     }
 
-    /// Replaces this node's offer and announces it.
-    pub async fn offer(&self, ask: OfferRequest) -> Result<OfferResponse, WorkError> {
-        let (kinds, _) = stored::terms(&ask)?;
+    /// Replaces the offer of this node, and announces it.
+    pub async fn offer(&self, ask: OfferAsk) -> Result<OfferAnswer, WorkError> {
+        let (kinds, _) = offer::terms(&ask)?;
         let answer = self.with(Some(ask.clone())).await?;
-        // An auditor gets its models from the job; the other kinds need one here.
+        // An auditor gets its model with the job; training and inference need one here.
         if answer.bases.is_empty() && kinds.iter().any(|work| *work != Work::Audit) {
-            let what = "training and inference need a base model; keep one with `openledger model add DIR`".to_owned();
-            return Err(WorkError::InvalidArgument { field: "kind", what });
+            let what = "training and inference need a base model; store one with `openledger model add DIR`";
+            return Err(InvalidArgument::new("kind", what).into());
         }
         self.0.offer.set(Some(ask))?;
         self.announce().await;
         Ok(answer)
     }
 
-    /// Withdraws the offer. Peers forget it at once, or within ten minutes if they miss the announcement.
+    /// Withdraws the offer. Connected peers drop it at once, others within ten minutes.
     pub async fn withdraw(&self) -> Result<bool, WorkError> {
         let offered = self.0.offer.get();
         self.0.offer.set(None)?;
         let any = offered.is_some();
-        self.say(offered, FAREWELL_MS).await;
+        self.announce_for(offered, WITHDRAWAL_LIFE_MS).await;
         Ok(any)
     }
 
-    /// This node's offer with its hardware and models.
-    pub async fn status(&self) -> Result<OfferResponse, WorkError> {
+    /// Returns the offer, the machine and the base models.
+    pub async fn status(&self) -> Result<OfferAnswer, WorkError> {
         self.with(self.0.offer.get()).await
     }
 
-    async fn with(&self, offer: Option<OfferRequest>) -> Result<OfferResponse, WorkError> {
+    async fn with(&self, offer: Option<OfferAsk>) -> Result<OfferAnswer, WorkError> {
         let home = self.0.home.clone();
-        // Probing devices may load a driver, which blocks.
-        let found = tokio::task::spawn_blocking(move || Ok::<_, WorkError>((machine::bases(&home)?, machine::found())));
-        let (bases, machine) = found.await.expect("looking around does not panic")?;
-        Ok(OfferResponse {
+        // Probing for devices may load a driver, which blocks.
+        let found = tokio::task::spawn_blocking(move || Ok::<_, WorkError>((machine::bases(&home)?, machine::probe())));
+        let (bases, machine) = found.await.expect("probing does not panic")?;
+        Ok(OfferAnswer {
             offer,
             bases,
             device: machine::device_name(machine.device),
@@ -146,20 +144,20 @@ impl Offers {
 
     /// Announces the offer, if there is one.
     async fn announce(&self) {
-        self.say(self.0.offer.get(), LIFE_MS).await;
+        self.announce_for(self.0.offer.get(), LIFE_MS).await;
     }
 
-    async fn say(&self, offer: Option<OfferRequest>, life_ms: u64) {
+    async fn announce_for(&self, offer: Option<OfferAsk>, life_ms: u64) {
         let (Some(net), Some(offer)) = (self.0.peer.net(), offer) else {
             return;
         };
         let home = self.0.home.clone();
         let found = tokio::task::spawn_blocking(move || {
-            Ok::<_, WorkError>((machine::bases(&home)?, machine::found(), stored::terms(&offer)?))
+            Ok::<_, WorkError>((machine::bases(&home)?, machine::probe(), offer::terms(&offer)?))
         });
-        let (bases, machine, (kinds, prices)) = match found.await.expect("looking around does not panic") {
+        let (bases, machine, (kinds, prices)) = match found.await.expect("probing does not panic") {
             Ok(found) => found,
-            Err(error) => return tracing::warn!(error = chained(&error), "work is not announced"),
+            Err(error) => return tracing::warn!(error = chained(&error), "could not announce the offer of work"),
         };
         let worker = Worker {
             worker: self.0.peer.id(),
@@ -173,8 +171,8 @@ impl Offers {
         net.announce(Announcement::Worker(self.0.peer.sign(worker)));
     }
 
-    /// Collects announcements of others.
-    async fn hear(self, stop: CancellationToken) {
+    /// Keeps the offers of others until the node stops.
+    async fn listen(self, stop: CancellationToken) {
         let Some(net) = self.0.peer.net() else { return };
         let mut announcements = net.announcements();
         loop {
@@ -192,7 +190,7 @@ impl Offers {
         }
     }
 
-    /// All known offers, this node's included.
+    /// Lists the nodes that offer work, with this node.
     pub fn workers(&self) -> Vec<WorkerLine> {
         self.heard().lines(self.0.peer.now())
     }

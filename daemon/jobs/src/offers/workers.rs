@@ -1,4 +1,4 @@
-//! Compute offers of other nodes, until each expires.
+//! Offers of other nodes, until each expires.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,23 @@ use protocol::{
 use super::machine;
 use base::operator::work::WorkerLine;
 
-/// Most offers remembered; further nodes are ignored until one expires.
-const REMEMBERED: usize = 4096;
+/// Most workers that are kept; further ones are ignored until others expire.
+const WORKERS_MAX: usize = 4096;
 
-/// Unexpired offers, by node.
+/// The latest unexpired offer of each worker.
 #[derive(Debug, Default)]
 pub(super) struct Workers(BTreeMap<NodeId, Worker>);
 
 impl Workers {
-    /// Stores an offer that the network has verified, replacing the node's previous one.
+    /// Keeps an offer whose signature the network has checked. It replaces the node's last one.
     pub(super) fn note(&mut self, now: Time, said: Worker) {
         self.0.retain(|_, known| known.term.expires > now);
-        if self.0.len() < REMEMBERED || self.0.contains_key(&said.worker) {
+        if self.0.len() < WORKERS_MAX || self.0.contains_key(&said.worker) {
             self.0.insert(said.worker, said);
         }
     }
 
-    /// The unexpired offers.
+    /// Describes the unexpired offers.
     pub(super) fn lines(&self, now: Time) -> Vec<WorkerLine> {
         let line = |worker: &Worker| WorkerLine {
             node: worker.worker,

@@ -1,4 +1,4 @@
-//! The records of a run: files, and datasets of the home by root.
+//! Sources of training records: files, folders, and datasets of the home.
 
 use std::path::PathBuf;
 
@@ -13,25 +13,27 @@ use train::{Corpus, Owner, Reading, Recipe};
 
 use crate::error::JobError;
 
-/// Records read ahead of tokenisation.
-const AHEAD: usize = 64;
+/// Records read ahead of the one that is being tokenised.
+const READ_AHEAD: usize = 64;
 
 /// A source of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file with one record per line, named after its contributor, or a folder of such files.
+    /// A file with one record per line, or a folder of such files whose name is the contributor.
     File(PathBuf),
-    /// A dataset of the home, in the order of its records.
+    /// A dataset of the home, by its root.
     Dataset(BlobHash),
 }
 
 impl Source {
-    /// Parses `0x` and 64 digits as a root, all else as a path. Prefix a file of such a name with its folder.
+    /// Parses a source: 0x and 64 hex digits are a root, anything else a path. Write `./` before a file with such a name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let is_root = text.len() == 66 && text.starts_with("0x");
         match is_root.then(|| text.parse()) {
             Some(Ok(root)) => Ok(Self::Dataset(root)),
-            Some(Err(_)) => Err(format!("{text} is neither a file nor the root of a dataset")),
+            Some(Err(_)) => Err(format!(
+                "{text} is not the root of a dataset; write 0x and 64 hex digits, or ./NAME for a file"
+            )),
             None => Ok(Self::File(PathBuf::from(text))),
         }
     }
@@ -41,12 +43,12 @@ impl Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     pub name: String,
-    /// The contributor of all its records, who is paid for them.
+    /// The contributor that all its records count for, and who is paid.
     pub owner: String,
 }
 
 impl Described {
-    /// Reads name and owner from a manifest in the operator API's JSON.
+    /// Reads name and owner from a manifest in JSON.
     pub fn of(root: BlobHash, manifest: &Value) -> Result<Self, JobError> {
         let nobody = || {
             let text = format!("the manifest of {root} names no contributor");
@@ -59,14 +61,14 @@ impl Described {
     }
 }
 
-/// Readable datasets: those of this node's library, or of a node behind its socket.
+/// Access to datasets: in this process, or of a running node over its socket.
 pub trait Datasets {
     type Error: From<JobError>;
 
-    /// Name and owner of a dataset.
+    /// Returns name and owner of a dataset.
     fn describe(&self, root: BlobHash) -> impl Future<Output = Result<Described, Self::Error>>;
 
-    /// Passes the records of a dataset to `take` in order, until it fails.
+    /// Passes the records of a dataset to `take`, in order. An error of `take` ends the reading.
     fn records(
         &self,
         root: BlobHash,
@@ -88,7 +90,7 @@ impl Datasets for Library {
         root: BlobHash,
         take: &mut dyn FnMut(RecordPart) -> Result<(), JobError>,
     ) -> Result<(), JobError> {
-        let (sender, mut parts) = mpsc::channel(AHEAD);
+        let (sender, mut parts) = mpsc::channel(READ_AHEAD);
         // The library reads on a thread of its own and stops when the receiver is dropped.
         let reading = self.records(root, move |part| sender.blocking_send(part).is_ok());
         let taking = async move {
@@ -106,12 +108,12 @@ impl Datasets for Library {
 fn unread(root: BlobHash) -> impl FnOnce(LibraryError) -> JobError {
     move |error| {
         let failure = Failure::from(error);
-        let text = format!("{root:#} could not be read: {}", failure.message);
+        let text = format!("could not read {root:#}: {}", failure.message);
         JobError::refused(failure.kind, text)
     }
 }
 
-/// Reads all sources in order.
+/// Reads all sources, in order.
 pub(super) async fn corpus<D: Datasets>(
     sources: &[Source],
     datasets: &D,
@@ -130,7 +132,7 @@ pub(super) async fn corpus<D: Datasets>(
     Ok(reading.finish().map_err(JobError::from)?)
 }
 
-/// Reads the records of a dataset. All of them belong to the owner that the manifest names.
+/// Reads the records of a dataset. All of them count for the contributors in its manifest, whatever a record says.
 async fn dataset<D: Datasets>(datasets: &D, root: BlobHash, reading: &mut Reading<'_>) -> Result<(), D::Error> {
     let Described { name, owner } = datasets.describe(root).await?;
     reading.begin(&format!("{name}@{root:#}"));
@@ -142,7 +144,7 @@ async fn dataset<D: Datasets>(datasets: &D, root: BlobHash, reading: &mut Readin
     datasets.records(root, &mut take).await
 }
 
-/// The owner of a dataset: the accounts that are paid for it, or the nodes that made it.
+/// Returns the contributors of a manifest: their accounts, or their node IDs.
 fn owner(manifest: &Value) -> Option<String> {
     let contributors = manifest["contributors"].as_array()?;
     let who = contributors
