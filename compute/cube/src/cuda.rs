@@ -71,7 +71,7 @@ impl Cuda {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         let (x, wanted) = (self.upload(&bytes), self.upload(&1u32.to_le_bytes()));
         let y = self.empty(8);
-        self.launch(Kernel::Take, [1, 1, 1], &[&x, &wanted, &y], &[Scalar::U32(2)]);
+        self.launch(Kernel::GatherRows, [1, 1, 1], &[&x, &wanted, &y], &[Scalar::U32(2)]);
         let got = self.read(&y, 8)?;
         if got == bytes[8..] {
             Ok(())

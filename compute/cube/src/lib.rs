@@ -22,14 +22,14 @@ pub mod cuda;
 pub mod host;
 
 pub use kernels::{
-    learn::SQUARES,
+    training::SQUARES,
     linear::{ADD, BIAS},
-    look::ROWS as LOOK_ROWS,
+    self_attention::ROWS as SELF_ATTENTION_ROWS,
     lora::NO_ROW,
-    multiply::{BEGIN, CHAIN, TILE as MULTIPLY_TILE},
+    matmul::{BEGIN, CHAIN, TILE as MATMUL_TILE},
 };
 pub use machine::{Machine, MachineError, Scalar};
 pub use set::{
-    ATTEND_QUERIES, ELEMENTWISE_THREADS, Element, Environment, GEMM_FRAGMENTS, GEMV_TILES, Kernel, LORA_TILES, Learn,
+    ATTENTION_QUERIES, ELEMENTWISE_THREADS, Element, Environment, GEMM_FRAGMENTS, GEMV_TILES, Kernel, LORA_TILES, TrainingKernel,
     WIDTHS, vector_of,
 };

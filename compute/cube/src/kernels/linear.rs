@@ -13,7 +13,7 @@ pub const ADD: u32 = 1;
 pub const BIAS: u32 = 2;
 
 #[cube]
-fn put(y: &mut [f32], bias: &[f32], at: usize, out: usize, sum: f32, mode: u32) {
+fn store(y: &mut [f32], bias: &[f32], at: usize, out: usize, sum: f32, mode: u32) {
     let mut value = sum;
     if mode & BIAS != 0 {
         value += bias[out];
@@ -77,14 +77,14 @@ pub(crate) fn gemv<W: Float, V: Size>(
             let sum = plane_sum(sums[m * outs_each + o]);
             let out = first + o;
             if lane == 0 && out < outs && row + m < rows {
-                put(y, bias, (row + m) * outs + out, out, sum, mode);
+                store(y, bias, (row + m) * outs + out, out, sum, mode);
             }
         }
     }
 }
 
-/// Products of 64 outputs with `16 · fragments` rows over a part of the columns, for [`finish`] to sum. The buffer of
-/// parts is `[part][rows, padded][outputs, padded]`. Going `back`, what lies as a row of weights is summed over: outputs
+/// Products of 64 outputs with `16 · fragments` rows over a part of the columns, for [`sum_parts`] to sum. The buffer of
+/// parts is `[part][rows, padded][outputs, padded]`. Going `backward`, what lies as a row of weights is summed over: outputs
 /// are the weights' columns, and `x` has a number for each of their rows.
 #[cube(launch_unchecked)]
 pub(crate) fn gemm<W: Float, V: Size>(
@@ -96,7 +96,7 @@ pub(crate) fn gemm<W: Float, V: Size>(
     rows: u32,
     part_vectors: u32,
     #[comptime] fragments: usize,
-    #[comptime] back: bool,
+    #[comptime] backward: bool,
 ) {
     let unit = (UNIT_POS_Y * 32 + UNIT_POS_X) as usize;
     let warp = UNIT_POS_Y as usize;
@@ -146,7 +146,7 @@ pub(crate) fn gemm<W: Float, V: Size>(
             #[unroll]
             for s in 0..4usize {
                 let v = s * 128 + unit;
-                if comptime!(back) {
+                if comptime!(backward) {
                     let wide = outs / V::value();
                     let at = k * V::value() + v / 8;
                     let column = min(out / V::value() + v % 8, wide - 1);
@@ -171,12 +171,12 @@ pub(crate) fn gemm<W: Float, V: Size>(
             #[unroll]
             for step in 0..4usize {
                 // Back, a row of the tile is a row of weights, and the warp's outputs are columns of it.
-                let layout = comptime!(if back {
+                let layout = comptime!(if backward {
                     cmma::MatrixLayout::RowMajor
                 } else {
                     cmma::MatrixLayout::ColMajor
                 });
-                let begin = if comptime!(back) {
+                let begin = if comptime!(backward) {
                     step * 144 + warp * 2
                 } else {
                     warp * 144 + step * 2
@@ -223,7 +223,7 @@ pub(crate) fn gemm<W: Float, V: Size>(
 
 /// Sums what [`gemm`] left, in the order of the parts.
 #[cube(launch_unchecked)]
-pub(crate) fn finish(
+pub(crate) fn sum_parts(
     parts: &[f32],
     bias: &[f32],
     y: &mut [f32],
@@ -240,6 +240,6 @@ pub(crate) fn finish(
         for part in 0..count {
             sum += parts[(part as usize * tall as usize + row) * wide as usize + out];
         }
-        put(y, bias, row * outs as usize + out, out, sum, mode);
+        store(y, bias, row * outs as usize + out, out, sum, mode);
     }
 }

@@ -61,12 +61,12 @@ pub(crate) fn shrink<W: Float, V: Size>(
                 }
                 i += 32usize;
             }
-            let place = (CUBE_POS_X * CUBE_COUNT_Z + CUBE_POS_Z) as usize * tile;
+            let offset = (CUBE_POS_X * CUBE_COUNT_Z + CUBE_POS_Z) as usize * tile;
             #[unroll]
             for t in 0..tile {
                 let sum = plane_sum(sums[t]);
                 if lane == 0 {
-                    h[(place + t) * rank_max as usize + rank] = sum;
+                    h[(offset + t) * rank_max as usize + rank] = sum;
                 }
             }
         }
@@ -110,12 +110,12 @@ pub(crate) fn expand<W: Float, V: Size>(
             let b = factors[site * 3 + 1] as usize + column;
             let ranks = factors[site * 3 + 2] as usize;
             let scale = scales[site] * weights[entry];
-            let place = ((CUBE_POS_Y * most + which) * CUBE_COUNT_Z + CUBE_POS_Z) as usize * tile;
+            let offset = ((CUBE_POS_Y * most + which) * CUBE_COUNT_Z + CUBE_POS_Z) as usize * tile;
             for rank in 0..ranks {
                 let factor = Vector::<f32, V>::cast_from(pool[b + rank * outs]);
                 #[unroll]
                 for t in 0..tile {
-                    sums[t] += factor * Vector::<f32, V>::new(scale * h[(place + t) * rank_max as usize + rank]);
+                    sums[t] += factor * Vector::<f32, V>::new(scale * h[(offset + t) * rank_max as usize + rank]);
                 }
             }
         }

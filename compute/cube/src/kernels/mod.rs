@@ -7,13 +7,13 @@
     reason = "a kernel takes its buffers and sizes one by one, and has the operators that devices have"
 )]
 
-pub(crate) mod attention;
-pub(crate) mod back;
-pub(crate) mod learn;
+pub(crate) mod paged_attention;
+pub(crate) mod backward;
+pub(crate) mod training;
 pub(crate) mod linear;
-pub(crate) mod look;
-pub(crate) mod look_back;
+pub(crate) mod self_attention;
+pub(crate) mod self_attention_backward;
 pub(crate) mod lora;
-pub(crate) mod multiply;
+pub(crate) mod matmul;
 pub(crate) mod rows;
 pub(crate) mod tile;

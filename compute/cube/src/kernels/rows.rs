@@ -19,7 +19,7 @@ pub(crate) fn embed<W: Float>(table: &[W], tokens: &[u32], y: &mut [f32], width:
 
 /// Some rows of many.
 #[cube(launch_unchecked)]
-pub(crate) fn take(x: &[f32], wanted: &[u32], y: &mut [f32], width: u32) {
+pub(crate) fn gather_rows(x: &[f32], wanted: &[u32], y: &mut [f32], width: u32) {
     let row = CUBE_POS_Y as usize;
     let column = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
     let width = width as usize;
@@ -63,7 +63,7 @@ pub(crate) fn norm(x: &[f32], gain: &[f32], y: &mut [f32], width: u32, epsilon: 
 
 /// `silu(gate) · up`, where a row holds both side by side.
 #[cube(launch_unchecked)]
-pub(crate) fn gate(x: &[f32], y: &mut [f32], width: u32) {
+pub(crate) fn swiglu(x: &[f32], y: &mut [f32], width: u32) {
     let row = CUBE_POS_Y as usize;
     let column = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
     let width = width as usize;

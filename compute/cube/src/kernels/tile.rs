@@ -8,7 +8,7 @@ pub(crate) const WARPS: u32 = 4;
 /// Rows that a tile meets at once: one for each lane.
 pub(crate) const CHUNK: usize = 32;
 /// Lower than any score.
-pub(crate) const NOTHING: f32 = -1.0e30;
+pub(crate) const LOWEST: f32 = -1.0e30;
 
 /// Rows of a part of a wide row into shared memory; zeros for those that are not there.
 #[cube]
@@ -37,15 +37,15 @@ pub(crate) fn load(
 }
 
 /// The score of a query and this lane's key, and its weight beside the greatest score so far. What was gathered with a
-/// lower one shrinks.
+/// lower one rescales.
 #[cube]
-pub(crate) fn weigh(
-    asked: &[f32],
+pub(crate) fn online_softmax(
+    q_tile: &[f32],
     keys: &[f32],
     greatest: &mut Array<f32>,
     total: &mut Array<f32>,
     weights: &mut [f32],
-    shrinks: &mut [f32],
+    rescales: &mut [f32],
     e: usize,
     query: usize,
     lane: usize,
@@ -58,27 +58,27 @@ pub(crate) fn weigh(
     let mut score = 0.0f32;
     let mut upper = 0.0f32;
     for d in 0..half {
-        score += asked[query * width + d] * keys[lane * comptime!(width + 1) + d];
-        upper += asked[query * width + half + d] * keys[lane * comptime!(width + 1) + half + d];
+        score += q_tile[query * width + d] * keys[lane * comptime!(width + 1) + d];
+        upper += q_tile[query * width + half + d] * keys[lane * comptime!(width + 1) + half + d];
     }
     score += upper;
-    score = select(seen, score * scale, NOTHING);
+    score = select(seen, score * scale, LOWEST);
     let most = max(greatest[e], plane_max(score));
     let weight = select(seen, f32::exp(score - most), 0.0f32);
-    let shrink = f32::exp(greatest[e] - most);
-    total[e] = total[e] * shrink + plane_sum(weight);
+    let rescale = f32::exp(greatest[e] - most);
+    total[e] = total[e] * rescale + plane_sum(weight);
     greatest[e] = most;
     weights[query * CHUNK + lane] = weight;
     if lane == 0 {
-        shrinks[query] = shrink;
+        rescales[query] = rescale;
     }
 }
 
 /// Shrinks what each row gathered.
 #[cube]
-pub(crate) fn shrink(
+pub(crate) fn rescale(
     sums: &mut Array<f32>,
-    shrinks: &[f32],
+    rescales: &[f32],
     unit: usize,
     #[comptime] rows: usize,
     #[comptime] width: usize,
@@ -88,7 +88,7 @@ pub(crate) fn shrink(
         if unit + c * 128 < width {
             #[unroll]
             for row in 0..rows {
-                sums[c * rows + row] *= shrinks[row];
+                sums[c * rows + row] *= rescales[row];
             }
         }
     }
@@ -96,7 +96,7 @@ pub(crate) fn shrink(
 
 /// Adds the values of a chunk to what each row gathered, each as much as it weighs, one after the other.
 #[cube]
-pub(crate) fn gather(
+pub(crate) fn accumulate(
     sums: &mut Array<f32>,
     weights: &[f32],
     values: &[f32],
@@ -122,7 +122,7 @@ pub(crate) fn gather(
 
 /// Writes what each row of a tile gathered into its part of a wide row.
 #[cube]
-pub(crate) fn put(
+pub(crate) fn store(
     sums: &Array<f32>,
     to: &mut [f32],
     first: usize,

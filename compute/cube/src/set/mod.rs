@@ -1,12 +1,12 @@
 //! The set of kernels: every variant that is ever launched has a value, and every value can be listed.
 
 mod build;
-mod learn;
+mod training;
 mod name;
 
 pub use build::Environment;
 use cubecl::prelude::*;
-pub use learn::Learn;
+pub use training::TrainingKernel;
 
 use crate::kernels::{linear, lora, rows, tile};
 
@@ -55,11 +55,11 @@ pub enum Kernel {
     /// Rows of the embedding.
     Embed(Element),
     /// Some rows of many.
-    Take,
+    GatherRows,
     /// Root mean square norm.
     Norm,
     /// The gated activation.
-    Gate,
+    Swiglu,
     /// A linear layer for tiles of so many rows.
     Gemv {
         weight: Element,
@@ -69,17 +69,17 @@ pub enum Kernel {
     /// A linear layer on tensor cores, for tiles of `16 · fragments` rows.
     Gemm { weight: Element, fragments: usize },
     /// What sums the parts of the former.
-    Finish,
+    SumParts,
     /// The first factor of adapters, for tiles of so many rows.
     Shrink { pool: Element, vector: usize, tile: usize },
     /// The second factor.
     Expand { pool: Element, vector: usize, tile: usize },
     /// Keys and values into their pages.
-    Place { pages: Element, width: usize, normed: bool },
+    WriteKv { pages: Element, width: usize, normed: bool },
     /// A page into another.
-    Copy(Element),
+    CopyPage(Element),
     /// Attention for tiles of so many queries.
-    Attend {
+    PagedAttention {
         pages: Element,
         vector: usize,
         width: usize,
@@ -88,7 +88,7 @@ pub enum Kernel {
     /// What puts parts of attention together.
     Combine,
     /// What learning needs beside these.
-    Learn(Learn),
+    Training(TrainingKernel),
 }
 
 /// Rows of a tile of [`Kernel::Gemv`], ascending.
@@ -98,16 +98,16 @@ pub const GEMM_FRAGMENTS: [usize; 3] = [1, 2, 4];
 /// Rows of a tile of adapters, ascending.
 pub const LORA_TILES: [usize; 2] = [1, 8];
 /// Queries of a tile of attention, ascending.
-pub const ATTEND_QUERIES: [usize; 4] = [1, 4, 8, 16];
+pub const ATTENTION_QUERIES: [usize; 4] = [1, 4, 8, 16];
 /// Widths of heads in models that are about; others work too and are compiled where they are met.
 pub const WIDTHS: [usize; 3] = [64, 96, 128];
 
 impl Kernel {
     /// Every variant that an engine launches for models with heads of these widths.
     pub fn every(widths: &[usize]) -> Vec<Self> {
-        let mut all = vec![Self::Take, Self::Norm, Self::Gate, Self::Finish, Self::Combine];
+        let mut all = vec![Self::GatherRows, Self::Norm, Self::Swiglu, Self::SumParts, Self::Combine];
         for element in Element::ALL {
-            all.extend([Self::Embed(element), Self::Copy(element)]);
+            all.extend([Self::Embed(element), Self::CopyPage(element)]);
             let fragments = GEMM_FRAGMENTS.into_iter().filter(|_| element != Element::F32);
             all.extend(fragments.map(|fragments| Self::Gemm {
                 weight: element,
@@ -131,13 +131,13 @@ impl Kernel {
                 }));
             }
             for width in widths.iter().copied() {
-                all.extend([false, true].map(|normed| Self::Place {
+                all.extend([false, true].map(|normed| Self::WriteKv {
                     pages: element,
                     width,
                     normed,
                 }));
                 let vector = vector_of(element, width);
-                all.extend(ATTEND_QUERIES.map(|queries| Self::Attend {
+                all.extend(ATTENTION_QUERIES.map(|queries| Self::PagedAttention {
                     pages: element,
                     vector,
                     width,
@@ -145,7 +145,7 @@ impl Kernel {
                 }));
             }
         }
-        all.extend(Learn::every(widths).into_iter().map(Self::Learn));
+        all.extend(TrainingKernel::every(widths).into_iter().map(Self::Training));
         all.sort_unstable();
         all.dedup();
         all
@@ -154,15 +154,15 @@ impl Kernel {
     /// Threads of a cube: in a warp, and warps.
     pub fn threads(self) -> CubeDim {
         match self {
-            Self::Embed(_) | Self::Take | Self::Gate | Self::Finish | Self::Copy(_) | Self::Combine => {
+            Self::Embed(_) | Self::GatherRows | Self::Swiglu | Self::SumParts | Self::CopyPage(_) | Self::Combine => {
                 CubeDim::new_1d(ELEMENTWISE_THREADS)
             }
             Self::Norm => CubeDim::new_1d(rows::NORM_THREADS),
             Self::Gemv { .. } | Self::Gemm { .. } => CubeDim::new_2d(32, linear::WARPS),
             Self::Shrink { .. } => CubeDim::new_2d(32, lora::SHRINK_WARPS),
             Self::Expand { .. } => CubeDim::new_1d(lora::EXPAND_THREADS),
-            Self::Place { .. } | Self::Attend { .. } => CubeDim::new_2d(32, tile::WARPS),
-            Self::Learn(kernel) => kernel.threads(),
+            Self::WriteKv { .. } | Self::PagedAttention { .. } => CubeDim::new_2d(32, tile::WARPS),
+            Self::Training(kernel) => kernel.threads(),
         }
     }
 

@@ -12,7 +12,7 @@ impl<M: Machine> Gpu<M> {
         let gains = self.weights.blocks[layer].gains.as_ref();
         let heads = count(config.heads + 2 * config.kv_heads);
         self.machine.launch(
-            Kernel::Place {
+            Kernel::WriteKv {
                 pages: self.kept,
                 width: config.head,
                 normed: gains.is_some(),
@@ -46,7 +46,7 @@ impl<M: Machine> Gpu<M> {
                 .machine
                 .empty((tiles.rows * heads * parts * (width + 2) * size_of::<f32>()) as u64),
         };
-        let kernel = Kernel::Attend {
+        let kernel = Kernel::PagedAttention {
             pages: self.kept,
             vector: vector_of(self.kept, width),
             width,

@@ -91,7 +91,7 @@ impl<M: Machine> Gpu<M> {
         let scalars = [linear.outs, wide, tall, parts].map(|n| Scalar::U32(count(n)));
         let [outs, wide, tall, parts] = scalars;
         self.elementwise(
-            Kernel::Finish,
+            Kernel::SumParts,
             rows,
             linear.outs,
             &[&sums, bias, y],

@@ -124,7 +124,7 @@ impl<M: Machine> Gpu<M> {
         let config = model.config();
         assert!(options.page_tokens > 0, "a page holds a position");
         let (heads, kv_heads) = (config.heads, config.kv_heads);
-        if heads / kv_heads > cube::ATTEND_QUERIES[cube::ATTEND_QUERIES.len() - 1] {
+        if heads / kv_heads > cube::ATTENTION_QUERIES[cube::ATTENTION_QUERIES.len() - 1] {
             return Err(GpuError::Heads { heads, kv_heads });
         }
         let weights = Weights::take(&mut machine, model)?;

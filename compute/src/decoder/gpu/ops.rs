@@ -39,7 +39,7 @@ impl<M: Machine> Ops for Gpu<M> {
         let singles = [tokens, self.options.page_tokens].map(|n| count(n * self.config.head));
         for pool in self.keys.iter().chain(&self.values) {
             self.machine.launch(
-                Kernel::Copy(self.kept),
+                Kernel::CopyPage(self.kept),
                 [heads, 1, 1],
                 &[pool],
                 &[from, to, singles[0], singles[1]].map(Scalar::U32),
@@ -138,7 +138,7 @@ impl<M: Machine> Ops for Gpu<M> {
         let (rows, width) = (both.rows, self.config.intermediate);
         let y = self.machine.empty((rows * width * size_of::<f32>()) as u64);
         self.elementwise(
-            Kernel::Gate,
+            Kernel::Swiglu,
             rows,
             width,
             &[&both.buffer, &y],
@@ -152,7 +152,7 @@ impl<M: Machine> Ops for Gpu<M> {
         let y = self.machine.empty((rows * width * size_of::<f32>()) as u64);
         let wanted = self.tables().wanted.clone();
         self.elementwise(
-            Kernel::Take,
+            Kernel::GatherRows,
             rows,
             width,
             &[&x.buffer, &wanted, &y],

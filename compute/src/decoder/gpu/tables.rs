@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cube::{ATTEND_QUERIES, LORA_TILES, Machine, NO_ROW};
+use cube::{ATTENTION_QUERIES, LORA_TILES, Machine, NO_ROW};
 
 use super::{GpuOptions, count, pack::Pack};
 use crate::{
@@ -71,9 +71,9 @@ impl Looks {
     /// Tiles of the spans of one row, or of those of more.
     fn of(step: &Step, config: &Config, single: bool) -> Option<Self> {
         let group = config.heads / config.kv_heads;
-        let most = ATTEND_QUERIES[ATTEND_QUERIES.len() - 1];
+        let most = ATTENTION_QUERIES[ATTENTION_QUERIES.len() - 1];
         let queries = if single {
-            ATTEND_QUERIES
+            ATTENTION_QUERIES
                 .into_iter()
                 .find(|queries| *queries >= group)
                 .unwrap_or(most)

@@ -1,7 +1,7 @@
 //! A block backwards.
 
 use compute::{decoder::gpu::count, lora::Projection};
-use cube::{Kernel, Learn, Machine, Scalar};
+use cube::{Kernel, TrainingKernel, Machine, Scalar};
 
 use super::{HEADS_EACH, Kept, Learner, Pass};
 
@@ -40,7 +40,7 @@ impl<M: Machine> Learner<M> {
     fn gate_back(&mut self, gate_up: &M::Buffer, d: &M::Buffer, rows: usize) -> M::Buffer {
         let width = self.config.intermediate;
         let y = self.rows(rows, 2 * width);
-        let kernel = Kernel::Learn(Learn::GateBack);
+        let kernel = Kernel::Training(TrainingKernel::SwigluBackward);
         self.elementwise(kernel, rows, width, &[gate_up, d, &y], &[Scalar::U32(count(width))]);
         y
     }
@@ -57,18 +57,18 @@ impl<M: Machine> Learner<M> {
         let turned = self.turned(pass, layer, &kept.qkv);
         let (dots, d_qkv) = (self.rows(rows, heads), self.rows(rows, self.qkv_width()));
         self.machine.launch(
-            Kernel::Learn(Learn::Dots),
+            Kernel::Training(TrainingKernel::Delta),
             [count(rows), count(heads).div_ceil(HEADS_EACH), 1],
             &[&kept.attended, d, &dots],
             &[heads, width].map(|n| Scalar::U32(count(n))),
         );
         let scalars = self.heads();
         for (kernel, heads) in [
-            (Learn::LookBackQueries { width }, heads),
-            (Learn::LookBackKeys { width }, self.config.kv_heads),
+            (TrainingKernel::BackwardDq { width }, heads),
+            (TrainingKernel::BackwardDkv { width }, self.config.kv_heads),
         ] {
             self.machine.launch(
-                Kernel::Learn(kernel),
+                Kernel::Training(kernel),
                 [count(pass.tile_count), count(heads), 1],
                 &[&turned, d, &kept.logs, &dots, &pass.tiles, &d_qkv],
                 &scalars,

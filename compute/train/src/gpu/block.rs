@@ -1,7 +1,7 @@
 //! A block forth.
 
 use compute::{decoder::gpu::count, lora::Projection};
-use cube::{Kernel, Learn, Machine, Scalar};
+use cube::{Kernel, TrainingKernel, Machine, Scalar};
 
 use super::{HEADS_EACH, Learner, Pass};
 
@@ -35,14 +35,14 @@ impl<M: Machine> Learner<M> {
         let gains = self.weights.blocks[layer].gains.clone();
         let normed = gains.is_some();
         let kernel = match back {
-            true => Learn::TurnBack { width, normed },
-            false => Learn::Turn { width, normed },
+            true => TrainingKernel::RopeBackward { width, normed },
+            false => TrainingKernel::Rope { width, normed },
         };
         let gains = gains.unwrap_or_else(|| self.nothing.clone());
         let [heads, kv_heads] = self.heads();
         let all = count(self.config.heads + 2 * self.config.kv_heads);
         self.machine.launch(
-            Kernel::Learn(kernel),
+            Kernel::Training(kernel),
             [count(pass.rows), all.div_ceil(HEADS_EACH), 1],
             &[qkv, &gains, &pass.cos, &pass.sin, y],
             &[heads, kv_heads, Scalar::F32(self.config.norm_epsilon)],
@@ -67,12 +67,12 @@ impl<M: Machine> Learner<M> {
         let turned = self.turned(pass, layer, &qkv);
         let attended = self.rows(rows, heads * self.config.head);
         let logs = self.rows(rows, heads);
-        let kernel = Learn::Look {
+        let kernel = TrainingKernel::SelfAttention {
             width: self.config.head,
         };
         let scalars = self.heads();
         self.machine.launch(
-            Kernel::Learn(kernel),
+            Kernel::Training(kernel),
             [count(pass.tile_count), count(heads), 1],
             &[&turned, &pass.tiles, &attended, &logs],
             &scalars,
@@ -109,7 +109,7 @@ impl<M: Machine> Learner<M> {
         let width = self.config.intermediate;
         let inner = self.rows(rows, width);
         self.elementwise(
-            Kernel::Gate,
+            Kernel::Swiglu,
             rows,
             width,
             &[gate_up, &inner],
@@ -120,7 +120,7 @@ impl<M: Machine> Learner<M> {
 
     fn copy(&mut self, x: &M::Buffer, rows: usize, width: usize) -> M::Buffer {
         let y = self.rows(rows, width);
-        let kernel = Kernel::Learn(Learn::Copy);
+        let kernel = Kernel::Training(TrainingKernel::Copy);
         self.elementwise(kernel, 1, rows * width, &[x, &y], &[Scalar::U32(count(rows * width))]);
         y
     }

@@ -1,7 +1,7 @@
 //! The output layer and the loss, for the rows that have a target alone, some at a time.
 
 use compute::decoder::gpu::{count, pack::Pack as Tables};
-use cube::{Kernel, Learn, Machine, Scalar};
+use cube::{Kernel, TrainingKernel, Machine, Scalar};
 
 use super::{Learner, failed};
 use crate::{error::TrainError, net::pack::Pack};
@@ -29,13 +29,13 @@ impl<M: Machine> Learner<M> {
             let (places, tokens, weights) = (part(places), part(tokens), part(weights));
             drop(part);
             let picked = self.rows(rows, hidden);
-            self.elementwise(Kernel::Take, rows, hidden, &[x, &places, &picked], &[wide]);
+            self.elementwise(Kernel::GatherRows, rows, hidden, &[x, &places, &picked], &[wide]);
             let normed = self.norm(&picked, &gain, rows);
             let (logits, each) = (self.rows(rows, vocabulary), self.rows(rows, 1));
             self.base(&head, &normed, &logits, rows, false);
             drop(normed);
             self.machine.launch(
-                Kernel::Learn(Learn::Loss),
+                Kernel::Training(TrainingKernel::CrossEntropy),
                 [count(rows), 1, 1],
                 &[&logits, &tokens, &weights, &each],
                 &[Scalar::U32(count(vocabulary))],
@@ -45,7 +45,7 @@ impl<M: Machine> Learner<M> {
             let d_normed = self.base_back(&head, &logits, rows);
             let d_picked = self.zeros(rows, hidden);
             self.norm_back(&picked, &gain, &d_normed, &d_picked, rows);
-            let kernel = Kernel::Learn(Learn::Spread);
+            let kernel = Kernel::Training(TrainingKernel::ScatterRows);
             self.elementwise(kernel, rows, hidden, &[&d_picked, &places, d], &[wide]);
         }
         losses

@@ -4,7 +4,7 @@ use compute::{
     decoder::gpu::{count, weights::Linear},
     lora::Projection,
 };
-use cube::{BEGIN, CHAIN, Element, GEMM_FRAGMENTS, Kernel, Learn, MULTIPLY_TILE, Machine, Scalar};
+use cube::{BEGIN, CHAIN, Element, GEMM_FRAGMENTS, Kernel, TrainingKernel, MATMUL_TILE, Machine, Scalar};
 
 use super::{Learner, on_cores};
 
@@ -104,14 +104,14 @@ impl<M: Machine> Learner<M> {
         let mut scalars: Vec<Scalar> = sizes.iter().map(|n| Scalar::U32(count(*n))).collect();
         scalars.extend([Scalar::F32(scale), Scalar::U32(mode)]);
         self.machine.launch(
-            Kernel::Learn(Learn::Multiply {
+            Kernel::Training(TrainingKernel::Matmul {
                 right: element,
-                left_turned: turned.left,
-                right_turned: turned.right,
+                left_transposed: turned.left,
+                right_transposed: turned.right,
             }),
             [
-                count(outs.div_ceil(MULTIPLY_TILE)),
-                count(rows.div_ceil(MULTIPLY_TILE)),
+                count(outs.div_ceil(MATMUL_TILE)),
+                count(rows.div_ceil(MATMUL_TILE)),
                 1,
             ],
             &[left.of, right.of, bias, y.of],
@@ -133,7 +133,7 @@ impl<M: Machine> Learner<M> {
         let sums = self.rows(tall, wide);
         let weight = element;
         let kernel = match back {
-            true => Kernel::Learn(Learn::GemmBack { weight, fragments }),
+            true => Kernel::Training(TrainingKernel::GemmBackward { weight, fragments }),
             false => Kernel::Gemm { weight, fragments },
         };
         let vectors = inner / element.vector();
@@ -149,7 +149,7 @@ impl<M: Machine> Learner<M> {
         let mode = u32::from(add) * cube::ADD + u32::from(bias.is_some()) * cube::BIAS;
         let bias = bias.unwrap_or(&self.nothing).clone();
         let scalars = [count(outs), count(wide), count(tall), 1, mode].map(Scalar::U32);
-        self.elementwise(Kernel::Finish, rows, outs, &[&sums, &bias, y], &scalars);
+        self.elementwise(Kernel::SumParts, rows, outs, &[&sums, &bias, y], &scalars);
     }
 
     /// The layers of some sites on the same rows, with their adapters, into `y` or added to it.

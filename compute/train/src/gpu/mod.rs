@@ -22,7 +22,7 @@ use compute::{
     decoder::gpu::{count, pack::Pack as Tables, weights::Weights},
     model::{Config, Model, rope::Rope},
 };
-use cube::{ELEMENTWISE_THREADS, Element, Kernel, LOOK_ROWS, Learn, Machine, Scalar};
+use cube::{ELEMENTWISE_THREADS, Element, Kernel, SELF_ATTENTION_ROWS, TrainingKernel, Machine, Scalar};
 
 use self::{block::Kept, state::State};
 use super::{
@@ -152,7 +152,7 @@ impl<M: Machine> Learner<M> {
             Scalar::U32(count(self.config.hidden)),
             Scalar::F32(self.config.norm_epsilon),
         ];
-        let kernel = Kernel::Learn(Learn::NormBack);
+        let kernel = Kernel::Training(TrainingKernel::NormBackward);
         self.machine
             .launch(kernel, [count(rows), 1, 1], &[x, gain, d, onto], &scalars);
     }
@@ -227,8 +227,8 @@ impl<M: Machine> Learner<M> {
 /// Tiles of a sequence.
 fn tiles_of(span: &Span) -> impl Iterator<Item = [usize; 4]> + use<> {
     let (begin, end) = (span.row, span.row + span.rows);
-    let firsts = (begin..end).step_by(LOOK_ROWS);
-    firsts.map(move |first| [first, LOOK_ROWS.min(end - first), begin, end])
+    let firsts = (begin..end).step_by(SELF_ATTENTION_ROWS);
+    firsts.map(move |first| [first, SELF_ATTENTION_ROWS.min(end - first), begin, end])
 }
 
 fn failed(error: cube::MachineError) -> TrainError {

@@ -1,7 +1,7 @@
 //! What a run changes: parameters, both moments and gradients, each one piece of memory in which every tensor has its
 //! place.
 
-use cube::{ELEMENTWISE_THREADS, Kernel, Learn, Machine, MachineError, SQUARES, Scalar};
+use cube::{ELEMENTWISE_THREADS, Kernel, TrainingKernel, Machine, MachineError, SQUARES, Scalar};
 
 use compute::decoder::gpu::count;
 
@@ -27,7 +27,7 @@ pub(super) struct State<B> {
 /// Writes zeros.
 pub(super) fn zero<M: Machine>(machine: &mut M, y: &M::Buffer, numbers: usize) {
     let cubes = count(numbers).div_ceil(ELEMENTWISE_THREADS);
-    let kernel = Kernel::Learn(Learn::Zero);
+    let kernel = Kernel::Training(TrainingKernel::Zero);
     machine.launch(kernel, [cubes, 1, 1], &[y], &[Scalar::U32(count(numbers))]);
 }
 
@@ -110,7 +110,7 @@ impl<B: Clone + Send> State<B> {
         let bytes = (parts * size_of::<f32>()) as u64;
         let y = machine.empty(bytes);
         machine.launch(
-            Kernel::Learn(Learn::Squares),
+            Kernel::Training(TrainingKernel::SumOfSquares),
             [count(parts), 1, 1],
             &[&self.gradients, &y],
             &[Scalar::U32(count(self.numbers))],
@@ -144,7 +144,7 @@ impl<B: Clone + Send> State<B> {
         scalars.extend(singles_of.map(Scalar::F32));
         scalars.push(Scalar::U32(u32::from(inside)));
         machine.launch(
-            Kernel::Learn(Learn::Adam),
+            Kernel::Training(TrainingKernel::Adam),
             [count(self.numbers).div_ceil(ELEMENTWISE_THREADS), 1, 1],
             &[&self.values, &self.gradients, &self.first, &self.second],
             &scalars,

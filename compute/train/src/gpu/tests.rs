@@ -173,7 +173,7 @@ impl Machine for Chains {
     fn launch(&mut self, kernel: Kernel, cubes: [u32; 3], buffers: &[&Buffer], scalars: &[Scalar]) {
         let (weight, back) = match kernel {
             Kernel::Gemm { weight, .. } => (weight, false),
-            Kernel::Learn(Learn::GemmBack { weight, .. }) => (weight, true),
+            Kernel::Training(TrainingKernel::GemmBackward { weight, .. }) => (weight, true),
             other => return self.host.launch(other, cubes, buffers, scalars),
         };
         let &[Scalar::U32(vectors), outs, rows, _] = scalars else {
@@ -188,14 +188,14 @@ impl Machine for Chains {
         let (none, inner) = (Scalar::U32(0), Scalar::U32(count(inner)));
         let stride = if back { outs } else { inner };
         let wide = Scalar::U32(cubes[0] * 64);
-        let multiply = Learn::Multiply {
+        let multiply = TrainingKernel::Matmul {
             right: weight,
-            left_turned: false,
-            right_turned: !back,
+            left_transposed: false,
+            right_transposed: !back,
         };
         let cubes = [cubes[0], row_count.div_ceil(64), 1];
         self.host.launch(
-            Kernel::Learn(multiply),
+            Kernel::Training(multiply),
             cubes,
             &[&x, buffers[0], &nothing, buffers[2]],
             &[

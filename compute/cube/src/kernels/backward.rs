@@ -2,13 +2,13 @@
 
 use cubecl::prelude::*;
 
-/// Warps of a cube in [`turn`] and [`turn_back`].
-pub(crate) const TURN_WARPS: u32 = 4;
+/// Warps of a cube in [`rope`] and [`rope_backward`].
+pub(crate) const ROPE_WARPS: u32 = 4;
 const WARPS: usize = 8;
 
 /// The gradient through a norm, added to what is there: `f · (g d - x · f² · mean(x g d))`. One cube for each row.
 #[cube(launch_unchecked)]
-pub(crate) fn norm_back(x: &[f32], gain: &[f32], d: &[f32], onto: &mut [f32], width: u32, epsilon: f32) {
+pub(crate) fn norm_backward(x: &[f32], gain: &[f32], d: &[f32], onto: &mut [f32], width: u32, epsilon: f32) {
     let start = CUBE_POS_X as usize * width as usize;
     let unit = UNIT_POS_X as usize;
     let width = width as usize;
@@ -48,7 +48,7 @@ pub(crate) fn norm_back(x: &[f32], gain: &[f32], d: &[f32], onto: &mut [f32], wi
 
 /// Gradients of gate and up, side by side as both are.
 #[cube(launch_unchecked)]
-pub(crate) fn gate_back(x: &[f32], d: &[f32], y: &mut [f32], width: u32) {
+pub(crate) fn swiglu_backward(x: &[f32], d: &[f32], y: &mut [f32], width: u32) {
     let row = CUBE_POS_Y as usize;
     let column = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
     let width = width as usize;
@@ -65,7 +65,7 @@ pub(crate) fn gate_back(x: &[f32], d: &[f32], y: &mut [f32], width: u32) {
 /// Norms and rotates queries and keys, and copies values. A warp for each head of each row; a row is queries, keys and
 /// values side by side.
 #[cube(launch_unchecked)]
-pub(crate) fn turn(
+pub(crate) fn rope(
     qkv: &[f32],
     gains: &[f32],
     cos: &[f32],
@@ -124,9 +124,9 @@ pub(crate) fn turn(
     }
 }
 
-/// Gradients of queries and keys as they were before [`turn`], in place of those behind it.
+/// Gradients of queries and keys as they were before [`rope`], in place of those behind it.
 #[cube(launch_unchecked)]
-pub(crate) fn turn_back(
+pub(crate) fn rope_backward(
     qkv: &[f32],
     gains: &[f32],
     cos: &[f32],

@@ -1,20 +1,20 @@
 //! Attention inside each sequence of a pass backwards. Weights are computed again from the logarithms that
-//! [`look`](super::look::look) left.
+//! [`self_attention`](super::self_attention::self_attention) left.
 
 use cubecl::prelude::*;
 
 use super::{
-    look::{EACH, ROWS},
-    tile::{CHUNK, gather, load, put},
+    self_attention::{EACH, ROWS},
+    tile::{CHUNK, accumulate, load, store},
 };
 
 /// Gradients of a tile's queries of one head.
 #[cube(launch_unchecked)]
-pub(crate) fn look_back_queries(
+pub(crate) fn backward_dq(
     qkv: &[f32],
     d: &[f32],
-    logs: &[f32],
-    dots: &[f32],
+    lse: &[f32],
+    delta: &[f32],
     tiles: &[u32],
     y: &mut [f32],
     heads: u32,
@@ -33,14 +33,14 @@ pub(crate) fn look_back_queries(
     let (heads, kv_heads) = (heads as usize, kv_heads as usize);
     let stride = (heads + 2 * kv_heads) * width;
     let end = first + rows;
-    let mut asked = Shared::<[f32]>::new_slice(comptime!(ROWS * width));
-    let mut told = Shared::<[f32]>::new_slice(comptime!(ROWS * width));
+    let mut q_tile = Shared::<[f32]>::new_slice(comptime!(ROWS * width));
+    let mut d_tile = Shared::<[f32]>::new_slice(comptime!(ROWS * width));
     let mut keys = Shared::<[f32]>::new_slice(comptime!(CHUNK * pitch));
     let mut values = Shared::<[f32]>::new_slice(comptime!(CHUNK * pitch));
-    let mut pulls = Shared::<[f32]>::new_slice(comptime!(ROWS * CHUNK));
+    let mut d_scores = Shared::<[f32]>::new_slice(comptime!(ROWS * CHUNK));
     load(
         qkv,
-        &mut asked,
+        &mut q_tile,
         first,
         end,
         stride,
@@ -52,7 +52,7 @@ pub(crate) fn look_back_queries(
     );
     load(
         d,
-        &mut told,
+        &mut d_tile,
         first,
         end,
         heads * width,
@@ -67,14 +67,14 @@ pub(crate) fn look_back_queries(
     for s in 0..columns * ROWS {
         sums[s] = 0.0f32;
     }
-    let mut log = Array::<f32>::new(EACH);
-    let mut dot = Array::<f32>::new(EACH);
+    let mut row_lse = Array::<f32>::new(EACH);
+    let mut row_delta = Array::<f32>::new(EACH);
     #[unroll]
     for e in 0..EACH {
         // Of a row that is not there, whatever the last one has: nothing comes of it.
         let at = (first + min(warp + e * 4, rows - 1)) * heads + head;
-        log[e] = logs[at];
-        dot[e] = dots[at];
+        row_lse[e] = lse[at];
+        row_delta[e] = delta[at];
     }
     let scale = 1.0f32 / f32::sqrt(f32::cast_from(comptime!(width as u32)));
     let mut from = begin;
@@ -109,31 +109,31 @@ pub(crate) fn look_back_queries(
         for e in 0..EACH {
             let query = warp + e * 4;
             let mut score = 0.0f32;
-            let mut along = 0.0f32;
+            let mut d_weight = 0.0f32;
             for i in 0..width {
-                score += asked[query * width + i] * keys[lane * pitch + i];
-                along += told[query * width + i] * values[lane * pitch + i];
+                score += q_tile[query * width + i] * keys[lane * pitch + i];
+                d_weight += d_tile[query * width + i] * values[lane * pitch + i];
             }
-            let mut pull = 0.0f32;
+            let mut d_score = 0.0f32;
             if query < rows && from + lane <= first + query {
-                pull = f32::exp(score * scale - log[e]) * (along - dot[e]) * scale;
+                d_score = f32::exp(score * scale - row_lse[e]) * (d_weight - row_delta[e]) * scale;
             }
-            pulls[query * CHUNK + lane] = pull;
+            d_scores[query * CHUNK + lane] = d_score;
         }
         sync_cube();
-        gather(&mut sums, &pulls, &keys, unit, ROWS, width, pitch);
+        accumulate(&mut sums, &d_scores, &keys, unit, ROWS, width, pitch);
         from += CHUNK;
     }
-    put(&sums, y, first, rows, stride, head * width, unit, ROWS, width);
+    store(&sums, y, first, rows, stride, head * width, unit, ROWS, width);
 }
 
 /// Gradients of a tile's keys and values, for all queries that share them.
 #[cube(launch_unchecked)]
-pub(crate) fn look_back_keys(
+pub(crate) fn backward_dkv(
     qkv: &[f32],
     d: &[f32],
-    logs: &[f32],
-    dots: &[f32],
+    lse: &[f32],
+    delta: &[f32],
     tiles: &[u32],
     y: &mut [f32],
     heads: u32,
@@ -154,10 +154,10 @@ pub(crate) fn look_back_keys(
     let (key_at, value_at) = ((heads + kv_head) * width, (heads + kv_heads + kv_head) * width);
     let mut keys = Shared::<[f32]>::new_slice(comptime!(ROWS * width));
     let mut values = Shared::<[f32]>::new_slice(comptime!(ROWS * width));
-    let mut asked = Shared::<[f32]>::new_slice(comptime!(CHUNK * pitch));
-    let mut told = Shared::<[f32]>::new_slice(comptime!(CHUNK * pitch));
+    let mut q_tile = Shared::<[f32]>::new_slice(comptime!(CHUNK * pitch));
+    let mut d_tile = Shared::<[f32]>::new_slice(comptime!(CHUNK * pitch));
     let mut weights = Shared::<[f32]>::new_slice(comptime!(ROWS * CHUNK));
-    let mut pulls = Shared::<[f32]>::new_slice(comptime!(ROWS * CHUNK));
+    let mut d_scores = Shared::<[f32]>::new_slice(comptime!(ROWS * CHUNK));
     load(
         qkv,
         &mut keys,
@@ -197,7 +197,7 @@ pub(crate) fn look_back_keys(
             sync_cube();
             load(
                 qkv,
-                &mut asked,
+                &mut q_tile,
                 from,
                 end,
                 stride,
@@ -209,7 +209,7 @@ pub(crate) fn look_back_keys(
             );
             load(
                 d,
-                &mut told,
+                &mut d_tile,
                 from,
                 end,
                 heads * width,
@@ -224,27 +224,27 @@ pub(crate) fn look_back_keys(
             for e in 0..EACH {
                 let key = warp + e * 4;
                 let mut score = 0.0f32;
-                let mut along = 0.0f32;
+                let mut d_weight = 0.0f32;
                 for i in 0..width {
-                    score += asked[lane * pitch + i] * keys[key * width + i];
-                    along += told[lane * pitch + i] * values[key * width + i];
+                    score += q_tile[lane * pitch + i] * keys[key * width + i];
+                    d_weight += d_tile[lane * pitch + i] * values[key * width + i];
                 }
                 let mut weight = 0.0f32;
-                let mut pull = 0.0f32;
+                let mut d_score = 0.0f32;
                 if from + lane < end && first + key <= from + lane {
                     let at = (from + lane) * heads + head;
-                    weight = f32::exp(score * scale - logs[at]);
-                    pull = weight * (along - dots[at]) * scale;
+                    weight = f32::exp(score * scale - lse[at]);
+                    d_score = weight * (d_weight - delta[at]) * scale;
                 }
                 weights[key * CHUNK + lane] = weight;
-                pulls[key * CHUNK + lane] = pull;
+                d_scores[key * CHUNK + lane] = d_score;
             }
             sync_cube();
-            gather(&mut key_sums, &pulls, &asked, unit, ROWS, width, pitch);
-            gather(&mut value_sums, &weights, &told, unit, ROWS, width, pitch);
+            accumulate(&mut key_sums, &d_scores, &q_tile, unit, ROWS, width, pitch);
+            accumulate(&mut value_sums, &weights, &d_tile, unit, ROWS, width, pitch);
             from += CHUNK;
         }
     }
-    put(&key_sums, y, first, rows, stride, key_at, unit, ROWS, width);
-    put(&value_sums, y, first, rows, stride, value_at, unit, ROWS, width);
+    store(&key_sums, y, first, rows, stride, key_at, unit, ROWS, width);
+    store(&value_sums, y, first, rows, stride, value_at, unit, ROWS, width);
 }

@@ -2,17 +2,17 @@
 
 use cubecl::prelude::*;
 
-use super::tile::{CHUNK, NOTHING, gather, shrink, weigh};
+use super::tile::{CHUNK, LOWEST, accumulate, rescale, online_softmax};
 
 /// Norms and rotates queries and keys, and keeps keys and values. A warp for each head of each row; a row of `qkv` is
 /// queries, keys and values side by side.
 #[cube(launch_unchecked)]
-pub(crate) fn place<E: Float>(
+pub(crate) fn write_kv<E: Float>(
     qkv: &mut [f32],
     gains: &[f32],
     cos: &[f32],
     sin: &[f32],
-    places: &[u32],
+    kv_slots: &[u32],
     keys: &mut [E],
     values: &mut [E],
     heads: u32,
@@ -67,7 +67,7 @@ pub(crate) fn place<E: Float>(
                 high[e] = b * c + a * s;
             }
         }
-        let (page, inside) = (places[row * 2], places[row * 2 + 1]);
+        let (page, inside) = (kv_slots[row * 2], kv_slots[row * 2 + 1]);
         #[unroll]
         for e in 0..each {
             let i = lane + e * 32;
@@ -91,7 +91,7 @@ pub(crate) fn place<E: Float>(
 
 /// Copies the first positions of a page to another: a cube for each head, of keys and of values.
 #[cube(launch_unchecked)]
-pub(crate) fn copy<E: Float>(pool: &mut [E], from: u32, to: u32, singles: u32, head_singles: u32) {
+pub(crate) fn copy_page<E: Float>(pool: &mut [E], from: u32, to: u32, singles: u32, head_singles: u32) {
     let head = CUBE_POS_X * head_singles;
     let page = CUBE_COUNT_X * head_singles;
     let mut i = UNIT_POS_X;
@@ -108,7 +108,7 @@ pub(crate) fn copy<E: Float>(pool: &mut [E], from: u32, to: u32, singles: u32, h
 /// tiles before it have. With one part the result goes to `out`; with more, greatest score, sum of weights and weighted
 /// values of each go to `parts` for [`combine`].
 #[cube(launch_unchecked)]
-pub(crate) fn attend<E: Float, V: Size>(
+pub(crate) fn paged_attention<E: Float, V: Size>(
     qkv: &[f32],
     keys: &[Vector<E, V>],
     values: &[Vector<E, V>],
@@ -136,11 +136,11 @@ pub(crate) fn attend<E: Float, V: Size>(
     let held = (rows * group) as usize;
     let row_width = (heads + 2 * kv_heads) as usize * width;
     let vectors = width / V::value();
-    let mut asked = Shared::<[f32]>::new_slice(comptime!(queries * width));
+    let mut q_tile = Shared::<[f32]>::new_slice(comptime!(queries * width));
     let mut held_keys = Shared::<[f32]>::new_slice(comptime!(CHUNK * (width + 1)));
     let mut held_values = Shared::<[f32]>::new_slice(comptime!(CHUNK * width));
     let mut weights = Shared::<[f32]>::new_slice(comptime!(queries * CHUNK));
-    let mut shrinks = Shared::<[f32]>::new_slice(queries);
+    let mut rescales = Shared::<[f32]>::new_slice(queries);
     let mut totals = Shared::<[f32]>::new_slice(queries);
     let mut i = unit;
     while i < comptime!(queries * width) {
@@ -151,14 +151,14 @@ pub(crate) fn attend<E: Float, V: Size>(
             let head = (kv_head * group) as usize + query % group as usize;
             single = qkv[row * row_width + head * width + i % width];
         }
-        asked[i] = single;
+        q_tile[i] = single;
         i += 128usize;
     }
     let mut greatest = Array::<f32>::new(each);
     let mut total = Array::<f32>::new(each);
     #[unroll]
     for e in 0..each {
-        greatest[e] = NOTHING;
+        greatest[e] = LOWEST;
         total[e] = 0.0f32;
     }
     let mut sums = Array::<f32>::new(comptime!(columns * queries));
@@ -201,13 +201,13 @@ pub(crate) fn attend<E: Float, V: Size>(
             if query < queries {
                 let token = from + lane as u32;
                 let seen = token < end && token <= position + query as u32 / group;
-                weigh(
-                    &asked,
+                online_softmax(
+                    &q_tile,
                     &held_keys,
                     &mut greatest,
                     &mut total,
                     &mut weights,
-                    &mut shrinks,
+                    &mut rescales,
                     e,
                     query,
                     lane,
@@ -218,18 +218,18 @@ pub(crate) fn attend<E: Float, V: Size>(
             }
         }
         sync_cube();
-        shrink(&mut sums, &shrinks, unit, queries, width);
-        gather(&mut sums, &weights, &held_values, unit, queries, width, width);
+        rescale(&mut sums, &rescales, unit, queries, width);
+        accumulate(&mut sums, &weights, &held_values, unit, queries, width, width);
         from += comptime!(CHUNK as u32);
     }
-    // Others may still multiply with what is replaced here.
+    // Others may still matmul with what is replaced here.
     sync_cube();
     #[unroll]
     for e in 0..each {
         let query = warp + e * 4;
         if query < queries && lane == 0 {
             totals[query] = total[e];
-            shrinks[query] = greatest[e];
+            rescales[query] = greatest[e];
         }
     }
     sync_cube();
@@ -253,14 +253,14 @@ pub(crate) fn attend<E: Float, V: Size>(
                 }
             }
             if unit == 0 && CUBE_COUNT_Z != 1 {
-                parts[part] = shrinks[query];
+                parts[part] = rescales[query];
                 parts[part + 1] = totals[query];
             }
         }
     }
 }
 
-/// Puts the parts of [`attend`] together, in their order. A cube for each head of each row that has parts; `which` says
+/// Puts the parts of [`paged_attention`] together, in their order. A cube for each head of each row that has parts; `which` says
 /// which rows those are.
 #[cube(launch_unchecked)]
 pub(crate) fn combine(parts: &[f32], which: &[u32], out: &mut [f32], count: u32, width: u32, heads: u32) {
@@ -269,7 +269,7 @@ pub(crate) fn combine(parts: &[f32], which: &[u32], out: &mut [f32], count: u32,
     let width = width as usize;
     let stride = width + 2;
     let begin = nth * count as usize * stride;
-    let mut most = f32::new(NOTHING);
+    let mut most = f32::new(LOWEST);
     for part in 0..count as usize {
         most = max(most, parts[begin + part * stride]);
     }

@@ -19,7 +19,7 @@ pub const BEGIN: u32 = 2;
 /// `y[m, n] = scale · Σ_k left[m, k] · right[k, n]`. A left that is turned lies as `[k, m]`, a right that is turned as
 /// `[n, k]`. Strides are those of rows as they lie; each matrix may be some columns of wider rows.
 #[cube(launch_unchecked)]
-pub(crate) fn multiply<W: Float>(
+pub(crate) fn matmul<W: Float>(
     left: &[f32],
     right: &[W],
     bias: &[f32],
@@ -35,8 +35,8 @@ pub(crate) fn multiply<W: Float>(
     outs: u32,
     scale: f32,
     mode: u32,
-    #[comptime] left_turned: bool,
-    #[comptime] right_turned: bool,
+    #[comptime] left_transposed: bool,
+    #[comptime] right_transposed: bool,
 ) {
     let unit = UNIT_POS_X as usize;
     let (across, down) = (unit % 16, unit / 16);
@@ -68,34 +68,34 @@ pub(crate) fn multiply<W: Float>(
         #[unroll]
         for s in 0..4usize {
             // Neighbours load what lies side by side.
-            let (m, at) = if comptime!(left_turned) {
+            let (m, at) = if comptime!(left_transposed) {
                 (unit % 64, s * 4 + unit / 64)
             } else {
                 (s * 16 + unit / 16, unit % 16)
             };
             let mut single = 0.0f32;
             if row + m < rows && k + at < inner {
-                let place = if comptime!(left_turned) {
+                let offset = if comptime!(left_transposed) {
                     (k + at) * left_stride + row + m
                 } else {
                     (row + m) * left_stride + k + at
                 };
-                single = left[left_at as usize + place];
+                single = left[left_at as usize + offset];
             }
             tile_left[at * PITCH + m] = single;
-            let (n, at) = if comptime!(right_turned) {
+            let (n, at) = if comptime!(right_transposed) {
                 (s * 16 + unit / 16, unit % 16)
             } else {
                 (unit % 64, s * 4 + unit / 64)
             };
             let mut single = 0.0f32;
             if out + n < outs && k + at < inner {
-                let place = if comptime!(right_turned) {
+                let offset = if comptime!(right_transposed) {
                     (out + n) * right_stride + k + at
                 } else {
                     (k + at) * right_stride + out + n
                 };
-                single = f32::cast_from(right[right_at as usize + place]);
+                single = f32::cast_from(right[right_at as usize + offset]);
             }
             tile_right[at * PITCH + n] = single;
         }

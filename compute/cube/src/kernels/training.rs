@@ -4,20 +4,20 @@ use cubecl::prelude::*;
 
 const WARPS: usize = 8;
 /// Lower than any logit.
-const NOTHING: f32 = -1.0e30;
-/// Numbers of a cube in `squares`.
+const LOWEST: f32 = -1.0e30;
+/// Numbers of a cube in `sum_of_squares`.
 pub const SQUARES: usize = 4096;
 
 /// Logits become the gradient of their weighted loss, which is told beside. One cube for each row.
 #[cube(launch_unchecked)]
-pub(crate) fn loss(logits: &mut [f32], tokens: &[u32], weights: &[f32], losses: &mut [f32], width: u32) {
+pub(crate) fn cross_entropy(logits: &mut [f32], tokens: &[u32], weights: &[f32], losses: &mut [f32], width: u32) {
     let row = CUBE_POS_X as usize;
     let unit = UNIT_POS_X as usize;
     let width = width as usize;
     let start = row * width;
     let token = tokens[row] as usize;
     let wanted = logits[start + token];
-    let mut most = f32::new(NOTHING);
+    let mut most = f32::new(LOWEST);
     let mut i = unit;
     while i < width {
         most = max(most, logits[start + i]);
@@ -29,7 +29,7 @@ pub(crate) fn loss(logits: &mut [f32], tokens: &[u32], weights: &[f32], losses: 
         greatest[unit / 32usize] = most;
     }
     sync_cube();
-    let mut most = f32::new(NOTHING);
+    let mut most = f32::new(LOWEST);
     #[unroll]
     for w in 0..WARPS {
         most = max(most, greatest[w]);
@@ -63,14 +63,14 @@ pub(crate) fn loss(logits: &mut [f32], tokens: &[u32], weights: &[f32], losses: 
     }
 }
 
-/// Rows into their places among others: the opposite of [`take`](super::rows::take).
+/// Rows into their targets among others: the opposite of [`gather_rows`](super::rows::gather_rows).
 #[cube(launch_unchecked)]
-pub(crate) fn spread(x: &[f32], places: &[u32], y: &mut [f32], width: u32) {
+pub(crate) fn scatter_rows(x: &[f32], targets: &[u32], y: &mut [f32], width: u32) {
     let row = CUBE_POS_Y as usize;
     let column = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
     let width = width as usize;
     if column < width {
-        y[places[row] as usize * width + column] = x[row * width + column];
+        y[targets[row] as usize * width + column] = x[row * width + column];
     }
 }
 
@@ -92,9 +92,9 @@ pub(crate) fn copy(x: &[f32], y: &mut [f32], count: u32) {
     }
 }
 
-/// The sum of the squares of each part.
+/// The sum of the sum_of_squares of each part.
 #[cube(launch_unchecked)]
-pub(crate) fn squares(x: &[f32], y: &mut [f32], count: u32) {
+pub(crate) fn sum_of_squares(x: &[f32], y: &mut [f32], count: u32) {
     let unit = UNIT_POS_X as usize;
     let start = CUBE_POS_X as usize * SQUARES;
     let end = min(start + SQUARES, count as usize);

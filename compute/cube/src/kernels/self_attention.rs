@@ -1,5 +1,5 @@
 //! Attention inside each sequence of a pass, forth and back. A row is queries, keys and values side by side, as
-//! [`turn`](super::back::turn) leaves them.
+//! [`rope`](super::backward::rope) leaves them.
 //!
 //! Nothing of the size of a sequence's square is kept: forth leaves the logarithm of each query's sum, from which the way
 //! back computes its weights again. Sums over queries and keys run in their order, a cube for each tile.
@@ -8,7 +8,7 @@
 
 use cubecl::prelude::*;
 
-use super::tile::{CHUNK, NOTHING, gather, load, shrink, weigh};
+use super::tile::{CHUNK, LOWEST, accumulate, load, rescale, online_softmax};
 
 /// Rows of a tile.
 pub const ROWS: usize = 8;
@@ -16,11 +16,11 @@ pub const ROWS: usize = 8;
 pub(crate) const EACH: usize = 2;
 /// What each row of a tile gathers from its own and those before it, for one head of queries.
 #[cube(launch_unchecked)]
-pub(crate) fn look(
+pub(crate) fn self_attention(
     qkv: &[f32],
     tiles: &[u32],
     out: &mut [f32],
-    logs: &mut [f32],
+    lse: &mut [f32],
     heads: u32,
     kv_heads: u32,
     #[comptime] width: usize,
@@ -36,14 +36,14 @@ pub(crate) fn look(
     let (heads, kv_heads) = (heads as usize, kv_heads as usize);
     let stride = (heads + 2 * kv_heads) * width;
     let end = first + rows;
-    let mut asked = Shared::<[f32]>::new_slice(comptime!(ROWS * width));
+    let mut q_tile = Shared::<[f32]>::new_slice(comptime!(ROWS * width));
     let mut keys = Shared::<[f32]>::new_slice(comptime!(CHUNK * (width + 1)));
     let mut values = Shared::<[f32]>::new_slice(comptime!(CHUNK * width));
     let mut weights = Shared::<[f32]>::new_slice(comptime!(ROWS * CHUNK));
-    let mut shrinks = Shared::<[f32]>::new_slice(ROWS);
+    let mut rescales = Shared::<[f32]>::new_slice(ROWS);
     load(
         qkv,
-        &mut asked,
+        &mut q_tile,
         first,
         end,
         stride,
@@ -57,7 +57,7 @@ pub(crate) fn look(
     let mut total = Array::<f32>::new(EACH);
     #[unroll]
     for e in 0..EACH {
-        greatest[e] = NOTHING;
+        greatest[e] = LOWEST;
         total[e] = 0.0f32;
     }
     let mut sums = Array::<f32>::new(comptime!(columns * ROWS));
@@ -98,13 +98,13 @@ pub(crate) fn look(
         for e in 0..EACH {
             let query = warp + e * 4;
             let seen = from + lane <= first + query && from + lane < end;
-            weigh(
-                &asked,
+            online_softmax(
+                &q_tile,
                 &keys,
                 &mut greatest,
                 &mut total,
                 &mut weights,
-                &mut shrinks,
+                &mut rescales,
                 e,
                 query,
                 lane,
@@ -114,19 +114,19 @@ pub(crate) fn look(
             );
         }
         sync_cube();
-        shrink(&mut sums, &shrinks, unit, ROWS, width);
-        gather(&mut sums, &weights, &values, unit, ROWS, width, width);
+        rescale(&mut sums, &rescales, unit, ROWS, width);
+        accumulate(&mut sums, &weights, &values, unit, ROWS, width, width);
         from += CHUNK;
     }
-    // Others may still multiply with what is replaced here.
+    // Others may still matmul with what is replaced here.
     sync_cube();
     #[unroll]
     for e in 0..EACH {
         let query = warp + e * 4;
         if lane == 0 {
-            shrinks[query] = total[e];
+            rescales[query] = total[e];
             if query < rows {
-                logs[(first + query) * heads + head] = greatest[e] + f32::ln(total[e]);
+                lse[(first + query) * heads + head] = greatest[e] + f32::ln(total[e]);
             }
         }
     }
@@ -138,7 +138,7 @@ pub(crate) fn look(
             for c in 0..columns {
                 let column = unit + c * 128;
                 if column < width {
-                    out[((first + query) * heads + head) * width + column] = sums[c * ROWS + query] / shrinks[query];
+                    out[((first + query) * heads + head) * width + column] = sums[c * ROWS + query] / rescales[query];
                 }
             }
         }
@@ -147,7 +147,7 @@ pub(crate) fn look(
 
 /// Products of what was gathered with its gradient, a warp for each head of each row.
 #[cube(launch_unchecked)]
-pub(crate) fn dots(out: &[f32], d: &[f32], y: &mut [f32], heads: u32, width: u32) {
+pub(crate) fn delta(out: &[f32], d: &[f32], y: &mut [f32], heads: u32, width: u32) {
     let head = CUBE_POS_Y * CUBE_DIM_Y + UNIT_POS_Y;
     if head < heads {
         let at = (CUBE_POS_X * heads + head) as usize;
