@@ -15,12 +15,12 @@
 pub mod decoder;
 pub mod device;
 pub mod forward;
-pub mod host;
 pub mod kernel;
 pub mod logits;
 pub mod lora;
+pub mod machine;
 pub mod model;
 pub mod random;
 pub mod tensors;
 
-pub use host::Host;
+pub use machine::MachineInfo;

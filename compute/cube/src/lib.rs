@@ -22,14 +22,14 @@ pub mod cuda;
 pub mod host;
 
 pub use kernels::{
-    training::SQUARES,
     linear::{ADD, BIAS},
-    self_attention::ROWS as SELF_ATTENTION_ROWS,
     lora::NO_ROW,
     matmul::{BEGIN, CHAIN, TILE as MATMUL_TILE},
+    self_attention::ROWS as SELF_ATTENTION_ROWS,
+    training::SQUARES,
 };
 pub use machine::{Machine, MachineError, Scalar};
 pub use set::{
-    ATTENTION_QUERIES, ELEMENTWISE_THREADS, Element, Environment, GEMM_FRAGMENTS, GEMV_TILES, Kernel, LORA_TILES, TrainingKernel,
-    WIDTHS, vector_of,
+    ATTENTION_QUERIES, ELEMENTWISE_THREADS, Element, Environment, GEMM_FRAGMENTS, GEMV_TILES, Kernel, LORA_TILES,
+    TrainingKernel, WIDTHS, vector_of,
 };

@@ -14,7 +14,7 @@ use compute::{
     model::{Model, Text},
 };
 use train::{
-    self, Machine, Open, Output, Reading, Recipe, Trainer,
+    self, CorpusReader, Machine, Output, Recipe, Trainer, Unthrottled,
     exam::{Candidate, Exam, Report, Terms, examine},
 };
 use world::{Datanets, NOT_KNOWN};
@@ -85,7 +85,7 @@ fn one(place: &Place, model: &Model, text: &Text, recipe: &Recipe, seed: u64) ->
     let dir = place.work.join(format!("seed-{seed}"));
     let datanets = Datanets::new(seed);
     write(&datanets, &dir)?;
-    let mut reading = Reading::new(text, model.config(), recipe);
+    let mut reading = CorpusReader::new(text, model.config(), recipe);
     for contributor in &datanets.contributors {
         reading.folder(&dir.join(contributor.folder))?;
     }
@@ -101,9 +101,9 @@ fn one(place: &Place, model: &Model, text: &Text, recipe: &Recipe, seed: u64) ->
         checkpoint_every: u64::MAX,
         checkpoints_max: Some(1),
     };
-    let before = trainer.validate(&mut Open)?.unwrap_or(f64::NAN);
+    let before = trainer.validate(&mut Unthrottled)?.unwrap_or(f64::NAN);
     let begun = Instant::now();
-    let outcome = train::run(&mut trainer, &output, &mut Open, &mut |_| ())?;
+    let outcome = train::run(&mut trainer, &output, &mut Unthrottled, &mut |_| ())?;
     let seconds = begun.elapsed().as_secs_f64();
     let last = trainer.validations().last().map_or(f64::NAN, |(_, loss)| loss);
     let candidates = [None, Some(Adapter::load(&output.dir)?)].map(|adapter| Candidate {

@@ -12,12 +12,12 @@ use std::{
 
 use anyhow::{Context, Result};
 use compute::{
-    model::{Marks, Text},
+    model::{SpecialTokens, Text},
     tensors::Dtype,
 };
 use serde_json::json;
 use train::{
-    self, Corpus, Event, Machine, Open, Output, Trainer,
+    self, Corpus, Event, Machine, Output, Trainer, Unthrottled,
     vocabulary::{self, Vocabulary, Words},
 };
 
@@ -79,10 +79,10 @@ pub(crate) fn make(plan: &Plan, place: &Place) -> Result<()> {
         };
         trainer.resume(last).with_context(another)?;
     }
-    let outcome = train::run(&mut trainer, &output, &mut Open, &mut say)?;
+    let outcome = train::run(&mut trainer, &output, &mut Unthrottled, &mut say)?;
     let model = trainer.model(Dtype::BF16).expect("all weights are trained");
     let mark = vocabulary::special;
-    let marks = Marks {
+    let marks = SpecialTokens {
         begin: mark(vocabulary::BEGIN),
         pad: mark(vocabulary::PAD),
     };

@@ -1,6 +1,6 @@
 //! What `pico` is: its shape, its corpus and its recipe. The model is a function of what stands here, to the bit.
 
-use compute::model::{Config, Extents};
+use compute::model::{Config, Dimensions};
 use train::{Method, Recipe, Schedule, vocabulary};
 
 /// Everything that decides what the model becomes.
@@ -11,7 +11,7 @@ pub(crate) struct Plan {
     /// Bytes of text that it reads.
     pub(crate) corpus_bytes: usize,
     /// Its shape.
-    pub(crate) extents: Extents,
+    pub(crate) extents: Dimensions,
     /// How it learns.
     pub(crate) recipe: Recipe,
 }
@@ -22,7 +22,7 @@ impl Default for Plan {
         Self {
             seed,
             corpus_bytes: 14_000_000,
-            extents: Extents {
+            extents: Dimensions {
                 vocabulary: 2048,
                 hidden: 256,
                 intermediate: 704,

@@ -11,7 +11,7 @@ use std::{
 
 use compute::model::{Model, Text};
 use train::{
-    Asked, Machine, Recipe, answers,
+    EvalPrompt, Machine, Recipe, answers,
     exam::{Candidate, Exam, Terms, examine},
     vocabulary::{BEGIN, END},
 };
@@ -95,7 +95,7 @@ fn what_it_writes_is_in_the_words_of_its_world() {
         "At the market",
         "Question: Who",
     ];
-    let asked = beginnings.map(|beginning| Asked {
+    let asked = beginnings.map(|beginning| EvalPrompt {
         prompt: text.tokenizer.encode(beginning, true).unwrap(),
         answer: String::new(),
     });

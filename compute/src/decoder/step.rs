@@ -15,7 +15,7 @@ pub struct Step {
     /// Its position.
     pub positions: Vec<u32>,
     /// Its place among all keys and values: page and position inside.
-    pub places: Vec<(u32, u32)>,
+    pub kv_slots: Vec<(u32, u32)>,
     /// The sequences.
     pub spans: Vec<SpanRows>,
     /// The adapters.
@@ -86,9 +86,9 @@ impl Step {
         }
         step.groups = groups.into_values().collect();
         // Threads write keys and values side by side.
-        let mut places = step.places.clone();
-        places.sort_unstable();
-        match places.windows(2).find(|pair| pair[0] == pair[1]) {
+        let mut kv_slots = step.kv_slots.clone();
+        kv_slots.sort_unstable();
+        match kv_slots.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => misuse(format!("two tokens for position {} of page {}", pair[0].1, pair[0].0)),
             None => Ok(step),
         }
@@ -117,7 +117,7 @@ impl Step {
             let at = position + index;
             self.tokens.push(*token);
             self.positions.push(row_number(at));
-            self.places
+            self.kv_slots
                 .push((pages[at / shape.page_tokens], row_number(at % shape.page_tokens)));
         }
         let rows = row_number(row)..row_number(self.tokens.len());

@@ -15,7 +15,7 @@ use super::{
     level::kernel,
     math::softmax,
     simd::{LANES, Simd},
-    team::Parts,
+    thread_pool::DisjointMut,
 };
 
 /// Sizes that all rows share.
@@ -45,7 +45,7 @@ impl Heads {
 
 /// Some consecutive rows of a sequence and one head of keys.
 #[derive(Clone, Copy)]
-pub struct Look<'a> {
+pub struct AttentionTask<'a> {
     /// Sizes.
     pub heads: Heads,
     /// Which head of keys, from 0.
@@ -53,7 +53,7 @@ pub struct Look<'a> {
     /// Queries of all rows of the step, `[row][head][width]`.
     pub queries: &'a [f32],
     /// Where attention goes, in the same form.
-    pub to: Parts,
+    pub to: DisjointMut,
     /// The first row in the buffers, and how many follow.
     pub row: usize,
     /// See `row`.
@@ -68,7 +68,7 @@ pub struct Look<'a> {
     pub values: &'a [f32],
 }
 
-impl Look<'_> {
+impl AttentionTask<'_> {
     /// Computes it. `scores` is scratch.
     ///
     /// # Safety
@@ -135,7 +135,7 @@ struct Weighing<'a> {
     tokens: usize,
     width: usize,
     picked: &'a [u32],
-    to: Parts,
+    to: DisjointMut,
 }
 
 kernel!(fn weigh(work: Weighing<'_>) = weigh_body);

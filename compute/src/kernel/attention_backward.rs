@@ -13,12 +13,12 @@ use std::cell::RefCell;
 
 use super::{
     Level,
-    backward::{dot, softmax_back},
+    backward::{dot, softmax_backward},
     dot::{Output, Rows, Store, product_f32},
     gemm::{Block, Left, Right},
     math::softmax,
     simd::LANES,
-    team::Parts,
+    thread_pool::DisjointMut,
 };
 
 /// Weights that a task holds, so that they stay in a core's cache.
@@ -26,7 +26,7 @@ const WEIGHTS_MAX: usize = 64 << 10;
 
 /// One sequence and one head of queries.
 #[derive(Clone, Copy)]
-pub struct LookBack<'a> {
+pub struct AttentionBackward<'a> {
     /// Heads of queries in a row.
     pub heads: usize,
     /// Which of them, from 0.
@@ -48,11 +48,11 @@ pub struct LookBack<'a> {
     /// Its values, in the same form.
     pub values: &'a [f32],
     /// Gradients of the queries, in the form of the queries.
-    pub d_queries: Parts,
+    pub d_queries: DisjointMut,
     /// Gradients of keys by this head alone, `[token][width]` from `at` on.
-    pub d_keys: Parts,
+    pub d_keys: DisjointMut,
     /// The same of values.
-    pub d_values: Parts,
+    pub d_values: DisjointMut,
     /// Where both begin, in singles.
     pub at: usize,
 }
@@ -61,7 +61,7 @@ thread_local! {
     static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
-impl LookBack<'_> {
+impl AttentionBackward<'_> {
     /// Computes it.
     ///
     /// # Safety
@@ -116,15 +116,15 @@ impl LookBack<'_> {
             weights[seen..].fill(0.0);
             // Σ weight · d is the gradient along what attention gave.
             let mean = dot(level, &self.attended[at..at + width], &self.d[at..at + width]);
-            softmax_back(level, &weights[..seen], &mut d_weights[..seen], mean, scale);
+            softmax_backward(level, &weights[..seen], &mut d_weights[..seen], mean, scale);
             d_weights[seen..].fill(0.0);
         }
         let (weights, d_weights) = (&weights[..rows * stride], &d_weights[..rows * stride]);
         let at = picked[0] as usize * width;
         let across = self.heads * width;
-        let onto_tokens = |left, right: &[f32], to: Parts| {
+        let onto_tokens = |left, right: &[f32], to: DisjointMut| {
             let block = Block {
-                left: Left::turned(left, stride),
+                left: Left::transposed(left, stride),
                 right: Right::Singles(&right[at..], across),
                 inner: rows,
                 rows: 0..tokens,

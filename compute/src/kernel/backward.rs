@@ -10,16 +10,16 @@ use super::{
 
 kernel!(
     /// `onto += ∂(x / rms(x) · gain) / ∂x · d`.
-    pub fn rms_norm_back(x: &[f32], gain: &[f32], epsilon: f32, d: &[f32], onto: &mut [f32]) = rms_norm_back_body);
+    pub fn rms_norm_backward(x: &[f32], gain: &[f32], epsilon: f32, d: &[f32], onto: &mut [f32]) = rms_norm_back_body);
 kernel!(
     /// `d · x / rms(x)`, element by element: what a gain's gradient sums over rows.
     pub fn rms_norm_gain(x: &[f32], epsilon: f32, d: &[f32], to: &mut [f32]) = rms_norm_gain_body);
 kernel!(
     /// Of `silu(gate) · up`: `gate` and `up` become their gradients.
-    pub fn silu_times_back(gate: &mut [f32], up: &mut [f32], d: &[f32]) = silu_times_back_body);
+    pub fn silu_times_backward(gate: &mut [f32], up: &mut [f32], d: &[f32]) = silu_times_back_body);
 kernel!(
     /// Of softmax: `d` of the weights becomes `d` of the scores before their scale. `mean` is `Σ weight · d`.
-    pub(crate) fn softmax_back(weights: &[f32], d: &mut [f32], mean: f32, scale: f32) = softmax_back_body);
+    pub(crate) fn softmax_backward(weights: &[f32], d: &mut [f32], mean: f32, scale: f32) = softmax_back_body);
 kernel!(
     /// The dot product of two rows.
     pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 = dot_body);
@@ -28,7 +28,7 @@ kernel!(
     pub fn cross_entropy(logits: &mut [f32], target: usize, by: f32) -> f64 = cross_entropy_body);
 
 /// Rotates pairs of a head back by the angle of a position, which is the gradient of rotating them forth.
-pub fn rotate_back(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+pub fn rotate_backward(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let (a, b) = head.split_at_mut(cos.len());
     for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
         // Products rounded before they are added, as forwards.

@@ -8,8 +8,8 @@
 use std::cell::RefCell;
 
 use super::{
-    ahead::Ahead,
     level::kernel,
+    prefetch::Prefetch,
     simd::{LANES, Simd},
     weight::{Bf16Row, F16Row, F32Row, GROUP, Int4Row, Int8Row, Numbers, Row, Weight},
 };
@@ -103,10 +103,10 @@ pub unsafe fn product(
     from: usize,
     to: usize,
     y: Output<'_>,
-    ahead: &mut Ahead<'_>,
+    prefetch: &mut Prefetch<'_>,
 ) {
     assert!(from <= to && to <= weight.rows && y.bias.is_none_or(|bias| bias.len() == weight.rows));
-    run(level, x, weight, from, to, y, ahead);
+    run(level, x, weight, from, to, y, prefetch);
 }
 
 /// Multiplies all rows of `x` with `count` rows of singles that lie `stride` apart.
@@ -127,7 +127,7 @@ pub(crate) unsafe fn product_f32(
     run_f32(level, x, rows, stride, count, columns, y);
 }
 
-kernel!(fn run(x: Rows<'_>, weight: &Weight, from: usize, to: usize, y: Output<'_>, ahead: &mut Ahead<'_>) = run_body);
+kernel!(fn run(x: Rows<'_>, weight: &Weight, from: usize, to: usize, y: Output<'_>, prefetch: &mut Prefetch<'_>) = run_body);
 kernel!(fn run_f32(x: Rows<'_>, rows: *const f32, stride: usize, count: usize, columns: usize, y: Output<'_>) = run_f32_body);
 
 #[inline(always)]
@@ -141,7 +141,7 @@ unsafe fn run_f32_body<S: Simd>(
 ) {
     let row = |n: usize| F32Row(rows.wrapping_add(n * stride));
     // SAFETY: the contract of `product_f32`.
-    unsafe { walk::<S, _>(x, row, 0, count, columns, y, &mut Ahead::nothing()) }
+    unsafe { walk::<S, _>(x, row, 0, count, columns, y, &mut Prefetch::nothing()) }
 }
 
 #[inline(always)]
@@ -151,7 +151,7 @@ unsafe fn run_body<S: Simd>(
     from: usize,
     to: usize,
     y: Output<'_>,
-    ahead: &mut Ahead<'_>,
+    prefetch: &mut Prefetch<'_>,
 ) {
     let columns = weight.columns;
     let groups = columns.div_ceil(GROUP);
@@ -167,7 +167,7 @@ unsafe fn run_body<S: Simd>(
                     to,
                     columns,
                     y,
-                    ahead,
+                    prefetch,
                 );
             }
             Numbers::Stored(Dtype::F16, bytes) => {
@@ -179,7 +179,7 @@ unsafe fn run_body<S: Simd>(
                     to,
                     columns,
                     y,
-                    ahead,
+                    prefetch,
                 );
             }
             Numbers::Stored(Dtype::BF16, bytes) => {
@@ -191,16 +191,16 @@ unsafe fn run_body<S: Simd>(
                     to,
                     columns,
                     y,
-                    ahead,
+                    prefetch,
                 );
             }
             Numbers::Int8 { quants, scales } => {
                 let row = |n: usize| Int8Row(quants[n * groups * GROUP..].as_ptr(), scales[n * groups..].as_ptr());
-                widen::<S, _>(x, row, from, to, columns, y, ahead);
+                widen::<S, _>(x, row, from, to, columns, y, prefetch);
             }
             Numbers::Int4 { quants, scales } => {
                 let row = |n: usize| Int4Row(quants[n * groups * LANES..].as_ptr(), scales[n * groups..].as_ptr());
-                widen::<S, _>(x, row, from, to, columns, y, ahead);
+                widen::<S, _>(x, row, from, to, columns, y, prefetch);
             }
         }
     }
@@ -215,12 +215,12 @@ unsafe fn widen<S: Simd, R: Row>(
     to: usize,
     columns: usize,
     y: Output<'_>,
-    ahead: &mut Ahead<'_>,
+    prefetch: &mut Prefetch<'_>,
 ) {
     // SAFETY: as for `walk`; the wide rows are padded to whole vectors.
     unsafe {
         if x.count < WIDEN_FROM {
-            return walk::<S, R>(x, row, from, to, columns, y, ahead);
+            return walk::<S, R>(x, row, from, to, columns, y, prefetch);
         }
         let vectors = columns.div_ceil(LANES);
         let mut wide = WIDE.take();
@@ -238,7 +238,7 @@ unsafe fn widen<S: Simd, R: Row>(
                 }
             }
             let wide_row = |n: usize| F32Row(wide.as_ptr().wrapping_add((n - first) * vectors * LANES));
-            walk::<S, _>(x, wide_row, first, last, columns, y, ahead);
+            walk::<S, _>(x, wide_row, first, last, columns, y, prefetch);
         }
         WIDE.set(wide);
     }
@@ -253,7 +253,7 @@ unsafe fn walk<S: Simd, R: Row>(
     to: usize,
     columns: usize,
     y: Output<'_>,
-    ahead: &mut Ahead<'_>,
+    prefetch: &mut Prefetch<'_>,
 ) {
     let strip = (STRIP_BYTES / (4 * columns.max(1))).clamp(8, 256) & !3;
     let mut m0 = 0;
@@ -264,21 +264,21 @@ unsafe fn walk<S: Simd, R: Row>(
         unsafe {
             if rows == 1 && S::WIDE {
                 while n + 8 <= to {
-                    ahead.some();
+                    prefetch.advance();
                     tile::<S, R, 1, 8>(x, m0, std::array::from_fn(|i| row(n + i)), n, columns, y);
                     n += 8;
                 }
             }
             while n + 4 <= to {
-                strip_of::<S, R, 4>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, ahead);
+                strip_of::<S, R, 4>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, prefetch);
                 n += 4;
             }
             // What is left goes at once too: the ranks of adapters are of any size.
             match to - n {
                 0 => (),
-                1 => strip_of::<S, R, 1>(x, m0, m1, [row(n)], n, columns, y, ahead),
-                2 => strip_of::<S, R, 2>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, ahead),
-                _ => strip_of::<S, R, 3>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, ahead),
+                1 => strip_of::<S, R, 1>(x, m0, m1, [row(n)], n, columns, y, prefetch),
+                2 => strip_of::<S, R, 2>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, prefetch),
+                _ => strip_of::<S, R, 3>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, prefetch),
             }
         }
         m0 = m1;
@@ -295,19 +295,19 @@ unsafe fn strip_of<S: Simd, R: Row, const N: usize>(
     n: usize,
     columns: usize,
     y: Output<'_>,
-    ahead: &mut Ahead<'_>,
+    prefetch: &mut Prefetch<'_>,
 ) {
     // SAFETY: as for `walk`.
     unsafe {
         if S::WIDE {
             while m + 4 <= to {
-                ahead.some();
+                prefetch.advance();
                 tile::<S, R, 4, N>(x, m, w, n, columns, y);
                 m += 4;
             }
         }
         while m + 2 <= to {
-            ahead.some();
+            prefetch.advance();
             tile::<S, R, 2, N>(x, m, w, n, columns, y);
             m += 2;
         }

@@ -9,11 +9,11 @@
 use std::{cell::RefCell, ops::Range};
 
 use super::{
-    Level, Team,
+    Level, ThreadPool,
     dot::Store,
     level::kernel,
     simd::{LANES, Simd},
-    team::Parts,
+    thread_pool::DisjointMut,
     weight::{Bf16Row, F16Row, F32Row, GROUP, Int4Row, Int8Row, Numbers, Row, Weight},
 };
 use crate::tensors::Dtype;
@@ -49,7 +49,7 @@ impl<'a> Left<'a> {
     }
 
     /// Columns as rows.
-    pub fn turned(from: &'a [f32], width: usize) -> Self {
+    pub fn transposed(from: &'a [f32], width: usize) -> Self {
         Self {
             from,
             row: 1,
@@ -127,7 +127,7 @@ impl Block<'_> {
 /// `to [rows, columns]` becomes, or grows by, `left · right`, on all threads.
 #[allow(clippy::too_many_arguments, reason = "two factors, three extents and where it goes")]
 pub fn multiply(
-    team: &mut Team,
+    pool: &mut ThreadPool,
     level: Level,
     left: Left<'_>,
     right: Right<'_>,
@@ -142,8 +142,8 @@ pub fn multiply(
     let columns = to.len() / rows;
     assert_eq!(to.len(), rows * columns);
     let across = columns.div_ceil(TASK_COLUMNS);
-    let to = Parts::of(to);
-    team.each(across * rows.div_ceil(TASK_ROWS), &|task| {
+    let to = DisjointMut::of(to);
+    pool.each(across * rows.div_ceil(TASK_ROWS), &|task| {
         let (row, column) = (task / across * TASK_ROWS, task % across * TASK_COLUMNS);
         let block = Block {
             left,

@@ -1,6 +1,6 @@
 //! Which instructions the kernels use, and how one body becomes a function for each.
 
-use crate::host::{CpuLevel, Host};
+use crate::machine::{CpuLevel, MachineInfo};
 
 /// A set of instructions. All give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +16,7 @@ pub enum Level {
 impl Level {
     /// The best that this processor has.
     pub fn detect() -> Self {
-        match Host::probe().cpu {
+        match MachineInfo::probe().cpu {
             CpuLevel::V4 => Self::Avx512,
             CpuLevel::V3 => Self::Avx2,
             CpuLevel::V2 | CpuLevel::V1 | CpuLevel::Other => Self::Portable,

@@ -8,12 +8,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 
 use super::{
-    Level, Team,
-    ahead::{Ahead, Stretch},
+    Level, ThreadPool,
     dot::{Output, Rows, Store, product},
     level::kernel,
+    prefetch::{Prefetch, Region},
     simd::{LANES, Simd},
-    team::Parts,
+    thread_pool::DisjointMut,
     weight::{Bf16Row, F16Row, F32Row, Numbers, Row, Weight},
 };
 use crate::tensors::Dtype;
@@ -69,7 +69,7 @@ struct Shrinks<'a> {
 
 /// Computes all layers over all rows of `x`. What `next` names is read by whoever comes next. `shrunk` is scratch.
 pub(crate) fn linear(
-    team: &mut Team,
+    pool: &mut ThreadPool,
     level: Level,
     x: &[f32],
     layers: &mut [Linear<'_>],
@@ -80,15 +80,15 @@ pub(crate) fn linear(
     let width = layers[0].weight.columns;
     let rows = Rows::of(x, width);
     let shrinks = Shrinks::of(adapted, layers.len(), shrunk);
-    let blocks = blocks(layers, rows.count, team.threads());
-    let outputs: Vec<Parts> = layers
+    let blocks = blocks(layers, rows.count, pool.threads());
+    let outputs: Vec<DisjointMut> = layers
         .iter_mut()
         .map(|layer| {
             assert_eq!(
                 (layer.weight.columns, layer.to.len()),
                 (width, rows.count * layer.weight.rows)
             );
-            Parts::of(layer.to)
+            DisjointMut::of(layer.to)
         })
         .collect();
     // Once for all blocks.
@@ -103,14 +103,14 @@ pub(crate) fn linear(
         x: rows,
         layers,
         outputs: &outputs,
-        shrunk: Parts::of(shrunk),
+        shrunk: DisjointMut::of(shrunk),
         done: AtomicUsize::new(0),
         shrinks: &shrinks,
         blocks: &blocks,
         next,
     };
     let first = shrinks.tasks.len() - 1;
-    team.each(first + blocks.len(), &|task| match task.checked_sub(first) {
+    pool.each(first + blocks.len(), &|task| match task.checked_sub(first) {
         None => work.shrink(task),
         Some(block) => work.block(block),
     });
@@ -121,8 +121,8 @@ struct Work<'a> {
     level: Level,
     x: Rows<'a>,
     layers: &'a [Linear<'a>],
-    outputs: &'a [Parts],
-    shrunk: Parts,
+    outputs: &'a [DisjointMut],
+    shrunk: DisjointMut,
     /// Tasks that shrank.
     done: AtomicUsize,
     shrinks: &'a Shrinks<'a>,
@@ -162,15 +162,15 @@ impl Work<'_> {
         let mine = &self.shrinks.all[self.shrinks.layers[layer]..self.shrinks.layers[layer + 1]];
         let part = |of: usize| of * self.next.len() / self.blocks.len();
         let later = &self.next[part(block)..part(block + 1)];
-        let mut stretches: Vec<Stretch<'_>> = Vec::with_capacity(mine.len() + later.len());
+        let mut regions: Vec<Region<'_>> = Vec::with_capacity(mine.len() + later.len());
         // Rows of an adapter may be in several shrinks, all with the same columns.
         let own = mine.iter().filter(|shrink| shrink.from == 0);
-        stretches.extend(own.filter_map(|shrink| shrink.adapted.b.stretch(from, to)));
-        stretches.extend(later.iter().filter_map(|next| next.stretch(0, next.columns)));
+        regions.extend(own.filter_map(|shrink| shrink.adapted.b.region(from, to)));
+        regions.extend(later.iter().filter_map(|next| next.region(0, next.columns)));
         let tiles = ((to - from) / 4).max(1) * self.x.count.div_ceil(4);
-        let mut ahead = Ahead::of(&stretches, tiles);
+        let mut prefetch = Prefetch::of(&regions, tiles);
         // SAFETY: each task has its own columns.
-        unsafe { product(self.level, self.x, linear.weight, from, to, output, &mut ahead) };
+        unsafe { product(self.level, self.x, linear.weight, from, to, output, &mut prefetch) };
         if mine.is_empty() {
             return;
         }
@@ -278,7 +278,7 @@ impl Shrink<'_> {
             bias: None,
         };
         // SAFETY: `to` has a number for each of these rows and ranks.
-        unsafe { product(level, x, a, 0, a.rows, output, &mut Ahead::nothing()) };
+        unsafe { product(level, x, a, 0, a.rows, output, &mut Prefetch::nothing()) };
         for (row, weight) in to.chunks_exact_mut(a.rows).zip(&weights[self.from..self.to]) {
             let scale = scale * weight;
             row.iter_mut().for_each(|h| *h *= scale);
@@ -290,10 +290,10 @@ impl Shrink<'_> {
 #[derive(Clone, Copy)]
 struct Expand<'a> {
     shrinks: &'a [Shrink<'a>],
-    shrunk: Parts,
+    shrunk: DisjointMut,
     from: usize,
     to: usize,
-    out: Parts,
+    out: DisjointMut,
     stride: usize,
 }
 
@@ -349,7 +349,7 @@ struct One<'a> {
     shrunk: &'a [f32],
     rank: usize,
     rows: &'a [u32],
-    out: Parts,
+    out: DisjointMut,
     stride: usize,
 }
 

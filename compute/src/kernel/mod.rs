@@ -5,7 +5,6 @@
     reason = "tiles are loops over indices of several arrays at once"
 )]
 
-pub mod ahead;
 pub mod attention;
 pub mod attention_backward;
 pub mod backward;
@@ -14,12 +13,13 @@ pub mod gemm;
 mod level;
 pub(crate) mod linear;
 pub mod math;
+pub mod prefetch;
 pub mod simd;
-pub mod team;
+pub mod thread_pool;
 pub mod weight;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use level::Level;
-pub use team::Team;
+pub use thread_pool::ThreadPool;
 pub use weight::Quantise;

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::{
-    ahead::Stretch,
+    prefetch::Region,
     simd::{LANES, Simd, prefetch},
 };
 use crate::tensors::{Bytes, Dtype, Matrix};
@@ -124,12 +124,12 @@ impl Weight {
     }
 
     /// Some columns of all rows, to be asked for.
-    pub(crate) fn stretch(&self, from: usize, to: usize) -> Option<Stretch<'_>> {
+    pub(crate) fn region(&self, from: usize, to: usize) -> Option<Region<'_>> {
         match &self.numbers {
             Numbers::Stored(dtype, bytes) if from < to && to <= self.columns => {
                 let size = dtype.bytes();
                 let end = ((self.rows - 1) * self.columns + to) * size;
-                Some(Stretch {
+                Some(Region {
                     bytes: &bytes.get()[from * size..end],
                     stride: self.columns * size,
                     width: (to - from) * size,

@@ -8,7 +8,7 @@ use crate::{
 
 /// The extents of a model that is trained from nothing. Heads are `hidden / heads` wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extents {
+pub struct Dimensions {
     /// Tokens there are.
     pub vocabulary: usize,
     /// Width between blocks.
@@ -27,10 +27,10 @@ pub struct Extents {
     pub tied: bool,
 }
 
-/// Extents that make no model.
+/// Dimensions that make no model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` is {value}, which {why}")]
-pub struct ExtentError {
+pub struct DimensionError {
     /// Which.
     pub field: &'static str,
     /// What it is.
@@ -44,8 +44,8 @@ pub(super) const SPREAD: f32 = 0.02;
 
 impl Config {
     /// Llama's shape with those extents, whose texts end with that token.
-    pub fn llama(extents: Extents, end: u32) -> Result<Self, ExtentError> {
-        let Extents {
+    pub fn llama(extents: Dimensions, end: u32) -> Result<Self, DimensionError> {
+        let Dimensions {
             vocabulary,
             hidden,
             intermediate,
@@ -55,7 +55,7 @@ impl Config {
             context_tokens_max,
             tied,
         } = extents;
-        let refuse = |field, value, why| Err(ExtentError { field, value, why });
+        let refuse = |field, value, why| Err(DimensionError { field, value, why });
         for (field, value, most) in [
             ("vocabulary", vocabulary, 1 << 20),
             ("hidden", hidden, 1 << 16),
@@ -135,8 +135,8 @@ pub(super) mod tests {
     use super::*;
 
     /// A small model's.
-    pub(in crate::model) fn extents() -> Extents {
-        Extents {
+    pub(in crate::model) fn extents() -> Dimensions {
+        Dimensions {
             vocabulary: 300,
             hidden: 32,
             intermediate: 80,
@@ -190,20 +190,20 @@ pub(super) mod tests {
 
     #[test]
     fn extents_that_make_no_model_are_refused_by_name() {
-        let check = |extents: Extents, field: &str| {
+        let check = |extents: Dimensions, field: &str| {
             assert_eq!(Config::llama(extents, 1).unwrap_err().field, field);
         };
-        check(Extents { heads: 3, ..extents() }, "heads");
+        check(Dimensions { heads: 3, ..extents() }, "heads");
         check(
-            Extents {
+            Dimensions {
                 kv_heads: 3,
                 ..extents()
             },
             "kv_heads",
         );
-        check(Extents { layers: 0, ..extents() }, "layers");
+        check(Dimensions { layers: 0, ..extents() }, "layers");
         check(
-            Extents {
+            Dimensions {
                 vocabulary: 1,
                 ..extents()
             },

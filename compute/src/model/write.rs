@@ -13,7 +13,7 @@ use crate::tensors::Dtype;
 
 /// Tokens with a meaning of their own that a configuration names beside those that end a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct SpecialTokens {
     /// The one before a text.
     pub begin: Option<u32>,
     /// The one that fills a batch up.
@@ -39,7 +39,7 @@ pub enum WriteError {
 
 impl Config {
     /// The text of `config.json`.
-    fn written(&self, marks: Marks, dtype: Dtype) -> Result<Vec<u8>, WriteError> {
+    fn written(&self, marks: SpecialTokens, dtype: Dtype) -> Result<Vec<u8>, WriteError> {
         let end_tokens = match self.end_tokens.as_slice() {
             [] => None,
             [one] => Some(End::One(*one)),
@@ -118,7 +118,7 @@ struct Written {
 impl Model {
     /// Writes `config.json` and `model.safetensors` into a directory, which is made where there is none. The tokenizer is
     /// not the model's to write.
-    pub fn write(&self, dir: &Path, marks: Marks) -> Result<(), WriteError> {
+    pub fn write(&self, dir: &Path, marks: SpecialTokens) -> Result<(), WriteError> {
         let put = |path: &Path, bytes: &[u8]| {
             fs::write(path, bytes).map_err(|source| WriteError::File {
                 path: path.to_owned(),
@@ -164,15 +164,15 @@ mod tests {
         super::untrained::tests::{extents, numbers},
         *,
     };
-    use crate::model::Extents;
+    use crate::model::Dimensions;
 
     #[test]
     fn a_written_model_is_read_back_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         for tied in [true, false] {
-            let config = Config::llama(Extents { tied, ..extents() }, 1).unwrap();
+            let config = Config::llama(Dimensions { tied, ..extents() }, 1).unwrap();
             let model = Model::untrained(&config, 7);
-            let marks = Marks {
+            let marks = SpecialTokens {
                 begin: Some(0),
                 pad: Some(2),
             };
@@ -193,7 +193,7 @@ mod tests {
             ..Config::llama(extents(), 1).unwrap()
         };
         let dir = tempfile::tempdir().unwrap();
-        let refused = Model::untrained(&scaled, 7).write(dir.path(), Marks::default());
+        let refused = Model::untrained(&scaled, 7).write(dir.path(), SpecialTokens::default());
         assert!(matches!(refused, Err(WriteError::Shape(_))));
     }
 }

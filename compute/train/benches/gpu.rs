@@ -63,7 +63,7 @@ mod measured {
         tensors::Dtype,
     };
     use cube::Machine;
-    use train::{Corpus, Machine as Processor, Open, Recipe, Trainer};
+    use train::{Corpus, Machine as Processor, Recipe, Trainer, Unthrottled};
 
     const PAGE_TOKENS: u32 = 16;
     const RANK: usize = 8;
@@ -313,10 +313,10 @@ mod measured {
         let mut trainer = trainer.on_gpu(model, machine).unwrap();
         println!("learning, as `{}`", trainer.class());
         // Kernels are compiled in the first step.
-        trainer.step(&mut Open).unwrap();
+        trainer.step(&mut Unthrottled).unwrap();
         let (begun, mut tokens, mut hashing) = (Instant::now(), 0, 0.0);
         while trainer.step_number() < trainer.steps() {
-            let stepped = trainer.step(&mut Open).unwrap();
+            let stepped = trainer.step(&mut Unthrottled).unwrap();
             tokens += stepped.tokens;
             hashing += stepped.root_seconds;
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, ops::Range, path::PathBuf};
 
 use compute::model::Config;
 
-use super::recipe::{Long, Recipe};
+use super::recipe::{Overlong, Recipe};
 
 /// Records of a run.
 pub(super) const RECORDS_MAX: usize = 1 << 26;
@@ -131,13 +131,13 @@ impl Corpus {
         let most = recipe.tokens_max.min(config.context_tokens_max);
         if example.tokens.len() > most {
             match recipe.long {
-                Long::Refuse => {
+                Overlong::Refuse => {
                     let count = example.tokens.len();
                     return Err(format!(
                         "has {count} tokens, at most {most} are taken; set `long = \"cut\"` to cut it"
                     ));
                 }
-                Long::Cut => example.cut(most),
+                Overlong::Cut => example.cut(most),
             }
         }
         if example.counted() == 0 {

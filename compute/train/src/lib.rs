@@ -17,38 +17,36 @@
     reason = "numbers are what this crate computes; none of them leaves it as money"
 )]
 
+mod accelerator;
 mod checkpoint;
+mod corpus_reader;
+mod cpu;
 mod data;
-mod elsewhere;
 mod error;
 mod evaluate;
 pub mod exam;
-mod gate;
 #[cfg(feature = "gpu")]
 mod gpu;
-mod net;
 mod optimiser;
 mod output;
 mod parameters;
 mod plan;
-mod reading;
 mod recipe;
 mod record;
-mod root;
 mod score;
+mod state_root;
+mod throttle;
 mod trainer;
 pub mod vocabulary;
-mod way;
 
 pub use checkpoint::CheckpointError;
+pub use corpus_reader::{CorpusReader, Owner, questions};
 pub use data::{Corpus, DataError, Example};
 pub use error::TrainError;
-pub use evaluate::{Answered, Evaluation, answers, evaluate};
-pub use gate::{Gate, Go, Open, Switch};
+pub use evaluate::{EvalAnswer, Evaluation, answers, evaluate};
 pub use output::{Event, Outcome, Output, run};
-pub use reading::{Owner, Reading, questions};
-pub use recipe::{Base, EpsilonPlace, Long, Machine, Method, Normalise, Recipe, RecipeError, Schedule};
-pub use record::Asked;
-pub use root::base_hash;
-pub use trainer::{Stepped, Trainer};
-pub use way::Others;
+pub use recipe::{Base, EpsilonPlace, Machine, Method, Normalise, Overlong, Recipe, RecipeError, Schedule};
+pub use record::EvalPrompt;
+pub use state_root::base_hash;
+pub use throttle::{Foreground, Proceed, RunControl, Throttle, Unthrottled};
+pub use trainer::{StepReport, Trainer};

@@ -16,8 +16,8 @@ use serde_json::json;
 use super::{
     checkpoint::put,
     error::TrainError,
-    gate::Gate,
-    trainer::{Stepped, Trainer},
+    throttle::Throttle,
+    trainer::{StepReport, Trainer},
 };
 
 /// Where a run goes.
@@ -54,7 +54,7 @@ pub enum Event {
     Step {
         /// What it came to.
         #[serde(flatten)]
-        stepped: Stepped,
+        stepped: StepReport,
         /// Tokens that passed in a second, forth and back.
         tokens_per_second: f64,
         /// Seconds until the last step, at this speed.
@@ -126,7 +126,7 @@ impl Output {
 pub fn run(
     trainer: &mut Trainer,
     output: &Output,
-    gate: &mut dyn Gate,
+    throttle: &mut dyn Throttle,
     on: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, TrainError> {
     let dir = output.dir.join("checkpoints");
@@ -139,7 +139,7 @@ pub fn run(
         records,
         held_back,
     });
-    let ran = steps(trainer, output, gate, on);
+    let ran = steps(trainer, output, throttle, on);
     // Whatever ended it, what was reached is worth keeping.
     let step = trainer.step_number();
     let kept = match output.checkpoint(step) {
@@ -155,15 +155,15 @@ pub fn run(
 fn steps(
     trainer: &mut Trainer,
     output: &Output,
-    gate: &mut dyn Gate,
+    throttle: &mut dyn Throttle,
     on: &mut dyn FnMut(&Event),
 ) -> Result<(), TrainError> {
     let (start, before) = (Instant::now(), trainer.step_number());
     let mut tokens = 0;
     // A run may have been stopped between a step and its validation.
-    validate(trainer, gate, on)?;
+    validate(trainer, throttle, on)?;
     while !trainer.is_done() {
-        let stepped = trainer.step(gate)?;
+        let stepped = trainer.step(throttle)?;
         tokens += stepped.tokens;
         let seconds = start.elapsed().as_secs_f64();
         on(&Event::Step {
@@ -172,7 +172,7 @@ fn steps(
             eta_seconds: seconds / (stepped.step - before) as f64 * (trainer.steps() - stepped.step) as f64,
             resident_bytes: resident_bytes(),
         });
-        validate(trainer, gate, on)?;
+        validate(trainer, throttle, on)?;
         if stepped.step.is_multiple_of(output.checkpoint_every) {
             save(trainer, output, &output.checkpoint(stepped.step), on)?;
         }
@@ -181,14 +181,14 @@ fn steps(
 }
 
 /// Validates after a step for which that is due, once.
-fn validate(trainer: &mut Trainer, gate: &mut dyn Gate, on: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
+fn validate(trainer: &mut Trainer, throttle: &mut dyn Throttle, on: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
     let step = trainer.step_number();
     let is_last = step == trainer.steps();
     let is_due = |every: u64| step > 0 && step.is_multiple_of(every);
     let was_done = trainer.validations().last().is_some_and(|(last, _)| last == step);
     if (is_last || trainer.recipe().validate_every.is_some_and(is_due))
         && !was_done
-        && let Some(loss) = trainer.validate(gate)?
+        && let Some(loss) = trainer.validate(throttle)?
     {
         on(&Event::Validation {
             step,

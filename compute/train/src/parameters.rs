@@ -17,7 +17,7 @@ use compute::{
 use safetensors::tensor::{Dtype as FileDtype, TensorView};
 
 use super::{
-    net::{Lows, crew::Low, places::Places},
+    cpu::{LoraBlocks, gradient_slots::GradientSlots, parallel_ops::LoraFactors},
     recipe::Recipe,
 };
 
@@ -152,16 +152,16 @@ impl Parameters {
     }
 
     /// Where their gradients go.
-    pub(crate) fn places(&self) -> Places {
+    pub(crate) fn gradient_slots(&self) -> GradientSlots {
         match &self.owner {
-            Owner::Model => Places::full(&self.config),
+            Owner::Model => GradientSlots::full(&self.config),
             Owner::Adapter { sites, .. } => {
-                let mut places = Places::none(&self.config);
+                let mut slots = GradientSlots::none(&self.config);
                 for (index, site) in sites.iter().enumerate() {
-                    let place = &mut places.blocks[site.layer as usize].linear[site.projection as usize];
-                    place.low = Some((2 * index, 2 * index + 1));
+                    let slot = &mut slots.blocks[site.layer as usize].linear[site.projection as usize];
+                    slot.lora = Some((2 * index, 2 * index + 1));
                 }
-                places
+                slots
             }
         }
     }
@@ -201,19 +201,19 @@ impl Parameters {
     }
 
     /// What a net reads. While it does, nothing can be written.
-    pub(crate) fn bound(&self) -> (Option<Weights>, Lows) {
+    pub(crate) fn bound(&self) -> (Option<Weights>, LoraBlocks) {
         match &self.owner {
-            Owner::Model => (Some(self.weights()), Lows::new()),
+            Owner::Model => (Some(self.weights()), LoraBlocks::new()),
             Owner::Adapter { sites, scale } => {
-                let mut lows: Lows = (0..self.config.layers).map(|_| Default::default()).collect();
+                let mut lora: LoraBlocks = (0..self.config.layers).map(|_| Default::default()).collect();
                 for (index, site) in sites.iter().enumerate() {
-                    lows[site.layer as usize][site.projection as usize] = Some(Low {
+                    lora[site.layer as usize][site.projection as usize] = Some(LoraFactors {
                         a: self.tensors[2 * index].weight(),
                         b: self.tensors[2 * index + 1].weight(),
                         scale: *scale,
                     });
                 }
-                (None, lows)
+                (None, lora)
             }
         }
     }
@@ -277,7 +277,7 @@ impl Parameters {
             return None;
         };
         let matrix = |tensor: &Tensor| Matrix::of_f32(tensor.rows, tensor.columns, tensor.values());
-        let lows = sites.iter().enumerate().map(|(index, site)| {
+        let lora = sites.iter().enumerate().map(|(index, site)| {
             let low = LowRank {
                 scale: *scale,
                 a: matrix(&self.tensors[2 * index]),
@@ -285,7 +285,7 @@ impl Parameters {
             };
             (*site, low)
         });
-        Some(Adapter::new(lows.collect()))
+        Some(Adapter::new(lora.collect()))
     }
 
     /// A tensor file of them, by name.

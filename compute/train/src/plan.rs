@@ -3,8 +3,8 @@
 use compute::random::{Random, Stream};
 
 use super::{
+    cpu::pack::Pack,
     data::Corpus,
-    net::pack::Pack,
     recipe::{Normalise, Recipe},
 };
 

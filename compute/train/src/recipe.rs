@@ -35,7 +35,7 @@ pub struct Recipe {
     /// Tokens of a record at most.
     pub tokens_max: usize,
     /// What happens to a longer one.
-    pub long: Long,
+    pub long: Overlong,
     /// What a step's sum of losses is divided by.
     pub normalise: Normalise,
     /// The highest learning rate.
@@ -73,7 +73,7 @@ pub struct Recipe {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// Low-rank adapters over a frozen base.
+    /// LoraFactors-rank adapters over a frozen base.
     #[default]
     Lora,
     /// Every weight.
@@ -96,7 +96,7 @@ pub enum Base {
 /// What happens to records that are too long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Long {
+pub enum Overlong {
     /// The run does not begin.
     #[default]
     Refuse,
@@ -153,7 +153,7 @@ impl Default for Recipe {
             steps: None,
             batch: 8,
             tokens_max: 1024,
-            long: Long::default(),
+            long: Overlong::default(),
             normalise: Normalise::default(),
             learning_rate: 2e-4,
             schedule: Schedule::default(),

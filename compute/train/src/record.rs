@@ -36,7 +36,7 @@ pub(super) struct Tokens {
 
 /// A question and the answer that is expected, if a line is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct EvalPrompt {
     /// The tokens that stand before the answer.
     pub prompt: Vec<u32>,
     /// The answer's text.
@@ -79,7 +79,7 @@ impl Line {
     }
 
     /// The last question in it, and what is to be answered.
-    pub(super) fn asked(&self, text: &Text, recipe: &Recipe) -> Result<Asked, String> {
+    pub(super) fn asked(&self, text: &Text, recipe: &Recipe) -> Result<EvalPrompt, String> {
         let Some((mut pieces, chat)) = self.turns(text, recipe)? else {
             return Err("asks nothing".to_owned());
         };
@@ -92,7 +92,7 @@ impl Line {
             Some((_, wanted, _)) => wanted.to_owned(),
             None => answer,
         };
-        Ok(Asked {
+        Ok(EvalPrompt {
             prompt: prompt.tokens,
             answer,
         })

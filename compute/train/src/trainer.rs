@@ -1,6 +1,6 @@
 //! A run, step by step: the parameters, their moments, and the chain of roots.
 
-mod begin;
+mod start;
 
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
@@ -8,24 +8,24 @@ use compute::{lora::Adapter, model::Model, tensors::Dtype};
 use serde::Serialize;
 
 use super::{
+    accelerator::Accelerator,
     checkpoint::{self, Best, PROCESSOR, Progress, State},
+    cpu::Network,
     data::{Corpus, Example},
-    elsewhere::Elsewhere,
     error::TrainError,
-    gate::{Gate, Go},
-    net::Net,
     optimiser::{Factors, Moments, length, rate},
     parameters::Parameters,
     plan::{Batch, Plan, Share, passes},
     recipe::{Machine, Recipe},
-    root::{Rooted, run_id_on},
+    state_root::{StateRoot, run_id_on},
+    throttle::{Proceed, Throttle},
 };
 
 /// A model and data, and how far it has learned.
 pub struct Trainer {
-    net: Net,
-    /// What computes in the net's place.
-    elsewhere: Option<Box<dyn Elsewhere>>,
+    network: Network,
+    /// What computes in the network's place.
+    accelerator: Option<Box<dyn Accelerator>>,
     parameters: Parameters,
     moments: Moments,
     gradients: Vec<Vec<f32>>,
@@ -42,7 +42,7 @@ pub struct Trainer {
 
 /// A step that was done.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Stepped {
+pub struct StepReport {
     /// Which, from 1.
     pub step: u64,
     /// The mean loss of the tokens that count, each as much as its contributor.
@@ -58,17 +58,17 @@ pub struct Stepped {
 }
 
 impl Trainer {
-    /// Has everything computed elsewhere from now on, which makes it another run.
+    /// Has everything computed accelerator from now on, which makes it another run.
     #[cfg_attr(
         not(feature = "gpu"),
         allow(dead_code, reason = "there is nothing but the processor")
     )]
-    pub(super) fn put(mut self, elsewhere: Box<dyn Elsewhere>) -> Result<Self, TrainError> {
+    pub(super) fn on_accelerator(mut self, accelerator: Box<dyn Accelerator>) -> Result<Self, TrainError> {
         assert_eq!(self.progress.step, 0, "a run is of one class from its first step");
-        let elsewhere = self.elsewhere.insert(elsewhere);
-        self.run = run_id_on(elsewhere.class(), self.run);
-        elsewhere.restore(&self.parameters, &self.moments)?;
-        self.machine.pass_tokens = self.machine.pass_tokens.min(elsewhere.rows_max());
+        let accelerator = self.accelerator.insert(accelerator);
+        self.run = run_id_on(accelerator.class(), self.run);
+        accelerator.restore(&self.parameters, &self.moments)?;
+        self.machine.pass_tokens = self.machine.pass_tokens.min(accelerator.rows_max());
         Ok(self)
     }
 
@@ -86,7 +86,9 @@ impl Trainer {
 
     /// What computes the run: those of one class have the same bits.
     pub fn class(&self) -> &str {
-        self.elsewhere.as_ref().map_or(PROCESSOR, |elsewhere| elsewhere.class())
+        self.accelerator
+            .as_ref()
+            .map_or(PROCESSOR, |accelerator| accelerator.class())
     }
 
     /// The run's name: a hash of its base, data, weights, seed and hyper-parameters.
@@ -140,7 +142,7 @@ impl Trainer {
         let by_name: BTreeMap<_, _> = self.parameters().collect();
         self.parameters
             .owns_model()
-            .then(|| Model::of_numbers(&self.net.config, dtype, |name| by_name[name].to_vec()))
+            .then(|| Model::from_f32(&self.network.config, dtype, |name| by_name[name].to_vec()))
     }
 
     /// All parameters as a tensor file.
@@ -199,7 +201,7 @@ impl Trainer {
     }
 
     /// Does the next step. After an error everything is as it was before.
-    pub fn step(&mut self, gate: &mut dyn Gate) -> Result<Stepped, TrainError> {
+    pub fn step(&mut self, throttle: &mut dyn Throttle) -> Result<StepReport, TrainError> {
         let step = self.progress.step + 1;
         if step > self.plan.steps {
             return Err(TrainError::Step {
@@ -210,9 +212,9 @@ impl Trainer {
         let batch = self
             .plan
             .batch(step, &self.corpus, &self.weights, self.recipe.normalise);
-        let (loss, mean, tokens) = self.learn(step, &batch, gate)?;
-        let long = match &mut self.elsewhere {
-            Some(elsewhere) => elsewhere.length()?,
+        let (loss, mean, tokens) = self.learn(step, &batch, throttle)?;
+        let long = match &mut self.accelerator {
+            Some(accelerator) => accelerator.gradient_norm()?,
             None => length(&self.gradients[..self.parameters.tensors().len()]),
         };
         let not_finite = |what| {
@@ -242,8 +244,8 @@ impl Trainer {
             .map_or(1.0, |most| if long > most { (most / long) as f32 } else { 1.0 });
         let rate = rate(&self.recipe, step, self.plan.steps);
         let factors = Factors::of(&self.recipe, step, rate, by);
-        match &mut self.elsewhere {
-            Some(elsewhere) => elsewhere.step(&mut self.parameters, &mut self.moments, &factors)?,
+        match &mut self.accelerator {
+            Some(accelerator) => accelerator.step(&mut self.parameters, &mut self.moments, &factors)?,
             None => self.moments.step(&mut self.parameters, &self.gradients, &factors),
         }
         self.progress.step = step;
@@ -252,7 +254,7 @@ impl Trainer {
         let start = Instant::now();
         let root = self.root(&batch);
         self.roots.push(root);
-        Ok(Stepped {
+        Ok(StepReport {
             step,
             loss: mean,
             rate,
@@ -263,22 +265,22 @@ impl Trainer {
     }
 
     /// Gradients of a step: the sum of its weighted losses, their mean, and how many tokens passed.
-    fn learn(&mut self, step: u64, batch: &Batch, gate: &mut dyn Gate) -> Result<(f64, f64, u64), TrainError> {
-        match &mut self.elsewhere {
-            Some(elsewhere) => elsewhere.begin(),
+    fn learn(&mut self, step: u64, batch: &Batch, throttle: &mut dyn Throttle) -> Result<(f64, f64, u64), TrainError> {
+        match &mut self.accelerator {
+            Some(accelerator) => accelerator.begin(),
             None => self.gradients.iter_mut().for_each(|gradient| gradient.fill(0.0)),
         }
-        self.net.give_way(gate.others());
+        self.network.yield_to_foreground(throttle.foreground());
         let (mut loss, mut counted, mut tokens) = (0.0, 0.0, 0);
         for pass in passes(&self.corpus, &batch.shares, self.machine.pass_tokens) {
             let start = Instant::now();
-            let losses = match &mut self.elsewhere {
-                Some(elsewhere) => elsewhere.learn(&pass)?,
+            let losses = match &mut self.accelerator {
+                Some(accelerator) => accelerator.losses_and_gradients(&pass)?,
                 None => {
-                    let (weights, lows) = self.parameters.bound();
-                    self.net.bind(weights, lows);
-                    let losses = self.net.learn(&pass, &mut self.gradients);
-                    self.net.release(self.parameters.owns_model());
+                    let (weights, lora) = self.parameters.bound();
+                    self.network.bind(weights, lora);
+                    let losses = self.network.losses_and_gradients(&pass, &mut self.gradients);
+                    self.network.release(self.parameters.owns_model());
                     losses
                 }
             };
@@ -288,7 +290,7 @@ impl Trainer {
                 counted += f64::from(target.weight);
             }
             tokens += pass.rows() as u64;
-            if gate.ask(start.elapsed()) == Go::Stop {
+            if throttle.after_pass(start.elapsed()) == Proceed::Stop {
                 return Err(TrainError::Stopped(step));
             }
         }
@@ -297,7 +299,7 @@ impl Trainer {
     }
 
     fn root(&self, batch: &Batch) -> blake3::Hash {
-        let state = Rooted {
+        let state = StateRoot {
             step: self.progress.step,
             before: *self.roots.last().unwrap_or(&self.run),
             parameters: &self.parameters,
@@ -310,9 +312,9 @@ impl Trainer {
     }
 
     /// The mean loss of the tokens that count in the records that are held back; nothing if there are none.
-    pub fn validate(&mut self, gate: &mut dyn Gate) -> Result<Option<f64>, TrainError> {
+    pub fn validate(&mut self, throttle: &mut dyn Throttle) -> Result<Option<f64>, TrainError> {
         let records = self.plan.validation.clone();
-        let loss = self.loss_of(&records, gate)?;
+        let loss = self.loss_of(&records, throttle)?;
         if let Some(loss) = loss {
             self.progress.validations.push((self.progress.step, loss.to_bits()));
             let better = self.best().is_none_or(|(_, best)| loss < best);
@@ -334,7 +336,7 @@ impl Trainer {
     }
 
     /// The mean loss of the tokens that count in some records, each as much as any other.
-    fn loss_of(&mut self, records: &[u32], gate: &mut dyn Gate) -> Result<Option<f64>, TrainError> {
+    fn loss_of(&mut self, records: &[u32], throttle: &mut dyn Throttle) -> Result<Option<f64>, TrainError> {
         let shares: Vec<Share> = records
             .iter()
             .map(|example| Share {
@@ -343,16 +345,16 @@ impl Trainer {
             })
             .collect();
         let (mut sum, mut count) = (0.0, 0u64);
-        self.net.give_way(gate.others());
+        self.network.yield_to_foreground(throttle.foreground());
         for pass in passes(&self.corpus, &shares, self.machine.pass_tokens) {
             let start = Instant::now();
-            let losses = match &mut self.elsewhere {
-                Some(elsewhere) => elsewhere.losses(&pass)?,
+            let losses = match &mut self.accelerator {
+                Some(accelerator) => accelerator.losses(&pass)?,
                 None => {
-                    let (weights, lows) = self.parameters.bound();
-                    self.net.bind(weights, lows);
-                    let losses = self.net.losses(&pass);
-                    self.net.release(self.parameters.owns_model());
+                    let (weights, lora) = self.parameters.bound();
+                    self.network.bind(weights, lora);
+                    let losses = self.network.losses(&pass);
+                    self.network.release(self.parameters.owns_model());
                     losses
                 }
             };
@@ -360,7 +362,7 @@ impl Trainer {
                 sum += loss;
                 count += 1;
             }
-            if gate.ask(start.elapsed()) == Go::Stop {
+            if throttle.after_pass(start.elapsed()) == Proceed::Stop {
                 return Err(TrainError::Stopped(self.progress.step + 1));
             }
         }
@@ -395,8 +397,8 @@ impl Trainer {
             self.parameters.change(index).copy_from_slice(values);
         }
         self.moments = restored.moments;
-        if let Some(elsewhere) = &mut self.elsewhere {
-            elsewhere.restore(&self.parameters, &self.moments)?;
+        if let Some(accelerator) = &mut self.accelerator {
+            accelerator.restore(&self.parameters, &self.moments)?;
         }
         self.progress = restored.progress;
         self.best = restored.best;

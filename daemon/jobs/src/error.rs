@@ -4,7 +4,7 @@ use std::{error::Error, io, path::Path};
 
 use base::report::{Failure, Kind};
 use compute::{
-    device::PlaceError,
+    device::DeviceError,
     logits::LogitsError,
     lora::LoadError,
     model::{ModelError, StoreError},
@@ -50,7 +50,7 @@ pub enum JobError {
     Adapter(#[from] LoadError),
     /// There is no such device.
     #[error(transparent)]
-    Device(#[from] PlaceError),
+    Device(#[from] DeviceError),
     /// Logits could not be computed.
     #[error(transparent)]
     Logits(#[from] LogitsError),

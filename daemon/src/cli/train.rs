@@ -19,7 +19,7 @@ use jobs::{
 use protocol::BlobHash;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use train::{Event, Machine, Switch};
+use train::{Event, Machine, RunControl};
 
 use super::{Place, exit::Exit, local::Local, output, place::wait};
 
@@ -93,7 +93,7 @@ impl Train {
             return Ok(show_replayed(place, &replayed));
         }
         run.resume_last()?;
-        let mut switch = Switch::default();
+        let mut switch = RunControl::default();
         run.pace(&switch, share, beside);
         stop_on_signal(switch.clone())?;
         train(place, &mut run, &mut switch)?;
@@ -120,7 +120,7 @@ impl Train {
     }
 }
 
-fn train(place: &Place, run: &mut Run, switch: &mut Switch) -> anyhow::Result<()> {
+fn train(place: &Place, run: &mut Run, switch: &mut RunControl) -> anyhow::Result<()> {
     let bar = ProgressBar::with_draw_target(Some(run.steps()), ProgressDrawTarget::stderr());
     bar.set_style(style());
     let outcome = run.train(switch, &mut |event| match place.json {
@@ -201,7 +201,7 @@ impl Datasets for OfHome<'_> {
 }
 
 /// Ends the run when the terminal or the system asks for it.
-fn stop_on_signal(switch: Switch) -> anyhow::Result<()> {
+fn stop_on_signal(switch: RunControl) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("could not listen for signals")?;
     std::thread::spawn(move || {

@@ -7,13 +7,13 @@
     reason = "a kernel takes its buffers and sizes one by one, and has the operators that devices have"
 )]
 
-pub(crate) mod paged_attention;
 pub(crate) mod backward;
-pub(crate) mod training;
 pub(crate) mod linear;
-pub(crate) mod self_attention;
-pub(crate) mod self_attention_backward;
 pub(crate) mod lora;
 pub(crate) mod matmul;
+pub(crate) mod paged_attention;
 pub(crate) mod rows;
+pub(crate) mod self_attention;
+pub(crate) mod self_attention_backward;
 pub(crate) mod tile;
+pub(crate) mod training;

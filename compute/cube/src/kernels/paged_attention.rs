@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::tile::{CHUNK, LOWEST, accumulate, rescale, online_softmax};
+use super::tile::{CHUNK, LOWEST, accumulate, online_softmax, rescale};
 
 /// Norms and rotates queries and keys, and keeps keys and values. A warp for each head of each row; a row of `qkv` is
 /// queries, keys and values side by side.

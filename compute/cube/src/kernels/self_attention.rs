@@ -8,7 +8,7 @@
 
 use cubecl::prelude::*;
 
-use super::tile::{CHUNK, LOWEST, accumulate, load, rescale, online_softmax};
+use super::tile::{CHUNK, LOWEST, accumulate, load, online_softmax, rescale};
 
 /// Rows of a tile.
 pub const ROWS: usize = 8;

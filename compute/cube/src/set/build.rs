@@ -81,7 +81,9 @@ impl Kernel {
             Self::Gemm { weight, fragments } => of_element!(weight, W =>
                 kernel!(on, linear::gemm::Gemm<W>, [w x parts],
                     [vectors outs rows part_vectors], weight.vector(), fragments, false)),
-            Self::SumParts => Box::new(kernel!(on, linear::sum_parts::SumParts, [parts bias y], [outs wide tall count mode])),
+            Self::SumParts => {
+                Box::new(kernel!(on, linear::sum_parts::SumParts, [parts bias y], [outs wide tall count mode]))
+            }
             Self::Shrink { pool, vector, tile } => of_element!(pool, W =>
                 kernel!(on, lora::shrink::Shrink<W>, [x pool factors tile_rows tile_mix mix h],
                     [vectors layer_site slot_sites most rank_max], vector, tile)),
@@ -101,7 +103,9 @@ impl Kernel {
             } => of_element!(pages, E =>
                 kernel!(on, paged_attention::paged_attention::PagedAttention<E>, [qkv keys values tiles pages out parts],
                     [heads kv_heads page_tokens part_tokens], vector, width, queries)),
-            Self::Combine => Box::new(kernel!(on, paged_attention::combine::Combine, [parts which out], [count width heads])),
+            Self::Combine => {
+                Box::new(kernel!(on, paged_attention::combine::Combine, [parts which out], [count width heads]))
+            }
             Self::Training(kernel) => kernel.build(on.0, on.1),
         }
     }

@@ -1,8 +1,8 @@
 //! The set of kernels: every variant that is ever launched has a value, and every value can be listed.
 
 mod build;
-mod training;
 mod name;
+mod training;
 
 pub use build::Environment;
 use cubecl::prelude::*;
@@ -105,7 +105,13 @@ pub const WIDTHS: [usize; 3] = [64, 96, 128];
 impl Kernel {
     /// Every variant that an engine launches for models with heads of these widths.
     pub fn every(widths: &[usize]) -> Vec<Self> {
-        let mut all = vec![Self::GatherRows, Self::Norm, Self::Swiglu, Self::SumParts, Self::Combine];
+        let mut all = vec![
+            Self::GatherRows,
+            Self::Norm,
+            Self::Swiglu,
+            Self::SumParts,
+            Self::Combine,
+        ];
         for element in Element::ALL {
             all.extend([Self::Embed(element), Self::CopyPage(element)]);
             let fragments = GEMM_FRAGMENTS.into_iter().filter(|_| element != Element::F32);

@@ -16,7 +16,11 @@ impl Kernel {
             Self::Shrink { pool, vector, tile } => format!("shrink_{}_v{vector}_m{tile}", pool.name()),
             Self::Expand { pool, vector, tile } => format!("expand_{}_v{vector}_m{tile}", pool.name()),
             Self::WriteKv { pages, width, normed } => {
-                format!("write_kv_{}_w{width}{}", pages.name(), if normed { "_normed" } else { "" })
+                format!(
+                    "write_kv_{}_w{width}{}",
+                    pages.name(),
+                    if normed { "_normed" } else { "" }
+                )
             }
             Self::CopyPage(element) => format!("copy_page_{}", element.name()),
             Self::PagedAttention {

@@ -7,7 +7,7 @@ use super::{
     Element, GEMM_FRAGMENTS,
     build::{Environment, buffer, kernel, of_element},
 };
-use crate::kernels::{backward, training, linear, self_attention, self_attention_backward, matmul, rows, tile};
+use crate::kernels::{backward, linear, matmul, rows, self_attention, self_attention_backward, tile, training};
 
 /// A kernel of learning, in one of its variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -157,17 +157,19 @@ impl TrainingKernel {
             Self::GemmBackward { weight, fragments } => of_element!(weight, W =>
                 kernel!(on, linear::gemm::Gemm<W>, [w x parts],
                     [vectors outs rows part_vectors], weight.vector(), fragments, true)),
-            Self::NormBackward => Box::new(kernel!(on, backward::norm_backward::NormBackward, [x gain d onto], [width epsilon])),
-            Self::SwigluBackward => Box::new(kernel!(on, backward::swiglu_backward::SwigluBackward, [x d y], [width])),
-            Self::Rope { width, normed } => {
-                Box::new(kernel!(on, backward::rope::Rope, [qkv gains cos sin y], [heads kv_heads epsilon], width, normed))
+            Self::NormBackward => {
+                Box::new(kernel!(on, backward::norm_backward::NormBackward, [x gain d onto], [width epsilon]))
             }
+            Self::SwigluBackward => Box::new(kernel!(on, backward::swiglu_backward::SwigluBackward, [x d y], [width])),
+            Self::Rope { width, normed } => Box::new(
+                kernel!(on, backward::rope::Rope, [qkv gains cos sin y], [heads kv_heads epsilon], width, normed),
+            ),
             Self::RopeBackward { width, normed } => Box::new(
                 kernel!(on, backward::rope_backward::RopeBackward, [qkv gains cos sin d], [heads kv_heads epsilon], width, normed),
             ),
-            Self::SelfAttention { width } => {
-                Box::new(kernel!(on, self_attention::self_attention::SelfAttention, [qkv tiles out lse], [heads kv_heads], width))
-            }
+            Self::SelfAttention { width } => Box::new(
+                kernel!(on, self_attention::self_attention::SelfAttention, [qkv tiles out lse], [heads kv_heads], width),
+            ),
             Self::Delta => Box::new(kernel!(on, self_attention::delta::Delta, [out d y], [heads width])),
             Self::BackwardDq { width } => Box::new(
                 kernel!(on, self_attention_backward::backward_dq::BackwardDq, [qkv d lse delta tiles y],
@@ -176,7 +178,9 @@ impl TrainingKernel {
             Self::BackwardDkv { width } => Box::new(
                 kernel!(on, self_attention_backward::backward_dkv::BackwardDkv, [qkv d lse delta tiles y], [heads kv_heads], width),
             ),
-            Self::CrossEntropy => Box::new(kernel!(on, training::cross_entropy::CrossEntropy, [logits tokens weights losses], [width])),
+            Self::CrossEntropy => {
+                Box::new(kernel!(on, training::cross_entropy::CrossEntropy, [logits tokens weights losses], [width]))
+            }
             Self::ScatterRows => Box::new(kernel!(on, training::scatter_rows::ScatterRows, [x targets y], [width])),
             Self::Zero => Box::new(kernel!(on, training::zero::Zero, [y], [count])),
             Self::Copy => Box::new(kernel!(on, training::copy::Copy, [x y], [count])),

@@ -15,13 +15,13 @@ use super::{Decoder, Norm, Ops, Step};
 use crate::{
     forward::{Shape, StepError},
     kernel::{
-        Level, Quantise, Team,
-        attention::{Heads, Look},
+        Level, Quantise, ThreadPool,
+        attention::{AttentionTask, Heads},
         dot::Store,
         linear::{Adapted, Linear, linear},
         math::{rms_norm, rotate, silu_times},
         simd::LANES,
-        team::Parts,
+        thread_pool::DisjointMut,
         weight::Weight,
     },
     lora::{Adapter, AdapterHash, Projection},
@@ -74,7 +74,7 @@ pub struct Cpu {
     /// Where weights are read from.
     files: Vec<Arc<Mapped>>,
     rope: Rope,
-    team: Team,
+    pool: ThreadPool,
     level: Level,
     heads: Heads,
     keys: Vec<Vec<f32>>,
@@ -114,7 +114,7 @@ impl Cpu {
             weights: Weights::take(model, options.quantise)?,
             files: model.tensors().mapped().to_vec(),
             rope: Rope::new(config),
-            team: Team::new(options.threads),
+            pool: ThreadPool::new(options.threads),
             level: options.level.min(Level::detect()),
             heads,
             keys: (0..config.layers).map(|_| pool()).collect(),
@@ -187,7 +187,7 @@ impl Cpu {
         }
         let next = next(&self.slots, step, layer, sites[0], self.weights.blocks.len());
         linear(
-            &mut self.team,
+            &mut self.pool,
             self.level,
             x,
             &mut layers,
@@ -205,8 +205,11 @@ impl Cpu {
         let (heads, level, epsilon) = (self.heads, self.level, self.config.norm_epsilon);
         let norms = self.weights.blocks[layer].head_norms.as_ref();
         let rope = &self.rope;
-        let (q, k, v) = (Parts::of(q), Parts::of(k), Parts::of(v));
-        let (kept_keys, kept_values) = (Parts::of(&mut self.keys[layer]), Parts::of(&mut self.values[layer]));
+        let (q, k, v) = (DisjointMut::of(q), DisjointMut::of(k), DisjointMut::of(v));
+        let (kept_keys, kept_values) = (
+            DisjointMut::of(&mut self.keys[layer]),
+            DisjointMut::of(&mut self.values[layer]),
+        );
         let prepare = |head: &mut [f32], gain: Option<&Vec<f32>>, row: usize| {
             if let Some(gain) = gain {
                 let mut normed = vec![0.0; width];
@@ -217,7 +220,7 @@ impl Cpu {
             rotate(head, cos, sin);
         };
         let run = |row: usize| {
-            let (page, inside) = step.places[row];
+            let (page, inside) = step.kv_slots[row];
             for head in 0..queries {
                 // SAFETY: each row is one task, and no two rows of a step share a place.
                 let q = unsafe { q.get((row * queries + head) * width, width) };
@@ -235,18 +238,18 @@ impl Cpu {
             }
         };
         let rows = step.tokens.len();
-        over_rows(&mut self.team, rows, rows * queries * width, &run);
+        over_rows(&mut self.pool, rows, rows * queries * width, &run);
     }
 
     /// Attention of every span, cut into some rows and a head of keys.
     fn look(&mut self, step: &Step, layer: usize, queries: &[f32], to: &mut [f32]) {
-        let to = Parts::of(to);
-        let mut looks = Vec::new();
+        let to = DisjointMut::of(to);
+        let mut tasks = Vec::new();
         for span in &step.spans {
             let group = self.heads.queries / self.heads.keys;
             let rows = (SCORES_MAX / (group * (span.position + span.rows))).clamp(1, 16);
             for first in (0..span.rows).step_by(rows) {
-                looks.extend((0..self.heads.keys).map(|key_head| Look {
+                tasks.extend((0..self.heads.keys).map(|key_head| AttentionTask {
                     heads: self.heads,
                     key_head,
                     queries,
@@ -261,9 +264,9 @@ impl Cpu {
             }
         }
         let level = self.level;
-        self.team.each(looks.len(), &|task| {
+        self.pool.each(tasks.len(), &|task| {
             // SAFETY: each task has its own rows and heads.
-            SCORES.with_borrow_mut(|scores| unsafe { looks[task].run(level, scores) });
+            SCORES.with_borrow_mut(|scores| unsafe { tasks[task].run(level, scores) });
         });
     }
 }
@@ -289,11 +292,11 @@ fn next<'a>(slots: &'a [Option<Slot>], step: &Step, layer: usize, site: Projecti
 }
 
 /// Runs a kernel over rows, on all threads if there is enough to do.
-fn over_rows(team: &mut Team, rows: usize, singles: usize, run: &(dyn Fn(usize) + Sync)) {
+fn over_rows(pool: &mut ThreadPool, rows: usize, singles: usize, run: &(dyn Fn(usize) + Sync)) {
     if singles <= ALONE_MAX {
         return (0..rows).for_each(run);
     }
-    team.each(rows.div_ceil(TASK_ROWS), &|task| {
+    pool.each(rows.div_ceil(TASK_ROWS), &|task| {
         (task * TASK_ROWS..rows.min((task + 1) * TASK_ROWS)).for_each(run);
     });
 }
@@ -346,13 +349,13 @@ impl Ops for Cpu {
             Norm::FeedForward(layer) => &self.weights.blocks[layer].feed_forward_norm,
             Norm::Last => &self.weights.norm,
         };
-        let to = Parts::of(&mut normed);
+        let to = DisjointMut::of(&mut normed);
         let run = |row: usize| {
             // SAFETY: each row is one task.
             let to = unsafe { to.get(row * width, width) };
             rms_norm(level, &x[row * width..][..width], gain, epsilon, to);
         };
-        over_rows(&mut self.team, x.len() / width, x.len(), &run);
+        over_rows(&mut self.pool, x.len() / width, x.len(), &run);
         normed
     }
 
@@ -388,7 +391,7 @@ impl Ops for Cpu {
     fn gate(&mut self, [mut gate, up]: [Vec<f32>; 2]) -> Vec<f32> {
         let (level, length) = (self.level, gate.len());
         const TASK: usize = 4096;
-        let parts = Parts::of(&mut gate);
+        let parts = DisjointMut::of(&mut gate);
         let run = |task: usize| {
             let from = task * TASK;
             let count = TASK.min(length - from);
@@ -396,7 +399,7 @@ impl Ops for Cpu {
             let gate = unsafe { parts.get(from, count) };
             silu_times(level, gate, &up[from..from + count]);
         };
-        self.team.each(length.div_ceil(TASK), &run);
+        self.pool.each(length.div_ceil(TASK), &run);
         self.free(up);
         gate
     }
@@ -419,7 +422,7 @@ impl Ops for Cpu {
             to: &mut logits[before..],
             store: Store::Set,
         };
-        linear(&mut self.team, self.level, x, &mut [head], &[], &[], &mut self.shrunk);
+        linear(&mut self.pool, self.level, x, &mut [head], &[], &[], &mut self.shrunk);
         Ok(())
     }
 

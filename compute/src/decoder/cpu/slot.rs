@@ -15,7 +15,7 @@ pub(super) struct Slot {
     /// Those of the sites it acts on, and of no others: thousands of small adapters sit in slots.
     factors: Vec<Factors>,
     /// Where those of each layer's sites are, if anywhere.
-    places: Vec<[u16; 7]>,
+    index: Vec<[u16; 7]>,
 }
 
 /// No place.
@@ -36,9 +36,9 @@ impl Slot {
             why,
         };
         let mut factors = Vec::with_capacity(adapter.sites().len());
-        let mut places = vec![[NOWHERE; 7]; config.layers];
+        let mut index = vec![[NOWHERE; 7]; config.layers];
         for (site, low) in adapter.sites() {
-            let Some(layer) = places.get_mut(site.layer as usize) else {
+            let Some(layer) = index.get_mut(site.layer as usize) else {
                 return Err(misfit(format!(
                     "it has a layer {site} and the base {} blocks",
                     config.layers
@@ -62,11 +62,11 @@ impl Slot {
         Ok(Self {
             hash: adapter.hash(),
             factors,
-            places,
+            index,
         })
     }
 
     pub(super) fn at(&self, layer: usize, site: Projection) -> Option<&Factors> {
-        self.factors.get(usize::from(self.places[layer][site as usize]))
+        self.factors.get(usize::from(self.index[layer][site as usize]))
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use cube::{Element, Machine, vector_of};
 
-use super::{count, extents::Extents, weights::convert};
+use super::{count, extents::Dimensions, weights::convert};
 use crate::{
     decoder::Step,
     forward::StepError,
@@ -47,7 +47,7 @@ pub(super) struct Adapters<B> {
     pub(super) scales: B,
     groups: [Group<B>; 4],
     slots: Vec<Option<Slot>>,
-    free: Extents,
+    free: Dimensions,
     element: Element,
     layers: usize,
     steps: u64,
@@ -98,7 +98,7 @@ impl<B: Clone + Send> Adapters<B> {
             factors: machine.reserve(sites * (NUMBERS * size_of::<u32>()) as u64),
             scales: machine.reserve(sites * size_of::<f32>() as u64),
             slots: (0..slots).map(|_| None).collect(),
-            free: Extents::new(bytes),
+            free: Dimensions::new(bytes),
             element,
             layers: config.layers,
             steps: 0,

@@ -23,7 +23,7 @@ impl<M: Machine> Gpu<M> {
                 gains.unwrap_or(&self.nothing),
                 &tables.cos,
                 &tables.sin,
-                &tables.places,
+                &tables.kv_slots,
                 &self.keys[layer],
                 &self.values[layer],
             ],

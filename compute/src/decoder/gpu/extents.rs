@@ -1,15 +1,15 @@
-//! Parts of a piece of memory: handed out from the front, joined again when they come back.
+//! DisjointMut of a piece of memory: handed out from the front, joined again when they come back.
 
 use std::collections::BTreeMap;
 
 /// What is free of a piece of memory.
 #[derive(Debug)]
-pub(super) struct Extents {
+pub(super) struct Dimensions {
     free: BTreeMap<u64, u64>,
     bytes: u64,
 }
 
-impl Extents {
+impl Dimensions {
     pub(super) fn new(bytes: u64) -> Self {
         Self {
             free: BTreeMap::from([(0, bytes)]),
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_is_one_piece_again() {
-        let mut extents = Extents::new(100);
+        let mut extents = Dimensions::new(100);
         let taken: Vec<u64> = (0..4).map(|_| extents.take(25).unwrap()).collect();
         assert_eq!(taken, [0, 25, 50, 75]);
         assert_eq!(extents.take(1), None);
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "given back once")]
     fn nothing_is_given_back_twice() {
-        let mut extents = Extents::new(100);
+        let mut extents = Dimensions::new(100);
         let at = extents.take(10).unwrap();
         extents.give(at, 10);
         extents.give(at, 10);

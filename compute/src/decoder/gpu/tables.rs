@@ -1,4 +1,4 @@
-//! What a step tells a machine: tokens, places, angles, and which rows attend to what and meet which adapters. All of it
+//! What a step tells a machine: tokens, kv_slots, angles, and which rows attend to what and meet which adapters. All of it
 //! goes over in one piece.
 
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ use crate::{
     model::{Config, rope::Rope},
 };
 
-/// Positions that one part of attention looks at: always the same, so that company does not change a row's sums.
+/// Positions that one part of attention tasks at: always the same, so that company does not change a row's sums.
 const PART_TOKENS: usize = 256;
-/// Parts of one row at most; beyond, they grow.
+/// DisjointMut of one row at most; beyond, they grow.
 const PARTS_MAX: usize = 64;
 
 /// Tiles of rows that attend.
@@ -49,7 +49,7 @@ pub(super) struct Lora<B> {
 /// All tables of a step.
 pub(super) struct Tables<B> {
     pub(super) tokens: B,
-    pub(super) places: B,
+    pub(super) kv_slots: B,
     pub(super) cos: B,
     pub(super) sin: B,
     pub(super) wanted: B,
@@ -58,7 +58,7 @@ pub(super) struct Tables<B> {
 }
 
 /// Tables of attention before they are anywhere.
-struct Looks {
+struct AttentionTiles {
     queries: usize,
     rows: Vec<u32>,
     tiles: Vec<[u32; 5]>,
@@ -67,7 +67,7 @@ struct Looks {
     part_tokens: usize,
 }
 
-impl Looks {
+impl AttentionTiles {
     /// Tiles of the spans of one row, or of those of more.
     fn of(step: &Step, config: &Config, single: bool) -> Option<Self> {
         let group = config.heads / config.kv_heads;
@@ -81,7 +81,7 @@ impl Looks {
             most
         };
         let tile_rows = queries / group;
-        let mut looks = Self {
+        let mut tasks = Self {
             queries,
             rows: Vec::new(),
             tiles: Vec::new(),
@@ -92,30 +92,30 @@ impl Looks {
         let spans = step.spans.iter().filter(|span| (span.rows == 1) == single);
         let mut reach = 0;
         for span in spans {
-            let table = count(looks.pages.len());
-            looks.pages.extend(&span.pages);
+            let table = count(tasks.pages.len());
+            tasks.pages.extend(&span.pages);
             reach = reach.max(span.position + span.rows);
             for first in (0..span.rows).step_by(tile_rows) {
                 let rows = tile_rows.min(span.rows - first);
-                let at = count(looks.rows.len());
-                looks.tiles.push([
+                let at = count(tasks.rows.len());
+                tasks.tiles.push([
                     count(span.row + first),
                     count(rows),
                     count(span.position + first),
                     table,
                     at,
                 ]);
-                looks.rows.extend((0..rows).map(|row| count(span.row + first + row)));
+                tasks.rows.extend((0..rows).map(|row| count(span.row + first + row)));
             }
         }
         // Rows of a prompt are many enough as they are.
         if single {
-            looks.part_tokens = PART_TOKENS.max(reach.div_ceil(PARTS_MAX).next_multiple_of(32));
-            looks.parts = reach.div_ceil(looks.part_tokens);
+            tasks.part_tokens = PART_TOKENS.max(reach.div_ceil(PARTS_MAX).next_multiple_of(32));
+            tasks.parts = reach.div_ceil(tasks.part_tokens);
         } else {
-            looks.part_tokens = reach.next_multiple_of(32);
+            tasks.part_tokens = reach.next_multiple_of(32);
         }
-        (!looks.tiles.is_empty()).then_some(looks)
+        (!tasks.tiles.is_empty()).then_some(tasks)
     }
 }
 
@@ -191,17 +191,17 @@ impl<B: Clone + Send> Tables<B> {
     ) -> Self {
         let mut pack = Pack::default();
         let tokens = pack.words(step.tokens.iter().copied());
-        let places = pack.words(step.places.iter().flat_map(|(page, inside)| [*page, *inside]));
+        let kv_slots = pack.words(step.kv_slots.iter().flat_map(|(page, inside)| [*page, *inside]));
         let angles = || step.positions.iter().map(|position| rope.at(*position as usize));
         let cos = pack.singles(angles().flat_map(|(cos, _)| cos));
         let sin = pack.singles(angles().flat_map(|(_, sin)| sin));
         let wanted = pack.words(step.wanted.iter().copied());
-        let looks = [true, false].map(|single| {
-            Looks::of(step, config, single).map(|looks| {
-                let table = pack.words(looks.tiles.iter().flatten().copied());
-                let pages = pack.words(looks.pages.iter().copied());
-                let which = pack.words(looks.rows.iter().copied());
-                (looks, [table, pages, which])
+        let tasks = [true, false].map(|single| {
+            AttentionTiles::of(step, config, single).map(|tasks| {
+                let table = pack.words(tasks.tiles.iter().flatten().copied());
+                let pages = pack.words(tasks.pages.iter().copied());
+                let which = pack.words(tasks.rows.iter().copied());
+                (tasks, [table, pages, which])
             })
         });
         let mixes = Mixes::of(step, rank).map(|mixes| {
@@ -214,19 +214,19 @@ impl<B: Clone + Send> Tables<B> {
         let mut part = pack.send(machine);
         Self {
             tokens: part(tokens),
-            places: part(places),
+            kv_slots: part(kv_slots),
             cos: part(cos),
             sin: part(sin),
             wanted: part(wanted),
-            attention: looks
+            attention: tasks
                 .into_iter()
                 .flatten()
-                .map(|(looks, [table, pages, which])| Attention {
-                    queries: looks.queries,
-                    tiles: looks.tiles.len(),
-                    rows: looks.rows.len(),
-                    parts: looks.parts,
-                    part_tokens: looks.part_tokens,
+                .map(|(tasks, [table, pages, which])| Attention {
+                    queries: tasks.queries,
+                    tiles: tasks.tiles.len(),
+                    rows: tasks.rows.len(),
+                    parts: tasks.parts,
+                    part_tokens: tasks.part_tokens,
                     table: part(table),
                     pages: part(pages),
                     which: part(which),

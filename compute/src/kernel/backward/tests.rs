@@ -61,13 +61,13 @@ fn elementwise_gradients_are_the_slopes_of_their_kernels_at_every_length_and_lev
         let mut first: Option<Vec<u32>> = None;
         for level in Level::available() {
             let mut dx = vec![0.0; count];
-            rms_norm_back(level, &x, &gain, 1e-5, &d, &mut dx);
+            rms_norm_backward(level, &x, &gain, 1e-5, &d, &mut dx);
             near(&dx, &normed, "norm");
             let mut dgain = vec![0.0; count];
             rms_norm_gain(level, &x, 1e-5, &d, &mut dgain);
             near(&dgain, &gained, "gain");
             let (mut gate, mut high) = (x.clone(), up.clone());
-            silu_times_back(level, &mut gate, &mut high, &d);
+            silu_times_backward(level, &mut gate, &mut high, &d);
             near(&gate, &gated, "gate");
             near(&high, &upped, "up");
             let all = dx.iter().chain(&dgain).chain(&gate).chain(&high);
@@ -104,6 +104,6 @@ fn rotating_back_undoes_rotating_forth() {
     let (cos, sin) = ([0.6, 0.28], [0.8, -0.96]);
     let mut head = [1.0, 2.0, 3.0, -4.0];
     rotate(&mut head, &cos, &sin);
-    rotate_back(&mut head, &cos, &sin);
+    rotate_backward(&mut head, &cos, &sin);
     near(&head, &[1.0, 2.0, 3.0, -4.0], "rotation");
 }

@@ -37,7 +37,7 @@ fn multiply(level: Level, x: &[f32], weight: &Weight) -> Vec<f32> {
         bias: None,
     };
     // SAFETY: `y` is ours and has a number for every pair of rows.
-    unsafe { product(level, rows, weight, 0, weight.rows, output, &mut Ahead::nothing()) };
+    unsafe { product(level, rows, weight, 0, weight.rows, output, &mut Prefetch::nothing()) };
     y
 }
 

@@ -26,7 +26,7 @@ use super::{
     error::TrainError,
     evaluate::{answers, evaluate},
     recipe::{Machine, Recipe},
-    record::Asked,
+    record::EvalPrompt,
     score::answer,
 };
 
@@ -150,8 +150,8 @@ pub fn examine(
         questions: exam.questions.iter().map(Question::unanswered).collect(),
         prompts: exam.prompts.iter().map(Prompt::unanswered).collect(),
     };
-    let asked: Vec<Asked> = exam.questions.iter().map(|question| question.asked.clone()).collect();
-    let prompted: Vec<Asked> = exam.prompts.iter().map(|prompt| prompt.asked.clone()).collect();
+    let asked: Vec<EvalPrompt> = exam.questions.iter().map(|question| question.asked.clone()).collect();
+    let prompted: Vec<EvalPrompt> = exam.prompts.iter().map(|prompt| prompt.asked.clone()).collect();
     for candidate in candidates {
         let adapter = candidate.adapter.as_ref();
         let losses = evaluate(

@@ -1,4 +1,4 @@
-//! A report as a page that needs nothing else: no script, no picture and no letter from elsewhere.
+//! A report as a page that needs nothing else: no script, no picture and no letter from accelerator.
 //!
 //! Whatever a model or a file said is escaped, and the page itself forbids to load or run anything.
 

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::super::{
+    corpus_reader::each_line,
     data::{Corpus, DataError},
-    reading::each_line,
     recipe::Recipe,
-    record::{Asked, Line},
+    record::{EvalPrompt, Line},
 };
 
 /// Prompts of an exam.
@@ -35,7 +35,7 @@ pub struct Question {
     /// What it asks, without what the template puts around it.
     pub text: String,
     /// Its tokens, and what is expected.
-    pub asked: Asked,
+    pub asked: EvalPrompt,
     /// Its file and line.
     pub place: (u32, u32),
     /// Which record of the corpus it is.
@@ -48,7 +48,7 @@ pub struct Prompt {
     /// The text.
     pub text: String,
     /// Its tokens. Nothing is expected.
-    pub asked: Asked,
+    pub asked: EvalPrompt,
 }
 
 /// An exam that cannot be held.
@@ -139,7 +139,7 @@ impl Exam {
     fn prompt(&mut self, bytes: &[u8], text: &Text, recipe: &Recipe) -> Result<(), String> {
         let shown: Shown = parsed(bytes)?;
         let asked = match (&shown.prompt, &shown.question) {
-            (Some(prompt), None) => Asked {
+            (Some(prompt), None) => EvalPrompt {
                 prompt: text.tokenizer.encode(prompt, true).map_err(|error| error.to_string())?,
                 answer: String::new(),
             },

@@ -1,7 +1,7 @@
 use std::{fs, path::PathBuf};
 
 use compute::{
-    model::{Chat, Config, Extents, Generation, Tokenizer},
+    model::{Chat, Config, Dimensions, Generation, Tokenizer},
     tensors::Dtype,
 };
 
@@ -13,7 +13,7 @@ fn novice() -> (Model, Text) {
     let mut words = Words::default();
     words.add("Question: Who bakes? Answer: Anivo bakes bread.").unwrap();
     let vocabulary = Vocabulary::learn(&words, 280).unwrap();
-    let extents = Extents {
+    let extents = Dimensions {
         vocabulary: vocabulary.tokens(),
         hidden: 16,
         intermediate: 32,

@@ -1,24 +1,24 @@
 //! A block forth.
 
 use compute::{decoder::gpu::count, lora::Projection};
-use cube::{Kernel, TrainingKernel, Machine, Scalar};
+use cube::{Kernel, Machine, Scalar, TrainingKernel};
 
-use super::{HEADS_EACH, Learner, Pass};
+use super::{GpuNetwork, HEADS_EACH, Pass};
 
 /// What the way back needs of a block.
-pub(super) struct Kept<B> {
+pub(super) struct Activations<B> {
     /// Queries, keys and values side by side, as their layers gave them.
     pub(super) qkv: B,
     pub(super) attended: B,
     /// The logarithm of each query's sum.
-    pub(super) logs: B,
+    pub(super) lse: B,
     /// Between attention and feed-forward.
     pub(super) middle: B,
     /// Gate and up side by side.
     pub(super) gate_up: B,
 }
 
-impl<M: Machine> Learner<M> {
+impl<M: Machine> GpuNetwork<M> {
     /// Numbers of a row of queries, keys and values.
     pub(super) fn qkv_width(&self) -> usize {
         (self.config.heads + 2 * self.config.kv_heads) * self.config.head
@@ -30,11 +30,18 @@ impl<M: Machine> Learner<M> {
     }
 
     /// Launches what norms and rotates queries and keys, or goes back through it.
-    pub(super) fn turning(&mut self, pass: &Pass<M::Buffer>, layer: usize, back: bool, qkv: &M::Buffer, y: &M::Buffer) {
+    pub(super) fn launch_rope(
+        &mut self,
+        pass: &Pass<M::Buffer>,
+        layer: usize,
+        backward: bool,
+        qkv: &M::Buffer,
+        y: &M::Buffer,
+    ) {
         let width = self.config.head;
         let gains = self.weights.blocks[layer].gains.clone();
         let normed = gains.is_some();
-        let kernel = match back {
+        let kernel = match backward {
             true => TrainingKernel::RopeBackward { width, normed },
             false => TrainingKernel::Rope { width, normed },
         };
@@ -50,23 +57,28 @@ impl<M: Machine> Learner<M> {
     }
 
     /// Queries and keys as attention takes them.
-    pub(super) fn turned(&mut self, pass: &Pass<M::Buffer>, layer: usize, qkv: &M::Buffer) -> M::Buffer {
+    pub(super) fn apply_rope(&mut self, pass: &Pass<M::Buffer>, layer: usize, qkv: &M::Buffer) -> M::Buffer {
         let y = self.rows(pass.rows, self.qkv_width());
-        self.turning(pass, layer, false, qkv, &y);
+        self.launch_rope(pass, layer, false, qkv, &y);
         y
     }
 
     /// A block up to its last layer.
-    pub(super) fn inside(&mut self, pass: &Pass<M::Buffer>, layer: usize, x: &M::Buffer) -> Kept<M::Buffer> {
+    pub(super) fn block_activations(
+        &mut self,
+        pass: &Pass<M::Buffer>,
+        layer: usize,
+        x: &M::Buffer,
+    ) -> Activations<M::Buffer> {
         use Projection::{Gate, K, O, Q, Up, V};
         let (rows, hidden, heads) = (pass.rows, self.config.hidden, self.config.heads);
         let [first, second] = self.norms(layer);
         let normed = self.norm(x, &first, rows);
         let qkv = self.rows(rows, self.qkv_width());
         self.linear(layer, &[Q, K, V], &normed, &qkv, rows, false);
-        let turned = self.turned(pass, layer, &qkv);
+        let roped = self.apply_rope(pass, layer, &qkv);
         let attended = self.rows(rows, heads * self.config.head);
-        let logs = self.rows(rows, heads);
+        let lse = self.rows(rows, heads);
         let kernel = TrainingKernel::SelfAttention {
             width: self.config.head,
         };
@@ -74,7 +86,7 @@ impl<M: Machine> Learner<M> {
         self.machine.launch(
             Kernel::Training(kernel),
             [count(pass.tile_count), count(heads), 1],
-            &[&turned, &pass.tiles, &attended, &logs],
+            &[&roped, &pass.tiles, &attended, &lse],
             &scalars,
         );
         let middle = self.copy(x, rows, hidden);
@@ -82,19 +94,24 @@ impl<M: Machine> Learner<M> {
         let normed = self.norm(&middle, &second, rows);
         let gate_up = self.rows(rows, 2 * self.config.intermediate);
         self.linear(layer, &[Gate, Up], &normed, &gate_up, rows, false);
-        Kept {
+        Activations {
             qkv,
             attended,
-            logs,
+            lse,
             middle,
             gate_up,
         }
     }
 
     /// The last layer of a block.
-    pub(super) fn finish(&mut self, pass: &Pass<M::Buffer>, layer: usize, kept: &Kept<M::Buffer>) -> M::Buffer {
-        let inner = self.gate(&kept.gate_up, pass.rows);
-        let x = self.copy(&kept.middle, pass.rows, self.config.hidden);
+    pub(super) fn block_output(
+        &mut self,
+        pass: &Pass<M::Buffer>,
+        layer: usize,
+        activations: &Activations<M::Buffer>,
+    ) -> M::Buffer {
+        let inner = self.swiglu(&activations.gate_up, pass.rows);
+        let x = self.copy(&activations.middle, pass.rows, self.config.hidden);
         self.linear(layer, &[Projection::Down], &inner, &x, pass.rows, true);
         x
     }
@@ -105,7 +122,7 @@ impl<M: Machine> Learner<M> {
         [block.attention_norm.clone(), block.feed_forward_norm.clone()]
     }
 
-    pub(super) fn gate(&mut self, gate_up: &M::Buffer, rows: usize) -> M::Buffer {
+    pub(super) fn swiglu(&mut self, gate_up: &M::Buffer, rows: usize) -> M::Buffer {
         let width = self.config.intermediate;
         let inner = self.rows(rows, width);
         self.elementwise(

@@ -1,10 +1,10 @@
 //! The output layer and the loss, for the rows that have a target alone, some at a time.
 
 use compute::decoder::gpu::{count, pack::Pack as Tables};
-use cube::{Kernel, TrainingKernel, Machine, Scalar};
+use cube::{Kernel, Machine, Scalar, TrainingKernel};
 
-use super::{Learner, failed};
-use crate::{error::TrainError, net::pack::Pack};
+use super::{GpuNetwork, failed};
+use crate::{cpu::pack::Pack, error::TrainError};
 
 /// Logits that are there at once.
 const LOGITS_MAX: usize = 64 << 20;
@@ -12,7 +12,7 @@ const LOGITS_MAX: usize = 64 << 20;
 /// Losses that wait to be read, and how many they are.
 pub(super) type Losses<B> = Vec<(B, usize)>;
 
-impl<M: Machine> Learner<M> {
+impl<M: Machine> GpuNetwork<M> {
     /// The negative log-likelihood of each target. With `back`, their gradient is put into its rows, which were zero.
     pub(super) fn head(&mut self, pack: &Pack, x: &M::Buffer, back: Option<&M::Buffer>) -> Losses<M::Buffer> {
         let (hidden, vocabulary) = (self.config.hidden, self.config.vocabulary);
@@ -22,14 +22,14 @@ impl<M: Machine> Learner<M> {
         for targets in pack.targets.chunks((LOGITS_MAX / vocabulary).max(1)) {
             let rows = targets.len();
             let mut tables = Tables::default();
-            let places = tables.words(targets.iter().map(|target| target.row));
+            let rows_of = tables.words(targets.iter().map(|target| target.row));
             let tokens = tables.words(targets.iter().map(|target| target.token));
             let weights = tables.singles(targets.iter().map(|target| &target.weight));
             let mut part = tables.send(&mut self.machine);
-            let (places, tokens, weights) = (part(places), part(tokens), part(weights));
+            let (rows_of, tokens, weights) = (part(rows_of), part(tokens), part(weights));
             drop(part);
             let picked = self.rows(rows, hidden);
-            self.elementwise(Kernel::GatherRows, rows, hidden, &[x, &places, &picked], &[wide]);
+            self.elementwise(Kernel::GatherRows, rows, hidden, &[x, &rows_of, &picked], &[wide]);
             let normed = self.norm(&picked, &gain, rows);
             let (logits, each) = (self.rows(rows, vocabulary), self.rows(rows, 1));
             self.base(&head, &normed, &logits, rows, false);
@@ -42,17 +42,17 @@ impl<M: Machine> Learner<M> {
             );
             losses.push((each, rows));
             let Some(d) = back else { continue };
-            let d_normed = self.base_back(&head, &logits, rows);
+            let d_normed = self.base_backward(&head, &logits, rows);
             let d_picked = self.zeros(rows, hidden);
-            self.norm_back(&picked, &gain, &d_normed, &d_picked, rows);
+            self.norm_backward(&picked, &gain, &d_normed, &d_picked, rows);
             let kernel = Kernel::Training(TrainingKernel::ScatterRows);
-            self.elementwise(kernel, rows, hidden, &[&d_picked, &places, d], &[wide]);
+            self.elementwise(kernel, rows, hidden, &[&d_picked, &rows_of, d], &[wide]);
         }
         losses
     }
 
     /// Reads losses, after everything before them.
-    pub(super) fn told(&mut self, losses: Losses<M::Buffer>) -> Result<Vec<f64>, TrainError> {
+    pub(super) fn read_losses(&mut self, losses: Losses<M::Buffer>) -> Result<Vec<f64>, TrainError> {
         let mut all = Vec::new();
         for (buffer, rows) in losses {
             let read = self

@@ -4,9 +4,9 @@ use compute::{
     decoder::gpu::{count, weights::Linear},
     lora::Projection,
 };
-use cube::{BEGIN, CHAIN, Element, GEMM_FRAGMENTS, Kernel, TrainingKernel, MATMUL_TILE, Machine, Scalar};
+use cube::{BEGIN, CHAIN, Element, GEMM_FRAGMENTS, Kernel, MATMUL_TILE, Machine, Scalar, TrainingKernel};
 
-use super::{Learner, on_cores};
+use super::{GpuNetwork, on_cores};
 
 /// Outputs of a cube on tensor cores.
 const GEMM_OUTS: usize = 64;
@@ -33,7 +33,7 @@ impl<'a, B> Side<'a, B> {
     }
 }
 
-/// A matrix to multiply with, and how its numbers are kept.
+/// A matrix to multiply with, and how its numbers are activations.
 struct Right<'a, B>(Side<'a, B>, Element);
 
 impl<'a, B> Right<'a, B> {
@@ -42,7 +42,7 @@ impl<'a, B> Right<'a, B> {
     }
 }
 
-/// Which of both is turned.
+/// Which of both is roped.
 #[derive(Clone, Copy)]
 struct Turned {
     left: bool,
@@ -73,12 +73,12 @@ enum Sum<'a, B> {
     Onto(Option<&'a B>),
 }
 
-impl<M: Machine> Learner<M> {
+impl<M: Machine> GpuNetwork<M> {
     fn multiply(
         &mut self,
         left: Side<'_, M::Buffer>,
         right: Right<'_, M::Buffer>,
-        turned: Turned,
+        roped: Turned,
         y: Side<'_, M::Buffer>,
         [rows, inner, outs]: [usize; 3],
         sum: Sum<'_, M::Buffer>,
@@ -106,23 +106,27 @@ impl<M: Machine> Learner<M> {
         self.machine.launch(
             Kernel::Training(TrainingKernel::Matmul {
                 right: element,
-                left_transposed: turned.left,
-                right_transposed: turned.right,
+                left_transposed: roped.left,
+                right_transposed: roped.right,
             }),
-            [
-                count(outs.div_ceil(MATMUL_TILE)),
-                count(rows.div_ceil(MATMUL_TILE)),
-                1,
-            ],
+            [count(outs.div_ceil(MATMUL_TILE)), count(rows.div_ceil(MATMUL_TILE)), 1],
             &[left.of, right.of, bias, y.of],
             &scalars,
         );
     }
 
     /// On tensor cores: `W x`, or back from `W`'s outputs to its columns.
-    fn cores(&mut self, linear: &Linear<M::Buffer>, back: bool, x: &M::Buffer, y: &M::Buffer, rows: usize, add: bool) {
+    fn cores(
+        &mut self,
+        linear: &Linear<M::Buffer>,
+        backward: bool,
+        x: &M::Buffer,
+        y: &M::Buffer,
+        rows: usize,
+        add: bool,
+    ) {
         let element = self.weights.element;
-        let (inner, outs) = match back {
+        let (inner, outs) = match backward {
             true => (linear.outs, linear.columns),
             false => (linear.columns, linear.outs),
         };
@@ -132,7 +136,7 @@ impl<M: Machine> Learner<M> {
         let (wide, tall) = (across * GEMM_OUTS, down * 16 * fragments);
         let sums = self.rows(tall, wide);
         let weight = element;
-        let kernel = match back {
+        let kernel = match backward {
             true => Kernel::Training(TrainingKernel::GemmBackward { weight, fragments }),
             false => Kernel::Gemm { weight, fragments },
         };
@@ -145,7 +149,7 @@ impl<M: Machine> Learner<M> {
             &[&linear.weight, x, &sums],
             &scalars,
         );
-        let bias = linear.bias.as_ref().filter(|_| !back);
+        let bias = linear.bias.as_ref().filter(|_| !backward);
         let mode = u32::from(add) * cube::ADD + u32::from(bias.is_some()) * cube::BIAS;
         let bias = bias.unwrap_or(&self.nothing).clone();
         let scalars = [count(outs), count(wide), count(tall), 1, mode].map(Scalar::U32);
@@ -167,7 +171,7 @@ impl<M: Machine> Learner<M> {
         let mut at = 0;
         for site in sites {
             let [out, inside] = self.config.linear_shape(*site);
-            if let Some((a, b)) = self.places.blocks[layer].linear(*site).low {
+            if let Some((a, b)) = self.slots.blocks[layer].linear(*site).lora {
                 let (b, rank) = (self.state.value(&mut self.machine, b), self.rank(a, inside));
                 let h = self.shrink(Side::whole(x, inside), a, inside, rank, rows);
                 let onto = Side {
@@ -211,7 +215,7 @@ impl<M: Machine> Learner<M> {
     }
 
     /// The gradient of a layer's rows, without adapters.
-    pub(super) fn base_back(&mut self, linear: &Linear<M::Buffer>, d: &M::Buffer, rows: usize) -> M::Buffer {
+    pub(super) fn base_backward(&mut self, linear: &Linear<M::Buffer>, d: &M::Buffer, rows: usize) -> M::Buffer {
         let (element, y) = (self.weights.element, self.rows(rows, linear.columns));
         // Gradients may be smaller than what halves can tell from nothing.
         if element == Element::BF16 && on_cores(element, linear.outs, linear.columns) {
@@ -231,17 +235,17 @@ impl<M: Machine> Learner<M> {
 
     /// Layers that read the same rows, backwards: adds to the gradients of their adapters, and gives that of the rows if
     /// it is wanted.
-    pub(super) fn linear_back(
+    pub(super) fn linear_backward(
         &mut self,
         layer: usize,
         sites: &[Projection],
         d: &M::Buffer,
         x: &M::Buffer,
         rows: usize,
-        onward: bool,
+        input_wanted: bool,
     ) -> Option<M::Buffer> {
         let linear = self.weights.blocks[layer].linear(sites).clone();
-        let d_x = onward.then(|| self.base_back(&linear, d, rows));
+        let d_x = input_wanted.then(|| self.base_backward(&linear, d, rows));
         let mut at = 0;
         for site in sites {
             let [out, inside] = self.config.linear_shape(*site);
@@ -251,12 +255,12 @@ impl<M: Machine> Learner<M> {
                 stride: linear.outs,
             };
             at += out;
-            let Some((a, b)) = self.places.blocks[layer].linear(*site).low else {
+            let Some((a, b)) = self.slots.blocks[layer].linear(*site).lora else {
                 continue;
             };
             let (rank, x) = (self.rank(a, inside), Side::whole(x, inside));
-            let value = |learner: &mut Self, index| learner.state.value(&mut learner.machine, index);
-            let gradient = |learner: &mut Self, index| learner.state.gradient(&mut learner.machine, index);
+            let value = |network: &mut Self, index| network.state.value(&mut network.machine, index);
+            let gradient = |network: &mut Self, index| network.state.gradient(&mut network.machine, index);
             let h = self.shrink(x, a, inside, rank, rows);
             let b_value = value(self, b);
             let d_h = self.rows(rows, rank);

@@ -2,13 +2,13 @@
 //!
 //! Where the base's weights have two bytes, its linear layers run on tensor cores, forth and back, with rows rounded to
 //! the weights' type and sums in singles; everything else is in singles. Every sum runs in an order that depends on
-//! nothing but the model and the records: neither how records are cut into passes nor what is kept for the way back
+//! nothing but the model and the records: neither how records are cut into passes nor what is activations for the way back
 //! changes a bit. Those bits are not the processor's, nor those of another kind of GPU or other kernels: a run's class
 //! says whose they are.
 //!
 //! Adapters over a frozen base as stored, for every family; whatever else a recipe may ask for is refused by its name.
 
-mod back;
+mod backward;
 mod block;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -22,16 +22,16 @@ use compute::{
     decoder::gpu::{count, pack::Pack as Tables, weights::Weights},
     model::{Config, Model, rope::Rope},
 };
-use cube::{ELEMENTWISE_THREADS, Element, Kernel, SELF_ATTENTION_ROWS, TrainingKernel, Machine, Scalar};
+use cube::{ELEMENTWISE_THREADS, Element, Kernel, Machine, SELF_ATTENTION_ROWS, Scalar, TrainingKernel};
 
-use self::{block::Kept, state::State};
+use self::{block::Activations, state::State};
 use super::{
-    elsewhere::Elsewhere,
-    error::TrainError,
-    net::{
+    accelerator::Accelerator,
+    cpu::{
+        gradient_slots::GradientSlots,
         pack::{Pack, Span},
-        places::Places,
     },
+    error::TrainError,
     optimiser::{Factors, Moments},
     parameters::Parameters,
     recipe::{Base, Method, Recipe, RecipeError},
@@ -46,12 +46,12 @@ const ROWS_MAX: usize = 65_535;
 const HEADS_EACH: u32 = 4;
 
 /// A machine, a base, and what is trained on it.
-struct Learner<M: Machine> {
+struct GpuNetwork<M: Machine> {
     machine: M,
     class: String,
     config: Config,
     weights: Weights<M::Buffer>,
-    places: Places,
+    slots: GradientSlots,
     scale: f32,
     state: State<M::Buffer>,
     rope: Rope,
@@ -75,8 +75,8 @@ impl Trainer {
     /// Has a run that has not begun computed by a machine that runs kernels, which makes it a run of another class.
     pub fn on_gpu<M: Machine + 'static>(self, model: &Model, machine: M) -> Result<Self, TrainError> {
         supported(self.recipe())?;
-        let learner = Learner::new(model, machine, self.trained(), self.machine().keep_bytes)?;
-        self.put(Box::new(learner))
+        let network = GpuNetwork::new(model, machine, self.trained(), self.machine().keep_bytes)?;
+        self.on_accelerator(Box::new(network))
     }
 }
 
@@ -100,7 +100,7 @@ fn supported(recipe: &Recipe) -> Result<(), RecipeError> {
     Ok(())
 }
 
-impl<M: Machine> Learner<M> {
+impl<M: Machine> GpuNetwork<M> {
     fn new(model: &Model, mut machine: M, parameters: &Parameters, keep_bytes: usize) -> Result<Self, TrainError> {
         let config = model.config();
         let weights = Weights::take(&mut machine, model)?;
@@ -109,7 +109,7 @@ impl<M: Machine> Learner<M> {
             class: format!("{} {} kernels {KERNELS}", machine.class(), weights.element.name()),
             state: State::new(&mut machine, parameters),
             nothing: machine.upload(&[0; 32]),
-            places: parameters.places(),
+            slots: parameters.gradient_slots(),
             rope: Rope::new(config),
             config: config.clone(),
             machine,
@@ -147,7 +147,7 @@ impl<M: Machine> Learner<M> {
     }
 
     /// The gradient through a norm, added to `onto`.
-    fn norm_back(&mut self, x: &M::Buffer, gain: &M::Buffer, d: &M::Buffer, onto: &M::Buffer, rows: usize) {
+    fn norm_backward(&mut self, x: &M::Buffer, gain: &M::Buffer, d: &M::Buffer, onto: &M::Buffer, rows: usize) {
         let scalars = [
             Scalar::U32(count(self.config.hidden)),
             Scalar::F32(self.config.norm_epsilon),
@@ -188,19 +188,19 @@ impl<M: Machine> Learner<M> {
     }
 
     /// The way forth and back of a pass.
-    fn forth_and_back(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
+    fn forward_backward(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
         let pass = self.pass(pack);
-        let (layers, lowest) = (self.config.layers, self.places.lowest().unwrap_or(self.config.layers));
-        let keeps = (self.keep_bytes / self.kept_bytes(pass.rows)).max(1);
+        let (layers, lowest) = (self.config.layers, self.slots.lowest().unwrap_or(self.config.layers));
+        let keeps = (self.keep_bytes / self.activation_bytes(pass.rows)).max(1);
         let first_kept = layers.saturating_sub(keeps);
         let mut x = self.embed(&pass);
-        let (mut inputs, mut all_kept) = (Vec::new(), Vec::new());
+        let (mut inputs, mut all_activations) = (Vec::new(), Vec::new());
         for layer in 0..layers {
-            let kept = self.inside(&pass, layer, &x);
-            let next = self.finish(&pass, layer, &kept);
+            let activations = self.block_activations(&pass, layer, &x);
+            let next = self.block_output(&pass, layer, &activations);
             if layer >= lowest {
                 inputs.push(x);
-                all_kept.push((layer >= first_kept).then_some(kept));
+                all_activations.push((layer >= first_kept).then_some(activations));
             }
             x = next;
         }
@@ -209,15 +209,15 @@ impl<M: Machine> Learner<M> {
         drop(x);
         for layer in (lowest..layers).rev() {
             let input = inputs.pop().expect("each of these blocks had one");
-            let kept: Option<Kept<M::Buffer>> = all_kept.pop().expect("the same");
-            let kept = kept.unwrap_or_else(|| self.inside(&pass, layer, &input));
-            self.back(&pass, layer, &input, kept, &d, layer > lowest);
+            let activations: Option<Activations<M::Buffer>> = all_activations.pop().expect("the same");
+            let activations = activations.unwrap_or_else(|| self.block_activations(&pass, layer, &input));
+            self.backward(&pass, layer, &input, activations, &d, layer > lowest);
         }
-        self.told(losses)
+        self.read_losses(losses)
     }
 
-    /// Bytes that [`Kept`] takes.
-    fn kept_bytes(&self, rows: usize) -> usize {
+    /// Bytes that [`Activations`] takes.
+    fn activation_bytes(&self, rows: usize) -> usize {
         let config = &self.config;
         let heads = 2 * (config.heads + config.kv_heads) * config.head + config.heads;
         size_of::<f32>() * rows * (config.hidden + 2 * config.intermediate + heads)
@@ -235,7 +235,7 @@ fn failed(error: cube::MachineError) -> TrainError {
     TrainError::Device(error.0)
 }
 
-impl<M: Machine> Elsewhere for Learner<M> {
+impl<M: Machine> Accelerator for GpuNetwork<M> {
     fn class(&self) -> &str {
         &self.class
     }
@@ -253,23 +253,23 @@ impl<M: Machine> Elsewhere for Learner<M> {
         self.state.begin(&mut self.machine);
     }
 
-    fn learn(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
-        self.forth_and_back(pack)
+    fn losses_and_gradients(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
+        self.forward_backward(pack)
     }
 
     fn losses(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
         let pass = self.pass(pack);
         let mut x = self.embed(&pass);
         for layer in 0..self.config.layers {
-            let kept = self.inside(&pass, layer, &x);
-            x = self.finish(&pass, layer, &kept);
+            let activations = self.block_activations(&pass, layer, &x);
+            x = self.block_output(&pass, layer, &activations);
         }
         let losses = self.head(pack, &x, None);
-        self.told(losses)
+        self.read_losses(losses)
     }
 
-    fn length(&mut self) -> Result<f64, TrainError> {
-        self.state.length(&mut self.machine).map_err(failed)
+    fn gradient_norm(&mut self) -> Result<f64, TrainError> {
+        self.state.gradient_norm(&mut self.machine).map_err(failed)
     }
 
     fn step(

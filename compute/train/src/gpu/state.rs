@@ -1,7 +1,7 @@
 //! What a run changes: parameters, both moments and gradients, each one piece of memory in which every tensor has its
 //! place.
 
-use cube::{ELEMENTWISE_THREADS, Kernel, TrainingKernel, Machine, MachineError, SQUARES, Scalar};
+use cube::{ELEMENTWISE_THREADS, Kernel, Machine, MachineError, SQUARES, Scalar, TrainingKernel};
 
 use compute::decoder::gpu::count;
 
@@ -10,7 +10,7 @@ use crate::{
     parameters::Parameters,
 };
 
-/// Numbers that places are multiples of.
+/// Numbers that ranges are multiples of.
 const ALIGN: usize = 64;
 
 /// All of it.
@@ -20,7 +20,7 @@ pub(super) struct State<B> {
     first: B,
     second: B,
     /// Where each tensor begins, and how many numbers it has.
-    places: Vec<(usize, usize)>,
+    ranges: Vec<(usize, usize)>,
     numbers: usize,
 }
 
@@ -38,32 +38,32 @@ fn singles(bytes: &[u8]) -> impl Iterator<Item = f32> {
 impl<B: Clone + Send> State<B> {
     pub(super) fn new<M: Machine<Buffer = B>>(machine: &mut M, parameters: &Parameters) -> Self {
         let mut numbers = 0;
-        let places = parameters.tensors().iter().map(|tensor| {
+        let ranges = parameters.tensors().iter().map(|tensor| {
             let (at, length) = (numbers, tensor.values().len());
             numbers += length.next_multiple_of(ALIGN);
             (at, length)
         });
-        let places = places.collect();
+        let ranges = ranges.collect();
         let mut piece = || machine.reserve((numbers * size_of::<f32>()) as u64);
         Self {
             values: piece(),
             gradients: piece(),
             first: piece(),
             second: piece(),
-            places,
+            ranges,
             numbers,
         }
     }
 
     fn part<M: Machine<Buffer = B>>(&self, machine: &mut M, of: &B, index: usize) -> B {
-        let (at, length) = self.places[index];
+        let (at, length) = self.ranges[index];
         let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
         machine.part(of, bytes(at), bytes(length))
     }
 
     /// Numbers of a parameter.
     pub(super) fn length_of(&self, index: usize) -> usize {
-        self.places[index].1
+        self.ranges[index].1
     }
 
     /// A parameter.
@@ -105,7 +105,7 @@ impl<B: Clone + Send> State<B> {
     }
 
     /// The gradient's length: squares of each part in singles, and their sum in doubles, in order.
-    pub(super) fn length<M: Machine<Buffer = B>>(&self, machine: &mut M) -> Result<f64, MachineError> {
+    pub(super) fn gradient_norm<M: Machine<Buffer = B>>(&self, machine: &mut M) -> Result<f64, MachineError> {
         let parts = self.numbers.div_ceil(SQUARES);
         let bytes = (parts * size_of::<f32>()) as u64;
         let y = machine.empty(bytes);
@@ -152,7 +152,7 @@ impl<B: Clone + Send> State<B> {
         let bytes = (self.numbers * size_of::<f32>()) as u64;
         let mut read = |of: &B| machine.read(of, bytes);
         let (values, first, second) = (read(&self.values)?, read(&self.first)?, read(&self.second)?);
-        for (index, (at, length)) in self.places.iter().enumerate() {
+        for (index, (at, length)) in self.ranges.iter().enumerate() {
             let put = |to: &mut [f32], from: &[u8]| {
                 let from = &from[at * size_of::<f32>()..][..length * size_of::<f32>()];
                 to.iter_mut().zip(singles(from)).for_each(|(to, from)| *to = from);

@@ -22,12 +22,12 @@ use cube::{
 
 use super::*;
 use crate::{
-    CheckpointError, Corpus, Open,
-    net::{Net, NetOptions},
+    CheckpointError, Corpus, Unthrottled,
+    cpu::{Network, NetworkOptions},
     recipe::{Machine as Processor, Normalise},
 };
 
-/// Where compiled kernels are kept between runs.
+/// Where compiled kernels are activations between runs.
 fn host() -> Host {
     Host::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host-kernels"))
 }
@@ -85,30 +85,33 @@ fn adapted(name: &str) -> (Model, Parameters) {
 
 /// Losses and gradients of the processor.
 fn theirs(model: &Model, parameters: &Parameters, pack: &Pack) -> (Vec<f64>, Vec<Vec<f32>>) {
-    let options = NetOptions {
+    let options = NetworkOptions {
         threads: 2,
         level: compute::kernel::Level::detect(),
         keep_bytes: usize::MAX,
     };
     let quantise = compute::kernel::Quantise::No;
-    let mut net = Net::frozen(model, quantise, parameters.places(), options).unwrap();
-    let (weights, lows) = parameters.bound();
-    net.bind(weights, lows);
+    let mut net = Network::frozen(model, quantise, parameters.gradient_slots(), options).unwrap();
+    let (weights, lora) = parameters.bound();
+    net.bind(weights, lora);
     let mut gradients = parameters.gradients();
-    (net.learn(pack, &mut gradients), gradients)
+    (net.losses_and_gradients(pack, &mut gradients), gradients)
 }
 
 /// Those of the kernels.
 fn ours(machine: impl Machine, model: &Model, parameters: &Parameters, packs: &[Pack]) -> (Vec<f64>, Vec<Vec<f32>>) {
-    let mut learner = Learner::new(model, machine, parameters, 1 << 30).unwrap();
-    learner.restore(parameters, &Moments::new(parameters)).unwrap();
-    learner.begin();
-    let losses = packs.iter().flat_map(|pack| learner.learn(pack).unwrap()).collect();
+    let mut network = GpuNetwork::new(model, machine, parameters, 1 << 30).unwrap();
+    network.restore(parameters, &Moments::new(parameters)).unwrap();
+    network.begin();
+    let losses = packs
+        .iter()
+        .flat_map(|pack| network.losses_and_gradients(pack).unwrap())
+        .collect();
     let count = parameters.tensors().len();
     let gradients = (0..count).map(|index| {
-        let gradient = learner.state.gradient(&mut learner.machine, index);
+        let gradient = network.state.gradient(&mut network.machine, index);
         let bytes = (parameters.tensors()[index].values().len() * 4) as u64;
-        let read = learner.machine.read(&gradient, bytes).unwrap();
+        let read = network.machine.read(&gradient, bytes).unwrap();
         read.as_chunks()
             .0
             .iter()
@@ -116,7 +119,7 @@ fn ours(machine: impl Machine, model: &Model, parameters: &Parameters, packs: &[
             .collect()
     });
     let gradients: Vec<Vec<f32>> = gradients.collect();
-    let length = learner.length().unwrap();
+    let length = network.gradient_norm().unwrap();
     let exact = super::super::optimiser::length(&gradients);
     assert!((length - exact).abs() <= 1e-6 * exact, "{length} is not {exact}");
     (losses, gradients)
@@ -308,11 +311,17 @@ fn together(ours: &mut Trainer, theirs: &mut Trainer) -> (f64, f64) {
     assert_eq!((ours.steps(), theirs.steps()), (7, 7));
     let mut most = 0.0f64;
     while !ours.is_done() {
-        let (a, b) = (ours.step(&mut Open).unwrap(), theirs.step(&mut Open).unwrap());
+        let (a, b) = (
+            ours.step(&mut Unthrottled).unwrap(),
+            theirs.step(&mut Unthrottled).unwrap(),
+        );
         assert_eq!((a.step, a.rate, a.tokens), (b.step, b.rate, b.tokens));
         most = most.max((a.loss - b.loss).abs());
     }
-    let (a, b) = (ours.validate(&mut Open).unwrap(), theirs.validate(&mut Open).unwrap());
+    let (a, b) = (
+        ours.validate(&mut Unthrottled).unwrap(),
+        theirs.validate(&mut Unthrottled).unwrap(),
+    );
     let validation = (a.unwrap() - b.unwrap()).abs();
     (most.max(validation), cosine(&numbers(ours), &numbers(theirs)))
 }
@@ -339,7 +348,7 @@ fn a_run_on_tensor_cores_ends_where_one_in_singles_ends_whose_rows_are_rounded()
         // What rounding itself costs is told, and that it teaches no other thing.
         let (_, mut theirs) = trainer(name, &recipe(), Processor::default());
         while !theirs.is_done() {
-            theirs.step(&mut Open).unwrap();
+            theirs.step(&mut Unthrottled).unwrap();
         }
         let cosine = self::cosine(&numbers(&ours), &numbers(&theirs));
         println!("{name}: cosine with the processor's 1 - {:.1e}", 1.0 - cosine);
@@ -361,13 +370,13 @@ fn neither_passes_nor_memory_nor_another_time_change_a_bit() {
                 },
             );
             for _ in 0..2 {
-                trainer.step(&mut Open).unwrap();
+                trainer.step(&mut Unthrottled).unwrap();
             }
             let expected = first.get_or_insert_with(|| trainer.roots().to_vec());
             assert_eq!(
                 trainer.roots(),
                 expected,
-                "{name}: passes of {pass_tokens}, {keep_bytes} bytes kept"
+                "{name}: passes of {pass_tokens}, {keep_bytes} bytes activations"
             );
         }
     }
@@ -378,14 +387,14 @@ fn a_run_goes_on_from_a_checkpoint_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     let mut whole = on_kernels("qwen2-4", Processor::default());
-    whole.step(&mut Open).unwrap();
+    whole.step(&mut Unthrottled).unwrap();
     whole.checkpoint(&path).unwrap();
-    whole.step(&mut Open).unwrap();
+    whole.step(&mut Unthrottled).unwrap();
     let mut resumed = on_kernels("qwen2-4", Processor::default());
     // Whatever was done in between is forgotten.
-    resumed.step(&mut Open).unwrap();
+    resumed.step(&mut Unthrottled).unwrap();
     resumed.resume(&path).unwrap();
-    resumed.step(&mut Open).unwrap();
+    resumed.step(&mut Unthrottled).unwrap();
     assert_eq!(resumed.roots(), whole.roots());
     assert_eq!(numbers(&resumed), numbers(&whole));
 }
@@ -398,7 +407,7 @@ fn a_run_of_another_class_is_refused_by_what_computed_it() {
     let (_, mut theirs) = trainer("llama-1", &recipe(), Processor::default());
     assert_ne!(ours.run_id(), theirs.run_id());
     assert_eq!((ours.class(), theirs.class()), ("host f32 kernels 1", "processor"));
-    ours.step(&mut Open).unwrap();
+    ours.step(&mut Unthrottled).unwrap();
     ours.checkpoint(&path).unwrap();
     let error = theirs.resume(&path).unwrap_err();
     assert!(
@@ -410,7 +419,7 @@ fn a_run_of_another_class_is_refused_by_what_computed_it() {
         text.contains("`host f32 kernels 1`") && text.contains("`--device cuda`"),
         "{text}"
     );
-    theirs.step(&mut Open).unwrap();
+    theirs.step(&mut Unthrottled).unwrap();
     theirs.checkpoint(&path).unwrap();
     let text = ours.resume(&path).unwrap_err().to_string();
     assert!(

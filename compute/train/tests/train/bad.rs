@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 use compute::model::{Config, Model, Text};
-use train::{Corpus, DataError, Long, Machine, Open, Recipe, TrainError, Trainer, run};
+use train::{Corpus, DataError, Machine, Overlong, Recipe, TrainError, Trainer, Unthrottled, run};
 
 use super::{fixture, output, recipe};
 
@@ -46,7 +46,7 @@ fn bad_data_is_refused_with_its_file_and_line() {
     let file = files.path().join("y.jsonl");
     fs::write(&file, &long).unwrap();
     let cut = Recipe {
-        long: Long::Cut,
+        long: Overlong::Cut,
         ..Recipe::default()
     };
     let corpus = Corpus::read(&[file], &text, model.config(), &cut).unwrap();
@@ -103,7 +103,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_state() {
     let mut trainer = Trainer::new(&model, corpus, &BTreeMap::new(), recipe, Machine::default()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let out = output(dir.path());
-    let error = run(&mut trainer, &out, &mut Open, &mut |_| ()).unwrap_err();
+    let error = run(&mut trainer, &out, &mut Unthrottled, &mut |_| ()).unwrap_err();
     let TrainError::NotFinite { step, records, .. } = &error else {
         panic!("{error}");
     };

@@ -2,7 +2,7 @@
 
 use compute::{lora::Adapter, model::Model};
 use serde::Deserialize;
-use train::{Machine, Open, Stepped, Trainer};
+use train::{Machine, StepReport, Trainer, Unthrottled};
 
 use super::{corpus, fixture, read, recipe, training, weights};
 
@@ -32,7 +32,7 @@ fn fifty_steps_end_where_peft_and_torch_end_in_three_families() {
         let curve: Curve = read(training(&dir).join("curve.json"));
         assert_eq!(trainer.steps(), curve.losses.len() as u64);
         for (theirs, length) in curve.losses.iter().zip(&curve.lengths) {
-            let step: Stepped = trainer.step(&mut Open).unwrap();
+            let step: StepReport = trainer.step(&mut Unthrottled).unwrap();
             let (off, length_off) = ((step.loss - theirs).abs(), (step.length - length).abs() / length);
             assert!(
                 off <= 1e-3,

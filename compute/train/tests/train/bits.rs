@@ -15,7 +15,8 @@ use compute::{
     model::{Model, Text},
 };
 use train::{
-    Asked, Base, CheckpointError, Corpus, Gate, Go, Machine, Method, Open, Others, Recipe, TrainError, Trainer, answers,
+    Base, CheckpointError, Corpus, EvalPrompt, Foreground, Machine, Method, Proceed, Recipe, Throttle, TrainError,
+    Trainer, Unthrottled, answers,
 };
 
 use super::{Record, corpus, finish, fixture, machine, read, short, trainer, training, weights};
@@ -91,7 +92,7 @@ fn serving_beside_it_changes_no_bit_of_a_run_and_a_run_none_of_the_answers() {
     let dir = fixture("llama-1");
     let model = Model::read(&dir).unwrap();
     let text = Text::load(&dir, model.config()).unwrap();
-    let asked = ["the fox", "the dog", "quick"].map(|text_of| Asked {
+    let asked = ["the fox", "the dog", "quick"].map(|text_of| EvalPrompt {
         prompt: text.tokenizer.encode(text_of, true).unwrap(),
         answer: String::new(),
     });
@@ -137,18 +138,18 @@ fn serving_beside_it_changes_no_bit_of_a_run_and_a_run_none_of_the_answers() {
     assert!(beside.iter().all(|said| *said == quiet));
 }
 
-/// Others who are busy at every other look.
+/// Foreground who are busy at every other look.
 struct Restless(Arc<AtomicBool>);
 
-impl Gate for Restless {
-    fn ask(&mut self, _: Duration) -> Go {
-        Go::On
+impl Throttle for Restless {
+    fn after_pass(&mut self, _: Duration) -> Proceed {
+        Proceed::Continue
     }
 
-    fn others(&self) -> Option<Others> {
+    fn foreground(&self) -> Option<Foreground> {
         let turn = self.0.clone();
-        Some(Others {
-            are_busy: Arc::new(move || turn.fetch_xor(true, Relaxed)),
+        Some(Foreground {
+            is_busy: Arc::new(move || turn.fetch_xor(true, Relaxed)),
             share_percent: 10,
         })
     }
@@ -172,16 +173,16 @@ fn one_step_done_again_has_its_root_and_a_flipped_bit_another() {
     let path = dir.path().join("state");
     let mut original = trainer("llama-1", short(), machine);
     for _ in 0..6 {
-        original.step(&mut Open).unwrap();
+        original.step(&mut Unthrottled).unwrap();
     }
     original.checkpoint(&path).unwrap();
-    original.step(&mut Open).unwrap();
+    original.step(&mut Unthrottled).unwrap();
     let root = original.roots()[6];
     let again = |path: &Path| {
         let mut trainer = trainer("llama-1", short(), machine);
         trainer.resume(path)?;
         assert_eq!(trainer.step_number(), 6);
-        trainer.step(&mut Open)?;
+        trainer.step(&mut Unthrottled)?;
         Ok::<_, TrainError>(trainer.roots()[6])
     };
     assert_eq!(again(&path).unwrap(), root);
@@ -231,7 +232,7 @@ fn one_step_done_again_has_its_root_and_a_flipped_bit_another() {
             "{refused}"
         );
         for _ in 0..7 {
-            other.step(&mut Open).unwrap();
+            other.step(&mut Unthrottled).unwrap();
         }
         assert_ne!(other.roots()[6], root);
     }

@@ -24,7 +24,7 @@ use compute::{
     model::{Config, Model},
 };
 use serde::Deserialize;
-use train::{Corpus, EpsilonPlace, Machine, Open, Output, Recipe, Schedule, Trainer};
+use train::{Corpus, EpsilonPlace, Machine, Output, Recipe, Schedule, Trainer, Unthrottled};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name)
@@ -114,7 +114,7 @@ type End = (Vec<blake3::Hash>, Vec<u8>);
 
 fn finish(trainer: &mut Trainer) -> End {
     while !trainer.is_done() {
-        trainer.step(&mut Open).unwrap();
+        trainer.step(&mut Unthrottled).unwrap();
     }
     (trainer.roots().to_vec(), trainer.to_safetensors())
 }

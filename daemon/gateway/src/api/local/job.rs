@@ -10,7 +10,7 @@ use base::{
 use data::Library;
 use jobs::{
     JobError,
-    training::{Machine, Outcome, Run, Source, Switch, Training, recipe_of},
+    training::{Machine, Outcome, Run, RunControl, Source, Training, recipe_of},
 };
 use serde_json::json;
 
@@ -52,7 +52,7 @@ async fn stop(State(parts): State<JobParts>) -> Response {
 
 async fn train(State(parts): State<JobParts>, Json(ask): Json<TrainAsk>) -> Response {
     told(|teller| async move {
-        let switch = Switch::default();
+        let switch = RunControl::default();
         // A reader that goes away drops this future, and the run ends behind a checkpoint.
         let _stopping = StopWhenDropped(switch.clone());
         let runtime = tokio::runtime::Handle::current();
@@ -70,7 +70,7 @@ async fn train(State(parts): State<JobParts>, Json(ask): Json<TrainAsk>) -> Resp
 }
 
 /// Trains from the last checkpoint to the end, and hands each event to the reader.
-fn train_on(mut run: Run, mut switch: Switch, teller: &Teller) -> Result<Outcome, JobError> {
+fn train_on(mut run: Run, mut switch: RunControl, teller: &Teller) -> Result<Outcome, JobError> {
     run.resume_last()?;
     // Whether anybody still reads is known by the future that is dropped.
     run.train(&mut switch, &mut |event| _ = teller.part(event))
@@ -96,7 +96,7 @@ fn training(ask: TrainAsk) -> Result<Training, JobError> {
     })
 }
 
-struct StopWhenDropped(Switch);
+struct StopWhenDropped(RunControl);
 
 impl Drop for StopWhenDropped {
     fn drop(&mut self) {

@@ -6,19 +6,19 @@ use std::cell::RefCell;
 
 use compute::{
     kernel::{
-        attention::{Heads, Look},
-        attention_backward::LookBack,
-        backward::{rms_norm_back, rotate_back},
+        attention::{AttentionTask, Heads},
+        attention_backward::AttentionBackward,
+        backward::{rms_norm_backward, rotate_backward},
         math::{rms_norm, rotate},
         simd::LANES,
-        team::Parts,
+        thread_pool::DisjointMut,
     },
     model::{Config, rope::Rope},
 };
 
 use super::{
-    crew::Crew,
     pack::{Pack, Span},
+    parallel_ops::ParallelOps,
 };
 
 /// Scores that a task may hold, so that they stay in a core's cache.
@@ -41,17 +41,17 @@ pub(crate) struct Attention<'a> {
 }
 
 /// Queries as attention takes them, and keys and values by sequence, head and token.
-pub(crate) struct Placed {
+pub(crate) struct RopedQkv {
     pub(crate) queries: Vec<f32>,
     keys: Vec<f32>,
     values: Vec<f32>,
 }
 
-impl Placed {
-    pub(crate) fn free(self, crew: &mut Crew) {
+impl RopedQkv {
+    pub(crate) fn free(self, ops: &mut ParallelOps) {
         [self.queries, self.keys, self.values]
             .into_iter()
-            .for_each(|buffer| crew.free(buffer));
+            .for_each(|buffer| ops.free(buffer));
     }
 }
 
@@ -62,15 +62,15 @@ impl Attention<'_> {
     }
 
     /// Norms and rotates queries and keys, and sorts keys and values.
-    pub(crate) fn place(&self, crew: &mut Crew, pack: &Pack, [q, k, v]: [&[f32]; 3]) -> Placed {
+    pub(crate) fn apply_rope(&self, ops: &mut ParallelOps, pack: &Pack, [q, k, v]: [&[f32]; 3]) -> RopedQkv {
         let (queries, keys, width) = (self.config.heads, self.config.kv_heads, self.config.head);
-        let level = crew.level;
-        let mut placed = Placed {
-            queries: crew.copy(q),
-            keys: crew.take(k.len() + 2 * LANES),
-            values: crew.take(v.len() + 2 * LANES),
+        let level = ops.level;
+        let mut roped = RopedQkv {
+            queries: ops.copy(q),
+            keys: ops.take(k.len() + 2 * LANES),
+            values: ops.take(v.len() + 2 * LANES),
         };
-        let parts = [&mut placed.queries, &mut placed.keys, &mut placed.values].map(|buffer| Parts::of(buffer));
+        let parts = [&mut roped.queries, &mut roped.keys, &mut roped.values].map(|buffer| DisjointMut::of(buffer));
         let turn = |from: &[f32], to: &mut [f32], which: usize, position: usize| {
             match self.norms {
                 Some(norms) => rms_norm(level, from, &norms[which], self.config.norm_epsilon, to),
@@ -79,7 +79,7 @@ impl Attention<'_> {
             let (cos, sin) = self.rope.at(position);
             rotate(to, cos, sin);
         };
-        crew.over(pack.rows(), TASK_ROWS, &|from, end| {
+        ops.over(pack.rows(), TASK_ROWS, &|from, end| {
             for row in from..end {
                 let (span, position) = (&pack.spans[pack.span_of[row] as usize], pack.position(row));
                 for head in 0..queries {
@@ -90,21 +90,21 @@ impl Attention<'_> {
                 for head in 0..keys {
                     let from = (row * keys + head) * width;
                     let at = self.keys_at(span, head) + position * width;
-                    // SAFETY: as above; a row has a place of its own.
+                    // SAFETY: as above; a row has a slot of its own.
                     let (to, value) = unsafe { (parts[1].get(at, width), parts[2].get(at, width)) };
                     turn(&k[from..from + width], to, 1, position);
                     value.copy_from_slice(&v[from..from + width]);
                 }
             }
         });
-        placed
+        roped
     }
 
     /// What each row gathers from those before it.
-    pub(crate) fn look(&self, crew: &mut Crew, pack: &Pack, placed: &Placed) -> Vec<f32> {
-        let mut attended = crew.take(placed.queries.len());
-        let to = Parts::of(&mut attended);
-        let mut looks = Vec::new();
+    pub(crate) fn attend(&self, ops: &mut ParallelOps, pack: &Pack, roped: &RopedQkv) -> Vec<f32> {
+        let mut attended = ops.take(roped.queries.len());
+        let to = DisjointMut::of(&mut attended);
+        let mut tasks = Vec::new();
         for span in &pack.spans {
             let heads = Heads {
                 queries: self.config.heads,
@@ -115,60 +115,60 @@ impl Attention<'_> {
             let rows = (SCORES_MAX / (heads.queries / heads.keys * span.rows)).clamp(1, 16);
             let start = self.keys_at(span, 0);
             for first in (0..span.rows).step_by(rows) {
-                looks.extend((0..heads.keys).map(|key_head| Look {
+                tasks.extend((0..heads.keys).map(|key_head| AttentionTask {
                     heads,
                     key_head,
-                    queries: &placed.queries,
+                    queries: &roped.queries,
                     to,
                     row: span.row + first,
                     rows: rows.min(span.rows - first),
                     position: first,
                     // The sequence is one page.
                     pages: &[0],
-                    keys: &placed.keys[start..],
-                    values: &placed.values[start..],
+                    keys: &roped.keys[start..],
+                    values: &roped.values[start..],
                 }));
             }
         }
-        let level = crew.level;
-        crew.each(looks.len(), &|task| {
+        let level = ops.level;
+        ops.each(tasks.len(), &|task| {
             // SAFETY: each task has its own rows and heads.
-            SCORES.with_borrow_mut(|scores| unsafe { looks[task].run(level, scores) });
+            SCORES.with_borrow_mut(|scores| unsafe { tasks[task].run(level, scores) });
         });
         attended
     }
 
     /// Gradients of queries, keys and values before their norms, from that of what was attended.
-    pub(crate) fn back(
+    pub(crate) fn backward(
         &self,
-        crew: &mut Crew,
+        ops: &mut ParallelOps,
         pack: &Pack,
-        placed: &Placed,
+        roped: &RopedQkv,
         [q, k]: [&[f32]; 2],
         attended: &[f32],
         d: &[f32],
-    ) -> Back {
+    ) -> AttentionGradients {
         let (queries, keys, width) = (self.config.heads, self.config.kv_heads, self.config.head);
         let group = queries / keys;
-        let mut d_queries = crew.take(q.len());
-        let (mut by_keys, mut by_values) = (crew.take(q.len()), crew.take(q.len()));
-        let looks: Vec<LookBack<'_>> = {
+        let mut d_queries = ops.take(q.len());
+        let (mut by_keys, mut by_values) = (ops.take(q.len()), ops.take(q.len()));
+        let tasks: Vec<AttentionBackward<'_>> = {
             let (d_queries, d_keys, d_values) = (
-                Parts::of(&mut d_queries),
-                Parts::of(&mut by_keys),
-                Parts::of(&mut by_values),
+                DisjointMut::of(&mut d_queries),
+                DisjointMut::of(&mut by_keys),
+                DisjointMut::of(&mut by_values),
             );
-            let each = |span: &Span, head: usize| LookBack {
+            let each = |span: &Span, head: usize| AttentionBackward {
                 heads: queries,
                 head,
                 width,
                 row: span.row,
                 rows: span.rows,
-                queries: &placed.queries,
+                queries: &roped.queries,
                 attended,
                 d,
-                keys: &placed.keys[self.keys_at(span, head / group)..],
-                values: &placed.values[self.keys_at(span, head / group)..],
+                keys: &roped.keys[self.keys_at(span, head / group)..],
+                values: &roped.values[self.keys_at(span, head / group)..],
                 d_queries,
                 d_keys,
                 d_values,
@@ -177,25 +177,25 @@ impl Attention<'_> {
             let heads = |span| (0..queries).map(move |head| each(span, head));
             pack.spans.iter().flat_map(heads).collect()
         };
-        let level = crew.level;
-        crew.each(looks.len(), &|task| {
+        let level = ops.level;
+        ops.each(tasks.len(), &|task| {
             // SAFETY: each task has its own sequence and head.
-            unsafe { looks[task].run(level) };
+            unsafe { tasks[task].run(level) };
         });
-        let mut back = Back {
+        let mut back = AttentionGradients {
             queries: d_queries,
-            keys: crew.take(k.len()),
-            values: crew.take(k.len()),
-            turned: None,
+            keys: ops.take(k.len()),
+            values: ops.take(k.len()),
+            normed_gradients: None,
         };
-        let parts = [&mut back.queries, &mut back.keys, &mut back.values].map(|buffer| Parts::of(buffer));
-        crew.over(pack.rows(), TASK_ROWS, &|from, end| {
+        let parts = [&mut back.queries, &mut back.keys, &mut back.values].map(|buffer| DisjointMut::of(buffer));
+        ops.over(pack.rows(), TASK_ROWS, &|from, end| {
             for row in from..end {
                 let (span, position) = (&pack.spans[pack.span_of[row] as usize], pack.position(row));
                 let (cos, sin) = self.rope.at(position);
                 for head in 0..queries {
                     // SAFETY: each task has its own rows.
-                    rotate_back(unsafe { parts[0].get((row * queries + head) * width, width) }, cos, sin);
+                    rotate_backward(unsafe { parts[0].get((row * queries + head) * width, width) }, cos, sin);
                 }
                 for head in 0..keys {
                     let at = (row * keys + head) * width;
@@ -214,46 +214,46 @@ impl Attention<'_> {
                     };
                     sum(&by_keys, key);
                     sum(&by_values, value);
-                    rotate_back(key, cos, sin);
+                    rotate_backward(key, cos, sin);
                 }
             }
         });
-        crew.free(by_keys);
-        crew.free(by_values);
+        ops.free(by_keys);
+        ops.free(by_values);
         if let Some(norms) = self.norms {
-            back.through_norms(crew, [q, k], norms, self.config.norm_epsilon);
+            back.backward_through_norms(ops, [q, k], norms, self.config.norm_epsilon);
         }
         back
     }
 }
 
 /// Gradients of attention's inputs.
-pub(crate) struct Back {
+pub(crate) struct AttentionGradients {
     pub(crate) queries: Vec<f32>,
     pub(crate) keys: Vec<f32>,
     pub(crate) values: Vec<f32>,
     /// Where queries and keys have norms: their gradients behind these.
-    pub(crate) turned: Option<[Vec<f32>; 2]>,
+    pub(crate) normed_gradients: Option<[Vec<f32>; 2]>,
 }
 
-impl Back {
-    fn through_norms(&mut self, crew: &mut Crew, raw: [&[f32]; 2], norms: &[Vec<f32>; 2], epsilon: f32) {
-        let level = crew.level;
-        let mut turned = [Vec::new(), Vec::new()];
+impl AttentionGradients {
+    fn backward_through_norms(&mut self, ops: &mut ParallelOps, raw: [&[f32]; 2], norms: &[Vec<f32>; 2], epsilon: f32) {
+        let level = ops.level;
+        let mut normed_gradients = [Vec::new(), Vec::new()];
         for (index, d) in [&mut self.queries, &mut self.keys].into_iter().enumerate() {
             let width = norms[index].len();
-            let mut through = crew.zeros(d.len());
-            let to = Parts::of(&mut through);
-            crew.over(d.len() / width, 8 * TASK_ROWS, &|from, end| {
+            let mut through = ops.zeros(d.len());
+            let to = DisjointMut::of(&mut through);
+            ops.over(d.len() / width, 8 * TASK_ROWS, &|from, end| {
                 for head in from..end {
                     let part = head * width..(head + 1) * width;
                     // SAFETY: each task has its own heads.
                     let to = unsafe { to.get(part.start, width) };
-                    rms_norm_back(level, &raw[index][part.clone()], &norms[index], epsilon, &d[part], to);
+                    rms_norm_backward(level, &raw[index][part.clone()], &norms[index], epsilon, &d[part], to);
                 }
             });
-            turned[index] = std::mem::replace(d, through);
+            normed_gradients[index] = std::mem::replace(d, through);
         }
-        self.turned = Some(turned);
+        self.normed_gradients = Some(normed_gradients);
     }
 }

@@ -14,7 +14,7 @@ use compute::model::{Config, Text};
 use super::{
     data::{Corpus, DataError, RECORDS_MAX, example},
     recipe::Recipe,
-    record::{Asked, Line},
+    record::{EvalPrompt, Line},
 };
 
 /// Bytes of a line.
@@ -30,14 +30,14 @@ pub enum Owner<'a> {
 }
 
 /// A corpus that is being read.
-pub struct Reading<'a> {
+pub struct CorpusReader<'a> {
     text: &'a Text,
     config: &'a Config,
     recipe: &'a Recipe,
     corpus: Corpus,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> CorpusReader<'a> {
     /// Nothing yet, for a model of that text and shape.
     pub fn new(text: &'a Text, config: &'a Config, recipe: &'a Recipe) -> Self {
         Self {
@@ -124,7 +124,7 @@ impl<'a> Reading<'a> {
 impl Corpus {
     /// Reads files of lines, in the order in which they are named.
     pub fn read(files: &[PathBuf], text: &Text, config: &Config, recipe: &Recipe) -> Result<Self, DataError> {
-        let mut reading = Reading::new(text, config, recipe);
+        let mut reading = CorpusReader::new(text, config, recipe);
         for path in files {
             reading.file(path)?;
         }
@@ -133,7 +133,7 @@ impl Corpus {
 }
 
 /// The questions of some files, for those who compare answers.
-pub fn questions(files: &[PathBuf], text: &Text, recipe: &Recipe) -> Result<Vec<Asked>, DataError> {
+pub fn questions(files: &[PathBuf], text: &Text, recipe: &Recipe) -> Result<Vec<EvalPrompt>, DataError> {
     let mut asked = Vec::new();
     for path in files {
         each_line(path, |_, line| {

@@ -9,7 +9,7 @@ use crate::tensors::{Bytes, Dtype};
 
 impl Model {
     /// A model of that shape whose tensors have those numbers, each rounded to the nearest that `dtype` has.
-    pub fn of_numbers(config: &Config, dtype: Dtype, numbers: impl Fn(&str) -> Vec<f32>) -> Self {
+    pub fn from_f32(config: &Config, dtype: Dtype, numbers: impl Fn(&str) -> Vec<f32>) -> Self {
         let tensors = config.tensors().into_iter().map(|(name, shape)| {
             let numbers = numbers(&name);
             assert_eq!(numbers.len(), shape.iter().product::<usize>(), "{name} has its extents");
@@ -46,7 +46,7 @@ mod tests {
     fn numbers_are_rounded_to_the_nearest_of_their_width() {
         let config = Config::llama(extents(), 1).unwrap();
         let first = |dtype| {
-            let model = Model::of_numbers(&config, dtype, |name| {
+            let model = Model::from_f32(&config, dtype, |name| {
                 let count: usize = config.tensors()[name].iter().product();
                 vec![1.003_9; count]
             });

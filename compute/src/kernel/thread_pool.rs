@@ -28,7 +28,7 @@ const SPINS: u32 = 4000;
 const SPINS_DONE: u32 = 1000;
 
 /// The caller's thread and some of its own.
-pub struct Team {
+pub struct ThreadPool {
     shared: Arc<Shared>,
     helpers: Vec<thread::JoinHandle<()>>,
 }
@@ -61,8 +61,8 @@ impl Work<'_> {
     }
 }
 
-impl Team {
-    /// A team of so many threads, the caller's among them.
+impl ThreadPool {
+    /// A pool of so many threads, the caller's among them.
     pub fn new(threads: usize) -> Self {
         let helpers = threads.clamp(1, 1024) - 1;
         let shared = Arc::new(Shared {
@@ -179,7 +179,7 @@ impl Shared {
     }
 }
 
-impl Drop for Team {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Release);
         self.shared.job.fetch_add(1, SeqCst);
@@ -193,14 +193,14 @@ impl Drop for Team {
 
 /// A buffer that several threads write in disjoint parts.
 #[derive(Clone, Copy)]
-pub struct Parts(*mut f32, usize);
+pub struct DisjointMut(*mut f32, usize);
 
 // SAFETY: `row` is unsafe, and its caller keeps the parts disjoint.
-unsafe impl Send for Parts {}
+unsafe impl Send for DisjointMut {}
 // SAFETY: as above.
-unsafe impl Sync for Parts {}
+unsafe impl Sync for DisjointMut {}
 
-impl Parts {
+impl DisjointMut {
     /// All of it.
     pub fn of(buffer: &mut [f32]) -> Self {
         Self(buffer.as_mut_ptr(), buffer.len())
@@ -236,11 +236,11 @@ mod tests {
     #[test]
     fn every_task_runs_once_however_many_threads_there_are() {
         for threads in [1, 2, 5] {
-            let mut team = Team::new(threads);
+            let mut pool = ThreadPool::new(threads);
             for tasks in [0, 1, 2, 7, 100] {
                 let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
                 for _ in 0..200 {
-                    team.each(tasks, &|task| _ = counts[task].fetch_add(1, Relaxed));
+                    pool.each(tasks, &|task| _ = counts[task].fetch_add(1, Relaxed));
                 }
                 assert!(
                     counts.iter().all(|count| count.load(Relaxed) == 200),
@@ -252,13 +252,13 @@ mod tests {
 
     #[test]
     fn a_panic_in_a_task_reaches_the_caller_and_the_team_goes_on() {
-        let mut team = Team::new(3);
+        let mut pool = ThreadPool::new(3);
         let failed = catch_unwind(AssertUnwindSafe(|| {
-            team.each(50, &|task| assert!(task != 20, "task 20"))
+            pool.each(50, &|task| assert!(task != 20, "task 20"))
         }));
         assert!(failed.is_err());
         let ran = AtomicUsize::new(0);
-        team.each(50, &|_| _ = ran.fetch_add(1, Relaxed));
+        pool.each(50, &|_| _ = ran.fetch_add(1, Relaxed));
         assert_eq!(ran.load(Relaxed), 50);
     }
 }

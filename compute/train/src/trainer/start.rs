@@ -10,20 +10,20 @@ use compute::{
 use super::{
     super::{
         checkpoint::Progress,
+        cpu::{Network, NetworkOptions, gradient_slots::GradientSlots},
         data::Corpus,
         error::TrainError,
-        net::{Net, NetOptions, places::Places},
         optimiser::Moments,
         parameters::Parameters,
         plan::Plan,
         recipe::{Machine, Method, Recipe, RecipeError},
-        root::{base_hash, run_id},
+        state_root::{base_hash, run_id},
     },
     Trainer,
 };
 
 /// What a run begins with.
-struct Beginning<'a> {
+struct Start<'a> {
     /// None where every weight is learned from nothing.
     model: Option<&'a Model>,
     config: &'a Config,
@@ -47,7 +47,7 @@ impl Trainer {
             Method::Full => Parameters::model(model)?,
         };
         let base = base_hash(model);
-        let begin = Beginning {
+        let begin = Start {
             model: Some(model),
             config: model.config(),
             base,
@@ -74,7 +74,7 @@ impl Trainer {
         let mut base = blake3::Hasher::new_derive_key("openledger training base with adapter v1");
         base.update(base_hash(model).as_bytes()).update(&adapter.hash().0.0);
         let base = base.finalize();
-        let begin = Beginning {
+        let begin = Start {
             model: Some(model),
             config: model.config(),
             base,
@@ -98,7 +98,7 @@ impl Trainer {
         recipe.check()?;
         let parameters = Parameters::begin(config, recipe.seed);
         let base = blake3::hash(format!("from nothing: {config:?}").as_bytes());
-        let begin = Beginning {
+        let begin = Start {
             model: None,
             config,
             base,
@@ -108,13 +108,13 @@ impl Trainer {
     }
 
     fn of(
-        begin: Beginning<'_>,
+        begin: Start<'_>,
         corpus: Corpus,
         weights: &BTreeMap<String, f64>,
         recipe: Recipe,
         machine: Machine,
     ) -> Result<Self, TrainError> {
-        let Beginning {
+        let Start {
             model,
             config,
             base,
@@ -122,15 +122,15 @@ impl Trainer {
         } = begin;
         let weights = corpus.weights(weights)?;
         let plan = Plan::new(corpus.examples.len(), &recipe).ok_or(TrainError::Records(corpus.examples.len()))?;
-        let options = NetOptions {
+        let options = NetworkOptions {
             threads: machine.threads,
             level: machine.level,
             keep_bytes: machine.keep_bytes,
         };
-        let places: Places = parameters.places();
-        let net = match (model, parameters.owns_model()) {
-            (Some(model), false) => Net::frozen(model, recipe.quantise(), places, options)?,
-            _ => Net::bare(config, places, options),
+        let slots: GradientSlots = parameters.gradient_slots();
+        let network = match (model, parameters.owns_model()) {
+            (Some(model), false) => Network::frozen(model, recipe.quantise(), slots, options)?,
+            _ => Network::bare(config, slots, options),
         };
         let run = run_id(base, &corpus, &weights, &recipe);
         Ok(Self {
@@ -139,8 +139,8 @@ impl Trainer {
             progress: Progress::default(),
             best: None,
             roots: Vec::new(),
-            elsewhere: None,
-            net,
+            accelerator: None,
+            network,
             parameters,
             corpus,
             weights,

@@ -25,8 +25,8 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name)
 }
 
-fn options() -> NetOptions {
-    NetOptions {
+fn options() -> NetworkOptions {
+    NetworkOptions {
         threads: 2,
         level: Level::detect(),
         keep_bytes: usize::MAX,
@@ -63,19 +63,22 @@ fn pack(sequences: &[Sequence]) -> Pack {
 }
 
 /// A net on a frozen base with the adapter that acts everywhere.
-fn adapted(name: &str, options: NetOptions) -> (Net, Parameters) {
+fn adapted(name: &str, options: NetworkOptions) -> (Network, Parameters) {
     let model = Model::read(&fixture(name)).unwrap();
     let adapter = Adapter::load(&fixture(name).join("adapter0")).unwrap();
     let parameters = Parameters::of_adapter(model.config(), &adapter).unwrap();
-    let mut net = Net::frozen(&model, Quantise::No, parameters.places(), options).unwrap();
-    let (weights, lows) = parameters.bound();
-    net.bind(weights, lows);
+    let mut net = Network::frozen(&model, Quantise::No, parameters.gradient_slots(), options).unwrap();
+    let (weights, lora) = parameters.bound();
+    net.bind(weights, lora);
     (net, parameters)
 }
 
-fn gradients(net: &mut Net, parameters: &Parameters, packs: &[Pack]) -> (Vec<Vec<f32>>, Vec<f64>) {
+fn gradients(net: &mut Network, parameters: &Parameters, packs: &[Pack]) -> (Vec<Vec<f32>>, Vec<f64>) {
     let mut gradients = parameters.gradients();
-    let losses = packs.iter().flat_map(|pack| net.learn(pack, &mut gradients)).collect();
+    let losses = packs
+        .iter()
+        .flat_map(|pack| net.losses_and_gradients(pack, &mut gradients))
+        .collect();
     parameters.join(&mut gradients);
     (gradients, losses)
 }
@@ -177,9 +180,9 @@ fn gradients_of_whole_models_are_the_slopes_of_the_loss_in_every_family() {
     for name in FIXTURES {
         let model = Model::read(&fixture(name)).unwrap();
         let parameters = Parameters::model(&model).unwrap();
-        let mut net = Net::bare(model.config(), parameters.places(), options());
-        let (weights, lows) = parameters.bound();
-        net.bind(weights, lows);
+        let mut net = Network::bare(model.config(), parameters.gradient_slots(), options());
+        let (weights, lora) = parameters.bound();
+        net.bind(weights, lora);
         let sequences = sequences(net.config.vocabulary);
         let (gradients, _) = gradients(&mut net, &parameters, &[pack(&sequences)]);
         let mut reference = Reference::read(&fixture(name));
@@ -208,7 +211,7 @@ fn neither_threads_nor_instructions_nor_memory_nor_passes_change_a_bit() {
             .map(|sequence| pack(std::slice::from_ref(sequence)))
             .collect();
         let mut first: Option<(Vec<Vec<f32>>, Vec<f64>)> = None;
-        let mut check = |options: NetOptions, packs: &[Pack]| {
+        let mut check = |options: NetworkOptions, packs: &[Pack]| {
             let (mut net, parameters) = adapted(name, options);
             let found = gradients(&mut net, &parameters, packs);
             let bits = |(gradients, losses): &(Vec<Vec<f32>>, Vec<f64>)| -> Vec<u64> {
@@ -226,7 +229,7 @@ fn neither_threads_nor_instructions_nor_memory_nor_passes_change_a_bit() {
         for level in Level::available() {
             for threads in [1, 2, 4] {
                 for keep_bytes in [0, 40_000, usize::MAX] {
-                    let options = NetOptions {
+                    let options = NetworkOptions {
                         threads,
                         level,
                         keep_bytes,

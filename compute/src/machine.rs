@@ -7,7 +7,7 @@ use std::{fmt, fs, thread};
 
 /// What a machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Host {
+pub struct MachineInfo {
     /// Cores that this process may use.
     pub cores: usize,
     /// Memory, where the system tells.
@@ -52,7 +52,7 @@ impl fmt::Display for CpuLevel {
     }
 }
 
-impl Host {
+impl MachineInfo {
     /// Looks at the machine.
     pub fn probe() -> Self {
         let read = |path| fs::read_to_string(path).ok();
@@ -139,10 +139,11 @@ mod tests {
 
     #[test]
     fn a_probe_finds_a_core_and_no_more_memory_available_than_there_is() {
-        let host = Host::probe();
-        assert!(host.cores >= 1);
+        let machine = MachineInfo::probe();
+        assert!(machine.cores >= 1);
         assert!(
-            host.memory
+            machine
+                .memory
                 .is_none_or(|memory| memory.available_bytes <= memory.total_bytes)
         );
     }

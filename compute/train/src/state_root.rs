@@ -38,7 +38,7 @@ pub(super) fn run_id_on(class: &str, run: blake3::Hash) -> blake3::Hash {
 }
 
 /// All that a run is after a step.
-pub(super) struct Rooted<'a> {
+pub(super) struct StateRoot<'a> {
     pub(super) step: u64,
     /// The root of the step before; of the first, the run's name.
     pub(super) before: blake3::Hash,
@@ -50,7 +50,7 @@ pub(super) struct Rooted<'a> {
     pub(super) loss_bits: u64,
 }
 
-impl Rooted<'_> {
+impl StateRoot<'_> {
     /// `S_i = BLAKE3(step ‖ S_{i-1} ‖ parameters ‖ moments ‖ random state ‖ batch ‖ loss)`.
     pub(super) fn hash(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_derive_key("openledger training step v1");

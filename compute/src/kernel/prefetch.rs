@@ -10,7 +10,7 @@ const LINE: usize = 64;
 
 /// Rows of bytes: a matrix, or some of its columns.
 #[derive(Clone, Copy)]
-pub(crate) struct Stretch<'a> {
+pub(crate) struct Region<'a> {
     pub(crate) bytes: &'a [u8],
     /// From row to row.
     pub(crate) stride: usize,
@@ -18,7 +18,7 @@ pub(crate) struct Stretch<'a> {
     pub(crate) width: usize,
 }
 
-impl Stretch<'_> {
+impl Region<'_> {
     fn rows(&self) -> usize {
         self.bytes.len().div_ceil(self.stride.max(1))
     }
@@ -29,25 +29,25 @@ impl Stretch<'_> {
 }
 
 /// Stretches, and how far they were asked for.
-pub struct Ahead<'a> {
-    stretches: &'a [Stretch<'a>],
+pub struct Prefetch<'a> {
+    regions: &'a [Region<'a>],
     row: usize,
     offset: usize,
     /// Lines at a time.
     each: usize,
 }
 
-impl<'a> Ahead<'a> {
+impl<'a> Prefetch<'a> {
     /// Nothing.
     pub fn nothing() -> Self {
         Self::of(&[], 1)
     }
 
     /// All of these, in so many times.
-    pub(crate) fn of(stretches: &'a [Stretch<'a>], times: usize) -> Self {
-        let lines: usize = stretches.iter().map(Stretch::lines).sum();
+    pub(crate) fn of(regions: &'a [Region<'a>], times: usize) -> Self {
+        let lines: usize = regions.iter().map(Region::lines).sum();
         Self {
-            stretches,
+            regions,
             row: 0,
             offset: 0,
             each: lines.div_ceil(times.max(1)),
@@ -56,22 +56,22 @@ impl<'a> Ahead<'a> {
 
     /// Asks for some more.
     #[inline(always)]
-    pub(crate) fn some(&mut self) {
-        if !self.stretches.is_empty() {
-            self.ask();
+    pub(crate) fn advance(&mut self) {
+        if !self.regions.is_empty() {
+            self.request();
         }
     }
 
-    fn ask(&mut self) {
+    fn request(&mut self) {
         for _ in 0..self.each {
-            let Some(stretch) = self.stretches.first() else { return };
-            let at = self.row * stretch.stride + self.offset;
-            prefetch(stretch.bytes.as_ptr().wrapping_add(at));
+            let Some(region) = self.regions.first() else { return };
+            let at = self.row * region.stride + self.offset;
+            prefetch(region.bytes.as_ptr().wrapping_add(at));
             self.offset += LINE;
-            if self.offset >= stretch.width {
+            if self.offset >= region.width {
                 (self.row, self.offset) = (self.row + 1, 0);
-                if self.row * stretch.stride >= stretch.bytes.len() {
-                    (self.row, self.stretches) = (0, &self.stretches[1..]);
+                if self.row * region.stride >= region.bytes.len() {
+                    (self.row, self.regions) = (0, &self.regions[1..]);
                 }
             }
         }

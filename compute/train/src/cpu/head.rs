@@ -9,35 +9,35 @@ use compute::kernel::{
     backward::cross_entropy,
     dot::Store,
     gemm::{Left, Right},
-    team::Parts,
+    thread_pool::DisjointMut,
 };
 
-use super::{Net, pack::Pack};
+use super::{Network, pack::Pack};
 
 /// Logits that are there at once.
 const LOGITS_MAX: usize = 8 << 20;
 
-impl Net {
+impl Network {
     /// The negative log-likelihood of each target. With `back`, their gradient is put into its rows, which were zero, and
     /// added to the output layer's.
     pub(super) fn head(&mut self, pack: &Pack, x: &[f32], mut back: Option<(&mut [f32], &mut [Vec<f32>])>) -> Vec<f64> {
         let weights = self.weights.as_ref().expect("bound before it runs");
-        let (crew, places, epsilon) = (&mut self.crew, &self.places, self.config.norm_epsilon);
+        let (ops, slots, epsilon) = (&mut self.ops, &self.slots, self.config.norm_epsilon);
         let (width, vocabulary) = (self.config.hidden, self.config.vocabulary);
         let losses: Vec<AtomicU64> = pack.targets.iter().map(|_| AtomicU64::new(0)).collect();
         let each = (LOGITS_MAX / vocabulary).max(1);
         for first in (0..pack.targets.len()).step_by(each) {
             let targets = &pack.targets[first..pack.targets.len().min(first + each)];
             let row = |index: usize| targets[index].row as usize * width;
-            let mut picked = crew.take(targets.len() * width);
+            let mut picked = ops.take(targets.len() * width);
             for (index, to) in picked.chunks_exact_mut(width).enumerate() {
                 to.copy_from_slice(&x[row(index)..][..width]);
             }
-            let normed = crew.norm(&picked, &weights.norm, epsilon);
-            let mut logits = crew.take(targets.len() * vocabulary);
-            crew.product(&normed, &weights.head, None, &mut logits, Store::Set);
-            let (level, parts) = (crew.level, Parts::of(&mut logits));
-            crew.each(targets.len(), &|index| {
+            let normed = ops.norm(&picked, &weights.norm, epsilon);
+            let mut logits = ops.take(targets.len() * vocabulary);
+            ops.product(&normed, &weights.head, None, &mut logits, Store::Set);
+            let (level, parts) = (ops.level, DisjointMut::of(&mut logits));
+            ops.each(targets.len(), &|index| {
                 let target = &targets[index];
                 // SAFETY: each task has its own row.
                 let logits = unsafe { parts.get(index * vocabulary, vocabulary) };
@@ -45,34 +45,25 @@ impl Net {
                 losses[first + index].store(loss.to_bits(), Relaxed);
             });
             if let Some((d, gradients)) = &mut back {
-                if let Some(place) = places.head {
-                    let (left, right) = (Left::turned(&logits, vocabulary), Right::Singles(&normed, width));
-                    crew.multiply(
-                        left,
-                        right,
-                        targets.len(),
-                        vocabulary,
-                        &mut gradients[place],
-                        Store::Add,
-                    );
+                if let Some(slot) = slots.head {
+                    let (left, right) = (Left::transposed(&logits, vocabulary), Right::Singles(&normed, width));
+                    ops.multiply(left, right, targets.len(), vocabulary, &mut gradients[slot], Store::Add);
                 }
-                let mut d_normed = crew.take(normed.len());
+                let mut d_normed = ops.take(normed.len());
                 let (left, right) = (Left::rows(&logits, vocabulary), Right::Weight(&weights.head));
-                crew.multiply(left, right, vocabulary, targets.len(), &mut d_normed, Store::Set);
-                if let Some(place) = places.norm {
-                    crew.gain_back(&picked, epsilon, &d_normed, &mut gradients[place]);
+                ops.multiply(left, right, vocabulary, targets.len(), &mut d_normed, Store::Set);
+                if let Some(slot) = slots.norm {
+                    ops.gain_backward(&picked, epsilon, &d_normed, &mut gradients[slot]);
                 }
-                let mut d_picked = crew.zeros(picked.len());
-                crew.norm_back(&picked, &weights.norm, epsilon, &d_normed, &mut d_picked);
+                let mut d_picked = ops.zeros(picked.len());
+                ops.norm_backward(&picked, &weights.norm, epsilon, &d_normed, &mut d_picked);
                 for (index, from) in d_picked.chunks_exact(width).enumerate() {
                     d[row(index)..][..width].copy_from_slice(from);
                 }
-                crew.free(d_normed);
-                crew.free(d_picked);
+                ops.free(d_normed);
+                ops.free(d_picked);
             }
-            [picked, normed, logits]
-                .into_iter()
-                .for_each(|buffer| crew.free(buffer));
+            [picked, normed, logits].into_iter().for_each(|buffer| ops.free(buffer));
         }
         losses
             .into_iter()

@@ -1,55 +1,55 @@
-//! Where gradients go: for every tensor of a model that is trained, its place in the list of parameters.
+//! Where gradients go: for every tensor of a model that is trained, its slot in the list of parameters.
 
 use compute::{
     lora::Projection,
     model::{Config, Family},
 };
 
-/// Places at a linear layer.
+/// GradientSlots at a linear layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LinearPlaces {
+pub(crate) struct LinearSlots {
     pub(crate) weight: Option<usize>,
     pub(crate) bias: Option<usize>,
     /// The factors of an adapter.
-    pub(crate) low: Option<(usize, usize)>,
+    pub(crate) lora: Option<(usize, usize)>,
 }
 
-/// Places in a block.
+/// GradientSlots in a block.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct BlockPlaces {
-    pub(crate) linear: [LinearPlaces; 7],
+pub(crate) struct BlockSlots {
+    pub(crate) linear: [LinearSlots; 7],
     pub(crate) attention_norm: Option<usize>,
     pub(crate) feed_forward_norm: Option<usize>,
     pub(crate) head_norms: Option<[usize; 2]>,
 }
 
-/// Places in a model.
+/// GradientSlots in a model.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Places {
-    pub(crate) blocks: Vec<BlockPlaces>,
+pub(crate) struct GradientSlots {
+    pub(crate) blocks: Vec<BlockSlots>,
     pub(crate) embedding: Option<usize>,
     pub(crate) norm: Option<usize>,
     /// The output layer's own gradient, which is added to the embedding's where they are one tensor.
     pub(crate) head: Option<usize>,
 }
 
-impl BlockPlaces {
+impl BlockSlots {
     fn any(&self) -> bool {
         let norms = [self.attention_norm, self.feed_forward_norm];
-        let linear = |places: &LinearPlaces| *places != LinearPlaces::default();
+        let linear = |slots: &LinearSlots| *slots != LinearSlots::default();
         norms.iter().any(Option::is_some) || self.head_norms.is_some() || self.linear.iter().any(linear)
     }
 
-    pub(crate) fn linear(&self, site: Projection) -> LinearPlaces {
+    pub(crate) fn linear(&self, site: Projection) -> LinearSlots {
         self.linear[site as usize]
     }
 }
 
-impl Places {
+impl GradientSlots {
     /// Nothing is trained.
     pub(crate) fn none(config: &Config) -> Self {
         Self {
-            blocks: vec![BlockPlaces::default(); config.layers],
+            blocks: vec![BlockSlots::default(); config.layers],
             ..Self::default()
         }
     }
@@ -62,13 +62,13 @@ impl Places {
             let norm = |which: &str| find(&format!("model.layers.{layer}.{which}.weight"));
             let linear = Projection::ALL.map(|site| {
                 let path = format!("model.layers.{layer}.{}.{}", site.block(), site.name());
-                LinearPlaces {
+                LinearSlots {
                     weight: find(&format!("{path}.weight")),
                     bias: find(&format!("{path}.bias")),
-                    low: None,
+                    lora: None,
                 }
             });
-            BlockPlaces {
+            BlockSlots {
                 linear,
                 attention_norm: norm("input_layernorm"),
                 feed_forward_norm: norm("post_attention_layernorm"),
@@ -89,7 +89,7 @@ impl Places {
     pub(crate) fn lowest(&self) -> Option<usize> {
         match self.embedding {
             Some(_) => Some(0),
-            None => self.blocks.iter().position(BlockPlaces::any),
+            None => self.blocks.iter().position(BlockSlots::any),
         }
     }
 }

@@ -3,17 +3,17 @@
 #![allow(unsafe_code, reason = "threads write disjoint parts of the same buffers")]
 
 use compute::kernel::{
-    Level, Team,
-    ahead::Ahead,
-    backward::{rms_norm_back, rms_norm_gain, silu_times_back},
+    Level, ThreadPool,
+    backward::{rms_norm_backward, rms_norm_gain, silu_times_backward},
     dot::{Output, Rows, Store, product},
     gemm::{Left, Right, multiply},
     math::{rms_norm, silu_times},
-    team::Parts,
+    prefetch::Prefetch,
+    thread_pool::DisjointMut,
     weight::Weight,
 };
 
-use crate::way::Way;
+use crate::throttle::ForegroundYield;
 
 /// Bytes of weights of one task, so that they stay in a core's cache while many rows pass.
 const TASK_BYTES: usize = 256 << 10;
@@ -21,13 +21,13 @@ const TASK_BYTES: usize = 256 << 10;
 /// Rows of a task that touches each once.
 const TASK_ROWS: usize = 32;
 
-/// Numbers of a task that looks at each once.
+/// Numbers of a task that tasks at each once.
 const TASK_SINGLES: usize = 8192;
 
 /// Buffers that wait for their next use: more than a deep model keeps for its way back.
 const SPARE_MAX: usize = 4096;
 
-/// Tasks of each thread between two looks at who else wants it.
+/// Tasks of each thread between two tasks at who else wants it.
 const TASKS_TOGETHER: usize = 4;
 
 /// How many times too large a buffer may be for its use.
@@ -38,31 +38,31 @@ const SLACK: usize = 4;
 pub(crate) struct Layer<'a> {
     pub(crate) weight: &'a Weight,
     pub(crate) bias: Option<&'a [f32]>,
-    pub(crate) low: Option<&'a Low>,
+    pub(crate) lora: Option<&'a LoraFactors>,
 }
 
 /// The factors of an adapter at a layer: `[rank, in]` and `[rank, out]`.
-pub(crate) struct Low {
+pub(crate) struct LoraFactors {
     pub(crate) a: Weight,
     pub(crate) b: Weight,
     pub(crate) scale: f32,
 }
 
 /// The threads and what they need beside the data.
-pub(crate) struct Crew {
-    pub(crate) team: Team,
+pub(crate) struct ParallelOps {
+    pub(crate) pool: ThreadPool,
     pub(crate) level: Level,
     /// Looked at before every few tasks.
-    pub(crate) way: Option<Way>,
+    pub(crate) foreground: Option<ForegroundYield>,
     spare: Vec<Vec<f32>>,
 }
 
-impl Crew {
+impl ParallelOps {
     pub(crate) fn new(threads: usize, level: Level) -> Self {
         Self {
-            team: Team::new(threads),
+            pool: ThreadPool::new(threads),
             level: level.min(Level::detect()),
-            way: None,
+            foreground: None,
             spare: Vec::new(),
         }
     }
@@ -75,7 +75,7 @@ impl Crew {
         let mut buffer = match fits.min_by_key(|(_, capacity)| *capacity) {
             Some((index, _)) => self.spare.swap_remove(index),
             None => {
-                // A new one takes the place of one that has become too small, so that longer batches do not add up.
+                // A new one takes the slot of one that has become too small, so that longer batches do not add up.
                 let small = capacities().filter(|(_, capacity)| (length / SLACK..length).contains(capacity));
                 if let Some((index, _)) = small.max_by_key(|(_, capacity)| *capacity) {
                     self.spare.swap_remove(index);
@@ -113,21 +113,21 @@ impl Crew {
         });
     }
 
-    /// Runs `run(0)` to `run(tasks - 1)`, some at a time if others may be in the way.
+    /// Runs `run(0)` to `run(tasks - 1)`, some at a time if foreground may be in the way.
     pub(crate) fn each(&mut self, tasks: usize, run: &(dyn Fn(usize) + Sync)) {
-        if self.way.is_none() {
-            return self.team.each(tasks, run);
+        if self.foreground.is_none() {
+            return self.pool.each(tasks, run);
         }
-        let together = TASKS_TOGETHER * self.team.threads();
+        let together = TASKS_TOGETHER * self.pool.threads();
         for first in (0..tasks).step_by(together) {
-            self.give_way();
-            self.team.each(together.min(tasks - first), &|task| run(first + task));
+            self.yield_to_foreground();
+            self.pool.each(together.min(tasks - first), &|task| run(first + task));
         }
     }
 
-    fn give_way(&mut self) {
-        if let Some(way) = &mut self.way {
-            way.give();
+    fn yield_to_foreground(&mut self) {
+        if let Some(foreground) = &mut self.foreground {
+            foreground.wait();
         }
     }
 
@@ -136,8 +136,8 @@ impl Crew {
         let rows = x.len() / weight.columns;
         assert_eq!(to.len(), rows * weight.rows);
         let many = TASK_BYTES / (4 * weight.columns);
-        let each = weight.rows.div_ceil(8 * self.team.threads()).clamp(16, many.max(16));
-        let (level, stride, to) = (self.level, weight.rows, Parts::of(to));
+        let each = weight.rows.div_ceil(8 * self.pool.threads()).clamp(16, many.max(16));
+        let (level, stride, to) = (self.level, weight.rows, DisjointMut::of(to));
         self.over(weight.rows, each.next_multiple_of(8), &|from, end| {
             let output = Output {
                 to: to.at(0),
@@ -154,7 +154,7 @@ impl Crew {
                     from,
                     end,
                     output,
-                    &mut Ahead::nothing(),
+                    &mut Prefetch::nothing(),
                 )
             };
         });
@@ -163,8 +163,8 @@ impl Crew {
     /// `scale · x · weightᵀ` for a weight of few rows, by blocks of the rows of `x`.
     pub(crate) fn shrink(&mut self, x: &[f32], weight: &Weight, scale: f32) -> Vec<f32> {
         let (rows, rank, width) = (x.len() / weight.columns, weight.rows, weight.columns);
-        let mut shrunk = self.take(rows * rank);
-        let (level, to) = (self.level, Parts::of(&mut shrunk));
+        let mut x_a = self.take(rows * rank);
+        let (level, to) = (self.level, DisjointMut::of(&mut x_a));
         self.over(rows, TASK_ROWS, &|from, end| {
             // SAFETY: each task has its own rows.
             let part = unsafe { to.get(from * rank, (end - from) * rank) };
@@ -176,21 +176,21 @@ impl Crew {
             };
             let x = Rows::of(&x[from * width..end * width], width);
             // SAFETY: as above.
-            unsafe { product(level, x, weight, 0, rank, output, &mut Ahead::nothing()) };
+            unsafe { product(level, x, weight, 0, rank, output, &mut Prefetch::nothing()) };
             part.iter_mut().for_each(|h| *h *= scale);
         });
-        shrunk
+        x_a
     }
 
     /// A linear layer over all rows.
     pub(crate) fn linear(&mut self, layer: Layer<'_>, x: &[f32], to: &mut [f32], store: Store) {
         self.product(x, layer.weight, layer.bias, to, store);
-        if let Some(low) = layer.low {
+        if let Some(lora) = layer.lora {
             let rows = x.len() / layer.weight.columns;
-            let shrunk = self.shrink(x, &low.a, low.scale);
-            let (left, right) = (Left::rows(&shrunk, low.a.rows), Right::Weight(&low.b));
-            self.multiply(left, right, low.a.rows, rows, to, Store::Add);
-            self.free(shrunk);
+            let x_a = self.shrink(x, &lora.a, lora.scale);
+            let (left, right) = (Left::rows(&x_a, lora.a.rows), Right::Weight(&lora.b));
+            self.multiply(left, right, lora.a.rows, rows, to, Store::Add);
+            self.free(x_a);
         }
     }
 
@@ -211,15 +211,15 @@ impl Crew {
         to: &mut [f32],
         store: Store,
     ) {
-        self.give_way();
-        multiply(&mut self.team, self.level, left, right, inner, rows, to, store);
+        self.yield_to_foreground();
+        multiply(&mut self.pool, self.level, left, right, inner, rows, to, store);
     }
 
     /// A norm of each row.
     pub(crate) fn norm(&mut self, x: &[f32], gain: &[f32], epsilon: f32) -> Vec<f32> {
         let (width, level) = (gain.len(), self.level);
         let mut normed = self.take(x.len());
-        let to = Parts::of(&mut normed);
+        let to = DisjointMut::of(&mut normed);
         self.over(x.len() / width, TASK_ROWS, &|from, end| {
             for row in from..end {
                 // SAFETY: each task has its own rows.
@@ -231,25 +231,25 @@ impl Crew {
     }
 
     /// The gradient through a norm of each row, added.
-    pub(crate) fn norm_back(&mut self, x: &[f32], gain: &[f32], epsilon: f32, d: &[f32], onto: &mut [f32]) {
+    pub(crate) fn norm_backward(&mut self, x: &[f32], gain: &[f32], epsilon: f32, d: &[f32], onto: &mut [f32]) {
         let (width, level) = (gain.len(), self.level);
         assert_eq!(x.len(), onto.len());
-        let onto = Parts::of(onto);
+        let onto = DisjointMut::of(onto);
         self.over(x.len() / width, TASK_ROWS, &|from, end| {
             for row in from..end {
                 let part = row * width..(row + 1) * width;
                 // SAFETY: each task has its own rows.
                 let onto = unsafe { onto.get(part.start, width) };
-                rms_norm_back(level, &x[part.clone()], gain, epsilon, &d[part], onto);
+                rms_norm_backward(level, &x[part.clone()], gain, epsilon, &d[part], onto);
             }
         });
     }
 
     /// The gradient of a norm's gain, added: a chain over rows.
-    pub(crate) fn gain_back(&mut self, x: &[f32], epsilon: f32, d: &[f32], gradient: &mut [f32]) {
+    pub(crate) fn gain_backward(&mut self, x: &[f32], epsilon: f32, d: &[f32], gradient: &mut [f32]) {
         let (width, level) = (gradient.len(), self.level);
         let mut each = self.take(x.len());
-        let to = Parts::of(&mut each);
+        let to = DisjointMut::of(&mut each);
         self.over(x.len() / width, TASK_ROWS, &|from, end| {
             for row in from..end {
                 let part = row * width..(row + 1) * width;
@@ -271,9 +271,9 @@ impl Crew {
     }
 
     /// `gate` becomes `silu(gate) · up`.
-    pub(crate) fn gate(&mut self, gate: &mut [f32], up: &[f32]) {
+    pub(crate) fn swiglu(&mut self, gate: &mut [f32], up: &[f32]) {
         let (level, count) = (self.level, gate.len());
-        let gate = Parts::of(gate);
+        let gate = DisjointMut::of(gate);
         self.over(count, TASK_SINGLES, &|from, end| {
             // SAFETY: each task has its own part.
             let gate = unsafe { gate.get(from, end - from) };
@@ -282,13 +282,13 @@ impl Crew {
     }
 
     /// `gate` and `up` become their gradients.
-    pub(crate) fn gate_back(&mut self, gate: &mut [f32], up: &mut [f32], d: &[f32]) {
+    pub(crate) fn swiglu_backward(&mut self, gate: &mut [f32], up: &mut [f32], d: &[f32]) {
         let (level, count) = (self.level, gate.len());
-        let (gate, up) = (Parts::of(gate), Parts::of(up));
+        let (gate, up) = (DisjointMut::of(gate), DisjointMut::of(up));
         self.over(count, TASK_SINGLES, &|from, end| {
             // SAFETY: each task has its own part.
             let (gate, up) = unsafe { (gate.get(from, end - from), up.get(from, end - from)) };
-            silu_times_back(level, gate, up, &d[from..end]);
+            silu_times_backward(level, gate, up, &d[from..end]);
         });
     }
 }
