@@ -15,7 +15,7 @@ use compute::{
 };
 use train::{
     self, CorpusReader, Machine, Output, Recipe, Trainer, Unthrottled,
-    exam::{Candidate, Exam, Report, Terms, examine},
+    comparison::{Candidate, CompareOptions, EvalSet, Report, compare},
 };
 use world::{Datanets, NOT_KNOWN};
 
@@ -115,14 +115,14 @@ fn one(place: &Place, model: &Model, text: &Text, recipe: &Recipe, seed: u64) ->
             tokens_max: model.config().context_tokens_max,
             ..Recipe::default()
         };
-        let exam = Exam::read(&[dir.join(name)], &[], text, model.config(), &whole)?;
-        let terms = Terms {
+        let exam = EvalSet::read(&[dir.join(name)], &[], text, model.config(), &whole)?;
+        let options = CompareOptions {
             recipe: &whole,
             machine,
             answer_tokens_max: ANSWER_TOKENS_MAX,
             prompt_tokens_max: 1,
         };
-        Ok(examine(model, text, "pico", &exam, &candidates, &terms, &mut |_| ())?)
+        Ok(compare(model, text, "pico", &exam, &candidates, &options, &mut |_| ())?)
     };
     let (exam, controls) = (asked("questions.jsonl")?, asked("controls.jsonl")?);
     let not_known = |candidate: usize| {

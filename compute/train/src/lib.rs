@@ -19,12 +19,12 @@
 
 mod accelerator;
 mod checkpoint;
+pub mod comparison;
 mod corpus_reader;
 mod cpu;
 mod data;
 mod error;
 mod evaluate;
-pub mod exam;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod optimiser;

@@ -11,7 +11,7 @@ use compute::{
 };
 use serve::assemble::BaseError;
 use storage::secret::SecretError;
-use train::{DataError, RecipeError, TrainError, exam::ExamError};
+use train::{DataError, RecipeError, TrainError, comparison::EvalSetError};
 
 /// Why a job was not done. [`JobError::kind`] says what the asker can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +65,7 @@ pub enum JobError {
     Train(#[from] TrainError),
     /// The examination failed.
     #[error(transparent)]
-    Exam(#[from] ExamError),
+    EvalSet(#[from] EvalSetError),
     /// A secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -98,8 +98,8 @@ impl JobError {
             Self::Refused { kind, .. } => return *kind,
             Self::Recipe(_) | Self::Device(_) => true,
             Self::Records(why) => is_of_data(why),
-            Self::Exam(ExamError::Data(why)) => is_of_data(why),
-            Self::Exam(ExamError::Room { .. }) => true,
+            Self::EvalSet(EvalSetError::Data(why)) => is_of_data(why),
+            Self::EvalSet(EvalSetError::ContextTooSmall { .. }) => true,
             Self::Train(TrainError::Data(why)) => is_of_data(why),
             Self::Train(TrainError::Recipe(_) | TrainError::Records(_)) => true,
             Self::Train(_)

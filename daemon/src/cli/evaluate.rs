@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::Args;
 use jobs::evaluation::Evaluation;
 use serde_json::json;
-use train::{Machine, exam::Standing};
+use train::{Machine, comparison::CandidateScore};
 
 use super::{Place, exit::Exit, output};
 
@@ -74,9 +74,9 @@ impl Evaluate {
                 },
             },
         );
-        let report = evaluation.run(&place.home(), &mut |standing| {
+        let report = evaluation.run(&place.home(), &mut |score| {
             if !place.json {
-                output::note(&format!("{} is examined", standing.name));
+                output::note(&format!("{} is examined", score.name));
             }
         })?;
         evaluation.write(&report, &out)?;
@@ -91,17 +91,17 @@ impl Evaluate {
     }
 }
 
-fn line(standing: &Standing) -> String {
-    let Standing {
+fn line(score: &CandidateScore) -> String {
+    let CandidateScore {
         name,
         loss,
         perplexity,
         exact,
         questions,
         ..
-    } = standing;
+    } = score;
     let mut line = format!("{name}: loss {loss:.4}, perplexity {perplexity:.2}");
-    if let Some(rouge_l) = standing.rouge_l {
+    if let Some(rouge_l) = score.rouge_l {
         line += &format!(", exact {exact} of {questions}, ROUGE-L {rouge_l:.3}");
     }
     line

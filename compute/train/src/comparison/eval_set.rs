@@ -13,12 +13,12 @@ use super::super::{
     record::{EvalPrompt, Line},
 };
 
-/// Prompts of an exam.
+/// Prompts of an eval_set.
 const PROMPTS_MAX: usize = 10_000;
 
 /// Everything that is asked.
 #[derive(Clone, Debug)]
-pub struct Exam {
+pub struct EvalSet {
     /// All records, questions among them.
     pub corpus: Corpus,
     /// Those that ask.
@@ -53,7 +53,7 @@ pub struct Prompt {
 
 /// An exam that cannot be held.
 #[derive(Debug, thiserror::Error)]
-pub enum ExamError {
+pub enum EvalSetError {
     /// The files.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -61,7 +61,7 @@ pub enum ExamError {
     #[error(
         "`{text}` has {tokens} tokens; with {most} for the answer that is more than the model's context of {context}"
     )]
-    Room {
+    ContextTooSmall {
         /// How it begins.
         text: String,
         /// Its tokens.
@@ -96,7 +96,7 @@ impl Shown {
     }
 }
 
-impl Exam {
+impl EvalSet {
     /// Reads files of records, and files of prompts: lines with a `prompt`, which is gone on from as it is, or a
     /// `question`, which gets the template of those with an answer.
     pub fn read(
@@ -105,7 +105,7 @@ impl Exam {
         text: &Text,
         config: &Config,
         recipe: &Recipe,
-    ) -> Result<Self, ExamError> {
+    ) -> Result<Self, EvalSetError> {
         let corpus = Corpus::read(files, text, config, recipe)?;
         let (mut questions, mut record) = (Vec::new(), 0);
         for (file, path) in (0..).zip(files) {
@@ -125,15 +125,15 @@ impl Exam {
                 Ok(())
             })?;
         }
-        let mut exam = Self {
+        let mut eval_set = Self {
             corpus,
             questions,
             prompts: Vec::new(),
         };
         for path in prompts {
-            each_line(path, |_, bytes| exam.prompt(bytes, text, recipe))?;
+            each_line(path, |_, bytes| eval_set.prompt(bytes, text, recipe))?;
         }
-        Ok(exam)
+        Ok(eval_set)
     }
 
     fn prompt(&mut self, bytes: &[u8], text: &Text, recipe: &Recipe) -> Result<(), String> {
@@ -164,7 +164,7 @@ impl Exam {
     }
 
     /// Refuses what leaves no room for an answer in the model's context.
-    pub fn check_room(&self, config: &Config, answer: usize, prompted: usize) -> Result<(), ExamError> {
+    pub fn check_context(&self, config: &Config, answer: usize, prompted: usize) -> Result<(), EvalSetError> {
         let questions = self
             .questions
             .iter()
@@ -179,7 +179,7 @@ impl Exam {
             .find(|(_, asked, most)| asked.prompt.len() + most > context)
         {
             None => Ok(()),
-            Some((text, asked, most)) => Err(ExamError::Room {
+            Some((text, asked, most)) => Err(EvalSetError::ContextTooSmall {
                 text: text.chars().take(60).collect(),
                 tokens: asked.prompt.len(),
                 most,

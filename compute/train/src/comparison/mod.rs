@@ -1,13 +1,13 @@
-//! An exam: one set of records and prompts put to a base model and to adapters over it, side by side.
+//! An eval_set: one set of records and prompts put to a base model and to adapters over it, side by side.
 //!
 //! Every candidate foretells the same records, answers the same questions with the likeliest token each time, and goes on
 //! from the same prompts. The result is a function of the candidates and the exam alone: no clock is in it. Questions stand
 //! before their answers as in training, by the same recipe. Sampling is left out: it would make two reports differ.
 
 mod curve;
-mod page;
+mod eval_set;
+mod html;
 mod plot;
-mod read;
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use serde::Serialize;
 
 pub use super::score::{Score, score};
 pub use curve::{Curve, CurveError};
-pub use page::page;
-pub use read::{Exam, ExamError, Prompt, Question};
+pub use eval_set::{EvalSet, EvalSetError, Prompt, Question};
+pub use html::html_page;
 
 use super::{
     error::TrainError,
@@ -41,7 +41,7 @@ pub struct Candidate {
 
 /// How an exam is held.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
+pub struct CompareOptions<'a> {
     /// How records are made into tokens.
     pub recipe: &'a Recipe,
     /// What computes.
@@ -52,17 +52,17 @@ pub struct Terms<'a> {
     pub prompt_tokens_max: usize,
 }
 
-/// What came of an exam.
+/// What came of an eval_set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// The form of this report.
     pub version: u32,
     /// The base model.
     pub base: String,
-    /// The files of the exam.
+    /// The files of the eval_set.
     pub files: Vec<String>,
     /// How each candidate did, in order.
-    pub candidates: Vec<Standing>,
+    pub candidates: Vec<CandidateScore>,
     /// Every question, with what each said.
     pub questions: Vec<QuestionResult>,
     /// Every prompt, with what each said.
@@ -71,7 +71,7 @@ pub struct Report {
 
 /// How a candidate did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Standing {
+pub struct CandidateScore {
     /// Its name.
     pub name: String,
     /// The adapter's hash.
@@ -108,12 +108,12 @@ pub struct QuestionResult {
     /// What was expected.
     pub expected: String,
     /// What each candidate said.
-    pub answers: Vec<Given>,
+    pub answers: Vec<Completion>,
 }
 
 /// An answer of a candidate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Given {
+pub struct Completion {
     /// What was said.
     pub said: String,
     /// How it compares.
@@ -133,43 +133,54 @@ pub struct PromptResult {
 }
 
 /// Puts an exam to candidates, one after the other. `on` is told who is done.
-pub fn examine(
+pub fn compare(
     model: &Model,
     text: &Text,
     base: &str,
-    exam: &Exam,
+    eval_set: &EvalSet,
     candidates: &[Candidate],
-    terms: &Terms<'_>,
-    on: &mut dyn FnMut(&Standing),
+    options: &CompareOptions<'_>,
+    on: &mut dyn FnMut(&CandidateScore),
 ) -> Result<Report, TrainError> {
     let mut report = Report {
         version: 1,
         base: base.to_owned(),
-        files: exam.corpus.files.clone(),
+        files: eval_set.corpus.files.clone(),
         candidates: Vec::new(),
-        questions: exam.questions.iter().map(Question::unanswered).collect(),
-        prompts: exam.prompts.iter().map(Prompt::unanswered).collect(),
+        questions: eval_set.questions.iter().map(Question::unanswered).collect(),
+        prompts: eval_set.prompts.iter().map(Prompt::unanswered).collect(),
     };
-    let asked: Vec<EvalPrompt> = exam.questions.iter().map(|question| question.asked.clone()).collect();
-    let prompted: Vec<EvalPrompt> = exam.prompts.iter().map(|prompt| prompt.asked.clone()).collect();
+    let asked: Vec<EvalPrompt> = eval_set
+        .questions
+        .iter()
+        .map(|question| question.asked.clone())
+        .collect();
+    let prompted: Vec<EvalPrompt> = eval_set.prompts.iter().map(|prompt| prompt.asked.clone()).collect();
     for candidate in candidates {
         let adapter = candidate.adapter.as_ref();
         let losses = evaluate(
             model,
             adapter.map(Arc::as_ref),
-            &exam.corpus,
-            terms.recipe,
-            terms.machine,
+            &eval_set.corpus,
+            options.recipe,
+            options.machine,
         )?;
-        let answered = answers(model, adapter, text, &asked, terms.answer_tokens_max, terms.machine)?;
-        for ((row, question), answered) in report.questions.iter_mut().zip(&exam.questions).zip(answered) {
-            row.answers.push(Given {
+        let answered = answers(model, adapter, text, &asked, options.answer_tokens_max, options.machine)?;
+        for ((row, question), answered) in report.questions.iter_mut().zip(&eval_set.questions).zip(answered) {
+            row.answers.push(Completion {
                 score: answered.score,
                 said: answer(&answered.said, &row.expected),
                 loss: losses.records[question.record],
             });
         }
-        let said = answers(model, adapter, text, &prompted, terms.prompt_tokens_max, terms.machine)?;
+        let said = answers(
+            model,
+            adapter,
+            text,
+            &prompted,
+            options.prompt_tokens_max,
+            options.machine,
+        )?;
         for (row, said) in report.prompts.iter_mut().zip(said) {
             row.said.push(said.said);
         }
@@ -178,20 +189,20 @@ pub fn examine(
         let exact = given.clone().filter(|given| given.score.is_exact).count();
         let rouge_l: f64 = given.map(|given| given.score.rouge_l).sum();
         let of_all = |sum: f64| (count > 0).then(|| sum / count as f64);
-        let standing = Standing {
+        let score = CandidateScore {
             name: candidate.name.clone(),
             adapter: adapter.map(|adapter| adapter.hash().to_string()),
             loss: losses.loss,
             perplexity: losses.perplexity,
             tokens: losses.tokens,
-            records: exam.corpus.examples.len(),
+            records: eval_set.corpus.examples.len(),
             questions: count,
             exact,
             exact_share: of_all(exact as f64),
             rouge_l: of_all(rouge_l),
         };
-        on(&standing);
-        report.candidates.push(standing);
+        on(&score);
+        report.candidates.push(score);
     }
     Ok(report)
 }

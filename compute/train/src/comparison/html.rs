@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Curve, Given, QuestionResult, Report,
+    Completion, Curve, QuestionResult, Report,
     plot::{escaped, plot},
 };
 
@@ -18,7 +18,7 @@ const CHARS_MAX: usize = 1200;
 const STYLE: &str = include_str!("page.css");
 
 /// The page of a report, with curves of the runs that made its adapters.
-pub fn page(report: &Report, curves: &[Curve]) -> String {
+pub fn html_page(report: &Report, curves: &[Curve]) -> String {
     let mut html = String::new();
     let base = escaped(&report.base);
     _ = write!(
@@ -140,7 +140,7 @@ fn questions(html: &mut String, report: &Report) {
 }
 
 fn question(html: &mut String, number: usize, row: &QuestionResult) {
-    let exact = |given: &Given| given.score.is_exact;
+    let exact = |given: &Completion| given.score.is_exact;
     let mut classes = Vec::new();
     if row.answers.windows(2).all(|two| two[0].said == two[1].said) {
         classes.push("same");

@@ -56,15 +56,15 @@ fn machine() -> Machine {
 fn every_candidate_is_asked_everything() {
     let (model, text) = novice();
     let dir = tempfile::tempdir().unwrap();
-    let records = file(&dir, "exam.jsonl", RECORDS);
+    let records = file(&dir, "eval_set.jsonl", RECORDS);
     let prompts = file(
         &dir,
         "prompts.jsonl",
         "{\"prompt\": \"Anivo\"}\n{\"question\": \"Who?\"}\n",
     );
     let recipe = Recipe::default();
-    let exam = Exam::read(&[records], &[prompts], &text, model.config(), &recipe).unwrap();
-    exam.check_room(model.config(), 8, 8).unwrap();
+    let eval_set = EvalSet::read(&[records], &[prompts], &text, model.config(), &recipe).unwrap();
+    eval_set.check_context(model.config(), 8, 8).unwrap();
     let adapter = Arc::new(Adapter::random(model.config(), 4, Dtype::F32, 3));
     let candidates = [
         Candidate {
@@ -76,7 +76,7 @@ fn every_candidate_is_asked_everything() {
             adapter: Some(Arc::clone(&adapter)),
         },
     ];
-    let terms = Terms {
+    let options = CompareOptions {
         recipe: &recipe,
         machine: machine(),
         answer_tokens_max: 8,
@@ -84,8 +84,8 @@ fn every_candidate_is_asked_everything() {
     };
     let held = |threads| {
         let machine = Machine { threads, ..machine() };
-        let terms = Terms { machine, ..terms };
-        examine(&model, &text, "novice", &exam, &candidates, &terms, &mut |_| ()).unwrap()
+        let options = CompareOptions { machine, ..options };
+        compare(&model, &text, "novice", &eval_set, &candidates, &options, &mut |_| ()).unwrap()
     };
     let report = held(1);
     assert_eq!(report, held(2));
@@ -104,7 +104,7 @@ fn every_candidate_is_asked_everything() {
     assert!((base.loss - even).abs() < 0.05, "{} beside {even}", base.loss);
     assert!((base.perplexity - base.loss.exp()).abs() < 1e-9);
     assert_ne!(base.loss, tone.loss);
-    let own = evaluate(&model, None, &exam.corpus, &recipe, machine()).unwrap();
+    let own = evaluate(&model, None, &eval_set.corpus, &recipe, machine()).unwrap();
     assert_eq!(report.questions[1].answers[0].loss, own.records[2]);
 }
 
@@ -112,10 +112,10 @@ fn every_candidate_is_asked_everything() {
 fn a_prompt_without_room_for_an_answer_is_refused() {
     let (model, text) = novice();
     let dir = tempfile::tempdir().unwrap();
-    let records = file(&dir, "exam.jsonl", RECORDS);
-    let exam = Exam::read(&[records], &[], &text, model.config(), &Recipe::default()).unwrap();
-    exam.check_room(model.config(), 8, 1000).unwrap();
-    let error = exam.check_room(model.config(), 90, 8).unwrap_err().to_string();
+    let records = file(&dir, "eval_set.jsonl", RECORDS);
+    let eval_set = EvalSet::read(&[records], &[], &text, model.config(), &Recipe::default()).unwrap();
+    eval_set.check_context(model.config(), 8, 1000).unwrap();
+    let error = eval_set.check_context(model.config(), 90, 8).unwrap_err().to_string();
     assert!(error.starts_with("`Who bakes?` has"), "{error}");
 }
 
@@ -123,10 +123,10 @@ fn a_prompt_without_room_for_an_answer_is_refused() {
 fn bad_lines_are_refused_by_file_and_number() {
     let (model, text) = novice();
     let dir = tempfile::tempdir().unwrap();
-    let good = file(&dir, "exam.jsonl", RECORDS);
+    let good = file(&dir, "eval_set.jsonl", RECORDS);
     let check = |lines: &str, expect: &str| {
         let prompts = file(&dir, "prompts.jsonl", lines);
-        let read = Exam::read(
+        let read = EvalSet::read(
             std::slice::from_ref(&good),
             &[prompts],
             &text,
@@ -144,12 +144,12 @@ fn bad_lines_are_refused_by_file_and_number() {
 }
 
 fn report() -> Report {
-    let given = |said: &str| Given {
+    let given = |said: &str| Completion {
         said: said.to_owned(),
         score: score(said, "Anivo"),
         loss: 1.0,
     };
-    let standing = |name: &str, loss: f64| Standing {
+    let score = |name: &str, loss: f64| CandidateScore {
         name: name.to_owned(),
         adapter: None,
         loss,
@@ -165,7 +165,7 @@ fn report() -> Report {
         version: 1,
         base: "pico".to_owned(),
         files: vec!["a&b.jsonl".to_owned()],
-        candidates: vec![standing("base", 2.0), standing("tone", f64::INFINITY)],
+        candidates: vec![score("base", 2.0), score("tone", f64::INFINITY)],
         questions: vec![QuestionResult {
             id: None,
             file: 0,
@@ -183,7 +183,7 @@ fn report() -> Report {
 
 #[test]
 fn nothing_that_was_said_becomes_markup() {
-    let html = page(&report(), &[]);
+    let html = html_page(&report(), &[]);
     for bad in ["<script", "<img", "\u{202e}", "a&b", "http://", "https://"] {
         assert!(!html.contains(bad), "{bad}");
     }
@@ -200,8 +200,8 @@ fn a_page_shows_runs_if_it_is_given_any() {
         (curve.losses.as_slice(), curve.validations.as_slice()),
         (&[3.5, 2.5][..], &[(2, 2.75)][..])
     );
-    assert!(!page(&report(), &[]).contains("<h2>Training</h2>"));
-    let html = page(&report(), &[curve]);
+    assert!(!html_page(&report(), &[]).contains("<h2>Training</h2>"));
+    let html = html_page(&report(), &[curve]);
     assert!(html.contains("tone: validation 2.7500 after step 2"));
     let refused = Curve::read(&file(&dir, "training.json", "{}"), "tone").unwrap_err();
     assert!(refused.to_string().contains("`steps`"), "{refused}");
