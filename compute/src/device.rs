@@ -1,13 +1,22 @@
-//! Devices: what there is to compute on. A device is always named.
+//! The devices that a decoder can run on: the processor, and CUDA devices by number.
+//!
+//! A device is always named by its user; nothing here picks a GPU that was not asked for, except `auto`.
 
 use std::fmt;
 
-/// A device that may be used.
+/// A device that is chosen by name: `cpu`, `cuda`, `cuda:N` or `auto`.
+///
+/// ```
+/// use compute::device::{Device, DeviceError};
+///
+/// assert_eq!(Device::named("cpu"), Ok(Device::Cpu));
+/// assert_eq!(Device::named("tpu"), Err(DeviceError::Unknown("tpu".to_owned())));
+/// assert_eq!(Device::Cuda(1).to_string(), "cuda:1");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
-    /// The processor.
     Cpu,
-    /// A CUDA device, by its number.
+    /// A CUDA device by its number, from 0.
     Cuda(usize),
 }
 
@@ -20,27 +29,22 @@ impl fmt::Display for Device {
     }
 }
 
-/// Why there is no such device.
+/// Refusal of a device name, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// The name means nothing.
+    /// A name that is none of `cpu`, `cuda`, `cuda:N` and `auto`.
     #[error("there is no device `{0}`; `cpu`, `cuda`, `cuda:N` and `auto` are accepted")]
     Unknown(String),
-    /// The program was built without support for it.
+    /// A GPU was named, and the program was built without the feature `cuda`.
     #[error("this program was built without CUDA; build it with `--features cuda`, or use `--device cpu`")]
     NotBuilt,
-    /// There are fewer.
+    /// The number is not below that of the CUDA devices found.
     #[error("there is no device cuda:{index}: {found} CUDA devices were found; is the NVIDIA driver installed?")]
-    NotFound {
-        /// The one that was asked for.
-        index: usize,
-        /// How many there are.
-        found: usize,
-    },
+    NotFound { index: usize, found: usize },
 }
 
 impl Device {
-    /// The device of a name; `auto` is the best one.
+    /// Returns the device of a name; `auto` is the first that [`probe`] finds, `cuda` is `cuda:0`.
     pub fn named(name: &str) -> Result<Self, DeviceError> {
         let index = match name {
             "cpu" => return Ok(Self::Cpu),
@@ -65,9 +69,9 @@ impl Device {
 
 #[cfg(feature = "cuda")]
 impl Device {
-    /// Burn's handle of a GPU; burn has none of the processor here, which runs our own kernels.
+    /// Returns burn's handle of a GPU, and nothing for the processor, which runs this crate's own kernels.
     ///
-    /// Never burn's default device: that panics where there is no GPU.
+    /// Burn's default device is never used: it panics on a machine without a GPU.
     pub fn device(self) -> Option<burn::tensor::Device> {
         match self {
             Self::Cuda(index) => Some(burn::tensor::Device::cuda(index)),
@@ -76,13 +80,14 @@ impl Device {
     }
 }
 
-/// All devices, best first; the processor is always there. That one is listed does not prove that kernels can be
-/// compiled for it: the engine's process runs one before it serves.
+/// Lists the usable devices, best first; the processor is always there and comes last.
+///
+/// A listed GPU is no proof that kernels can be compiled for it: opening it runs a small kernel first.
 pub fn probe() -> Vec<Device> {
     (0..cuda_devices()).map(Device::Cuda).chain([Device::Cpu]).collect()
 }
 
-/// It looks for the driver before it counts, and finds none without one, or with one that is broken.
+/// Counts the CUDA devices: 0 without a driver, or with one that is broken.
 #[cfg(feature = "cuda")]
 fn cuda_devices() -> usize {
     cube::cuda::devices()

@@ -1,31 +1,36 @@
-//! The machine: how many cores, how much memory, which instructions.
+//! This machine: cores, memory, and the instruction level of its processor.
 //!
-//! What cannot be learnt is `None` and never guessed: whoever plans by it must say what it does then. Devices other than
-//! the processor are not looked for here.
+//! A value that cannot be read is `None` and is never guessed: the caller decides what to do then. GPUs are found in
+//! [`crate::device`].
 
 use std::{fmt, fs, thread};
 
-/// What a machine has.
+/// Cores, memory and instructions that this process may use.
+///
+/// ```
+/// let machine = compute::MachineInfo::probe();
+/// assert!(machine.cores >= 1);
+/// assert!(machine.memory.is_none_or(|memory| memory.available_bytes <= memory.total_bytes));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MachineInfo {
-    /// Cores that this process may use.
+    /// Number of cores that this process may use, at least 1.
     pub cores: usize,
-    /// Memory, where the system tells.
+    /// Memory; `None` where the system does not tell.
     pub memory: Option<Memory>,
-    /// Which instructions its processor has.
     pub cpu: CpuLevel,
 }
 
-/// Memory in bytes, as far as this process may use it.
+/// Memory in bytes, within the limit that a control group sets on this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// All there is, or the limit set on this process.
+    /// Physical memory, or the limit of the control group if that is lower.
     pub total_bytes: u64,
-    /// What could be taken now without swapping.
+    /// Memory that could be taken now without swapping.
     pub available_bytes: u64,
 }
 
-/// The x86-64 feature levels: programs are compiled, and kernels chosen, for one of them.
+/// The x86-64 feature levels of the psABI; programs are compiled, and kernels chosen, for one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CpuLevel {
     /// Not an x86-64 processor.
@@ -53,7 +58,7 @@ impl fmt::Display for CpuLevel {
 }
 
 impl MachineInfo {
-    /// Looks at the machine.
+    /// Reads `/proc/meminfo`, the control group's limits and the processor's features.
     pub fn probe() -> Self {
         let read = |path| fs::read_to_string(path).ok();
         let memory = read("/proc/meminfo").and_then(|text| Memory::from_meminfo(&text));
@@ -68,7 +73,7 @@ impl MachineInfo {
 }
 
 impl Memory {
-    /// Reads the text of `/proc/meminfo`.
+    /// Parses the text of `/proc/meminfo`; `None` if a line is missing.
     fn from_meminfo(text: &str) -> Option<Self> {
         let value = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -81,7 +86,7 @@ impl Memory {
         })
     }
 
-    /// What a control group leaves of it.
+    /// Applies the limit of a control group; a limit above the machine's memory changes nothing.
     fn within(self, limit: Option<u64>, used: Option<u64>) -> Self {
         let Some(limit) = limit.filter(|limit| *limit < self.total_bytes) else {
             return self;

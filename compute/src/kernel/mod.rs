@@ -1,4 +1,23 @@
-//! Kernels for processors. One body each, compiled for several levels of instructions, with the same bits at every one.
+//! The processor's arithmetic: one generic body per kernel, compiled for several instruction levels, with the same
+//! bits at every one.
+//!
+//! - `simd`, `x86`, `level`: sixteen lanes of singles, and how a body becomes a function for each instruction level.
+//! - `weight`: a frozen matrix as stored or quantised. `dot`: rows times a weight. `linear`: layers with their
+//!   adapters.
+//! - `attention`, `math`: the rest of the forward pass.
+//! - `gemm`, `backward`, `attention_backward`: the backward pass.
+//! - `thread_pool`, `prefetch`: threads, and memory that is fetched in advance.
+//!
+//! # The promise
+//!
+//! Each output is one sum in an order that depends on the length of the sum alone, of operations that IEEE 754 rounds
+//! exactly. So a row has the same bits with any number of threads, in any batch, and on any processor. A change of an
+//! order is a change of every recorded result: it needs a new kernel version.
+//!
+//! # Why not BLAS or an existing tensor crate
+//!
+//! Their order of summation depends on threads, on the size of the batch and on the processor, so two nodes would
+//! disagree about the same request.
 
 #![allow(
     clippy::needless_range_loop,

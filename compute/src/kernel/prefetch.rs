@@ -1,20 +1,20 @@
-//! What will be read soon, asked for a little at a time while something else is computed.
+//! Memory that is fetched in advance, a little at a time, while a thread computes.
 //!
-//! Adapters are as large together as the base they act on, and each of their numbers is read once in a step: memory
-//! would be waited for, where it can deliver while the base computes.
+//! The adapters of a batch may be as large as the base, and each of their numbers is read once in a step. Fetched
+//! beside the base's products, they do not have to be waited for.
 
 use super::simd::prefetch;
 
-/// Bytes that a cache holds together.
+/// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Rows of bytes: a matrix, or some of its columns.
+/// Some columns of a matrix, or all.
 #[derive(Clone, Copy)]
 pub(crate) struct Region<'a> {
     pub(crate) bytes: &'a [u8],
-    /// From row to row.
+    /// Bytes from one row to the next.
     pub(crate) stride: usize,
-    /// Of each row.
+    /// Bytes of each row that are read.
     pub(crate) width: usize,
 }
 
@@ -28,22 +28,22 @@ impl Region<'_> {
     }
 }
 
-/// Stretches, and how far they were asked for.
+/// Regions to fetch, and the progress in them.
 pub struct Prefetch<'a> {
     regions: &'a [Region<'a>],
     row: usize,
     offset: usize,
-    /// Lines at a time.
+    /// Cache lines per call of [`Self::advance`].
     each: usize,
 }
 
 impl<'a> Prefetch<'a> {
-    /// Nothing.
+    /// Fetches nothing.
     pub fn nothing() -> Self {
         Self::of(&[], 1)
     }
 
-    /// All of these, in so many times.
+    /// Fetches these regions in `times` calls of [`Self::advance`].
     pub(crate) fn of(regions: &'a [Region<'a>], times: usize) -> Self {
         let lines: usize = regions.iter().map(Region::lines).sum();
         Self {
@@ -54,7 +54,7 @@ impl<'a> Prefetch<'a> {
         }
     }
 
-    /// Asks for some more.
+    /// Requests the next few cache lines.
     #[inline(always)]
     pub(crate) fn advance(&mut self) {
         if !self.regions.is_empty() {

@@ -1,7 +1,10 @@
 //! Threads that share the tasks of one kernel after another.
 //!
-//! A step is some hundreds of kernels of some ten microseconds each, so the threads wait for the next one awake, and go
-//! to sleep only when the engine is idle. Which thread runs a task is decided by who is free: results never depend on it.
+//! # Why not rayon
+//!
+//! A step is hundreds of kernels of about ten microseconds each. Waking a sleeping thread takes about as long, so
+//! these threads spin between kernels and sleep only when the engine is idle. The thread that runs a task is the one
+//! that is free; results never depend on it.
 
 #![allow(
     unsafe_code,
@@ -18,16 +21,25 @@ use std::{
     thread,
 };
 
-/// Set in [`Shared::gate`] while a job may be entered; the rest counts who is inside.
+/// Bit of [`Shared::gate`] that is set while a job may be entered; the other bits count the threads inside.
 const OPEN: usize = 1 << 31;
 
-/// Looks at the job number before a thread sleeps: about a tenth of a millisecond.
+/// Polls of the job number before a thread sleeps: about a tenth of a millisecond.
 const SPINS: u32 = 4000;
 
-/// Looks at whether the others are done before a thread lets somebody else have its processor.
+/// Polls of the other threads' progress before the caller yields its processor.
 const SPINS_DONE: u32 = 1000;
 
-/// The caller's thread and some of its own.
+/// The caller's thread and helper threads.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+///
+/// let sum = AtomicUsize::new(0);
+/// let mut pool = compute::kernel::ThreadPool::new(2);
+/// pool.each(10, &|task| { sum.fetch_add(task, Relaxed); });
+/// assert_eq!(sum.into_inner(), 45);
+/// ```
 pub struct ThreadPool {
     shared: Arc<Shared>,
     helpers: Vec<thread::JoinHandle<()>>,
@@ -36,7 +48,7 @@ pub struct ThreadPool {
 struct Shared {
     job: AtomicU64,
     gate: AtomicUsize,
-    /// The job: valid while the gate is open or somebody is inside.
+    /// The job; valid while the gate is open or a thread is inside.
     work: AtomicPtr<Work<'static>>,
     asleep: Box<[AtomicBool]>,
     stop: AtomicBool,
@@ -62,7 +74,7 @@ impl Work<'_> {
 }
 
 impl ThreadPool {
-    /// A pool of so many threads, the caller's among them.
+    /// Starts a pool of `threads` threads, 1 to 1024, with the caller's among them.
     pub fn new(threads: usize) -> Self {
         let helpers = threads.clamp(1, 1024) - 1;
         let shared = Arc::new(Shared {
@@ -75,7 +87,7 @@ impl ThreadPool {
         let spawn = |index| {
             let shared = Arc::clone(&shared);
             let thread = thread::Builder::new().name(format!("kernel-{index}"));
-            // Fewer threads than asked for are slower and not wrong.
+            // A pool with fewer threads than asked for is slower and still correct.
             thread.spawn(move || shared.help(index)).ok()
         };
         Self {
@@ -84,12 +96,16 @@ impl ThreadPool {
         }
     }
 
-    /// How many threads there are.
+    /// Returns the number of threads, with the caller's.
     pub fn threads(&self) -> usize {
         self.helpers.len() + 1
     }
 
-    /// Runs `run(0)` to `run(tasks - 1)`, begun in this order, and returns when all are done.
+    /// Runs `run(0)` to `run(tasks - 1)`, started in this order, and returns when all are done.
+    ///
+    /// # Panics
+    ///
+    /// If a task panics, on whatever thread.
     pub fn each(&mut self, tasks: usize, run: &(dyn Fn(usize) + Sync)) {
         if tasks < 2 || self.helpers.is_empty() {
             return (0..tasks).for_each(run);
@@ -119,11 +135,11 @@ impl ThreadPool {
             spins += 1;
             match spins < SPINS_DONE {
                 true => std::hint::spin_loop(),
-                // Whoever is inside may wait for this very processor.
+                // A thread that is inside may be waiting for this very processor.
                 false => thread::yield_now(),
             }
         }
-        // Nobody is inside and nobody can enter: `work` may go.
+        // No thread is inside and none can enter: `work` may be dropped.
         if let Err(panic) = mine {
             resume_unwind(panic);
         }
@@ -142,7 +158,7 @@ impl Shared {
             if !self.enter() {
                 continue;
             }
-            // SAFETY: inside the gate the caller waits for us, so the job it points to is alive.
+            // SAFETY: inside the gate the caller waits for this thread, so the job is alive.
             let work = unsafe { &*self.work.load(Acquire) };
             if catch_unwind(AssertUnwindSafe(|| work.run_all())).is_err() {
                 work.panicked.store(true, Relaxed);
@@ -152,13 +168,13 @@ impl Shared {
         }
     }
 
-    /// Steps inside unless the job is already over.
+    /// Enters the gate, unless the job is over.
     fn enter(&self) -> bool {
         let inside = |gate: usize| (gate & OPEN != 0).then_some(gate + 1);
         self.gate.fetch_update(AcqRel, Relaxed, inside).is_ok()
     }
 
-    /// Waits for a job after `seen`, awake at first.
+    /// Waits for a job after `seen`, spinning first.
     fn wait(&self, index: usize, seen: u64) -> u64 {
         for _ in 0..SPINS {
             let job = self.job.load(Acquire);
@@ -185,32 +201,32 @@ impl Drop for ThreadPool {
         self.shared.job.fetch_add(1, SeqCst);
         for helper in self.helpers.drain(..) {
             helper.thread().unpark();
-            // A helper catches what it runs, so there is no panic to pass on.
+            // A helper catches panics of tasks, so there is none to pass on.
             let _ = helper.join();
         }
     }
 }
 
-/// A buffer that several threads write in disjoint parts.
+/// A buffer that several threads write, each its own part.
 #[derive(Clone, Copy)]
 pub struct DisjointMut(*mut f32, usize);
 
-// SAFETY: `row` is unsafe, and its caller keeps the parts disjoint.
+// SAFETY: `get` is unsafe, and its caller keeps the parts disjoint.
 unsafe impl Send for DisjointMut {}
 // SAFETY: as above.
 unsafe impl Sync for DisjointMut {}
 
 impl DisjointMut {
-    /// All of it.
+    /// Takes a whole buffer.
     pub fn of(buffer: &mut [f32]) -> Self {
         Self(buffer.as_mut_ptr(), buffer.len())
     }
 
-    /// `length` singles from `from` on.
+    /// Returns `length` singles from `from` on.
     ///
     /// # Safety
     ///
-    /// No other reference to these elements may be alive, and the buffer must be.
+    /// No other reference to these elements is alive, and the buffer is.
     #[allow(clippy::mut_from_ref, reason = "that is what the contract is about")]
     pub unsafe fn get<'a>(self, from: usize, length: usize) -> &'a mut [f32] {
         assert!(
@@ -221,7 +237,7 @@ impl DisjointMut {
         unsafe { std::slice::from_raw_parts_mut(self.0.add(from), length) }
     }
 
-    /// The address of an element.
+    /// Returns the address of an element, or of the end.
     pub fn at(self, index: usize) -> *mut f32 {
         assert!(index <= self.1, "a part lies inside its buffer");
         // SAFETY: inside the buffer or one past it.

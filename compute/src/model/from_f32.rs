@@ -1,4 +1,4 @@
-//! Models from numbers in memory, and models in fewer bits.
+//! Models from numbers in memory, rounded to a narrower type on the way.
 
 use std::sync::Arc;
 
@@ -8,7 +8,12 @@ use super::{Config, Model, files::Tensors};
 use crate::tensors::{Bytes, Dtype};
 
 impl Model {
-    /// A model of that shape whose tensors have those numbers, each rounded to the nearest that `dtype` has.
+    /// Makes a model of that configuration with the numbers given for each tensor name, each rounded to the nearest
+    /// of `dtype`.
+    ///
+    /// # Panics
+    ///
+    /// If the numbers of a tensor do not fill its shape.
     pub fn from_f32(config: &Config, dtype: Dtype, numbers: impl Fn(&str) -> Vec<f32>) -> Self {
         let tensors = config.tensors().into_iter().map(|(name, shape)| {
             let numbers = numbers(&name);

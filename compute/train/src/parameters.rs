@@ -71,7 +71,7 @@ impl Parameters {
                 let random = Random::new(recipe.seed, Stream::Parameter(number(tensors.len())));
                 let bound = 1.0 / (inside as f32).sqrt();
                 let a = (0..recipe.rank * inside)
-                    .map(|i| bound * random.even(i as u64))
+                    .map(|i| bound * random.uniform(i as u64))
                     .collect();
                 tensors.push(Tensor::new(format!("{site}.lora_A"), recipe.rank, inside, a));
                 let b = vec![0.0; recipe.rank * out];
