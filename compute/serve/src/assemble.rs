@@ -14,7 +14,7 @@ use std::{
 use protocol::{BlobHash, error_chain};
 
 #[cfg(feature = "cuda")]
-use compute::decoder::CudaWanted;
+use compute::decoder::CudaOptions;
 use compute::{
     decoder::CpuOptions,
     device::Device,
@@ -152,7 +152,7 @@ fn build(
                     "a GPU keeps weights as they are stored; leave out --quantize, or use `--device cpu`".to_owned(),
                 );
             }
-            let wanted = CudaWanted {
+            let wanted = CudaOptions {
                 pages,
                 slots: options.slots,
                 rows_max,

@@ -17,7 +17,11 @@ impl Model {
     pub fn from_f32(config: &Config, dtype: Dtype, numbers: impl Fn(&str) -> Vec<f32>) -> Self {
         let tensors = config.tensors().into_iter().map(|(name, shape)| {
             let numbers = numbers(&name);
-            assert_eq!(numbers.len(), shape.iter().product::<usize>(), "{name} has its extents");
+            assert_eq!(
+                numbers.len(),
+                shape.iter().product::<usize>(),
+                "{name} has its dimensions"
+            );
             let bytes = Bytes::all(Arc::new(bytes(&numbers, dtype)));
             (name, (dtype, shape, bytes))
         });
@@ -45,11 +49,11 @@ fn bytes(numbers: &[f32], dtype: Dtype) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::untrained::tests::{extents, numbers};
+    use crate::model::untrained::tests::{dimensions, numbers};
 
     #[test]
     fn numbers_are_rounded_to_the_nearest_of_their_width() {
-        let config = Config::llama(extents(), 1).unwrap();
+        let config = Config::llama(dimensions(), 1).unwrap();
         let first = |dtype| {
             let model = Model::from_f32(&config, dtype, |name| {
                 let count: usize = config.tensors()[name].iter().product();

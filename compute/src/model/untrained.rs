@@ -53,7 +53,7 @@ impl Config {
     /// let error = Config::llama(Dimensions { heads: 3, ..dimensions }, 0).unwrap_err();
     /// assert_eq!(error.field, "heads");
     /// ```
-    pub fn llama(extents: Dimensions, end: u32) -> Result<Self, DimensionError> {
+    pub fn llama(dimensions: Dimensions, end: u32) -> Result<Self, DimensionError> {
         let Dimensions {
             vocabulary,
             hidden,
@@ -63,7 +63,7 @@ impl Config {
             kv_heads,
             context_tokens_max,
             tied,
-        } = extents;
+        } = dimensions;
         let refuse = |field, value, why| Err(DimensionError { field, value, why });
         for (field, value, most) in [
             ("vocabulary", vocabulary, 1 << 20),
@@ -145,7 +145,7 @@ impl Model {
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::model) fn extents() -> Dimensions {
+    pub(in crate::model) fn dimensions() -> Dimensions {
         Dimensions {
             vocabulary: 300,
             hidden: 32,
@@ -171,7 +171,7 @@ pub(super) mod tests {
 
     #[test]
     fn an_untrained_model_begins_as_told() {
-        let model = Model::untrained(&Config::llama(extents(), 1).unwrap(), 7);
+        let model = Model::untrained(&Config::llama(dimensions(), 1).unwrap(), 7);
         let is_near = |name: &str, expect: f64| {
             let spread = spread(&numbers(&model, name));
             assert!((spread / expect - 1.0).abs() < 0.06, "{name}: {spread} beside {expect}");
@@ -190,7 +190,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_same_seed_is_the_same_model_and_another_is_not() {
-        let config = Config::llama(extents(), 1).unwrap();
+        let config = Config::llama(dimensions(), 1).unwrap();
         let name = "model.embed_tokens.weight";
         let of = |seed| numbers(&Model::untrained(&config, seed), name);
         assert_eq!(of(7), of(7));
@@ -199,22 +199,34 @@ pub(super) mod tests {
 
     #[test]
     fn extents_that_make_no_model_are_refused_by_name() {
-        let check = |extents: Dimensions, field: &str| {
-            assert_eq!(Config::llama(extents, 1).unwrap_err().field, field);
+        let check = |dimensions: Dimensions, field: &str| {
+            assert_eq!(Config::llama(dimensions, 1).unwrap_err().field, field);
         };
-        check(Dimensions { heads: 3, ..extents() }, "heads");
+        check(
+            Dimensions {
+                heads: 3,
+                ..dimensions()
+            },
+            "heads",
+        );
         check(
             Dimensions {
                 kv_heads: 3,
-                ..extents()
+                ..dimensions()
             },
             "kv_heads",
         );
-        check(Dimensions { layers: 0, ..extents() }, "layers");
+        check(
+            Dimensions {
+                layers: 0,
+                ..dimensions()
+            },
+            "layers",
+        );
         check(
             Dimensions {
                 vocabulary: 1,
-                ..extents()
+                ..dimensions()
             },
             "vocabulary",
         );

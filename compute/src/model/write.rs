@@ -158,7 +158,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::untrained::tests::{extents, numbers},
+        super::untrained::tests::{dimensions, numbers},
         *,
     };
     use crate::model::Dimensions;
@@ -167,7 +167,7 @@ mod tests {
     fn a_written_model_is_read_back_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         for tied in [true, false] {
-            let config = Config::llama(Dimensions { tied, ..extents() }, 1).unwrap();
+            let config = Config::llama(Dimensions { tied, ..dimensions() }, 1).unwrap();
             let model = Model::untrained(&config, 7);
             let marks = SpecialTokens {
                 begin: Some(0),
@@ -187,7 +187,7 @@ mod tests {
     fn a_shape_that_cannot_be_said_is_refused() {
         let scaled = Config {
             rope_scaling: RopeScaling::Linear { factor: 2.0 },
-            ..Config::llama(extents(), 1).unwrap()
+            ..Config::llama(dimensions(), 1).unwrap()
         };
         let dir = tempfile::tempdir().unwrap();
         let refused = Model::untrained(&scaled, 7).write(dir.path(), SpecialTokens::default());

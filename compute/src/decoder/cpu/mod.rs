@@ -1,7 +1,7 @@
-//! A decoder on processors.
+//! A decoder on the processor.
 //!
-//! Every step is verified work: a row's bits depend on its tokens, its adapters and the model alone, because every
-//! kernel computes each output in one order ([`crate::kernel`]). So the flag of a span changes nothing here.
+//! Every step is verified work, whatever its spans ask for: a row's bits depend on its tokens, its adapters and the model
+//! alone, because each kernel computes an output in one fixed order ([`crate::kernel`]).
 
 #![allow(unsafe_code, reason = "threads write disjoint rows of the same buffers")]
 
@@ -28,29 +28,28 @@ use crate::{
     model::{Config, Model, ModelError, mapped::Mapped, rope::Rope, weights::Weights},
 };
 
-/// Singles below which a kernel is done before a second thread has woken.
+/// Most singles for which a kernel runs on the calling thread: it is done before a second one has woken.
 const ALONE_MAX: usize = 8192;
 
-/// Rows of elementwise kernels that are one task.
+/// Rows in a task of an elementwise kernel.
 const TASK_ROWS: usize = 8;
 
-/// Scores that a task of attention may hold, so that they stay in a core's cache.
+/// Most scores of an attention task, so that they stay in a core's cache.
 const SCORES_MAX: usize = 64 << 10;
 
-/// How a model runs.
+/// Threads, precision and sizes of a model on the processor.
 #[derive(Clone, Copy, Debug)]
 pub struct CpuOptions {
-    /// Threads that compute.
+    /// Number of threads that compute, with the caller's.
     pub threads: usize,
-    /// Instructions to use, at most what the processor has.
+    /// Instruction level; lowered to what the processor has. Changes no bit.
     pub level: Level,
-    /// How the base is kept.
+    /// Precision of the linear layers.
     pub quantise: Quantise,
     /// Positions in a page.
     pub page_tokens: usize,
-    /// Pages.
     pub pages: u32,
-    /// Slots for adapters.
+    /// Number of slots for adapters.
     pub slots: u32,
 }
 
@@ -67,11 +66,11 @@ impl Default for CpuOptions {
     }
 }
 
-/// The processor, a model's weights, pages and slots.
+/// The operations of the processor: a model's weights, pages, slots and threads.
 pub struct Cpu {
     config: Config,
     weights: Weights,
-    /// Where weights are read from.
+    /// Mapped files of the weights, asked after each step if they changed.
     files: Vec<Arc<Mapped>>,
     rope: Rope,
     pool: ThreadPool,
@@ -89,7 +88,8 @@ thread_local! {
 }
 
 impl Model {
-    /// Puts it on the processor.
+    /// Puts the model on the processor. Fails if a weight is missing; memory of the pages is taken as they are first
+    /// written.
     pub fn on_cpu(&self, options: CpuOptions) -> Result<Decoder<Cpu>, ModelError> {
         let cpu = Cpu::new(self, options)?;
         let shape = cpu.shape(&options);
@@ -98,7 +98,7 @@ impl Model {
 }
 
 impl Cpu {
-    /// Sets up a model.
+    /// Takes the weights and reserves the pages.
     fn new(model: &Model, options: CpuOptions) -> Result<Self, ModelError> {
         let config = model.config();
         assert!(options.page_tokens > 0, "a page holds a position");
@@ -108,7 +108,7 @@ impl Cpu {
             width: config.head,
             page_tokens: options.page_tokens,
         };
-        // Untouched pages cost nothing: the system hands out zeroed memory when it is first written.
+        // Untouched pages cost nothing: the system provides zeroed memory at the first write.
         let pool = || vec![0.0; options.pages as usize * heads.page() + 2 * LANES];
         Ok(Self {
             weights: Weights::take(model, options.quantise)?,
@@ -126,7 +126,7 @@ impl Cpu {
         })
     }
 
-    /// What the scheduler has to know.
+    /// Returns the sizes that the scheduler needs.
     fn shape(&self, options: &CpuOptions) -> Shape {
         Shape {
             vocabulary: self.config.vocabulary,
@@ -137,7 +137,7 @@ impl Cpu {
         }
     }
 
-    /// A buffer, with whatever a previous use left in it.
+    /// Returns a buffer with unspecified content.
     fn take(&mut self, length: usize) -> Vec<f32> {
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.resize(length, 0.0);
@@ -197,8 +197,8 @@ impl Cpu {
         );
     }
 
-    /// Norms and rotates queries and keys, and keeps keys and values.
-    fn place(&mut self, step: &Step, layer: usize, [q, k, v]: &mut [Vec<f32>; 3]) {
+    /// Applies norms and rope to queries and keys, and writes keys and values to their pages.
+    fn write_kv(&mut self, step: &Step, layer: usize, [q, k, v]: &mut [Vec<f32>; 3]) {
         let Heads {
             queries, keys, width, ..
         } = self.heads;
@@ -206,7 +206,7 @@ impl Cpu {
         let norms = self.weights.blocks[layer].head_norms.as_ref();
         let rope = &self.rope;
         let (q, k, v) = (DisjointMut::of(q), DisjointMut::of(k), DisjointMut::of(v));
-        let (kept_keys, kept_values) = (
+        let (page_keys, page_values) = (
             DisjointMut::of(&mut self.keys[layer]),
             DisjointMut::of(&mut self.values[layer]),
         );
@@ -222,7 +222,7 @@ impl Cpu {
         let run = |row: usize| {
             let (page, inside) = step.kv_slots[row];
             for head in 0..queries {
-                // SAFETY: each row is one task, and no two rows of a step share a place.
+                // SAFETY: each row is one task, and no two rows of a step share a slot of the pages.
                 let q = unsafe { q.get((row * queries + head) * width, width) };
                 prepare(q, norms.map(|norms| &norms[0]), row);
             }
@@ -232,8 +232,8 @@ impl Cpu {
                 unsafe {
                     let k = k.get(from, width);
                     prepare(k, norms.map(|norms| &norms[1]), row);
-                    kept_keys.get(to, width).copy_from_slice(k);
-                    kept_values.get(to, width).copy_from_slice(v.get(from, width));
+                    page_keys.get(to, width).copy_from_slice(k);
+                    page_values.get(to, width).copy_from_slice(v.get(from, width));
                 }
             }
         };
@@ -241,8 +241,8 @@ impl Cpu {
         over_rows(&mut self.pool, rows, rows * queries * width, &run);
     }
 
-    /// Attention of every span, cut into some rows and a head of keys.
-    fn look(&mut self, step: &Step, layer: usize, queries: &[f32], to: &mut [f32]) {
+    /// Runs the attention of every span, in tasks of some rows and one key head.
+    fn run_attention(&mut self, step: &Step, layer: usize, queries: &[f32], to: &mut [f32]) {
         let to = DisjointMut::of(to);
         let mut tasks = Vec::new();
         for span in &step.spans {
@@ -271,7 +271,7 @@ impl Cpu {
     }
 }
 
-/// The factors that are read first after the layers that `site` is one of.
+/// Returns the A factors that are read first after the layers of `site`, for prefetching.
 fn next<'a>(slots: &'a [Option<Slot>], step: &Step, layer: usize, site: Projection, layers: usize) -> Vec<&'a Weight> {
     use Projection::{Down, Gate, K, O, Q, Up, V};
     let (layer, sites): (usize, &[Projection]) = match site {
@@ -291,7 +291,7 @@ fn next<'a>(slots: &'a [Option<Slot>], step: &Step, layer: usize, site: Projecti
     factors.map(|factors| &factors.a).collect()
 }
 
-/// Runs a kernel over rows, on all threads if there is enough to do.
+/// Runs a kernel over rows, on all threads if it is large enough.
 fn over_rows(pool: &mut ThreadPool, rows: usize, singles: usize, run: &(dyn Fn(usize) + Sync)) {
     if singles <= ALONE_MAX {
         return (0..rows).for_each(run);
@@ -380,15 +380,15 @@ impl Ops for Cpu {
     }
 
     fn attend(&mut self, step: &Step, layer: usize, mut qkv: [Vec<f32>; 3]) -> Vec<f32> {
-        self.place(step, layer, &mut qkv);
+        self.write_kv(step, layer, &mut qkv);
         let [q, k, v] = qkv;
         let mut attended = self.take(q.len());
-        self.look(step, layer, &q, &mut attended);
+        self.run_attention(step, layer, &q, &mut attended);
         [q, k, v].into_iter().for_each(|buffer| self.free(buffer));
         attended
     }
 
-    fn gate(&mut self, [mut gate, up]: [Vec<f32>; 2]) -> Vec<f32> {
+    fn swiglu(&mut self, [mut gate, up]: [Vec<f32>; 2]) -> Vec<f32> {
         let (level, length) = (self.level, gate.len());
         const TASK: usize = 4096;
         let parts = DisjointMut::of(&mut gate);

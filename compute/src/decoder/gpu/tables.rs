@@ -1,5 +1,5 @@
-//! What a step tells a machine: tokens, kv_slots, angles, and which rows attend to what and meet which adapters. All of it
-//! goes over in one piece.
+//! The tables of a step: tokens, slots of keys and values, rope angles, the tiles of attention, and the adapters of
+//! each row. All are uploaded in one piece.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +11,33 @@ use crate::{
     model::{Config, rope::Rope},
 };
 
-/// Positions that one part of attention tasks at: always the same, so that company does not change a row's sums.
+/// Positions in one part of attention. A constant, so that the rest of the batch does not change a row's sums.
 const PART_TOKENS: usize = 256;
-/// DisjointMut of one row at most; beyond, they grow.
+/// Most parts of a row; beyond that, parts grow.
 const PARTS_MAX: usize = 64;
 
-/// Tiles of rows that attend.
+/// Tiles of rows for attention.
 #[derive(Clone)]
 pub(super) struct Attention<B> {
-    /// Queries that a tile has at most.
+    /// Most query rows of a tile.
     pub(super) queries: usize,
     pub(super) tiles: usize,
-    /// Their rows, all together.
+    /// Number of rows of all tiles.
     pub(super) rows: usize,
     pub(super) parts: usize,
     pub(super) part_tokens: usize,
     pub(super) table: B,
     pub(super) pages: B,
-    /// The row of each, in the order of the tiles.
+    /// Row of each query, in the order of the tiles.
     pub(super) which: B,
 }
 
 /// Tiles of rows with the same adapters.
 pub(super) struct Lora<B> {
-    /// Rows that a tile has at most.
+    /// Most rows of a tile.
     pub(super) tile: usize,
     pub(super) tiles: usize,
-    /// Adapters that a row has at most.
+    /// Most adapters of a row.
     pub(super) most: usize,
     pub(super) rank_max: usize,
     pub(super) rows: B,
@@ -46,7 +46,7 @@ pub(super) struct Lora<B> {
     pub(super) weights: B,
 }
 
-/// All tables of a step.
+/// All tables of a step, on the machine.
 pub(super) struct Tables<B> {
     pub(super) tokens: B,
     pub(super) kv_slots: B,
@@ -57,7 +57,7 @@ pub(super) struct Tables<B> {
     pub(super) lora: Option<Lora<B>>,
 }
 
-/// Tables of attention before they are anywhere.
+/// Tables of attention before the upload.
 struct AttentionTiles {
     queries: usize,
     rows: Vec<u32>,
@@ -68,7 +68,7 @@ struct AttentionTiles {
 }
 
 impl AttentionTiles {
-    /// Tiles of the spans of one row, or of those of more.
+    /// Makes tiles of the spans with one row (decoding), or of those with more (prompts).
     fn of(step: &Step, config: &Config, single: bool) -> Option<Self> {
         let group = config.heads / config.kv_heads;
         let most = ATTENTION_QUERIES[ATTENTION_QUERIES.len() - 1];
@@ -108,7 +108,7 @@ impl AttentionTiles {
                 tasks.rows.extend((0..rows).map(|row| count(span.row + first + row)));
             }
         }
-        // Rows of a prompt are many enough as they are.
+        // Prompts have rows enough to keep a GPU busy without parts.
         if single {
             tasks.part_tokens = PART_TOKENS.max(reach.div_ceil(PARTS_MAX).next_multiple_of(32));
             tasks.parts = reach.div_ceil(tasks.part_tokens);
@@ -119,7 +119,7 @@ impl AttentionTiles {
     }
 }
 
-/// Tables of adapters before they are anywhere.
+/// Tables of adapters before the upload.
 struct Mixes {
     tile: usize,
     most: usize,
@@ -132,7 +132,7 @@ struct Mixes {
 
 impl Mixes {
     fn of(step: &Step, rank: impl Fn(u32) -> usize) -> Option<Self> {
-        // The adapters of each row, in the order in which they are added up.
+        // The adapters of each row, in the order in which they are added.
         let mut rows: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
         for group in &step.groups {
             for (row, weight) in group.rows.iter().zip(&group.weights) {
@@ -143,7 +143,7 @@ impl Mixes {
         for (row, mix) in rows {
             mixes.entry(mix).or_default().push(row);
         }
-        // Tiles of many rows read an adapter once for all of them; they waste work on rows that are not there.
+        // A tile of many rows reads an adapter once for all of them, but wastes work on rows that it lacks.
         let [alone, many] = LORA_TILES;
         let (all, tiles): (usize, usize) = mixes.values().fold((0, 0), |(all, tiles), rows| {
             (all + rows.len(), tiles + rows.len().div_ceil(many))
@@ -180,7 +180,7 @@ impl Mixes {
 }
 
 impl<B: Clone + Send> Tables<B> {
-    /// Writes a step's tables. `rank` tells the largest rank of a slot.
+    /// Uploads the tables of a step. `rank` returns the largest rank of a slot's adapter.
     pub(super) fn of<M: Machine<Buffer = B>>(
         machine: &mut M,
         step: &Step,

@@ -212,8 +212,8 @@ impl Pair {
             .flat_map(|row| both.iter().flat_map(move |part| part[row * inner..][..inner].to_vec()))
             .collect();
         let ours = [0; 2].map(|_| self.up(rows, &side));
-        let gated = self.cpu.gate(both);
-        let ours = self.gpu.gate(ours);
+        let gated = self.cpu.swiglu(both);
+        let ours = self.gpu.swiglu(ours);
         let ours = self.down(&ours, inner);
         self.check("gate", &ours, &gated, exact);
 
@@ -426,7 +426,7 @@ fn adapters_take_turns_in_a_pool_that_holds_two() {
         case.options.adapter_bytes = 400 << 10;
         Pair::new(&case)
     };
-    let pool = pair.gpu.adapters.bytes_there();
+    let pool = pair.gpu.adapters.bytes_resident();
     assert_eq!(pool, 0);
     for slot in [3, 0, 2, 3, 1, 3] {
         let mix = [Mix {
@@ -442,7 +442,7 @@ fn adapters_take_turns_in_a_pool_that_holds_two() {
             verified: false,
         };
         pair.step(&[span]);
-        assert!(pair.gpu.adapters.bytes_there() <= 400 << 10);
+        assert!(pair.gpu.adapters.bytes_resident() <= 400 << 10);
     }
 }
 

@@ -1,12 +1,12 @@
-//! Attention: keys and values into their pages, and tiles of rows to what lies there.
+//! Attention on a GPU: writing keys and values to their pages, and attending to them.
 
 use cube::{Kernel, Machine, Scalar, vector_of};
 
 use super::{Gpu, count, tables::Attention};
 
 impl<M: Machine> Gpu<M> {
-    /// Norms and rotates queries and keys, and keeps keys and values.
-    pub(super) fn place(&mut self, layer: usize, qkv: &M::Buffer, rows: usize) {
+    /// Applies norms and rope to queries and keys, and writes keys and values to their pages.
+    pub(super) fn write_kv(&mut self, layer: usize, qkv: &M::Buffer, rows: usize) {
         let config = &self.config;
         let tables = self.tables.as_ref().expect("a step begins before it computes");
         let gains = self.weights.blocks[layer].gains.as_ref();
@@ -20,7 +20,7 @@ impl<M: Machine> Gpu<M> {
             [count(rows), heads.div_ceil(4), 1],
             &[
                 qkv,
-                gains.unwrap_or(&self.nothing),
+                gains.unwrap_or(&self.unbound),
                 &tables.cos,
                 &tables.sin,
                 &tables.kv_slots,
@@ -36,12 +36,18 @@ impl<M: Machine> Gpu<M> {
         );
     }
 
-    /// Attention of some tiles.
-    pub(super) fn look(&mut self, layer: usize, tiles: &Attention<M::Buffer>, qkv: &M::Buffer, out: &M::Buffer) {
+    /// Runs attention for some tiles; long sequences in parts that are combined afterwards.
+    pub(super) fn run_attention(
+        &mut self,
+        layer: usize,
+        tiles: &Attention<M::Buffer>,
+        qkv: &M::Buffer,
+        out: &M::Buffer,
+    ) {
         let config = &self.config;
         let (heads, width) = (config.heads, config.head);
         let parts = match tiles.parts {
-            1 => self.nothing.clone(),
+            1 => self.unbound.clone(),
             parts => self
                 .machine
                 .empty((tiles.rows * heads * parts * (width + 2) * size_of::<f32>()) as u64),
