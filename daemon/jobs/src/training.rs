@@ -132,24 +132,24 @@ impl Run {
     }
 
     /// Paces the run: `share` percent of the time, and `beside` percent while an engine answers in the same home.
-    pub fn pace(&self, switch: &RunControl, share: u32, beside: u32) {
-        switch.share(share);
+    pub fn pace(&self, control: &RunControl, share: u32, beside: u32) {
+        control.share(share);
         // A run in a home that cannot be written to gives way to nobody.
         if let Ok(look) = Look::open(&self.home.busy()) {
-            switch.yield_to(Foreground {
+            control.yield_to(Foreground {
                 is_busy: Arc::new(move || look.is_busy()),
                 share_percent: beside,
             });
         }
     }
 
-    /// Trains to the end, or until the switch is told to stop, and writes the adapter or the model.
+    /// Trains to the end, or until the control is told to stop, and writes the adapter or the model.
     #[tracing::instrument(name = "job.train", skip_all, fields(base = self.base, out = %self.output.dir.display()))]
-    pub fn train(&mut self, switch: &mut RunControl, on: &mut dyn FnMut(&Event)) -> Result<Outcome, JobError> {
+    pub fn train(&mut self, control: &mut RunControl, on: &mut dyn FnMut(&Event)) -> Result<Outcome, JobError> {
         let run = BlobHash(*self.trainer.run_id().as_bytes());
         let (step, steps) = (self.trainer.step_number(), self.trainer.steps());
         self.events.tell(Fact::TrainingStarted { run, step, steps });
-        let outcome = train::run(&mut self.trainer, &self.output, switch, on)?;
+        let outcome = train::run(&mut self.trainer, &self.output, control, on)?;
         let root = self.trainer.roots().last().map(|root| BlobHash(*root.as_bytes()));
         if let Some(root) = root.filter(|_| outcome.steps == steps) {
             self.events.tell(Fact::TrainingFinished { run, root });

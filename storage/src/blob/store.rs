@@ -117,18 +117,9 @@ impl BlobStore {
             dir: dir.to_owned(),
             source,
         })?;
-        let (lock, log) = prepared(&dir, settings.open_patience_ms).await?;
-        let mut options = Options::new(&dir);
-        options.batch.max_write_duration = WRITE_WITHIN;
-        options.inline.max_outboard_inlined = TREE_INLINE_MAX;
-        let (gc, sweeper) = sweep::pair();
-        options.gc = Some(gc);
-        let store = FsStore::load_with_opts(dir.join("blobs.db"), options)
-            .await
-            .map_err(|error| OpenError::Database {
-                dir: dir.clone(),
-                why: format!("{error:#}"),
-            })?;
+        let until = Instant::now() + Duration::from_millis(settings.open_patience_ms);
+        let (lock, log) = prepared(&dir, until).await?;
+        let (store, sweeper) = open_database(&dir, until).await?;
         let shared = Arc::new(Shared {
             dir,
             settings,
@@ -227,8 +218,7 @@ impl Shared {
 }
 
 /// Prepares, and waits while another process has the store. Whoever gives up waiting leaves nothing behind.
-async fn prepared(dir: &Path, patience_ms: u64) -> Result<(HomeLock, Log), OpenError> {
-    let until = Instant::now() + Duration::from_millis(patience_ms);
+async fn prepared(dir: &Path, until: Instant) -> Result<(HomeLock, Log), OpenError> {
     loop {
         let place = dir.to_owned();
         let opened = tokio::task::spawn_blocking(move || prepare(&place)).await;
@@ -238,6 +228,32 @@ async fn prepared(dir: &Path, patience_ms: u64) -> Result<(HomeLock, Log), OpenE
             }
             opened => return opened,
         }
+    }
+}
+
+/// Opens the database of iroh-blobs, and waits while another process has it open.
+///
+/// A process that exits without [`BlobStore::shutdown`] gives up the lock of the folder a moment before its database is
+/// closed, so holding that lock does not prove that the database is free.
+async fn open_database(dir: &Path, until: Instant) -> Result<(FsStore, Sweeper), OpenError> {
+    loop {
+        let mut options = Options::new(dir);
+        options.batch.max_write_duration = WRITE_WITHIN;
+        options.inline.max_outboard_inlined = TREE_INLINE_MAX;
+        let (gc, sweeper) = sweep::pair();
+        options.gc = Some(gc);
+        let why = match FsStore::load_with_opts(dir.join("blobs.db"), options).await {
+            Ok(store) => return Ok((store, sweeper)),
+            Err(error) => format!("{error:#}"),
+        };
+        // redb's error arrives as text, through two libraries.
+        if !why.contains("already open") || Instant::now() >= until {
+            return Err(OpenError::Database {
+                dir: dir.to_owned(),
+                why,
+            });
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
