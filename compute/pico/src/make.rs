@@ -18,7 +18,7 @@ use compute::{
 use serde_json::json;
 use train::{
     self, Corpus, Event, Machine, Output, Trainer, Unthrottled,
-    vocabulary::{self, Vocabulary, Words},
+    vocabulary::{self, Vocabulary, WordCounts},
 };
 
 use crate::plan::Plan;
@@ -117,7 +117,7 @@ fn documents(plan: &Plan) -> Vec<String> {
 }
 
 fn learn_vocabulary(documents: &[String], plan: &Plan) -> Result<Vocabulary> {
-    let mut words = Words::default();
+    let mut words = WordCounts::default();
     for document in documents {
         words.add(document)?;
     }

@@ -1,8 +1,8 @@
-//! Where a run is computed if not on this processor: the seam under which a GPU learns.
+//! The interface to a device that computes a run instead of the processor.
 //!
-//! What computes accelerator keeps a copy of the parameters, their moments and gradients, and hands back what a step made of
-//! them, so that roots and checkpoints are written as always. Its sums have other bits than the processor's: its class
-//! tells who has the same.
+//! The device keeps copies of parameters, moments and gradients, and hands the first two back after each step, so
+//! that roots and checkpoints are written in one place. Its sums have other bits than the processor's:
+//! [`Accelerator::class`] names the devices that agree.
 
 use super::{
     cpu::pack::Pack,
@@ -11,30 +11,30 @@ use super::{
     parameters::Parameters,
 };
 
-/// What computes steps in the processor's place.
+/// A device that computes the steps of a run.
 pub(crate) trait Accelerator: Send {
-    /// Who has the same bits.
+    /// Returns the determinism class: devices of one class compute the same bits.
     fn class(&self) -> &str;
 
-    /// Rows of a pass at most.
+    /// Returns the most rows of a pass.
     fn rows_max(&self) -> usize;
 
-    /// Takes over these parameters and moments.
+    /// Replaces parameters and moments on the device.
     fn restore(&mut self, parameters: &Parameters, moments: &Moments) -> Result<(), TrainError>;
 
-    /// A step begins: gradients are zero.
+    /// Starts a step with gradients of zero.
     fn begin(&mut self);
 
-    /// The negative log-likelihood of each target, in order; adds the gradient of their weighted sum.
+    /// Returns the negative log-likelihood of each target, in order, and adds the gradient of their weighted sum.
     fn losses_and_gradients(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError>;
 
-    /// The same without gradients.
+    /// Returns the same losses without gradients.
     fn losses(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError>;
 
-    /// The length of the gradient.
+    /// Returns the Euclidean norm of the gradient.
     fn gradient_norm(&mut self) -> Result<f64, TrainError>;
 
-    /// Moves parameters and moments, there and here. If it fails, nothing is moved here.
+    /// Applies the optimiser on the device, then to `parameters` and `moments`, which stay unchanged if it fails.
     fn step(&mut self, parameters: &mut Parameters, moments: &mut Moments, factors: &Factors)
     -> Result<(), TrainError>;
 }

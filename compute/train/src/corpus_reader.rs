@@ -1,7 +1,6 @@
-//! Records from lines to examples, wherever the lines come from.
+//! Reads records into a corpus, from files or one by one.
 //!
-//! A bad line is refused with its file and number before anything is trained, so that no run stops in the middle of the
-//! night.
+//! A bad line is refused with its file and number before training starts, so no run fails on it hours later.
 
 use std::{
     fs::{self, File},
@@ -17,19 +16,32 @@ use super::{
     record::{EvalPrompt, Line},
 };
 
-/// Bytes of a line.
+/// Most bytes of a line; a longer one is refused.
 const LINE_BYTES_MAX: u64 = 4 << 20;
 
-/// Whose a record is that comes from somewhere.
+/// The contributor of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner<'a> {
-    /// Whomever it names itself; this one if it names nobody.
+    /// The record's own `contributor` field, or this name if it has none.
     Named(&'a str),
-    /// This one, whatever it says: whoever answers for all of its records.
+    /// This name, whatever the record says: that of someone who answers for all records of a dataset.
     Always(&'a str),
 }
 
-/// A corpus that is being read.
+/// A corpus under construction.
+///
+/// ```
+/// use compute::model::{Text, read_config};
+/// use train::{CorpusReader, Owner, Recipe};
+///
+/// let dir = std::path::Path::new("../fixtures/llama-1");
+/// let config = read_config(dir).unwrap();
+/// let (text, recipe) = (Text::load(dir, &config).unwrap(), Recipe::default());
+/// let mut reader = CorpusReader::new(&text, &config, &recipe);
+/// reader.begin("facts.jsonl");
+/// reader.record(1, br#"{"prompt": "two", "completion": " words"}"#, Owner::Named("alice")).unwrap();
+/// assert_eq!(reader.finish().unwrap().contributors, ["alice"]);
+/// ```
 pub struct CorpusReader<'a> {
     text: &'a Text,
     config: &'a Config,
@@ -38,7 +50,7 @@ pub struct CorpusReader<'a> {
 }
 
 impl<'a> CorpusReader<'a> {
-    /// Nothing yet, for a model of that text and shape.
+    /// Makes an empty corpus for a model with this tokenizer and configuration.
     pub fn new(text: &'a Text, config: &'a Config, recipe: &'a Recipe) -> Self {
         Self {
             text,
@@ -48,7 +60,7 @@ impl<'a> CorpusReader<'a> {
         }
     }
 
-    /// Reads a file of lines. Whoever's name is not in a record contributed it by the name of the file.
+    /// Reads a file with one record per line. Records without a `contributor` belong to the name of the file.
     pub fn file(&mut self, path: &Path) -> Result<(), DataError> {
         self.begin(&path.display().to_string());
         let stem = path
@@ -57,7 +69,7 @@ impl<'a> CorpusReader<'a> {
         each_line(path, |number, line| self.line(number, line, Owner::Named(&stem)))
     }
 
-    /// Reads the files of lines in a folder, by name. Whoever's name is not in a record contributed it by the name of the
+    /// Reads all `.jsonl` files of a folder, by name. Records without a `contributor` belong to the name of the
     /// folder.
     pub fn folder(&mut self, dir: &Path) -> Result<(), DataError> {
         let read = |source| DataError::Read {
@@ -79,12 +91,12 @@ impl<'a> CorpusReader<'a> {
         Ok(())
     }
 
-    /// What follows stood in something of that name.
+    /// Starts a source with a name, for error messages. Records that follow belong to it.
     pub fn begin(&mut self, name: &str) {
         self.corpus.files.push(name.to_owned());
     }
 
-    /// Adds a record of what was begun last, by its number in it, from 1.
+    /// Adds one record of the current source; `number` is its line, from 1.
     pub fn record(&mut self, number: u32, line: &[u8], owner: Owner<'_>) -> Result<(), DataError> {
         let added = match line.len() as u64 > LINE_BYTES_MAX {
             true => Err(too_long()),
@@ -111,7 +123,7 @@ impl<'a> CorpusReader<'a> {
         self.corpus.push(example, self.config, self.recipe)
     }
 
-    /// All of it.
+    /// Returns the corpus. Fails if it has no records or too many.
     pub fn finish(self) -> Result<Corpus, DataError> {
         match self.corpus.examples.len() {
             0 => Err(DataError::Empty),
@@ -122,7 +134,7 @@ impl<'a> CorpusReader<'a> {
 }
 
 impl Corpus {
-    /// Reads files of lines, in the order in which they are named.
+    /// Reads files with one record per line, in the order given.
     pub fn read(files: &[PathBuf], text: &Text, config: &Config, recipe: &Recipe) -> Result<Self, DataError> {
         let mut reading = CorpusReader::new(text, config, recipe);
         for path in files {
@@ -132,7 +144,7 @@ impl Corpus {
     }
 }
 
-/// The questions of some files, for those who compare answers.
+/// Reads the questions of some files, to compare a model's answers.
 pub fn questions(files: &[PathBuf], text: &Text, recipe: &Recipe) -> Result<Vec<EvalPrompt>, DataError> {
     let mut asked = Vec::new();
     for path in files {

@@ -1,4 +1,4 @@
-//! What an adapter is worth on records that it has not seen: losses, and answers compared with those expected.
+//! Evaluation on records that were not trained on: losses, and greedy answers compared with those expected.
 
 use std::sync::Arc;
 
@@ -21,37 +21,35 @@ use super::{
     score::{Score, score},
 };
 
-/// Questions that are answered at once.
+/// Questions answered in one batch.
 const TOGETHER: usize = 16;
 
 const PAGE_TOKENS: usize = 16;
 
-/// Losses over records.
+/// Losses over a corpus.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// The mean loss of the tokens that count.
+    /// Mean loss of the tokens that count.
     pub loss: f64,
-    /// Its exponential.
+    /// Exponential of the loss.
     pub perplexity: f64,
-    /// Tokens that count.
+    /// Number of tokens that count.
     pub tokens: u64,
-    /// The mean loss of each record.
+    /// Mean loss of each record.
     pub records: Vec<f64>,
 }
 
-/// An answer that was given.
+/// An answer and the one expected.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EvalAnswer {
-    /// What was said.
+    /// Text of the model's answer.
     pub said: String,
-    /// What was expected.
     pub expected: String,
-    /// How the two compare.
     #[serde(flatten)]
     pub score: Score,
 }
 
-/// Losses of a base, with an adapter perhaps, over a corpus.
+/// Computes the losses of a base, with an adapter if given, over a corpus.
 pub fn evaluate(
     model: &Model,
     adapter: Option<&Adapter>,
@@ -90,7 +88,7 @@ pub fn evaluate(
     })
 }
 
-/// An adapter's factors, where they fit.
+/// Takes the factors of an adapter for each block of the model.
 fn lora(adapter: &Adapter, config: &Config) -> LoraBlocks {
     let mut lora: LoraBlocks = (0..config.layers).map(|_| Default::default()).collect();
     for (site, low) in adapter.sites() {
@@ -105,7 +103,7 @@ fn lora(adapter: &Adapter, config: &Config) -> LoraBlocks {
     lora
 }
 
-/// Greedy answers to questions, of at most so many tokens.
+/// Answers questions by the likeliest token each time, with at most `tokens_max` tokens each.
 pub fn answers(
     model: &Model,
     adapter: Option<&Arc<Adapter>>,

@@ -1,16 +1,44 @@
-//! Learning: a run is a pure function of its base, its records in their order, the weight of each contributor, the seed
-//! and the hyper-parameters, to the bit, on any number of threads and any processor.
+//! Reproducible fine-tuning: LoRA adapters over a frozen base, or all weights of a small model.
 //!
-//! Forth, rows have the bits that serving gives them. Back, every sum is a chain in the order of records. Random numbers
-//! are looked up by what they are for. After each step the state is hashed into a chain of roots, so that two who did the
-//! same run can find the first step at which they differ, and anybody can do that one step again. A GPU has other bits:
-//! what it computes is another run, whose class its name and its checkpoints tell.
+//! A run is a pure function of its base, its records in their order, the weight of each contributor, the seed and the
+//! hyper-parameters: to the bit, on any number of threads and any processor. After each step the state is hashed into
+//! a chain of *step roots*. Two people who did the same run find the first step at which they differ by their roots,
+//! and anybody can do that one step again from the checkpoint before it.
 //!
-//! What a step divides its losses by is counted over all of its records before anybody's weight is looked at: weight 0
-//! takes a contributor's records out of the gradient and moves nothing else.
+//! The crate does not serve, fetch records or pay anybody. A run is given its records and writes its files; the
+//! kernels are `compute`'s.
 //!
-//! Nothing here serves, fetches records or pays anybody: a run is given its records and writes its files, and the kernels
-//! are `compute`'s. Begin with [`Trainer`], then read [`Recipe`], which holds everything that a run may be told.
+//! # Where to find what
+//!
+//! - `trainer`: the run itself, [`Trainer`]. `trainer/start`: its three beginnings. `output`: a whole run into a
+//!   folder.
+//! - `recipe`: hyper-parameters ([`Recipe`]), and the settings that change no bit ([`Machine`]).
+//! - `corpus_reader`, `record`, `data`: from lines of JSON to tokens. `plan`: the records of each step.
+//! - `cpu`: forward and backward pass on the processor. `gpu`: the same on a GPU, behind `accelerator`.
+//! - `parameters`, `optimiser`: what is trained, and AdamW. `checkpoint`, `state_root`: files and hashes of the
+//!   state.
+//! - `throttle`: pausing, stopping and slowing down a run.
+//! - `evaluate`, `score`, [`comparison`]: losses and answers of a trained model. [`vocabulary`]: learning a
+//!   tokenizer.
+//!
+//! # The way through it
+//!
+//! [`CorpusReader`] makes a [`Corpus`] of records, [`Trainer::new`] starts a run, and [`run`] does its steps: `plan`
+//! picks the records, `cpu` adds up their gradients, `optimiser` moves the parameters, `state_root` hashes the
+//! result.
+//!
+//! # Why every sum has a fixed order
+//!
+//! Payments to contributors rest on what a run computed, so a stranger must be able to recompute it exactly.
+//! Floating-point sums depend on their order; here a row has the bits that serving gives it, and a gradient is one
+//! chain of additions in the order of records. Neither threads, nor the size of a pass, nor the processor changes a
+//! bit. A GPU adds in another order: it computes another run, whose class is part of its name and its checkpoints.
+//!
+//! # Why a recipe of this project's own
+//!
+//! The losses of a step are divided by a count over all of its records, before contributors' weights are applied. So
+//! weight 0 takes a contributor's records out of the gradient and moves nothing else, which is what attribution
+//! compares. Trainers that filter records first change the order and the divisor of everything after.
 
 #![allow(
     clippy::float_arithmetic,

@@ -1,10 +1,23 @@
-//! Names: of a base, of a run, and of its state after each step. Whoever has the same names has the same bits.
+//! The hashes that identify a base, a run, and its state after each step. Equal hashes mean equal bits.
 
 use compute::model::Model;
 
 use super::{data::Corpus, optimiser::Moments, parameters::Parameters, plan::Cursor, recipe::Recipe};
 
-/// A name for a base model's content, however its files are cut.
+/// Returns the identity of a base model's content, however its files are cut.
+///
+/// It covers the `Debug` text of the configuration, so names in `compute::model::Config` must not change.
+///
+/// ```
+/// use compute::model::{Config, Dimensions, Model};
+///
+/// let dimensions = Dimensions {
+///     vocabulary: 32, hidden: 16, intermediate: 32, layers: 1, heads: 2, kv_heads: 1, context_tokens_max: 16, tied: true,
+/// };
+/// let hash = |seed| train::base_hash(&Model::untrained(&Config::llama(dimensions, 0).unwrap(), seed));
+/// assert_eq!(hash(7), hash(7));
+/// assert_ne!(hash(7), hash(8));
+/// ```
 pub fn base_hash(model: &Model) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("openledger training base v1");
     hasher.update(format!("{:?}", model.config()).as_bytes());
@@ -15,7 +28,7 @@ pub fn base_hash(model: &Model) -> blake3::Hash {
     hasher.finalize()
 }
 
-/// A run's name: its base, its records in their order, the weight of each contributor, and the recipe with its seed.
+/// Returns the identity of a run: base, records in order, contributors' weights, and the recipe with its seed.
 pub(super) fn run_id(base: blake3::Hash, corpus: &Corpus, weights: &[f64], recipe: &Recipe) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("openledger training run v1");
     hasher.update(base.as_bytes());
@@ -29,7 +42,7 @@ pub(super) fn run_id(base: blake3::Hash, corpus: &Corpus, weights: &[f64], recip
     hasher.finalize()
 }
 
-/// The name of the same run where something else computes it, whose bits are others.
+/// Returns the identity of the same run on a device of another class, whose bits differ.
 pub(super) fn run_id_on(class: &str, run: blake3::Hash) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("openledger training run elsewhere v1");
     hasher.update(run.as_bytes());
@@ -37,21 +50,21 @@ pub(super) fn run_id_on(class: &str, run: blake3::Hash) -> blake3::Hash {
     hasher.finalize()
 }
 
-/// All that a run is after a step.
+/// The state of a run after a step, for hashing.
 pub(super) struct StateRoot<'a> {
     pub(super) step: u64,
-    /// The root of the step before; of the first, the run's name.
+    /// Root of the step before; for the first step, the run's identity.
     pub(super) before: blake3::Hash,
     pub(super) parameters: &'a Parameters,
     pub(super) moments: &'a Moments,
-    /// All the state that random numbers have.
+    /// Position in the data: all the state that randomness has.
     pub(super) cursor: Cursor,
     pub(super) batch: blake3::Hash,
     pub(super) loss_bits: u64,
 }
 
 impl StateRoot<'_> {
-    /// `S_i = BLAKE3(step ‖ S_{i-1} ‖ parameters ‖ moments ‖ random state ‖ batch ‖ loss)`.
+    /// Returns `S_i = BLAKE3(step ‖ S_{i-1} ‖ parameters ‖ moments ‖ random state ‖ batch ‖ loss)`.
     pub(super) fn hash(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_derive_key("openledger training step v1");
         hasher.update(&self.step.to_le_bytes());

@@ -1,5 +1,5 @@
-//! Whether a run may go on: asked between passes, so that it waits, ends, or leaves a share of the machine to foreground
-//! within about a second.
+//! Control of a run from outside: pausing, stopping, and leaving a share of the machine to other work. A run asks
+//! after each pass, so it reacts within about a second.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -12,27 +12,26 @@ mod foreground;
 pub use foreground::Foreground;
 pub(crate) use foreground::ForegroundYield;
 
-/// What a run is told.
+/// An answer to the question if a run may continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proceed {
-    /// On.
     Continue,
-    /// End here. What the step had done so far is forgotten; the run is as it was after the last whole step.
+    /// Stop now. The unfinished step is dropped; the run is as it was after the last whole step.
     Stop,
 }
 
-/// Whoever decides. It may block for as long as a run is to wait.
+/// A policy that decides when a run continues. Called on the thread that trains, which it may block.
 pub trait Throttle {
-    /// EvalPrompt after every pass, which kept the processor for so long.
+    /// Called after each pass with the time that it took. Blocks for as long as the run has to wait.
     fn after_pass(&mut self, busy: Duration) -> Proceed;
 
-    /// Who comes first within a pass, if anybody does.
+    /// Returns work that goes first even within a pass; `None` if there is none.
     fn foreground(&self) -> Option<Foreground> {
         None
     }
 }
 
-/// Always open.
+/// A policy that never slows a run down.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unthrottled;
 
@@ -42,7 +41,19 @@ impl Throttle for Unthrottled {
     }
 }
 
-/// A gate that foreground hold: clones are the same one.
+/// Remote control of a run. Clones control the same run, from any thread.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use train::{Proceed, RunControl, Throttle};
+///
+/// let mut control = RunControl::default();
+/// let remote = control.clone();
+/// assert_eq!(control.after_pass(Duration::ZERO), Proceed::Continue);
+/// remote.stop();
+/// assert_eq!(control.after_pass(Duration::ZERO), Proceed::Stop);
+/// ```
 #[derive(Clone, Debug)]
 pub struct RunControl(Arc<(Mutex<Request>, Condvar)>);
 
@@ -68,7 +79,7 @@ impl Default for RunControl {
 
 impl RunControl {
     fn lock(&self) -> MutexGuard<'_, Request> {
-        // A request is a few flags: whole whoever panicked.
+        // The request is a few flags, consistent even if a thread panicked while it held the lock.
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -77,27 +88,27 @@ impl RunControl {
         self.0.1.notify_all();
     }
 
-    /// The run waits until [`Self::resume`].
+    /// Pauses the run until [`Self::resume`] or [`Self::stop`].
     pub fn pause(&self) {
         self.request(|request| request.paused = true);
     }
 
-    /// The run goes on.
+    /// Ends a pause.
     pub fn resume(&self) {
         self.request(|request| request.paused = false);
     }
 
-    /// The run ends.
+    /// Stops the run for good.
     pub fn stop(&self) {
         self.request(|request| request.stopped = true);
     }
 
-    /// The run is busy for so much of the time, 1 to 100 percent.
+    /// Limits the run to a percentage of the time, 1 to 100; values outside are clamped.
     pub fn share(&self, percent: u32) {
         self.request(|request| request.share_percent = percent.clamp(1, 100));
     }
 
-    /// The run gives way to those while they are busy. Holds from the next step on.
+    /// Lets the run yield to foreground work while that is busy. Takes effect with the next step.
     pub fn yield_to(&self, foreground: Foreground) {
         self.request(|request| request.foreground = Some(foreground));
     }
@@ -110,7 +121,7 @@ impl RunControl {
 impl Throttle for RunControl {
     fn after_pass(&mut self, busy: Duration) -> Proceed {
         let (mut request, changed) = (self.lock(), &self.0.1);
-        // Idle for as long as makes the pass so much of the whole; a request ends the wait.
+        // Idle so long that the pass makes up the run's share of the whole; a change of the request ends the wait.
         let idle = busy * (100 - request.share_percent) / request.share_percent;
         if !idle.is_zero() && !request.stopped && !request.paused {
             let waited = changed.wait_timeout_while(request, idle, |request| !request.stopped && !request.paused);
@@ -130,7 +141,7 @@ impl Throttle for RunControl {
     fn foreground(&self) -> Option<Foreground> {
         let foreground = self.lock().foreground.clone()?;
         let (control, is_busy) = (self.clone(), foreground.is_busy);
-        // A run that is to end waits for nobody.
+        // A run that is stopping does not wait for foreground work.
         let is_busy = move || !control.is_stopped() && is_busy();
         Some(Foreground {
             is_busy: Arc::new(is_busy),

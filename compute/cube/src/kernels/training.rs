@@ -120,7 +120,7 @@ pub(crate) fn sum_of_squares(x: &[f32], y: &mut [f32], count: u32) {
     }
 }
 
-/// `AdamW`, number by number. With `inside` epsilon is added under the root.
+/// `AdamW`, number by number. With `epsilon_inside` epsilon is added under the second_correction.
 #[cube(launch_unchecked)]
 pub(crate) fn adam(
     values: &mut [f32],
@@ -128,29 +128,29 @@ pub(crate) fn adam(
     first: &mut [f32],
     second: &mut [f32],
     count: u32,
-    by: f32,
-    beta: f32,
-    rest: f32,
-    beta_square: f32,
-    rest_square: f32,
+    clip_factor: f32,
+    beta1: f32,
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
     rate: f32,
-    root: f32,
+    second_correction: f32,
     epsilon: f32,
-    kept: f32,
-    inside: u32,
+    decay_factor: f32,
+    epsilon_inside: u32,
 ) {
     let i = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
     if i < count as usize {
-        let gradient = gradients[i] * by;
-        let mean = beta * first[i] + rest * gradient;
-        let square = beta_square * second[i] + rest_square * gradient * gradient;
+        let gradient = gradients[i] * clip_factor;
+        let mean = beta1 * first[i] + one_minus_beta1 * gradient;
+        let square = beta2 * second[i] + one_minus_beta2 * gradient * gradient;
         let below = select(
-            inside == 1,
-            f32::sqrt(square / (root * root) + epsilon),
-            f32::sqrt(square) / root + epsilon,
+            epsilon_inside == 1,
+            f32::sqrt(square / (second_correction * second_correction) + epsilon),
+            f32::sqrt(square) / second_correction + epsilon,
         );
         first[i] = mean;
         second[i] = square;
-        values[i] = values[i] * kept - rate * mean / below;
+        values[i] = values[i] * decay_factor - rate * mean / below;
     }
 }

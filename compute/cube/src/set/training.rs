@@ -28,7 +28,7 @@ pub enum TrainingKernel {
     Rope { width: usize, normed: bool },
     /// Back through that.
     RopeBackward { width: usize, normed: bool },
-    /// Attention inside sequences.
+    /// Attention epsilon_inside sequences.
     SelfAttention { width: usize },
     /// Products of what attention gave with its gradient.
     Delta,
@@ -186,7 +186,7 @@ impl TrainingKernel {
             Self::Copy => Box::new(kernel!(on, training::copy::Copy, [x y], [count])),
             Self::SumOfSquares => Box::new(kernel!(on, training::sum_of_squares::SumOfSquares, [x y], [count])),
             Self::Adam => Box::new(kernel!(on, training::adam::Adam, [values gradients first second],
-                    [count by beta rest beta_square rest_square rate root epsilon kept inside])),
+                    [count clip_factor beta1 one_minus_beta1 beta2 one_minus_beta2 rate second_correction epsilon decay_factor epsilon_inside])),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a loss fell, as a run wrote it into `training.json`.
+//! The losses of a run, as its `training.json` has them.
 
 use std::{io, path::Path};
 
@@ -8,24 +8,23 @@ use compute::tensors::read_small;
 
 const BYTES_MAX: u64 = 256 << 20;
 
-/// Losses of a run.
+/// The loss curve of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Curve {
-    /// The run's name, for people.
+    /// Name of the run, for people.
     pub name: String,
-    /// The loss of every step.
+    /// Loss of each step.
     pub losses: Vec<f64>,
-    /// Losses of records that were held back, by step.
+    /// Validations: step and loss.
     pub validations: Vec<(u64, f64)>,
 }
 
-/// A description of a run that cannot be read.
+/// Failure to read `training.json`.
 #[derive(Debug, thiserror::Error)]
 pub enum CurveError {
-    /// The file.
     #[error("could not read training.json")]
     Read(#[source] io::Error),
-    /// What is in it.
+    /// The file is not the description of a run.
     #[error("training.json describes no run: {0}")]
     Form(String),
 }
@@ -49,7 +48,7 @@ struct Validation {
 }
 
 impl Curve {
-    /// Reads the description of a run of that name.
+    /// Reads `training.json`; `name` labels the curve.
     pub fn read(file: &Path, name: &str) -> Result<Self, CurveError> {
         let text = read_small(file, BYTES_MAX).map_err(CurveError::Read)?;
         let described: Described =

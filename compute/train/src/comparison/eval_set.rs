@@ -1,4 +1,4 @@
-//! Exams from files: the records that are foretold, the questions among them, and prompts without an answer.
+//! Evaluation sets from files: records, the questions among them, and prompts without an answer.
 
 use std::path::PathBuf;
 
@@ -13,69 +13,67 @@ use super::super::{
     record::{EvalPrompt, Line},
 };
 
-/// Prompts of an eval_set.
+/// Most prompts of a set.
 const PROMPTS_MAX: usize = 10_000;
 
-/// Everything that is asked.
+/// The records, questions and prompts of a comparison.
 #[derive(Clone, Debug)]
 pub struct EvalSet {
-    /// All records, questions among them.
+    /// All records, with the questions among them.
     pub corpus: Corpus,
-    /// Those that ask.
+    /// Records that are questions.
     pub questions: Vec<Question>,
-    /// What is to be gone on from.
+    /// Prompts to continue.
     pub prompts: Vec<Prompt>,
 }
 
-/// A record that asks.
+/// A record that is a question.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Its own name, if it has one.
+    /// The record's own `id`.
     pub id: Option<String>,
-    /// What it asks, without what the template puts around it.
+    /// Text of the question, without its template.
     pub text: String,
-    /// Its tokens, and what is expected.
+    /// Question as tokens, and the answer expected.
     pub asked: EvalPrompt,
-    /// Its file and line.
+    /// Source and line.
     pub place: (u32, u32),
-    /// Which record of the corpus it is.
+    /// Index of the record in the corpus.
     pub record: usize,
 }
 
-/// A text to go on from.
+/// A prompt to continue.
 #[derive(Clone, Debug)]
 pub struct Prompt {
-    /// The text.
     pub text: String,
-    /// Its tokens. Nothing is expected.
+    /// Prompt as tokens; its answer is empty.
     pub asked: EvalPrompt,
 }
 
-/// An exam that cannot be held.
+/// Refusal of an evaluation set.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalSetError {
-    /// The files.
+    /// The files are malformed.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A prompt leaves no room for what is said to it.
+    /// A prompt leaves no room in the model's context for a continuation.
     #[error(
         "`{text}` has {tokens} tokens; with {most} for the answer that is more than the model's context of {context}"
     )]
     ContextTooSmall {
-        /// How it begins.
+        /// Beginning of the prompt.
         text: String,
-        /// Its tokens.
+        /// Tokens of the prompt.
         tokens: usize,
-        /// Tokens of an answer.
+        /// Tokens of the answer.
         most: usize,
-        /// Tokens of the context.
         context: usize,
     },
 }
 
-/// What a line says for people.
+/// The fields of a record that are shown to people.
 #[derive(Deserialize)]
-struct Shown {
+struct DisplayFields {
     id: Option<String>,
     prompt: Option<String>,
     question: Option<String>,
@@ -88,7 +86,7 @@ struct Message {
     content: String,
 }
 
-impl Shown {
+impl DisplayFields {
     fn asks(self) -> Option<String> {
         let said = |messages: Vec<Message>| messages.into_iter().rfind(|message| message.role == "user");
         let last = self.messages.and_then(said).map(|message| message.content);
@@ -97,8 +95,8 @@ impl Shown {
 }
 
 impl EvalSet {
-    /// Reads files of records, and files of prompts: lines with a `prompt`, which is gone on from as it is, or a
-    /// `question`, which gets the template of those with an answer.
+    /// Reads files of records, and files of prompts: lines with a `prompt`, which is continued as it is, or a
+    /// `question`, which gets the template of questions with an answer.
     pub fn read(
         files: &[PathBuf],
         prompts: &[PathBuf],
@@ -110,7 +108,7 @@ impl EvalSet {
         let (mut questions, mut record) = (Vec::new(), 0);
         for (file, path) in (0..).zip(files) {
             each_line(path, |line, bytes| {
-                let shown: Shown = parsed(bytes)?;
+                let shown: DisplayFields = parsed(bytes)?;
                 let id = shown.id.clone();
                 if let Some(asks) = shown.asks() {
                     questions.push(Question {
@@ -137,14 +135,14 @@ impl EvalSet {
     }
 
     fn prompt(&mut self, bytes: &[u8], text: &Text, recipe: &Recipe) -> Result<(), String> {
-        let shown: Shown = parsed(bytes)?;
+        let shown: DisplayFields = parsed(bytes)?;
         let asked = match (&shown.prompt, &shown.question) {
             (Some(prompt), None) => EvalPrompt {
                 prompt: text.tokenizer.encode(prompt, true).map_err(|error| error.to_string())?,
                 answer: String::new(),
             },
             (None, Some(question)) => {
-                // What stands before an answer does not depend on it.
+                // The text before an answer does not depend on the answer, so any will do.
                 let any = json!({ "question": question, "answer": "-" }).to_string();
                 Line::parse(any.as_bytes())?.asked(text, recipe)?
             }
@@ -163,7 +161,7 @@ impl EvalSet {
         Ok(())
     }
 
-    /// Refuses what leaves no room for an answer in the model's context.
+    /// Fails if a question or prompt leaves no room for an answer in the model's context.
     pub fn check_context(&self, config: &Config, answer: usize, prompted: usize) -> Result<(), EvalSetError> {
         let questions = self
             .questions
@@ -189,6 +187,6 @@ impl EvalSet {
     }
 }
 
-fn parsed(bytes: &[u8]) -> Result<Shown, String> {
+fn parsed(bytes: &[u8]) -> Result<DisplayFields, String> {
     serde_json::from_slice(bytes).map_err(|error| format!("is no record: {error}"))
 }

@@ -1,6 +1,6 @@
-//! A report as a page that needs nothing else: no script, no picture and no letter from accelerator.
+//! A report as one HTML file without scripts, images or external fonts.
 //!
-//! Whatever a model or a file said is escaped, and the page itself forbids to load or run anything.
+//! All text from models and files is escaped, and the page's policy forbids loading or running anything.
 
 use std::fmt::Write as _;
 
@@ -9,15 +9,15 @@ use super::{
     plot::{escaped, plot},
 };
 
-/// Questions and prompts that are shown. All of them are in the JSON.
+/// Most questions and prompts that are shown; the JSON has all.
 const ROWS_MAX: usize = 2000;
 
-/// Characters of a text that are shown.
+/// Most characters of a text that are shown.
 const CHARS_MAX: usize = 1200;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The page of a report, with curves of the runs that made its adapters.
+/// Renders a report, with the loss curves of the runs that made its adapters.
 pub fn html_page(report: &Report, curves: &[Curve]) -> String {
     let mut html = String::new();
     let base = escaped(&report.base);
@@ -112,7 +112,7 @@ fn runs(html: &mut String, curves: &[Curve]) {
     _ = writeln!(html, "</ul>\n{picture}</div>\n</section>");
 }
 
-/// How the rows of questions can be narrowed, by styles alone.
+/// Filter of the rows of questions, in CSS alone.
 const CHOICE: &str = "<p class=\"show\"><label><input type=\"radio\" name=\"show\" id=\"all\" checked>All</label>\
     <label><input type=\"radio\" name=\"show\" id=\"changed\">Candidates differ</label>\
     <label><input type=\"radio\" name=\"show\" id=\"wrong\">Wrong in the last column</label></p>\n";
@@ -201,7 +201,7 @@ fn rest(html: &mut String, count: usize) {
     }
 }
 
-/// A text of somebody else's, escaped and cut.
+/// Escapes and shortens text from outside.
 fn shown(text: &str) -> String {
     let mut cut: String = text.chars().take(CHARS_MAX).collect();
     if cut.len() < text.len() {

@@ -1,8 +1,8 @@
-//! An eval_set: one set of records and prompts put to a base model and to adapters over it, side by side.
+//! Comparison of a base model and adapters over it, on one set of records and prompts.
 //!
-//! Every candidate foretells the same records, answers the same questions with the likeliest token each time, and goes on
-//! from the same prompts. The result is a function of the candidates and the exam alone: no clock is in it. Questions stand
-//! before their answers as in training, by the same recipe. Sampling is left out: it would make two reports differ.
+//! Every candidate gets the losses of the same records, answers the same questions greedily, and continues the same
+//! prompts. Questions are formatted as in training, by the same recipe. The report is a function of candidates and
+//! evaluation set alone: it has no times, and no sampling, which would make two reports differ.
 
 mod curve;
 mod eval_set;
@@ -30,109 +30,104 @@ use super::{
     score::answer,
 };
 
-/// Who is examined: the base model, or an adapter over it.
+/// A base model or an adapter over it, to be compared.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Its name, for people.
+    /// Name for people.
     pub name: String,
-    /// The adapter, if it is one.
+    /// Adapter; `None` for the base.
     pub adapter: Option<Arc<Adapter>>,
 }
 
-/// How an exam is held.
+/// Settings of a comparison.
 #[derive(Clone, Copy, Debug)]
 pub struct CompareOptions<'a> {
-    /// How records are made into tokens.
+    /// Formats records as in training.
     pub recipe: &'a Recipe,
-    /// What computes.
     pub machine: Machine,
-    /// Tokens of an answer at most.
+    /// Most tokens of an answer.
     pub answer_tokens_max: usize,
-    /// Tokens of what is said to a prompt at most.
+    /// Most tokens of the continuation of a prompt.
     pub prompt_tokens_max: usize,
 }
 
-/// What came of an eval_set.
+/// The result of a comparison. Its JSON is a file format: field names must not change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The form of this report.
+    /// Version of the format.
     pub version: u32,
-    /// The base model.
+    /// Name of the base model.
     pub base: String,
-    /// The files of the eval_set.
+    /// Names of the record files.
     pub files: Vec<String>,
-    /// How each candidate did, in order.
+    /// Scores of the candidates, in order.
     pub candidates: Vec<CandidateScore>,
-    /// Every question, with what each said.
+    /// Questions with the candidates' answers.
     pub questions: Vec<QuestionResult>,
-    /// Every prompt, with what each said.
+    /// Prompts with the candidates' continuations.
     pub prompts: Vec<PromptResult>,
 }
 
-/// How a candidate did.
+/// The scores of one candidate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CandidateScore {
-    /// Its name.
     pub name: String,
-    /// The adapter's hash.
+    /// Hash of the adapter; `None` for the base.
     pub adapter: Option<String>,
-    /// The mean loss of the tokens that count.
+    /// Mean loss of the tokens that count.
     pub loss: f64,
-    /// Its exponential.
+    /// Exponential of the loss.
     pub perplexity: f64,
-    /// Tokens that count.
+    /// Number of tokens that count.
     pub tokens: u64,
-    /// Records that were foretold.
+    /// Number of records.
     pub records: usize,
-    /// Questions among them.
+    /// Number of records that are questions.
     pub questions: usize,
-    /// Answers that are exact.
+    /// Number of exact answers.
     pub exact: usize,
-    /// Their part of the questions.
+    /// Fraction of exact answers; `None` without questions.
     pub exact_share: Option<f64>,
-    /// The mean of ROUGE-L over the questions.
+    /// Mean ROUGE-L over the questions.
     pub rouge_l: Option<f64>,
 }
 
-/// A question and its answers.
+/// A question and the candidates' answers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QuestionResult {
-    /// Its own name, if its record has one.
+    /// The record's own `id`.
     pub id: Option<String>,
-    /// Its file, an index into [`Report::files`].
+    /// Source, as an index into [`Report::files`].
     pub file: u32,
-    /// Its line, from 1.
+    /// Line, from 1.
     pub line: u32,
-    /// What was asked.
     pub question: String,
-    /// What was expected.
+    /// Answer expected.
     pub expected: String,
-    /// What each candidate said.
+    /// Answers in the order of the candidates.
     pub answers: Vec<Completion>,
 }
 
-/// An answer of a candidate.
+/// One candidate's answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Completion {
-    /// What was said.
+    /// Text of the answer.
     pub said: String,
-    /// How it compares.
     #[serde(flatten)]
     pub score: Score,
-    /// The mean loss of what was expected.
+    /// Mean loss of the answer expected.
     pub loss: f64,
 }
 
-/// A prompt and how each candidate went on.
+/// A prompt and the candidates' continuations.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PromptResult {
-    /// The prompt.
     pub prompt: String,
-    /// What each candidate said.
+    /// Continuations in the order of the candidates.
     pub said: Vec<String>,
 }
 
-/// Puts an exam to candidates, one after the other. `on` is told who is done.
+/// Compares candidates one after the other. `on` is called with the scores of each as it is done.
 pub fn compare(
     model: &Model,
     text: &Text,

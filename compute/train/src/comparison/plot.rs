@@ -1,4 +1,4 @@
-//! Losses over steps as one SVG picture: the loss of each step as a thin line, validations as dots.
+//! Losses over steps as one SVG: a thin line for the loss of each step, dots for validations.
 
 use std::fmt::Write as _;
 
@@ -11,17 +11,17 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 34.0;
 
-/// Points of a line. A longer run is shown by the means of as many parts.
+/// Most points of a line; a longer run is averaged to as many.
 const POINTS: usize = 600;
 
-/// What the axes span.
+/// The range of the axes.
 struct Frame {
     steps: f64,
     low: f64,
     high: f64,
 }
 
-/// A picture of some runs, if any of them has a loss.
+/// Draws the curves; `None` if none has a loss.
 pub(super) fn plot(curves: &[Curve]) -> Option<String> {
     let frame = Frame::around(curves)?;
     let mut svg = format!(
@@ -100,7 +100,7 @@ impl Frame {
         path
     }
 
-    /// Lines and numbers behind.
+    /// Draws grid lines and labels.
     fn draw(&self, svg: &mut String) {
         for loss in ticks(self.low, self.high, 5.0) {
             let (_, y) = self.place(1.0, loss);
@@ -125,7 +125,7 @@ impl Frame {
     }
 }
 
-/// Steps, from 1, and losses: each by itself, or the means of parts of equal length.
+/// Returns steps, from 1, and losses; of long runs the means of equal parts.
 fn thinned(losses: &[f64]) -> Vec<(f64, f64)> {
     let each = losses.len().div_ceil(POINTS).max(1);
     let mean = |(index, part): (usize, &[f64])| {
@@ -140,7 +140,7 @@ fn thinned(losses: &[f64]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// 1, 2 or 5 times a power of ten, so that at most about so many fit.
+/// Returns 1, 2 or 5 times a power of ten, so that at most about `most` fit between `low` and `high`.
 fn stride(low: f64, high: f64, most: f64) -> f64 {
     let raw = ((high - low) / most).max(1e-3);
     let ten = 10f64.powf(raw.log10().floor());
@@ -158,13 +158,13 @@ fn ticks(low: f64, high: f64, most: f64) -> Vec<f64> {
     all.take_while(|tick| *tick <= high + step * 1e-6).collect()
 }
 
-/// A number without noughts that say nothing.
+/// Formats a number without trailing zeros.
 fn short(number: f64) -> String {
     let text = format!("{number:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A text that is no markup, whatever is in it. Characters that would turn or hide what follows are shown as boxes.
+/// Escapes text for markup. Control characters, and those that reorder or hide text, become boxes.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -6,11 +6,11 @@ use compute::{
 };
 
 use super::*;
-use crate::vocabulary::{END, Vocabulary, Words, special};
+use crate::vocabulary::{END, Vocabulary, WordCounts, special};
 
 /// A model that knows nothing, and text that it can be asked in.
 fn novice() -> (Model, Text) {
-    let mut words = Words::default();
+    let mut words = WordCounts::default();
     words.add("Question: Who bakes? Answer: Anivo bakes bread.").unwrap();
     let vocabulary = Vocabulary::learn(&words, 280).unwrap();
     let extents = Dimensions {

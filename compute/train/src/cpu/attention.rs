@@ -1,4 +1,4 @@
-//! Attention inside each sequence of a pass, forth and back.
+//! Causal attention inside each sequence of a pass, forward and backward.
 
 #![allow(unsafe_code, reason = "threads write disjoint parts of the same buffers")]
 
@@ -21,26 +21,26 @@ use super::{
     parallel_ops::ParallelOps,
 };
 
-/// Scores that a task may hold, so that they stay in a core's cache.
+/// Most scores of a task, so that they stay in a core's cache.
 const SCORES_MAX: usize = 64 << 10;
 
-/// Rows of a task that rotates.
+/// Rows in a task that applies rope.
 const TASK_ROWS: usize = 16;
 
 thread_local! {
     static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What attention needs beside its rows.
+/// The parts of the model that attention reads.
 #[derive(Clone, Copy)]
 pub(crate) struct Attention<'a> {
     pub(crate) config: &'a Config,
     pub(crate) rope: &'a Rope,
-    /// Gains of the norms of queries and keys.
+    /// Gains of the norms of queries and keys (Qwen3).
     pub(crate) norms: Option<&'a [Vec<f32>; 2]>,
 }
 
-/// Queries as attention takes them, and keys and values by sequence, head and token.
+/// Queries, keys and values after norms and rope; keys and values by sequence, head and token.
 pub(crate) struct RopedQkv {
     pub(crate) queries: Vec<f32>,
     keys: Vec<f32>,
@@ -56,12 +56,12 @@ impl RopedQkv {
 }
 
 impl Attention<'_> {
-    /// Where a sequence's keys for a head begin.
+    /// Returns the offset of a sequence's keys for a head.
     fn keys_at(&self, span: &Span, key_head: usize) -> usize {
         (span.row * self.config.kv_heads + key_head * span.rows) * self.config.head
     }
 
-    /// Norms and rotates queries and keys, and sorts keys and values.
+    /// Applies norms and rope to queries and keys, and sorts keys and values by sequence and head.
     pub(crate) fn apply_rope(&self, ops: &mut ParallelOps, pack: &Pack, [q, k, v]: [&[f32]; 3]) -> RopedQkv {
         let (queries, keys, width) = (self.config.heads, self.config.kv_heads, self.config.head);
         let level = ops.level;
@@ -100,7 +100,7 @@ impl Attention<'_> {
         roped
     }
 
-    /// What each row gathers from those before it.
+    /// Returns the outputs of attention.
     pub(crate) fn attend(&self, ops: &mut ParallelOps, pack: &Pack, roped: &RopedQkv) -> Vec<f32> {
         let mut attended = ops.take(roped.queries.len());
         let to = DisjointMut::of(&mut attended);
@@ -123,7 +123,7 @@ impl Attention<'_> {
                     row: span.row + first,
                     rows: rows.min(span.rows - first),
                     position: first,
-                    // The sequence is one page.
+                    // Each sequence is one page for the serving kernel.
                     pages: &[0],
                     keys: &roped.keys[start..],
                     values: &roped.values[start..],
@@ -138,7 +138,7 @@ impl Attention<'_> {
         attended
     }
 
-    /// Gradients of queries, keys and values before their norms, from that of what was attended.
+    /// Returns the gradients of queries, keys and values before norms and rope, from the gradient of the outputs.
     pub(crate) fn backward(
         &self,
         ops: &mut ParallelOps,
@@ -202,7 +202,7 @@ impl Attention<'_> {
                     // SAFETY: as above.
                     let (key, value) = unsafe { (parts[1].get(at, width), parts[2].get(at, width)) };
                     let sum = |by: &[f32], to: &mut [f32]| {
-                        // Of the heads of queries that share these keys, in their order.
+                        // Added in the order of the query heads that share the key head.
                         for head in head * group..(head + 1) * group {
                             let from = (span.row * queries + head * span.rows + position) * width;
                             let part = &by[from..from + width];
@@ -232,7 +232,7 @@ pub(crate) struct AttentionGradients {
     pub(crate) queries: Vec<f32>,
     pub(crate) keys: Vec<f32>,
     pub(crate) values: Vec<f32>,
-    /// Where queries and keys have norms: their gradients behind these.
+    /// Gradients of queries and keys behind their norms, for the gains; only with norms.
     pub(crate) normed_gradients: Option<[Vec<f32>; 2]>,
 }
 

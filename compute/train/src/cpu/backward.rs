@@ -1,4 +1,4 @@
-//! A block backwards.
+//! Backward pass of a block.
 
 use compute::{
     kernel::{
@@ -17,10 +17,10 @@ use super::{
     parallel_ops::{Layer, ParallelOps},
 };
 
-/// A layer, where its gradients go, and the gradient of its outputs.
+/// A layer, the slots of its gradients, and the gradient of its outputs.
 type Side<'a> = (Layer<'a>, LinearSlots, &'a [f32]);
 
-/// A block's layers.
+/// The layers of one block.
 struct BlockLayers<'a> {
     weights: &'a Weights,
     lora: &'a LoraBlocks,
@@ -39,8 +39,8 @@ impl BlockLayers<'_> {
 }
 
 impl Network {
-    /// Takes `d` from a block's output to its input, and adds to the gradients of what is trained in it. The gradient of
-    /// the input itself is wanted only if `input_wanted`.
+    /// Turns `d`, the gradient of the block's output, into that of its input, and adds the gradients of the block's
+    /// trained parameters. The gradient of the input is computed only if `input_wanted`.
     #[allow(clippy::too_many_arguments, reason = "a block, what it had, and where gradients go")]
     pub(super) fn backward(
         &mut self,
@@ -138,8 +138,8 @@ impl Network {
 }
 
 impl ParallelOps {
-    /// Linear layers that read the same rows, backwards: adds to the gradients of their parameters, and gives that of the
-    /// rows if it is wanted, else nothing.
+    /// Backward pass of linear layers that read the same rows: adds the gradients of their parameters, and returns
+    /// that of the rows, or nothing if it is not wanted.
     pub(super) fn linear_backward(
         &mut self,
         sides: &[Side<'_>],

@@ -1,20 +1,20 @@
-//! Where gradients go: for every tensor of a model that is trained, its slot in the list of parameters.
+//! The position of each trained tensor's gradient in the list of parameters.
 
 use compute::{
     lora::Projection,
     model::{Config, Family},
 };
 
-/// GradientSlots at a linear layer.
+/// Gradient slots of a linear layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LinearSlots {
     pub(crate) weight: Option<usize>,
     pub(crate) bias: Option<usize>,
-    /// The factors of an adapter.
+    /// Slots of an adapter's factors A and B.
     pub(crate) lora: Option<(usize, usize)>,
 }
 
-/// GradientSlots in a block.
+/// Gradient slots of a block.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BlockSlots {
     pub(crate) linear: [LinearSlots; 7],
@@ -23,13 +23,13 @@ pub(crate) struct BlockSlots {
     pub(crate) head_norms: Option<[usize; 2]>,
 }
 
-/// GradientSlots in a model.
+/// Gradient slots of a model; `None` for a tensor that is not trained.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GradientSlots {
     pub(crate) blocks: Vec<BlockSlots>,
     pub(crate) embedding: Option<usize>,
     pub(crate) norm: Option<usize>,
-    /// The output layer's own gradient, which is added to the embedding's where they are one tensor.
+    /// Slot of the output layer. If it is tied, its gradient is added to the embedding's afterwards.
     pub(crate) head: Option<usize>,
 }
 
@@ -46,7 +46,7 @@ impl BlockSlots {
 }
 
 impl GradientSlots {
-    /// Nothing is trained.
+    /// Makes slots with nothing trained.
     pub(crate) fn none(config: &Config) -> Self {
         Self {
             blocks: vec![BlockSlots::default(); config.layers],
@@ -54,7 +54,7 @@ impl GradientSlots {
         }
     }
 
-    /// Every tensor of the model, in the order of [`Config::tensors`]; a tied output layer comes behind them all.
+    /// Makes slots for every tensor, in the order of [`Config::tensors`]; a tied output layer comes last.
     pub(crate) fn full(config: &Config) -> Self {
         let names: Vec<String> = config.tensors().into_keys().collect();
         let find = |name: &str| names.binary_search_by(|known| known.as_str().cmp(name)).ok();
@@ -85,7 +85,7 @@ impl GradientSlots {
         }
     }
 
-    /// The lowest block whose gradients are wanted; none if only what lies above the blocks is trained.
+    /// Returns the lowest block that needs gradients; `None` if only what follows the blocks is trained.
     pub(crate) fn lowest(&self) -> Option<usize> {
         match self.embedding {
             Some(_) => Some(0),

@@ -1,5 +1,5 @@
-//! The output layer and the loss, for the rows that have a target alone, some at a time: a row of logits is as long as
-//! the vocabulary.
+//! The output layer and the loss, only for rows that have a target, some rows at a time: a row of logits is as long
+//! as the vocabulary.
 
 #![allow(unsafe_code, reason = "threads write disjoint rows of the same buffers")]
 
@@ -14,12 +14,12 @@ use compute::kernel::{
 
 use super::{Network, pack::Pack};
 
-/// Logits that are there at once.
+/// Most logits in memory at once.
 const LOGITS_MAX: usize = 8 << 20;
 
 impl Network {
-    /// The negative log-likelihood of each target. With `back`, their gradient is put into its rows, which were zero, and
-    /// added to the output layer's.
+    /// Returns the negative log-likelihood of each target. With `back`, writes the gradient to its rows, which must
+    /// be zero, and adds that of the output layer.
     pub(super) fn head(&mut self, pack: &Pack, x: &[f32], mut back: Option<(&mut [f32], &mut [Vec<f32>])>) -> Vec<f64> {
         let weights = self.weights.as_ref().expect("bound before it runs");
         let (ops, slots, epsilon) = (&mut self.ops, &self.slots, self.config.norm_epsilon);

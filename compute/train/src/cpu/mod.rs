@@ -1,9 +1,11 @@
-//! A decoder that learns: forth in the bits of serving, and back, block by block.
+//! Forward and backward pass of a decoder on the processor.
 //!
-//! Of each block the way back needs its input and seven things that were computed in it. Inputs are activations; the rest is activations
-//! for the last blocks, as far as the memory given to it reaches, and computed again for the foreground. Neither that, nor
-//! how sequences are cut into passes, nor threads or instructions change a bit of the gradient: rows are independent
-//! forth and back, and every sum over rows is a chain in their order, which goes on from pass to pass.
+//! The forward pass gives each row the same bits as the serving path. The backward pass needs the input of each block
+//! and seven intermediate results. Inputs are always kept; intermediate results are kept for the last blocks, as far
+//! as `keep_bytes` reaches, and computed again for the others.
+//!
+//! Neither that, nor the cut into passes, nor threads or instructions change a bit of the gradient: rows are
+//! independent, and a sum over rows is one chain in their order that continues from pass to pass.
 
 pub(crate) mod attention;
 mod backward;
@@ -25,22 +27,22 @@ use compute::{
 
 use crate::throttle::{Foreground, ForegroundYield};
 
-/// Adapters by block and projection.
+/// Adapter factors by block and projection.
 pub(crate) type LoraBlocks = Vec<[Option<LoraFactors>; 7]>;
 
-/// How a net runs. Nothing here changes a bit.
+/// Settings of a network; none of them changes a bit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NetworkOptions {
     pub(crate) threads: usize,
     pub(crate) level: Level,
-    /// Bytes for what the way back needs of blocks beside their inputs.
+    /// Bytes for intermediate results kept for the backward pass.
     pub(crate) keep_bytes: usize,
 }
 
-/// A model, an adapter perhaps, and the threads.
+/// A model with its adapter, if it has one, and the threads that compute it.
 pub(crate) struct Network {
     pub(crate) config: Config,
-    /// Nothing while parameters that are the model's own are being changed.
+    /// `None` while the optimiser changes weights that are themselves trained.
     weights: Option<Weights>,
     lora: LoraBlocks,
     slots: GradientSlots,
@@ -49,13 +51,13 @@ pub(crate) struct Network {
     keep_bytes: usize,
 }
 
-/// What the way back needs of a block.
+/// The intermediate results of a block that its backward pass needs.
 struct Activations {
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
     attended: Vec<f32>,
-    /// Between attention and feed-forward.
+    /// Residual stream between attention and the feed-forward layers.
     middle: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
@@ -79,7 +81,7 @@ impl Activations {
 }
 
 impl Network {
-    /// A frozen base, on which `slots` says what is trained.
+    /// Makes a network on a frozen base. `slots` says which parameters are trained.
     pub(crate) fn frozen(
         model: &Model,
         quantise: Quantise,
@@ -92,7 +94,7 @@ impl Network {
         Ok(net)
     }
 
-    /// A net without weights: they come with [`Self::bind`].
+    /// Makes a network without weights; [`Self::bind`] provides them.
     pub(crate) fn bare(config: &Config, slots: GradientSlots, options: NetworkOptions) -> Self {
         Self {
             weights: None,
@@ -105,12 +107,12 @@ impl Network {
         }
     }
 
-    /// Gives way to those from now on.
+    /// Sets the foreground work that later passes yield to.
     pub(crate) fn yield_to_foreground(&mut self, foreground: Option<Foreground>) {
         self.ops.foreground = foreground.map(ForegroundYield::new);
     }
 
-    /// Reads these weights from now on.
+    /// Uses these weights and adapters from now on; `None` keeps the weights.
     pub(crate) fn bind(&mut self, weights: Option<Weights>, lora: LoraBlocks) {
         if weights.is_some() {
             self.weights = weights;
@@ -118,7 +120,7 @@ impl Network {
         self.lora = lora;
     }
 
-    /// Lets go of parameters, so that they may be changed.
+    /// Drops references to parameters, so that the optimiser may change them.
     pub(crate) fn release(&mut self, own_weights: bool) {
         self.lora = Vec::new();
         if own_weights {
@@ -126,7 +128,7 @@ impl Network {
         }
     }
 
-    /// The negative log-likelihood of each target, in order.
+    /// Returns the negative log-likelihood of each target, in order.
     pub(crate) fn losses(&mut self, pack: &Pack) -> Vec<f64> {
         let mut x = self.embed(pack);
         for layer in 0..self.config.layers {
@@ -140,7 +142,7 @@ impl Network {
         losses
     }
 
-    /// The same, and adds the gradient of their weighted sum.
+    /// Returns the same losses, and adds the gradient of their weighted sum.
     pub(crate) fn losses_and_gradients(&mut self, pack: &Pack, gradients: &mut [Vec<f32>]) -> Vec<f64> {
         let (layers, lowest) = (self.config.layers, self.slots.lowest());
         let keeps = (self.keep_bytes / self.activation_bytes(pack.rows())).max(1);
@@ -171,7 +173,7 @@ impl Network {
             let activations = all_activations
                 .pop()
                 .unwrap_or_else(|| self.block_activations(pack, layer, &input));
-            // Below the lowest block nobody asks.
+            // Nothing below the lowest trained block needs a gradient.
             let input_wanted = lowest != Some(layer) || self.slots.embedding.is_some();
             self.backward(pack, layer, &input, activations, &mut d, input_wanted, gradients);
             self.ops.free(input);
@@ -187,7 +189,7 @@ impl Network {
         losses
     }
 
-    /// Bytes that [`Activations`] takes.
+    /// Returns the bytes that [`Activations`] of this many rows take.
     fn activation_bytes(&self, rows: usize) -> usize {
         let Config {
             hidden,
@@ -214,7 +216,7 @@ impl Network {
         x
     }
 
-    /// A block up to its last layer.
+    /// Computes a block up to, but without, its down projection.
     fn block_activations(&mut self, pack: &Pack, layer: usize, x: &[f32]) -> Activations {
         use Projection::{Gate, K, O, Q, Up, V};
         let (ops, epsilon) = (&mut self.ops, self.config.norm_epsilon);
@@ -247,7 +249,7 @@ impl Network {
         }
     }
 
-    /// The last layer of a block.
+    /// Computes the down projection of a block and adds it to the residual stream.
     fn block_output(&mut self, layer: usize, activations: &Activations) -> Vec<f32> {
         let ops = &mut self.ops;
         let weights = self.weights.as_ref().expect("bound before it runs");

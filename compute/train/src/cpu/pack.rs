@@ -1,20 +1,20 @@
-//! Sequences laid one behind the other: rows of one pass, without padding.
+//! The rows of a pass: sequences one after the other, without padding.
 
-/// A sequence's rows.
+/// The rows of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
-    /// The first.
+    /// First row.
     pub(crate) row: usize,
-    /// How many.
+    /// Number of rows.
     pub(crate) rows: usize,
 }
 
-/// A row from which a token is to be foretold.
+/// A row and the token that it should predict.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Target {
     pub(crate) row: u32,
     pub(crate) token: u32,
-    /// What its loss counts in the gradient.
+    /// Factor of its loss in the gradient.
     pub(crate) weight: f32,
 }
 
@@ -23,15 +23,15 @@ pub(crate) struct Target {
 pub(crate) struct Pack {
     pub(crate) tokens: Vec<u32>,
     pub(crate) spans: Vec<Span>,
-    /// The span of each row.
+    /// Index of each row's span.
     pub(crate) span_of: Vec<u32>,
-    /// In the order of rows.
+    /// Targets, in the order of their rows.
     pub(crate) targets: Vec<Target>,
 }
 
 impl Pack {
-    /// Puts a sequence behind the others. Of its targets each is a position and the weight of what follows it in `whole`,
-    /// of which `tokens` is the beginning: a last token needs no row.
+    /// Appends a sequence. `targets` are positions and weights; the token to predict is the next one in `whole`, of
+    /// which `tokens` is the beginning, since a last token needs no row.
     pub(crate) fn push(&mut self, tokens: &[u32], whole: &[u32], targets: impl IntoIterator<Item = (usize, f32)>) {
         let (row, span) = (self.tokens.len(), number(self.spans.len()));
         self.tokens.extend_from_slice(tokens);
@@ -52,12 +52,12 @@ impl Pack {
         self.tokens.len()
     }
 
-    /// The position of a row in its sequence.
+    /// Returns the position of a row in its sequence.
     pub(crate) fn position(&self, row: usize) -> usize {
         row - self.spans[self.span_of[row] as usize].row
     }
 
-    /// The longest sequence.
+    /// Returns the length of the longest sequence.
     pub(crate) fn longest(&self) -> usize {
         self.spans.iter().map(|span| span.rows).max().unwrap_or(0)
     }

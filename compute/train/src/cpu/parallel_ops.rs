@@ -1,4 +1,5 @@
-//! Threads and their kernels, over all rows of a pass. Forth, every row has the bits that serving gives it.
+//! Operations over all rows of a pass, on all threads, and the buffers that they reuse. The forward operations give
+//! each row the same bits as the serving path.
 
 #![allow(unsafe_code, reason = "threads write disjoint parts of the same buffers")]
 
@@ -15,22 +16,22 @@ use compute::kernel::{
 
 use crate::throttle::ForegroundYield;
 
-/// Bytes of weights of one task, so that they stay in a core's cache while many rows pass.
+/// Bytes of weights in a task, so that they stay in a core's cache while many rows pass.
 const TASK_BYTES: usize = 256 << 10;
 
-/// Rows of a task that touches each once.
+/// Rows in a task that reads each row once.
 const TASK_ROWS: usize = 32;
 
-/// Numbers of a task that tasks at each once.
+/// Numbers in a task that reads each number once.
 const TASK_SINGLES: usize = 8192;
 
-/// Buffers that wait for their next use: more than a deep model keeps for its way back.
+/// Most spare buffers: more than a deep model keeps for its backward pass.
 const SPARE_MAX: usize = 4096;
 
-/// Tasks of each thread between two tasks at who else wants it.
+/// Tasks of each thread between two checks of the foreground work.
 const TASKS_TOGETHER: usize = 4;
 
-/// How many times too large a buffer may be for its use.
+/// Factor by which a spare buffer may be larger than its use.
 const SLACK: usize = 4;
 
 /// A linear layer: `y = W x + bias + scale · B (A x)`.
@@ -41,18 +42,18 @@ pub(crate) struct Layer<'a> {
     pub(crate) lora: Option<&'a LoraFactors>,
 }
 
-/// The factors of an adapter at a layer: `[rank, in]` and `[rank, out]`.
+/// The factors of an adapter at a layer: A `[rank, in]` and B transposed, `[rank, out]`.
 pub(crate) struct LoraFactors {
     pub(crate) a: Weight,
     pub(crate) b: Weight,
     pub(crate) scale: f32,
 }
 
-/// The threads and what they need beside the data.
+/// Threads, instruction level and spare buffers.
 pub(crate) struct ParallelOps {
     pub(crate) pool: ThreadPool,
     pub(crate) level: Level,
-    /// Looked at before every few tasks.
+    /// Foreground work, checked before every few tasks.
     pub(crate) foreground: Option<ForegroundYield>,
     spare: Vec<Vec<f32>>,
 }
@@ -67,15 +68,15 @@ impl ParallelOps {
         }
     }
 
-    /// A buffer, with whatever a previous use left in it.
+    /// Returns a buffer with unspecified content.
     pub(crate) fn take(&mut self, length: usize) -> Vec<f32> {
-        // The tightest of those that are large enough and not far too large.
+        // The smallest spare buffer that is large enough and not far too large.
         let capacities = || self.spare.iter().map(Vec::capacity).enumerate();
         let fits = capacities().filter(|(_, capacity)| (length..=SLACK * length + TASK_SINGLES).contains(capacity));
         let mut buffer = match fits.min_by_key(|(_, capacity)| *capacity) {
             Some((index, _)) => self.spare.swap_remove(index),
             None => {
-                // A new one takes the slot of one that has become too small, so that longer batches do not add up.
+                // A new buffer replaces one that is now too small, so that buffers of growing batches do not add up.
                 let small = capacities().filter(|(_, capacity)| (length / SLACK..length).contains(capacity));
                 if let Some((index, _)) = small.max_by_key(|(_, capacity)| *capacity) {
                     self.spare.swap_remove(index);
@@ -106,14 +107,14 @@ impl ParallelOps {
         }
     }
 
-    /// Runs `run` for ranges of `0..count` that are at most `each` long.
+    /// Runs `run` for ranges of `0..count`, each at most `each` long.
     pub(crate) fn over(&mut self, count: usize, each: usize, run: &(dyn Fn(usize, usize) + Sync)) {
         self.each(count.div_ceil(each), &|task| {
             run(task * each, count.min((task + 1) * each));
         });
     }
 
-    /// Runs `run(0)` to `run(tasks - 1)`, some at a time if foreground may be in the way.
+    /// Runs `run(0)` to `run(tasks - 1)`; in small groups if there may be foreground work.
     pub(crate) fn each(&mut self, tasks: usize, run: &(dyn Fn(usize) + Sync)) {
         if self.foreground.is_none() {
             return self.pool.each(tasks, run);
@@ -131,7 +132,7 @@ impl ParallelOps {
         }
     }
 
-    /// `x · weightᵀ`, by blocks of outputs.
+    /// Computes `x · weightᵀ`, in blocks of outputs.
     pub(crate) fn product(&mut self, x: &[f32], weight: &Weight, bias: Option<&[f32]>, to: &mut [f32], store: Store) {
         let rows = x.len() / weight.columns;
         assert_eq!(to.len(), rows * weight.rows);
@@ -160,7 +161,7 @@ impl ParallelOps {
         });
     }
 
-    /// `scale · x · weightᵀ` for a weight of few rows, by blocks of the rows of `x`.
+    /// Returns `scale · x · weightᵀ` for a weight of few rows, in blocks of the rows of `x`.
     pub(crate) fn shrink(&mut self, x: &[f32], weight: &Weight, scale: f32) -> Vec<f32> {
         let (rows, rank, width) = (x.len() / weight.columns, weight.rows, weight.columns);
         let mut x_a = self.take(rows * rank);
@@ -182,7 +183,7 @@ impl ParallelOps {
         x_a
     }
 
-    /// A linear layer over all rows.
+    /// Computes a linear layer over all rows.
     pub(crate) fn linear(&mut self, layer: Layer<'_>, x: &[f32], to: &mut [f32], store: Store) {
         self.product(x, layer.weight, layer.bias, to, store);
         if let Some(lora) = layer.lora {
@@ -194,14 +195,14 @@ impl ParallelOps {
         }
     }
 
-    /// As [`Self::linear`], into a new buffer.
+    /// Returns the outputs of a linear layer in a new buffer.
     pub(crate) fn linear_of(&mut self, layer: Layer<'_>, x: &[f32]) -> Vec<f32> {
         let mut to = self.take(x.len() / layer.weight.columns * layer.weight.rows);
         self.linear(layer, x, &mut to, Store::Set);
         to
     }
 
-    /// See [`multiply`].
+    /// Computes a matrix product for gradients; see [`multiply`].
     pub(crate) fn multiply(
         &mut self,
         left: Left<'_>,
@@ -215,7 +216,7 @@ impl ParallelOps {
         multiply(&mut self.pool, self.level, left, right, inner, rows, to, store);
     }
 
-    /// A norm of each row.
+    /// Returns the norm of each row.
     pub(crate) fn norm(&mut self, x: &[f32], gain: &[f32], epsilon: f32) -> Vec<f32> {
         let (width, level) = (gain.len(), self.level);
         let mut normed = self.take(x.len());
@@ -230,7 +231,7 @@ impl ParallelOps {
         normed
     }
 
-    /// The gradient through a norm of each row, added.
+    /// Adds the gradient through a norm of each row to `onto`.
     pub(crate) fn norm_backward(&mut self, x: &[f32], gain: &[f32], epsilon: f32, d: &[f32], onto: &mut [f32]) {
         let (width, level) = (gain.len(), self.level);
         assert_eq!(x.len(), onto.len());
@@ -245,7 +246,7 @@ impl ParallelOps {
         });
     }
 
-    /// The gradient of a norm's gain, added: a chain over rows.
+    /// Adds the gradient of a norm's gain: one chain over rows.
     pub(crate) fn gain_backward(&mut self, x: &[f32], epsilon: f32, d: &[f32], gradient: &mut [f32]) {
         let (width, level) = (gradient.len(), self.level);
         let mut each = self.take(x.len());
@@ -262,7 +263,7 @@ impl ParallelOps {
         self.free(each);
     }
 
-    /// All rows, added in their order.
+    /// Adds all rows to `onto`, in their order.
     pub(crate) fn sum_rows(&mut self, rows: &[f32], onto: &mut [f32]) {
         let (right, count) = (Right::Singles(rows, onto.len()), rows.len() / onto.len());
         if count > 0 {
@@ -270,7 +271,7 @@ impl ParallelOps {
         }
     }
 
-    /// `gate` becomes `silu(gate) · up`.
+    /// Replaces `gate` by `silu(gate) · up`.
     pub(crate) fn swiglu(&mut self, gate: &mut [f32], up: &[f32]) {
         let (level, count) = (self.level, gate.len());
         let gate = DisjointMut::of(gate);
@@ -281,7 +282,7 @@ impl ParallelOps {
         });
     }
 
-    /// `gate` and `up` become their gradients.
+    /// Replaces `gate` and `up` by their gradients.
     pub(crate) fn swiglu_backward(&mut self, gate: &mut [f32], up: &mut [f32], d: &[f32]) {
         let (level, count) = (self.level, gate.len());
         let (gate, up) = (DisjointMut::of(gate), DisjointMut::of(up));

@@ -1,4 +1,4 @@
-//! A block backwards.
+//! Backward pass of a block.
 
 use compute::{decoder::gpu::count, lora::Projection};
 use cube::{Kernel, Machine, Scalar, TrainingKernel};
@@ -6,8 +6,8 @@ use cube::{Kernel, Machine, Scalar, TrainingKernel};
 use super::{Activations, GpuNetwork, HEADS_EACH, Pass};
 
 impl<M: Machine> GpuNetwork<M> {
-    /// Takes `d` from a block's output to its input, and adds to the gradients of its adapters. The gradient of the input
-    /// itself is wanted only if `input_wanted`.
+    /// Turns `d`, the gradient of the block's output, into that of its input, and adds the gradients of the block's
+    /// adapters. The gradient of the input is computed only if `input_wanted`.
     pub(super) fn backward(
         &mut self,
         pass: &Pass<M::Buffer>,
@@ -51,7 +51,7 @@ impl<M: Machine> GpuNetwork<M> {
         y
     }
 
-    /// The gradient of queries, keys and values as their layers gave them.
+    /// Returns the gradient of queries, keys and values before norms and rope.
     fn attention_backward(
         &mut self,
         pass: &Pass<M::Buffer>,

@@ -1,35 +1,35 @@
-//! A block forth.
+//! Forward pass of a block.
 
 use compute::{decoder::gpu::count, lora::Projection};
 use cube::{Kernel, Machine, Scalar, TrainingKernel};
 
 use super::{GpuNetwork, HEADS_EACH, Pass};
 
-/// What the way back needs of a block.
+/// The intermediate results of a block that its backward pass needs.
 pub(super) struct Activations<B> {
-    /// Queries, keys and values side by side, as their layers gave them.
+    /// Queries, keys and values side by side, before norms and rope.
     pub(super) qkv: B,
     pub(super) attended: B,
-    /// The logarithm of each query's sum.
+    /// Log-sum-exp of each query's scores.
     pub(super) lse: B,
-    /// Between attention and feed-forward.
+    /// Residual stream between attention and the feed-forward layers.
     pub(super) middle: B,
     /// Gate and up side by side.
     pub(super) gate_up: B,
 }
 
 impl<M: Machine> GpuNetwork<M> {
-    /// Numbers of a row of queries, keys and values.
+    /// Returns the width of a row of queries, keys and values.
     pub(super) fn qkv_width(&self) -> usize {
         (self.config.heads + 2 * self.config.kv_heads) * self.config.head
     }
 
-    /// Heads of queries, and of keys.
+    /// Returns the numbers of query heads and of key heads, as kernels take them.
     pub(super) fn heads(&self) -> [Scalar; 2] {
         [self.config.heads, self.config.kv_heads].map(|n| Scalar::U32(count(n)))
     }
 
-    /// Launches what norms and rotates queries and keys, or goes back through it.
+    /// Launches norms and rope of queries and keys, or their backward pass.
     pub(super) fn launch_rope(
         &mut self,
         pass: &Pass<M::Buffer>,
@@ -45,7 +45,7 @@ impl<M: Machine> GpuNetwork<M> {
             true => TrainingKernel::RopeBackward { width, normed },
             false => TrainingKernel::Rope { width, normed },
         };
-        let gains = gains.unwrap_or_else(|| self.nothing.clone());
+        let gains = gains.unwrap_or_else(|| self.unbound.clone());
         let [heads, kv_heads] = self.heads();
         let all = count(self.config.heads + 2 * self.config.kv_heads);
         self.machine.launch(
@@ -56,14 +56,14 @@ impl<M: Machine> GpuNetwork<M> {
         );
     }
 
-    /// Queries and keys as attention takes them.
+    /// Returns queries, keys and values after norms and rope.
     pub(super) fn apply_rope(&mut self, pass: &Pass<M::Buffer>, layer: usize, qkv: &M::Buffer) -> M::Buffer {
         let y = self.rows(pass.rows, self.qkv_width());
         self.launch_rope(pass, layer, false, qkv, &y);
         y
     }
 
-    /// A block up to its last layer.
+    /// Computes a block up to, but without, its down projection.
     pub(super) fn block_activations(
         &mut self,
         pass: &Pass<M::Buffer>,
@@ -103,7 +103,7 @@ impl<M: Machine> GpuNetwork<M> {
         }
     }
 
-    /// The last layer of a block.
+    /// Computes the down projection of a block and adds it to the residual stream.
     pub(super) fn block_output(
         &mut self,
         pass: &Pass<M::Buffer>,
@@ -116,7 +116,7 @@ impl<M: Machine> GpuNetwork<M> {
         x
     }
 
-    /// Gains of a block's norms.
+    /// Returns the gains of a block's two norms.
     pub(super) fn norms(&self, layer: usize) -> [M::Buffer; 2] {
         let block = &self.weights.blocks[layer];
         [block.attention_norm.clone(), block.feed_forward_norm.clone()]

@@ -1,4 +1,4 @@
-//! The output layer and the loss, for the rows that have a target alone, some at a time.
+//! The output layer and the loss on a GPU, only for rows that have a target, some rows at a time.
 
 use compute::decoder::gpu::{count, pack::Pack as Tables};
 use cube::{Kernel, Machine, Scalar, TrainingKernel};
@@ -6,14 +6,15 @@ use cube::{Kernel, Machine, Scalar, TrainingKernel};
 use super::{GpuNetwork, failed};
 use crate::{cpu::pack::Pack, error::TrainError};
 
-/// Logits that are there at once.
+/// Most logits in memory at once.
 const LOGITS_MAX: usize = 64 << 20;
 
-/// Losses that wait to be read, and how many they are.
+/// Losses that are not downloaded yet, with their number.
 pub(super) type Losses<B> = Vec<(B, usize)>;
 
 impl<M: Machine> GpuNetwork<M> {
-    /// The negative log-likelihood of each target. With `back`, their gradient is put into its rows, which were zero.
+    /// Computes the negative log-likelihood of each target. With `back`, writes the gradient to its rows, which must
+    /// be zero.
     pub(super) fn head(&mut self, pack: &Pack, x: &M::Buffer, back: Option<&M::Buffer>) -> Losses<M::Buffer> {
         let (hidden, vocabulary) = (self.config.hidden, self.config.vocabulary);
         let (gain, head) = (self.weights.norm.clone(), self.weights.head.clone());
@@ -51,7 +52,7 @@ impl<M: Machine> GpuNetwork<M> {
         losses
     }
 
-    /// Reads losses, after everything before them.
+    /// Downloads losses, waiting for everything queued before.
     pub(super) fn read_losses(&mut self, losses: Losses<M::Buffer>) -> Result<Vec<f64>, TrainError> {
         let mut all = Vec::new();
         for (buffer, rows) in losses {

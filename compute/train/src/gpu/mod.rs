@@ -1,12 +1,13 @@
-//! A run on a GPU: forth and back on kernels, with parameters, moments and gradients in its memory as singles.
+//! A run on a GPU: forward and backward pass as kernels, with parameters, moments and gradients as singles in its
+//! memory.
 //!
-//! Where the base's weights have two bytes, its linear layers run on tensor cores, forth and back, with rows rounded to
-//! the weights' type and sums in singles; everything else is in singles. Every sum runs in an order that depends on
-//! nothing but the model and the records: neither how records are cut into passes nor what is activations for the way back
-//! changes a bit. Those bits are not the processor's, nor those of another kind of GPU or other kernels: a run's class
-//! says whose they are.
+//! If the base's weights have 16 bits, its linear layers run on tensor cores, forward and backward, with rows rounded
+//! to the weights' type and sums in singles; all else is in singles. The order of every sum depends on model and
+//! records alone, so neither the cut into passes nor the memory for activations changes a bit. The bits are not those
+//! of a processor, of another kind of GPU, or of other kernels: the run's class names them.
 //!
-//! Adapters over a frozen base as stored, for every family; whatever else a recipe may ask for is refused by its name.
+//! Only adapters over a frozen base as stored are trained, for every family of models; another recipe is refused by
+//! its field.
 
 mod backward;
 mod block;
@@ -38,14 +39,14 @@ use super::{
     trainer::Trainer,
 };
 
-/// Kernels of another number have other bits.
-const KERNELS: u32 = 1;
-/// Rows that a grid of cubes can have.
+/// Version of the kernels' arithmetic. A change of bits needs another number, which makes another class.
+const KERNEL_VERSION: u32 = 1;
+/// Most rows of a grid of cubes.
 const ROWS_MAX: usize = 65_535;
-/// Heads of a cube of kernels that have a warp for each.
+/// Heads in a cube, for kernels with a warp for each head.
 const HEADS_EACH: u32 = 4;
 
-/// A machine, a base, and what is trained on it.
+/// A base on a machine, and the adapter that is trained on it.
 struct GpuNetwork<M: Machine> {
     machine: M,
     class: String,
@@ -56,23 +57,23 @@ struct GpuNetwork<M: Machine> {
     state: State<M::Buffer>,
     rope: Rope,
     keep_bytes: usize,
-    /// What is bound where a kernel has nothing to read.
-    nothing: M::Buffer,
+    /// Bound to parameters that a kernel does not read.
+    unbound: M::Buffer,
 }
 
-/// What a pass tells the machine.
+/// The tables of a pass, on the machine.
 struct Pass<B> {
     rows: usize,
     tokens: B,
     cos: B,
     sin: B,
-    /// Tiles of rows that attend.
+    /// Tiles of rows for attention.
     tiles: B,
     tile_count: usize,
 }
 
 impl Trainer {
-    /// Has a run that has not begun computed by a machine that runs kernels, which makes it a run of another class.
+    /// Moves a run that has not begun to a machine that runs kernels, which makes it a run of another class.
     pub fn on_gpu<M: Machine + 'static>(self, model: &Model, machine: M) -> Result<Self, TrainError> {
         supported(self.recipe())?;
         let network = GpuNetwork::new(model, machine, self.trained(), self.machine().keep_bytes)?;
@@ -80,7 +81,7 @@ impl Trainer {
     }
 }
 
-/// Refuses what only processors do.
+/// Refuses a recipe that only processors support.
 fn supported(recipe: &Recipe) -> Result<(), RecipeError> {
     let refuse = |field, why: &str| {
         Err(RecipeError {
@@ -106,9 +107,13 @@ impl<M: Machine> GpuNetwork<M> {
         let weights = Weights::take(&mut machine, model)?;
         let scale = parameters.scale().expect("a GPU trains adapters alone");
         Ok(Self {
-            class: format!("{} {} kernels {KERNELS}", machine.class(), weights.element.name()),
+            class: format!(
+                "{} {} kernels {KERNEL_VERSION}",
+                machine.class(),
+                weights.element.name()
+            ),
             state: State::new(&mut machine, parameters),
-            nothing: machine.upload(&[0; 32]),
+            unbound: machine.upload(&[0; 32]),
             slots: parameters.gradient_slots(),
             rope: Rope::new(config),
             config: config.clone(),
@@ -119,19 +124,19 @@ impl<M: Machine> GpuNetwork<M> {
         })
     }
 
-    /// Memory for rows of singles.
+    /// Returns a buffer for rows of singles.
     fn rows(&mut self, rows: usize, width: usize) -> M::Buffer {
         self.machine.empty((rows * width * size_of::<f32>()) as u64)
     }
 
-    /// The same, of zeros.
+    /// Returns a buffer of zeros.
     fn zeros(&mut self, rows: usize, width: usize) -> M::Buffer {
         let y = self.rows(rows, width);
         state::zero(&mut self.machine, &y, rows * width);
         y
     }
 
-    /// A kernel whose threads each have one number of a row.
+    /// Launches a kernel with one thread for each number of a row.
     fn elementwise(&mut self, kernel: Kernel, rows: usize, width: usize, buffers: &[&M::Buffer], scalars: &[Scalar]) {
         let columns = count(width).div_ceil(ELEMENTWISE_THREADS);
         self.machine.launch(kernel, [columns, count(rows), 1], buffers, scalars);
@@ -146,7 +151,7 @@ impl<M: Machine> GpuNetwork<M> {
         y
     }
 
-    /// The gradient through a norm, added to `onto`.
+    /// Adds the gradient through a norm to `onto`.
     fn norm_backward(&mut self, x: &M::Buffer, gain: &M::Buffer, d: &M::Buffer, onto: &M::Buffer, rows: usize) {
         let scalars = [
             Scalar::U32(count(self.config.hidden)),
@@ -157,7 +162,7 @@ impl<M: Machine> GpuNetwork<M> {
             .launch(kernel, [count(rows), 1, 1], &[x, gain, d, onto], &scalars);
     }
 
-    /// Sends what a pass consists of.
+    /// Uploads the tables of a pass.
     fn pass(&mut self, pack: &Pack) -> Pass<M::Buffer> {
         self.rope.reach(pack.longest());
         let mut tables = Tables::default();
@@ -187,7 +192,7 @@ impl<M: Machine> GpuNetwork<M> {
         y
     }
 
-    /// The way forth and back of a pass.
+    /// Runs a pass forward and backward and returns its losses.
     fn forward_backward(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
         let pass = self.pass(pack);
         let (layers, lowest) = (self.config.layers, self.slots.lowest().unwrap_or(self.config.layers));
@@ -216,7 +221,7 @@ impl<M: Machine> GpuNetwork<M> {
         self.read_losses(losses)
     }
 
-    /// Bytes that [`Activations`] takes.
+    /// Returns the bytes that [`Activations`] of this many rows take.
     fn activation_bytes(&self, rows: usize) -> usize {
         let config = &self.config;
         let heads = 2 * (config.heads + config.kv_heads) * config.head + config.heads;
@@ -224,7 +229,7 @@ impl<M: Machine> GpuNetwork<M> {
     }
 }
 
-/// Tiles of a sequence.
+/// Cuts a sequence into tiles for attention: first row, number of rows, begin and end of the sequence.
 fn tiles_of(span: &Span) -> impl Iterator<Item = [usize; 4]> + use<> {
     let (begin, end) = (span.row, span.row + span.rows);
     let firsts = (begin..end).step_by(SELF_ATTENTION_ROWS);
@@ -284,7 +289,7 @@ impl<M: Machine> Accelerator for GpuNetwork<M> {
     }
 }
 
-/// Whether tensor cores multiply with a matrix of these extents: rows are loaded as vectors on both ways.
-fn on_cores(element: Element, outs: usize, columns: usize) -> bool {
+/// True if tensor cores can multiply with a matrix of this shape: its rows and columns are loaded as vectors.
+fn fits_tensor_cores(element: Element, outs: usize, columns: usize) -> bool {
     element != Element::F32 && outs.is_multiple_of(element.vector()) && columns.is_multiple_of(element.vector())
 }

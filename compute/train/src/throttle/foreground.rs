@@ -1,7 +1,7 @@
-//! Giving throttle: a run stands still within a step while foreground on the machine have something to do.
+//! Yielding within a step: a run stands still while foreground work on the machine is busy.
 //!
-//! A pass of a large model takes seconds, and somebody who waits for an answer should not wait for it. So the throttle is checked
-//! at before every few tasks of a kernel. Nothing of that changes a bit of the run, only when it ends.
+//! A pass of a large model takes seconds, and a request to the engine should not wait for it. So the run asks before
+//! every few tasks of a kernel. That changes when the run ends and no bit of it.
 
 use std::{
     fmt,
@@ -10,15 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks at those who are busy.
+/// Time between two checks of the foreground work.
 const POLL_EVERY: Duration = Duration::from_millis(1);
 
-/// Those who come first.
+/// Work that goes before a run, such as serving requests.
 #[derive(Clone)]
 pub struct Foreground {
-    /// Whether they have something to do now. EvalPrompt about a thousand times in a second.
+    /// Returns true while the work is busy. Called about a thousand times a second.
     pub is_busy: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// The part of the time that a run keeps even then, in percent.
+    /// Percentage of the time that the run keeps even then.
     pub share_percent: u32,
 }
 
@@ -31,12 +31,12 @@ impl fmt::Debug for Foreground {
     }
 }
 
-/// A run's own account of how much it worked while foreground were busy.
+/// Accounts for the time that a run worked while the foreground was busy.
 #[derive(Debug)]
 pub(crate) struct ForegroundYield {
     foreground: Foreground,
     checked: Instant,
-    /// Since when foreground are busy, and how long the run worked since.
+    /// Start of the current busy period, and the time that the run worked since.
     since: Option<(Instant, Duration)>,
 }
 
@@ -49,7 +49,7 @@ impl ForegroundYield {
         }
     }
 
-    /// Returns when it is the run's turn.
+    /// Returns when the run may work: at once, unless it has used up its share of the busy period.
     pub(crate) fn wait(&mut self) {
         let worked = self.checked.elapsed();
         if worked < POLL_EVERY {

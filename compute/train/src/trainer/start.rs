@@ -1,4 +1,4 @@
-//! How a run begins: over a model, on from an adapter, or from nothing.
+//! The three ways to start a run: on a base model, from an adapter, or with a model from nothing.
 
 use std::collections::BTreeMap;
 
@@ -22,18 +22,18 @@ use super::{
     Trainer,
 };
 
-/// What a run begins with.
+/// The starting point of a run.
 struct Start<'a> {
-    /// None where every weight is learned from nothing.
+    /// `None` if every weight is trained from nothing.
     model: Option<&'a Model>,
     config: &'a Config,
-    /// Names the base in the name of the run.
+    /// Identifies the starting point in the run's name.
     base: blake3::Hash,
     parameters: Parameters,
 }
 
 impl Trainer {
-    /// A run over a model. Contributors that `weights` does not name count once.
+    /// Starts a run on a base model. Contributors that `weights` does not name have weight 1.
     pub fn new(
         model: &Model,
         corpus: Corpus,
@@ -56,7 +56,8 @@ impl Trainer {
         Self::of(begin, corpus, weights, recipe, machine)
     }
 
-    /// A run that goes on from an adapter instead of beginning with one that does nothing.
+    /// Starts a run that continues training an adapter. Fails if the adapter does not fit the model, or its sites
+    /// differ in scale.
     pub fn from_adapter(
         model: &Model,
         adapter: &Adapter,
@@ -83,7 +84,8 @@ impl Trainer {
         Self::of(begin, corpus, weights, recipe, machine)
     }
 
-    /// A model from nothing: every weight is trained, from numbers that the seed gives.
+    /// Starts a run that trains every weight of a new model, whose initial weights the seed decides. Sets the method
+    /// to full training.
     pub fn from_nothing(
         config: &Config,
         corpus: Corpus,

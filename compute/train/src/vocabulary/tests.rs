@@ -13,7 +13,7 @@ const TEXT: &str = "The miller of Oakleycliff asks 1,024 pence for a sack of flo
 const ENCODED: &str = include_str!("encoded.jsonl");
 
 fn learned(text: &str, size: usize) -> Vocabulary {
-    let mut words = Words::default();
+    let mut words = WordCounts::default();
     words.add(text).unwrap();
     Vocabulary::learn(&words, size).unwrap()
 }
@@ -45,7 +45,7 @@ fn joins_what_is_met_most_and_of_ties_the_smallest() {
 #[test]
 fn learns_what_the_reference_learns() {
     let text = TEXT.repeat(3) + include_str!("mod.rs") + include_str!("merge.rs");
-    let mut words = Words::default();
+    let mut words = WordCounts::default();
     words.add(&text).unwrap();
     let counted: Vec<(&str, usize)> = words
         .iter()
@@ -57,7 +57,7 @@ fn learns_what_the_reference_learns() {
         let mut reference = BpeTrainer::builder()
             .show_progress(false)
             .vocab_size(size)
-            .min_frequency(MET_MIN)
+            .min_frequency(PAIR_COUNT_MIN)
             .special_tokens(SPECIAL.map(|token| AddedToken::from(token, true)).to_vec())
             .initial_alphabet(count::alphabet().into_iter().collect())
             .build();
@@ -97,11 +97,11 @@ fn digits_stand_alone() {
 fn a_text_is_the_same_vocabulary_in_any_pieces() {
     // Longer than what is cut at once, and counted file by file.
     let long = TEXT.replace('\n', " ").repeat(500);
-    let mut apart = Words::default();
+    let mut apart = WordCounts::default();
     for _ in 0..500 {
         apart.add(&TEXT.replace('\n', " ")).unwrap();
     }
-    let mut whole = Words::default();
+    let mut whole = WordCounts::default();
     whole.add(&long).unwrap();
     // What differs is the blank between two of the texts.
     let differ = whole
@@ -115,7 +115,7 @@ fn a_text_is_the_same_vocabulary_in_any_pieces() {
 #[test]
 fn special_tokens_are_not_learned_from() {
     let words = |texts: &[&str]| {
-        let mut words = Words::default();
+        let mut words = WordCounts::default();
         texts.iter().for_each(|text| words.add(text).unwrap());
         words
             .iter()
@@ -156,7 +156,7 @@ fn a_bad_file_is_refused_by_its_line() {
     let check = |name: &str, text: &[u8], expect: &str| {
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
-        let error = Words::read(&[path]).unwrap_err().to_string();
+        let error = WordCounts::read(&[path]).unwrap_err().to_string();
         assert!(error.contains(expect), "{error}");
     };
     check(
@@ -167,9 +167,9 @@ fn a_bad_file_is_refused_by_its_line() {
     check("b.jsonl", b"{}\n", "b.jsonl:1: the text has none of");
     check("c.txt", b"ab\xff", "is not UTF-8 from byte 2 on");
     check("d.txt", b"", "the files hold no text");
-    let missing = Words::read(&[dir.path().join("e")]).unwrap_err();
+    let missing = WordCounts::read(&[dir.path().join("e")]).unwrap_err();
     assert!(matches!(missing, VocabularyError::Read { .. }));
-    let size = Vocabulary::learn(&Words::default(), TOKENS_MIN - 1).unwrap_err();
+    let size = Vocabulary::learn(&WordCounts::default(), TOKENS_MIN - 1).unwrap_err();
     assert!(matches!(size, VocabularyError::Size(258)));
 }
 
