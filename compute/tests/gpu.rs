@@ -172,12 +172,12 @@ fn greedy<M: Machine>(machine: impl Fn() -> M, tokens: usize) {
 
 #[cfg(feature = "host")]
 mod on_the_processor {
-    use cube::host::Host;
+    use cube::emulator::Emulator;
 
     use super::*;
 
-    fn machine() -> Host {
-        Host::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host-kernels"))
+    fn machine() -> Emulator {
+        Emulator::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host-kernels"))
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn run(_: bool, _: bool) {
 fn run(_: bool, _: bool) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host-kernels");
     measured::all(&measured::Size::smoke(), "this processor", || {
-        cube::host::Host::new(&folder)
+        cube::emulator::Emulator::new(&folder)
     });
 }
 

@@ -1,4 +1,4 @@
-//! Kernels that go back through a row, and those that turn queries and keys, forth and back.
+//! Backward pass of norms and the gated activation, and rope in both directions.
 
 use cubecl::prelude::*;
 
@@ -6,7 +6,7 @@ use cubecl::prelude::*;
 pub(crate) const ROPE_WARPS: u32 = 4;
 const WARPS: usize = 8;
 
-/// The gradient through a norm, added to what is there: `f · (g d - x · f² · mean(x g d))`. One cube for each row.
+/// Adds the gradient through a norm to `onto`: `f · (g d - x · f² · mean(x g d))`. A cube for each row.
 #[cube(launch_unchecked)]
 pub(crate) fn norm_backward(x: &[f32], gain: &[f32], d: &[f32], onto: &mut [f32], width: u32, epsilon: f32) {
     let start = CUBE_POS_X as usize * width as usize;
@@ -46,7 +46,7 @@ pub(crate) fn norm_backward(x: &[f32], gain: &[f32], d: &[f32], onto: &mut [f32]
     }
 }
 
-/// Gradients of gate and up, side by side as both are.
+/// Computes the gradients of gate and up, side by side.
 #[cube(launch_unchecked)]
 pub(crate) fn swiglu_backward(x: &[f32], d: &[f32], y: &mut [f32], width: u32) {
     let row = CUBE_POS_Y as usize;
@@ -62,8 +62,8 @@ pub(crate) fn swiglu_backward(x: &[f32], d: &[f32], y: &mut [f32], width: u32) {
     }
 }
 
-/// Norms and rotates queries and keys, and copies values. A warp for each head of each row; a row is queries, keys and
-/// values side by side.
+/// Applies norms and rope to queries and keys, and copies values. A warp for each head of each row; a row is queries,
+/// keys and values side by side.
 #[cube(launch_unchecked)]
 pub(crate) fn rope(
     qkv: &[f32],
@@ -98,7 +98,7 @@ pub(crate) fn rope(
             let mean = plane_sum(square) / f32::cast_from(comptime!(width as u32));
             factor = 1.0f32 / f32::sqrt(mean + epsilon);
         }
-        // Gains of queries, then of keys.
+        // Gains of queries come first, then those of keys.
         let gain = select(head < heads, 0u32, comptime!(width as u32)) as usize;
         #[unroll]
         for e in 0..each {
@@ -112,10 +112,10 @@ pub(crate) fn rope(
                         high = high * factor * gains[gain + half + i];
                     }
                     let (c, s) = (cos[row * half + i], sin[row * half + i]);
-                    // A second name of a variable would change with it.
-                    let turned = low * c - high * s;
+                    // In CubeCL a copy of a variable is an alias of it, so `low` is assigned last.
+                    let rotated = low * c - high * s;
                     high = high * c + low * s;
-                    low = turned;
+                    low = rotated;
                 }
                 y[from + i] = low;
                 y[from + half + i] = high;
@@ -124,7 +124,7 @@ pub(crate) fn rope(
     }
 }
 
-/// Gradients of queries and keys as they were before [`rope`], in place of those behind it.
+/// Replaces the gradients of queries and keys by those before [`rope`].
 #[cube(launch_unchecked)]
 pub(crate) fn rope_backward(
     qkv: &[f32],

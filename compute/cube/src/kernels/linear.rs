@@ -1,15 +1,15 @@
 //! Linear layers: weights `[out, in]` as stored, activations in singles.
 //!
-//! For a few rows each warp reads some rows of weights once and multiplies all rows of activations with them. For many,
-//! and weights of two bytes, tiles go through tensor cores; products of parts of the columns are summed in one order.
+//! For few rows ([`gemv`]), each warp reads some rows of weights once for all activations. For many rows and 16-bit
+//! weights ([`gemm`]), tiles go through tensor cores, and the products of parts of the columns are added in order.
 
 use cubecl::{cmma, prelude::*};
 
-/// Warps of a cube in both.
+/// Warps of a cube in both kernels.
 pub(crate) const WARPS: u32 = 4;
-/// The result is added to what is there.
+/// Mode bit: adds the result to what is there.
 pub const ADD: u32 = 1;
-/// There is a bias.
+/// Mode bit: adds a bias.
 pub const BIAS: u32 = 2;
 
 #[cube]
@@ -24,7 +24,7 @@ fn store(y: &mut [f32], bias: &[f32], at: usize, out: usize, sum: f32, mode: u32
     y[at] = value;
 }
 
-/// `y = W x`, for tiles of `tile` rows; each warp computes `outs_each` outputs.
+/// Computes `y = W x` for tiles of `tile` rows; each warp has `outs_each` outputs.
 #[cube(launch_unchecked)]
 pub(crate) fn gemv<W: Float, V: Size>(
     w: &[Vector<W, V>],
@@ -52,7 +52,7 @@ pub(crate) fn gemv<W: Float, V: Size>(
     while i < vectors {
         #[unroll]
         for o in 0..outs_each {
-            // Beyond the last output its row is read again; nothing is kept of it.
+            // The last output in the place of a missing one: its result is not stored.
             let out = min(first + o, outs - 1);
             weights[o] = Vector::<f32, V>::cast_from(w[out * vectors + i]);
         }
@@ -83,9 +83,11 @@ pub(crate) fn gemv<W: Float, V: Size>(
     }
 }
 
-/// Products of 64 outputs with `16 · fragments` rows over a part of the columns, for [`sum_parts`] to sum. The buffer of
-/// parts is `[part][rows, padded][outputs, padded]`. Going `backward`, what lies as a row of weights is summed over: outputs
-/// are the weights' columns, and `x` has a number for each of their rows.
+/// Multiplies 64 outputs with `16 · fragments` rows over a part of the columns, for [`sum_parts`] to add. The layout
+/// of `parts` is `[part][rows, padded][outputs, padded]`.
+///
+/// With `backward` the product is with the transpose: outputs are the weights' columns, and `x` has a number for each
+/// of their rows.
 #[cube(launch_unchecked)]
 pub(crate) fn gemm<W: Float, V: Size>(
     w: &[Vector<W, V>],
@@ -105,7 +107,7 @@ pub(crate) fn gemm<W: Float, V: Size>(
     let row = CUBE_POS_Y as usize * comptime!(fragments * 16);
     let begin = CUBE_POS_Z as usize * part_vectors as usize;
     let end = min(begin + part_vectors as usize, vectors);
-    // A row of a tile is 8 vectors and one to spare, so that rows lie in different banks.
+    // Rows of a tile are 8 vectors and one spare, so that they start in different banks.
     let mut tile_w = Shared::<[Vector<W, V>]>::new_aligned_slice(comptime!(64usize * 9usize), 32usize);
     let mut tile_x = Shared::<[Vector<W, V>]>::new_aligned_slice(comptime!(fragments * 16 * 9), 32usize);
     let mut next_w = Array::<Vector<W, V>>::new(4usize);
@@ -141,7 +143,7 @@ pub(crate) fn gemm<W: Float, V: Size>(
         }
         let have = fetched;
         fetched = k < end;
-        // What the next step multiplies comes while this one multiplies.
+        // The next step's operands are loaded while this step multiplies.
         if fetched {
             #[unroll]
             for s in 0..4usize {
@@ -170,7 +172,7 @@ pub(crate) fn gemm<W: Float, V: Size>(
         if have {
             #[unroll]
             for step in 0..4usize {
-                // Back, a row of the tile is a row of weights, and the warp's outputs are columns of it.
+                // Backward, a row of the tile is a row of weights, and the warp's outputs are its columns.
                 let layout = comptime!(if backward {
                     cmma::MatrixLayout::RowMajor
                 } else {
@@ -221,7 +223,7 @@ pub(crate) fn gemm<W: Float, V: Size>(
     }
 }
 
-/// Sums what [`gemm`] left, in the order of the parts.
+/// Adds the parts of [`gemm`] in order.
 #[cube(launch_unchecked)]
 pub(crate) fn sum_parts(
     parts: &[f32],

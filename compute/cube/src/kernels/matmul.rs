@@ -1,5 +1,5 @@
-//! Products of singles with matrices of any type, in any of the ways that learning needs: a sum is one chain in the order
-//! of what it sums over, and goes on from what is there, so that neither tiles nor passes change a bit.
+//! Matrix products for training: singles times a matrix of any type, either factor transposed. Each sum is one chain
+//! in the order of the inner index that may continue from what is there, so neither tiles nor passes change a bit.
 
 use cubecl::prelude::*;
 
@@ -7,17 +7,17 @@ use cubecl::prelude::*;
 pub(crate) const THREADS: u32 = 256;
 /// Rows and outputs of a tile.
 pub const TILE: usize = 64;
-/// What is summed between two meetings of the threads.
+/// Inner steps between two synchronisations.
 const STEP: usize = 16;
-/// A row of a tile, so that its numbers lie in different banks.
+/// Length of a tile's row, one more than used, so that columns lie in different banks.
 const PITCH: usize = TILE + 1;
-/// Sums begin with what is there, else with nothing.
+/// Mode bit: sums start with what is there instead of zero.
 pub const CHAIN: u32 = 1;
-/// Sums begin with a bias.
+/// Mode bit: sums start with a bias.
 pub const BEGIN: u32 = 2;
 
-/// `y[m, n] = scale · Σ_k left[m, k] · right[k, n]`. A left that is turned lies as `[k, m]`, a right that is turned as
-/// `[n, k]`. Strides are those of rows as they lie; each matrix may be some columns of wider rows.
+/// Computes `y[m, n] = scale · Σ_k left[m, k] · right[k, n]`. A transposed left is stored as `[k, m]`, a transposed
+/// right as `[n, k]`. Strides are those of the stored rows; each matrix may be some columns of wider rows.
 #[cube(launch_unchecked)]
 pub(crate) fn matmul<W: Float>(
     left: &[f32],
@@ -67,7 +67,7 @@ pub(crate) fn matmul<W: Float>(
     while k < inner {
         #[unroll]
         for s in 0..4usize {
-            // Neighbours load what lies side by side.
+            // Neighbouring threads load neighbouring numbers.
             let (m, at) = if comptime!(left_transposed) {
                 (unit % 64, s * 4 + unit / 64)
             } else {

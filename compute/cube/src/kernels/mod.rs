@@ -1,5 +1,5 @@
-//! The kernels. What is not known when they are compiled comes as a scalar, so that one variant serves every model; what
-//! decides how registers are used is known then.
+//! The kernels. Sizes of models are run-time scalars, so that one variant serves every model; sizes that decide the
+//! use of registers are compile-time parameters.
 
 #![allow(
     clippy::too_many_arguments,

@@ -1,11 +1,11 @@
-//! Attention to keys and values in pages `[page][head][position][width]`.
+//! Attention over keys and values in pages, `[page][head][position][width]`.
 
 use cubecl::prelude::*;
 
 use super::tile::{CHUNK, LOWEST, accumulate, online_softmax, rescale};
 
-/// Norms and rotates queries and keys, and keeps keys and values. A warp for each head of each row; a row of `qkv` is
-/// queries, keys and values side by side.
+/// Applies norms and rope to queries and keys, and writes keys and values to their pages. A warp for each head of
+/// each row; a row of `qkv` is queries, keys and values side by side.
 #[cube(launch_unchecked)]
 pub(crate) fn write_kv<E: Float>(
     qkv: &mut [f32],
@@ -49,7 +49,7 @@ pub(crate) fn write_kv<E: Float>(
                 }
                 let mean = plane_sum(square) / f32::cast_from(comptime!(width as u32));
                 let factor = 1.0f32 / f32::sqrt(mean + epsilon);
-                // Gains of queries, then of keys.
+                // Gains of queries come first, then those of keys.
                 let gain = select(head < heads, 0u32, comptime!(width as u32)) as usize;
                 #[unroll]
                 for e in 0..each {
@@ -102,11 +102,12 @@ pub(crate) fn copy_page<E: Float>(pool: &mut [E], from: u32, to: u32, singles: u
     }
 }
 
-/// Attention of a tile of rows of one sequence, for all queries that share a head of keys, to a part of the positions.
+/// Attention of a tile of rows of one sequence, for all query heads that share a key head, over a part of the
+/// positions.
 ///
-/// A tile is its first row, its rows, the position of the first, where its sequence's pages begin, and how many rows the
-/// tiles before it have. With one part the result goes to `out`; with more, greatest score, sum of weights and weighted
-/// values of each go to `parts` for [`combine`].
+/// A tile is its first row, number of rows, position of the first row, offset of its sequence's pages, and the number
+/// of rows in the tiles before it. With one part the result goes to `out`. With several, the greatest score, the sum
+/// of weights and the weighted values of each go to `parts` for [`combine`].
 #[cube(launch_unchecked)]
 pub(crate) fn paged_attention<E: Float, V: Size>(
     qkv: &[f32],
@@ -186,7 +187,7 @@ pub(crate) fn paged_attention<E: Float, V: Size>(
                     held_values[i / vectors * width + column * V::value() + j] = value.extract(j);
                 }
             } else {
-                // A weight of nothing times what is left in memory need not be nothing.
+                // Zeros, since a weight of zero times NaN from unused memory would be NaN.
                 #[unroll]
                 for j in 0..V::value() {
                     held_values[i / vectors * width + column * V::value() + j] = 0.0f32;
@@ -222,7 +223,7 @@ pub(crate) fn paged_attention<E: Float, V: Size>(
         accumulate(&mut sums, &weights, &held_values, unit, queries, width, width);
         from += comptime!(CHUNK as u32);
     }
-    // Others may still matmul with what is replaced here.
+    // Other threads may still read what is overwritten below.
     sync_cube();
     #[unroll]
     for e in 0..each {
@@ -260,8 +261,8 @@ pub(crate) fn paged_attention<E: Float, V: Size>(
     }
 }
 
-/// Puts the parts of [`paged_attention`] together, in their order. A cube for each head of each row that has parts; `which` says
-/// which rows those are.
+/// Combines the parts of [`paged_attention`] in their order. A cube for each head of each row with parts; `which`
+/// lists those rows.
 #[cube(launch_unchecked)]
 pub(crate) fn combine(parts: &[f32], which: &[u32], out: &mut [f32], count: u32, width: u32, heads: u32) {
     let nth = CUBE_POS_X as usize;

@@ -1,10 +1,11 @@
-//! Attention inside each sequence of a pass, forth and back. A row is queries, keys and values side by side, as
-//! [`rope`](super::backward::rope) leaves them.
+//! Causal attention inside the sequences of a pass, forward. A row is queries, keys and values side by side, after
+//! [`rope`](super::backward::rope).
 //!
-//! Nothing of the size of a sequence's square is kept: forth leaves the logarithm of each query's sum, from which the way
-//! back computes its weights again. Sums over queries and keys run in their order, a cube for each tile.
+//! The weights are not stored, as in FlashAttention: the forward pass keeps the log-sum-exp of each query's scores
+//! (`lse`), from which the backward pass computes them again. Sums over queries and keys run in their order, so they
+//! do not depend on the number of cubes.
 //!
-//! A tile is its first row, its rows, and where its sequence begins and ends.
+//! A tile is its first row, number of rows, and begin and end of its sequence.
 
 use cubecl::prelude::*;
 
@@ -14,7 +15,7 @@ use super::tile::{CHUNK, LOWEST, accumulate, load, online_softmax, rescale};
 pub const ROWS: usize = 8;
 /// Rows of a warp.
 pub(crate) const EACH: usize = 2;
-/// What each row of a tile gathers from its own and those before it, for one head of queries.
+/// Computes attention for each row of a tile and one query head.
 #[cube(launch_unchecked)]
 pub(crate) fn self_attention(
     qkv: &[f32],
@@ -118,7 +119,7 @@ pub(crate) fn self_attention(
         accumulate(&mut sums, &weights, &values, unit, ROWS, width, width);
         from += CHUNK;
     }
-    // Others may still matmul with what is replaced here.
+    // Other threads may still read what is overwritten below.
     sync_cube();
     #[unroll]
     for e in 0..EACH {
@@ -145,7 +146,7 @@ pub(crate) fn self_attention(
     }
 }
 
-/// Products of what was gathered with its gradient, a warp for each head of each row.
+/// Computes the dot product of each output with its gradient, a warp for each head of each row.
 #[cube(launch_unchecked)]
 pub(crate) fn delta(out: &[f32], d: &[f32], y: &mut [f32], heads: u32, width: u32) {
     let head = CUBE_POS_Y * CUBE_DIM_Y + UNIT_POS_Y;

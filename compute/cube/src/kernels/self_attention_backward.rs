@@ -1,5 +1,5 @@
-//! Attention inside each sequence of a pass backwards. Weights are computed again from the logarithms that
-//! [`self_attention`](super::self_attention::self_attention) left.
+//! Backward pass of [`self_attention`](super::self_attention::self_attention). Weights are computed again from its
+//! `lse`.
 
 use cubecl::prelude::*;
 
@@ -8,7 +8,7 @@ use super::{
     tile::{CHUNK, accumulate, load, store},
 };
 
-/// Gradients of a tile's queries of one head.
+/// Computes the gradient of a tile's queries for one query head.
 #[cube(launch_unchecked)]
 pub(crate) fn backward_dq(
     qkv: &[f32],
@@ -71,7 +71,7 @@ pub(crate) fn backward_dq(
     let mut row_delta = Array::<f32>::new(EACH);
     #[unroll]
     for e in 0..EACH {
-        // Of a row that is not there, whatever the last one has: nothing comes of it.
+        // The last row in the place of a missing one: its result is not stored.
         let at = (first + min(warp + e * 4, rows - 1)) * heads + head;
         row_lse[e] = lse[at];
         row_delta[e] = delta[at];
@@ -127,7 +127,7 @@ pub(crate) fn backward_dq(
     store(&sums, y, first, rows, stride, head * width, unit, ROWS, width);
 }
 
-/// Gradients of a tile's keys and values, for all queries that share them.
+/// Computes the gradients of a tile's keys and values, for all query heads that share them.
 #[cube(launch_unchecked)]
 pub(crate) fn backward_dkv(
     qkv: &[f32],

@@ -1,16 +1,16 @@
-//! What attention has in common, to keys in pages and to those of a sequence: a cube takes a tile of queries, meets keys
-//! and values a chunk at a time in shared memory, and keeps sums of its rows by columns, `[column][row]` in each thread.
+//! The steps that all attention kernels share. A cube takes a tile of queries, reads keys and values a chunk at a
+//! time into shared memory, and keeps the sums of its rows in registers, `[column][row]` in each thread.
 
 use cubecl::prelude::*;
 
 /// Warps of a cube.
 pub(crate) const WARPS: u32 = 4;
-/// Rows that a tile meets at once: one for each lane.
+/// Keys in a chunk: one for each lane.
 pub(crate) const CHUNK: usize = 32;
-/// Lower than any score.
+/// Start of a maximum: lower than any score.
 pub(crate) const LOWEST: f32 = -1.0e30;
 
-/// Rows of a part of a wide row into shared memory; zeros for those that are not there.
+/// Loads rows `first..end` of some columns into shared memory, with zeros behind the end.
 #[cube]
 pub(crate) fn load(
     from: &[f32],
@@ -36,8 +36,8 @@ pub(crate) fn load(
     }
 }
 
-/// The score of a query and this lane's key, and its weight beside the greatest score so far. What was gathered with a
-/// lower one rescales.
+/// Online softmax: computes the score of a query and this lane's key, updates the greatest score, and stores the
+/// weight relative to it and the factor by which earlier sums have to be rescaled.
 #[cube]
 pub(crate) fn online_softmax(
     q_tile: &[f32],
@@ -53,7 +53,7 @@ pub(crate) fn online_softmax(
     scale: f32,
     #[comptime] width: usize,
 ) {
-    // In two sums: what a score is off by comes back as so much of its weight.
+    // In two sums, for precision: an error of the score is a relative error of its weight.
     let half = comptime!(width / 2);
     let mut score = 0.0f32;
     let mut upper = 0.0f32;
@@ -74,7 +74,7 @@ pub(crate) fn online_softmax(
     }
 }
 
-/// Shrinks what each row gathered.
+/// Multiplies the sums of each row by its factor.
 #[cube]
 pub(crate) fn rescale(
     sums: &mut Array<f32>,
@@ -94,7 +94,7 @@ pub(crate) fn rescale(
     }
 }
 
-/// Adds the values of a chunk to what each row gathered, each as much as it weighs, one after the other.
+/// Adds the weighted values of a chunk to the sums of each row, one key after the other.
 #[cube]
 pub(crate) fn accumulate(
     sums: &mut Array<f32>,
@@ -120,7 +120,7 @@ pub(crate) fn accumulate(
     }
 }
 
-/// Writes what each row of a tile gathered into its part of a wide row.
+/// Writes the sums of a tile's rows to some columns.
 #[cube]
 pub(crate) fn store(
     sums: &Array<f32>,

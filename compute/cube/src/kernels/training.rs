@@ -1,14 +1,14 @@
-//! Losses and the optimiser.
+//! The loss, the optimiser, and small helpers of training.
 
 use cubecl::prelude::*;
 
 const WARPS: usize = 8;
-/// Lower than any logit.
+/// Start of a maximum: lower than any logit.
 const LOWEST: f32 = -1.0e30;
-/// Numbers of a cube in `sum_of_squares`.
+/// Numbers per cube in [`sum_of_squares`].
 pub const SQUARES: usize = 4096;
 
-/// Logits become the gradient of their weighted loss, which is told beside. One cube for each row.
+/// Writes the loss of each row, and replaces its logits by the gradient of the weighted loss. A cube for each row.
 #[cube(launch_unchecked)]
 pub(crate) fn cross_entropy(logits: &mut [f32], tokens: &[u32], weights: &[f32], losses: &mut [f32], width: u32) {
     let row = CUBE_POS_X as usize;
@@ -63,7 +63,7 @@ pub(crate) fn cross_entropy(logits: &mut [f32], tokens: &[u32], weights: &[f32],
     }
 }
 
-/// Rows into their targets among others: the opposite of [`gather_rows`](super::rows::gather_rows).
+/// Scatters rows: the opposite of [`gather_rows`](super::rows::gather_rows).
 #[cube(launch_unchecked)]
 pub(crate) fn scatter_rows(x: &[f32], targets: &[u32], y: &mut [f32], width: u32) {
     let row = CUBE_POS_Y as usize;
@@ -74,7 +74,7 @@ pub(crate) fn scatter_rows(x: &[f32], targets: &[u32], y: &mut [f32], width: u32
     }
 }
 
-/// Nothing, everywhere.
+/// Fills with zeros.
 #[cube(launch_unchecked)]
 pub(crate) fn zero(y: &mut [f32], count: u32) {
     let i = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
@@ -83,7 +83,7 @@ pub(crate) fn zero(y: &mut [f32], count: u32) {
     }
 }
 
-/// The same again.
+/// Copies singles.
 #[cube(launch_unchecked)]
 pub(crate) fn copy(x: &[f32], y: &mut [f32], count: u32) {
     let i = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
@@ -92,7 +92,7 @@ pub(crate) fn copy(x: &[f32], y: &mut [f32], count: u32) {
     }
 }
 
-/// The sum of the sum_of_squares of each part.
+/// Computes the sum of squares of each part.
 #[cube(launch_unchecked)]
 pub(crate) fn sum_of_squares(x: &[f32], y: &mut [f32], count: u32) {
     let unit = UNIT_POS_X as usize;
@@ -120,7 +120,7 @@ pub(crate) fn sum_of_squares(x: &[f32], y: &mut [f32], count: u32) {
     }
 }
 
-/// `AdamW`, number by number. With `epsilon_inside` epsilon is added under the second_correction.
+/// AdamW, element by element. With `epsilon_inside`, epsilon is added under the root.
 #[cube(launch_unchecked)]
 pub(crate) fn adam(
     values: &mut [f32],

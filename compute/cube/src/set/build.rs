@@ -1,4 +1,4 @@
-//! From a variant to the kernel that a device compiles.
+//! From a variant to the kernel that CubeCL compiles.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use half::{bf16, f16};
 use super::{Element, Kernel};
 use crate::kernels::{linear, lora, paged_attention, rows};
 
-/// What kernels are built for.
+/// The device that kernels are built for.
 #[derive(Clone)]
 pub struct Environment {
-    /// What the device can do.
+    /// Capabilities of the device.
     pub device: Arc<DeviceProperties>,
-    /// How its tensor cores want their operands.
+    /// Layout of the operands of its tensor cores.
     pub target: Arc<TargetProperties>,
 }
 
@@ -24,7 +24,7 @@ pub(super) fn buffer() -> BufferCompilationArg {
     BufferCompilationArg { inplace: None }
 }
 
-/// A kernel for a device: its buffers and scalars by their names in the kernel, then what it is compiled for.
+/// Builds a kernel: its buffers and scalars by their names in the kernel, then its compile-time parameters.
 ///
 /// `kernel!(on, Loss, [logits losses], [width], 64)` is
 /// `Loss::new(settings, device, target, buffer(), buffer(), (), 64)`.
@@ -65,7 +65,7 @@ macro_rules! of_element {
 pub(super) use of_element;
 
 impl Kernel {
-    /// The kernel for a device.
+    /// Builds the kernel for a device.
     pub fn build(self, environment: &Environment) -> Box<dyn CubeKernel> {
         let settings = KernelSettings::new(*self.threads(), ExecutionMode::Unchecked, AddressType::U32);
         let on = (settings, environment);

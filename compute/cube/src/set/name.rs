@@ -1,9 +1,9 @@
-//! What kernels are called.
+//! Names of kernels.
 
 use super::Kernel;
 
 impl Kernel {
-    /// A name for files and messages.
+    /// Returns the name of the variant, for files and messages.
     pub fn name(self) -> String {
         match self {
             Self::Embed(element) => format!("embed_{}", element.name()),

@@ -1,4 +1,4 @@
-//! Kernels that learning needs beside those of serving.
+//! The kernels that only training uses.
 
 use cubecl::prelude::*;
 use half::{bf16, f16};
@@ -9,49 +9,49 @@ use super::{
 };
 use crate::kernels::{backward, linear, matmul, rows, self_attention, self_attention_backward, tile, training};
 
-/// A kernel of learning, in one of its variants.
+/// A kernel of training in one of its variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TrainingKernel {
-    /// Singles times a matrix, either of them turned perhaps; sums are one chain.
+    /// A matrix product whose sums are one chain, with either factor transposed if asked.
     Matmul {
         right: Element,
         left_transposed: bool,
         right_transposed: bool,
     },
-    /// The gradient of a linear layer's rows on tensor cores, for tiles of `16 · fragments` rows.
+    /// The gradient of a linear layer's input rows on tensor cores, for tiles of `16 · fragments` rows.
     GemmBackward { weight: Element, fragments: usize },
-    /// Back through a norm.
+    /// Backward pass of [`Kernel::Norm`](super::Kernel::Norm).
     NormBackward,
-    /// Back through the gated activation.
+    /// Backward pass of [`Kernel::Swiglu`](super::Kernel::Swiglu).
     SwigluBackward,
-    /// Norms and rotates queries and keys.
+    /// Norms and rope of queries and keys.
     Rope { width: usize, normed: bool },
-    /// Back through that.
+    /// Backward pass of [`TrainingKernel::Rope`].
     RopeBackward { width: usize, normed: bool },
-    /// Attention epsilon_inside sequences.
+    /// Causal attention inside the sequences of a pass.
     SelfAttention { width: usize },
-    /// Products of what attention gave with its gradient.
+    /// Dot products of attention's outputs with their gradients ("delta" of FlashAttention-2).
     Delta,
-    /// Back to queries.
+    /// Gradient of the queries.
     BackwardDq { width: usize },
-    /// Back to keys and values.
+    /// Gradients of keys and values.
     BackwardDkv { width: usize },
-    /// Losses, and the gradient of logits.
+    /// Losses, and the gradient of the logits.
     CrossEntropy,
-    /// Rows into their targets.
+    /// Scatters rows among others.
     ScatterRows,
-    /// Nothing, everywhere.
+    /// Fills with zeros.
     Zero,
-    /// The same again.
+    /// Copies singles.
     Copy,
-    /// Sums of sum_of_squares.
+    /// Sums of squares of equal parts.
     SumOfSquares,
-    /// The optimiser.
+    /// AdamW.
     Adam,
 }
 
 impl TrainingKernel {
-    /// Every variant for models with heads of these widths.
+    /// Lists every variant for models with heads of these widths.
     pub(super) fn every(widths: &[usize]) -> Vec<Self> {
         let mut all = vec![
             Self::NormBackward,
@@ -70,14 +70,14 @@ impl TrainingKernel {
                 left_transposed: false,
                 right_transposed,
             }));
-            // Gradients may be smaller than what halves can tell from nothing.
+            // Not for F16, in which small gradients would become zero.
             let fragments = GEMM_FRAGMENTS.into_iter().filter(|_| right == Element::BF16);
             all.extend(fragments.map(|fragments| Self::GemmBackward {
                 weight: right,
                 fragments,
             }));
         }
-        // Gradients of an adapter's factors.
+        // For the gradients of an adapter's factors.
         all.push(Self::Matmul {
             right: Element::F32,
             left_transposed: true,
@@ -98,7 +98,7 @@ impl TrainingKernel {
 
     pub(super) fn name(self) -> String {
         let normed = |normed| if normed { "_normed" } else { "" };
-        let turned = |turned| if turned { "t" } else { "n" };
+        let transposed = |transposed| if transposed { "t" } else { "n" };
         match self {
             Self::Matmul {
                 right,
@@ -107,8 +107,8 @@ impl TrainingKernel {
             } => format!(
                 "matmul_{}_{}{}",
                 right.name(),
-                turned(left_transposed),
-                turned(right_transposed)
+                transposed(left_transposed),
+                transposed(right_transposed)
             ),
             Self::GemmBackward { weight, fragments } => format!("gemm_backward_{}_m{}", weight.name(), 16 * fragments),
             Self::NormBackward => "norm_backward".to_owned(),

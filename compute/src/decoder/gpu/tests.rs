@@ -16,7 +16,7 @@ use std::{
 
 use cube::{
     Element,
-    host::{Buffer, Host},
+    emulator::{Buffer, Emulator},
 };
 
 use super::*;
@@ -29,8 +29,8 @@ use crate::{
 };
 
 /// Where compiled kernels are kept between runs.
-fn host() -> Host {
-    Host::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host-kernels"))
+fn emulator() -> Emulator {
+    Emulator::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host-kernels"))
 }
 
 /// Largest differences met, by operation.
@@ -40,7 +40,7 @@ static MET: Mutex<BTreeMap<(String, &'static str), f32>> = Mutex::new(BTreeMap::
 struct Pair {
     what: String,
     cpu: Cpu,
-    gpu: Gpu<Host>,
+    gpu: Gpu<Emulator>,
     shape: Shape,
     tolerance: f32,
 }
@@ -118,7 +118,7 @@ impl Pair {
             slots,
             ..case.options
         };
-        let (mut cpu, mut gpu) = (model.on_cpu(cpu).unwrap(), model.on_gpu(host(), options).unwrap());
+        let (mut cpu, mut gpu) = (model.on_cpu(cpu).unwrap(), model.on_gpu(emulator(), options).unwrap());
         for (slot, rank) in RANKS.into_iter().enumerate() {
             let adapter = Arc::new(Adapter::random(&config, rank, case.dtype, 11 + slot as u64));
             let slot = crate::forward::AdapterSlot(u32::try_from(slot).unwrap());
@@ -476,7 +476,7 @@ fn verified_work_is_refused() {
     );
     let mut decoder = model
         .on_gpu(
-            host(),
+            emulator(),
             GpuOptions {
                 pages: 1,
                 slots: 1,

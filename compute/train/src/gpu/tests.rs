@@ -17,7 +17,7 @@ use compute::{
 };
 use cube::{
     MachineError,
-    host::{Buffer, Host},
+    emulator::{Buffer, Emulator},
 };
 
 use super::*;
@@ -28,8 +28,8 @@ use crate::{
 };
 
 /// Where compiled kernels are activations between runs.
-fn host() -> Host {
-    Host::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host-kernels"))
+fn emulator() -> Emulator {
+    Emulator::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host-kernels"))
 }
 
 fn fixture(name: &str) -> PathBuf {
@@ -127,7 +127,7 @@ fn ours(machine: impl Machine, model: &Model, parameters: &Parameters, packs: &[
 
 /// Does what tensor cores would in chains of singles, on rows that are rounded as theirs are, or not at all.
 struct Chains {
-    host: Host,
+    host: Emulator,
     rounds: bool,
 }
 
@@ -243,11 +243,21 @@ fn gradients_are_the_processors_but_for_what_tensor_cores_round() {
         let (model, parameters) = adapted(name);
         let pack = joined(&packs(model.config().vocabulary));
         let pack = std::slice::from_ref(&pack);
-        let chains = |rounds| ours(Chains { host: host(), rounds }, &model, &parameters, pack);
+        let chains = |rounds| {
+            ours(
+                Chains {
+                    host: emulator(),
+                    rounds,
+                },
+                &model,
+                &parameters,
+                pack,
+            )
+        };
         let (losses, cosine) = apart(&chains(false), &theirs(&model, &parameters, &pack[0]));
         println!("{name}: losses off by {losses:.1e}, cosine 1 - {:.1e}", 1.0 - cosine);
         assert!(losses <= 2e-4 && cosine >= 1.0 - 1e-6, "{name}: {losses}, {cosine}");
-        let cores = ours(host(), &model, &parameters, pack);
+        let cores = ours(emulator(), &model, &parameters, pack);
         let (losses, cosine) = apart(&cores, &chains(true));
         println!(
             "  cores off from rounded chains by {losses:.1e}, cosine 1 - {:.1e}",
@@ -299,7 +309,7 @@ fn trainer(name: &str, recipe: &Recipe, processor: Processor) -> (Model, Trainer
 
 fn on_kernels(name: &str, processor: Processor) -> Trainer {
     let (model, trainer) = trainer(name, &recipe(), processor);
-    trainer.on_gpu(&model, host()).unwrap()
+    trainer.on_gpu(&model, emulator()).unwrap()
 }
 
 fn numbers(trainer: &Trainer) -> Vec<f32> {
@@ -340,7 +350,7 @@ fn a_run_in_singles_ends_where_the_processors_ends() {
 fn a_run_on_tensor_cores_ends_where_one_in_singles_ends_whose_rows_are_rounded() {
     for name in ["llama-2", "qwen2-4"] {
         let (model, chains) = trainer(name, &recipe(), Processor::default());
-        let host = host();
+        let host = emulator();
         let mut chains = chains.on_gpu(&model, Chains { host, rounds: true }).unwrap();
         let mut ours = on_kernels(name, Processor::default());
         let (losses, cosine) = together(&mut ours, &mut chains);
@@ -455,7 +465,7 @@ fn what_only_processors_do_is_refused_by_its_field() {
     ];
     for (field, recipe) in cases {
         let (model, trainer) = trainer("llama-1", &recipe, Processor::default());
-        match trainer.on_gpu(&model, host()).err() {
+        match trainer.on_gpu(&model, emulator()).err() {
             Some(TrainError::Recipe(error)) => {
                 assert_eq!(error.field, field);
                 assert!(error.why.contains("--device cpu"), "{error}");

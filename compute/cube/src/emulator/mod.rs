@@ -1,8 +1,9 @@
-//! Kernels on the processor: their CUDA C++, compiled by the C++ compiler that is here, one fiber for each thread.
+//! Kernels on the processor, for tests: their CUDA C++ compiled by the local C++ compiler, with a fiber for each
+//! thread.
 //!
-//! The text is the one that NVRTC compiles but for the declaration of shared memory. Memory starts as numbers that are
-//! none and ends with bytes that nobody may write, so that what a kernel should not read or write shows. For tests: a
-//! cube at a time, and threads of a warp at their own pace.
+//! The text is the one that NVRTC compiles, except for the declaration of shared memory. New memory holds NaN and
+//! ends in guard bytes, so that a kernel that reads or writes what it should not is found. Cubes run one after
+//! another; threads of a warp run at their own pace.
 
 #![allow(
     unsafe_code,
@@ -29,7 +30,7 @@ use crate::{
 };
 
 const ALIGN: usize = 256;
-/// Bytes behind memory that stay as they are.
+/// Guard bytes behind each buffer, which no kernel may change.
 const GUARD: usize = 256;
 const UNKNOWN: u8 = 0xff;
 const SHIM: &str = include_str!("shim.h");
@@ -78,7 +79,7 @@ impl Drop for Memory {
     }
 }
 
-/// Memory of [`Host`].
+/// A buffer of [`Emulator`].
 #[derive(Clone)]
 pub struct Buffer {
     memory: Arc<Memory>,
@@ -92,8 +93,8 @@ struct Built {
     _library: Library,
 }
 
-/// The processor as a machine.
-pub struct Host {
+/// The processor in the place of a GPU.
+pub struct Emulator {
     folder: PathBuf,
     environment: Environment,
     built: BTreeMap<Kernel, Built>,
@@ -101,8 +102,8 @@ pub struct Host {
     failed: Option<MachineError>,
 }
 
-impl Host {
-    /// A machine that keeps what it compiles in a folder.
+impl Emulator {
+    /// Makes an emulator that keeps compiled kernels in a folder.
     pub fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -113,12 +114,12 @@ impl Host {
         }
     }
 
-    /// The kernels that ran, and how often.
+    /// Returns the kernels that ran, with the number of launches.
     pub fn launches(&self) -> &BTreeMap<Kernel, u64> {
         &self.launches
     }
 
-    /// Compiles a kernel, or loads what an earlier run compiled of the same text.
+    /// Compiles a kernel, or loads the library that an earlier run made of the same text.
     fn build(&self, kernel: Kernel) -> Result<Built, String> {
         let text = emit::text(kernel, &self.environment)?;
         let source = translate(&text)?;
@@ -143,14 +144,15 @@ impl Host {
     fn compile(&self, name: &str, source: &str, library: &Path) -> Result<(), String> {
         let io = |error: std::io::Error| format!("could not write {}: {error}", self.folder.display());
         fs::create_dir_all(&self.folder).map_err(io)?;
-        // Tests run side by side: each writes files of its own, and the last one to be done is as good as the first.
+        // Tests run side by side: each compiles to a file of its own, and whichever is renamed last is as good as the
+        // first.
         let own = format!("{name}-{}-{:?}", std::process::id(), std::thread::current().id());
         let own = own.replace(['(', ')'], "");
         let (text, made) = (
             self.folder.join(format!("{own}.cpp")),
             self.folder.join(format!("{own}.so")),
         );
-        // The shim is in the text: a file of its own would be half written when another test's compiler reads it.
+        // The shim is inlined: as a file of its own another test's compiler could read it half written.
         fs::write(&text, format!("{SHIM}\n{source}")).map_err(io)?;
         let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
         let flags = [
@@ -221,7 +223,7 @@ impl Host {
     }
 }
 
-/// The text for the processor: shared memory is where the shim says, and a function that runs it for a grid.
+/// Rewrites the text for the processor: shared memory comes from the shim, and a function runs the kernel for a grid.
 fn translate(text: &Text) -> Result<String, String> {
     let mut source = text.source.clone();
     while let Some(start) = source.find("extern __shared__") {
@@ -243,7 +245,7 @@ fn translate(text: &Text) -> Result<String, String> {
     ))
 }
 
-impl Machine for Host {
+impl Machine for Emulator {
     type Buffer = Buffer;
 
     fn class(&self) -> String {
