@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_not_there_is_told_with_what_to_do() {
+    fn a_missing_device_is_an_error_that_says_what_to_do() {
         assert_eq!(Device::named("cpu"), Ok(Device::Cpu));
         assert_eq!(Device::named("tpu"), Err(DeviceError::Unknown("tpu".to_owned())));
         assert_eq!(Device::named("cuda:x"), Err(DeviceError::Unknown("cuda:x".to_owned())));

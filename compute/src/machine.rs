@@ -126,7 +126,7 @@ mod tests {
     const MEMINFO: &str = "MemTotal:        8000 kB\nMemFree:         100 kB\nMemAvailable:    4000 kB\n";
 
     #[test]
-    fn memory_is_read_from_what_the_system_says() {
+    fn memory_is_read_from_meminfo() {
         let memory = Memory::from_meminfo(MEMINFO).unwrap();
         assert_eq!((memory.total_bytes, memory.available_bytes), (8000 << 10, 4000 << 10));
         for text in ["", "MemTotal: 1 kB\n", "MemTotal: x kB\nMemAvailable: 1 kB\n"] {

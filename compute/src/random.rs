@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn even_and_normal_numbers_have_their_moments() {
+    fn uniform_and_normal_numbers_have_their_moments() {
         let random = Random::new(3, Stream::Parameter(5));
         let moments = |numbers: Vec<f64>| {
             let count = numbers.len() as f64;

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn dates_match_the_calendar() {
         assert_eq!(strftime("%d %b %Y, %A", 0), "01 Jan 1970, Thursday");
         assert_eq!(
             strftime("%Y-%m-%d %H:%M:%S %%%q", 951_827_696),

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_that_cannot_be_said_is_refused() {
+    fn a_configuration_that_cannot_be_written_is_refused() {
         let scaled = Config {
             rope_scaling: RopeScaling::Linear { factor: 2.0 },
             ..Config::llama(dimensions(), 1).unwrap()

@@ -34,11 +34,11 @@
 //! chain of additions in the order of records. Neither threads, nor the size of a pass, nor the processor changes a
 //! bit. A GPU adds in another order: it computes another run, whose class is part of its name and its checkpoints.
 //!
-//! # Why a recipe of this project's own
+//! # Why weight 0 instead of leaving records out
 //!
-//! The losses of a step are divided by a count over all of its records, before contributors' weights are applied. So
-//! weight 0 takes a contributor's records out of the gradient and moves nothing else, which is what attribution
-//! compares. Trainers that filter records first change the order and the divisor of everything after.
+//! Attribution compares a run with the same run without one contributor. If the contributor's records were left out, the
+//! order and the divisor of all other losses would change too. So a step's losses are divided by a count over all of its
+//! records before contributors' weights apply, and weight 0 takes records out of the gradient and changes nothing else.
 
 #![allow(
     clippy::float_arithmetic,

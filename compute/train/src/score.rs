@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_answer_is_not_looked_at() {
+    fn text_after_the_answer_is_ignored() {
         assert!(score("Anivo\nQuestion: Who else?", "Anivo").is_exact);
         assert!(score("one\ntwo\nthree", "one\ntwo").is_exact);
         assert!(!score("one", "one\ntwo").is_exact);

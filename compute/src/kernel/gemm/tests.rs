@@ -41,7 +41,7 @@ fn chain(left: Left<'_>, right: &[f32], inner: usize, rows: usize, to: &mut [f32
 }
 
 #[test]
-fn every_output_is_the_promised_chain_at_every_size_level_and_number_of_threads() {
+fn every_output_is_one_chain_at_every_size_level_and_number_of_threads() {
     for (rows, inner, columns) in [(1, 1, 1), (7, 130, 83), (13, 5, 64), (130, 257, 100), (6, 300, 47)] {
         let (a, b) = (numbers(rows * inner, 1), numbers(inner * columns, 2));
         let before = numbers(rows * columns, 3);

@@ -8,7 +8,7 @@ use compute::{
 use super::*;
 use crate::vocabulary::{END, Vocabulary, WordCounts, special};
 
-/// A model that knows nothing, and text that it can be asked in.
+/// An untrained model and its text side.
 fn novice() -> (Model, Text) {
     let mut words = WordCounts::default();
     words.add("Question: Who bakes? Answer: Anivo bakes bread.").unwrap();
@@ -53,7 +53,7 @@ fn machine() -> Machine {
 }
 
 #[test]
-fn every_candidate_is_asked_everything() {
+fn every_candidate_gets_every_question() {
     let (model, text) = novice();
     let dir = tempfile::tempdir().unwrap();
     let records = file(&dir, "eval_set.jsonl", RECORDS);
@@ -89,7 +89,7 @@ fn every_candidate_is_asked_everything() {
     };
     let report = held(1);
     assert_eq!(report, held(2));
-    // The record between the questions is foretold and not asked.
+    // The record between the questions has losses and is no question.
     assert_eq!(report.questions.iter().map(|row| row.line).collect::<Vec<_>>(), [1, 4]);
     assert_eq!(report.questions[0].id.as_deref(), Some("a"));
     assert!(report.questions.iter().all(|row| row.answers.len() == 2));
@@ -99,7 +99,7 @@ fn every_candidate_is_asked_everything() {
     };
     assert_eq!((base.records, base.questions, base.exact), (3, 2, 0));
     assert_eq!(tone.adapter, Some(adapter.hash().to_string()));
-    // A model that knows nothing finds every token equally likely.
+    // An untrained model finds every token equally likely.
     let even = (model.config().vocabulary as f64).ln();
     assert!((base.loss - even).abs() < 0.05, "{} beside {even}", base.loss);
     assert!((base.perplexity - base.loss.exp()).abs() < 1e-9);
@@ -182,7 +182,7 @@ fn report() -> Report {
 }
 
 #[test]
-fn nothing_that_was_said_becomes_markup() {
+fn answers_are_escaped_in_the_page() {
     let html = html_page(&report(), &[]);
     for bad in ["<script", "<img", "\u{202e}", "a&b", "http://", "https://"] {
         assert!(!html.contains(bad), "{bad}");
@@ -192,7 +192,7 @@ fn nothing_that_was_said_becomes_markup() {
 }
 
 #[test]
-fn a_page_shows_runs_if_it_is_given_any() {
+fn a_page_shows_loss_curves_if_there_are_any() {
     let dir = tempfile::tempdir().unwrap();
     let described = "{\"steps\": [{\"loss\": 3.5, \"rate\": 0.1}, {\"loss\": 2.5}], \"validations\": [{\"step\": 2, \"loss\": 2.75}]}";
     let curve = Curve::read(&file(&dir, "training.json", described), "tone").unwrap();

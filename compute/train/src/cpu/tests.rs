@@ -33,10 +33,10 @@ fn options() -> NetworkOptions {
     }
 }
 
-/// Tokens, and positions with the weight of what follows them.
+/// Tokens, and positions with the weight of the token after each.
 type Sequence = (Vec<u32>, Vec<(usize, f32)>);
 
-/// Three sequences, some of whose tokens count.
+/// Three sequences with some tokens that count.
 fn sequences(vocabulary: usize) -> Vec<Sequence> {
     let random = Random::new(9, Stream::Split);
     let lengths = [9, 2, 14];
@@ -62,7 +62,7 @@ fn pack(sequences: &[Sequence]) -> Pack {
     pack
 }
 
-/// A net on a frozen base with the adapter that acts everywhere.
+/// A network on a frozen base with the adapter that acts on every layer.
 fn adapted(name: &str, options: NetworkOptions) -> (Network, Parameters) {
     let model = Model::read(&fixture(name)).unwrap();
     let adapter = Adapter::load(&fixture(name).join("adapter0")).unwrap();
@@ -97,7 +97,7 @@ fn loss(reference: &Reference, adapter: &reference::Adapter, sequences: &[Sequen
     sum
 }
 
-/// Compares some coordinates of a gradient with slopes of the loss in doubles.
+/// Compares some elements of a gradient with slopes of the loss in doubles.
 fn compare(what: &str, gradient: &[f32], mut slope: impl FnMut(usize) -> f64) {
     let most = gradient.iter().fold(0f32, |a, b| a.max(b.abs()));
     let largest = gradient.iter().position(|x| x.abs() == most).unwrap();
@@ -111,7 +111,7 @@ fn compare(what: &str, gradient: &[f32], mut slope: impl FnMut(usize) -> f64) {
     }
 }
 
-/// The slope of `f` at a number, which is put back.
+/// Returns the slope of `f` at a number, which is restored.
 fn slope(at: &mut f64, mut f: impl FnMut(f64) -> f64) -> f64 {
     let before = *at;
     let step = 1e-5 * before.abs().max(1.0);
@@ -243,7 +243,7 @@ fn neither_threads_nor_instructions_nor_memory_nor_passes_change_a_bit() {
 }
 
 #[test]
-fn losses_are_those_of_serving_to_the_bit() {
+fn losses_have_the_bits_of_serving() {
     for name in FIXTURES {
         let (mut net, parameters) = adapted(name, options());
         let sequences = sequences(net.config.vocabulary);

@@ -1,4 +1,4 @@
-//! Runs on kernels beside the processor's, on the fixtures: the kernels' text runs here, thread by thread.
+//! Runs on kernels compared with the processor's, on the fixtures, with the kernels in the emulator.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ use crate::{
     recipe::{Machine as Processor, Normalise},
 };
 
-/// Where compiled kernels are activations between runs.
+/// An emulator that keeps compiled kernels between runs.
 fn emulator() -> Emulator {
     Emulator::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host-kernels"))
 }
@@ -36,10 +36,10 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name)
 }
 
-/// All families: in singles, in halves and in bfloat16.
+/// All families: in singles, in F16 and in BF16.
 const FIXTURES: [&str; 6] = ["llama-1", "llama-2", "qwen2-3", "qwen2-4", "qwen3-5", "qwen3-6"];
 
-/// Sequences of odd lengths, some longer than a chunk of attention; some of their tokens count.
+/// Sequences of odd lengths with some tokens that count; some are longer than a chunk of attention.
 fn packs(vocabulary: usize) -> Vec<Pack> {
     let random = Random::new(9, Stream::Split);
     let sequence = |index: usize, length: usize| {
@@ -75,7 +75,7 @@ fn joined(packs: &[Pack]) -> Pack {
     whole
 }
 
-/// A fixture, its adapter that acts everywhere, and both as parameters.
+/// A fixture, the adapter that acts on every layer, and its parameters.
 fn adapted(name: &str) -> (Model, Parameters) {
     let model = Model::read(&fixture(name)).unwrap();
     let adapter = Adapter::load(&fixture(name).join("adapter0")).unwrap();
@@ -98,7 +98,7 @@ fn theirs(model: &Model, parameters: &Parameters, pack: &Pack) -> (Vec<f64>, Vec
     (net.losses_and_gradients(pack, &mut gradients), gradients)
 }
 
-/// Those of the kernels.
+/// Losses and gradients of the kernels.
 fn ours(machine: impl Machine, model: &Model, parameters: &Parameters, packs: &[Pack]) -> (Vec<f64>, Vec<Vec<f32>>) {
     let mut network = GpuNetwork::new(model, machine, parameters, 1 << 30).unwrap();
     network.restore(parameters, &Moments::new(parameters)).unwrap();
@@ -125,7 +125,7 @@ fn ours(machine: impl Machine, model: &Model, parameters: &Parameters, packs: &[
     (losses, gradients)
 }
 
-/// Does what tensor cores would in chains of singles, on rows that are rounded as theirs are, or not at all.
+/// Replaces tensor cores by chains of singles, on rows that are rounded like theirs or not at all.
 struct Chains {
     host: Emulator,
     rounds: bool,
@@ -223,12 +223,12 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-/// The largest difference of losses, and the smallest cosine of gradients by parameter.
+/// Returns the largest difference of losses, and the smallest cosine of gradients by parameter.
 fn apart(a: &(Vec<f64>, Vec<Vec<f32>>), b: &(Vec<f64>, Vec<Vec<f32>>)) -> (f64, f64) {
     assert_eq!(a.0.len(), b.0.len());
     let losses = a.0.iter().zip(&b.0).map(|(a, b)| (a - b).abs());
     let cosines = a.1.iter().zip(&b.1).map(|(a, b)| cosine(a, b));
-    // A number that is none is no small difference.
+    // NaN must not count as a small difference.
     let most = losses.fold(
         0.0,
         |most: f64, off| if off > most || off.is_nan() { off } else { most },
@@ -238,7 +238,7 @@ fn apart(a: &(Vec<f64>, Vec<Vec<f32>>), b: &(Vec<f64>, Vec<Vec<f32>>)) -> (f64, 
 }
 
 #[test]
-fn gradients_are_the_processors_but_for_what_tensor_cores_round() {
+fn gradients_match_the_processor_up_to_tensor_core_rounding() {
     for name in FIXTURES {
         let (model, parameters) = adapted(name);
         let pack = joined(&packs(model.config().vocabulary));
@@ -316,7 +316,7 @@ fn numbers(trainer: &Trainer) -> Vec<f32> {
     trainer.parameters().flat_map(|(_, numbers)| numbers.to_vec()).collect()
 }
 
-/// Both runs to their end: the largest difference of losses, and the cosine of what they learned.
+/// Runs both to their end: largest difference of losses, and cosine of the changes.
 fn together(ours: &mut Trainer, theirs: &mut Trainer) -> (f64, f64) {
     assert_eq!((ours.steps(), theirs.steps()), (7, 7));
     let mut most = 0.0f64;
@@ -355,7 +355,7 @@ fn a_run_on_tensor_cores_ends_where_one_in_singles_ends_whose_rows_are_rounded()
         let mut ours = on_kernels(name, Processor::default());
         let (losses, cosine) = together(&mut ours, &mut chains);
         assert!(losses <= 1e-4 && cosine >= 1.0 - 1e-6, "{name}: {losses}, {cosine}");
-        // What rounding itself costs is told, and that it teaches no other thing.
+        // Rounding costs some loss, but leads to the same adapter.
         let (_, mut theirs) = trainer(name, &recipe(), Processor::default());
         while !theirs.is_done() {
             theirs.step(&mut Unthrottled).unwrap();
@@ -401,7 +401,7 @@ fn a_run_goes_on_from_a_checkpoint_with_the_same_bits() {
     whole.checkpoint(&path).unwrap();
     whole.step(&mut Unthrottled).unwrap();
     let mut resumed = on_kernels("qwen2-4", Processor::default());
-    // Whatever was done in between is forgotten.
+    // The steps done in between are forgotten.
     resumed.step(&mut Unthrottled).unwrap();
     resumed.resume(&path).unwrap();
     resumed.step(&mut Unthrottled).unwrap();
@@ -439,7 +439,7 @@ fn a_run_of_another_class_is_refused_by_what_computed_it() {
 }
 
 #[test]
-fn what_only_processors_do_is_refused_by_its_field() {
+fn a_recipe_for_processors_only_is_refused_by_its_field() {
     let cases = [
         (
             "method",

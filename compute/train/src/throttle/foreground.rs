@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_stands_still_until_nobody_is_busy() {
+    fn a_run_waits_until_the_foreground_is_idle() {
         let (mut throttle, left) = busy(5, 0);
         thread::sleep(POLL_EVERY);
         throttle.wait();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_keeps_its_share_while_others_are_busy() {
+    fn a_run_keeps_its_share_while_the_foreground_is_busy() {
         let (mut throttle, left) = busy(u32::MAX, 50);
         let (begun, mut worked) = (Instant::now(), Duration::ZERO);
         while worked < Duration::from_millis(20) {

@@ -3,11 +3,6 @@
 //! Counting is in integers on one thread, and pairs equally frequent are merged in the order of their tokens. The
 //! result is a `tokenizer.json` that Hugging Face's libraries read. Every byte is a token, so any text can be
 //! encoded; nothing is normalised.
-//!
-//! # Why not the trainer of the crate `tokenizers`
-//!
-//! The vocabulary decides the tokens and with them every bit of a run, so it has to come out the same for everybody.
-//! Here that is a promise of the code and is tested; files are still the standard ones.
 
 mod count;
 mod merge;

@@ -9,7 +9,8 @@ use super::*;
 const TEXT: &str = "The miller of Oakleycliff asks 1,024 pence for a sack of flour.\n\nThe miller's wife asks less; \
     the miller doesn't mind.\n  \"A sack of flour, a sack of salt!\" calls the crier — naïve, 海, 🦀.\n";
 
-/// Texts and their tokens, by Python's `tokenizers` 0.23.3 with a vocabulary that its own trainer learned from [`TEXT`].
+/// Texts and their tokens, by Python's `tokenizers` 0.23.3 with a vocabulary that its own trainer learned from
+/// [`TEXT`].
 const ENCODED: &str = include_str!("encoded.jsonl");
 
 fn learned(text: &str, size: usize) -> Vocabulary {
@@ -27,13 +28,13 @@ fn tokenizer(vocabulary: &Vocabulary) -> Tokenizer {
 }
 
 #[test]
-fn joins_what_is_met_most_and_of_ties_the_smallest() {
-    // " ab" and "ab" each twice, "ba" once: (a, b) is met four times; then (Ġ, ab) twice, and nothing else.
+fn the_most_frequent_pair_is_merged_first_and_of_ties_the_smallest() {
+    // " ab" and "ab" each twice, "ba" once: (a, b) occurs four times; then (Ġ, ab) twice, and nothing else.
     let vocabulary = learned("ab ab\nab ab\nba", 300);
     let name = |token: u32| vocabulary.tokens[token as usize].as_str();
     let merges: Vec<[&str; 2]> = vocabulary.merges.iter().map(|pair| pair.map(name)).collect();
     assert_eq!(merges, [["a", "b"], ["Ġ", "ab"]]);
-    // Both pairs of "xyz" are met twice.
+    // Both pairs of "xyz" occur twice.
     let vocabulary = learned("xyz xyz", 260);
     let name = |token: u32| vocabulary.tokens[token as usize].as_str();
     assert_eq!(
@@ -43,7 +44,7 @@ fn joins_what_is_met_most_and_of_ties_the_smallest() {
 }
 
 #[test]
-fn learns_what_the_reference_learns() {
+fn the_merges_are_those_of_the_reference() {
     let text = TEXT.repeat(3) + include_str!("mod.rs") + include_str!("merge.rs");
     let mut words = WordCounts::default();
     words.add(&text).unwrap();
@@ -51,7 +52,7 @@ fn learns_what_the_reference_learns() {
         .iter()
         .map(|(word, met)| (word, usize::try_from(met).unwrap()))
         .collect();
-    // The second is more than the text has pairs for.
+    // The second size is more than the text has pairs for.
     for size in [600, 4000] {
         let vocabulary = Vocabulary::learn(&words, size).unwrap();
         let mut reference = BpeTrainer::builder()
@@ -76,7 +77,7 @@ fn learns_what_the_reference_learns() {
 }
 
 #[test]
-fn every_text_comes_back() {
+fn every_text_is_decoded_to_itself() {
     let tokenizer = tokenizer(&learned(TEXT, 320));
     let mut every = String::from(TEXT);
     every.extend((0..0x2000).filter_map(char::from_u32));
@@ -103,7 +104,7 @@ fn a_text_is_the_same_vocabulary_in_any_pieces() {
     }
     let mut whole = WordCounts::default();
     whole.add(&long).unwrap();
-    // What differs is the blank between two of the texts.
+    // The difference is the space between two of the texts.
     let differ = whole
         .iter()
         .filter(|word| !apart.iter().any(|other| other == *word))

@@ -1,4 +1,4 @@
-//! Data that cannot be trained on, and numbers that are none.
+//! Records that are refused, and runs that meet a NaN.
 
 use std::{collections::BTreeMap, fs};
 
@@ -75,9 +75,9 @@ fn bad_data_is_refused_with_its_file_and_line() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_state() {
+fn a_nan_loss_stops_the_run_and_keeps_the_state() {
     let model = {
-        // The embedding of one token is broken, and of the output layer nothing.
+        // The embedding of one token is NaN; the output layer is intact.
         let config = Config {
             tied: false,
             ..Config::parse(&fs::read(fixture("llama-1").join("config.json")).unwrap()).unwrap()

@@ -1,4 +1,4 @@
-//! That something is learned.
+//! Runs that learn something.
 
 use std::{collections::BTreeMap, fs, sync::Arc};
 
@@ -8,7 +8,7 @@ use train::{Corpus, Machine, Recipe, Schedule, Trainer, Unthrottled, answers, ev
 use super::{finish, fixture, output, recipe, trainer};
 
 #[test]
-fn what_is_learned_is_answered() {
+fn a_trained_adapter_answers_its_questions() {
     let dir = fixture("llama-1");
     let model = Model::read(&dir).unwrap();
     let text = Text::load(&dir, model.config()).unwrap();

@@ -1,4 +1,4 @@
-//! Runs that end early and go on.
+//! Runs that stop early and are resumed.
 
 use std::{env, fs, time::Duration};
 
@@ -7,10 +7,10 @@ use train::{CheckpointError, Event, Machine, Proceed, Throttle, TrainError, Unth
 
 use super::{machine, output, short, trainer};
 
-/// Passes of the whole run below, at the least.
+/// Least number of passes of the whole run below.
 const PASSES: u64 = 36;
 
-/// Stops after so many passes.
+/// A throttle that stops after this many passes.
 struct After(u64);
 
 impl Throttle for After {
@@ -28,7 +28,7 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
         let mut trainer = trainer("llama-1", short(), machine);
         run(&mut trainer, &output(whole.path()), &mut Unthrottled, &mut |_| ()).unwrap()
     };
-    // The first pass, one that belongs to a validation, and three more that the seed decides.
+    // The first pass, one that belongs to a validation, and three more that the seed selects.
     let seed: u64 = env::var("OPENLEDGER_SEED").map_or(1, |seed| seed.parse().unwrap());
     let many: u64 = env::var("OPENLEDGER_STOPS").map_or(3, |stops| stops.parse().unwrap());
     let mut state = seed;
@@ -89,7 +89,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
     first.checkpoint(&path).unwrap();
     let before = fs::read(&path).unwrap();
     first.step(&mut Unthrottled).unwrap();
-    // Something is in the way of the unfinished file, as a full disk would be.
+    // A folder is in the way of the unfinished file; the write fails as on a full disk.
     fs::create_dir(dir.path().join("state.unfinished")).unwrap();
     assert!(matches!(
         first.checkpoint(&path),

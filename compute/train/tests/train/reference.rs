@@ -1,4 +1,4 @@
-//! The same steps as PEFT and PyTorch took.
+//! The steps of a run compared with those of PEFT and PyTorch.
 
 use compute::{lora::Adapter, model::Model};
 use serde::Deserialize;
