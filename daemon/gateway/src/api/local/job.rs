@@ -10,7 +10,7 @@ use base::{
 use data::Library;
 use jobs::{
     JobError,
-    training::{Machine, Outcome, Run, Source, Switch, Training, recipe_of},
+    training::{Machine, Outcome, Run, RunControl, Source, Training, recipe_of},
 };
 use serde_json::json;
 
@@ -50,9 +50,9 @@ async fn stop(State(parts): State<JobParts>) -> Response {
 
 async fn train(State(parts): State<JobParts>, Json(request): Json<TrainRequest>) -> Response {
     streamed(|lines| async move {
-        let switch = Switch::default();
+        let control = RunControl::default();
         // A client that disconnects drops this future; the run then stops after a checkpoint.
-        let _stopping = StopWhenDropped(switch.clone());
+        let _stopping = StopWhenDropped(control.clone());
         let runtime = tokio::runtime::Handle::current();
         let run = tokio::task::spawn_blocking(move || {
             let (share, beside) = (request.share, request.share_beside);
@@ -60,18 +60,18 @@ async fn train(State(parts): State<JobParts>, Json(request): Json<TrainRequest>)
             let opening = training.open(&parts.home, &parts.library, parts.events);
             // Only opening waits for other tasks. The run itself computes, and blocks while the client is slow to read.
             let run = runtime.block_on(opening)?;
-            run.pace(&switch, share, beside);
-            train_on(run, switch, &lines)
+            run.pace(&control, share, beside);
+            train_on(run, control, &lines)
         });
         run.await.expect("a run does not panic")
     })
 }
 
 /// Trains from the last checkpoint to the end and streams each event.
-fn train_on(mut run: Run, mut switch: Switch, lines: &LineSender) -> Result<Outcome, JobError> {
+fn train_on(mut run: Run, mut control: RunControl, lines: &LineSender) -> Result<Outcome, JobError> {
     run.resume_last()?;
     // The result is ignored: a client that went away is noticed because the future is dropped.
-    run.train(&mut switch, &mut |event| _ = lines.part(event))
+    run.train(&mut control, &mut |event| _ = lines.part(event))
 }
 
 fn training(request: TrainRequest) -> Result<Training, JobError> {
@@ -94,7 +94,7 @@ fn training(request: TrainRequest) -> Result<Training, JobError> {
     })
 }
 
-struct StopWhenDropped(Switch);
+struct StopWhenDropped(RunControl);
 
 impl Drop for StopWhenDropped {
     fn drop(&mut self) {
