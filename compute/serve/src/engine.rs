@@ -25,14 +25,14 @@ use std::{
 };
 
 pub use metrics::{Histogram, Metrics};
-pub use request::{SubmitError, Event, TokenLogprob, Prompt, Request, PositionLogprobs, UsedAdapter};
+pub use request::{Event, PositionLogprobs, Prompt, Request, SubmitError, TokenLogprob, UsedAdapter};
 use run::{Command, Queued, Run};
 
 use compute::forward::{Forward, Shape};
 
 use crate::{
     sample::text::Detokenize,
-    schedule::{ScheduleRequest, Limits, Refusal, RequestId, Tenant},
+    schedule::{Limits, Refusal, RequestId, ScheduleRequest, Tenant},
     tier::{Artifact, Tiers},
 };
 

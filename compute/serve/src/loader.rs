@@ -47,9 +47,7 @@ pub struct Base {
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
     #[error("{} is not a stored model; add it with `openledger model add`", dir.display())]
-    NotStored {
-        dir: PathBuf,
-    },
+    NotStored { dir: PathBuf },
     #[error("the model in {} was refused", dir.display())]
     Refused {
         dir: PathBuf,

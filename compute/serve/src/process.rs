@@ -18,8 +18,8 @@ mod supervise;
 
 pub use child::{child_main, inherited_socket};
 pub use frame::{
-    Admin, AdminError, ToEngine, EngineSetup, FRAME_BYTES_MAX, FrameError, Ready, Reply, FromEngine, VERSION, read_frame,
-    write_frame,
+    Admin, AdminError, EngineSetup, FRAME_BYTES_MAX, FrameError, FromEngine, Ready, Reply, ToEngine, VERSION,
+    read_frame, write_frame,
 };
 pub use isolate::{Enforcement, Isolation};
-pub use supervise::{EventStream, Command, State, Supervisor};
+pub use supervise::{Command, EventStream, State, Supervisor};

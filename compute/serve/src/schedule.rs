@@ -32,10 +32,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::Time;
 
-pub use request::{AdapterKey, ScheduleRequest, AdapterInfo, Finish, Limits, Refusal, RequestId, Tenant, Usage};
 use fair::Tenants;
-use step_time::StepTimeModel;
+pub use request::{AdapterInfo, AdapterKey, Finish, Limits, Refusal, RequestId, ScheduleRequest, Tenant, Usage};
 use slots::Slots;
+use step_time::StepTimeModel;
 
 use compute::forward::{AdapterSlot, Mix, Shape, Span, Wanted};
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use serve::{
-    engine::{SubmitError, Event, Prompt, Request},
+    engine::{Event, Prompt, Request, SubmitError},
     sample::Params,
     schedule::{Finish, Refusal},
     tier::{Generation, Source},
@@ -37,7 +37,9 @@ fn every_request_of_a_mixed_batch_gets_its_own_answer() {
     tiers.register_all(root.path()).expect("registered");
     let engine = engine(tiers, Cost::default(), Arc::default());
     let (events, _said) = listen();
-    assert!(matches!(engine.submit(with("a99", "hi", 3), events), Err(SubmitError::Unknown { name, .. }) if name == "a99"));
+    assert!(
+        matches!(engine.submit(with("a99", "hi", 3), events), Err(SubmitError::Unknown { name, .. }) if name == "a99")
+    );
     std::thread::scope(|scope| {
         for client in 0..24u32 {
             let engine = &engine;
@@ -228,7 +230,9 @@ fn who_drains_lets_everyone_finish_and_nobody_begin() {
         Box::new(move |event| all.send(event).is_ok())
     };
     for number in 0..50 {
-        engine.submit(request(&format!("x{number}"), 5), events()).expect("taken");
+        engine
+            .submit(request(&format!("x{number}"), 5), events())
+            .expect("taken");
     }
     engine.drain();
     assert!(matches!(

@@ -15,10 +15,10 @@ use std::{
 
 use compute::model::Store;
 use serve::{
-    engine::{SubmitError, Event, Prompt, Request},
+    engine::{Event, Prompt, Request, SubmitError},
     process::{
-        Admin, AdminError, EventStream, ToEngine, Command, EngineSetup, FrameError, Enforcement, Ready, Reply, FromEngine, State, Supervisor,
-        child_main, inherited_socket, read_frame, write_frame,
+        Admin, AdminError, Command, Enforcement, EngineSetup, EventStream, FrameError, FromEngine, Ready, Reply, State,
+        Supervisor, ToEngine, child_main, inherited_socket, read_frame, write_frame,
     },
     schedule::{Finish, Limits},
     tier::{Budget, Tier},
@@ -265,7 +265,9 @@ async fn a_child_without_a_parent_ends_and_a_parent_without_a_child_says_so() {
         ..wanted(None)
     });
     assert_eq!(supervisor.ready().await, Err("there is no model none".to_owned()));
-    assert!(matches!(supervisor.submit(request("x", 1)), Err(SubmitError::CannotStart { why, .. }) if why.contains("none")));
+    assert!(
+        matches!(supervisor.submit(request("x", 1)), Err(SubmitError::CannotStart { why, .. }) if why.contains("none"))
+    );
 }
 
 async fn a_request_that_is_dropped_ends_in_the_child() {
@@ -338,7 +340,10 @@ async fn nearly_frames_are_refused() {
                 Err(FrameError::Read(error)) => panic!("memory does not fail: {error}"),
             }
         }
-        assert!(!matches!(read_frame::<FromEngine>(&mut &bytes[..]), Err(FrameError::Read(_))));
+        assert!(!matches!(
+            read_frame::<FromEngine>(&mut &bytes[..]),
+            Err(FrameError::Read(_))
+        ));
     }
     assert!(read > 10_000 && refused > 5_000, "{read} read, {refused} refused");
 }

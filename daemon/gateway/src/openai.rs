@@ -54,9 +54,9 @@ use jobs::{
 use crate::traced;
 
 use self::{
-    request::{ParsedRequest, Kind, Names},
     error::ApiError,
     objects::Envelope,
+    request::{Kind, Names, ParsedRequest},
 };
 
 /// Largest body. It must hold a long conversation, and fit into one message to the engine's process.

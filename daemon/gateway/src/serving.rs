@@ -6,7 +6,7 @@ use base::{
     busy::Busy,
     events::Events,
     home::Home,
-    operator::job::{RefusedLine, ServeResponse, ServeRequest},
+    operator::job::{RefusedLine, ServeRequest, ServeResponse},
     report::{Failure, Kind},
 };
 use jobs::{
@@ -15,7 +15,7 @@ use jobs::{
 };
 use tokio::sync::Mutex;
 
-use crate::openai::{ServeError, ModelServer, Settings};
+use crate::openai::{ModelServer, ServeError, Settings};
 
 /// Reason why a model is not served.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,11 @@ impl From<StartError> for Failure {
 }
 
 /// Starts the engine for a model of this home, and serves clients once it is ready.
-pub async fn start(home: &Home, request: ServeRequest, events: Events) -> Result<(ModelServer, ServeResponse), StartError> {
+pub async fn start(
+    home: &Home,
+    request: ServeRequest,
+    events: Events,
+) -> Result<(ModelServer, ServeResponse), StartError> {
     if request.no_auth && !request.listen.ip().is_loopback() {
         let text = "--no-auth answers everyone, and --listen is not for this machine alone; leave one of them out";
         return Err(JobError::refused(Kind::Usage, text).into());

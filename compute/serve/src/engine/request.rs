@@ -123,7 +123,10 @@ impl Request {
             return Err(SubmitError::invalid("model", why));
         }
         if self.tokens_max.is_some_and(|most| most < self.tokens_min) {
-            return Err(SubmitError::invalid("min_tokens", "is more than `max_tokens`".to_owned()));
+            return Err(SubmitError::invalid(
+                "min_tokens",
+                "is more than `max_tokens`".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -134,10 +137,7 @@ impl Request {
 pub enum SubmitError {
     /// No adapter has this name.
     #[error("{why}")]
-    Unknown {
-        name: String,
-        why: String,
-    },
+    Unknown { name: String, why: String },
     /// A field of the request is invalid.
     #[error("`{field}` {why}")]
     InvalidArgument {
@@ -152,15 +152,10 @@ pub enum SubmitError {
     Stopped,
     /// The engine failed to start; the supervisor keeps trying.
     #[error("the engine cannot be started: {why}")]
-    CannotStart {
-        why: String,
-        retry_after_ms: u64,
-    },
+    CannotStart { why: String, retry_after_ms: u64 },
     /// The engine is starting or restarting.
     #[error("the engine is starting; ask again in {retry_after_ms} ms")]
-    Starting {
-        retry_after_ms: u64,
-    },
+    Starting { retry_after_ms: u64 },
 }
 
 impl From<ParamsError> for SubmitError {

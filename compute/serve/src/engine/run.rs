@@ -22,7 +22,7 @@ use completion::Completion;
 
 use super::{Build, Event, Events, Metrics, Request, Setup, TextCodec};
 use crate::{
-    schedule::{AdapterKey, ScheduleRequest, Effect, AdapterInfo, Finish, Input, RequestId, Scheduler, Usage},
+    schedule::{AdapterInfo, AdapterKey, Effect, Finish, Input, RequestId, ScheduleRequest, Scheduler, Usage},
     tier::{Artifact, Tiers},
 };
 

@@ -13,7 +13,10 @@ use std::{
 };
 
 use super::{
-    frame::{Admin, AdminError, ToEngine, EngineSetup, FrameError, Ready, Reply, FromEngine, VERSION, read_frame, write_frame},
+    frame::{
+        Admin, AdminError, EngineSetup, FrameError, FromEngine, Ready, Reply, ToEngine, VERSION, read_frame,
+        write_frame,
+    },
     isolate,
 };
 use crate::{
@@ -158,7 +161,9 @@ fn serve(
             Ok(ToEngine::Admin(number, admin)) => {
                 drop(to_parent.send(FromEngine::Reply(number, manage(engine, root, admin))));
             }
-            Ok(ToEngine::Hello { .. }) | Err(FrameError::Malformed(_) | FrameError::TooLong(_)) => std::process::exit(65),
+            Ok(ToEngine::Hello { .. }) | Err(FrameError::Malformed(_) | FrameError::TooLong(_)) => {
+                std::process::exit(65)
+            }
             Err(FrameError::Gone | FrameError::Read(_)) if ended.load(Ordering::Acquire) => return ENDED.into(),
             // The parent has gone, so running requests have no reader.
             Err(FrameError::Gone | FrameError::Read(_)) => std::process::exit(0),

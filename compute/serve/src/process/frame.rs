@@ -41,10 +41,7 @@ pub struct EngineSetup {
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub enum ToEngine {
     /// The first message.
-    Hello {
-        version: u32,
-        setup: Box<EngineSetup>,
-    },
+    Hello { version: u32, setup: Box<EngineSetup> },
     /// Submits a request; its events carry the same number.
     Submit(u64, Box<Request>),
     /// Cancels the request of this number.
@@ -114,10 +111,7 @@ pub enum AdminError {
     Unknown(String),
     /// The name is at another generation: someone else changed it first.
     #[error("{why}")]
-    Generation {
-        found: u64,
-        why: String,
-    },
+    Generation { found: u64, why: String },
     #[error("{0}")]
     Refused(String),
     #[error("the engine does not run: {0}")]

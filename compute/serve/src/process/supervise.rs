@@ -24,9 +24,11 @@ use std::{
 
 use tokio::sync::{mpsc::UnboundedReceiver, mpsc::UnboundedSender, oneshot, watch};
 
-use super::frame::{Admin, AdminError, ToEngine, EngineSetup, Ready, Reply, FromEngine, VERSION, read_frame, write_frame};
+use super::frame::{
+    Admin, AdminError, EngineSetup, FromEngine, Ready, Reply, ToEngine, VERSION, read_frame, write_frame,
+};
 use crate::{
-    engine::{SubmitError, Event, Request},
+    engine::{Event, Request, SubmitError},
     schedule::{Finish, Refusal, Usage},
 };
 

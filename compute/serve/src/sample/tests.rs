@@ -72,7 +72,11 @@ fn penalties_and_bias_and_bars_move_what_they_name() {
     let logits = [1.0f32, 1.1, 1.2, -1.0];
     let twice = |params: Params, prompt: &[u32]| {
         let mut sampler = Sampler::new(params, prompt);
-        [0, 1].map(|index| sampler.choose(&mut logits.to_vec(), Position { index, barred: &[] }).token)
+        [0, 1].map(|index| {
+            sampler
+                .choose(&mut logits.to_vec(), Position { index, barred: &[] })
+                .token
+        })
     };
     let plain = Params::default();
     assert_eq!(twice(plain.clone(), &[2]), [2, 2]);

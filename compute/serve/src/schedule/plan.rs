@@ -7,8 +7,8 @@ use protocol::Time;
 
 use super::{
     Effect, RequestId, Scheduler, Tenant, Work,
-    step_time::StepLoad,
     start::{Budget, StartOutcome},
+    step_time::StepLoad,
 };
 
 /// Cost of a decoded token in the fairness counter, where a prompt token costs 1: decoding is dearer for a device.
@@ -133,7 +133,9 @@ impl Scheduler {
         if let Some(first) = self.head_of_line {
             match self.start(first, budget, todo) {
                 StartOutcome::Started => self.chunk(first, share, budget),
-                StartOutcome::Skipped | StartOutcome::TenantBlocked => turns.iter_mut().for_each(|turn| turn.closed = true),
+                StartOutcome::Skipped | StartOutcome::TenantBlocked => {
+                    turns.iter_mut().for_each(|turn| turn.closed = true)
+                }
             }
         }
         while self.tokens_left(budget, budget.stretch_us, 0) > 0 {

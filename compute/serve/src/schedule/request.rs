@@ -83,25 +83,15 @@ pub enum Refusal {
     #[error("the prompt has no tokens")]
     EmptyPrompt,
     #[error("the prompt has {tokens} tokens, at most {most} fit beside an answer")]
-    PromptTooLong {
-        tokens: usize,
-        most: usize,
-    },
+    PromptTooLong { tokens: usize, most: usize },
     #[error("a request mixes at most {most} adapters")]
-    TooManyAdapters {
-        most: usize,
-    },
+    TooManyAdapters { most: usize },
     /// The waiting queue, or the tenant's part of it, is full.
     #[error("{waiting} requests wait already; ask again in {retry_after_ms} ms")]
-    Full {
-        waiting: usize,
-        retry_after_ms: u64,
-    },
+    Full { waiting: usize, retry_after_ms: u64 },
     /// The request waited for its first step until [`Limits::waiting_ms_max`].
     #[error("no room within {waited_ms} ms; ask again later")]
-    Waited {
-        waited_ms: u64,
-    },
+    Waited { waited_ms: u64 },
     #[error("the adapter cannot be used: {0}")]
     Adapter(String),
     #[error("the engine is shutting down")]

@@ -3,7 +3,7 @@
 use compute::forward::{AdapterSlot, Mix, Wanted};
 use protocol::Time;
 
-use super::{AdapterKey, Effect, AdapterInfo, Finish, RequestId, Scheduler, Sequence, Stage};
+use super::{AdapterInfo, AdapterKey, Effect, Finish, RequestId, Scheduler, Sequence, Stage};
 use crate::{pages::ContentKey, schedule::Refusal};
 
 impl Scheduler {
@@ -127,7 +127,11 @@ impl Scheduler {
     }
 
     /// The cache key of what a sequence computes, and its mix, both independent of the order in which adapters were named.
-    pub(super) fn content(&self, sequence: &Sequence, parts: &[(AdapterInfo, AdapterSlot, f32)]) -> (ContentKey, Vec<Mix>) {
+    pub(super) fn content(
+        &self,
+        sequence: &Sequence,
+        parts: &[(AdapterInfo, AdapterSlot, f32)],
+    ) -> (ContentKey, Vec<Mix>) {
         let mut parts = parts.to_vec();
         parts.sort_by(|a, b| a.0.hash.cmp(&b.0.hash).then(a.2.total_cmp(&b.2)));
         let named: Vec<([u8; 32], u32)> = parts.iter().map(|part| (part.0.hash.0.0, part.2.to_bits())).collect();

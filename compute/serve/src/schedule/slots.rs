@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use compute::{forward::AdapterSlot, lora::AdapterHash};
 
-use super::{AdapterKey, AdapterInfo};
+use super::{AdapterInfo, AdapterKey};
 
 /// Registered names remembered per content; an adapter under a forgotten name is fetched again.
 const KEYS_MAX: usize = 64;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use compute::forward::AdapterSlot;
 
-use super::{AdapterKey, Effect, AdapterInfo, FetchState, Refusal, RequestId, Scheduler, Stage, Tenant, step_time::StepLoad};
+use super::{
+    AdapterInfo, AdapterKey, Effect, FetchState, Refusal, RequestId, Scheduler, Stage, Tenant, step_time::StepLoad,
+};
 
 /// How often a ready request is passed over before no other may start before it.
 const PASSED_MAX: u32 = 64;
@@ -167,7 +169,9 @@ impl Scheduler {
         let adapters = &self.sequences[&request].request.adapters;
         let info = |adapter: &AdapterKey| match self.wanted_adapters[adapter].fetch {
             FetchState::Loaded(info) => info,
-            FetchState::NotRequested | FetchState::Requested => self.slots.info(*adapter).expect("the ready have their adapters"),
+            FetchState::NotRequested | FetchState::Requested => {
+                self.slots.info(*adapter).expect("the ready have their adapters")
+            }
         };
         adapters.iter().map(|(adapter, _)| (*adapter, info(adapter))).collect()
     }

@@ -185,7 +185,15 @@ impl StepTimeModel {
 
     /// Records the end of the step and learns from it.
     pub(super) fn ran(&mut self, now: Time) {
-        let Some((began, StepLoad { decoding, tokens, bytes })) = self.running.take() else {
+        let Some((
+            began,
+            StepLoad {
+                decoding,
+                tokens,
+                bytes,
+            },
+        )) = self.running.take()
+        else {
             return;
         };
         // A step that decodes nothing delays nobody, so its time is of no interest.
@@ -253,7 +261,15 @@ mod tests {
         for round in 0..400 {
             let decoding = 1 + round % 4;
             let (tokens, bytes) = [(0, 0), (12, 0), (4, 8_000_000), (20, 1_000_000)][round / 4 % 4];
-            run(&mut pace, &mut now, StepLoad { decoding, tokens, bytes });
+            run(
+                &mut pace,
+                &mut now,
+                StepLoad {
+                    decoding,
+                    tokens,
+                    bytes,
+                },
+            );
         }
         for load in [
             StepLoad {
@@ -272,8 +288,7 @@ mod tests {
                 bytes: 4_000_000,
             },
         ] {
-            let expected =
-                pace.decode_us(load.decoding).expect("seen") + pace.added_us(load.tokens, load.bytes);
+            let expected = pace.decode_us(load.decoding).expect("seen") + pace.added_us(load.tokens, load.bytes);
             let off = expected / took(load) as f64 - 1.0;
             assert!(off.abs() < 0.06, "{load:?}: off by {off}");
         }

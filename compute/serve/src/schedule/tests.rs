@@ -1,7 +1,7 @@
 mod device;
 mod fairness;
-mod step_time;
 mod random;
+mod step_time;
 
 use compute::lora::AdapterHash;
 use device::Device;
@@ -64,14 +64,14 @@ pub(super) fn info(adapter: AdapterKey) -> AdapterInfo {
 pub(super) fn for_tenant(tenant: &str, request: u64) -> ScheduleRequest {
     ScheduleRequest {
         tenant: Tenant(tenant.into()),
-        ..request(request)
+        ..plain(request)
     }
 }
 
 pub(super) fn with_adapter(adapter: u64, request: u64) -> ScheduleRequest {
     ScheduleRequest {
         adapters: vec![(AdapterKey(adapter), 1.0)],
-        ..request(request)
+        ..plain(request)
     }
 }
 
@@ -154,7 +154,7 @@ fn one_step_brings_in_no_more_adapters_than_allowed() {
 fn a_mix_comes_in_at_once_and_has_an_order_of_its_own() {
     let mix = |request, adapters: [(u64, f32); 2]| ScheduleRequest {
         adapters: adapters.map(|(key, weight)| (AdapterKey(key), weight)).to_vec(),
-        ..request(request)
+        ..plain(request)
     };
     let mut device = Device::new(limits(), SHAPE);
     device.submit(mix(1, [(5, 0.5), (6, 2.0)]));
@@ -176,7 +176,7 @@ fn adapters_that_together_are_too_large_are_refused() {
     );
     device.submit(ScheduleRequest {
         adapters: vec![(AdapterKey(1), 1.0), (AdapterKey(2), 1.0)],
-        ..request(1)
+        ..plain(1)
     });
     device.until_idle();
     assert!(matches!(device.refused[&RequestId(1)], Refusal::Adapter(_)));
@@ -192,7 +192,7 @@ fn who_asks_for_what_can_never_be_is_told_at_once() {
     };
     let long = ScheduleRequest {
         prompt: vec![1; 64],
-        ..request(1)
+        ..plain(1)
     };
     assert_eq!(
         refusal(&mut device, long),
@@ -200,12 +200,12 @@ fn who_asks_for_what_can_never_be_is_told_at_once() {
     );
     let empty = ScheduleRequest {
         prompt: Vec::new(),
-        ..request(2)
+        ..plain(2)
     };
     assert_eq!(refusal(&mut device, empty), Refusal::EmptyPrompt);
     let many = ScheduleRequest {
         adapters: vec![(AdapterKey(1), 1.0); 3],
-        ..request(3)
+        ..plain(3)
     };
     assert_eq!(refusal(&mut device, many), Refusal::TooManyAdapters { most: 2 });
 }
@@ -236,7 +236,7 @@ fn who_waits_too_long_is_refused_and_who_runs_is_not() {
     );
     device.submit(ScheduleRequest {
         tokens_max: 50,
-        ..request(1)
+        ..plain(1)
     });
     device.submit(plain(2));
     device.tick();
@@ -254,7 +254,7 @@ fn who_waits_too_long_is_refused_and_who_runs_is_not() {
 fn an_answer_ends_at_an_end_token_unless_told_otherwise() {
     let plain = ScheduleRequest {
         tokens_max: 40,
-        ..request(1)
+        ..plain(1)
     };
     let mut device = Device::new(limits(), SHAPE);
     let said = device.alone(&ScheduleRequest {
@@ -282,7 +282,7 @@ fn an_answer_ends_at_an_end_token_unless_told_otherwise() {
     );
     assert_eq!((device.answer(2), device.finish(2)), (said.clone(), Finish::Length));
     assert_eq!(
-        device.usage(1).answer,
+        device.usage(1).completion,
         first + 1,
         "the token that ends it was computed too"
     );
@@ -296,7 +296,7 @@ fn an_answer_that_must_be_longer_is_told_what_may_not_come() {
     device.submit(ScheduleRequest {
         tokens_min: 2,
         stop_tokens: vec![43],
-        ..request(1)
+        ..plain(1)
     });
     device.tick();
     assert_eq!(device.scheduler.next_position(RequestId(1)), (1, &[42, 43][..]));
@@ -312,7 +312,7 @@ fn a_prompt_alone_is_computed_with_all_its_logits() {
     device.submit(ScheduleRequest {
         tokens_max: 0,
         score_prompt: true,
-        ..request(2)
+        ..plain(2)
     });
     device.until_idle();
     assert_eq!(device.scored, 6, "every position, although the prompt was known");
@@ -396,7 +396,7 @@ fn scarce_pages_are_taken_back_and_nothing_is_lost() {
     let long = |request: u64| ScheduleRequest {
         prompt: vec![u32::try_from(request).expect("small"); 5],
         tokens_max: 14,
-        ..request(request)
+        ..plain(request)
     };
     (1..=4).for_each(|request| device.submit(long(request)));
     device.until_idle();

@@ -2,7 +2,9 @@
 
 use protocol::Time;
 
-use super::{AdapterKey, ScheduleRequest, Effect, AdapterInfo, FetchState, Finish, Refusal, RequestId, Scheduler, Stage};
+use super::{
+    AdapterInfo, AdapterKey, Effect, FetchState, Finish, Refusal, RequestId, ScheduleRequest, Scheduler, Stage,
+};
 
 impl Scheduler {
     /// Checks that the request can be served at all and may wait. Caps its length at what the device holds.
@@ -58,7 +60,8 @@ impl Scheduler {
             }
         }
         sequence.stage = stage;
-        self.tenants.enqueue(&sequence.request.tenant, sequence.order, request, stage == Stage::Ready);
+        self.tenants
+            .enqueue(&sequence.request.tenant, sequence.order, request, stage == Stage::Ready);
     }
 
     /// Removes a waiting request from its queue, and drops adapters that no other request waits for.
@@ -92,7 +95,11 @@ impl Scheduler {
         if !std::mem::take(&mut self.fetch_due) && !stuck {
             return;
         }
-        let held = self.wanted_adapters.values().filter(|held| held.fetch != FetchState::NotRequested).count();
+        let held = self
+            .wanted_adapters
+            .values()
+            .filter(|held| held.fetch != FetchState::NotRequested)
+            .count();
         let room = self.limits.fetched_max.saturating_sub(held);
         let mut room = if stuck { room.max(self.limits.mix_max) } else { room };
         if room == 0 {
@@ -103,7 +110,10 @@ impl Scheduler {
                 if room == 0 {
                     return;
                 }
-                let held = self.wanted_adapters.get_mut(adapter).expect("who waits holds its adapters");
+                let held = self
+                    .wanted_adapters
+                    .get_mut(adapter)
+                    .expect("who waits holds its adapters");
                 if held.fetch == FetchState::NotRequested && self.slots.info(*adapter).is_none() {
                     held.fetch = FetchState::Requested;
                     self.fetching += 1;
@@ -121,9 +131,16 @@ impl Scheduler {
     }
 
     pub(super) fn fetched(&mut self, adapter: AdapterKey, result: Result<AdapterInfo, String>, todo: &mut Vec<Effect>) {
-        let Some(held) = self.wanted_adapters.get_mut(&adapter).filter(|held| held.fetch == FetchState::Requested) else {
+        let Some(held) = self
+            .wanted_adapters
+            .get_mut(&adapter)
+            .filter(|held| held.fetch == FetchState::Requested)
+        else {
             // No request needs it any more; or one asked again since and has it, and then this is the same adapter.
-            let here = self.wanted_adapters.get(&adapter).is_some_and(|held| held.fetch != FetchState::NotRequested);
+            let here = self
+                .wanted_adapters
+                .get(&adapter)
+                .is_some_and(|held| held.fetch != FetchState::NotRequested);
             if result.is_ok() && !here {
                 todo.push(Effect::Drop(adapter));
             }

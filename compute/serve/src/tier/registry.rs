@@ -65,9 +65,7 @@ pub enum RegisterError {
     #[error(
         "`{name}` is not a name for an adapter: use 1 to {NAME_BYTES_MAX} visible characters without `/`, `:` and `@`"
     )]
-    Name {
-        name: String,
-    },
+    Name { name: String },
     #[error("could not open the adapter directory {}", dir.display())]
     Dir {
         dir: PathBuf,
@@ -75,15 +73,10 @@ pub enum RegisterError {
         source: io::Error,
     },
     #[error("{} is not within the directory that adapters may come from", dir.display())]
-    Outside {
-        dir: PathBuf,
-    },
+    Outside { dir: PathBuf },
     /// Its header is invalid.
     #[error("adapter `{name}` was refused: {why}")]
-    Refused {
-        name: String,
-        why: String,
-    },
+    Refused { name: String, why: String },
     /// The name is at another generation: someone else changed it first.
     #[error("adapter `{name}` is at generation {found}, not {expected}")]
     Generation {
@@ -93,13 +86,9 @@ pub enum RegisterError {
         expected: u64,
     },
     #[error("there is no adapter `{name}`")]
-    Unknown {
-        name: String,
-    },
+    Unknown { name: String },
     #[error("{most} adapters are registered, and no more can be")]
-    Full {
-        most: usize,
-    },
+    Full { most: usize },
 }
 
 /// Reason why a name stands for no usable adapter.

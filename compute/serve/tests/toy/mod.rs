@@ -21,7 +21,7 @@ use compute::{
     tensors::Matrix,
 };
 use serve::{
-    engine::{SubmitError, Engine, Event, Events, Prompt, Request, UsedAdapter, Setup, TextCodec},
+    engine::{Engine, Event, Events, Prompt, Request, Setup, SubmitError, TextCodec, UsedAdapter},
     sample::text::Detokenize,
     schedule::{Finish, Limits, Usage},
     tier::{Budget, Tiers},

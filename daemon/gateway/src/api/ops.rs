@@ -96,7 +96,12 @@ async fn healthz(State(parts): State<Parts>) -> Result<&'static str, Unhealthy> 
 
 async fn readyz(State(parts): State<Parts>) -> Result<&'static str, Unhealthy> {
     let chain_status = chain_status(&parts).await?;
-    ready(parts.about.wants_peers, parts.net.peers().len(), chain_status.sole_validator).map(|()| "ready\n")
+    ready(
+        parts.about.wants_peers,
+        parts.net.peers().len(),
+        chain_status.sole_validator,
+    )
+    .map(|()| "ready\n")
 }
 
 fn ready(wants_peers: bool, peers: usize, sole_validator: bool) -> Result<(), Unhealthy> {

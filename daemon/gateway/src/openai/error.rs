@@ -117,7 +117,9 @@ impl From<SubmitError> for ApiError {
                 Refusal::Draining => unavailable().later(1000),
             },
             SubmitError::Stopped => unavailable().coded("engine_down").later(1000),
-            SubmitError::CannotStart { retry_after_ms, .. } => unavailable().coded("engine_down").later(*retry_after_ms),
+            SubmitError::CannotStart { retry_after_ms, .. } => {
+                unavailable().coded("engine_down").later(*retry_after_ms)
+            }
             SubmitError::Starting { retry_after_ms } => unavailable().coded("engine_starting").later(*retry_after_ms),
         }
     }

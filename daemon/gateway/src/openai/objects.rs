@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use serve::{
-    engine::{TokenLogprob, PositionLogprobs, UsedAdapter},
+    engine::{PositionLogprobs, TokenLogprob, UsedAdapter},
     schedule::{Finish, Usage},
 };
 

@@ -8,9 +8,9 @@ use serve::{
 };
 
 use super::{
-    request::{ParsedRequest, Kind},
     error::ApiError,
     objects::{Envelope, reason, usage, with_first},
+    request::{Kind, ParsedRequest},
 };
 
 /// A choice that has ended.
@@ -24,7 +24,11 @@ struct Choice {
 }
 
 /// Waits for all choices and returns the response. Dropping the future cancels them.
-pub(super) async fn whole(envelope: &Envelope, parsed: &ParsedRequest, streams: Vec<EventStream>) -> Result<Value, ApiError> {
+pub(super) async fn whole(
+    envelope: &Envelope,
+    parsed: &ParsedRequest,
+    streams: Vec<EventStream>,
+) -> Result<Value, ApiError> {
     let mut choices = Vec::with_capacity(streams.len());
     let (mut took, mut served) = (Vec::new(), Vec::new());
     for (index, events) in streams.into_iter().enumerate() {

@@ -19,10 +19,10 @@ use serve::{
 };
 
 use super::{
-    response::{END, failed, texts},
-    request::ParsedRequest,
     error::ApiError,
     objects::{Envelope, reason, usage, with_first},
+    request::ParsedRequest,
+    response::{END, failed, texts},
 };
 
 /// Starts a stream. A request that is refused before its first token gets an error response instead.
@@ -110,7 +110,7 @@ impl ChunkWriter {
             Some(Event::Refused(error)) => self.fail(&error.into()),
             Some(Event::Prompt(scored)) => {
                 let known = self
-                    .asked
+                    .parsed
                     .echo
                     .as_ref()
                     .is_some_and(|texts| texts[index / self.parsed.n].is_some());
@@ -163,7 +163,7 @@ impl ChunkWriter {
             self.say(vec![opening], false);
         }
         let known = self
-            .asked
+            .parsed
             .echo
             .as_ref()
             .and_then(|texts| texts[index / self.parsed.n].clone());

@@ -6,12 +6,12 @@ use compute::forward::{StepError, Wanted};
 use protocol::Time;
 
 use super::{
-    super::{Event, Events, TokenLogprob, PositionLogprobs, UsedAdapter, TextCodec},
+    super::{Event, Events, PositionLogprobs, TextCodec, TokenLogprob, UsedAdapter},
     Queued, Run,
 };
 use crate::{
     sample::{Logprobs, Position, Sampler, score, text::TextStream},
-    schedule::{ScheduleRequest, Finish, Input, RequestId, Usage},
+    schedule::{Finish, Input, RequestId, ScheduleRequest, Usage},
     tier::Artifact,
 };
 
@@ -91,7 +91,8 @@ impl Run {
                 let row = rows.next().ok_or_else(missing)?;
                 let position = planned.span.start + u32::try_from(at).expect("a span is short");
                 let following = planned.span.tokens.get(at + 1).copied().or(planned.next);
-                if let (Wanted::All, Some(next), Some(top)) = (planned.span.wanted, following, completion.prompt_logprobs)
+                if let (Wanted::All, Some(next), Some(top)) =
+                    (planned.span.wanted, following, completion.prompt_logprobs)
                     && position >= completion.scored
                 {
                     completion.scored = position + 1;

@@ -22,7 +22,7 @@ fn a_tenant_that_floods_hardly_delays_another() {
         device.submit(ScheduleRequest {
             tokens_max: 50,
             prompt: vec![u32::try_from(request).expect("small"); 12],
-            ..request(request)
+            ..plain(request)
         });
     });
     device.tick();
@@ -72,7 +72,7 @@ fn who_pauses_saves_nothing_up_and_owes_what_it_took() {
     (1..=4).for_each(|request| {
         device.submit(ScheduleRequest {
             tokens_max: 40,
-            ..request(request)
+            ..plain(request)
         })
     });
     device.until_idle();
@@ -91,7 +91,7 @@ fn rows_are_shared_among_those_who_are_there_unless_there_are_spare_ones() {
             device.submit(ScheduleRequest {
                 tokens_max: 40,
                 prompt: vec![u32::try_from(request).expect("small"); 4],
-                ..request(request)
+                ..plain(request)
             });
             // One after another, so that it was seen what fewer take.
             (0..4).for_each(|_| device.tick());

@@ -17,7 +17,7 @@ fn beside_a_crowd(percent: u32) -> Vec<u64> {
         device.submit(ScheduleRequest {
             tokens_max: 1,
             prompt: vec![u32::try_from(request).expect("small"); 8],
-            ..request(request)
+            ..plain(request)
         });
     });
     let before = device.steps;
@@ -47,7 +47,7 @@ fn a_prompt_gets_on_however_little_it_may_and_faster_when_that_takes_long() {
         device.submit(ScheduleRequest {
             prompt: (1..=50).collect(),
             tokens_max: 1,
-            ..request(1)
+            ..plain(1)
         });
         device.until(|device| device.finished.contains_key(&RequestId(1)));
         device.steps - before

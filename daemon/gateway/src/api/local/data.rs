@@ -39,9 +39,13 @@ async fn get(State(library): State<Library>, Json(request): Json<GetRequest>) ->
     streamed(|lines| async move {
         let progress_lines = lines.clone();
         let got = library
-            .get(request.root, request.datanet, request.from, request.keep, move |progress| {
-                progress_lines.progress(progress)
-            })
+            .get(
+                request.root,
+                request.datanet,
+                request.from,
+                request.keep,
+                move |progress| progress_lines.progress(progress),
+            )
             .await?;
         if let Some(out) = &request.out {
             library
@@ -65,7 +69,11 @@ async fn records(State(library): State<Library>, Json(request): Json<RootRequest
 }
 
 async fn verify(State(library): State<Library>, Json(request): Json<RootRequest>) -> Response {
-    streamed(|lines| async move { library.verify(request.root, move |progress| lines.progress(progress)).await })
+    streamed(|lines| async move {
+        library
+            .verify(request.root, move |progress| lines.progress(progress))
+            .await
+    })
 }
 
 async fn diff(State(library): State<Library>, Json(request): Json<DiffRequest>) -> Response {
