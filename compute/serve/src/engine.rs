@@ -1,14 +1,14 @@
 //! The inference engine: one thread that owns the model, and a handle that submits requests to it.
 //!
 //! The thread takes the commands that arrived, lets the scheduler plan, runs the step, samples tokens and emits events.
-//! Everything slow besides the step (tokenising, reading adapters) happens on other threads. A step that fails or panics
-//! costs the requests in it; the model is built again and the others go on.
+//! Everything slow besides the step (tokenising, reading adapters) happens on other threads. A step that fails or
+//! panics costs the requests in it; the model is built again and the others go on.
 //!
 //! # Why not one thread per request, or async
 //!
 //! A device runs one step at a time, so a second thread could only wait for the first. One owner of the model needs no
-//! lock around it, and burn's streams are per thread: work that hops between threads changes its stream
-//! (`compute`'s notes on cubecl).
+//! lock around it, and decides alone what the next step holds. A step keeps its thread busy for milliseconds to
+//! seconds, which would stall every other task of an async executor.
 
 mod metrics;
 mod request;
@@ -44,8 +44,8 @@ pub trait TextCodec: Detokenize {
     /// The tokens of a text, with those that the model expects at its start (BOS).
     fn encode(&self, text: &str) -> Result<Vec<u32>, String>;
 
-    /// Renders a conversation, given as the JSON of a chat request, with the chat template. The text contains all special
-    /// tokens; [`TextCodec::encode_chat`] adds none.
+    /// Renders a conversation, given as the JSON of a chat request, with the chat template. The text contains all
+    /// special tokens; [`TextCodec::encode_chat`] adds none.
     fn chat(&self, request: &str) -> Result<String, String>;
 
     /// Tokenises what [`TextCodec::chat`] rendered.
@@ -73,7 +73,8 @@ pub type Events = Box<dyn Fn(Event) -> bool + Send>;
 
 /// A running engine. Dropping it stops the thread and ends every request.
 ///
-/// Requests are submitted from any thread; events arrive through the callback given with them.
+/// Requests are submitted from any thread; events arrive through the callback given with them. [`crate::process`] runs
+/// an engine in a process of its own, which is how a node uses it.
 pub struct Engine {
     inbox: SyncSender<Command>,
     tiers: Arc<Tiers>,
@@ -103,9 +104,9 @@ impl Engine {
                 let _alive = alive;
                 match Run::new(setup, own, shown) {
                     Ok(mut run) => {
-                        let told = ready.send(Ok((run.shape(), run.verifies())));
+                        let sent = ready.send(Ok((run.shape(), run.verifies())));
                         drop(ready);
-                        if told.is_ok() {
+                        if sent.is_ok() {
                             run.until_stopped(&commands);
                         }
                     }
@@ -238,8 +239,8 @@ impl Engine {
         }
     }
 
-    /// A channel that never carries a value and closes when the engine's thread ended, for whatever reason. There is one
-    /// per engine.
+    /// A channel that never carries a value and closes when the engine's thread has ended, for whatever reason. There
+    /// is one per engine.
     ///
     /// # Panics
     ///

@@ -12,8 +12,8 @@
 //!
 //! The way of a request: [`process::Supervisor::submit`] writes it to the child process, [`engine::Engine::submit`]
 //! checks it and tokenises the prompt, [`schedule::Scheduler`] plans steps, the engine's thread runs each step with
-//! `compute::forward::Forward`, [`sample::Sampler`] chooses the tokens, and [`engine::Event`]s travel back. Begin reading
-//! with [`engine`], then [`schedule`].
+//! `compute::forward::Forward`, [`sample::Sampler`] chooses the tokens, and [`engine::Event`]s travel back. Begin
+//! reading with [`engine`], then [`schedule`].
 //!
 //! `compute` knows how a step is computed, and the daemon how requests arrive over HTTP. Training happens elsewhere.
 //!

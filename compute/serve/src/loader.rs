@@ -63,8 +63,8 @@ impl Base {
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok());
         let stored = stored.ok_or_else(|| BaseError::NotStored { dir: dir.to_owned() })?;
-        let looked = read_config(dir).and_then(|config| Ok((Generation::load(dir, &config)?, config)));
-        let (generation, config) = looked.map_err(|source| BaseError::Refused {
+        let read = read_config(dir).and_then(|config| Ok((Generation::load(dir, &config)?, config)));
+        let (generation, config) = read.map_err(|source| BaseError::Refused {
             dir: dir.to_owned(),
             source,
         })?;
@@ -126,7 +126,7 @@ pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
 }
 
 /// Builds a model on its device.
-#[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "they are a GPU's"))]
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "only a GPU uses them"))]
 fn build(
     model: &Model,
     place: Device,
@@ -185,7 +185,7 @@ fn pages(config: &Config, page_tokens: usize, wanted: &EngineSetup) -> u32 {
         .map_or(4 << 30, |memory| memory.available_bytes);
     let free = wanted.memory_bytes_max.map_or(free, |most| most.min(free)) / PAGES_SHARE;
     let held = free / page_bytes.max(1) as u64;
-    // Never fewer than a few short texts need: if memory is short, allocation will say so.
+    // Never fewer than a few short prompts need: if memory is short, allocation fails with its own error.
     let pages = (most as u64).min(held).max(64);
     u32::try_from(pages).unwrap_or(u32::MAX)
 }

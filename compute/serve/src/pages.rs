@@ -4,13 +4,13 @@
 //! end. So replacing an adapter under its name invalidates nothing and serves nothing stale: other weights are another
 //! [`ContentKey`]. Only bookkeeping happens here; the model owns the device memory.
 //!
-//! # Why pages
+//! # Why not a contiguous cache per sequence
 //!
-//! A contiguous cache per sequence must reserve the longest context for each row. Pages (Kwon et al., PagedAttention,
+//! It must reserve the longest context for each row. Pages (Kwon et al., PagedAttention,
 //! SOSP 2023) are reserved as a sequence grows, and sequences with a common prefix share them without a copy. A shared
 //! page is never written: the part of a page that two prompts have in common is copied into a page of the new sequence.
 //!
-//! # Why compare tokens, not hashes
+//! # Why not name pages by a hash of their tokens
 //!
 //! A collision would show one client another's context. Comparing a page's tokens costs little beside computing them.
 
@@ -27,8 +27,9 @@ use tree::{NodeId, Tree};
 use compute::forward::PageId;
 
 impl ContentKey {
-    /// The key of everything computed with these weights. `mix` is in the order in which adapters are summed, each with the
-    /// bits of its weight. Verified content is kept apart: the bits of other content may depend on the rest of its batch.
+    /// The key of everything computed with these weights. `mix` is in the order in which adapters are summed, each with
+    /// the bits of its weight. Verified content is kept apart: the bits of other content may depend on the rest of its
+    /// batch.
     pub fn new(base: &[u8; 32], mix: &[([u8; 32], u32)], verified: bool) -> Self {
         let mut bytes = Vec::with_capacity(mix.len() * 36);
         for (adapter, weight) in mix {
@@ -79,8 +80,8 @@ pub struct Reuse {
 
 /// The pages of one device: free lists, users, and the prefix cache.
 ///
-/// A page is free, in use, cached, or both of the latter. When free pages run out, cached pages without users are evicted
-/// LRU, children before parents.
+/// A page is free, in use, cached, or both of the latter. When free pages run out, cached pages without users are
+/// evicted LRU, children before parents.
 ///
 /// ```
 /// use serve::pages::{ContentKey, Pages};
@@ -100,14 +101,14 @@ pub struct Reuse {
 pub struct Pages {
     page_tokens: usize,
     free: Vec<PageId>,
-    /// How many sequences use each page.
+    /// Number of sequences that use each page.
     users: Vec<u32>,
     tree: Tree,
     evicted: u64,
 }
 
 impl Pages {
-    /// All pages free, none cached.
+    /// Pages of a device that holds nothing yet: all free, none cached.
     pub fn new(pages: u32, page_tokens: usize) -> Self {
         assert!(
             pages > 0 && page_tokens > 0,
@@ -142,8 +143,8 @@ impl Pages {
         self.evicted
     }
 
-    /// Starts a sequence with the cached part of its tokens. The last token is never taken from the cache: the caller needs its
-    /// logits.
+    /// Starts a sequence with the cached part of its tokens. The last token is never taken from the cache: the caller
+    /// needs its logits.
     pub fn begin(&mut self, key: ContentKey, tokens: &[u32]) -> (Chain, Reuse) {
         let reusable = tokens.len().saturating_sub(1);
         let (nodes, partial) = self.tree.find(key, &tokens[..reusable], self.page_tokens);

@@ -43,7 +43,8 @@ pub struct Params {
     pub top_p: f32,
     /// Keeps only tokens with at least this fraction of the likeliest one's probability.
     pub min_p: f32,
-    /// Divides positive logits, and multiplies negative ones, of tokens in the prompt or the completion; 1 does nothing.
+    /// Divides positive logits, and multiplies negative ones, of tokens in the prompt or the completion; 1 does
+    /// nothing.
     pub repetition_penalty: f32,
     /// Subtracted from the logits of tokens in the completion.
     pub presence_penalty: f32,
@@ -99,7 +100,14 @@ impl Params {
             })
         };
         within("temperature", self.temperature, 0.0, 2.0)?;
-        within("top_p", self.top_p, f32::MIN_POSITIVE, 1.0)?;
+        // Not `within`: 0 itself is excluded, because it would keep no token.
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return Err(ParamsError {
+                field: "top_p",
+                found: self.top_p.to_string(),
+                range: "more than 0 and at most 1".to_owned(),
+            });
+        }
         within("min_p", self.min_p, 0.0, 1.0)?;
         within("repetition_penalty", self.repetition_penalty, 0.01, 100.0)?;
         within("presence_penalty", self.presence_penalty, -2.0, 2.0)?;

@@ -1,20 +1,22 @@
 //! The scheduler: what runs in the next step and for whom. Requests, tenants, adapters and pages compete here alone.
 //!
 //! A pure state machine: it is told the time, takes one input and lists effects, in order. A request waits for its
-//! adapters (cold), then for room (ready), then runs. A step is filled with one token of every sequence that is decoding,
-//! then with chunks of prompts (chunked prefill); an adapter that is not loaded yet never delays a step. The scheduler
-//! sees no logits, text or files.
+//! adapters (cold), then for room (ready), then runs. A step is filled with one token of every sequence that is
+//! decoding, then with chunks of prompts (chunked prefill); an adapter that is not loaded yet never delays a step. The
+//! scheduler sees no logits, text or files.
 //!
-//! Room goes to the tenant that was served least, counted in tokens (the virtual token counter of Sheng et al., Fairness
-//! in Serving Large Language Models, OSDI 2024). When rows or pages run out, the tenant with the most rows gives some
-//! back; what its sequence computed stays in the prefix cache as long as pages allow, so little is computed twice.
+//! Room goes to the tenant that was served least, counted in tokens (the virtual token counter of Sheng et al.,
+//! Fairness in Serving Large Language Models, OSDI 2024). When rows or pages run out, the tenant with the most rows
+//! gives some back; what its sequence computed stays in the prefix cache as long as pages allow, so little is computed
+//! twice.
 //!
 //! # Why not a library's continuous batching
 //!
 //! The one serving library on burn (burn-lm 0.0.1) has neither continuous batching nor a paged cache. Engines in other
-//! languages would be a second program to install. And what decides here is particular: thousands of adapters that must be
-//! loaded before a row can run, ranks that differ within a step, fairness across tenants. As a pure machine the scheduler is
-//! tested under random inputs against a device without arithmetic: every request gets what it would get alone.
+//! languages would be a second program to install. And what decides here is particular: thousands of adapters that must
+//! be loaded before a row can run, ranks that differ within a step, fairness across tenants. As a pure machine the
+//! scheduler is tested under random inputs against a device without arithmetic: every request gets what it would get
+//! alone.
 
 mod fair;
 mod plan;
@@ -64,8 +66,8 @@ pub enum Input {
     Broken(String),
 }
 
-/// An action for the engine, to be performed in order. If performing one leads to a new input, the effects of that input
-/// come after those already listed.
+/// An action for the engine, to be performed in order. If performing one leads to a new input, the effects of that
+/// input come after those already listed.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
     Refused(RequestId, Refusal),
@@ -97,7 +99,7 @@ pub struct Occupancy {
     pub resident: usize,
     /// Pages that are neither used nor cached.
     pub pages_free: usize,
-    /// All pages.
+    /// Pages of the device.
     pub pages: usize,
     /// Pages in the prefix cache, used or not.
     pub pages_kept: usize,
@@ -145,7 +147,7 @@ struct Sequence {
     stage: Stage,
     /// Length of the prompt, with which `tokens` begins.
     prompt: usize,
-    /// Prompt and completion.
+    /// Tokens of the prompt, then of the completion.
     tokens: Vec<u32>,
     /// Number of positions whose keys and values are in pages.
     computed: usize,
@@ -158,7 +160,7 @@ struct Sequence {
     cached: Option<usize>,
     /// Prompt positions whose logits were computed for scoring.
     scored: usize,
-    /// How often other requests started first because this one did not fit.
+    /// Number of times that other requests started first because this one did not fit.
     passed: u32,
 }
 
@@ -237,7 +239,8 @@ pub struct Scheduler {
     batch: Vec<Work>,
     step_time: StepTimeModel,
     in_flight: bool,
-    asked: u64,
+    /// Number of requests admitted so far.
+    submitted: u64,
     steps: u64,
     preempted: u64,
     /// True if a waiting request may need an adapter that was not requested yet.
@@ -264,7 +267,7 @@ impl Scheduler {
             batch: Vec::new(),
             step_time: StepTimeModel::default(),
             in_flight: false,
-            asked: 0,
+            submitted: 0,
             steps: 0,
             preempted: 0,
             fetch_due: false,
@@ -384,8 +387,8 @@ impl Scheduler {
         if request.tokens_min > 0 {
             request.barred = self.ends.iter().chain(&request.stop_tokens).copied().collect();
         }
-        let (id, order) = (request.id, self.asked);
-        self.asked += 1;
+        let (id, order) = (request.id, self.submitted);
+        self.submitted += 1;
         self.waiting_since.insert(order, (now, id));
         let sequence = Sequence {
             order,

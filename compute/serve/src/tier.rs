@@ -88,7 +88,7 @@ pub struct Status {
 /// Counters since the start, and gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Counters {
-    /// Registered names.
+    /// Number of registered names.
     pub registered: usize,
     pub host_adapters: usize,
     pub host_bytes: u64,
@@ -162,8 +162,9 @@ impl Tiers {
             std::thread::Builder::new()
                 .name(format!("adapters-{number}"))
                 .spawn(move || {
-                    // A low priority delays those who wait for an adapter a little, and those who do not hardly at all. On Linux it
-                    // applies to the calling thread alone. If it is not allowed, loaders run at normal priority.
+                    // A low priority delays those who wait for an adapter a little, and those who do not hardly at all.
+                    // On Linux it applies to the calling thread alone. If it is not allowed, loaders run at normal
+                    // priority.
                     #[cfg(target_os = "linux")]
                     let _ = rustix::process::setpriority_process(None, 10);
                     shared.load();
@@ -174,7 +175,8 @@ impl Tiers {
         Self { shared, loaders }
     }
 
-    /// Registers every directory in `root` under its name, without opening a file. Unusable ones are listed in the result.
+    /// Registers every directory in `root` under its name, without opening a file. Unusable ones are listed in the
+    /// result.
     pub fn register_all(&self, root: &Path) -> std::io::Result<Scan> {
         // Scanned without the lock: a large directory takes a while.
         let found = registry::scan(root)?;
@@ -195,8 +197,8 @@ impl Tiers {
         Ok(scan)
     }
 
-    /// Gives a name to an adapter, new or replacing another. With `expected`, only if that is the name's generation; 0 stands
-    /// for a name that does not exist.
+    /// Gives a name to an adapter, new or replacing another. With `expected`, only if that is the name's generation; 0
+    /// stands for a name that does not exist.
     pub fn register(&self, name: &str, source: Source, expected: Option<u64>) -> Result<Generation, RegisterError> {
         registry::check(name, &source)?;
         let generation = self
@@ -211,8 +213,8 @@ impl Tiers {
         self.state().registry.unregister(name, expected)
     }
 
-    /// The adapter that a client named: `name`, or `name@hash` for exactly this content. The returned artifact stays usable
-    /// when the name is replaced.
+    /// The adapter that a client named: `name`, or `name@hash` for exactly this content. The returned artifact stays
+    /// usable when the name is replaced.
     pub fn resolve(&self, wanted: &str) -> Result<Arc<Artifact>, ResolveError> {
         let can_fetch = self.shared.peer.is_some();
         self.state().registry.resolve(wanted, can_fetch)
@@ -227,8 +229,8 @@ impl Tiers {
         Ok(())
     }
 
-    /// Returns the adapter if it is in host memory. Otherwise loads it, once for all callers that ask meanwhile, and calls
-    /// `reply` later.
+    /// Returns the adapter if it is in host memory. Otherwise loads it, once for all callers that ask meanwhile, and
+    /// calls `reply` later.
     pub fn fetch(&self, artifact: &Arc<Artifact>, reply: Reply) -> Option<Arc<Adapter>> {
         let mut state = self.state();
         if let Some(adapter) = artifact.hash().and_then(|hash| state.host.get(hash)) {
@@ -255,8 +257,8 @@ impl Tiers {
         self.shared.trim(&mut self.state());
     }
 
-    /// Tells the loaders if completions are running, which loads must not delay: then each loader uses a small part of a
-    /// processor's time.
+    /// Tells the loaders if completions are running, which loads must not delay: then each loader uses a small part of
+    /// a processor's time.
     pub fn yield_to_steps(&self, yield_to_steps: bool) {
         self.shared.yield_to_steps.store(yield_to_steps, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Files that change on disk under a model: what was taken in stays as it was, and what was not yet is refused.
+//! Files that change on disk while they are served: a stored model stays as it was, an unread adapter is refused.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use compute::{
 };
 use serve::tier::{Budget, Tiers};
 
-/// A copy of a fixture in a directory that is the test's.
+/// A copy of a fixture in a directory of the test.
 fn copied(to: &Path) -> PathBuf {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/llama-1");
     let place = to.join("model");
@@ -36,7 +36,7 @@ fn copied(to: &Path) -> PathBuf {
     place
 }
 
-/// Ways in which somebody spoils a file without replacing it.
+/// Ways to damage a file in place.
 fn spoil(path: &Path, way: usize) {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
     match way {
@@ -68,7 +68,7 @@ fn logits(decoder: &mut Decoder<Cpu>, adapted: bool) -> Vec<u32> {
 }
 
 #[test]
-fn a_model_goes_on_as_it_was_when_its_original_is_cut_or_overwritten() {
+fn a_served_model_is_unaffected_when_its_original_is_truncated_or_overwritten() {
     for way in 0..3 {
         let home = tempfile::tempdir().unwrap();
         let original = copied(home.path());
@@ -82,7 +82,7 @@ fn a_model_goes_on_as_it_was_when_its_original_is_cut_or_overwritten() {
         spoil(&original.join("model.safetensors"), way);
         spoil(&original.join("adapter0/adapter_model.safetensors"), way);
         assert_eq!([false, true].map(|adapted| logits(&mut decoder, adapted)), before);
-        // Built again, as after a crash: from the store and not from there.
+        // Built again, as after a crash: from the store, not from the original.
         let mut again = store.model(&stored).unwrap().0.on_cpu(CpuOptions::default()).unwrap();
         assert_eq!(logits(&mut again, false), before[0]);
         assert!(store.add(&original).is_err(), "what was spoilt is no model");
@@ -90,7 +90,7 @@ fn a_model_goes_on_as_it_was_when_its_original_is_cut_or_overwritten() {
 }
 
 #[test]
-fn an_adapter_that_changed_before_it_was_read_is_refused_and_the_others_are_served() {
+fn an_adapter_that_changed_before_it_was_read_is_refused_and_others_are_served() {
     for way in 0..3 {
         let home = tempfile::tempdir().unwrap();
         let original = copied(home.path());

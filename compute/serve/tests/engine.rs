@@ -1,4 +1,4 @@
-//! The engine around a model that only remembers: what it says, to whom, and what happens when things go wrong.
+//! The engine with a toy model: completions, events, cancellation, failures and replaced adapters.
 
 mod toy;
 
@@ -28,7 +28,7 @@ fn slow() -> Cost {
 }
 
 #[test]
-fn every_request_of_a_mixed_batch_gets_its_own_answer() {
+fn every_request_of_a_mixed_batch_gets_its_own_completion() {
     let root = tempfile::tempdir().expect("tempdir");
     let tiers = tiers(1 << 20);
     for number in 0..12 {
@@ -66,7 +66,7 @@ fn every_request_of_a_mixed_batch_gets_its_own_answer() {
 }
 
 #[test]
-fn a_stop_text_ends_an_answer_before_it_is_shown() {
+fn a_stop_string_ends_a_completion_and_is_shown_only_on_request() {
     let engine = engine(tiers(0), Cost::default(), Arc::default());
     let text = answer(&engine, request("once", 40)).expect("served").text;
     let stop = &text[10..13];
@@ -86,7 +86,7 @@ fn a_stop_text_ends_an_answer_before_it_is_shown() {
 }
 
 #[test]
-fn logprobs_come_for_the_prompt_and_for_the_answer() {
+fn log_probabilities_are_reported_for_prompt_and_completion() {
     let engine = engine(tiers(0), Cost::default(), Arc::default());
     let request = Request {
         prompt_logprobs: Some(2),
@@ -113,7 +113,7 @@ fn logprobs_come_for_the_prompt_and_for_the_answer() {
 }
 
 #[test]
-fn verified_work_is_refused_where_sums_depend_on_company_and_the_rest_is_served() {
+fn a_device_whose_sums_depend_on_the_batch_refuses_only_verified_requests() {
     let controls = Arc::new(Controls::default());
     controls.unverified.store(true, Ordering::Relaxed);
     let engine = engine(tiers(0), Cost::default(), controls);
@@ -132,7 +132,7 @@ fn verified_work_is_refused_where_sums_depend_on_company_and_the_rest_is_served(
 }
 
 #[test]
-fn what_cannot_be_is_refused_by_field() {
+fn an_invalid_request_is_refused_with_the_name_of_the_field() {
     let engine = engine(tiers(0), Cost::default(), Arc::default());
     let field = |request: Request| match answer(&engine, request) {
         Err(SubmitError::InvalidArgument { field, .. }) => field,
@@ -185,7 +185,7 @@ fn what_cannot_be_is_refused_by_field() {
 }
 
 #[test]
-fn an_adapter_that_cannot_be_used_fails_its_request_alone() {
+fn an_unusable_adapter_fails_only_its_own_request() {
     let root = tempfile::tempdir().expect("tempdir");
     let tiers = tiers(1 << 20);
     write(root.path(), "gone", &adapter(1, 256));
@@ -198,7 +198,7 @@ fn an_adapter_that_cannot_be_used_fails_its_request_alone() {
 }
 
 #[test]
-fn whoever_stops_listening_stops_costing() {
+fn a_request_that_nobody_listens_to_is_cancelled() {
     let engine = engine(tiers(0), slow(), Arc::default());
     let (events, said) = listen();
     engine.submit(request("x", 400), events).expect("taken");
@@ -211,7 +211,7 @@ fn whoever_stops_listening_stops_costing() {
 }
 
 #[test]
-fn a_request_that_is_cancelled_says_so() {
+fn a_cancelled_request_ends_with_an_event() {
     let engine = engine(tiers(0), slow(), Arc::default());
     let (events, said) = listen();
     let id = engine.submit(request("x", 400), events).expect("taken");
@@ -222,7 +222,7 @@ fn a_request_that_is_cancelled_says_so() {
 }
 
 #[test]
-fn who_drains_lets_everyone_finish_and_nobody_begin() {
+fn draining_finishes_running_requests_and_refuses_new_ones() {
     let engine = engine(tiers(0), slow(), Arc::default());
     let (all, said) = mpsc::channel();
     let events = || {
@@ -272,13 +272,13 @@ fn a_step_that_panics_costs_the_requests_in_it_and_no_others() {
     assert_eq!(engine.metrics().rebuilds, 5);
 }
 
-/// How many swaps; 10,000 in the long campaign.
+/// Number of replacements; 10,000 in the long campaign.
 fn swaps() -> u64 {
     std::env::var("OPENLEDGER_SWAPS").map_or(400, |count| count.parse().expect("OPENLEDGER_SWAPS is a number"))
 }
 
 #[test]
-fn a_swap_under_load_drops_nobody_and_nobody_gets_the_wrong_generation() {
+fn replacing_an_adapter_under_load_fails_no_request_and_mixes_no_generations() {
     const CONTENTS: u32 = 8;
     let root = tempfile::tempdir().expect("tempdir");
     let dirs: Vec<_> = (0..CONTENTS)
@@ -286,7 +286,7 @@ fn a_swap_under_load_drops_nobody_and_nobody_gets_the_wrong_generation() {
         .collect();
     let known = hashes(0..CONTENTS, 512);
     let source = |dir: &Path| Source::Dir(dir.into());
-    // Room for three contents: the old ones must come back from disk for those who began with them.
+    // Room for three contents: old ones must be read again for requests that began with them.
     let tiers = tiers(3 * adapter(0, 512).bytes());
     let Generation(first) = tiers.register("live", source(&dirs[0]), None).expect("registered");
     let engine = engine(Arc::clone(&tiers), Cost::default(), Arc::default());
@@ -321,7 +321,7 @@ fn a_swap_under_load_drops_nobody_and_nobody_gets_the_wrong_generation() {
                 .expect("nobody else swaps");
             generation = next.0;
             current.store(generation, Ordering::Release);
-            // Let someone ask between two swaps now and then, whatever the speed of this machine.
+            // Let a request in between two replacements now and then, whatever the speed of this machine.
             let seen = served.load(Ordering::Relaxed);
             while swap % 4 == 0 && served.load(Ordering::Relaxed) == seen {
                 std::thread::yield_now();

@@ -1,6 +1,6 @@
-//! The engine in a process of its own, with a real child: this very program, started with `engine`.
+//! The engine in a process of its own. The child is this test program, started with the argument `engine`.
 
-#![allow(clippy::print_stdout, reason = "it is its own harness")]
+#![allow(clippy::print_stdout, reason = "the test is its own harness")]
 
 mod toy;
 
@@ -95,7 +95,7 @@ fn poison() -> Request {
     request("\u{1}", 5)
 }
 
-async fn a_child_answers_like_an_engine_and_tells_what_it_has() {
+async fn a_child_serves_requests_like_an_engine_in_this_process() {
     let root = tempfile::tempdir().expect("tempdir");
     write(root.path(), "one", &adapter(1, 256));
     let two = write(root.path(), "two", &adapter(2, 256));
@@ -148,12 +148,12 @@ async fn a_child_answers_like_an_engine_and_tells_what_it_has() {
     supervisor.stop(Duration::from_secs(10)).await;
 }
 
-/// How many crashes; every one of them starts a process.
+/// Number of crashes; each starts a process.
 fn crashes() -> u32 {
     std::env::var("OPENLEDGER_CRASHES").map_or(100, |count| count.parse().expect("OPENLEDGER_CRASHES is a number"))
 }
 
-async fn a_crash_fails_what_was_in_flight_and_the_engine_is_back_within_two_seconds() {
+async fn a_crash_fails_requests_in_flight_and_the_engine_is_back_within_two_seconds() {
     let (crashing, other) = (start(wanted(None)), start(wanted(None)));
     ready(&other).await;
     let mut longest = Duration::ZERO;
@@ -180,7 +180,7 @@ async fn a_crash_fails_what_was_in_flight_and_the_engine_is_back_within_two_seco
     println!("    {} crashes, back after {longest:?} at most", crashes());
 }
 
-/// A stored copy of a fixture, and an engine of it.
+/// A stored copy of a fixture, and the setup of an engine for it.
 fn stored(home: &Path) -> (std::path::PathBuf, Supervisor) {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/llama-1");
     let store = Store::open(&home.join("models")).expect("a directory of the test");
@@ -200,7 +200,7 @@ fn numbers(from: u32, tokens: u32) -> Request {
     }
 }
 
-async fn a_model_that_is_cut_or_overwritten_fails_requests_by_name_and_serves_again_once_it_is_whole() {
+async fn a_truncated_or_overwritten_model_fails_requests_and_is_served_again_once_restored() {
     for way in ["cut", "overwritten", "touched"] {
         let home = tempfile::tempdir().expect("tempdir");
         let (file, supervisor) = stored(home.path());
@@ -236,7 +236,7 @@ async fn a_model_that_is_cut_or_overwritten_fails_requests_by_name_and_serves_ag
             let why = loop {
                 match supervisor.submit(numbers(5, 1)).map(drop) {
                     Err(SubmitError::CannotStart { why, .. }) => break why,
-                    // It finds out, ends, and is started again.
+                    // The child notices the change, ends, and is restarted.
                     Ok(()) | Err(_) => tokio::task::yield_now().await,
                 }
             };
@@ -251,7 +251,7 @@ async fn a_model_that_is_cut_or_overwritten_fails_requests_by_name_and_serves_ag
     }
 }
 
-async fn a_child_without_a_parent_ends_and_a_parent_without_a_child_says_so() {
+async fn a_child_without_a_parent_ends_and_a_parent_without_a_child_reports_it() {
     let supervisor = start(wanted(None));
     ready(&supervisor).await;
     let id = supervisor.process_id().expect("it runs");
@@ -270,7 +270,7 @@ async fn a_child_without_a_parent_ends_and_a_parent_without_a_child_says_so() {
     );
 }
 
-async fn a_request_that_is_dropped_ends_in_the_child() {
+async fn a_dropped_request_is_cancelled_in_the_child() {
     let supervisor = start(wanted(None));
     ready(&supervisor).await;
     let mut answer = supervisor.submit(request("long", 400)).expect("asked");
@@ -287,7 +287,7 @@ async fn a_request_that_is_dropped_ends_in_the_child() {
     }
 }
 
-async fn the_child_is_kept_apart_or_says_what_does_not_hold() {
+async fn the_child_is_sandboxed_or_reports_what_is_not_enforced() {
     let supervisor = start(wanted(None));
     let isolation = ready(&supervisor).await.isolation.clone();
     let id = supervisor.process_id().expect("it runs");
@@ -303,8 +303,8 @@ async fn the_child_is_kept_apart_or_says_what_does_not_hold() {
     }
 }
 
-/// Bytes that are nearly frames: every decoder of them says no, and none panics or takes memory for a length alone.
-async fn nearly_frames_are_refused() {
+/// Nearly valid frames: every decoder refuses them, and none panics or allocates memory for a length alone.
+async fn malformed_frames_are_refused() {
     let mut frames = Vec::new();
     let mut add = |call: &ToEngine| write_frame(&mut frames, call).expect("it is short");
     add(&ToEngine::Hello {
@@ -348,7 +348,7 @@ async fn nearly_frames_are_refused() {
     assert!(read > 10_000 && refused > 5_000, "{read} read, {refused} refused");
 }
 
-async fn a_child_that_is_told_nonsense_ends() {
+async fn a_child_that_receives_a_malformed_frame_ends() {
     for nonsense in [&b"\0\0\0\x04abcd"[..], &[0xff; 64], &[]] {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         let mut child = std::process::Command::new(std::env::current_exe().expect("this program has a path"))
@@ -362,7 +362,7 @@ async fn a_child_that_is_told_nonsense_ends() {
     }
 }
 
-/// Runs a test and says so, if its name holds what the command line asks for.
+/// Runs a test and prints its name, if the name contains the filter of the command line.
 macro_rules! run {
     ($($test:ident),* $(,)?) => {{
         let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -379,20 +379,20 @@ macro_rules! run {
     }};
 }
 
-/// Not the usual harness: the child must begin with a single thread.
+/// Not the usual harness, because the child must start with a single thread.
 fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|arg| arg == "engine") {
         return child();
     }
     run!(
-        a_child_answers_like_an_engine_and_tells_what_it_has,
-        a_crash_fails_what_was_in_flight_and_the_engine_is_back_within_two_seconds,
-        a_model_that_is_cut_or_overwritten_fails_requests_by_name_and_serves_again_once_it_is_whole,
-        a_child_without_a_parent_ends_and_a_parent_without_a_child_says_so,
-        a_request_that_is_dropped_ends_in_the_child,
-        the_child_is_kept_apart_or_says_what_does_not_hold,
-        nearly_frames_are_refused,
-        a_child_that_is_told_nonsense_ends,
+        a_child_serves_requests_like_an_engine_in_this_process,
+        a_crash_fails_requests_in_flight_and_the_engine_is_back_within_two_seconds,
+        a_truncated_or_overwritten_model_fails_requests_and_is_served_again_once_restored,
+        a_child_without_a_parent_ends_and_a_parent_without_a_child_reports_it,
+        a_dropped_request_is_cancelled_in_the_child,
+        the_child_is_sandboxed_or_reports_what_is_not_enforced,
+        malformed_frames_are_refused,
+        a_child_that_receives_a_malformed_frame_ends,
     );
     ExitCode::SUCCESS
 }

@@ -1,7 +1,7 @@
 //! The only file that reads the wall clock.
 //!
-//! The node's time starts at the wall clock and then advances with the monotonic one, so setting the system clock moves no
-//! timer and no timestamp of a running node. A jump of the wall clock is reported to the operator, who can restart.
+//! The node's time starts at the wall clock and then advances with the monotonic one, so setting the system clock moves
+//! no timer and no timestamp of a running node. A jump of the wall clock is reported to the operator, who can restart.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,7 +27,7 @@ impl Clock {
         }
     }
 
-    /// The current time.
+    /// The current time of this node.
     pub fn now(&self) -> Time {
         self.wall.after(self.started.elapsed())
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_moves_forward_and_no_jump_is_seen_where_none_was() {
+    fn time_moves_forward_and_no_jump_is_reported() {
         let clock = Clock::new();
         let (one, two) = (clock.now(), clock.now());
         assert!(one <= two && one > Time::from_secs(1_600_000_000));
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wall_clock_that_was_set_back_is_noticed() {
+    fn a_wall_clock_that_was_set_back_is_reported() {
         let clock = Clock {
             started: Instant::now(),
             wall: wall().after(Duration::from_secs(60)),

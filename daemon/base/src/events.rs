@@ -52,8 +52,8 @@ fn log(event: &Event) {
         | Event::EpochStarted { .. }
         | Event::CaughtUp { .. }
         | Event::StoppedSigning { .. } => log_chain(event),
-        Event::PeerConnected { peer } => info!(peer = %format_args!("{peer:#}"), "a peer came"),
-        Event::PeerDisconnected { peer } => info!(peer = %format_args!("{peer:#}"), "a peer left"),
+        Event::PeerConnected { peer } => info!(peer = %format_args!("{peer:#}"), "a peer connected"),
+        Event::PeerDisconnected { peer } => info!(peer = %format_args!("{peer:#}"), "a peer disconnected"),
         Event::DatasetAdded { root, records, bytes } => {
             info!(root = %format_args!("{root:#}"), records, bytes, "added a dataset");
         }
@@ -63,9 +63,9 @@ fn log(event: &Event) {
             // Its ban was logged as a warning, with the byte offset.
             debug!(node = %format_args!("{peer:#}"), root = %format_args!("{root:#}"), "a provider sent false bytes");
         }
-        Event::Collected { blobs } => info!(blobs, "blobs that nobody keeps were deleted"),
-        Event::DatanetFounded { datanet } => info!(datanet = %format_args!("{datanet:#}"), "datanet founded"),
-        Event::DatanetJoined { datanet } => info!(datanet = %format_args!("{datanet:#}"), "datanet joined"),
+        Event::Collected { blobs } => info!(blobs, "deleted blobs that nothing pins"),
+        Event::DatanetFounded { datanet } => info!(datanet = %format_args!("{datanet:#}"), "created a datanet"),
+        Event::DatanetJoined { datanet } => info!(datanet = %format_args!("{datanet:#}"), "joined a datanet"),
         Event::DealMade { .. }
         | Event::DealTaken { .. }
         | Event::CopyHeld { .. }
@@ -81,7 +81,7 @@ fn log(event: &Event) {
             info!(run = %format_args!("{run:#}"), root = %format_args!("{root:#}"), "training finished");
         }
         Event::EngineReady { base, adapters } => info!(adapters, base, "the engine takes requests"),
-        Event::EngineDown { why } => warn!(why, "the engine ended and is started again"),
+        Event::EngineDown { why } => warn!(why, "the engine ended and is being restarted"),
     }
 }
 
@@ -96,7 +96,7 @@ fn log_chain(event: &Event) {
         } => debug!(%height, block = %format_args!("{block:#}"), transactions, round, ?took, "committed"),
         Event::Refused { height, why } => warn!(%height, why, "refused a block"),
         Event::Equivocated { validator, height } => {
-            warn!(validator = %format_args!("{validator:#}"), %height, "a validator contradicted itself");
+            warn!(validator = %format_args!("{validator:#}"), %height, "a validator equivocated");
         }
         Event::EpochStarted {
             height,
@@ -104,19 +104,19 @@ fn log_chain(event: &Event) {
             voting,
         } => info!(%height, validators, voting, "an epoch began"),
         Event::CaughtUp { height, from } => info!(%height, from = %format_args!("{from:#}"), "caught up"),
-        Event::StoppedSigning { why } => error!(why, "this node does not sign"),
-        _ => unreachable!("only facts of the chain come here"),
+        Event::StoppedSigning { why } => error!(why, "this node stopped signing"),
+        _ => unreachable!("only events of the chain come here"),
     }
 }
 
 fn log_pins(event: &Event) {
     match event {
-        Event::DealMade { deal, copies } => info!(deal = %format_args!("{deal:#}"), copies, "a deal was made"),
+        Event::DealMade { deal, copies } => info!(deal = %format_args!("{deal:#}"), copies, "made a deal"),
         Event::DealTaken { deal, owner, bytes } => {
-            info!(deal = %format_args!("{deal:#}"), owner = %format_args!("{owner:#}"), bytes, "a deal was taken");
+            info!(deal = %format_args!("{deal:#}"), owner = %format_args!("{owner:#}"), bytes, "took a deal");
         }
         Event::CopyHeld { deal, host } => {
-            info!(deal = %format_args!("{deal:#}"), host = %format_args!("{host:#}"), "a host holds everything");
+            info!(deal = %format_args!("{deal:#}"), host = %format_args!("{host:#}"), "a host holds a full copy");
         }
         Event::HostOwed {
             deal,
@@ -132,13 +132,13 @@ fn log_pins(event: &Event) {
             warn!(%deal, %host, misses, "a host missed an audit");
         }
         Event::HostDropped { deal, host, why } => {
-            warn!(deal = %format_args!("{deal:#}"), host = %format_args!("{host:#}"), why, "a host lost the deal");
+            warn!(deal = %format_args!("{deal:#}"), host = %format_args!("{host:#}"), why, "dropped a host from a deal");
         }
-        Event::DealEnded { deal } => info!(deal = %format_args!("{deal:#}"), "the deal is over"),
+        Event::DealEnded { deal } => info!(deal = %format_args!("{deal:#}"), "a deal ended"),
         Event::CopyDropped { deal, why } => {
-            info!(deal = %format_args!("{deal:#}"), why, "a copy is kept no longer");
+            info!(deal = %format_args!("{deal:#}"), why, "dropped a hosted copy");
         }
-        _ => unreachable!("only facts of deals come here"),
+        _ => unreachable!("only events of deals come here"),
     }
 }
 
@@ -149,17 +149,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fact_reaches_everybody_who_listens_and_nobody_is_needed() {
+    fn an_event_reaches_every_listener_and_needs_none() {
         let events = Events::default();
-        let fact = Event::Collected { blobs: 3 };
-        events.tell(fact.clone());
+        let event = Event::Collected { blobs: 3 };
+        events.tell(event.clone());
         let (mut one, mut other) = (events.listen(), events.clone().listen());
-        events.tell(fact.clone());
-        assert_eq!((one.try_recv(), other.try_recv()), (Ok(fact.clone()), Ok(fact)));
+        events.tell(event.clone());
+        assert_eq!((one.try_recv(), other.try_recv()), (Ok(event.clone()), Ok(event)));
     }
 
     #[test]
-    fn a_fact_is_an_object_with_its_name() {
+    fn an_event_is_a_json_object_with_its_name() {
         let peer = NodeId(protocol::crypto::SecretKey::from_seed([1; 32]).public());
         let text = serde_json::to_value(Event::PeerConnected { peer }).unwrap();
         assert_eq!(text["event"], "peer_connected");

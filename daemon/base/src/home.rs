@@ -1,19 +1,19 @@
 //! The home folder: every file that a node writes lies in it, and it can be moved while the node is stopped.
 //!
-//! | path                | what                                                             |
+//! | path                | content                                                          |
 //! |---------------------|------------------------------------------------------------------|
-//! | `config.toml`       | what the operator chose                                          |
+//! | `config.toml`       | the operator's configuration                                     |
 //! | `genesis.json`      | the chain this folder belongs to                                 |
 //! | `keys/`             | secrets, readable by their owner only                            |
-//! | `chain/blocks/`     | the block log: the truth                                         |
-//! | `chain/journal/`    | what this validator said at the height being decided             |
+//! | `chain/blocks/`     | the block log, from which the state can be rebuilt               |
+//! | `chain/journal/`    | write-ahead log: this validator's messages at the current height |
 //! | `chain/state/`      | state and indexes: a cache, rebuilt from the log when missing    |
-//! | `chain/mempool`     | transactions that were taken in here and wait                    |
-//! | `data/`             | datasets, models and whatever else is pinned here                |
-//! | `models/`           | base models, each a folder named by its content                  |
-//! | `node.json`         | where the running node listens                                   |
-//! | `api.sock`          | where it takes commands from its own user                        |
-//! | `lock`              | who runs here                                                    |
+//! | `chain/mempool`     | pending transactions that this node accepted                     |
+//! | `data/`             | datasets, datanets and deals, with the blobs that they need      |
+//! | `models/`           | base models, each in a folder named by its content hash          |
+//! | `node.json`         | addresses that the running node listens on                       |
+//! | `api.sock`          | socket of the operator's API                                     |
+//! | `lock`              | lock of the running node                                         |
 
 use std::{
     fs, io,
@@ -42,12 +42,12 @@ impl Home {
             .join(".openledger")
     }
 
-    /// The folder itself.
+    /// The path of the home folder.
     pub fn root(&self) -> &Path {
         &self.0
     }
 
-    /// The configuration file.
+    /// The configuration file, written by `openledger init` and the operator.
     pub fn config(&self) -> PathBuf {
         self.0.join("config.toml")
     }
@@ -77,7 +77,7 @@ impl Home {
         self.keys().join("accounts")
     }
 
-    /// The block log.
+    /// The folder of the block log.
     pub fn blocks(&self) -> PathBuf {
         self.0.join("chain/blocks")
     }

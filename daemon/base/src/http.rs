@@ -2,8 +2,8 @@
 
 use std::sync::Once;
 
-/// A client builder. reqwest needs a TLS provider although no connection uses TLS, because the data plane compiles TLS in;
-/// the first call installs one.
+/// A client builder. reqwest needs a TLS provider although no connection uses TLS, because the data plane compiles TLS
+/// in; the first call installs one.
 pub fn client() -> reqwest::ClientBuilder {
     static CHOSEN: Once = Once::new();
     CHOSEN.call_once(|| {

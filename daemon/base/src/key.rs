@@ -21,10 +21,10 @@ use crate::entropy;
 pub enum KeyError {
     #[error(transparent)]
     File(#[from] SecretError),
-    /// The file holds no key.
+    /// The file does not contain a key.
     #[error("{0} does not hold 64 hex digits; restore it from a backup, or move it aside and run `openledger init`")]
     Content(PathBuf),
-    #[error("could not make the folder {}", folder.display())]
+    #[error("could not create the folder {}", folder.display())]
     Folder {
         folder: PathBuf,
         #[source]
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_and_read_back() {
+    fn a_key_is_created_once_and_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys/node.key");
         let made = read_or_create(&path).unwrap();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_key_says_what_to_do() {
+    fn a_file_without_a_key_is_refused_with_advice() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.key");
         secret::write(&path, b"hello").unwrap();

@@ -1,4 +1,5 @@
-//! The foundation of the daemon's crates: everything here is used by several of them and knows no chain, network or model.
+//! The foundation of the daemon's crates: everything here is used by several of them and knows no chain, network or
+//! model.
 //!
 //! | module | what it is |
 //! | --- | --- |

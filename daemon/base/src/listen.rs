@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_busy_port_is_one_sentence_with_the_port_and_the_key() {
+    async fn a_busy_port_is_reported_with_the_port_and_the_configuration_key() {
         let (_held, address) = listen("127.0.0.1:0".parse().unwrap(), "rpc.listen").await.unwrap();
         let why = listen(address, "rpc.listen").await.unwrap_err().to_string();
         let port = address.port();

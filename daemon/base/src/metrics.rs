@@ -40,7 +40,7 @@ impl Page {
 
     /// Adds a counter: a value that only grows while the program runs. Its name ends in `_total`.
     pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
-        assert!(name.ends_with("_total"), "a counter is called so");
+        assert!(name.ends_with("_total"), "the name of a counter ends in `_total`");
         self.metric("counter", name, help, value);
     }
 
@@ -80,7 +80,7 @@ impl Page {
         assert_eq!(
             counts.len(),
             bounds_us.len() + 1,
-            "what is longer falls behind the last bound"
+            "one count more than bounds, for longer durations"
         );
         self.about("histogram", name, help);
         let mut total = 0;

@@ -22,11 +22,11 @@ pub struct Progress {
 /// A node that bytes come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// Its short id.
+    /// Short id of the node.
     pub node: String,
     /// Verified bytes received from it.
     pub bytes: u64,
-    /// Recent rate.
+    /// Recent rate of bytes from it, per second.
     pub bytes_per_s: u64,
     /// True if the connection goes through a relay.
     pub relayed: bool,
@@ -49,7 +49,15 @@ pub enum Kind {
     Unverified,
 }
 
-/// A failed operation.
+/// A failed operation, with the causes of the failure.
+///
+/// ```
+/// use base::report::{Failure, Kind};
+///
+/// let error = std::io::Error::other("disk on fire");
+/// let failure = Failure::of(Kind::Failed, &error);
+/// assert_eq!((failure.message.as_str(), failure.causes.len()), ("disk on fire", 0));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub kind: Kind,

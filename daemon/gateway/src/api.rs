@@ -1,8 +1,8 @@
-//! The HTTP interfaces of a node: Ethereum's JSON-RPC on one port, health and metrics on another, and the operator's API on
-//! a Unix socket that other users cannot open ([`local`]).
+//! The HTTP interfaces of a node: Ethereum's JSON-RPC on one port, health and metrics on another, and the operator's
+//! API on a Unix socket that other users cannot open ([`local`]).
 //!
-//! The ports only read the chain and accept transactions; they cannot change this node. The listen address decides which
-//! machines reach them, and [`base::guard`] which web pages do.
+//! The ports only read the chain and accept transactions; they cannot change this node. The listen address decides
+//! which machines reach them, and [`base::guard`] which web pages do.
 
 pub mod local;
 pub mod ops;
@@ -33,7 +33,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct Parts {
     pub chain: Chain,
-    /// Accepts transactions.
+    /// Accepts transactions into the mempool.
     pub ingress: Ingress,
     pub net: NetHandle,
     /// Datasets and pins; set once they are open.
@@ -72,7 +72,7 @@ pub struct Settings {
     pub ops: SocketAddr,
 }
 
-/// The running interfaces.
+/// The running interfaces of a node, on their two ports.
 pub struct Api {
     /// Bound address of JSON-RPC.
     pub rpc: SocketAddr,
@@ -84,7 +84,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Starts both ports.
+    /// Listens on both ports and starts to serve them.
     pub async fn start(settings: Settings, parts: Parts) -> Result<Self, ListenError> {
         let (rpc_listener, rpc) = listen(settings.rpc.listen, "rpc.listen").await?;
         let (ops_listener, ops) = listen(settings.ops, "api.listen").await?;

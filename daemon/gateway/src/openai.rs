@@ -1,11 +1,11 @@
 //! The OpenAI API of an engine: chat, completions, models, and loading adapters.
 //!
-//! `POST /v1/chat/completions` and `/v1/completions`, both whole or as server-sent events; `GET /v1/models`; adapters by
-//! [`models`]; `GET /health` and `/metrics`. The `model` of a request is the base, an adapter's `name`, `base:name`, or
-//! `name@hash` for exactly this content. Beside the API's own fields a request may have `adapters` (a weighted mix over the
-//! base), `verified` (the same bits whatever else is served), `top_k`, `min_p`, `repetition_penalty`, `min_tokens`,
-//! `ignore_eos`, `stop_token_ids` and `include_stop_str_in_output`. The field `openledger` of a response names the content
-//! hashes and the seed that produced it. An error names the field that is wrong.
+//! `POST /v1/chat/completions` and `/v1/completions`, both whole or as server-sent events; `GET /v1/models`; adapters
+//! by [`models`]; `GET /health` and `/metrics`. The `model` of a request is the base, an adapter's `name`, `base:name`,
+//! or `name@hash` for exactly this content. Beside the API's own fields a request may have `adapters` (a weighted mix
+//! over the base), `verified` (the same bits whatever else is served), `top_k`, `min_p`, `repetition_penalty`,
+//! `min_tokens`, `ignore_eos`, `stop_token_ids` and `include_stop_str_in_output`. The field `openledger` of a response
+//! names the content hashes and the seed that produced it. An error names the field that is wrong.
 //!
 //! The way of a request: `request.rs` parses the body into a `ParsedRequest`, the engine gets one request per choice,
 //! `response.rs` or `stream.rs` collects the events, and `objects.rs` writes the JSON.
@@ -102,7 +102,7 @@ pub(crate) struct Serving {
 
 /// The running OpenAI API and its engine.
 pub struct ModelServer {
-    /// The bound address.
+    /// The address that it listens on, with the port that was picked for port 0.
     pub address: SocketAddr,
     /// Model and adapters that the engine loaded.
     pub ready: Arc<serve::process::Ready>,
@@ -138,7 +138,7 @@ impl ModelServer {
         let until = stop.clone().cancelled_owned();
         let server = tokio::spawn(async move {
             if let Err(why) = axum::serve(listener, router).with_graceful_shutdown(until).await {
-                warn!(error = %why, "requests are no longer answered");
+                warn!(error = %why, "the OpenAI API stopped");
             }
         });
         Ok(Self {
@@ -173,7 +173,8 @@ fn router(serving: Arc<Serving>, guard: Arc<Guard>, busy: Option<Arc<Busy>>) -> 
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .fallback(models::not_found)
-        .layer(middleware::from_fn_with_state(busy, busy::while_answering))
+        .layer(middleware::from_fn(error::name_allowed_methods))
+        .layer(middleware::from_fn_with_state(busy, busy::mark_busy))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(guard, guard::check_access))
         .layer(middleware::from_fn(traced::openai))
@@ -201,7 +202,7 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
             match status {
                 StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
                     status,
-                    format!("the body has more than {BODY_BYTES_MAX} bytes, which is the most that is read"),
+                    format!("the body has more than {BODY_BYTES_MAX} bytes, which is the limit"),
                 ),
                 _ => ApiError::new(status, "the body could not be read"),
             }

@@ -43,7 +43,8 @@ pub async fn start(
     events: Events,
 ) -> Result<(ModelServer, ServeResponse), StartError> {
     if request.no_auth && !request.listen.ip().is_loopback() {
-        let text = "--no-auth answers everyone, and --listen is not for this machine alone; leave one of them out";
+        let text =
+            "--no-auth would let other machines in without a token; leave it out, or --listen on a loopback address";
         return Err(JobError::refused(Kind::Usage, text).into());
     }
     let token_file = (!request.no_auth).then(|| request.token_file.unwrap_or_else(|| home.serve_token()));
@@ -101,7 +102,7 @@ pub struct NodeServing {
 }
 
 impl NodeServing {
-    /// Serves nothing yet.
+    /// A node that serves no model yet.
     pub fn new(home: Home, events: Events) -> Self {
         let served = Arc::default();
         Self { home, events, served }

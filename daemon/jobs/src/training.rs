@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use base::{busy::Look, events::Events, home::Home, report::Kind};
+use base::{busy::BusyProbe, events::Events, home::Home, report::Kind};
 use compute::{device::Device, model::Model};
 use protocol::{BlobHash, event::Event as Fact};
 use serde::Serialize;
@@ -134,7 +134,7 @@ impl Run {
     pub fn pace(&self, control: &RunControl, share: u32, beside: u32) {
         control.share(share);
         // Without a writable home there is no lock file, and so no engine to slow down for.
-        if let Ok(look) = Look::open(&self.home.busy()) {
+        if let Ok(look) = BusyProbe::open(&self.home.busy()) {
             control.yield_to(Foreground {
                 is_busy: Arc::new(move || look.is_busy()),
                 share_percent: beside,

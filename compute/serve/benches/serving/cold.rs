@@ -1,4 +1,4 @@
-//! Adapters that are not there yet: how long whoever wants one waits, and what the others notice.
+//! Cold adapters: added time to first token, and inter-token latency of other requests meanwhile.
 
 use std::{
     path::Path,
@@ -23,7 +23,7 @@ fn first_token(engine: &Engine, request: Request) -> Duration {
     began.elapsed()
 }
 
-/// What reading an adapter takes by itself: 10 MB, and 64 KB.
+/// Time to read an adapter of 10 MB, and of 64 KB.
 pub(super) fn load() {
     for bytes in [10 * MIB, 64 << 10] {
         let root = store(8, bytes);
@@ -48,7 +48,7 @@ pub(super) fn load() {
     }
 }
 
-/// Lets the system forget what it has of a file.
+/// Drops a file from the page cache of the system.
 fn forget(dir: &Path) {
     for file in ["adapter_model.safetensors", "adapter_config.json"] {
         let file = std::fs::File::open(dir.join(file)).expect("written above");
@@ -57,8 +57,8 @@ fn forget(dir: &Path) {
     }
 }
 
-/// What a cold adapter of 10 MB adds to the first token: from disk, cached by the system or not, and from memory. Each
-/// cold request is followed by a warm one.
+/// Time that a cold adapter of 10 MB adds to the first token: from disk, in the page cache or not, and from host
+/// memory. Each cold request is followed by a warm one.
 pub(super) fn cold() {
     const ADAPTERS: u64 = 40;
     let root = store(40, 10 * MIB);
@@ -66,7 +66,7 @@ pub(super) fn cold() {
         step: Duration::from_millis(5),
         ..Cost::default()
     };
-    // Slots for four: the others are in memory and no longer in a slot when they are asked for again.
+    // Slots for four: the others are only in host memory when they are requested again.
     let limits = Limits {
         slot_bytes: 42 << 20,
         ..Limits::default()
@@ -75,7 +75,7 @@ pub(super) fn cold() {
         let tiers = tiers(1 << 30);
         tiers.register_all(root.path()).expect("scanned");
         let engine = start(&tiers, limits, step);
-        // Everything that is made once is made now.
+        // Warm-up: whatever is allocated once is allocated now.
         for round in 0..3 {
             first_token(&engine, request(&format!("{round} before"), 1));
         }
@@ -106,7 +106,7 @@ pub(super) fn cold() {
     }
 }
 
-/// Times between tokens of some streams until it is over; the rest of their answers is not counted.
+/// Inter-token times of some streams until `over`; the rest of their completions is not counted.
 fn gaps(engine: &Engine, clients: u64, over: &AtomicBool) -> Vec<Duration> {
     std::thread::scope(|scope| {
         let client = |client: u64| {
@@ -142,8 +142,8 @@ fn gaps(engine: &Engine, clients: u64, over: &AtomicBool) -> Vec<Duration> {
     })
 }
 
-/// Time between tokens of four streams, by themselves, while a hundred requests of the base are asked for at once, and while
-/// a hundred cold adapters of 10 MB are, with the bounds that an engine has by itself.
+/// Inter-token time of four streams: alone, beside a hundred requests to the base at once, and beside a hundred
+/// requests to cold adapters of 10 MB, with the default limits.
 pub(super) fn storm() {
     let root = store(100, 10 * MIB);
     let cost = Cost {
@@ -166,7 +166,7 @@ pub(super) fn storm() {
                     1 => request(&format!("{number:04}"), 1),
                     _ => with(&format!("a{number:05}"), "cold", 1),
                 };
-                // By one thread, which then sleeps: a hundred that begin at once are a storm of their own.
+                // By one thread, which then sleeps: starting a hundred threads would be a load of its own.
                 let waiting: Vec<_> = (0..if kind == 0 { 0 } else { 100 })
                     .map(|number| {
                         let (events, said) = listen();

@@ -1,4 +1,4 @@
-//! Others beside a request: a tenant that floods, and somebody who replaces its adapter all the time.
+//! Interference between requests: a tenant that floods, and an adapter that is replaced all the time.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use serve::{
 
 use super::{quantile, start, toy::*};
 
-/// Eight tenants that ask one after another, alone and beside one that asks for five hundred at once.
+/// Eight tenants with one request at a time, alone and beside a tenant with five hundred at once.
 pub(super) fn flood() {
     let cost = Cost {
         step: Duration::from_millis(10),
@@ -69,15 +69,15 @@ pub(super) fn flood() {
     println!("flood: an answer takes others {quiet:?} quiet, {flooded:?} beside it (median, p99): p99 × {ratio:.2}");
 }
 
-/// Swaps of the adapter that four clients ask for all the time, with the decoder on a small model whatever else is
-/// measured: who is answered with the wrong content, and who is not answered.
+/// Replacements of the adapter that four clients request all the time, always with the decoder on a small model: counts
+/// completions with wrong content, and requests without one.
 pub(super) fn swaps() {
     const SWAPS: u64 = 10_000;
     const TOKENS: u32 = 8;
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/llama-1");
     let dirs: Vec<_> = (0..4).map(|number| fixture.join(format!("adapter{number}"))).collect();
     let contents: Vec<_> = dirs.iter().map(|dir| Adapter::load(dir).expect("a fixture")).collect();
-    // Room for two contents: the others come back from disk for those who began with them.
+    // Room for two contents: others are read again for requests that began with them.
     let tiers = tiers(contents.iter().take(2).map(Adapter::bytes).sum());
     let shape = setup(
         Arc::clone(&tiers),
@@ -100,7 +100,7 @@ pub(super) fn swaps() {
     let prompts: Vec<Vec<u32>> = (0..4u32)
         .map(|number| (0..20).map(|at| 3 + (number * 31 + at * 7) % 90).collect())
         .collect();
-    // What each content says to each prompt, by itself.
+    // The completion of each prompt with each content, alone.
     let mut expected = BTreeMap::new();
     for (number, (dir, adapter)) in dirs.iter().zip(&contents).enumerate() {
         let name = format!("alone{number}");
@@ -149,7 +149,7 @@ pub(super) fn swaps() {
             let next = tiers.register("live", Source::Dir(dir.as_path().into()), Some(generation));
             generation = next.expect("nobody else swaps").0;
             current.store(generation, Ordering::Release);
-            // Someone asks between two swaps now and then, whatever the speed of this machine.
+            // Let a request in between two replacements now and then, whatever the speed of this machine.
             let seen = served.load(Ordering::Relaxed);
             while swap % 4 == 0 && served.load(Ordering::Relaxed) == seen {
                 std::thread::yield_now();

@@ -1,6 +1,6 @@
-//! What serving costs beside the model: thousands of adapters, cold ones, swaps, and a tenant that floods. The model is one
-//! that only remembers and takes as long as it is told, so that what is seen is scheduler, tiers and channels. With
-//! `OPENLEDGER_REAL=1` it is the decoder, with random weights in the shape of 135 million.
+//! Benchmarks of serving without the model: thousands of adapters, cold adapters, replacements, and a tenant that
+//! floods. A toy model takes a fixed time per step, so only scheduler, tiers and channels are measured. With
+//! `OPENLEDGER_REAL=1` the model is the decoder, with random weights in the shape of 135 million parameters.
 //!
 //! `cargo bench -p serve --bench serving [NAME…]`; both sides of each comparison run here, alternating.
 
@@ -76,12 +76,12 @@ fn quantile(times: &mut [Duration], part: f64) -> Duration {
     times[at]
 }
 
-/// Whether the model is the decoder.
+/// Returns true if the model is the decoder, not the toy.
 fn is_real() -> bool {
     std::env::var_os("OPENLEDGER_REAL").is_some()
 }
 
-/// Adapters of about so many bytes each, for the model that is measured.
+/// Adapters of about this many bytes each, for the model that is measured.
 fn store(count: u32, bytes: usize) -> tempfile::TempDir {
     if !is_real() {
         return toys(count, bytes);
@@ -93,7 +93,7 @@ fn store(count: u32, bytes: usize) -> tempfile::TempDir {
         let adapter = Adapter::random(&config, rank, Dtype::BF16, u64::from(number) + 1);
         write(root.path(), &format!("a{number:05}"), &adapter);
     }
-    // What is still being written would be measured with what is read.
+    // Pending writes would be measured together with reads.
     rustix::fs::sync();
     root
 }

@@ -1,4 +1,4 @@
-//! Thousands of adapters: what they take when nobody asks for them, and what they cost when everybody asks for another.
+//! Thousands of adapters: start-up time and memory while idle, and throughput when every request names another one.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,9 @@ use serve::{engine::Engine, schedule::Limits, tier::Budget};
 
 use super::{is_real, resident, start, store, toy::*, toys};
 
-/// Ten thousand directories: time to start, and memory.
+/// Start-up time and memory with ten thousand adapter directories.
 pub(super) fn registered() {
-    // Of a directory only its name and times are looked at: which model it is for makes no difference.
+    // Only names and modification times are read, so it makes no difference which model the adapters are for.
     let root = toys(10_000, 8 << 10);
     let before = resident();
     let began = Instant::now();
@@ -30,13 +30,13 @@ pub(super) fn registered() {
     );
 }
 
-/// Which adapters are asked for.
+/// Distribution of requests over adapters.
 #[derive(Clone, Copy)]
 struct Demand {
     distinct: u64,
     zipf: bool,
     clients: u64,
-    /// Each client always asks for its own.
+    /// Each client always requests its own.
     own: bool,
 }
 
@@ -56,7 +56,7 @@ impl Demand {
     }
 }
 
-/// Tokens in a second. No two rounds ask for the same.
+/// Tokens per second. No two rounds request the same adapters.
 fn rate(engine: &Engine, demand: Demand, round: u64) -> f64 {
     let each = match is_real() {
         true => 96 / demand.clients,
@@ -69,7 +69,7 @@ fn rate(engine: &Engine, demand: Demand, round: u64) -> f64 {
                 let mut random = Random(round * demand.clients + client + 1);
                 for number in 0..each {
                     let which = demand.next(client, &mut random);
-                    // It begins as no other does, or what is known of that one would be measured.
+                    // A unique first token, or the prefix cache would be measured.
                     let begin = (round << 32 | client << 16 | number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                     let prompt = format!("{begin:016x} asks this");
                     answer(engine, with(&format!("a{which:05}"), &prompt, 24)).expect("served");
@@ -80,8 +80,8 @@ fn rate(engine: &Engine, demand: Demand, round: u64) -> f64 {
     (demand.clients * each * 24) as f64 / began.elapsed().as_secs_f64()
 }
 
-/// Throughput with 5 and with 2,000 adapters, uniform and Zipf, all on the same engine, in pairs: with as many of them in a
-/// step on both sides, so that only what keeps them costs, and with more of them in a step where there are more.
+/// Throughput with 5 and with 2,000 adapters, uniform and Zipf, on the same engine, in pairs: with the same number of
+/// adapters per step on both sides, which measures only their upkeep, and with more per step where there are more.
 pub(super) fn adapters() {
     let pairs = std::env::var("OPENLEDGER_PAIRS").map_or(5, |pairs| pairs.parse().expect("a number of pairs"));
     let root = store(2_000, 64 << 10);
@@ -93,8 +93,7 @@ pub(super) fn adapters() {
         load: Duration::from_micros(20),
     };
     let engine = start(&tiers, Limits::default(), cost);
-    // Each was asked for before, as where there are many users: what came first from disk stays in memory, as far as an
-    // engine keeps it there unless told otherwise.
+    // Each was requested before, as with many users: it is in host memory as far as the default budget allows.
     let began = Instant::now();
     let asked: Vec<_> = (0..2_000)
         .map(|which| {

@@ -41,9 +41,9 @@ impl Histogram {
 /// Counts since the start, and the current state of queues and caches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Metrics {
-    /// Time to first token.
+    /// Time to first token, from submission.
     pub first_token: Histogram,
-    /// Inter-token latency.
+    /// Inter-token latency: from one token of a completion to the next.
     pub next_token: Histogram,
     /// From submission to the end of the completion.
     pub whole: Histogram,

@@ -39,8 +39,8 @@ impl Prompt {
     }
 }
 
-/// A completion request as clients make it: names of adapters, text, sampling. [`crate::schedule::ScheduleRequest`] is the
-/// same request once names are resolved and text is tokenised.
+/// A completion request as clients make it: names of adapters, text, sampling. [`crate::schedule::ScheduleRequest`] is
+/// the same request once names are resolved and text is tokenised.
 ///
 /// ```
 /// use serve::engine::{Prompt, Request};
@@ -135,7 +135,7 @@ impl Request {
 /// Reason why a request is not served.
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Encode, Decode)]
 pub enum SubmitError {
-    /// No adapter has this name.
+    /// No model or adapter has this name, or it has other content than the named hash.
     #[error("{why}")]
     Unknown { name: String, why: String },
     /// A field of the request is invalid.
@@ -154,7 +154,7 @@ pub enum SubmitError {
     #[error("the engine cannot be started: {why}")]
     CannotStart { why: String, retry_after_ms: u64 },
     /// The engine is starting or restarting.
-    #[error("the engine is starting; ask again in {retry_after_ms} ms")]
+    #[error("the engine is starting; retry in {retry_after_ms} ms")]
     Starting { retry_after_ms: u64 },
 }
 
@@ -175,7 +175,11 @@ impl SubmitError {
     pub(super) fn unknown_adapter(name: &str, error: &ResolveError) -> Self {
         Self::Unknown {
             name: name.to_owned(),
-            why: error.to_string(),
+            why: match error {
+                // Clients know no adapters, only models: an adapter is one of them.
+                ResolveError::Unknown(name) => format!("the model `{name}` does not exist"),
+                ResolveError::Hash(_) | ResolveError::Other { .. } => error.to_string(),
+            },
         }
     }
 }
@@ -196,7 +200,7 @@ pub struct TokenLogprob {
     pub token: u32,
     /// Text of this token alone; bytes that are part of a longer character come as U+FFFD.
     pub text: String,
-    /// Natural logarithm.
+    /// Natural logarithm of its probability.
     pub logprob: f32,
 }
 
@@ -204,7 +208,7 @@ pub struct TokenLogprob {
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct PositionLogprobs {
     pub token: TokenLogprob,
-    /// Most likely first.
+    /// The most likely tokens there, most likely first.
     pub top: Vec<TokenLogprob>,
 }
 
@@ -215,7 +219,8 @@ pub enum Event {
     Refused(SubmitError),
     /// Log probabilities of prompt tokens after the first, in chunks, if they were requested.
     Prompt(Vec<PositionLogprobs>),
-    /// The next token. Its text may come with a later one: characters come whole, and possible stop strings are held back.
+    /// The next token. Its text may come with a later one: characters come whole, and possible stop strings are held
+    /// back.
     Token {
         token: u32,
         /// Text that is final now; may be empty.

@@ -115,7 +115,7 @@ impl Run {
             self.show();
             if self.scheduler.is_idle() {
                 for done in self.drains.drain(..) {
-                    // The caller of `drain` may have evicted.
+                    // The caller of `drain` may have gone.
                     let _ = done.send(());
                 }
             }
@@ -228,7 +228,7 @@ impl Run {
             .flat_map(|completion| &completion.artifacts)
             .find(|one| one.key() == adapter);
         let Some(artifact) = artifact else {
-            return self.input(Input::Fetched(adapter, Err("nobody wants it any more".to_owned())));
+            return self.input(Input::Fetched(adapter, Err("no request needs it any more".to_owned())));
         };
         let inbox = self.inbox.clone();
         let reply = Box::new(move |result| {
@@ -275,7 +275,7 @@ impl Run {
             Ok((tokens, mute)) => {
                 self.input(Input::Ran(tokens));
                 for request in mute {
-                    let why = "the model gave no number for any token".to_owned();
+                    let why = "the model computed no finite logit for any token".to_owned();
                     self.input(Input::Fail(request, why));
                 }
             }
@@ -339,5 +339,5 @@ fn guard(step: impl FnOnce() -> Result<(), StepError>) -> Result<(), StepError> 
 fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panicked: {}", text.unwrap_or("without a word"))
+    format!("panicked: {}", text.unwrap_or("without a message"))
 }

@@ -38,9 +38,8 @@ impl TextCodec for Text {
         let template = self
             .chat
             .as_ref()
-            .ok_or("cannot be written down: the model has no chat template; use completions instead")?;
-        let asked: Conversation =
-            serde_json::from_str(request).map_err(|error| format!("are no conversation: {error}"))?;
+            .ok_or("cannot be rendered: the model has no chat template; use `/v1/completions` instead")?;
+        let asked: Conversation = serde_json::from_str(request).map_err(|error| format!("are not valid: {error}"))?;
         let messages: Result<_, _> = asked
             .messages
             .into_iter()
@@ -76,19 +75,19 @@ fn plain(message: &ChatValue) -> Result<ChatValue, String> {
     let mut text = String::new();
     for part in content
         .try_iter()
-        .map_err(|_| "has a `content` that is neither a text nor a list of parts".to_owned())?
+        .map_err(|_| "has a `content` that is neither a string nor a list of parts".to_owned())?
     {
         let kind = field(&part, "type");
         match (kind.as_str(), field(&part, "text").as_str()) {
             (Some("text"), Some(piece)) => text.push_str(piece),
             (Some("text"), None) => return Err("has a part of type `text` without a `text`".to_owned()),
             (kind, _) => {
-                let kind = kind.unwrap_or("nothing");
-                return Err(format!("has a part of type `{kind}`; only `text` is understood"));
+                let kind = kind.unwrap_or("none");
+                return Err(format!("has a part of type `{kind}`; only `text` is supported"));
             }
         }
     }
-    let names = message.try_iter().map_err(|_| "is no object".to_owned())?;
+    let names = message.try_iter().map_err(|_| "is not an object".to_owned())?;
     Ok(ChatValue::from_pairs(names.map(|name| {
         let value = match name.as_str() {
             Some("content") => ChatValue::from(text.as_str()),
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_a_message_are_one_text() {
+    fn text_parts_of_a_message_are_joined() {
         let text = text();
         let whole = text.chat(r#"{"messages":[{"role":"user","content":"one two"}]}"#);
         let parts = text.chat(
@@ -124,16 +123,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_conversation_is_refused_by_name() {
+    fn an_invalid_conversation_is_refused_with_the_reason() {
         let text = text();
         for (request, expect) in [
             (r#"{"messages":[{"content":"x"}]}"#, "[0] has no `role`"),
-            (r#"{"messages":[{"role":"user","content":7}]}"#, "neither a text"),
+            (r#"{"messages":[{"role":"user","content":7}]}"#, "neither a string"),
             (
                 r#"{"messages":[{"role":"user","content":[{"type":"image_url"}]}]}"#,
                 "`image_url`",
             ),
-            (r#"{"messages":"x"}"#, "are no conversation"),
+            (r#"{"messages":"x"}"#, "are not valid"),
         ] {
             let why = text.chat(request).unwrap_err();
             assert!(why.contains(expect), "{request}: {why}");
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_comes_back_from_its_tokens() {
+    fn decoding_inverts_encoding() {
         let text = text();
         let tokens = text.encode_chat("hello world").unwrap();
         assert_eq!(Detokenize::decode(&text, &tokens), "hello world");

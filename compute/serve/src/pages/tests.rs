@@ -43,7 +43,7 @@ fn a_second_sequence_shares_whole_pages_of_the_first_while_it_still_runs() {
 }
 
 #[test]
-fn a_sequence_that_parts_within_a_page_copies_what_is_common() {
+fn a_sequence_that_diverges_within_a_page_copies_the_common_part() {
     let mut pages = Pages::new(8, 4);
     let (first, _) = run(&mut pages, KEY, &[1, 2, 3, 4, 5, 6, 7, 8]);
     pages.end(first, &[1, 2, 3, 4, 5, 6, 7, 8]);
@@ -55,7 +55,7 @@ fn a_sequence_that_parts_within_a_page_copies_what_is_common() {
 }
 
 #[test]
-fn a_page_begun_but_not_full_serves_the_next_turn_of_a_conversation() {
+fn a_partly_filled_page_is_reused_by_the_next_turn_of_a_conversation() {
     let mut pages = Pages::new(8, 4);
     let (first, _) = run(&mut pages, KEY, &[1, 2, 3, 4, 5, 6]);
     pages.end(first, &[1, 2, 3, 4, 5, 6]);
@@ -66,7 +66,7 @@ fn a_page_begun_but_not_full_serves_the_next_turn_of_a_conversation() {
 }
 
 #[test]
-fn other_weights_share_nothing() {
+fn content_of_other_weights_is_never_shared() {
     let base = [0; 32];
     type Mix<'a> = &'a [([u8; 32], u32)];
     let mixes: [(Mix, bool); 4] = [
@@ -95,7 +95,7 @@ fn the_last_token_is_always_left_to_compute() {
 }
 
 #[test]
-fn two_sequences_that_filled_the_same_page_keep_one_of_it() {
+fn two_sequences_that_fill_equal_pages_keep_one_of_them() {
     let mut pages = Pages::new(8, 2);
     let (mut first, _) = pages.begin(KEY, &[1, 2, 3]);
     let (mut second, _) = pages.begin(KEY, &[1, 2, 3]);
@@ -109,7 +109,7 @@ fn two_sequences_that_filled_the_same_page_keep_one_of_it() {
 }
 
 #[test]
-fn unused_pages_are_given_up_oldest_first_and_used_ones_never() {
+fn unused_pages_are_evicted_lru_and_used_ones_never() {
     let mut pages = Pages::new(3, 2);
     let (old, _) = run(&mut pages, KEY, &[1, 2]);
     pages.end(old, &[1, 2]);
@@ -125,7 +125,7 @@ fn unused_pages_are_given_up_oldest_first_and_used_ones_never() {
     audit(&pages, &[&held, &again, &more]);
 }
 
-/// What happens to pages, in small numbers so that prefixes collide.
+/// An operation on pages, with small numbers so that prefixes collide.
 #[derive(Clone, Debug)]
 enum Act {
     Begin { key: u8, tokens: Vec<u32> },
@@ -141,7 +141,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// A device that remembers what was written where, so that reuse of the wrong page is seen.
+/// A device that remembers what was written where, so that reuse of the wrong page is detected.
 #[derive(Default)]
 struct Memory(BTreeMap<(PageId, usize), (u8, Vec<u32>)>);
 
@@ -149,7 +149,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn what_a_sequence_reuses_is_what_it_would_have_computed(acts in prop::collection::vec(act(), 1..80)) {
+    fn reused_positions_hold_what_the_sequence_would_have_computed(acts in prop::collection::vec(act(), 1..80)) {
         const PAGE: usize = 3;
         let (mut pages, mut memory) = (Pages::new(9, PAGE), Memory::default());
         let mut live: Vec<(u8, Vec<u32>, usize, Chain)> = Vec::new();

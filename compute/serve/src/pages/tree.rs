@@ -91,8 +91,8 @@ impl Tree {
         self.add(key, parent, tokens, page)
     }
 
-    /// Adds a node for a page that is not full, unless a page that goes further exists. Returns the page of a shorter one that
-    /// this makes superfluous.
+    /// Adds a node for a page that is not full, unless a page that goes further exists. Returns the page of a shorter
+    /// one that this makes superfluous.
     pub(super) fn insert_tail(
         &mut self,
         key: ContentKey,

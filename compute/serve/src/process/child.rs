@@ -29,7 +29,7 @@ const REFUSED_MAX: usize = 100;
 /// Most adapters in one reply to [`Admin::List`].
 const LIST_MAX: usize = 10_000;
 
-/// Exit code when the engine cannot go on.
+/// Exit code when the engine cannot go on (`EX_SOFTWARE` of sysexits).
 const ENDED: u8 = 70;
 
 /// Returns the socket that the parent passed as standard input.
@@ -37,9 +37,9 @@ pub fn inherited_socket() -> io::Result<UnixStream> {
     io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from)
 }
 
-/// Runs an engine for the parent at the other end of `socket` until the parent is gone. Must be called while the process
-/// has a single thread, because it leaves the network namespace. `make` builds the engine's parts; adapters are registered
-/// here.
+/// Runs an engine for the parent at the other end of `socket` until the parent is gone. Must be called while the
+/// process has a single thread, because it leaves the network namespace. `make` builds the engine's parts; adapters are
+/// registered here.
 pub fn child_main(
     socket: UnixStream,
     make: impl FnOnce(&EngineSetup, Arc<Tiers>) -> Result<Setup, String>,

@@ -40,7 +40,7 @@ pub struct EngineSetup {
 /// A message from the parent to the engine's process.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub enum ToEngine {
-    /// The first message.
+    /// The first message: what engine to run.
     Hello { version: u32, setup: Box<EngineSetup> },
     /// Submits a request; its events carry the same number.
     Submit(u64, Box<Request>),
@@ -118,7 +118,7 @@ pub enum AdminError {
     Down(String),
 }
 
-/// AdapterInfo about a child that is ready for requests.
+/// Facts about a child that is ready for requests.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Ready {
     /// Most positions of a prompt and its completion together.
@@ -128,7 +128,7 @@ pub struct Ready {
     pub base: String,
     /// Number of adapters registered from the adapter root.
     pub adapters: usize,
-    /// Directories that are no usable adapters, with the reason; the first 100 of them.
+    /// Adapter directories that cannot be used, with the reason; the first 100 of them.
     pub refused: Vec<(String, String)>,
     pub isolation: Isolation,
 }
@@ -153,11 +153,20 @@ pub enum FrameError {
     Read(#[source] io::Error),
     #[error("a frame of {0} bytes, at most {FRAME_BYTES_MAX} are allowed")]
     TooLong(usize),
-    #[error("a frame that is none")]
+    #[error("the bytes of a frame cannot be decoded")]
     Malformed(#[from] DecodeError),
 }
 
 /// Reads one frame; blocks until it is complete.
+///
+/// ```
+/// use serve::process::{ToEngine, read_frame, write_frame};
+///
+/// let mut socket = Vec::new();
+/// write_frame(&mut socket, &ToEngine::Cancel(7)).unwrap();
+/// let message: ToEngine = read_frame(&mut socket.as_slice()).unwrap();
+/// assert_eq!(message, ToEngine::Cancel(7));
+/// ```
 pub fn read_frame<T: Decode<()>>(from: &mut impl Read) -> Result<T, FrameError> {
     let mut length = [0; 4];
     let read = |error: io::Error| match error.kind() {

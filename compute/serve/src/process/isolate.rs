@@ -1,11 +1,11 @@
 //! The sandbox of the child: no network, a memory limit, death with its parent. A restriction that the system does not
 //! allow is reported to the parent, not passed over.
 
-#![allow(unsafe_code, reason = "leaving the network's name space, see the one call")]
+#![allow(unsafe_code, reason = "leaving the network namespace, see the one call")]
 
 use bincode::{Decode, Encode};
 
-/// True, false or not requested: the state of one restriction.
+/// The state of one restriction: enforced, not requested, or impossible on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Enforcement {
     Yes,

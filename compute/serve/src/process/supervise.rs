@@ -1,8 +1,8 @@
 //! The parent's side: keeps one child running and carries messages.
 //!
-//! A thread of its own starts the child, reads its messages, and restarts it. The thread lives as long as the supervisor,
-//! because the kernel kills the child when the *thread* that started it ends (PR_SET_PDEATHSIG). When a child dies, every
-//! request in flight fails; none is retried, because it may have been the cause.
+//! A thread of its own starts the child, reads its messages, and restarts it. The thread lives as long as the
+//! supervisor, because the kernel kills the child when the *thread* that started it ends (PR_SET_PDEATHSIG). When a
+//! child dies, every request in flight fails; none is retried, because it may have been the cause.
 
 use std::{
     collections::HashMap,
@@ -55,13 +55,13 @@ pub enum State {
     Ready(Arc<Ready>),
     /// Ended, and why. It will be started again.
     Down(String),
-    /// Stopped for good.
+    /// The supervisor was stopped; no child is started any more.
     Stopped,
 }
 
 #[derive(Default)]
 struct Link {
-    /// The writer's queue, while the child is ready.
+    /// Queue of messages to the child, while it is ready.
     calls: Option<SyncSender<ToEngine>>,
     streams: HashMap<u64, UnboundedSender<Event>>,
     replies: HashMap<u64, oneshot::Sender<Result<Reply, AdminError>>>,
@@ -317,7 +317,7 @@ impl Shared {
             match child.wait() {
                 Ok(status) if why.is_empty() => why = ended(status),
                 Ok(_) => (),
-                Err(error) => why = format!("the engine ended, and how is not known: {error}"),
+                Err(error) => why = format!("the engine ended, and its exit status is unknown: {error}"),
             }
         }
         (was_ready, why)
@@ -326,7 +326,7 @@ impl Shared {
     /// Exchanges messages with a child until it is gone; returns the reason if it is known here, else an empty string.
     fn converse(&self, socket: UnixStream, setup: &EngineSetup) -> (bool, String) {
         let Ok(writing) = socket.try_clone() else {
-            return (false, "no more sockets can be had".to_owned());
+            return (false, "could not duplicate the socket of the engine".to_owned());
         };
         let (calls, waiting) = mpsc::sync_channel(CALLS_MAX);
         let hello = ToEngine::Hello {
@@ -357,7 +357,7 @@ impl Shared {
                     }
                 }
                 Err(super::FrameError::Gone) => break String::new(),
-                Err(error) => break format!("the engine said what is not understood: {error}"),
+                Err(error) => break format!("the engine sent a message that cannot be read: {error}"),
             }
         };
         self.lock().calls = None;
@@ -388,7 +388,7 @@ impl Shared {
         };
         for stream in streams.into_values() {
             let _ = stream.send(Event::Done {
-                finish: Finish::Failed(format!("the engine stopped while it answered: {why}")),
+                finish: Finish::Failed(format!("the engine stopped before the completion ended: {why}")),
                 text: String::new(),
                 usage: Usage::default(),
                 adapters: Vec::new(),

@@ -1,8 +1,8 @@
 //! Exponentials and sums with the same bits on every machine: IEEE operations in a fixed order, no libm.
 
 const LANES: usize = 8;
-/// e to the power `x`, for `x` of at most 0; 0 below -87. Within 2 units in the last position.
-/// e to the `x`, for `x` of at most 0; below -87 it is 0. Within 2 units in the last position.
+
+/// e to the power `x`, for `x` of at most 0; 0 below -87. Within 2 units in the last place.
 ///
 /// Cephes `expf`: 2^n times a polynomial on half an octave around 0. The constants are ln 2 in two parts and minimax
 /// coefficients.

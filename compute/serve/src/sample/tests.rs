@@ -39,7 +39,7 @@ fn draws_follow_the_probabilities() {
 }
 
 #[test]
-fn a_seed_and_a_place_give_one_draw_and_other_seeds_give_others() {
+fn a_draw_depends_on_seed_and_index_alone() {
     let logits = [0.5; 64];
     let draws = |seed| -> Vec<u32> {
         let params = Params { seed, ..warm() };
@@ -50,7 +50,7 @@ fn a_seed_and_a_place_give_one_draw_and_other_seeds_give_others() {
 }
 
 #[test]
-fn filters_leave_only_what_they_say() {
+fn top_k_top_p_and_min_p_keep_the_likeliest_tokens() {
     let logits = [0.0f32, 1.0, 2.0, 3.0];
     let seen = |params: &Params| {
         let mut seen: Vec<u32> = (0..400).map(|index| choose(params, &logits, index)).collect();
@@ -68,7 +68,7 @@ fn filters_leave_only_what_they_say() {
 }
 
 #[test]
-fn penalties_and_bias_and_bars_move_what_they_name() {
+fn penalties_bias_and_barred_tokens_change_the_choice() {
     let logits = [1.0f32, 1.1, 1.2, -1.0];
     let twice = |params: Params, prompt: &[u32]| {
         let mut sampler = Sampler::new(params, prompt);
@@ -116,7 +116,7 @@ fn penalties_and_bias_and_bars_move_what_they_name() {
 }
 
 #[test]
-fn logprobs_are_those_of_the_model_whatever_is_bent() {
+fn log_probabilities_ignore_penalties_and_bias() {
     let params = Params {
         logprobs: Some(2),
         logit_bias: vec![(0, 50.0)],
@@ -134,12 +134,22 @@ fn logprobs_are_those_of_the_model_whatever_is_bent() {
 }
 
 #[test]
-fn absurd_parameters_are_refused_by_name() {
+fn parameters_out_of_range_are_refused_by_name() {
     let check = |params: Params, field: &str| {
         assert_eq!(params.check(10).expect_err(field).field, field);
     };
     let plain = Params::default();
     assert_eq!(plain.check(10), Ok(()));
+    let top_p = |top_p| {
+        Params { top_p, ..plain.clone() }
+            .check(10)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        top_p(1.5),
+        Err("`top_p` is 1.5, it must be more than 0 and at most 1".to_owned())
+    );
+    assert!(top_p(f32::NAN).is_err() && top_p(f32::MIN_POSITIVE).is_ok());
     check(
         Params {
             temperature: f32::NAN,
@@ -234,13 +244,13 @@ fn pieces(stops: &[&str], keep: bool, said: &str) -> (Vec<String>, bool) {
 }
 
 #[test]
-fn a_character_comes_whole() {
+fn a_multi_byte_character_is_emitted_whole() {
     let (pieces, _) = pieces(&[], false, "aé🦀z");
     assert_eq!(pieces, ["a", "", "é", "", "", "", "🦀", "z", ""]);
 }
 
 #[test]
-fn what_may_become_a_stop_string_is_held_back_and_shown_if_it_does_not() {
+fn text_that_may_become_a_stop_string_is_held_back_until_it_is_certain() {
     assert_eq!(
         pieces(&["END"], false, "xENDy"),
         (["x", "", "", ""].map(str::to_owned).into(), true)
@@ -283,14 +293,14 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_come_out_as_they_would_at_once(said in prop::collection::vec(0..257u32, 0..40)) {
+    fn streamed_text_equals_text_decoded_at_once(said in prop::collection::vec(0..257u32, 0..40)) {
         let mut text = TextStream::new(Vec::new(), false);
         let mut shown = String::new();
         for token in &said {
             shown.push_str(&text.push(*token, &Bytes).text);
         }
         shown.push_str(&text.finish(&Bytes).text);
-        // Only a long run of broken bytes may be shown otherwise than at once.
+        // Only a long run of invalid bytes may come out differently.
         prop_assert!(said.iter().any(|token| *token > 127) || shown == Bytes.decode(&said));
     }
 }

@@ -35,10 +35,10 @@ const UNFINISHED_MAX: usize = 16;
 pub struct TextStream {
     stops: Vec<String>,
     keep_stop: bool,
-    /// Recent tokens. Some that are shown already stay in it, because how a tokenizer writes a token may depend on the one
-    /// before.
+    /// Recent tokens. Some that are shown already stay in it, because how a tokenizer writes a token may depend on the
+    /// one before.
     window: Vec<u32>,
-    /// How many tokens of the window are shown already.
+    /// Number of tokens at the front of the window that are shown already.
     shown: usize,
     /// Decoded text that is held back.
     held: String,
@@ -99,7 +99,7 @@ impl TextStream {
         }
     }
 
-    /// TextStream of the tokens that are not shown yet; `None` while they end within a character.
+    /// Text of the tokens that are not shown yet; `None` while they end within a character.
     fn fresh(&mut self, detokenizer: &dyn Detokenize, last: bool) -> Option<String> {
         let before = detokenizer.decode(&self.window[..self.shown]);
         let all = detokenizer.decode(&self.window);

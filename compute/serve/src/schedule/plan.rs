@@ -64,8 +64,8 @@ impl Scheduler {
         }
     }
 
-    /// Microseconds by which prompts may lengthen the step, and the part of it for tenants with a backlog: beside others these
-    /// never get more than their part. Unbounded while nothing decodes.
+    /// Microseconds by which prompts may lengthen the step, and the part of it for tenants with a backlog: beside
+    /// others these never get more than their part. Unbounded while nothing decodes.
     #[allow(
         clippy::float_arithmetic,
         clippy::cast_precision_loss,
@@ -73,7 +73,7 @@ impl Scheduler {
     )]
     fn stretch_us(&self) -> (f64, f64) {
         let running = self.running.iter().map(|request| &self.sequences[request]);
-        let answers = running.filter(|sequence| sequence.is_decoding()).count();
+        let decoding = running.filter(|sequence| sequence.is_decoding()).count();
         let stretch = self.limits.stretch();
         let share = stretch * self.step_time.leniency();
         let satisfied = self.satisfied(None).len();
@@ -84,15 +84,16 @@ impl Scheduler {
         // A step that takes no time has nothing to be a share of.
         match self
             .step_time
-            .decode_us(answers)
-            .filter(|step_us| answers > 0 && *step_us > 0.0)
+            .decode_us(decoding)
+            .filter(|step_us| decoding > 0 && *step_us > 0.0)
         {
             Some(step_us) => (step_us * share, step_us * part.clamp(stretch, share)),
             None => (f64::INFINITY, f64::INFINITY),
         }
     }
 
-    /// Adds a small chunk of each running prompt that decoding sequences, with their adapters, kept out of recent steps.
+    /// Adds a small chunk of each running prompt that decoding sequences, with their adapters, kept out of recent
+    /// steps.
     fn plan_overdue(&mut self, budget: &mut Budget) {
         let overdue: Vec<RequestId> = self
             .running
@@ -110,15 +111,15 @@ impl Scheduler {
 
     /// Adds one token for each decoding sequence. One that found no room in earlier steps goes first.
     fn plan_decoding(&mut self, budget: &mut Budget) {
-        let mut answering: Vec<(u64, u64, RequestId)> = self
+        let mut decoding: Vec<(u64, u64, RequestId)> = self
             .running
             .iter()
             .map(|request| &self.sequences[request])
             .filter(|sequence| sequence.is_decoding())
             .map(|sequence| (sequence.served_in, sequence.order, sequence.request.id))
             .collect();
-        answering.sort_unstable();
-        for (.., request) in answering {
+        decoding.sort_unstable();
+        for (.., request) in decoding {
             // An earlier sequence may have preempted it.
             if self.running.contains(&request) && self.room_for(request, 1, budget) == 1 && self.grow(request) {
                 self.add(request, 1, budget);
@@ -221,7 +222,7 @@ impl Scheduler {
             .min(tokens.max(TOKENS_MIN.saturating_sub(budget.load.tokens)))
     }
 
-    /// How many of `count` tokens of a sequence fit into the step.
+    /// Number of tokens of a sequence, at most `count`, that fit into the step.
     fn room_for(&self, request: RequestId, count: usize, budget: &Budget) -> usize {
         let sequence = &self.sequences[&request];
         let fresh: BTreeSet<AdapterSlot> = sequence
@@ -280,8 +281,8 @@ impl Scheduler {
         });
     }
 
-    /// Gives a decoding sequence a page for its next position, preempting another sequence if it must, or this one if no
-    /// other can be. Returns false in the last case.
+    /// Gives a decoding sequence a page for its next position, preempting another sequence if it must, or this one if
+    /// no other can be. Returns false in the last case.
     fn grow(&mut self, request: RequestId) -> bool {
         loop {
             let sequence = self.sequences.get_mut(&request).expect("who runs asked");

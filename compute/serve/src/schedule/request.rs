@@ -24,7 +24,7 @@ impl fmt::Display for Tenant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AdapterKey(pub u64);
 
-/// AdapterInfo about an adapter that is in host memory.
+/// Hash, rank and size of an adapter that is in host memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdapterInfo {
     pub hash: AdapterHash,
@@ -82,15 +82,15 @@ impl ScheduleRequest {
 pub enum Refusal {
     #[error("the prompt has no tokens")]
     EmptyPrompt,
-    #[error("the prompt has {tokens} tokens, at most {most} fit beside an answer")]
+    #[error("the prompt has {tokens} tokens; at most {most} leave room for a completion")]
     PromptTooLong { tokens: usize, most: usize },
     #[error("a request mixes at most {most} adapters")]
     TooManyAdapters { most: usize },
     /// The waiting queue, or the tenant's part of it, is full.
-    #[error("{waiting} requests wait already; ask again in {retry_after_ms} ms")]
+    #[error("{waiting} requests are waiting already; retry in {retry_after_ms} ms")]
     Full { waiting: usize, retry_after_ms: u64 },
     /// The request waited for its first step until [`Limits::waiting_ms_max`].
-    #[error("no room within {waited_ms} ms; ask again later")]
+    #[error("the request waited {waited_ms} ms for its first step and was refused; retry later")]
     Waited { waited_ms: u64 },
     #[error("the adapter cannot be used: {0}")]
     Adapter(String),
@@ -107,7 +107,7 @@ pub enum Finish {
     Length,
     /// The client went away.
     Cancelled,
-    /// It could not go on, and why.
+    /// The completion could not go on, and why.
     Failed(String),
 }
 
@@ -128,14 +128,15 @@ pub struct Limits {
     pub step_tokens: usize,
     /// Most prompt tokens in a step that also decodes: more of them delay everyone's next token.
     pub step_prompt_tokens: usize,
-    /// By how many percent of its time prompts, and the adapters they bring, may lengthen a step that also decodes. If that
-    /// is too little for three seconds, it is sustained load and not a burst, and the allowance grows. A tenant with a
-    /// backlog gets no more than its part of it beside tenants without one. Extra rows of such a tenant are bounded likewise.
+    /// By how many percent of its time prompts, and the adapters they bring, may lengthen a step that also decodes. If
+    /// that is too little for three seconds, it is sustained load and not a burst, and the allowance grows. A tenant
+    /// with a backlog gets no more than its part of it beside tenants without one. Extra rows of such a tenant are
+    /// bounded likewise.
     pub step_stretch_percent: u32,
     /// Most sequences that run at once.
     pub rows_max: usize,
-    /// Rows that a tenant may have beyond its equal part while others are active. On a processor each row lengthens a step for
-    /// everyone; where rows are cheap, set it to the number of rows.
+    /// Rows that a tenant may have beyond its equal part while others are active. On a processor each row lengthens a
+    /// step for everyone; where rows are cheap, set it to the number of rows.
     pub rows_spare: usize,
     /// Most distinct adapters in a step.
     pub step_adapters: usize,

@@ -126,7 +126,8 @@ impl Scheduler {
         }
     }
 
-    /// The cache key of what a sequence computes, and its mix, both independent of the order in which adapters were named.
+    /// The cache key of what a sequence computes, and its mix, both independent of the order in which adapters were
+    /// named.
     pub(super) fn content(
         &self,
         sequence: &Sequence,

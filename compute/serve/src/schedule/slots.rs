@@ -24,7 +24,7 @@ pub(super) struct Slots {
     by_hash: BTreeMap<AdapterHash, AdapterSlot>,
     by_key: BTreeMap<AdapterKey, AdapterSlot>,
     free: Vec<AdapterSlot>,
-    /// WantedAdapter and unpinned slots, least recently used first.
+    /// Filled slots that no sequence uses, least recently used first.
     idle: BTreeSet<(u64, AdapterSlot)>,
     bytes: u64,
     idle_bytes: u64,
@@ -68,7 +68,7 @@ impl Slots {
         self.evicted
     }
 
-    /// AdapterInfo about this adapter, if it is in a slot.
+    /// Hash, rank and size of this adapter, if it is in a slot.
     pub(super) fn info(&self, adapter: AdapterKey) -> Option<AdapterInfo> {
         let slot = self.by_key.get(&adapter)?;
         self.slots[slot.0 as usize].held
@@ -84,8 +84,8 @@ impl Slots {
         self.by_key.get(&adapter).copied()
     }
 
-    /// Pins all these adapters, loading at most `loads_max` that are missing. Returns `None`, and changes nothing, if they do
-    /// not fit now.
+    /// Pins all these adapters, loading at most `loads_max` that are missing. Returns `None`, and changes nothing, if
+    /// they do not fit now.
     pub(super) fn place(&mut self, wanted: &[(AdapterKey, AdapterInfo)], loads_max: usize) -> Option<Placed> {
         // Residents first, so that making room for the others does not push them out.
         let resident: Vec<AdapterSlot> = wanted

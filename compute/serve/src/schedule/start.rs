@@ -8,7 +8,7 @@ use super::{
     AdapterInfo, AdapterKey, Effect, FetchState, Refusal, RequestId, Scheduler, Stage, Tenant, step_time::StepLoad,
 };
 
-/// How often a ready request is passed over before no other may start before it.
+/// Number of times that a ready request may be passed over; then no other starts before it.
 const PASSED_MAX: u32 = 64;
 
 /// The room left in the step that is being planned.
@@ -94,8 +94,8 @@ impl Scheduler {
         StartOutcome::Started
     }
 
-    /// Most rows of a tenant: its equal part. Beside tenants that need no more than they have, only as many as those have, and
-    /// more only as long as that hardly delays them.
+    /// Most rows of a tenant: its equal part. Beside tenants that need no more than they have, only as many as those
+    /// have, and more only as long as that hardly delays them.
     fn rows_of(&self, tenant: &Tenant) -> usize {
         let active = self.tenants.active();
         let part = self.limits.rows_max.div_ceil(active.max(1)) + self.limits.rows_spare;
@@ -122,8 +122,8 @@ impl Scheduler {
             .collect()
     }
 
-    /// Preempts rows that a tenant has beyond its limit since other tenants arrived, the latest first. Their pages stay in the
-    /// cache, so little is lost, and every step with them would be longer for everyone.
+    /// Preempts rows that a tenant has beyond its limit since other tenants arrived, the latest first. Their pages stay
+    /// in the cache, so little is lost, and every step with them would be longer for everyone.
     pub(super) fn preempt_excess(&mut self) {
         let mut running: Vec<(u64, RequestId)> = self
             .running

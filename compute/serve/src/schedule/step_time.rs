@@ -1,12 +1,12 @@
-//! An estimate of how long steps take, learnt from those that ran: it bounds by how much prompts delay the next tokens of
-//! running completions.
+//! An estimate of how long steps take, learnt from those that ran: it bounds by how much prompts delay the next tokens
+//! of running completions.
 //!
-//! A step that decodes for *n* sequences takes about as long as the last such steps; each prompt token, and each byte of
-//! an adapter that only prompts use, adds to that. All three are tracked by normalised least mean squares (Widrow and
-//! Hoff, Adaptive Switching Circuits, 1960): the error of the estimate is distributed over what was in the step.
+//! A step that decodes for *n* sequences takes about as long as the last such steps; each prompt token, and each byte
+//! of an adapter that only prompts use, adds to that. All three are tracked by normalised least mean squares (Widrow
+//! and Hoff, Adaptive Switching Circuits, 1960): the error of the estimate is distributed over what was in the step.
 //!
 //! A burst of prompts passes, and running completions should hardly notice it. Sustained load does not pass: if prompts
-//! kept getting too short_since time, all would wait for their first token. So the allowance of prompts grows after a while,
+//! kept getting too little time, all would wait for their first token. So the allowance of prompts grows after a while,
 //! until it is enough.
 
 #![allow(
@@ -20,21 +20,22 @@ use protocol::Time;
 
 /// Step size of the filter: the fraction of an error that is corrected at once.
 const LEARNING_RATE: f64 = 0.3;
-/// Weight of the decoding rows in distributing an error: small once they were seen alone, and growing by this factor with
-/// every step that has more in it.
+/// Weight of the decoding rows in distributing an error: small once they were seen alone, and growing by this factor
+/// with every step that has more in it.
 const ROW_WEIGHT_MIN: f64 = 0.02;
 const ROW_WEIGHT_GROWTH: f64 = 1.02;
-/// Decay per step of the estimate for more decoding rows than this step had: it is recent_tokens again now and then.
+/// Decay per step of the estimate for more decoding rows than this step had, so that more rows are tried again now and
+/// then.
 const MORE_ROWS_DECAY: f64 = 0.999;
 /// Prompt tokens, and adapter bytes, that weigh as much in the filter as the decoding rows of a step.
 const TOKENS_UNIT: f64 = 8.0;
 const BYTES_UNIT: f64 = 32e6;
-/// The next step tries at most this many times the prompt tokens of recent steps, and by how much "recent" decays per step:
-/// one token teaches short_since, and a wrong guess with fifty delays everyone.
+/// The next step tries at most this many times the prompt tokens of recent steps, and "recent" decays by this factor
+/// per step: from one token little is learnt, and a wrong guess with fifty delays everyone.
 const TOKENS_GROWTH: f64 = 2.0;
 const RECENT_DECAY: f64 = 0.8;
 
-/// How long prompts get too short_since time before their allowance grows.
+/// Time for which prompts get too little before their allowance grows.
 const BURST: Duration = Duration::from_secs(3);
 /// After this long without a shortage, the next one counts as another burst.
 const BURST_GAP: Duration = Duration::from_millis(500);
@@ -51,7 +52,7 @@ const GAP_MAX: Duration = Duration::from_secs(1);
 pub(super) struct StepLoad {
     /// Sequences that decode, one token each.
     pub decoding: usize,
-    /// Prompt tokens.
+    /// Prompt tokens, of all prompts in the step.
     pub tokens: usize,
     /// Bytes of adapters that only prompts use.
     pub bytes: u64,
@@ -109,7 +110,7 @@ impl StepTimeModel {
         self.leniency
     }
 
-    /// Records that a step was last_plan, and if prompts got too short_since time in it.
+    /// Records that a step was planned, and if prompts got too little time in it.
     pub(super) fn record_plan(&mut self, now: Time, too_short: bool) {
         let passed = now
             .since(std::mem::replace(&mut self.last_plan, now))
@@ -138,8 +139,8 @@ impl StepTimeModel {
         known.next().map(|seen| seen.us)
     }
 
-    /// Rows, between `fair` and `most`, that a tenant may have beside the rows of others: more than `fair` as long as all of
-    /// them together lengthen the others' step by at most `share` of it.
+    /// Rows, between `fair` and `most`, that a tenant may have beside the rows of others: more than `fair` as long as
+    /// all of them together lengthen the others' step by at most `share` of it.
     pub(super) fn rows_beside(&self, others: usize, fair: usize, most: usize, share: f64) -> usize {
         // Of as many rows, else of fewer: an estimate for more rows does not say what the others would be spared.
         let fewer = self.decoding.get(..others).unwrap_or(&self.decoding);
@@ -242,27 +243,27 @@ impl StepTimeModel {
 mod tests {
     use super::*;
 
-    /// A device that takes so many microseconds for a step, 300 for a token of a prompt beyond the first three, and 0.05
-    /// for a thousand bytes.
+    /// Microseconds of a step: 10,000, 100 per decoding row, 300 per prompt token after the third, and 0.05 per
+    /// thousand bytes of adapters.
     fn took(load: StepLoad) -> u64 {
         10_000 + load.decoding as u64 * 100 + load.tokens.saturating_sub(3) as u64 * 300 + load.bytes / 20_000
     }
 
-    fn run(pace: &mut StepTimeModel, now: &mut Time, load: StepLoad) {
-        pace.begin(*now, load);
+    fn run(model: &mut StepTimeModel, now: &mut Time, load: StepLoad) {
+        model.begin(*now, load);
         now.0 += took(load);
-        pace.ran(*now);
+        model.ran(*now);
     }
 
     #[test]
-    fn the_time_of_prompts_and_adapters_is_learnt_from_steps_that_have_them() {
-        let (mut pace, mut now) = (StepTimeModel::default(), Time(0));
-        assert_eq!(pace.decode_us(4), None);
+    fn the_cost_of_prompts_and_adapters_is_learnt_from_steps_with_them() {
+        let (mut model, mut now) = (StepTimeModel::default(), Time(0));
+        assert_eq!(model.decode_us(4), None);
         for round in 0..400 {
             let decoding = 1 + round % 4;
             let (tokens, bytes) = [(0, 0), (12, 0), (4, 8_000_000), (20, 1_000_000)][round / 4 % 4];
             run(
-                &mut pace,
+                &mut model,
                 &mut now,
                 StepLoad {
                     decoding,
@@ -288,59 +289,63 @@ mod tests {
                 bytes: 4_000_000,
             },
         ] {
-            let expected = pace.decode_us(load.decoding).expect("seen") + pace.added_us(load.tokens, load.bytes);
+            let expected = model.decode_us(load.decoding).expect("seen") + model.added_us(load.tokens, load.bytes);
             let off = expected / took(load) as f64 - 1.0;
             assert!(off.abs() < 0.06, "{load:?}: off by {off}");
         }
-        assert!((4..=12).contains(&pace.tokens_in(2000.0)), "{}", pace.tokens_in(2000.0));
+        assert!(
+            (4..=12).contains(&model.tokens_in(2000.0)),
+            "{}",
+            model.tokens_in(2000.0)
+        );
     }
 
     #[test]
     fn the_allowance_of_prompts_grows_under_sustained_load_and_not_in_a_burst() {
-        let (mut pace, mut now) = (StepTimeModel::default(), Time(0));
+        let (mut model, mut now) = (StepTimeModel::default(), Time(0));
         let mut plan = |ms: u64, too_short: bool| {
             (0..ms / 10).for_each(|_| {
                 now = now.after_ms(10);
-                pace.record_plan(now, too_short);
+                model.record_plan(now, too_short);
             });
-            pace.leniency()
+            model.leniency()
         };
         for _ in 0..5 {
             assert_eq!(
                 (plan(2_900, true), plan(700, false)),
                 (1.0, 1.0),
-                "storms, one after another"
+                "bursts, one after another"
             );
         }
         plan(3_000, true);
         let grown = plan(5_000, true);
         assert!((16.0..64.0).contains(&grown), "{grown}");
         assert!(plan(1_000, false) > grown / 2.0, "it is not taken back at once");
-        assert!(plan(1_000, true) > grown, "nor is the next second another storm");
+        assert!(plan(1_000, true) > grown, "nor is the next second another burst");
         assert_eq!(plan(100_000, false), 1.0);
     }
 
     #[test]
     fn one_stall_of_the_machine_does_not_spoil_the_estimates() {
-        let (mut pace, mut now) = (StepTimeModel::default(), Time(0));
+        let (mut model, mut now) = (StepTimeModel::default(), Time(0));
         let load = StepLoad {
             decoding: 4,
             tokens: 8,
             bytes: 0,
         };
         for _ in 0..50 {
-            run(&mut pace, &mut now, StepLoad { tokens: 0, ..load });
-            run(&mut pace, &mut now, load);
+            run(&mut model, &mut now, StepLoad { tokens: 0, ..load });
+            run(&mut model, &mut now, load);
         }
-        let before = pace.tokens_in(3000.0);
-        pace.begin(now, load);
+        let before = model.tokens_in(3000.0);
+        model.begin(now, load);
         now.0 += 2_000_000;
-        pace.ran(now);
-        (0..8).for_each(|_| run(&mut pace, &mut now, load));
+        model.ran(now);
+        (0..8).for_each(|_| run(&mut model, &mut now, load));
         assert!(
-            pace.tokens_in(3000.0) * 3 >= before * 2,
+            model.tokens_in(3000.0) * 3 >= before * 2,
             "{} after {before}",
-            pace.tokens_in(3000.0)
+            model.tokens_in(3000.0)
         );
     }
 }

@@ -76,7 +76,7 @@ pub(super) fn with_adapter(adapter: u64, request: u64) -> ScheduleRequest {
 }
 
 #[test]
-fn an_adapter_that_is_in_memory_is_there_for_the_next_step() {
+fn an_adapter_in_host_memory_is_ready_for_the_next_step() {
     let mut device = Device::new(limits(), SHAPE);
     device.submit(with_adapter(1, 1));
     assert_eq!(device.scheduler.occupancy().ready, 1, "before any step was planned");
@@ -86,7 +86,7 @@ fn an_adapter_that_is_in_memory_is_there_for_the_next_step() {
 }
 
 #[test]
-fn an_answer_is_what_the_model_says_alone() {
+fn a_completion_is_the_same_as_when_it_runs_alone() {
     let mut device = Device::new(limits(), SHAPE);
     device.submit(plain(1));
     device.until_idle();
@@ -95,7 +95,7 @@ fn an_answer_is_what_the_model_says_alone() {
 }
 
 #[test]
-fn a_cold_adapter_holds_up_nobody_else() {
+fn a_cold_adapter_delays_no_other_request() {
     let mut device = Device::new(limits(), SHAPE);
     device.fetch_by_hand = true;
     device.submit(with_adapter(7, 1));
@@ -109,7 +109,7 @@ fn a_cold_adapter_holds_up_nobody_else() {
 }
 
 #[test]
-fn an_adapter_is_fetched_once_for_all_who_wait_and_refused_to_all_if_it_fails() {
+fn an_adapter_is_fetched_once_for_all_waiting_requests_and_a_failure_refuses_them_all() {
     let mut device = Device::new(limits(), SHAPE);
     device.fetch_by_hand = true;
     (1..=3).for_each(|request| device.submit(with_adapter(7, request)));
@@ -121,7 +121,7 @@ fn an_adapter_is_fetched_once_for_all_who_wait_and_refused_to_all_if_it_fails() 
 }
 
 #[test]
-fn no_more_adapters_are_held_for_those_who_wait_than_allowed() {
+fn waiting_requests_hold_at_most_the_allowed_number_of_adapters() {
     let mut device = Device::new(limits(), SHAPE);
     device.fetch_by_hand = true;
     (1..=9).for_each(|request| device.submit(with_adapter(request, request)));
@@ -139,7 +139,7 @@ fn no_more_adapters_are_held_for_those_who_wait_than_allowed() {
 }
 
 #[test]
-fn one_step_brings_in_no_more_adapters_than_allowed() {
+fn a_step_loads_at_most_the_allowed_number_of_adapters() {
     let mut device = Device::new(limits(), SHAPE);
     (1..=3).for_each(|request| device.submit(with_adapter(request, request)));
     while !device.scheduler.is_idle() {
@@ -151,7 +151,7 @@ fn one_step_brings_in_no_more_adapters_than_allowed() {
 }
 
 #[test]
-fn a_mix_comes_in_at_once_and_has_an_order_of_its_own() {
+fn a_mix_is_loaded_whole_and_the_order_of_its_adapters_does_not_matter() {
     let mix = |request, adapters: [(u64, f32); 2]| ScheduleRequest {
         adapters: adapters.map(|(key, weight)| (AdapterKey(key), weight)).to_vec(),
         ..plain(request)
@@ -183,7 +183,7 @@ fn adapters_that_together_are_too_large_are_refused() {
 }
 
 #[test]
-fn who_asks_for_what_can_never_be_is_told_at_once() {
+fn a_request_that_can_never_run_is_refused_at_once() {
     let mut device = Device::new(limits(), SHAPE);
     let refusal = |device: &mut Device, request: ScheduleRequest| {
         let id = request.id;
@@ -211,7 +211,7 @@ fn who_asks_for_what_can_never_be_is_told_at_once() {
 }
 
 #[test]
-fn a_full_queue_refuses_with_a_time_to_ask_again() {
+fn a_full_queue_refuses_with_a_retry_delay() {
     let mut device = Device::new(limits(), SHAPE);
     (1..=21).for_each(|request| device.submit(plain(request)));
     assert!(matches!(
@@ -226,7 +226,7 @@ fn a_full_queue_refuses_with_a_time_to_ask_again() {
 }
 
 #[test]
-fn who_waits_too_long_is_refused_and_who_runs_is_not() {
+fn a_request_that_waits_too_long_is_refused_and_a_running_one_is_not() {
     let mut device = Device::new(
         Limits {
             rows_max: 1,
@@ -251,7 +251,7 @@ fn who_waits_too_long_is_refused_and_who_runs_is_not() {
 }
 
 #[test]
-fn an_answer_ends_at_an_end_token_unless_told_otherwise() {
+fn a_completion_ends_at_an_end_token_unless_told_otherwise() {
     let plain = ScheduleRequest {
         tokens_max: 40,
         ..plain(1)
@@ -290,7 +290,7 @@ fn an_answer_ends_at_an_end_token_unless_told_otherwise() {
 }
 
 #[test]
-fn an_answer_that_must_be_longer_is_told_what_may_not_come() {
+fn end_tokens_are_barred_until_the_least_length_is_reached() {
     let mut device = Device::new(limits(), SHAPE);
     device.scheduler.ends = vec![42];
     device.submit(ScheduleRequest {
@@ -320,7 +320,7 @@ fn a_prompt_alone_is_computed_with_all_its_logits() {
 }
 
 #[test]
-fn whoever_goes_leaves_room() {
+fn a_cancelled_request_frees_what_it_used() {
     let mut device = Device::new(limits(), SHAPE);
     (1..=8).for_each(|request| device.submit(with_adapter(request, request)));
     device.tick();
@@ -333,7 +333,7 @@ fn whoever_goes_leaves_room() {
 }
 
 #[test]
-fn an_adapter_that_does_not_fit_fails_its_own_requests_alone() {
+fn an_adapter_that_does_not_fit_fails_only_its_own_requests() {
     let mut device = Device::new(limits(), SHAPE);
     device.misfits.insert(AdapterKey(9));
     device.submit(with_adapter(9, 1));
@@ -346,7 +346,7 @@ fn an_adapter_that_does_not_fit_fails_its_own_requests_alone() {
 }
 
 #[test]
-fn a_broken_step_fails_those_in_it_and_the_others_start_over() {
+fn a_broken_step_fails_its_requests_and_restarts_the_others() {
     let mut device = Device::new(
         Limits {
             step_adapters: 2,
@@ -390,7 +390,7 @@ fn steps_keep_within_their_bounds_of_adapters_and_ranks() {
 }
 
 #[test]
-fn scarce_pages_are_taken_back_and_nothing_is_lost() {
+fn sequences_are_preempted_when_pages_run_out_and_nothing_is_lost() {
     let shape = Shape { pages: 8, ..SHAPE };
     let mut device = Device::new(limits(), shape);
     let long = |request: u64| ScheduleRequest {

@@ -89,7 +89,8 @@ impl Scheduler {
         }
     }
 
-    /// Requests adapters of cold requests, within [`Limits::fetched_max`](super::Limits::fetched_max), the least served tenant's first.
+    /// Requests adapters of cold requests, within [`Limits::fetched_max`](super::Limits::fetched_max), the least served
+    /// tenant's first.
     pub(super) fn fetch(&mut self, todo: &mut Vec<Effect>) {
         let stuck = self.is_stuck();
         if !std::mem::take(&mut self.fetch_due) && !stuck {
@@ -124,8 +125,8 @@ impl Scheduler {
         }
     }
 
-    /// Returns true if all requests wait for adapters and none is being loaded: adapters of several mixes fill the bound, and
-    /// none is complete. Then the first mix may exceed it.
+    /// Returns true if all requests wait for adapters and none is being loaded: adapters of several mixes fill the
+    /// bound, and none is complete. Then the first mix may exceed it.
     pub(super) fn is_stuck(&self) -> bool {
         self.tenants.cold() > 0 && self.tenants.ready() == 0 && self.running.is_empty() && self.fetching == 0
     }

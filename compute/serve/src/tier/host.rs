@@ -11,7 +11,7 @@ use compute::lora::{Adapter, AdapterHash};
 struct Entry {
     adapter: Arc<Adapter>,
     bytes: u64,
-    asked: u64,
+    used: u64,
 }
 
 #[derive(Debug, Default)]
@@ -42,11 +42,11 @@ impl Host {
 
     pub(super) fn get(&mut self, hash: AdapterHash) -> Option<Arc<Adapter>> {
         self.clock += 1;
-        let entries = self.entries.get_mut(&hash)?;
-        self.by_age.remove(&entries.asked);
-        entries.asked = self.clock;
-        self.by_age.insert(entries.asked, hash);
-        Some(Arc::clone(&entries.adapter))
+        let entry = self.entries.get_mut(&hash)?;
+        self.by_age.remove(&entry.used);
+        entry.used = self.clock;
+        self.by_age.insert(entry.used, hash);
+        Some(Arc::clone(&entry.adapter))
     }
 
     /// Stores an adapter. If its content is already here, returns that one.
@@ -55,20 +55,20 @@ impl Host {
         if let Some(there) = self.get(hash) {
             return there;
         }
-        let entries = Entry {
+        let entry = Entry {
             bytes: adapter.bytes(),
             adapter: Arc::new(adapter),
-            asked: self.clock,
+            used: self.clock,
         };
-        let adapter = Arc::clone(&entries.adapter);
-        self.bytes += entries.bytes;
-        self.by_age.insert(entries.asked, hash);
-        self.entries.insert(hash, entries);
+        let adapter = Arc::clone(&entry.adapter);
+        self.bytes += entry.bytes;
+        self.by_age.insert(entry.used, hash);
+        self.entries.insert(hash, entry);
         adapter
     }
 
-    /// Evicts the least recently used until at most `bytes_max` are taken. Adapters in use stay, because dropping them here
-    /// would free nothing. The caller drops the returned ones where that may take time.
+    /// Evicts the least recently used until at most `bytes_max` are taken. Adapters in use stay, because dropping them
+    /// here would free nothing. The caller drops the returned ones where that may take time.
     #[must_use]
     pub(super) fn trim(&mut self, bytes_max: u64, pinned: impl Fn(AdapterHash) -> bool) -> Vec<Arc<Adapter>> {
         if self.bytes <= bytes_max {
@@ -76,22 +76,22 @@ impl Host {
         }
         let mut left = self.bytes;
         let mut evicted = Vec::new();
-        for (asked, hash) in &self.by_age {
+        for (used, hash) in &self.by_age {
             if left <= bytes_max {
                 break;
             }
-            let entries = &self.entries[hash];
-            if Arc::strong_count(&entries.adapter) == 1 && !pinned(*hash) {
-                left -= entries.bytes;
-                evicted.push((*asked, *hash));
+            let entry = &self.entries[hash];
+            if Arc::strong_count(&entry.adapter) == 1 && !pinned(*hash) {
+                left -= entry.bytes;
+                evicted.push((*used, *hash));
             }
         }
         self.bytes = left;
         self.evictions += evicted.len() as u64;
-        let give_up = |(asked, hash)| {
-            self.by_age.remove(&asked);
-            self.entries.remove(&hash).map(|entries| entries.adapter)
+        let remove = |(used, hash)| {
+            self.by_age.remove(&used);
+            self.entries.remove(&hash).map(|entry| entry.adapter)
         };
-        evicted.into_iter().filter_map(give_up).collect()
+        evicted.into_iter().filter_map(remove).collect()
     }
 }

@@ -10,15 +10,15 @@ use compute::{lora::Adapter, tensors::Buffer};
 
 use super::{Artifact, Reply, Shared, State, Tier};
 
-/// While a step runs, a loader works 1/10 of the time, and several together less than one would: a step must not wait for
-/// a processor that a loader occupies.
+/// While a step runs, a loader works 1/10 of the time, and several together less than one would: a step must not wait
+/// for a processor that a loader occupies.
 const PARTS: u32 = 10;
 /// CPU time in microseconds before a load's first rest; a small adapter is read within it.
 const FIRST_US: i64 = 1000;
 /// Shorter rests are postponed.
 const REST_MIN: Duration = Duration::from_millis(2);
-/// A load that rested too long, for want of a processor, may make up for at most this much: long uninterrupted work is what
-/// hurts steps.
+/// A load that rested too long, for want of a processor, may make up for at most this much: long uninterrupted work is
+/// what hurts steps.
 const AHEAD_MAX_US: i64 = 10_000;
 
 /// The CPU share of one load.
@@ -26,7 +26,7 @@ struct CpuShare {
     /// Wall time of the last check, and CPU time of this thread then.
     looked: Instant,
     worked: Duration,
-    /// Remainder of [`FIRST_US`].
+    /// Part of [`FIRST_US`] that is not used yet.
     first_us: i64,
     /// Microseconds this load should rest; negative if it rested too long.
     due_us: i64,

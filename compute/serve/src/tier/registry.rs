@@ -74,7 +74,7 @@ pub enum RegisterError {
     },
     #[error("{} is not within the directory that adapters may come from", dir.display())]
     Outside { dir: PathBuf },
-    /// Its header is invalid.
+    /// The header of the adapter is invalid.
     #[error("adapter `{name}` was refused: {why}")]
     Refused { name: String, why: String },
     /// The name is at another generation: someone else changed it first.
@@ -87,7 +87,7 @@ pub enum RegisterError {
     },
     #[error("there is no adapter `{name}`")]
     Unknown { name: String },
-    #[error("{most} adapters are registered, and no more can be")]
+    #[error("{most} adapters are registered, which is the most; unload one first")]
     Full { most: usize },
 }
 
@@ -120,8 +120,8 @@ pub struct Scan {
 /// Modification time and length of each file in [`FILES`].
 type Stamp = [Option<(SystemTime, u64)>; FILES.len()];
 
-/// One generation of a name: where its adapter is, and what is known of it. A request holds the artifact it began with, so
-/// that replacing the name does not change the weights in the middle of a completion.
+/// One generation of a name: where its adapter is, and what is known of it. A request holds the artifact it began with,
+/// so that replacing the name does not change the weights in the middle of a completion.
 #[derive(Debug)]
 pub struct Artifact {
     key: AdapterKey,
@@ -134,7 +134,7 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Its number in this engine.
+    /// The number that identifies this generation in its engine.
     pub fn key(&self) -> AdapterKey {
         self.key
     }

@@ -50,7 +50,7 @@ fn tiers(host_bytes: u64) -> Tiers {
 }
 
 #[test]
-fn a_directory_of_directories_is_registered_by_name_and_read_when_used() {
+fn a_directory_of_adapters_is_registered_by_name_and_read_when_used() {
     let root = tempfile::tempdir().expect("tempdir");
     for number in 0..3 {
         write(root.path(), &format!("a{number}"), &adapter(number, 2));
@@ -72,7 +72,7 @@ fn a_directory_of_directories_is_registered_by_name_and_read_when_used() {
 }
 
 #[test]
-fn a_load_happens_once_for_all_who_ask_meanwhile() {
+fn concurrent_fetches_load_an_adapter_once() {
     let root = tempfile::tempdir().expect("tempdir");
     let tiers = tiers(1 << 20);
     let source = write(root.path(), "a", &adapter(1, 64));
@@ -95,7 +95,7 @@ fn a_load_happens_once_for_all_who_ask_meanwhile() {
 }
 
 #[test]
-fn the_oldest_that_nobody_uses_or_pins_is_given_up() {
+fn the_least_recently_used_adapter_without_use_or_pin_is_evicted() {
     let root = tempfile::tempdir().expect("tempdir");
     let tiers = tiers(3 * 256);
     for number in 0..5u16 {
@@ -120,7 +120,7 @@ fn the_oldest_that_nobody_uses_or_pins_is_given_up() {
 }
 
 #[test]
-fn a_replaced_name_stands_for_the_new_and_whoever_began_keeps_the_old() {
+fn a_replaced_name_resolves_to_the_new_adapter_and_old_artifacts_stay_readable() {
     let root = tempfile::tempdir().expect("tempdir");
     let tiers = tiers(0);
     let first = tiers
@@ -156,7 +156,7 @@ fn files_that_change_under_a_registered_name_are_refused_and_not_served() {
 }
 
 #[test]
-fn a_name_with_a_hash_is_that_content_or_nothing() {
+fn a_name_with_a_hash_resolves_to_that_content_or_fails() {
     let root = tempfile::tempdir().expect("tempdir");
     let tiers = tiers(1 << 20);
     let source = write(root.path(), "a", &adapter(1, 2));
@@ -180,7 +180,7 @@ fn a_name_with_a_hash_is_that_content_or_nothing() {
 }
 
 #[test]
-fn what_a_peer_sends_is_checked_against_the_hash() {
+fn bytes_from_a_peer_are_checked_against_the_hash() {
     struct Two;
     impl Peer for Two {
         fn fetch(&self, _: AdapterHash) -> Result<Vec<u8>, String> {
@@ -195,7 +195,7 @@ fn what_a_peer_sends_is_checked_against_the_hash() {
 }
 
 #[test]
-fn nothing_outside_of_its_root_is_an_adapter() {
+fn a_directory_outside_the_root_is_refused() {
     let root = tempfile::tempdir().expect("tempdir");
     let allowed = root.path().join("allowed");
     write(&allowed, "a", &adapter(1, 2));
@@ -211,7 +211,7 @@ fn nothing_outside_of_its_root_is_an_adapter() {
 }
 
 #[test]
-fn a_directory_that_is_no_adapter_is_refused_when_it_is_registered() {
+fn a_directory_without_an_adapter_and_an_invalid_name_are_refused() {
     let root = tempfile::tempdir().expect("tempdir");
     let tiers = tiers(0);
     let dir = |path: &Path| Source::Dir(path.into());
@@ -232,7 +232,7 @@ fn a_directory_that_is_no_adapter_is_refused_when_it_is_registered() {
 }
 
 #[test]
-fn what_is_loaded_gently_is_the_same() {
+fn a_throttled_load_reads_the_same_adapter() {
     let root = tempfile::tempdir().expect("tempdir");
     // Large enough to be read in several parts, with rests between them.
     let large = wide(3, 128, 2048);

@@ -1,5 +1,5 @@
-//! A model without arithmetic, for tests and benches of what surrounds one. Every position remembers what it was computed
-//! from; the next token follows from that. It takes as long as it is told to.
+//! A toy model without arithmetic, for tests and benches of scheduler, tiers and channels. Every position remembers
+//! what it was computed from, and the next token is a hash of that. A step takes as long as its [`Cost`] says.
 
 #![allow(dead_code, unreachable_pub, reason = "each test and bench uses its part of it")]
 
@@ -27,7 +27,7 @@ use serve::{
     tier::{Budget, Tiers},
 };
 
-/// Bytes are tokens; the model says printable ones. 0 ends an answer and is never said.
+/// Bytes are tokens; the model generates printable ones. 0 ends a completion and is never generated.
 pub const VOCABULARY: usize = 256;
 
 pub const SHAPE: Shape = Shape {
@@ -38,7 +38,7 @@ pub const SHAPE: Shape = Shape {
     slots: 48,
 };
 
-/// What steps and loads take.
+/// Time that steps and loads take.
 #[derive(Clone, Copy, Default)]
 pub struct Cost {
     pub step: Duration,
@@ -46,14 +46,14 @@ pub struct Cost {
     pub load: Duration,
 }
 
-/// What a test can do to a model that runs.
+/// Switches by which a test makes a running model fail.
 #[derive(Default)]
 pub struct Controls {
     /// The next step panics.
     pub panic: AtomicBool,
     /// The next step ends the process.
     pub abort: AtomicBool,
-    /// It does no verified work, as on a GPU.
+    /// The model does no verified work, like one on a GPU.
     pub unverified: AtomicBool,
     pub steps: AtomicU64,
     /// A step whose tokens begin with this one ends the process.
@@ -97,7 +97,7 @@ fn said(content: u64) -> u32 {
     32 + u32::try_from((content >> 7) % 95).expect("small")
 }
 
-/// What the model answers to a prompt when nobody else is there.
+/// The completion of a prompt that runs alone.
 pub fn alone(adapters: &[(AdapterHash, f32)], prompt: &[u32], tokens: usize) -> Vec<u32> {
     let mut content = prompt
         .iter()
@@ -215,7 +215,7 @@ impl TextCodec for Bytes {
     }
 }
 
-/// An adapter that differs from those of other numbers, and takes about so many bytes.
+/// An adapter of about this many bytes; each number gives other content.
 pub fn adapter(number: u32, bytes: usize) -> Adapter {
     let (rank, columns) = (4, (bytes / 32).max(4));
     let mut a = vec![0.5; rank * columns];
@@ -276,7 +276,7 @@ pub fn with(adapter: &str, prompt: &str, tokens: u32) -> Request {
     }
 }
 
-/// A whole answer.
+/// A whole completion with its events.
 #[derive(Debug)]
 pub struct Whole {
     pub tokens: Vec<u32>,
@@ -325,7 +325,7 @@ pub fn answer(engine: &Engine, request: Request) -> Result<Whole, SubmitError> {
     whole(said)
 }
 
-/// Where events go, and where they come out.
+/// A channel for events: the callback that sends them, and the receiver.
 pub fn listen() -> (Events, mpsc::Receiver<Event>) {
     let (events, said) = mpsc::channel();
     (Box::new(move |event| events.send(event).is_ok()), said)
@@ -335,7 +335,7 @@ pub fn tokens(text: &str) -> Vec<u32> {
     text.bytes().map(u32::from).collect()
 }
 
-/// Numbers that follow from a seed.
+/// A generator of pseudorandom numbers.
 pub struct Random(pub u64);
 
 impl Random {

@@ -1,7 +1,7 @@
 //! CORS rules for what everyone may read, such as JSON-RPC: programs other than browsers are never refused.
 //!
-//! A page of a configured origin gets the headers that let it read responses; others get none, and their browser hides the
-//! response from them. WebSockets have no such protection, so other origins may not open one.
+//! A page of a configured origin gets the headers that let it read responses; others get none, and their browser hides
+//! the response from them. WebSockets have no such protection, so other origins may not open one.
 
 use axum::http::{
     HeaderMap, HeaderValue, Method, StatusCode,
@@ -61,13 +61,13 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_not_asked_where_it_comes_from() {
+    fn a_request_without_an_origin_passes() {
         assert_eq!(ask(Method::POST, None, false), Decision::Pass(HeaderMap::new()));
         assert_eq!(ask(Method::GET, None, true), Decision::Pass(HeaderMap::new()));
     }
 
     #[test]
-    fn a_named_page_may_read_and_subscribe() {
+    fn a_configured_origin_may_read_and_open_a_websocket() {
         let Decision::Pass(headers) = ask(Method::POST, Some(PAGE), false) else {
             panic!("passed on")
         };
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn another_page_reads_nothing_and_opens_no_websocket() {
+    fn another_origin_gets_no_headers_and_no_websocket() {
         let other = Some("https://evil.example");
         assert_eq!(ask(Method::POST, other, false), Decision::Pass(HeaderMap::new()));
         assert_eq!(

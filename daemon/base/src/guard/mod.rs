@@ -1,14 +1,20 @@
 //! The guard in front of every HTTP interface of a node.
 //!
 //! A browser sends requests on behalf of any open page. So the `Host` header must name this machine (against DNS
-//! rebinding), the `Origin` must be one that the operator configured, and where an interface has a token, the request must
-//! carry it. JSON-RPC only tells what the chain tells everyone and may stand behind a public name; it uses only the rules
-//! in [`cors`]. The body of a refusal is up to each interface.
+//! rebinding), the `Origin` must be one that the operator configured, and where an interface has a token, the request
+//! must carry it. JSON-RPC only tells what the chain tells everyone and may stand behind a public name; it uses only
+//! the rules in [`cors`]. The body of a refusal is up to each interface.
 //!
-//! # Why one guard
+//! # Why not a guard per interface
 //!
-//! Every interface once had its own, and they differed in what they checked. An omission in one is a hole in the node, so
-//! the checks are written, and tested, once.
+//! Every interface once had its own, and they differed in what they checked. An omission in one is a hole in the node,
+//! so the checks are written, and tested, once.
+//!
+//! # Why not tower-http's layers
+//!
+//! Its CORS layer only adds headers: a request from another page would still be carried out, and only its response
+//! hidden from the page. It has nothing against DNS rebinding. And JSON-RPC runs on jsonrpsee, which is not an axum
+//! router; the functions here need only the headers of a request.
 
 pub mod cors;
 mod names;
@@ -21,6 +27,18 @@ pub use self::names::Origins;
 use self::names::host_is_ours;
 
 /// The checks that a request must pass before its body is read.
+///
+/// ```
+/// use axum::http::{HeaderMap, header};
+/// use base::guard::{Guard, Refusal};
+///
+/// let guard = Guard::new("127.0.0.1:8000".parse().unwrap(), &[], Some("secret"));
+/// let mut headers = HeaderMap::new();
+/// headers.insert(header::HOST, "localhost:8000".parse().unwrap());
+/// assert_eq!(guard.check(&headers, false), Err(Refusal::NoToken));
+/// headers.insert(header::AUTHORIZATION, "Bearer secret".parse().unwrap());
+/// assert_eq!(guard.check(&headers, false), Ok(()));
+/// ```
 #[derive(Debug)]
 pub struct Guard {
     listen: SocketAddr,

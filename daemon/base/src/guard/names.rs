@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Returns true if a `Host` header names this machine: `localhost`, a loopback address, or the address that is listened on.
-/// If that is the unspecified address, any IP address will do.
+/// Returns true if a `Host` header names this machine: `localhost`, a loopback address, or the address that is listened
+/// on. If that is the unspecified address, any IP address will do.
 pub(super) fn host_is_ours(host: &str, listen: SocketAddr) -> bool {
     let name = without_port(host).to_ascii_lowercase();
     if name == "localhost" || name.ends_with(".localhost") {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_ours_if_it_is_a_loopback_or_where_we_listen() {
+    fn a_host_is_ours_if_it_is_loopback_or_the_listen_address() {
         for host in [
             "localhost",
             "localhost:8551",
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_made_to_point_here_is_not_ours() {
+    fn a_dns_name_that_points_here_is_not_ours() {
         for host in [
             "evil.example",
             "evil.example:8551",
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn only_named_pages_may_read() {
+    fn only_configured_origins_are_allowed() {
         let origins = Origins::new(&["https://wallet.example/".to_owned()]);
         assert!(origins.allow("https://wallet.example") && !origins.allow("http://wallet.example"));
         assert!(!Origins::default().allow("https://wallet.example"));

@@ -3,7 +3,7 @@
 use protocol::{Account, BlobHash, DatanetId, NodeId};
 use serde::{Deserialize, Serialize};
 
-/// Names a datanet.
+/// Names a datanet by its id.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DatanetRequest {
     pub id: DatanetId,
@@ -35,7 +35,7 @@ pub struct CreateRequest {
     pub contribution: String,
     /// Nodes that approve proposals besides the owner.
     pub curators: Vec<NodeId>,
-    /// The owner's account on the chain.
+    /// The chain account of the owner.
     pub account: Option<Account>,
 }
 
@@ -56,7 +56,7 @@ pub struct GrantRequest {
 pub enum DatanetVerb {
     /// Makes a node a member.
     Grant(GrantRequest),
-    /// Ends a membership.
+    /// Ends the membership of a node.
     Revoke { node: NodeId },
     /// Introduces a new content key, as after a leak.
     Rotate,
@@ -93,7 +93,7 @@ pub struct DatanetResponse {
     pub id: DatanetId,
     pub name: String,
     pub owner: NodeId,
-    /// `public` or `permissioned`.
+    /// `public` for everybody, or `permissioned` for members.
     pub access: String,
     /// Contribution policy: `open`, `curated` or `members`.
     pub contribution: String,
@@ -105,7 +105,7 @@ pub struct DatanetResponse {
     pub has_key: bool,
     /// Rights of this node, of `reads`, `contributes`, `approves` and `owns`.
     pub may: Vec<String>,
-    /// The current version.
+    /// The newest version; `None` if nothing was published yet.
     pub version: Option<VersionLine>,
     /// Datasets published in any version.
     pub published: Vec<BlobHash>,

@@ -14,7 +14,7 @@ pub struct RootRequest {
 /// Adds files as a dataset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AddRequest {
-    /// Files and folders.
+    /// Files and folders to read.
     pub paths: Vec<PathBuf>,
     pub name: String,
     /// SPDX identifier, or `custom:NAME:0xHASH:train+…`.
@@ -48,7 +48,7 @@ pub struct AddResponse {
     pub shards: u64,
     /// Records that repeat an earlier one, here or in an earlier dataset.
     pub duplicates: u64,
-    /// Those of them that repeat a record of this dataset.
+    /// Duplicates of a record of this same dataset.
     pub duplicates_within: u64,
     /// Earlier datasets that are repeated, most repeated first.
     pub repeats: Vec<Repeats>,
@@ -79,7 +79,7 @@ pub struct Repeats {
     pub datanet: Option<DatanetId>,
     /// Number of repeated records.
     pub records: u64,
-    /// Those of them that are exact duplicates.
+    /// Number of those that are exact duplicates.
     pub same: u64,
     /// A few of the repeated records.
     pub examples: Vec<Example>,
@@ -88,7 +88,7 @@ pub struct Repeats {
 /// A record that repeats an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
-    /// Its position in the new dataset, from 0.
+    /// Position in the new dataset, from 0.
     pub record: u64,
     /// Digest of the earlier record.
     pub of: BlobHash,
@@ -143,7 +143,7 @@ pub struct Listed {
 /// One record of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordPart {
-    /// Its position in the dataset, from 0.
+    /// Position in the dataset, from 0.
     pub position: u64,
     /// A JSON object as text.
     pub object: String,
@@ -180,10 +180,10 @@ pub struct DiffRequest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KnownResponse {
     pub root: BlobHash,
-    /// Its size as announced.
+    /// Announced size.
     pub bytes: u64,
     pub providers: Vec<NodeId>,
-    /// When each provider issued its announcement, and when it arrived.
+    /// Times at which the announcements were issued and arrived.
     pub heard: Vec<Travel>,
 }
 

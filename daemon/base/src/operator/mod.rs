@@ -1,7 +1,7 @@
 //! The operator's API: requests to the node's own socket, and its responses.
 //!
-//! One file per area. `…Request` and `…Response` are whole messages, `…Line` is one row of a list; field names are the JSON
-//! keys. Command line and web pages use the same types. Nothing here computes: each crate converts its own state.
+//! One file per area. `…Request` and `…Response` are whole messages, `…Line` is one row of a list; field names are the
+//! JSON keys. Command line and web pages use the same types. Nothing here computes: each crate converts its own state.
 
 pub mod datanet;
 pub mod dataset;
@@ -17,6 +17,13 @@ use serde_json::Value;
 use crate::report::{Failure, Progress};
 
 /// One line of a streamed response. [`Line::Done`] and [`Line::Failed`] are last.
+///
+/// ```
+/// use base::operator::Line;
+///
+/// let line: Line = serde_json::from_str(r#"{"line":"done","result":{"peers":3}}"#).unwrap();
+/// assert!(matches!(line, Line::Done { result } if result["peers"] == 3));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
 pub enum Line {
@@ -25,7 +32,7 @@ pub enum Line {
     Part {
         part: Value,
     },
-    /// The operation succeeded.
+    /// The operation succeeded. Nothing follows.
     Done {
         /// The value that the command prints with `--json`.
         result: Value,

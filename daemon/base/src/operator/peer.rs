@@ -3,7 +3,7 @@
 use protocol::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// A connected peer.
+/// A peer that this node is connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerLine {
     pub id: NodeId,

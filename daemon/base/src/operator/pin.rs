@@ -19,7 +19,7 @@ pub struct PinAddRequest {
     pub account: Option<Account>,
 }
 
-/// Extends deals.
+/// Extends the deals about a dataset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RenewRequest {
     pub root: BlobHash,
@@ -27,7 +27,7 @@ pub struct RenewRequest {
     pub days: u32,
 }
 
-/// Audits copies now.
+/// Audits the copies of a dataset now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VerifyRequest {
     pub root: BlobHash,
@@ -79,7 +79,7 @@ pub struct DealLine {
     pub until_ms: u64,
     /// Amount owed for the epochs in which copies were held.
     pub spent: String,
-    /// Amount in escrow.
+    /// Amount in escrow for the whole deal.
     pub escrow: String,
     pub over: bool,
 }

@@ -30,7 +30,7 @@ pub struct Status {
     pub round: u32,
     /// Number of voting validators.
     pub validators: u64,
-    /// `yes`-or-no text: if this node votes, and if not, why.
+    /// `on` while this node signs votes, else the reason why it does not.
     pub signing: String,
     pub mempool_transactions: u64,
     pub mempool_bytes: u64,

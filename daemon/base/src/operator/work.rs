@@ -28,7 +28,7 @@ pub struct OfferResponse {
     pub memory_gib: u16,
 }
 
-/// Another node's offer.
+/// An offer of another node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerLine {
     pub node: NodeId,

@@ -1,10 +1,16 @@
 //! The operator's API: a Unix socket that only the user of the node can open.
 //!
-//! A request is a POST of JSON. The response is lines of JSON, each a [`Line`](base::operator::Line): any number of progress
-//! and part lines, then one that ends it. A client that disconnects cancels its request. Other machines and other users
-//! have no access: the mode of the socket file is the permission.
+//! A request is a POST of JSON. The response is lines of JSON, each a [`Line`](base::operator::Line): any number of
+//! progress and part lines, then one that ends it. A client that disconnects cancels its request. Other machines and
+//! other users have no access: the mode of the socket file is the permission.
 //!
-//! To add a command: its types go to `base::operator`, its handler and route to a file here, its work to the crate concerned.
+//! # Why not a port with a token
+//!
+//! Every program and every web page on a machine reaches a port, and a token must be stored, read and kept secret. The
+//! system already knows which user opens a file.
+//!
+//! To add a command: its types go to `base::operator`, its handler and route to a file here, its work to the crate
+//! concerned.
 
 mod data;
 mod datanet;
@@ -76,7 +82,7 @@ impl Local {
         let server = tokio::spawn(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
             if let Err(why) = served.await {
-                warn!(error = %why, "commands are no longer answered");
+                warn!(error = %why, "the operator's API stopped");
             }
         });
         Ok(Self { path, server })
@@ -101,8 +107,8 @@ fn short(wanted: &Path) -> PathBuf {
     std::env::temp_dir().join(format!("openledger-{}.sock", &name[..16]))
 }
 
-/// Binds the socket in a folder that other users cannot enter, then moves it to its path: at no moment could another user
-/// have opened it.
+/// Binds the socket in a folder that other users cannot enter, then moves it to its path: at no moment could another
+/// user have opened it.
 fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let private = folder.join(format!(".s{}", std::process::id()));
@@ -125,7 +131,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_its_user_can_open_the_socket_and_an_old_one_is_replaced() {
+    async fn only_its_user_can_open_the_socket_and_an_old_socket_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("api.sock");
         drop(bind_private(&path).unwrap());
@@ -134,7 +140,7 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         tokio::net::UnixStream::connect(&path).await.unwrap();
         let names = std::fs::read_dir(dir.path()).unwrap().count();
-        assert_eq!(names, 1, "the private is gone");
+        assert_eq!(names, 1, "the private folder is removed");
     }
 
     #[test]

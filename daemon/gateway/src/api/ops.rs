@@ -1,7 +1,8 @@
 //! Health, metrics and status, for tools on this machine.
 //!
-//! `/healthz` is 200 while the chain's thread responds, `/readyz` while the node can serve others; if not, they say why.
-//! `/metrics` is for Prometheus, `/v1/status` returns a [`Status`]. Requests with a foreign `Host` header are refused.
+//! `/healthz` is 200 while the chain's thread responds, `/readyz` while the node can serve others; if not, they say
+//! why. `/metrics` is for Prometheus, `/v1/status` returns a [`Status`]. Requests with a foreign `Host` header are
+//! refused.
 
 mod metrics;
 
@@ -30,7 +31,7 @@ use super::Parts;
 use chain::actor::{Stopped, signing_text};
 
 /// If the chain's thread takes longer to respond, it counts as stuck.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+const RESPONDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// State that only the chain's thread knows.
 struct ChainStatus {
@@ -46,7 +47,7 @@ struct ChainStatus {
 /// Reason why a health check fails.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 enum Unhealthy {
-    #[error("the chain does not answer within {} s", ANSWERS_WITHIN.as_secs())]
+    #[error("the chain's thread did not respond within {} s", RESPONDS_WITHIN.as_secs())]
     Stuck,
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -72,7 +73,7 @@ pub(super) async fn serve(listener: TcpListener, address: SocketAddr, parts: Par
         .with_state(parts);
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(why) = served.await {
-        warn!(error = %why, "health and figures are no longer served");
+        warn!(error = %why, "health checks and metrics are no longer served");
     }
 }
 
@@ -81,7 +82,7 @@ async fn refuse_foreign_hosts(State(guard): State<Arc<Guard>>, request: Request,
     match guard.check(request.headers(), true) {
         Err(Refusal::Host(host)) => {
             let text = format!(
-                "this node does not answer for the host `{host}`; use localhost, or the address it listens on\n"
+                "this node does not serve the host name `{host}`; use localhost, or the address it listens on\n"
             );
             (StatusCode::FORBIDDEN, text).into_response()
         }
@@ -167,7 +168,7 @@ async fn chain_status(parts: &Parts) -> Result<ChainStatus, Unhealthy> {
             waiting_bytes: node.pool.bytes() as u64,
         }
     });
-    Ok(tokio::time::timeout(ANSWERS_WITHIN, query)
+    Ok(tokio::time::timeout(RESPONDS_WITHIN, query)
         .await
         .map_err(|_| Unhealthy::Stuck)??)
 }

@@ -5,12 +5,12 @@ use base::operator::status::Status;
 use test_node::TestNode;
 
 /// A chain with one validator, in this process; shared with the tests of `chain`.
-#[expect(dead_code, reason = "the chain's own tests ask JSON-RPC too")]
+#[expect(dead_code, reason = "the chain's own tests use JSON-RPC too")]
 #[path = "../../../chain/src/rpc/tests/test_node.rs"]
 mod test_node;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn health_figures_and_status_are_told_to_this_machine_only() {
+async fn health_metrics_and_status_are_served_to_this_machine_only() {
     let dir = tempfile::tempdir().unwrap();
     let node = TestNode::start(dir.path()).await;
     let running = node.running.clone();

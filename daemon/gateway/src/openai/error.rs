@@ -2,13 +2,18 @@
 
 use axum::{
     Json,
+    extract::Request,
     http::{HeaderValue, StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
 use serve::{engine::SubmitError, process::AdminError, schedule::Refusal};
 
-/// An error response.
+/// Ends the message about an unknown model.
+const MODELS_HINT: &str = "`GET /v1/models` lists the models of this server";
+
+/// An error response, with the fields of OpenAI's error object.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ApiError {
     status: StatusCode,
@@ -36,7 +41,7 @@ impl ApiError {
 
     /// 404: no such model.
     pub(super) fn unknown_model(name: &str) -> Self {
-        let message = format!("the model `{name}` does not exist; /v1/models lists those that do");
+        let message = format!("the model `{name}` does not exist ({MODELS_HINT})");
         Self::new(StatusCode::NOT_FOUND, message)
             .about("model")
             .coded("model_not_found")
@@ -101,7 +106,7 @@ impl From<SubmitError> for ApiError {
         let bad = |param| Self::new(StatusCode::BAD_REQUEST, text.clone()).about(param);
         let unavailable = || Self::new(StatusCode::SERVICE_UNAVAILABLE, text.clone());
         match &error {
-            SubmitError::Unknown { .. } => Self::new(StatusCode::NOT_FOUND, text)
+            SubmitError::Unknown { .. } => Self::new(StatusCode::NOT_FOUND, format!("{text} ({MODELS_HINT})"))
                 .about("model")
                 .coded("model_not_found"),
             SubmitError::InvalidArgument { field, .. } => bad(field),
@@ -137,12 +142,64 @@ impl From<AdminError> for ApiError {
     }
 }
 
+/// Middleware: gives a 405 response, whose body axum leaves empty, an error object that names the allowed methods.
+pub(super) async fn name_allowed_methods(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let allow = response.headers().get(header::ALLOW);
+    let Some(allow) = allow.filter(|_| response.status() == StatusCode::METHOD_NOT_ALLOWED) else {
+        return response;
+    };
+    let methods = allow.to_str().unwrap_or_default().replace(',', " or ");
+    let why = format!("`{path}` does not accept {method}; use {methods}");
+    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, why).coded("method_not_allowed");
+    ([(header::ALLOW, allow.clone())], error).into_response()
+}
+
 #[cfg(test)]
 mod tests {
+    use axum::{Router, middleware, routing::get};
+
     use super::*;
 
+    #[tokio::test]
+    async fn a_refused_method_is_answered_with_the_allowed_ones() {
+        let router = Router::new()
+            .route("/v1/models", get(|| async { "models" }))
+            .layer(middleware::from_fn(name_allowed_methods));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1/models", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, router).await });
+        let response = base::http::plain().post(&url).send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &HeaderValue::from_static("GET,HEAD"))
+        );
+        let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!(
+            body["error"]["message"],
+            "`/v1/models` does not accept POST; use GET or HEAD"
+        );
+        assert_eq!(base::http::plain().get(&url).send().await.unwrap().status(), 200);
+    }
+
     #[test]
-    fn a_wrong_field_is_named_and_a_full_queue_says_when_to_come_back() {
+    fn an_unknown_model_is_answered_with_how_to_list_them() {
+        let unknown = SubmitError::Unknown {
+            name: "gpt-4".to_owned(),
+            why: "the model `gpt-4` does not exist".to_owned(),
+        };
+        let error = ApiError::from(unknown);
+        assert_eq!(error, ApiError::unknown_model("gpt-4"));
+        let message = error.object()["error"]["message"].to_string();
+        assert!(
+            message.contains("`gpt-4` does not exist (`GET /v1/models`"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_and_a_full_queue_sets_retry_after() {
         let wrong: ApiError = SubmitError::InvalidArgument {
             field: "top_p".to_owned(),
             why: "is 2".to_owned(),

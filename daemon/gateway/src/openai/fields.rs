@@ -10,12 +10,12 @@ use super::error::ApiError;
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Parses a body.
+    /// Parses a body, which must be a JSON object.
     pub(super) fn read(body: &[u8]) -> Result<Self, ApiError> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(bad("the body is no JSON object".to_owned())),
-            Err(error) => Err(bad(format!("the body is no JSON: {error}"))),
+            Ok(_) => Err(bad("the body is not a JSON object".to_owned())),
+            Err(error) => Err(bad(format!("the body is not valid JSON: {error}"))),
         }
     }
 
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_of_the_wrong_type_is_named_and_null_is_nothing() {
+    fn a_field_of_the_wrong_type_is_named_and_null_counts_as_absent() {
         let fields = Fields::read(br#"{"n": "two", "seed": null, "top_p": 0.5}"#).unwrap();
         assert_eq!(fields.count("n").unwrap_err().object()["error"]["param"], "n");
         assert_eq!(fields.count("seed").unwrap(), None);

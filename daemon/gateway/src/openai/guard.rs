@@ -18,17 +18,21 @@ fn refused(refusal: Refusal) -> ApiError {
     let unknown = |why: &str| ApiError::new(StatusCode::UNAUTHORIZED, why).coded("invalid_api_key");
     match refusal {
         Refusal::Host(host) => {
-            let why = format!("this engine does not answer for the host `{host}`; use localhost, or its address");
+            let why = format!(
+                "this server does not serve the host name `{host}`; use localhost, or the address it listens on"
+            );
             ApiError::new(StatusCode::FORBIDDEN, why)
         }
         Refusal::Origin(origin) => {
-            let why = format!("pages of `{origin}` may not ask this engine; name it with --allow-origin");
+            let why = format!(
+                "web pages of `{origin}` may not use this server; start it with `--allow-origin {origin}` to allow them"
+            );
             ApiError::new(StatusCode::FORBIDDEN, why)
         }
-        Refusal::WrongToken => unknown("the token is wrong"),
-        Refusal::NoToken => {
-            unknown("a token is needed: send `Authorization: Bearer TOKEN` with the one in the token file")
-        }
+        Refusal::WrongToken => unknown("the token is wrong; send the one in the token file of this server"),
+        Refusal::NoToken => unknown(
+            "a token is needed; send `Authorization: Bearer TOKEN` with the one in the token file of this server",
+        ),
     }
 }
 
@@ -78,7 +82,7 @@ mod tests {
     const HOST: (&str, &str) = ("host", "localhost:8000");
 
     #[test]
-    fn the_token_is_asked_for_except_where_health_is() {
+    fn every_path_but_health_needs_the_token() {
         assert_eq!(check(&[HOST], Some("abc"), false), Err(StatusCode::UNAUTHORIZED));
         assert_eq!(check(&[HOST], Some("abc"), true), Ok(()));
         assert_eq!(check(&[HOST], None, false), Ok(()));
@@ -97,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_or_a_host_that_was_not_named_is_turned_away() {
+    fn a_foreign_host_or_origin_is_refused() {
         let denied = Err(StatusCode::FORBIDDEN);
         assert_eq!(check(&[("host", "evil.example")], None, true), denied);
         assert_eq!(check(&[HOST, ("origin", "http://evil.example")], None, true), denied);

@@ -10,11 +10,7 @@ use base::metrics;
 pub(super) fn page(up: bool, restarts: u64, metrics: Option<&Metrics>) -> String {
     let mut page = Page::default();
     page.gauge("up", "1 while the engine takes requests, else 0.", u8::from(up));
-    page.counter(
-        "restarts",
-        "How often the engine ended by itself and was started again.",
-        restarts,
-    );
+    page.counter("restarts", "Restarts of the engine after it ended by itself.", restarts);
     if let Some(metrics) = metrics {
         latencies(&mut page, metrics);
         requests(&mut page, metrics);
@@ -31,22 +27,26 @@ fn latencies(page: &mut Page, metrics: &Metrics) {
     );
     page.histogram(
         "inter_token_latency",
-        "Seconds from one token of an answer to the next.",
+        "Seconds from one token of a completion to the next.",
         &metrics.next_token,
     );
     page.histogram(
         "request",
-        "Seconds from a request to the end of its answer.",
+        "Seconds from a request to the end of its completion.",
         &metrics.whole,
     );
-    page.histogram("step", "Seconds that a step of the model took.", &metrics.step);
+    page.histogram(
+        "step",
+        "Seconds of a step, which is one forward pass over a batch.",
+        &metrics.step,
+    );
 }
 
 fn requests(page: &mut Page, metrics: &Metrics) {
     for (name, help, value) in [
         (
             "requests_finished",
-            "Requests that ended by themselves.",
+            "Requests that ended at an end token, a stop string or the length limit.",
             metrics.finished,
         ),
         (
@@ -54,19 +54,31 @@ fn requests(page: &mut Page, metrics: &Metrics) {
             "Requests whose client went away.",
             metrics.cancelled,
         ),
-        ("requests_refused", "Requests that were not served.", metrics.refused),
-        ("requests_failed", "Requests that could not go on.", metrics.failed),
-        ("prompt_tokens", "Tokens of prompts.", metrics.prompt_tokens),
+        (
+            "requests_refused",
+            "Requests that were refused before their first token.",
+            metrics.refused,
+        ),
+        ("requests_failed", "Requests that failed half-way.", metrics.failed),
+        (
+            "prompt_tokens",
+            "Prompt tokens of requests that ended.",
+            metrics.prompt_tokens,
+        ),
         (
             "cached_prompt_tokens",
-            "Tokens of prompts that were known already.",
+            "Prompt tokens that were found in the prefix cache.",
             metrics.cached_tokens,
         ),
-        ("answer_tokens", "Tokens of answers.", metrics.completion_tokens),
-        ("slot_loads", "Adapters put onto the device.", metrics.slot_loads),
+        ("answer_tokens", "Tokens of completions.", metrics.completion_tokens),
+        (
+            "slot_loads",
+            "Adapters loaded into slots of the device.",
+            metrics.slot_loads,
+        ),
         (
             "model_rebuilds",
-            "How often the model was set up again because a step failed.",
+            "Rebuilds of the model after a failed step.",
             metrics.rebuilds,
         ),
     ] {
@@ -74,32 +86,40 @@ fn requests(page: &mut Page, metrics: &Metrics) {
     }
     let occupancy = &metrics.occupancy;
     for (name, help, value) in [
-        ("requests_running", "Requests that run.", occupancy.running),
-        ("requests_waiting", "Requests that wait for room.", occupancy.ready),
+        ("requests_running", "Requests that are running.", occupancy.running),
+        (
+            "requests_waiting",
+            "Requests that wait for a row, slots or pages.",
+            occupancy.ready,
+        ),
         (
             "requests_cold",
-            "Requests whose adapters are on their way.",
+            "Requests that wait for their adapters to be loaded.",
             occupancy.cold,
         ),
-        ("slots_used", "Adapters on the device.", occupancy.resident),
-        ("pages", "Pages of keys and values there are.", occupancy.pages),
-        ("pages_free", "Pages without use or content.", occupancy.pages_free),
-        ("pages_kept", "Pages kept for their content.", occupancy.pages_kept),
+        ("slots_used", "Adapters in slots of the device.", occupancy.resident),
+        ("pages", "Pages of the KV cache.", occupancy.pages),
+        (
+            "pages_free",
+            "Pages that are neither used nor cached.",
+            occupancy.pages_free,
+        ),
+        ("pages_kept", "Pages in the prefix cache.", occupancy.pages_kept),
     ] {
         page.gauge(name, help, value);
     }
     for (name, help, value) in [
-        ("pages_evicted", "Kept pages given up.", occupancy.pages_evicted),
+        (
+            "pages_evicted",
+            "Pages evicted from the prefix cache.",
+            occupancy.pages_evicted,
+        ),
         (
             "slots_evicted",
-            "Adapters that left the device for others.",
+            "Adapters evicted from slots of the device.",
             occupancy.slots_evicted,
         ),
-        (
-            "preempted",
-            "Answers that gave their room back half-way.",
-            occupancy.preempted,
-        ),
+        ("preempted", "Preemptions of running requests.", occupancy.preempted),
     ] {
         page.counter(name, help, value);
     }
@@ -107,30 +127,30 @@ fn requests(page: &mut Page, metrics: &Metrics) {
 
 fn tiers(page: &mut Page, metrics: &Metrics) {
     let tiers = &metrics.tiers;
-    page.gauge("adapters_registered", "Names of adapters.", tiers.registered);
-    page.gauge("adapters_in_memory", "Adapters in memory.", tiers.host_adapters);
+    page.gauge("adapters_registered", "Registered names of adapters.", tiers.registered);
+    page.gauge("adapters_in_memory", "Adapters in host memory.", tiers.host_adapters);
+    page.gauge("adapter_bytes", "Adapters in host memory, in bytes.", tiers.host_bytes);
     page.gauge(
-        "adapter_bytes",
-        "What adapters take in memory, in bytes.",
-        tiers.host_bytes,
+        "adapters_loading",
+        "Adapters being loaded into host memory.",
+        tiers.loading,
     );
-    page.gauge("adapters_loading", "Adapters on their way to memory.", tiers.loading);
     for (name, help, value) in [
         (
             "adapter_memory_hits",
-            "Adapters that were in memory when asked for.",
+            "Fetches of an adapter that was in host memory.",
             tiers.host_hits,
         ),
         ("adapter_disk_loads", "Adapters read from disk.", tiers.disk_loads),
-        ("adapter_peer_loads", "Adapters got from peers.", tiers.peer_loads),
+        ("adapter_peer_loads", "Adapters fetched from peers.", tiers.peer_loads),
         (
             "adapter_failed_loads",
-            "Adapters that could not be had.",
+            "Adapters that could not be loaded.",
             tiers.failed_loads,
         ),
         (
             "adapter_evictions",
-            "Adapters given up for others.",
+            "Adapters evicted from host memory.",
             tiers.host_evictions,
         ),
     ] {

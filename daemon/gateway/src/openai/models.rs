@@ -11,7 +11,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, Query, State},
-    http::StatusCode,
+    http::{StatusCode, Uri},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ pub(super) async fn list(
     })))
 }
 
-/// `GET /v1/models/ID`.
+/// `GET /v1/models/ID`: one model.
 pub(super) async fn one(
     State(serving): State<Arc<Serving>>,
     Path(name): Path<String>,
@@ -97,7 +97,7 @@ pub(super) async fn one(
     }
 }
 
-/// `GET /v1/lora_adapters`.
+/// `GET /v1/lora_adapters`: adapters with the tier that they are in.
 pub(super) async fn adapters(
     State(serving): State<Arc<Serving>>,
     Query(page): Query<Page>,
@@ -106,11 +106,11 @@ pub(super) async fn adapters(
     let mut found = serving.engine.list(page.after, limit + 1).await?;
     let more = found.len() > limit;
     found.truncate(limit);
-    let data: Vec<Value> = found.iter().map(told).collect();
+    let data: Vec<Value> = found.iter().map(adapter_line).collect();
     Ok(Json(json!({ "object": "list", "data": data, "has_more": more })))
 }
 
-fn told(status: &Status) -> Value {
+fn adapter_line(status: &Status) -> Value {
     let tier = match status.tier {
         Tier::Device => "device",
         Tier::Host => "host",
@@ -129,7 +129,7 @@ fn told(status: &Status) -> Value {
     })
 }
 
-/// `POST /v1/load_lora_adapter`.
+/// `POST /v1/load_lora_adapter`: gives a name to an adapter directory.
 pub(super) async fn load(State(serving): State<Arc<Serving>>, body: Bytes) -> Result<Json<Value>, ApiError> {
     let fields = Fields::read(&body)?;
     let name = needed(&fields, "lora_name")?;
@@ -153,7 +153,7 @@ pub(super) async fn load(State(serving): State<Arc<Serving>>, body: Bytes) -> Re
     })))
 }
 
-/// `POST /v1/unload_lora_adapter`.
+/// `POST /v1/unload_lora_adapter`: removes a name.
 pub(super) async fn unload(State(serving): State<Arc<Serving>>, body: Bytes) -> Result<Json<Value>, ApiError> {
     let fields = Fields::read(&body)?;
     let name = needed(&fields, "lora_name")?;
@@ -172,7 +172,7 @@ pub(super) async fn unload(State(serving): State<Arc<Serving>>, body: Bytes) -> 
 
 fn needed(fields: &Fields, name: &str) -> Result<String, ApiError> {
     fields
-        .get(name, "a text")?
+        .get(name, "a string")?
         .ok_or_else(|| ApiError::field(name, "is missing"))
 }
 
@@ -214,6 +214,10 @@ impl Serving {
 }
 
 /// The handler of unknown paths.
-pub(super) async fn not_found() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; see /v1/models").coded("not_found")
+pub(super) async fn not_found(uri: Uri) -> ApiError {
+    let why = format!(
+        "`{}` is not a path of this API; see `/v1/chat/completions`, `/v1/completions` and `/v1/models`",
+        uri.path()
+    );
+    ApiError::new(StatusCode::NOT_FOUND, why).coded("not_found")
 }

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_failed_is_never_taken_for_one_that_ended() {
+    fn a_failed_completion_has_no_finish_reason() {
         assert_eq!(reason(&Finish::Length), Ok("length"));
         assert!(reason(&Finish::Failed("gone".to_owned())).is_err());
         assert!(reason(&Finish::Cancelled).is_err());

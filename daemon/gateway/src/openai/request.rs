@@ -21,9 +21,9 @@ const MESSAGES_MAX: usize = 4096;
 /// The endpoint that a request came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// `/v1/chat/completions`.
+    /// `/v1/chat/completions`: the prompt is a conversation.
     Chat,
-    /// `/v1/completions`.
+    /// `/v1/completions`: the prompt is text or tokens.
     Completion,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn read(kind: Kind, body: &[u8], names: &Names, defaults: &Generation
     unsupported(&fields)?;
     let model: String = fields
         .get("model", "the name of a model")?
-        .ok_or_else(|| ApiError::field("model", "is missing; /v1/models lists what there is"))?;
+        .ok_or_else(|| ApiError::field("model", "is missing; `GET /v1/models` lists the models of this server"))?;
     let n = fields.count("n")?.unwrap_or(1) as usize;
     if n == 0 {
         return Err(ApiError::field("n", "is 0, it must be at least 1"));
@@ -92,8 +92,9 @@ pub(super) fn read(kind: Kind, body: &[u8], names: &Names, defaults: &Generation
         Kind::Completion => prompts(&fields)?,
     };
     if prompts.len().saturating_mul(n) > CHOICES_MAX {
-        let (field, count) = if n > 1 { ("n", n) } else { ("prompt", prompts.len()) };
-        let why = format!("asks for {count} and more answers, at most {CHOICES_MAX} are given to one request");
+        let field = if n > 1 { "n" } else { "prompt" };
+        let count = prompts.len().saturating_mul(n);
+        let why = format!("makes {count} completions, a request may have at most {CHOICES_MAX}");
         return Err(ApiError::field(field, why));
     }
     let seed = fields.get::<i64>("seed", "a whole number")?.map(i64::cast_unsigned);
@@ -171,7 +172,8 @@ fn conversation(fields: &Fields, body: &[u8]) -> Result<Prompt, ApiError> {
         return Err(ApiError::field("messages", why));
     }
     // The body as it came: chat templates print fields in the order in which they were written.
-    let text = std::str::from_utf8(body).map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the body is no UTF-8"))?;
+    let text =
+        std::str::from_utf8(body).map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the body is not UTF-8"))?;
     Ok(Prompt::Chat(text.to_owned()))
 }
 
@@ -185,7 +187,7 @@ fn prompts(fields: &Fields) -> Result<Vec<Prompt>, ApiError> {
         Texts(Vec<String>),
         Lists(Vec<Vec<u32>>),
     }
-    let expected = "a text, a list of tokens, or a list of texts or of such lists";
+    let expected = "a string, a list of tokens, or a list of strings or of such lists";
     let written = fields
         .get("prompt", expected)?
         .ok_or_else(|| ApiError::field("prompt", "is missing"))?;
@@ -205,7 +207,7 @@ fn prompts(fields: &Fields) -> Result<Vec<Prompt>, ApiError> {
 fn common(kind: Kind, fields: &Fields, defaults: &Generation, echo: bool) -> Result<Request, ApiError> {
     let mut request = Request::new(Prompt::Tokens(Vec::new()));
     request.sampling = sampling(kind, fields, defaults)?;
-    request.tenant = fields.get("user", "a text")?.unwrap_or_default();
+    request.tenant = fields.get("user", "a string")?.unwrap_or_default();
     let most = match kind {
         Kind::Chat => fields.count("max_completion_tokens")?.or(fields.count("max_tokens")?),
         Kind::Completion => Some(fields.count("max_tokens")?.unwrap_or(COMPLETION_TOKENS)),
@@ -278,7 +280,7 @@ fn logit_bias(fields: &Fields) -> Result<Vec<(u32, f32)>, ApiError> {
             Ok(token) => Ok((token, bias)),
             Err(_) => Err(ApiError::field(
                 "logit_bias",
-                format!("has `{token}`, which is no token"),
+                format!("has the key `{token}`, which is not a token"),
             )),
         })
         .collect()
@@ -291,7 +293,7 @@ fn stops(fields: &Fields) -> Result<Vec<String>, ApiError> {
         One(String),
         Many(Vec<String>),
     }
-    Ok(match fields.get("stop", "a text or a list of texts")? {
+    Ok(match fields.get("stop", "a string or a list of strings")? {
         None => Vec::new(),
         Some(Written::One(stop)) => vec![stop],
         Some(Written::Many(stops)) => stops,
@@ -310,7 +312,7 @@ fn adapters(fields: &Fields, model: &str, names: &Names) -> Result<Vec<(String, 
             mixed.ok_or_else(|| ApiError::field("adapters", "names the base model; name adapters only"))
         }
         (Some(_), false) => {
-            let why = format!("are mixed over the base; ask for the model `{}` then", names.base);
+            let why = format!("are mixed over the base model; set `model` to `{}`", names.base);
             Err(ApiError::field("adapters", why))
         }
     }

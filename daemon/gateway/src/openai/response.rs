@@ -33,7 +33,7 @@ pub(super) async fn whole(
     let (mut took, mut served) = (Vec::new(), Vec::new());
     for (index, events) in streams.into_iter().enumerate() {
         let choice = one(events).await?;
-        choices.push(told(envelope, parsed, index, &choice));
+        choices.push(choice_object(envelope, parsed, index, &choice));
         took.push(choice.usage);
         served = choice.served;
     }
@@ -73,10 +73,10 @@ async fn one(mut events: EventStream) -> Result<Choice, ApiError> {
             }
         }
     }
-    Err(ApiError::failed("the engine stopped while it answered"))
+    Err(ApiError::failed("the engine stopped before the completion ended"))
 }
 
-fn told(envelope: &Envelope, parsed: &ParsedRequest, index: usize, choice: &Choice) -> Value {
+fn choice_object(envelope: &Envelope, parsed: &ParsedRequest, index: usize, choice: &Choice) -> Value {
     let (before, echoed) = match &parsed.echo {
         Some(prompts) => {
             let known = prompts[index / parsed.n].clone();

@@ -1,8 +1,8 @@
 //! Streaming a response as server-sent events.
 //!
 //! A choice begins with the role and ends with the finish reason; between them come its chunks of text. Then the usage
-//! follows, if requested, and `[DONE]`. If the engine fails half-way, an error object takes the place of the rest. A client
-//! that disconnects drops the stream, which cancels its requests.
+//! follows, if requested, and `[DONE]`. If the engine fails half-way, an error object takes the place of the rest. A
+//! client that disconnects drops the stream, which cancels its requests.
 
 use std::{collections::VecDeque, convert::Infallible};
 
@@ -53,7 +53,7 @@ pub(super) async fn begin(
         events.push(rest.chain(stream::once(async move { (index, None) })).boxed());
     }
     let events = stream::select_all(events);
-    let told = stream::unfold((writer, events), |(mut writer, mut events)| async move {
+    let chunks = stream::unfold((writer, events), |(mut writer, mut events)| async move {
         loop {
             if let Some(text) = writer.ready.pop_front() {
                 return Some((Ok(Sent::default().data(text)), (writer, events)));
@@ -67,7 +67,7 @@ pub(super) async fn begin(
             }
         }
     });
-    Ok(Sse::new(told).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(chunks).keep_alive(KeepAlive::default()))
 }
 
 /// State of a stream: events so far, and chunks ready to be sent.
@@ -106,7 +106,7 @@ impl ChunkWriter {
             self.open(index);
         }
         match event {
-            None => self.fail(&ApiError::failed("the engine stopped while it answered")),
+            None => self.fail(&ApiError::failed("the engine stopped before the completion ended")),
             Some(Event::Refused(error)) => self.fail(&error.into()),
             Some(Event::Prompt(scored)) => {
                 let known = self

@@ -24,7 +24,8 @@ pub(super) struct Completion {
     scored: u32,
     sampler: Sampler,
     text: TextStream,
-    asked: Time,
+    submitted: Time,
+    /// Time of the last token.
     said: Option<Time>,
     /// Log probabilities of the token that was sampled last.
     logprobs: Option<Logprobs>,
@@ -45,7 +46,7 @@ impl Completion {
             scored: 0,
             sampler: Sampler::new(request.sampling, &schedule.prompt),
             text: TextStream::new(request.stop, request.keep_stop),
-            asked: now,
+            submitted: now,
             said: None,
             logprobs: None,
         };
@@ -73,7 +74,8 @@ impl Completion {
 }
 
 impl Run {
-    /// Samples a token for each span that wants one. Also returns the requests without one finite logit, which must fail.
+    /// Samples a token for each span that wants one. Also returns the requests without one finite logit, which must
+    /// fail.
     pub(super) fn choose(&mut self) -> Result<(Vec<u32>, Vec<RequestId>), StepError> {
         let width = self.forward.shape().vocabulary;
         let (mut tokens, mut mute) = (Vec::new(), Vec::new());
@@ -122,7 +124,7 @@ impl Run {
             return;
         };
         match completion.said.replace(now) {
-            None => self.metrics.first_token.add(now.since(completion.asked)),
+            None => self.metrics.first_token.add(now.since(completion.submitted)),
             Some(before) => self.metrics.next_token.add(now.since(before)),
         }
         let added = completion.text.push(token, &*self.codec);
@@ -158,7 +160,7 @@ impl Run {
         self.metrics.prompt_tokens += usage.prompt as u64;
         self.metrics.cached_tokens += usage.cached as u64;
         self.metrics.completion_tokens += usage.completion as u64;
-        self.metrics.whole.add(self.now().since(completion.asked));
+        self.metrics.whole.add(self.now().since(completion.submitted));
         // Counted before the event is sent: a client that reads the metrics next must find its request there.
         self.show();
         // A client that has gone is of no interest any more.

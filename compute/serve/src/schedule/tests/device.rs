@@ -1,4 +1,4 @@
-//! A device without arithmetic: every position remembers what it was computed from, and the next token follows from that.
+//! A device without arithmetic: every position remembers what it was computed from, and the next token is a hash of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,9 +27,9 @@ pub(in crate::schedule) struct Device {
     pub(in crate::schedule) steps: usize,
     pub(in crate::schedule) adapters_seen_max: usize,
     pub(in crate::schedule) rank_tokens_seen_max: usize,
-    /// What a step of so many tokens takes, in microseconds.
+    /// Microseconds of a step with this many tokens.
     pub(in crate::schedule) takes_us: fn(usize) -> u64,
-    /// What each took.
+    /// Microseconds of each step so far.
     pub(in crate::schedule) took_us: Vec<u64>,
     /// Steps in which each request took part.
     pub(in crate::schedule) served: BTreeMap<RequestId, Vec<usize>>,
@@ -119,7 +119,7 @@ impl Device {
 
     pub(in crate::schedule) fn input(&mut self, input: Input) {
         self.scheduler.step(self.now, input, &mut self.todo);
-        // What follows from an effect comes behind the effects that were listed before it.
+        // Effects of an input that an effect led to come after those already listed.
         if !std::mem::replace(&mut self.performing, true) {
             while !self.todo.is_empty() {
                 let effect = self.todo.remove(0);
@@ -211,7 +211,7 @@ impl Device {
                 0 => origin(&mix, span.verified),
                 _ => self.pages[&place(start - 1)],
             };
-            // What was filled is exactly what this sequence would have computed, back to its first token.
+            // Filled positions are exactly what this sequence would have computed, from its first token on.
             for (at, token) in span.tokens.iter().enumerate() {
                 content = crypto::digest("toy", &[&content, &token.to_be_bytes()]);
                 self.pages.insert(place(start + at), content);
@@ -230,7 +230,7 @@ impl Device {
         self.input(Input::Ran(tokens));
     }
 
-    /// What the model says to this request when nobody else is there.
+    /// The completion of a request that runs alone.
     pub(in crate::schedule) fn alone(&self, request: &ScheduleRequest) -> Vec<u32> {
         let mut content = origin(&request.adapters, request.verified);
         for token in &request.prompt {

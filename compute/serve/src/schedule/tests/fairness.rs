@@ -1,6 +1,6 @@
 use super::{super::*, device::Device, *};
 
-/// Steps from asking to the end, of `count` requests that tenant `b` asks for one after another.
+/// Steps from submission to end of `count` requests that tenant `b` submits one after another.
 fn waits(device: &mut Device, count: u64) -> Vec<usize> {
     let wait = |number: u64| {
         let before = device.steps;
@@ -36,7 +36,7 @@ fn a_tenant_that_floods_hardly_delays_another() {
 }
 
 #[test]
-fn tenants_that_all_want_more_get_the_same() {
+fn backlogged_tenants_get_equal_service() {
     let mut device = Device::new(
         Limits {
             rows_max: 3,
@@ -46,7 +46,7 @@ fn tenants_that_all_want_more_get_the_same() {
     );
     for number in 0..20 {
         for (at, tenant) in ["a", "b", "c"].iter().enumerate() {
-            // Tenant c asks for three times as much each time.
+            // Each request of tenant c is three times as long.
             let tokens_max = if *tenant == "c" { 36 } else { 12 };
             let prompt = vec![u32::try_from(number * 3 + at).expect("small"); 4];
             device.submit(ScheduleRequest {
@@ -67,7 +67,7 @@ fn tenants_that_all_want_more_get_the_same() {
 }
 
 #[test]
-fn who_pauses_saves_nothing_up_and_owes_what_it_took() {
+fn an_idle_tenant_gains_no_credit_and_keeps_its_debt() {
     let mut device = Device::new(limits(), SHAPE);
     (1..=4).for_each(|request| {
         device.submit(ScheduleRequest {
@@ -84,7 +84,7 @@ fn who_pauses_saves_nothing_up_and_owes_what_it_took() {
 }
 
 #[test]
-fn rows_are_shared_among_those_who_are_there_unless_there_are_spare_ones() {
+fn rows_are_shared_among_active_tenants_unless_some_are_spare() {
     for (rows_spare, expected) in [(0, 2), (9, 3)] {
         let mut device = Device::new(Limits { rows_spare, ..limits() }, SHAPE);
         for request in 1..=6 {
@@ -93,7 +93,7 @@ fn rows_are_shared_among_those_who_are_there_unless_there_are_spare_ones() {
                 prompt: vec![u32::try_from(request).expect("small"); 4],
                 ..plain(request)
             });
-            // One after another, so that it was seen what fewer take.
+            // One after another, so that the time of fewer rows is known.
             (0..4).for_each(|_| device.tick());
         }
         let running = |device: &Device| device.scheduler.tenants.running(&Tenant("a".into()));
@@ -111,7 +111,7 @@ fn rows_are_shared_among_those_who_are_there_unless_there_are_spare_ones() {
 }
 
 #[test]
-fn rows_that_make_steps_longer_are_for_those_who_are_alone_or_as_many_as_the_others() {
+fn a_tenant_gets_costly_rows_only_alone_or_beside_tenants_with_as_many() {
     type TakesUs = fn(usize) -> u64;
     let rows = |takes_us: TakesUs, others: u64| {
         let mut device = Device::new(limits(), SHAPE);
@@ -138,7 +138,7 @@ fn rows_that_make_steps_longer_are_for_those_who_are_alone_or_as_many_as_the_oth
 }
 
 #[test]
-fn a_flood_of_prompts_takes_its_part_of_the_time_and_no_more_however_long_it_waits() {
+fn a_flood_of_prompts_never_takes_more_than_its_part_of_the_time() {
     const EACH_US: u64 = 100_000;
     let patient = Limits {
         waiting_ms_max: 1_000_000,
@@ -163,7 +163,7 @@ fn a_flood_of_prompts_takes_its_part_of_the_time_and_no_more_however_long_it_wai
         });
     }
     device.until(|device| device.finished.contains_key(&RequestId(u64::from(b'b'))));
-    // Three answers, and the least of a prompt that there is always room for.
+    // Three decoding rows, and the few prompt tokens that every step has room for.
     let longest = device.took_us[began..].iter().max().expect("steps");
     assert!(*longest <= 5 * EACH_US, "{longest}");
 }

@@ -61,7 +61,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn every_request_gets_what_it_would_get_alone_whatever_happens((limits, shape) in shapes(), acts in prop::collection::vec(act(), 1..120)) {
+    fn every_request_gets_the_completion_it_would_get_alone((limits, shape) in shapes(), acts in prop::collection::vec(act(), 1..120)) {
         let mut device = Device::new(limits, shape);
         device.fetch_by_hand = true;
         let (mut asks, mut given) = (Vec::<ScheduleRequest>::new(), 0);
@@ -115,7 +115,7 @@ proptest! {
             device.tick();
         }
         prop_assert!(device.scheduler.is_idle(), "{:?}", device.scheduler.occupancy());
-        // Everything that was asked for comes to memory, is used, and leaves it.
+        // Every requested adapter is fetched, used and dropped.
         act_on(&mut device, &mut asks, Act::Give(usize::MAX));
         prop_assert!(device.memory_is_empty());
         let occupancy = device.scheduler.occupancy();

@@ -1,6 +1,6 @@
 use super::{super::*, device::Device, *};
 
-/// One who is answered for long, and what its steps took from the time on when eleven others ask, `percent` being allowed.
+/// Microseconds of the steps of one long completion after eleven others were submitted, with a stretch of `percent`.
 fn beside_a_crowd(percent: u32) -> Vec<u64> {
     let limits = Limits {
         step_stretch_percent: percent,
@@ -27,14 +27,14 @@ fn beside_a_crowd(percent: u32) -> Vec<u64> {
 }
 
 #[test]
-fn prompts_lengthen_the_steps_of_who_is_answered_by_no_more_than_they_may() {
+fn prompts_lengthen_decoding_steps_by_no_more_than_the_limit() {
     let most = |percent| beside_a_crowd(percent).split_off(4).into_iter().max();
     assert!(most(30) <= Some(1500), "{:?}", most(30));
     assert!(most(1000) >= Some(1900), "as many as a step holds: {:?}", most(1000));
 }
 
 #[test]
-fn a_prompt_gets_on_however_little_it_may_and_faster_when_that_takes_long() {
+fn a_prompt_always_advances_and_faster_after_a_while() {
     let steps = |unit: fn(usize) -> u64| {
         let mut device = Device::new(limits(), SHAPE);
         device.takes_us = unit;

@@ -28,15 +28,27 @@ impl LineSender {
         drop(self.0.try_send(Line::Progress(progress)));
     }
 
-    /// Sends a part of the response; blocks while the client is slow. Returns false if the client has gone. Must be called on a
-    /// thread that may block.
+    /// Sends a part of the response; blocks while the client is slow. Returns false if the client has gone. Must be
+    /// called on a thread that may block.
     pub fn part(&self, part: &impl Serialize) -> bool {
-        let part = serde_json::to_value(part).expect("what is shown is plain data");
+        let part = serde_json::to_value(part).expect("parts are plain data");
         self.0.blocking_send(Line::Part { part }).is_ok()
     }
 }
 
 /// Runs `work` and streams its lines as the response. If the client disconnects, the work is dropped at its next await.
+///
+/// ```
+/// use base::report::Failure;
+/// use gateway::api::local::streamed;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let response = streamed(|_lines| async move { Ok::<_, Failure>(3) });
+/// let body = axum::body::to_bytes(response.into_body(), 1024).await.unwrap();
+/// assert_eq!(body, "{\"line\":\"done\",\"result\":3}\n");
+/// # }
+/// ```
 pub fn streamed<T, E, W>(work: impl FnOnce(LineSender) -> W) -> Response
 where
     T: Serialize + Send,
@@ -45,21 +57,21 @@ where
 {
     let (sender, mut lines) = mpsc::channel(LINES_MAX);
     let work = work(LineSender(sender.clone()));
-    let telling = async move {
+    let run = async move {
         let ended = tokio::select! {
             ended = work => ended,
             () = sender.closed() => return,
         };
         let last = match ended {
             Ok(result) => Line::Done {
-                result: serde_json::to_value(result).expect("what is shown is plain data"),
+                result: serde_json::to_value(result).expect("results are plain data"),
             },
             Err(why) => Line::Failed(why.into()),
         };
         // The client may have gone.
         drop(sender.send(last).await);
     };
-    tokio::spawn(telling.in_current_span());
+    tokio::spawn(run.in_current_span());
     let stream = futures::stream::poll_fn(move |context| lines.poll_recv(context));
     let bytes = futures::StreamExt::map(stream, |line| {
         let mut text = serde_json::to_vec(&line).expect("lines are plain data");

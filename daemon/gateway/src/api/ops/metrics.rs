@@ -22,7 +22,7 @@ pub(super) fn page(parts: &Parts, chain_status: &ChainStatus) -> String {
     if let Some(data) = parts.data.get() {
         page.gauge(
             "openledger_datanets",
-            "Datanets that are known here, counted.",
+            "Datanets known to this node, counted.",
             data.datanets.count(),
         );
         page.metrics("openledger_pin", data.pins.metrics());
@@ -37,7 +37,7 @@ fn process(page: &mut Page, parts: &Parts) {
     let version = client_version();
     let _ = writeln!(
         page.0,
-        "# HELP openledger_build_info What software runs, as a label; always 1.\n\
+        "# HELP openledger_build_info Version of the software, as a label; always 1.\n\
          # TYPE openledger_build_info gauge\n\
          openledger_build_info{{version=\"{version}\"}} 1"
     );
@@ -86,18 +86,18 @@ fn chain(page: &mut Page, parts: &Parts, chain_status: &ChainStatus) {
     if let Some([half, most]) = counters.heights.quantiles([500, 990]) {
         page.summary(
             "openledger_consensus_height_seconds",
-            "Seconds from beginning a height to its block being final and durable here, over the last 1024.",
+            "Seconds from the start of a height until its block is final and durable here, over the last 1024.",
             [("0.5", half), ("0.99", most)],
         );
     }
     page.gauge(
         "openledger_mempool_transactions",
-        "Transactions that wait, counted.",
+        "Pending transactions, counted.",
         chain_status.waiting,
     );
     page.gauge(
         "openledger_mempool_bytes",
-        "Transactions that wait, in bytes.",
+        "Pending transactions, in bytes.",
         chain_status.waiting_bytes,
     );
 }
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resident_memory_is_read_from_what_the_kernel_says() {
+    fn resident_memory_is_parsed_from_proc_status() {
         assert_eq!(
             resident_bytes("VmPeak:\t  9 kB\nVmRSS:\t   1234 kB\nThreads: 2\n"),
             Some(1234 * 1024)

@@ -13,7 +13,7 @@ fn refused(kind: Kind, body: &str) -> String {
 }
 
 #[test]
-fn a_name_is_the_base_an_adapter_or_an_adapter_behind_the_base() {
+fn a_model_name_is_the_base_or_an_adapter_with_or_without_the_base() {
     for (model, expect) in [
         ("base", vec![]),
         ("tone", vec![("tone".to_owned(), 1.0)]),
@@ -27,7 +27,7 @@ fn a_name_is_the_base_an_adapter_or_an_adapter_behind_the_base() {
 }
 
 #[test]
-fn adapters_are_mixed_over_the_base_alone() {
+fn adapters_are_mixed_over_the_base_only() {
     let body = r#"{"model":"base","prompt":"x","adapters":[{"name":"a","weight":0.5},{"name":"base:b"}]}"#;
     let request = parsed(Kind::Completion, body).unwrap().requests.remove(0);
     assert_eq!(request.adapters, [("a".to_owned(), 0.5), ("b".to_owned(), 1.0)]);
@@ -38,7 +38,7 @@ fn adapters_are_mixed_over_the_base_alone() {
 }
 
 #[test]
-fn what_is_absurd_is_refused_by_its_name() {
+fn an_invalid_field_is_refused_by_name() {
     for (field, value) in [
         ("n", "0"),
         ("n", "100000"),
@@ -91,7 +91,7 @@ fn every_prompt_has_its_choices_and_every_choice_its_seed() {
 }
 
 #[test]
-fn the_makers_defaults_hold_where_the_client_says_nothing() {
+fn the_defaults_of_the_model_apply_where_the_request_has_none() {
     let defaults = Generation {
         temperature: Some(0.7),
         top_p: Some(0.9),
