@@ -10,7 +10,7 @@ use std::{
 
 use protocol::{
     codec,
-    proof::{Needs, Pair, Proof, Shard, outboard},
+    proof::{Pair, Proof, ProofInputs, Shard, outboard},
 };
 
 const PROOFS: u32 = 64;
@@ -55,7 +55,7 @@ fn measure(mib: usize) {
         .map(|j| j.wrapping_mul(0x9E37_79B9_7F4A_7C15) % shard.chunks())
         .collect();
     let prove = |chunk: u64| {
-        let needs = Needs::of(&shard, chunk).expect("a chunk of the shard");
+        let needs = ProofInputs::of(&shard, chunk).expect("a chunk of the shard");
         let pairs: Vec<Pair> = needs.pairs.iter().map(|index| tree[at(*index)]).collect();
         Proof::build(&shard, chunk, &pairs, &data[at(needs.group.start)..at(needs.group.end)]).expect("intact")
     };

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use storage::blob::{Add, BlobStore, Format, Mode, Reason, Room, Settings};
+use storage::blob::{Add, BlobStore, Format, Mode, Reason, Settings, SpaceLimits};
 
 const ROUNDS: usize = 5;
 const READS: u64 = 200;
@@ -73,9 +73,9 @@ async fn main() {
 }
 
 async fn open(dir: &Path) -> BlobStore {
-    let room = Room { quota: None, floor: 0 };
+    let space = SpaceLimits { quota: None, floor: 0 };
     let settings = Settings {
-        room,
+        space,
         ..Settings::default()
     };
     BlobStore::open(dir, settings).await.expect("opens")

@@ -6,7 +6,9 @@ use protocol::{
     crypto::{Preimage, Signed},
     event::Event,
     message::{
-        chain::{ANSWER_MAX, ASK_MAX, Answer, Ask, BLOCKS_MAX, BODY_MAX, Body, Direct, GOSSIP_MAX, Gossip},
+        chain::{
+            BLOCKS_MAX, BODY_MAX, Body, ChainReply, ChainRequest, Direct, GOSSIP_MAX, Gossip, REPLY_MAX, REQUEST_MAX,
+        },
         vote::{Certificate, VoteKind},
     },
 };
@@ -296,22 +298,22 @@ impl<X: Execution> Node<X> {
     }
 
     pub(super) fn hear_question(&mut self, ticket: u64, from: NodeId, bytes: &[u8], todo: &mut Vec<Effect>) {
-        match codec::decode::<Ask>(bytes, ASK_MAX) {
-            Ok(Ask::Blocks { from, count }) => {
+        match codec::decode::<ChainRequest>(bytes, REQUEST_MAX) {
+            Ok(ChainRequest::Blocks { from, count }) => {
                 todo.push(Effect::AnswerBlocks {
                     ticket,
                     from,
                     count: count.min(BLOCKS_MAX),
                 });
             }
-            Ok(Ask::Body { height, block }) => {
+            Ok(ChainRequest::Body { height, block }) => {
                 let ours = height == self.tip.height.next();
                 let body = self
                     .bodies
                     .get(&block)
                     .filter(|_| ours)
                     .and_then(|known| known.body.clone());
-                todo.push(Effect::Answer(ticket, codec::encode(&Answer::Body(body))));
+                todo.push(Effect::Answer(ticket, codec::encode(&ChainReply::Body(body))));
             }
             Err(_) => todo.push(Effect::Blame(from, Fault::Unreadable)),
         }
@@ -332,10 +334,10 @@ impl<X: Execution> Node<X> {
             }
             return Ok(());
         };
-        match codec::decode::<Answer>(&bytes, ANSWER_MAX) {
-            Ok(Answer::Blocks(entries)) if for_blocks => self.catch_up(now, from, &entries, todo),
-            Ok(Answer::Body(Some(body))) => self.hear_body(now, from, body, todo),
-            Ok(Answer::Body(None) | Answer::Blocks(_)) => Ok(()),
+        match codec::decode::<ChainReply>(&bytes, REPLY_MAX) {
+            Ok(ChainReply::Blocks(entries)) if for_blocks => self.catch_up(now, from, &entries, todo),
+            Ok(ChainReply::Body(Some(body))) => self.hear_body(now, from, body, todo),
+            Ok(ChainReply::Body(None) | ChainReply::Blocks(_)) => Ok(()),
             Err(_) => {
                 self.sync.doubt(from, self.tip.height);
                 todo.push(Effect::Blame(from, Fault::Unreadable));

@@ -20,7 +20,7 @@ use protocol::{
     crypto::SecretKey,
     event::Event,
     message::{
-        chain::{Ask, Body, Direct, Gossip},
+        chain::{Body, ChainRequest, Direct, Gossip},
         vote::Certificate,
     },
 };
@@ -205,7 +205,7 @@ impl<X: Execution> Node<X> {
             if let Some(to) = (!peers.is_empty()).then(|| peers[asked % peers.len()]) {
                 self.ask(
                     to,
-                    &Ask::Body {
+                    &ChainRequest::Body {
                         height: self.tip.height.next(),
                         block,
                     },
@@ -217,7 +217,7 @@ impl<X: Execution> Node<X> {
             let from = self.tip.height.next();
             self.ask(
                 to,
-                &Ask::Blocks {
+                &ChainRequest::Blocks {
                     from,
                     count: protocol::message::chain::BLOCKS_MAX,
                 },
@@ -231,11 +231,11 @@ impl<X: Execution> Node<X> {
         Ok(())
     }
 
-    fn ask(&mut self, to: NodeId, question: &Ask, todo: &mut Vec<Effect>) {
+    fn ask(&mut self, to: NodeId, request: &ChainRequest, todo: &mut Vec<Effect>) {
         todo.push(Effect::Ask {
             ticket: self.tickets,
             to,
-            bytes: codec::encode(question),
+            bytes: codec::encode(request),
         });
         self.tickets += 1;
     }

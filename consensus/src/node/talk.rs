@@ -56,7 +56,7 @@ pub enum Input {
         ticket: u64,
         /// Who asks.
         from: NodeId,
-        /// An encoded [`Ask`](protocol::message::chain::Ask).
+        /// An encoded [`ChainRequest`](protocol::message::chain::ChainRequest).
         bytes: Vec<u8>,
     },
     /// The answer to our own question `ticket`; `None` if none came.
@@ -126,7 +126,7 @@ pub enum Effect {
     Send(NodeId, Vec<u8>),
     /// Send it to every peer.
     SendAll(Vec<u8>),
-    /// Put an encoded [`Ask`](protocol::message::chain::Ask) to a peer; come back with [`Input::Answered`].
+    /// Put an encoded [`ChainRequest`](protocol::message::chain::ChainRequest) to a peer; come back with [`Input::Answered`].
     Ask {
         /// Our name for the question.
         ticket: u64,

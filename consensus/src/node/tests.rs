@@ -7,7 +7,7 @@ use protocol::{
     Account, Amount, BlockHash, Height, NodeId, Time, TxHash, codec,
     crypto::{Domain, SecretKey, digest},
     message::{
-        chain::{Answer, Entry, Gossip},
+        chain::{ChainReply, Entry, Gossip},
         vote::{Certificate, Vote, VoteKind},
     },
 };
@@ -336,7 +336,7 @@ impl Cluster {
                         .take(count as usize)
                         .cloned()
                         .collect();
-                    let bytes = Some(codec::encode(&Answer::Blocks(blocks)));
+                    let bytes = Some(codec::encode(&ChainReply::Blocks(blocks)));
                     self.send(
                         i,
                         (ticket & 255) as usize,

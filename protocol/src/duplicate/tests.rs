@@ -130,7 +130,7 @@ fn precision_and_recall_by_the_share_of_changed_words() {
             let original = corpus::prose(&mut dice, 300);
             let copy = corpus::noised(&mut dice, &original, percent);
             found += usize::from(is_copy(&original, &copy));
-            let likeness = Sketch::of_text(&original).likeness(&Sketch::of_text(&copy));
+            let likeness = Sketch::of_text(&original).similarity(&Sketch::of_text(&copy));
             one_size += usize::from(likeness.wide_ppm >= 700_000);
         }
         line += &format!("{percent}% {found}/{pairs} (wide >= 0.7 alone: {one_size})  ");
@@ -188,7 +188,7 @@ fn the_earliest_commitment_is_canonical_and_then_the_smaller_digest() {
     assert_eq!(report.clusters[0].canonical, 2);
     let members: Vec<usize> = report.clusters[0].members.iter().map(|member| member.record).collect();
     assert_eq!(members, [1, 0]);
-    assert_eq!(report.clusters[0].members[0].likeness, Likeness::SAME);
+    assert_eq!(report.clusters[0].members[0].likeness, Similarity::SAME);
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_sketch_is_bounded_and_streams() {
     assert!(bytes.len() <= ENTRY_MAX, "{}", bytes.len());
     // Cut sets compare as uniform samples.
     let copy = corpus::noised(&mut dice, &long, 10);
-    let likeness = sketch.likeness(&Sketch::of_text(&copy));
+    let likeness = sketch.similarity(&Sketch::of_text(&copy));
     assert!((380_000..460_000).contains(&likeness.wide_ppm), "{likeness:?}");
     assert!((640_000..720_000).contains(&likeness.narrow_ppm), "{likeness:?}");
     // Trailing white space at any length of the text.

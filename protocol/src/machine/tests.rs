@@ -1,4 +1,4 @@
-//! What each machine does alone, and in `world` what they do together over a bad network.
+//! Tests of each machine alone, and in `world` of all together over a lossy network.
 
 mod audit;
 mod host;
@@ -10,7 +10,7 @@ use crate::{
     Account, Amount, BlobHash, NodeId, Time,
     crypto::{Domain, SecretKey, Signed},
     proof::{Beacon, Bundle, Proof, Shard},
-    receipt::{Answer, FalseProof, NoEvidence, Outcome, Retrieved, StorageReceipt},
+    receipt::{EvidenceError, FalseProof, Outcome, Retrieved, StorageAnswer, StorageReceipt},
 };
 
 const HERE: Domain = Domain {
@@ -83,8 +83,8 @@ fn prove_small(chunks: &[(usize, u64)]) -> Bundle {
     }
 }
 
-fn answer(deal: &Deal, of: u8, beacon: Beacon, bundle: &Bundle) -> Signed<Answer> {
-    let said = Answer {
+fn answer(deal: &Deal, of: u8, beacon: Beacon, bundle: &Bundle) -> Signed<StorageAnswer> {
+    let said = StorageAnswer {
         deal: deal.id(),
         host: node(of),
         beacon,

@@ -239,7 +239,7 @@ fn an_inferred_schema_takes_every_record_it_was_inferred_from() {
             ("d", FieldKind::Object),
         ]),
     ];
-    let mut kinds = Kinds::default();
+    let mut kinds = SchemaInference::default();
     for record in &records {
         kinds.add(record).expect("few fields");
     }

@@ -50,7 +50,7 @@ fn every_size_is_proven_at_its_edges_and_in_between() {
         let mut chunks = vec![0, shard.last(), shard.chunks() / 2];
         chunks.extend((0..6).map(|seed| number(seed + size as u64, shard.chunks())));
         for chunk in chunks {
-            let needs = Needs::of(&shard, chunk).unwrap();
+            let needs = ProofInputs::of(&shard, chunk).unwrap();
             let pairs: Vec<Pair> = needs
                 .pairs
                 .iter()
@@ -68,7 +68,7 @@ fn every_size_is_proven_at_its_edges_and_in_between() {
             assert!(codec::encode(&proof).len() <= PROOF_MAX);
         }
         assert_eq!(
-            Needs::of(&shard, shard.chunks()),
+            ProofInputs::of(&shard, shard.chunks()),
             None,
             "size {size}: one chunk too far"
         );
@@ -85,7 +85,7 @@ fn an_outboard_is_the_one_a_verified_store_keeps() {
         assert_eq!(ours.concat().concat(), theirs.data, "size {size}");
         assert_eq!(theirs.root.as_bytes(), &Shard::of(&data).root.0);
         for (position, pair) in ours.iter().enumerate() {
-            let range = Needs::bytes_of(position as u64);
+            let range = ProofInputs::bytes_of(position as u64);
             let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
             assert_eq!(theirs.data[range], pair.concat());
         }
@@ -134,17 +134,20 @@ fn a_proof_is_for_one_size_one_place_and_one_depth() {
         }
         let (mut more, mut fewer, mut longer) = (proof.clone(), proof.clone(), proof.clone());
         more.siblings.push([0; 32]);
-        assert!(matches!(more.verify(&shard, chunk), Err(Flaw::Siblings { .. })));
+        assert!(matches!(more.verify(&shard, chunk), Err(ProofError::Siblings { .. })));
         if fewer.siblings.pop().is_some() {
-            assert!(matches!(fewer.verify(&shard, chunk), Err(Flaw::Siblings { .. })));
+            assert!(matches!(fewer.verify(&shard, chunk), Err(ProofError::Siblings { .. })));
         }
         longer.chunk.push(0);
-        assert!(matches!(longer.verify(&shard, chunk), Err(Flaw::ChunkLength { .. })));
+        assert!(matches!(
+            longer.verify(&shard, chunk),
+            Err(ProofError::ChunkLength { .. })
+        ));
         let elsewhere = Shard {
             root: BlobHash([7; 32]),
             ..shard
         };
-        assert_eq!(proof.verify(&elsewhere, chunk), Err(Flaw::Root));
+        assert_eq!(proof.verify(&elsewhere, chunk), Err(ProofError::Root));
     }
 }
 
@@ -152,7 +155,7 @@ fn a_proof_is_for_one_size_one_place_and_one_depth() {
 fn damage_on_disk_never_becomes_a_false_proof() {
     let data = bytes(40 << 10, 5);
     let shard = Shard::of(&data);
-    let needs = Needs::of(&shard, 3).unwrap();
+    let needs = ProofInputs::of(&shard, 3).unwrap();
     let pairs: Vec<Pair> = needs
         .pairs
         .iter()
@@ -291,9 +294,12 @@ fn a_bundle_answers_its_own_draw_only() {
     swapped.proofs.swap(0, 1);
     assert!(matches!(
         swapped.verify(&sample),
-        Err(Flawed::Proof { position: 0, .. })
+        Err(BundleError::Proof { position: 0, .. })
     ));
     assert_ne!(swapped.hash(), bundle.hash());
     swapped.proofs.pop();
-    assert_eq!(swapped.verify(&sample), Err(Flawed::Count { found: 15, wanted: 16 }));
+    assert_eq!(
+        swapped.verify(&sample),
+        Err(BundleError::Count { found: 15, wanted: 16 })
+    );
 }

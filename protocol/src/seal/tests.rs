@@ -165,15 +165,15 @@ fn a_shard_opens_with_its_own_key_datanet_and_epoch_only() {
 fn only_the_member_it_was_boxed_for_unwraps_a_key() {
     let member = MemberSecret::of_node(&SecretKey::from_seed([1; 32]));
     let other = MemberSecret::of_node(&SecretKey::from_seed([2; 32]));
-    let wrapped = Wrapped::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
+    let wrapped = WrappedKey::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
     assert_eq!(wrapped.open(&member), Ok(KEY));
-    assert!(matches!(wrapped.open(&other), Err(UnwrapError::NotForUs { .. })));
+    assert!(matches!(wrapped.open(&other), Err(UnwrapError::NotForMember { .. })));
 
     let good = crate::codec::encode(&wrapped);
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 1;
-        let bad: Wrapped = crate::codec::decode(&bad, 256).unwrap();
+        let bad: WrappedKey = crate::codec::decode(&bad, 256).unwrap();
         assert!(bad.open(&member).is_err(), "byte {at} may change");
     }
 }
@@ -181,9 +181,9 @@ fn only_the_member_it_was_boxed_for_unwraps_a_key() {
 #[test]
 fn a_key_of_low_order_is_refused_on_both_sides() {
     let member = MemberSecret::of_node(&SecretKey::from_seed([1; 32]));
-    let weak = Wrapped::new(&KEY, HERE.datanet, HERE.epoch, &MemberKey([0; 32]), [5; 32]);
+    let weak = WrappedKey::new(&KEY, HERE.datanet, HERE.epoch, &MemberKey([0; 32]), [5; 32]);
     assert_eq!(weak, Err(UnwrapError::WeakKey));
-    let mut wrapped = Wrapped::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
+    let mut wrapped = WrappedKey::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
     wrapped.ephemeral = [0; 32];
     assert_eq!(wrapped.open(&member), Err(UnwrapError::WeakKey));
 }
@@ -228,7 +228,7 @@ fn the_format_is_fixed_bytes() {
         shown(&member.public().0),
         "582b36aca849ad4ec66028544baee1bc261410e9042fe5923f75b9be73152736"
     );
-    let wrapped = Wrapped::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
+    let wrapped = WrappedKey::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
     assert_eq!(
         shown(&[&wrapped.ephemeral[..], &wrapped.sealed, &wrapped.tag].concat()),
         "50a61409b1ddd0325e9b16b700e719e9772c07000b1bd7786e907c653d20495ddc068d5a01606128e7dbf3995e0d95fce6198e5b8d2c193eb6469177790d830055453c52bbdc2cc58f02466f187543ef"

@@ -4,7 +4,7 @@ use std::fs;
 
 use futures::TryStreamExt as _;
 use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt as _};
-use storage::blob::{BlobStore, CollectError, Content, ExportError, Format, Mend, Mode, ReadError, Reason, Status};
+use storage::blob::{BlobStore, CollectError, Content, ExportError, Format, Mode, ReadError, Reason, Repair, Status};
 
 use super::{add, content, how, name, open};
 
@@ -150,7 +150,7 @@ async fn bytes_come_out_as_they_went_in_by_every_way() {
             .unwrap();
         assert_eq!(added.content.hash, name(&bytes));
     }
-    let checked = store.fsck(Mend::Nothing, |_, _| ()).await.unwrap();
+    let checked = store.fsck(Repair::Nothing, |_, _| ()).await.unwrap();
     assert_eq!(
         (
             checked.sound,
@@ -178,13 +178,13 @@ async fn a_check_finds_what_is_damaged_missing_or_left_over_and_mends_it() {
     bytes[200_000] ^= 1;
     fs::write(&file, bytes).unwrap();
     fs::write(data.join("left over"), b"x").unwrap();
-    let checked = store.fsck(Mend::Damaged, |_, _| ()).await.unwrap();
+    let checked = store.fsck(Repair::Damaged, |_, _| ()).await.unwrap();
     assert_eq!(checked.damaged.keys().copied().collect::<Vec<_>>(), [bad]);
     assert_eq!((checked.sound, checked.missing.len(), checked.orphans.len()), (1, 1, 1));
     assert_eq!(store.status(bad).await, Status::Absent);
-    assert!(store.why(bad).is_some(), "it is still wanted");
+    assert!(store.reasons(bad).is_some(), "it is still wanted");
     add(&store, content(7)).await;
-    let checked = store.fsck(Mend::Nothing, |_, _| ()).await.unwrap();
+    let checked = store.fsck(Repair::Nothing, |_, _| ()).await.unwrap();
     assert_eq!((checked.sound, checked.damaged.len(), checked.orphans.len()), (2, 0, 0));
     assert_eq!(store.read(good, 0..10).await.unwrap(), content(6).slice(0..10));
     store.shutdown().await;

@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use storage::blob::{Content, Format, Mend, Reason};
+use storage::blob::{Content, Format, Reason, Repair};
 
 use super::{FILLING, content, mix, name, number, open, pick};
 
@@ -114,10 +114,10 @@ async fn look(place: &Path, promised: &BTreeMap<usize, bool>, replay: &str) {
             Some(&bytes),
             "blob {id} was acknowledged and is lost: {read:?}; {replay}"
         );
-        assert!(store.why(name(&bytes)).is_some(), "{replay}");
+        assert!(store.reasons(name(&bytes)).is_some(), "{replay}");
         store.settle(Content::blob(name(&bytes))).await.expect("whole");
     }
-    let checked = store.fsck(Mend::Orphans, |_, _| ()).await.expect("checked");
+    let checked = store.fsck(Repair::Orphans, |_, _| ()).await.expect("checked");
     assert!(checked.damaged.is_empty(), "{:?}; {replay}", checked.damaged);
     store.shutdown().await;
 }

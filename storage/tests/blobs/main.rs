@@ -9,7 +9,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use protocol::BlobHash;
-use storage::blob::{Add, BlobStore, Format, Mode, Reason, Room, Settings};
+use storage::blob::{Add, BlobStore, Format, Mode, Reason, Settings, SpaceLimits};
 
 /// From this number on, contents are for filling a disk with: in the database, and beside it.
 const FILLING: usize = 1_000;
@@ -35,9 +35,9 @@ fn name(bytes: &[u8]) -> BlobHash {
 }
 
 fn settings() -> Settings {
-    let room = Room { quota: None, floor: 0 };
+    let space = SpaceLimits { quota: None, floor: 0 };
     Settings {
-        room,
+        space,
         ..Settings::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _};
 
-use storage::blob::{AddError, BlobStore, Format, Mend, Mode, Reason, Room, Settings, Status};
+use storage::blob::{AddError, BlobStore, Format, Mode, Reason, Repair, Settings, SpaceLimits, Status};
 
 use super::{add, content, how, name, open, settings};
 
@@ -31,7 +31,7 @@ async fn a_file_that_changed_under_its_reference_is_named() {
         error.contains("shard was changed after it was added by reference"),
         "{error}"
     );
-    let checked = store.fsck(Mend::Nothing, |_, _| ()).await.unwrap();
+    let checked = store.fsck(Repair::Nothing, |_, _| ()).await.unwrap();
     assert!(checked.damaged.contains_key(&hash));
 
     fs::remove_file(&file).unwrap();
@@ -53,11 +53,11 @@ async fn an_import_beyond_the_quota_names_what_is_needed_and_harms_nothing() {
     let hash = add(&store, content(6)).await;
     let used = store.stats().await.bytes;
     store.shutdown().await;
-    let room = Room {
+    let space = SpaceLimits {
         quota: Some(used + 100_000),
         floor: 0,
     };
-    let store = BlobStore::open(dir.path(), Settings { room, ..settings() })
+    let store = BlobStore::open(dir.path(), Settings { space, ..settings() })
         .await
         .unwrap();
     let error = store
@@ -83,11 +83,11 @@ async fn an_import_beyond_the_quota_names_what_is_needed_and_harms_nothing() {
     assert_eq!(store.stats().await.reserved_bytes, 0);
     assert_eq!(store.read(hash, 0..200_000).await.unwrap(), content(6));
     store.shutdown().await;
-    let room = Room {
+    let space = SpaceLimits {
         quota: None,
         floor: u64::MAX / 2,
     };
-    let store = BlobStore::open(dir.path(), Settings { room, ..settings() })
+    let store = BlobStore::open(dir.path(), Settings { space, ..settings() })
         .await
         .unwrap();
     let error = store

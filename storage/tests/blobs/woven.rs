@@ -9,7 +9,7 @@ use std::{
 };
 
 use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt as _};
-use storage::blob::{BlobStore, Content, Format, Hold, Mend, Mode, Reason, Status};
+use storage::blob::{BlobStore, Content, Format, Hold, Mode, Reason, Repair, Status};
 
 use super::{add, content, how, kept::download, mix, name, number, open, pick};
 
@@ -184,7 +184,7 @@ async fn nothing_that_was_acknowledged_and_kept_is_ever_lost() {
         }
     }
     model.check(&store, steps, seed).await;
-    let checked = store.fsck(Mend::Nothing, |_, _| ()).await.unwrap();
+    let checked = store.fsck(Repair::Nothing, |_, _| ()).await.unwrap();
     assert!(
         checked.damaged.is_empty(),
         "{:?} with BLOBS_SEED={seed} BLOBS_STEPS={steps}",

@@ -13,7 +13,7 @@ use net::{GossipId, Offence, RequestId, Topic};
 use protocol::{
     Height, NodeId, codec,
     event::Event,
-    message::chain::{ANSWER_MAX, Answer, GOSSIP_MAX},
+    message::chain::{ChainReply, GOSSIP_MAX, REPLY_MAX},
 };
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, warn};
@@ -22,7 +22,7 @@ use super::{Chain, ChainError, Command, DIRECT_CHAIN, DIRECT_GOSSIP, DIRECT_TRAN
 use base::words::chained;
 
 /// Answered log entries stop short of the limit of an answer.
-const ANSWER_BUDGET: usize = ANSWER_MAX / 4;
+const ANSWER_BUDGET: usize = REPLY_MAX / 4;
 
 /// Digests of what was said lately.
 #[derive(Default)]
@@ -304,7 +304,7 @@ impl Shell {
                     }
                 }
             }
-            net.respond(id, codec::encode(&Answer::Blocks(entries)));
+            net.respond(id, codec::encode(&ChainReply::Blocks(entries)));
         });
     }
 

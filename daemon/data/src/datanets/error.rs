@@ -1,6 +1,6 @@
 //! What goes wrong in a datanet, and what to do.
 
-use protocol::{DatanetId, NodeId, datanet::LearnError, seal::KeyEpoch};
+use protocol::{DatanetId, NodeId, datanet::InsertError, seal::KeyEpoch};
 
 use crate::{notes::NoteError, peer::Offline, stage::StoreError, talk::TalkError};
 use base::report::{Failure, Kind};
@@ -27,7 +27,7 @@ pub enum DatanetError {
     Denied(String),
     /// The charter or a statement is no good.
     #[error("that cannot be said in this datanet")]
-    Learn(#[from] LearnError),
+    Learn(#[from] InsertError),
     /// It could not be remembered.
     #[error(transparent)]
     Note(#[from] NoteError),
@@ -99,7 +99,7 @@ impl DatanetError {
         match self {
             Self::Absent { .. } | Self::Silent { .. } => Kind::NotFound,
             Self::Ask { .. } => Kind::Usage,
-            Self::Denied(_) | Self::NoKey { .. } | Self::Learn(LearnError::NotOwner { .. }) => Kind::Denied,
+            Self::Denied(_) | Self::NoKey { .. } | Self::Learn(InsertError::NotOwner { .. }) => Kind::Denied,
             Self::Learn(_) | Self::Note(_) | Self::Secret(_) | Self::Store { .. } | Self::Folder { .. } => Kind::Failed,
             Self::Peer { .. } => Kind::Timeout,
             Self::Offline(_) => Kind::NotRunning,

@@ -6,7 +6,7 @@ use protocol::{
     NodeId,
     crypto::Signed,
     datanet::{Act, STATEMENT_MAX, Statement, StatementId},
-    message::datanet::{DATANET_ASK_MAX, DatanetAnswer, DatanetAsk, NAMED_MAX},
+    message::datanet::{DATANET_REQUEST_MAX, DatanetReply, DatanetRequest, NAMED_MAX},
 };
 
 use super::{Datanets, Room};
@@ -16,32 +16,32 @@ use crate::talk::Desk;
 pub(super) const KIND: &str = "datanet";
 
 /// Answers those who ask.
-pub(super) fn desk(datanets: &Datanets) -> Desk<DatanetAsk, DatanetAnswer> {
+pub(super) fn desk(datanets: &Datanets) -> Desk<DatanetRequest, DatanetReply> {
     let weak = Arc::downgrade(&datanets.0);
-    Desk::new(KIND, DATANET_ASK_MAX, move |peer, ask| {
+    Desk::new(KIND, DATANET_REQUEST_MAX, move |peer, ask| {
         let datanets = weak.upgrade().map(Datanets);
         Box::pin(async move { Some(datanets?.answer(peer, ask).await) })
     })
 }
 
 impl Datanets {
-    async fn answer(&self, peer: NodeId, ask: DatanetAsk) -> DatanetAnswer {
+    async fn answer(&self, peer: NodeId, ask: DatanetRequest) -> DatanetReply {
         let now = self.0.peer.now();
         let known = |id| self.find(id).filter(|room| room.knows(peer, now));
         let answer = match ask {
-            DatanetAsk::Member => Some(DatanetAnswer::Member(self.0.member.public())),
-            DatanetAsk::Charter(id) => {
-                known(id).map(|room| DatanetAnswer::Charter(Box::new(room.registry().charter().clone())))
+            DatanetRequest::Member => Some(DatanetReply::Member(self.0.member.public())),
+            DatanetRequest::Charter(id) => {
+                known(id).map(|room| DatanetReply::Charter(Box::new(room.registry().charter().clone())))
             }
-            DatanetAsk::Names { datanet, after } => known(datanet).map(|room| names(&room, after)),
-            DatanetAsk::Statements { datanet, names } => known(datanet).map(|room| statements(&room, &names)),
-            DatanetAsk::Tell(said) => return self.told(peer, *said).await,
-            DatanetAsk::Keys { datanet, from } => {
-                known(datanet).map(|room| DatanetAnswer::Keys(room.boxed(peer, from, now)))
+            DatanetRequest::Names { datanet, after } => known(datanet).map(|room| names(&room, after)),
+            DatanetRequest::Statements { datanet, names } => known(datanet).map(|room| statements(&room, &names)),
+            DatanetRequest::Deliver(said) => return self.told(peer, *said).await,
+            DatanetRequest::Keys { datanet, from } => {
+                known(datanet).map(|room| DatanetReply::Keys(room.boxed(peer, from, now)))
             }
-            DatanetAsk::Membership(id) => known(id).map(|room| {
+            DatanetRequest::Membership(id) => known(id).map(|room| {
                 let registry = room.registry();
-                DatanetAnswer::Membership {
+                DatanetReply::Membership {
                     reads: registry.may_read(&peer, now),
                     contributes: registry.may_contribute(&peer, now),
                     approves: registry.may_approve(&peer, now),
@@ -49,13 +49,13 @@ impl Datanets {
                 }
             }),
         };
-        answer.unwrap_or(DatanetAnswer::No)
+        answer.unwrap_or(DatanetReply::Unavailable)
     }
 
-    async fn told(&self, peer: NodeId, said: Signed<Statement>) -> DatanetAnswer {
+    async fn told(&self, peer: NodeId, said: Signed<Statement>) -> DatanetReply {
         let room = self.find(said.message.datanet);
         let Some(room) = room.filter(|room| room.knows(peer, self.0.peer.now())) else {
-            return DatanetAnswer::No;
+            return DatanetReply::Unavailable;
         };
         // What only editors say is long, and from anybody else it is worth nothing: such a word is asked for at members,
         // not taken from whoever calls.
@@ -67,29 +67,29 @@ impl Datanets {
         let by_editor = room.registry().may_approve(&said.message.speaker, now);
         if editorial && !by_editor && !room.sources(now).contains(&peer) {
             let why = "the speaker is no curator, as far as is known here".to_owned();
-            return DatanetAnswer::NotTaken { why };
+            return DatanetReply::Refused { why };
         }
         match room.hear(vec![said]).await {
             Ok(new) => {
                 self.heard_in(&room, &new).await;
-                DatanetAnswer::Taken
+                DatanetReply::Accepted
             }
-            Err(error) => DatanetAnswer::NotTaken { why: error.to_string() },
+            Err(error) => DatanetReply::Refused { why: error.to_string() },
         }
     }
 }
 
-fn names(room: &Room, after: Option<StatementId>) -> DatanetAnswer {
+fn names(room: &Room, after: Option<StatementId>) -> DatanetReply {
     let registry = room.registry();
     let behind = registry
         .statements()
         .map(|(id, _)| *id)
         .filter(|id| after.is_none_or(|after| *id > after));
-    DatanetAnswer::Names(behind.take(NAMED_MAX).collect())
+    DatanetReply::Names(behind.take(NAMED_MAX).collect())
 }
 
 /// As many as fit: a version is long, the rest is short.
-fn statements(room: &Room, names: &[StatementId]) -> DatanetAnswer {
+fn statements(room: &Room, names: &[StatementId]) -> DatanetReply {
     let registry = room.registry();
     let (mut fitting, mut bytes) = (Vec::new(), 0);
     for said in names.iter().take(NAMED_MAX).filter_map(|id| registry.statement(id)) {
@@ -99,5 +99,5 @@ fn statements(room: &Room, names: &[StatementId]) -> DatanetAnswer {
         }
         fitting.push(said.clone());
     }
-    DatanetAnswer::Statements(fitting)
+    DatanetReply::Statements(fitting)
 }

@@ -160,7 +160,7 @@ impl Datanets {
     /// Founds a datanet. Its secret is on disk before its charter is.
     async fn establish(&self, charter: Charter) -> Result<Arc<Room>, DatanetError> {
         self.domain()?;
-        charter.check().map_err(protocol::datanet::LearnError::from)?;
+        charter.check().map_err(protocol::datanet::InsertError::from)?;
         let id = charter.id();
         let secret = match charter.access {
             Access::Public => None,

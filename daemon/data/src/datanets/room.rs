@@ -14,7 +14,7 @@ use protocol::{
     BlobHash, DatanetId, NodeId, Time,
     crypto::{Domain, Signed},
     datanet::{Access, Act, Charter, Registry, Statement, StatementId},
-    seal::{DatanetSecret, EpochKey, Header, KeyEpoch, MemberSecret, Wrapped},
+    seal::{DatanetSecret, EpochKey, Header, KeyEpoch, MemberSecret, WrappedKey},
 };
 use storage::blob::BlobStore;
 
@@ -30,7 +30,7 @@ pub(super) enum Note {
     /// What somebody said.
     Statement(Box<Signed<Statement>>),
     /// A key that was boxed for this node.
-    Key(Wrapped),
+    Key(WrappedKey),
     /// A node that knows the datanet.
     Source(NodeId),
 }
@@ -82,7 +82,7 @@ impl Room {
             match note {
                 Note::Charter(_) => known = true,
                 Note::Statement(said) => {
-                    if let Err(error) = registry.learn([*said]) {
+                    if let Err(error) = registry.insert([*said]) {
                         tracing::warn!(%error, datanet = %format_args!("{:#}", registry.id()), "a remembered statement is not taken");
                     }
                 }
@@ -147,11 +147,11 @@ impl Room {
             let statement = registry.next(peer.id(), now, act(&registry)?);
             let said = peer.sign(statement);
             // Whether it will be taken is found out on a copy: on disk it could not be taken back.
-            registry.clone().learn([said.clone()])?;
+            registry.clone().insert([said.clone()])?;
             said
         };
         self.notes.add(&[Note::Statement(Box::new(said.clone()))]).await?;
-        self.registry_mut().learn([said.clone()])?;
+        self.registry_mut().insert([said.clone()])?;
         Ok((said.message.id(), said))
     }
 
@@ -161,7 +161,7 @@ impl Room {
             let mut registry = self.registry_mut();
             let unknown = |said: &Signed<Statement>| registry.statement(&said.message.id()).is_none();
             let fresh: Vec<_> = said.into_iter().filter(unknown).collect();
-            let learnt = registry.learn(fresh.clone());
+            let learnt = registry.insert(fresh.clone());
             let taken = |said: &Signed<Statement>| registry.statement(&said.message.id()).is_some();
             (fresh.into_iter().filter(taken).collect::<Vec<_>>(), learnt)
         };
@@ -172,7 +172,7 @@ impl Room {
     }
 
     /// Opens and remembers boxed keys.
-    pub(super) async fn receive(&self, boxes: Vec<Wrapped>, member: &MemberSecret) -> Result<usize, DatanetError> {
+    pub(super) async fn receive(&self, boxes: Vec<WrappedKey>, member: &MemberSecret) -> Result<usize, DatanetError> {
         let mut new = Vec::new();
         for wrapped in boxes {
             let known = self.epoch_key(wrapped.epoch).is_some();
@@ -208,13 +208,13 @@ impl Room {
     }
 
     /// The keys that `node` may hold, from an epoch on, boxed for it.
-    pub(super) fn boxed(&self, node: NodeId, from: KeyEpoch, now: Time) -> Vec<Wrapped> {
+    pub(super) fn boxed(&self, node: NodeId, from: KeyEpoch, now: Time) -> Vec<WrappedKey> {
         let registry = self.registry();
         let epochs = (from.0..=registry.epoch().0).map(KeyEpoch);
         let member = |epoch| Some((epoch, registry.may_hold(&node, epoch, now)?));
         let wrap = |(epoch, member): (KeyEpoch, protocol::datanet::Member)| {
             let key = self.epoch_key(epoch)?;
-            Wrapped::new(&key, self.id, epoch, &member.key, entropy::bytes()).ok()
+            WrappedKey::new(&key, self.id, epoch, &member.key, entropy::bytes()).ok()
         };
         epochs
             .filter_map(member)

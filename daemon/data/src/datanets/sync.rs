@@ -7,7 +7,7 @@ use protocol::{
     DatanetId, NodeId,
     crypto::Signed,
     datanet::{Act, Statement, StatementId},
-    message::datanet::{DATANET_ANSWER_MAX, DatanetAnswer as Answer, DatanetAsk, NAMED_MAX},
+    message::datanet::{DATANET_REPLY_MAX, DatanetReply as Answer, DatanetRequest, NAMED_MAX},
     seal::MemberKey,
 };
 use tokio_util::sync::CancellationToken;
@@ -67,7 +67,7 @@ impl Datanets {
         if node == self.0.peer.id() {
             return self.member_key().ok();
         }
-        match self.ask(node, &DatanetAsk::Member).await {
+        match self.ask(node, &DatanetRequest::Member).await {
             Ok(Answer::Member(key)) => Some(key),
             Ok(_) | Err(_) => None,
         }
@@ -76,7 +76,7 @@ impl Datanets {
     /// Asks a member how it is founded, and for all that was said and the keys.
     pub async fn join(&self, id: DatanetId, from: NodeId) -> Result<DatanetAnswer, DatanetError> {
         self.domain()?;
-        let charter = match self.ask(from, &DatanetAsk::Charter(id)).await? {
+        let charter = match self.ask(from, &DatanetRequest::Charter(id)).await? {
             Answer::Charter(charter) if charter.message.id() == id => *charter,
             _ => return Err(DatanetError::Silent { node: from, id }),
         };
@@ -116,7 +116,7 @@ impl Datanets {
         let silent = || DatanetError::Silent { node, id: room.id };
         let (mut after, mut theirs) = (None, BTreeSet::new());
         loop {
-            let ask = DatanetAsk::Names {
+            let ask = DatanetRequest::Names {
                 datanet: room.id,
                 after,
             };
@@ -136,7 +136,7 @@ impl Datanets {
             .collect();
         while !wanted.is_empty() {
             let names = wanted.iter().copied().take(NAMED_MAX).collect();
-            let ask = DatanetAsk::Statements {
+            let ask = DatanetRequest::Statements {
                 datanet: room.id,
                 names,
             };
@@ -161,7 +161,7 @@ impl Datanets {
                 .collect()
         };
         for said in ours {
-            self.ask(node, &DatanetAsk::Tell(Box::new(said))).await?;
+            self.ask(node, &DatanetRequest::Deliver(Box::new(said))).await?;
         }
         self.fetch_keys(room, node).await
     }
@@ -179,7 +179,7 @@ impl Datanets {
         else {
             return Ok(());
         };
-        let ask = DatanetAsk::Keys { datanet: room.id, from };
+        let ask = DatanetRequest::Keys { datanet: room.id, from };
         if let Answer::Keys(boxes) = self.ask(node, &ask).await? {
             let count = room.receive(boxes, &self.0.member).await?;
             if count > 0 {
@@ -189,8 +189,8 @@ impl Datanets {
         Ok(())
     }
 
-    async fn ask(&self, node: NodeId, ask: &DatanetAsk) -> Result<Answer, DatanetError> {
-        let asked = self.0.peer.ask(node, KIND, ask, DATANET_ANSWER_MAX).await?;
+    async fn ask(&self, node: NodeId, ask: &DatanetRequest) -> Result<Answer, DatanetError> {
+        let asked = self.0.peer.ask(node, KIND, ask, DATANET_REPLY_MAX).await?;
         asked.map_err(|source| DatanetError::Peer { node, source })
     }
 
@@ -229,7 +229,7 @@ impl Datanets {
             let (datanets, said) = (self.clone(), said.clone());
             self.0.peer.keep(|_| async move {
                 // Who does not hear it now asks later.
-                drop(datanets.ask(node, &DatanetAsk::Tell(Box::new(said))).await);
+                drop(datanets.ask(node, &DatanetRequest::Deliver(Box::new(said))).await);
             });
         }
     }

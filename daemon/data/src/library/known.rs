@@ -12,12 +12,12 @@ use std::{
 
 use protocol::{
     BlobHash, DatanetId,
-    datanet::{Act, Standing},
-    duplicate::{Entry, Sieve},
+    datanet::{Act, ProposalStatus},
+    duplicate::{CandidateFilter, Entry},
 };
 use storage::{
     blob::{Content, Format},
-    dataset::{self, Card, DuplicateOf, DuplicateRecord, Sketches},
+    dataset::{self, DuplicateOf, DuplicateRecord, SketchHeader, Sketches},
 };
 
 use super::{Library, open::open};
@@ -44,7 +44,7 @@ type Tell = Arc<dyn Fn(&str, u64) + Send + Sync>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     sketches: Option<Sketches>,
-    order: Vec<Card>,
+    order: Vec<SketchHeader>,
     compared: Compared,
 }
 
@@ -53,13 +53,13 @@ impl dataset::Known for Known {
         let Some(sketches) = &self.sketches else {
             return Vec::new();
         };
-        let (mut sieve, mut found, mut seen) = (Sieve::new(new), Vec::new(), BTreeSet::new());
+        let (mut filter, mut found, mut seen) = (CandidateFilter::new(new), Vec::new(), BTreeSet::new());
         for _ in 0..ROUNDS {
             let before = found.len();
             for (place, card) in self.order.iter().enumerate() {
                 // Of equal records the earliest is enough.
                 let wanted = |entry: &Entry| {
-                    let new = seen.len() < CLOSELY_MAX && sieve.passes(entry);
+                    let new = seen.len() < CLOSELY_MAX && filter.passes(entry);
                     new && seen.insert(entry.sketch.exact)
                 };
                 match sketches.pick(card.root, wanted) {
@@ -78,7 +78,7 @@ impl dataset::Known for Known {
                 break;
             }
             // A copy of a copy is a copy of the original.
-            sieve = Sieve::new(&found[before..]);
+            filter = CandidateFilter::new(&found[before..]);
         }
         found
     }
@@ -102,7 +102,7 @@ impl Known {
                 examples: Vec::new(),
             });
             of.records += 1;
-            of.same += u64::from(duplicate.likeness == protocol::duplicate::Likeness::SAME);
+            of.same += u64::from(duplicate.likeness == protocol::duplicate::Similarity::SAME);
             if of.examples.len() < EXAMPLES_MAX {
                 of.examples.push(Example {
                     record: duplicate.record,
@@ -118,7 +118,7 @@ impl Known {
     }
 
     /// Remembers the records of a dataset that was added. A cache: if it cannot be written, it is made when it is needed.
-    pub(super) fn remember(&self, card: Card, entries: &[Entry]) {
+    pub(super) fn remember(&self, card: SketchHeader, entries: &[Entry]) {
         if let Some(sketches) = &self.sketches
             && let Err(error) = sketches.put(card, entries)
         {
@@ -163,7 +163,7 @@ impl Library {
         order.retain(|card| !past.contains(&card.root));
         let room = datanet.and_then(|id| self.datanets.find(id));
         let published = room.as_ref().map(|room| published(room)).unwrap_or_default();
-        let rank = |card: &Card| {
+        let rank = |card: &SketchHeader| {
             let version = published.get(&card.root).copied().flatten().unwrap_or(u64::MAX);
             (version, card.since_ms, card.root)
         };
@@ -187,8 +187,8 @@ impl Library {
     }
 
     /// The card of a dataset, whose sketches are made if they are not there; none if it cannot be read.
-    async fn card(&self, sketches: &Sketches, shelf: &Shelf, root: BlobHash, tell: Tell) -> Option<Card> {
-        match sketches.card(root) {
+    async fn card(&self, sketches: &Sketches, shelf: &Shelf, root: BlobHash, tell: Tell) -> Option<SketchHeader> {
+        match sketches.header(root) {
             Ok(Some(card)) => return Some(card),
             Ok(None) => (),
             Err(error) => tracing::warn!(error = chained(&error), "sketches are made again"),
@@ -221,8 +221,8 @@ impl Library {
 }
 
 /// What sketches of a dataset say of themselves.
-pub(super) fn card(root: BlobHash, manifest: &protocol::manifest::Manifest, now_ms: u64) -> Card {
-    Card {
+pub(super) fn card(root: BlobHash, manifest: &protocol::manifest::Manifest, now_ms: u64) -> SketchHeader {
+    SketchHeader {
         root,
         name: manifest.name.clone(),
         datanet: manifest.datanet,
@@ -243,7 +243,7 @@ fn datasets(shelf: &Shelf) -> Vec<BlobHash> {
 }
 
 /// The versions that a dataset follows, as far as they are here.
-fn past(held: &[Card], previous: Option<BlobHash>) -> BTreeSet<BlobHash> {
+fn past(held: &[SketchHeader], previous: Option<BlobHash>) -> BTreeSet<BlobHash> {
     let by_root: BTreeMap<_, _> = held.iter().map(|card| (card.root, card.previous)).collect();
     let (mut past, mut next) = (BTreeSet::new(), previous);
     // It ends where one is not here, and where a chain bites its tail.
@@ -260,7 +260,10 @@ fn published(room: &Room) -> BTreeMap<BlobHash, Option<u64>> {
     for (id, said) in registry.statements() {
         match &said.message.act {
             Act::Propose { root, .. } => {
-                let stands = matches!(registry.standing(id), Some(Standing::Proposed | Standing::Approved));
+                let stands = matches!(
+                    registry.status(id),
+                    Some(ProposalStatus::Proposed | ProposalStatus::Approved)
+                );
                 if stands {
                     found.entry(*root).or_default();
                 }
@@ -282,8 +285,8 @@ fn published(room: &Room) -> BTreeMap<BlobHash, Option<u64>> {
 mod tests {
     use super::*;
 
-    fn card(root: u8, previous: Option<u8>) -> Card {
-        Card {
+    fn card(root: u8, previous: Option<u8>) -> SketchHeader {
+        SketchHeader {
             root: BlobHash([root; 32]),
             name: String::new(),
             datanet: None,

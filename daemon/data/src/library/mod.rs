@@ -164,7 +164,7 @@ impl Library {
     /// and is said.
     pub async fn remove(&self, root: BlobHash) -> Result<Vec<String>, LibraryError> {
         let blobs = self.shelf_of(root).await.blobs;
-        let kept = blobs.why(root).ok_or(LibraryError::Absent { root })?;
+        let kept = blobs.reasons(root).ok_or(LibraryError::Absent { root })?;
         let mut left = Vec::new();
         for why in kept.reasons {
             match why {

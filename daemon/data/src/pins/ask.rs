@@ -34,7 +34,7 @@ impl Pins {
             None => {
                 self.pin_here(root, tell).await?;
                 self.0.public.refresh().await;
-                if self.0.public.blobs.why(root).is_some() {
+                if self.0.public.blobs.reasons(root).is_some() {
                     self.0.announcements.announce(root).await;
                 }
             }
@@ -58,7 +58,9 @@ impl Pins {
             Some(shelf) => shelf.blobs,
             None => self.0.library.shelf_of(root).await.blobs,
         };
-        let had = blobs.why(root).is_some_and(|kept| kept.reasons.contains(&Reason::User));
+        let had = blobs
+            .reasons(root)
+            .is_some_and(|kept| kept.reasons.contains(&Reason::User));
         blobs.pin(content, Reason::User).await.map_err(LibraryError::from)?;
         if blobs.settle(content).await.is_ok() {
             return Ok(());
@@ -139,7 +141,7 @@ impl Pins {
         let shelf = self.0.library.shelf_of(root).await;
         let kept = shelf
             .blobs
-            .why(root)
+            .reasons(root)
             .is_some_and(|kept| kept.reasons.contains(&Reason::User));
         if kept {
             shelf
@@ -148,7 +150,7 @@ impl Pins {
                 .await
                 .map_err(LibraryError::from)?;
             self.0.public.refresh().await;
-            if shelf.blobs.why(root).is_none() {
+            if shelf.blobs.reasons(root).is_none() {
                 self.0.announcements.withdraw(root);
             }
         }

@@ -10,7 +10,7 @@ use protocol::{
     NodeId, Time,
     crypto::Signed,
     machine::{Audit, AuditEffect, AuditInput, Deal, DealId, Pin, PinEffect},
-    message::pin::{PinAnswer, PinAsk},
+    message::pin::{PinReply, PinRequest},
     proof::Beacon,
     receipt::{RetrievalReceipt, StorageReceipt},
 };
@@ -141,10 +141,10 @@ impl Owned {
                     }
                 });
             }
-            PinEffect::Ask(node) => pins.spawn(move |pins| async move { owned.offer(&pins, node).await }),
+            PinEffect::Offer(node) => pins.spawn(move |pins| async move { owned.offer(&pins, node).await }),
             // The answer to the host says so.
-            PinEffect::Heard { .. } => (),
-            PinEffect::Holds(host) => tell(Event::CopyHeld { deal, host }),
+            PinEffect::Acknowledge { .. } => (),
+            PinEffect::Registered(host) => tell(Event::CopyHeld { deal, host }),
             PinEffect::Pay { host, epoch, amount } => {
                 tell(Event::HostOwed {
                     deal,
@@ -163,7 +163,7 @@ impl Owned {
                 lock::locked(&self.audits).remove(&node);
                 pins.release(self.id, node);
             }
-            PinEffect::Over => {
+            PinEffect::Ended => {
                 tell(Event::DealEnded { deal });
                 lock::locked(&self.audits).clear();
                 before.iter().for_each(|node| pins.release(self.id, *node));
@@ -174,9 +174,9 @@ impl Owned {
     async fn offer(self: &Arc<Self>, pins: &Pins, node: NodeId) {
         // Who does not answer is asked again by the machine.
         let (deal, renewal) = (Box::new(self.signed.clone()), self.renewal(pins));
-        let said = match pins.ask(node, &PinAsk::Offer { deal, renewal }).await {
-            Ok(PinAnswer::Yes) => OwnerSaid::Accepted(node),
-            Ok(PinAnswer::Declined(why)) => {
+        let said = match pins.ask(node, &PinRequest::Offer { deal, renewal }).await {
+            Ok(PinReply::Accepted) => OwnerSaid::Accepted(node),
+            Ok(PinReply::Declined(why)) => {
                 info!(host = %format_args!("{node:#}"), %why, "a host declined");
                 OwnerSaid::Declined(node)
             }
@@ -221,8 +221,8 @@ impl Owned {
     async fn judge(self: Arc<Self>, pins: &Pins, host: NodeId, effect: AuditEffect) {
         let kept = match effect {
             AuditEffect::Challenge(beacon) => {
-                let ask = PinAsk::Challenge { deal: self.id, beacon };
-                if let Ok(PinAnswer::Proof { answer, bundle }) = pins.ask(host, &ask).await {
+                let ask = PinRequest::Challenge { deal: self.id, beacon };
+                if let Ok(PinReply::Proof { answer, bundle }) = pins.ask(host, &ask).await {
                     self.audit(pins, host, AuditInput::Answered(answer, bundle));
                 }
                 return;

@@ -4,7 +4,7 @@ use protocol::{
     NodeId,
     crypto::Signed,
     machine::Renewal,
-    message::pin::{PinAnswer, PinAsk},
+    message::pin::{PinReply, PinRequest},
 };
 use tracing::info;
 
@@ -73,7 +73,7 @@ impl Owned {
     async fn tell_host(&self, pins: &Pins, host: NodeId, renewal: Signed<Renewal>) {
         let until = renewal.message.until;
         // Who does not answer is told again when the next epoch begins.
-        if let Ok(PinAnswer::Yes) = pins.ask(host, &PinAsk::Renew(renewal)).await {
+        if let Ok(PinReply::Accepted) = pins.ask(host, &PinRequest::Renew(renewal)).await {
             self.heard(host, until);
         }
     }

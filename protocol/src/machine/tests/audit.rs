@@ -49,7 +49,7 @@ fn what_the_host_did_not_sign_is_as_good_as_nothing() {
             AuditInput::Answered(answer(&deal(1), 1, beacon(1), &honest), rubbish),
             todo,
         );
-        audit.step(Time(0).after_ms(AGAIN_MS), AuditInput::Tick, todo);
+        audit.step(Time(0).after_ms(RESEND_MS), AuditInput::Tick, todo);
     });
     assert_eq!(todo, [AuditEffect::Challenge(beacon(1))], "asked again, judged nothing");
 }
@@ -68,25 +68,25 @@ fn a_signed_lie_convinces_everyone_and_nothing_else_does() {
 
     // The honest answer to a beacon that somebody made up frames nobody.
     let no = |evidence: &FalseProof, deal: &Deal, beacon| evidence.proves(deal, &beacon, &HERE).unwrap_err();
-    assert_eq!(no(evidence, &deal(1), beacon(2)), NoEvidence::Beacon);
+    assert_eq!(no(evidence, &deal(1), beacon(2)), EvidenceError::Beacon);
     assert_eq!(
         no(evidence, &Deal { nonce: 1, ..deal(1) }, beacon(1)),
-        NoEvidence::Other
+        EvidenceError::Other
     );
     let truth = prove(&drawn(&deal(1), 1, &beacon(1)));
     let honest = FalseProof {
         answer: answer(&deal(1), 1, beacon(1), &truth),
         bundle: truth,
     };
-    assert_eq!(no(&honest, &deal(1), beacon(1)), NoEvidence::True);
+    assert_eq!(no(&honest, &deal(1), beacon(1)), EvidenceError::True);
     let exchanged = FalseProof {
         bundle: lie,
         ..honest.clone()
     };
-    assert_eq!(no(&exchanged, &deal(1), beacon(1)), NoEvidence::Other);
+    assert_eq!(no(&exchanged, &deal(1), beacon(1)), EvidenceError::Other);
     let mut forged = FalseProof::clone(evidence);
     forged.answer.signature = honest.answer.signature;
-    assert_eq!(no(&forged, &deal(1), beacon(1)), NoEvidence::NotSigned);
+    assert_eq!(no(&forged, &deal(1), beacon(1)), EvidenceError::NotSigned);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_peer_reports_what_a_provider_served() {
         let mut probe = Probe::new(Shard::of(bytes), node(1), node(50));
         let mut todo = Vec::new();
         probe.step(Time(0), ProbeInput::Epoch(beacon(1)), &mut todo);
-        let ProbeEffect::Ask(chunk) = todo[0] else {
+        let ProbeEffect::Request(chunk) = todo[0] else {
             panic!("{todo:?}")
         };
         let served = ProbeInput::Served(Proof::of_bytes(bytes, chunk).unwrap());
@@ -119,5 +119,5 @@ fn a_peer_reports_what_a_provider_served() {
     assert_eq!(reported(None), (Retrieved::Served, 7));
     assert_eq!(reported(Some(ProbeInput::Served(wrong))), (Retrieved::Wrong, 7));
     assert_eq!(reported(Some(ProbeInput::Refused)), (Retrieved::Refused, 7));
-    assert_eq!(reported(Some(ProbeInput::Tick)), (Retrieved::Silent, 5_000));
+    assert_eq!(reported(Some(ProbeInput::Tick)), (Retrieved::TimedOut, 5_000));
 }

@@ -4,47 +4,47 @@ use super::*;
 
 #[test]
 fn a_host_weighs_room_price_speed_and_terms() {
-    let appetite = Appetite {
+    let appetite = HostTerms {
         free: 70_005,
         price_per_gib: Amount(10),
         answer_within_ms: 5_000,
     };
     let now = Time(0);
-    assert_eq!(appetite.weigh(&deal(1), now), Ok(()));
-    let full = Appetite {
+    assert_eq!(appetite.check(&deal(1), now), Ok(()));
+    let full = HostTerms {
         free: 70_004,
         ..appetite
     };
     assert_eq!(
-        full.weigh(&deal(1), now),
+        full.check(&deal(1), now),
         Err(Decline::Full {
             need: 70_005,
             free: 70_004
         })
     );
-    let dear = Appetite {
+    let dear = HostTerms {
         price_per_gib: Amount(11),
         ..appetite
     };
-    assert!(matches!(dear.weigh(&deal(1), now), Err(Decline::Price { .. })));
-    let slow = Appetite {
+    assert!(matches!(dear.check(&deal(1), now), Err(Decline::Price { .. })));
+    let slow = HostTerms {
         answer_within_ms: ANSWER_MS + 1,
         ..appetite
     };
-    assert!(matches!(slow.weigh(&deal(1), now), Err(Decline::Hasty { .. })));
+    assert!(matches!(slow.check(&deal(1), now), Err(Decline::AnswerTime { .. })));
     assert!(matches!(
-        appetite.weigh(&Deal { copies: 0, ..deal(1) }, now),
+        appetite.check(&Deal { copies: 0, ..deal(1) }, now),
         Err(Decline::Terms(_))
     ));
     assert_eq!(
-        appetite.weigh(
+        appetite.check(
             &Deal {
                 until: Time(5),
                 ..deal(1)
             },
             now
         ),
-        Err(Decline::Late)
+        Err(Decline::TooLate)
     );
 }
 
@@ -73,10 +73,14 @@ fn a_host_fetches_registers_answers_and_forgets() {
     assert_eq!(todo, said);
     // Again until it was heard.
     let mut todo = Vec::new();
-    host.step(Time(2).after_ms(AGAIN_MS), HostInput::Tick, &mut todo);
+    host.step(Time(2).after_ms(RESEND_MS), HostInput::Tick, &mut todo);
     let (part, bundle) = (0, registration);
     assert_eq!(todo, [HostEffect::Register { part, bundle }]);
-    host.step(Time(3).after_ms(AGAIN_MS), HostInput::Registered { part: 0 }, &mut todo);
+    host.step(
+        Time(3).after_ms(RESEND_MS),
+        HostInput::Registered { part: 0 },
+        &mut todo,
+    );
     assert_eq!(host.deadline(), Some(deal(1).until));
 
     let chunks = drawn(&deal(1), 1, &beacon(4));
@@ -90,7 +94,7 @@ fn a_host_fetches_registers_answers_and_forgets() {
     assert_eq!(todo, [HostEffect::Answer(beacon(4), prove(&chunks))]);
     todo.clear();
     host.step(deal(1).until, HostInput::Tick, &mut todo);
-    assert_eq!(todo, [HostEffect::Forget(Forgotten::Expired)]);
+    assert_eq!(todo, [HostEffect::Unpin(UnpinReason::Expired)]);
     assert!(host.is_over() && host.deadline().is_none());
 }
 

@@ -45,12 +45,19 @@ fn asks_only_as_many_hosts_as_are_missing() {
     let (one, two) = (NodeId([1; 32]), NodeId([2; 32]));
     assert_eq!(
         todo,
-        [PinEffect::Ask(one), PinEffect::Seek { missing: 1 }, PinEffect::Ask(two)]
+        [
+            PinEffect::Offer(one),
+            PinEffect::Seek { missing: 1 },
+            PinEffect::Offer(two)
+        ]
     );
     let todo = steps(&mut pin, Time(2), [PinInput::Declined(one)]);
     assert_eq!(
         todo,
-        [PinEffect::Drop(one, Dropped::Declined), PinEffect::Ask(NodeId([3; 32]))]
+        [
+            PinEffect::Drop(one, Dropped::Declined),
+            PinEffect::Offer(NodeId([3; 32]))
+        ]
     );
 }
 
@@ -67,7 +74,7 @@ fn a_host_that_is_late_makes_room_for_another() {
     let todo = steps(&mut pin, Time(0).after_ms(FETCH_MS), [PinInput::Tick]);
     assert_eq!(
         todo,
-        [PinEffect::Drop(node(1), Dropped::NotFetched), PinEffect::Ask(node(2))]
+        [PinEffect::Drop(node(1), Dropped::NotFetched), PinEffect::Offer(node(2))]
     );
     // The one that failed is not asked again.
     let todo = steps(
@@ -75,7 +82,7 @@ fn a_host_that_is_late_makes_room_for_another() {
         Time(0).after_ms(FETCH_MS),
         [PinInput::Candidate(node(1)), PinInput::Declined(node(2))],
     );
-    assert!(!todo.contains(&PinEffect::Ask(node(1))), "{todo:?}");
+    assert!(!todo.contains(&PinEffect::Offer(node(1))), "{todo:?}");
 }
 
 #[test]
@@ -149,7 +156,7 @@ fn nothing_is_paid_beyond_what_was_set_aside() {
     let mut pin = held();
     let todo = steps(&mut pin, Time(3), (0..1_001).map(|epoch| audited(epoch, Outcome::Held)));
     assert_eq!(pin.spent(), Amount(10_000));
-    assert_eq!(todo.last(), Some(&PinEffect::Over));
+    assert_eq!(todo.last(), Some(&PinEffect::Ended));
     assert_eq!(pin.deadline(), None);
 }
 
@@ -166,7 +173,7 @@ fn a_deal_ends_when_it_says_and_a_renewal_moves_that() {
     assert_eq!(steps(&mut pin, end, [PinInput::Tick]), []);
     assert_eq!(
         steps(&mut pin, end.after_ms(1_000), [PinInput::Tick]),
-        [PinEffect::Over]
+        [PinEffect::Ended]
     );
 }
 
@@ -177,7 +184,7 @@ fn a_large_deal_is_registered_part_by_part_and_holds_with_the_last() {
     let inputs = [PinInput::Candidate(node(1)), PinInput::Accepted(node(1))];
     steps(&mut pin, Time(1), inputs);
     let part = |part| registered_in(part, prove_small(&large.registration(part)));
-    let heard = |part| PinEffect::Heard { host: node(1), part };
+    let heard = |part| PinEffect::Acknowledge { host: node(1), part };
     assert_eq!(large.parts(), 3);
     // One that overtook another is nothing, and one that came before is heard again.
     for (said, expect) in [
@@ -191,7 +198,7 @@ fn a_large_deal_is_registered_part_by_part_and_holds_with_the_last() {
     }
     assert_eq!(
         steps(&mut pin, Time(3), [part(2)]),
-        [PinEffect::Holds(node(1)), heard(2)]
+        [PinEffect::Registered(node(1)), heard(2)]
     );
     assert!(pin.holding().eq([node(1)]));
     let mut pin = Pin::new(large.clone());

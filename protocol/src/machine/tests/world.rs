@@ -47,7 +47,7 @@ enum Packet {
     Register(u32, Bundle),
     Registered(u32),
     Challenge(Beacon),
-    Answer(Signed<Answer>, Bundle),
+    Answer(Signed<StorageAnswer>, Bundle),
     Drop,
 }
 
@@ -134,13 +134,13 @@ impl World {
         for effect in todo {
             match effect {
                 PinEffect::Seek { .. } => (1..=HOSTS).for_each(|of| self.owner(PinInput::Candidate(node(of)))),
-                PinEffect::Ask(host) => self.send(Party::Host(named(host)), named(host), Packet::Offer),
-                PinEffect::Holds(host) => {
+                PinEffect::Offer(host) => self.send(Party::Host(named(host)), named(host), Packet::Offer),
+                PinEffect::Registered(host) => {
                     let of = named(host);
                     let audit = || Audit::new(deal(COPIES), host, node(100), HERE);
                     self.audits.entry(of).or_insert_with(audit);
                 }
-                PinEffect::Heard { host, part } => {
+                PinEffect::Acknowledge { host, part } => {
                     self.send(Party::Host(named(host)), named(host), Packet::Registered(part));
                 }
                 PinEffect::Pay { host, amount, .. } => *self.paid.entry(named(host)).or_default() += amount.0,
@@ -151,7 +151,7 @@ impl World {
                     self.dropped.insert(of, why);
                     self.send(Party::Host(of), of, Packet::Drop);
                 }
-                PinEffect::Over => panic!("seed {}: over too early", self.seed),
+                PinEffect::Ended => panic!("seed {}: over too early", self.seed),
             }
         }
     }
@@ -190,7 +190,7 @@ impl World {
         hosting.step(self.now, input, &mut todo);
         for effect in todo {
             match effect {
-                HostEffect::Fetch | HostEffect::Forget(_) => (),
+                HostEffect::Fetch | HostEffect::Unpin(_) => (),
                 HostEffect::Prove(chunks) => {
                     let lost = matches!(kind, Kind::Loses(at) if at <= epoch);
                     let proven = if lost {

@@ -397,8 +397,11 @@ fn a_manifest_that_lies_about_its_shards_is_found() {
         manifest.check().expect("agrees with itself");
         let verified = Dataset::open(manifest, Arc::new(bench.blobs()))
             .and_then(|dataset| dataset.verify(&mut |_| ControlFlow::Continue(())));
-        let error = verified.expect_err("a lie").to_string();
-        assert!(error.contains("lies") || error.contains("do not use"), "{n}: {error}");
+        let error = verified.expect_err("a contradiction").to_string();
+        assert!(
+            error.contains("contradicts") || error.contains("do not use"),
+            "{n}: {error}"
+        );
     }
 }
 

@@ -1,12 +1,12 @@
 //! What is known of records on disk: the same whether it was made by an import or from the dataset, there after a restart,
 //! never half, never beyond its budget.
 
-use protocol::duplicate::{Entry, Sieve, Sketch};
+use protocol::duplicate::{CandidateFilter, Entry, Sketch};
 
 use super::*;
 
-fn card(root: u8, records: u64) -> Card {
-    Card {
+fn header(root: u8, records: u64) -> SketchHeader {
+    SketchHeader {
         root: protocol::BlobHash([root; 32]),
         name: "corpus".into(),
         datanet: None,
@@ -63,25 +63,28 @@ fn a_dataset_that_is_here_has_the_sketches_that_its_import_made() {
 fn sketches_are_there_after_a_restart_and_half_written_ones_are_cleared() {
     let dir = tempfile::tempdir().unwrap();
     let (sketches, made) = (Sketches::open(dir.path()).unwrap(), entries(5));
-    let kept = sketches.put(card(1, 5), &made).unwrap();
+    let kept = sketches.put(header(1, 5), &made).unwrap();
     assert_eq!((kept.kept, kept.exact_only), (5, 0));
     fs::write(dir.path().join("22.part"), "half").unwrap();
 
     let again = Sketches::open(dir.path()).unwrap();
     assert_eq!(again.roots().unwrap(), [kept.root]);
-    assert_eq!(again.card(kept.root).unwrap(), Some(kept.clone()));
+    assert_eq!(again.header(kept.root).unwrap(), Some(kept.clone()));
     assert_eq!(again.pick(kept.root, |_| true).unwrap(), made);
-    let sieve = Sieve::new([&made[3]]);
-    assert_eq!(again.pick(kept.root, |entry| sieve.passes(entry)).unwrap(), made[3..4]);
+    let filter = CandidateFilter::new([&made[3]]);
+    assert_eq!(again.pick(kept.root, |entry| filter.passes(entry)).unwrap(), made[3..4]);
     again.forget(kept.root).unwrap();
-    assert_eq!((again.card(kept.root).unwrap(), again.roots().unwrap()), (None, vec![]));
+    assert_eq!(
+        (again.header(kept.root).unwrap(), again.roots().unwrap()),
+        (None, vec![])
+    );
 }
 
 #[test]
 fn a_file_that_is_damaged_or_cut_anywhere_gives_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let sketches = Sketches::open(dir.path()).unwrap();
-    let root = sketches.put(card(1, 2), &entries(2)).unwrap().root;
+    let root = sketches.put(header(1, 2), &entries(2)).unwrap().root;
     let path = dir.path().join(&root.to_string()[2..]);
     let good = fs::read(&path).unwrap();
     for at in (0..good.len()).step_by(97) {
@@ -95,7 +98,7 @@ fn a_file_that_is_damaged_or_cut_anywhere_gives_nothing() {
     fs::write(&path, [&good[..], b"x"].concat()).unwrap();
     let error = sketches.pick(root, |_| true).expect_err("too long").to_string();
     assert!(error.contains("made again from its dataset"), "{error}");
-    sketches.put(card(1, 2), &entries(2)).unwrap();
+    sketches.put(header(1, 2), &entries(2)).unwrap();
     assert!(sketches.pick(root, |_| true).is_ok(), "it is made again");
 }
 
@@ -107,7 +110,7 @@ fn what_does_not_fit_the_budget_is_compared_exactly_and_then_not_at_all() {
     let mut last = (40, 0);
     for budget in [200_000u64, 60_000, 20_000, 10_000, 6_000, 0] {
         let sketches = whole.clone().with_budget(budget);
-        let kept = sketches.put(card(1, 40), &made).unwrap();
+        let kept = sketches.put(header(1, 40), &made).unwrap();
         let bytes = fs::metadata(dir.path().join(&kept.root.to_string()[2..]))
             .unwrap()
             .len();
@@ -128,8 +131,8 @@ fn what_does_not_fit_the_budget_is_compared_exactly_and_then_not_at_all() {
     // What is there already takes from the room of the next.
     let sketches = whole.with_budget(20_000);
     let (first, second) = (
-        sketches.put(card(1, 40), &made).unwrap(),
-        sketches.put(card(2, 40), &made).unwrap(),
+        sketches.put(header(1, 40), &made).unwrap(),
+        sketches.put(header(2, 40), &made).unwrap(),
     );
     assert!(first.kept == 40 && second.kept < 40, "{first:?} {second:?}");
 }
