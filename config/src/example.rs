@@ -1,14 +1,13 @@
-//! The example file: every key with its default and what it is for.
+//! The example file: every key with its default and its doc.
 
 use crate::{Config, layers, sections::SECTIONS};
 
-/// A `config.toml` that says what is so without it. Every value is commented out, so that a default that is improved later
-/// reaches those who never chose another.
+/// Writes a `config.toml` with all keys and defaults. Every value is commented out, so that a better default of a later
+/// version applies to nodes whose operator never chose another.
 pub fn example() -> String {
-    let mut text =
-        "# OpenLedger node configuration. Every line shows the default; remove the # in front to change it.\n\
-                    # A flag goes before an environment variable (OPENLEDGER_SECTION__KEY), that before this file.\n"
-            .to_owned();
+    let mut text = "# OpenLedger node configuration. Each line shows a default; remove the # to change it.\n\
+                    # Flags override environment variables (OPENLEDGER_SECTION__KEY), which override this file.\n"
+        .to_owned();
     let defaults = layers::flatten(&layers::table(&Config::default()));
     for (section, about, keys) in SECTIONS {
         text.push('\n');
@@ -27,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_says_what_is_so_without_it() {
+    fn the_example_equals_the_defaults() {
         let text = example();
         assert_eq!(toml::from_str::<Config>(&text).expect("as it is"), Config::default());
         // With every value in force: lines such as `# key = value`.
@@ -49,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_fewer_than_forty_keys_and_each_is_explained() {
+    fn there_are_fewer_than_forty_keys_and_each_has_a_doc() {
         let keys: Vec<_> = SECTIONS.iter().flat_map(|(_, _, keys)| keys.iter()).collect();
         assert!(keys.len() < 40, "{} keys", keys.len());
         assert!(keys.iter().all(|(_, doc)| !doc.is_empty()));

@@ -1,4 +1,4 @@
-//! Where values come from, and which one holds.
+//! Layers of configuration: reads values from flags, environment, file, preset and defaults, and picks the strongest.
 
 use std::{
     collections::BTreeMap,
@@ -13,18 +13,13 @@ use crate::{Config, FILE, network, networks};
 
 const ENV: &str = "OPENLEDGER_";
 
-/// Where a value comes from; a later one holds against an earlier one.
+/// The source of a value. A later variant overrides an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Nobody set it.
     Default,
-    /// The preset of the network.
     Preset(String),
-    /// The file in the home.
     File(PathBuf),
-    /// This environment variable.
     Env(String),
-    /// A flag of the command.
     Flag(String),
 }
 
@@ -40,61 +35,34 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why there is no configuration.
+/// Reason that the configuration could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A key that does not exist.
     #[error("there is no key `{key}` ({origin}); {}", did_you_mean(nearest))]
     Unknown {
-        /// What was written.
         key: String,
-        /// Where.
         origin: Origin,
-        /// The key that is most like it, if one is.
         nearest: Option<String>,
     },
-    /// A value that does not fit its key.
     #[error(transparent)]
     Value(Box<ValueError>),
-    /// The file is not TOML.
     #[error("{} is not valid TOML: {why}", file.display())]
-    Syntax {
-        /// Which file.
-        file: PathBuf,
-        /// Where and what.
-        why: String,
-    },
-    /// The file could not be read.
+    Syntax { file: PathBuf, why: String },
     #[error("could not read {}", file.display())]
-    Read {
-        /// Which file.
-        file: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// No network of that name.
+    Read { file: PathBuf, source: io::Error },
     #[error("there is no network `{name}` ({origin}); choose one of: {}", names())]
-    Network {
-        /// What was written.
-        name: String,
-        /// Where.
-        origin: Origin,
-    },
+    Network { name: String, origin: Origin },
 }
 
-/// A value that does not fit its key.
+/// A value of the wrong type or out of range for its key.
 #[derive(Debug, thiserror::Error)]
 #[error("{key} = {value} ({origin}): {why}; write a value such as {sample}")]
 pub struct ValueError {
-    /// The key.
     pub key: String,
-    /// What was written.
     pub value: String,
-    /// Where.
     pub origin: Origin,
-    /// What is wrong with it.
     pub why: String,
-    /// One that fits.
+    /// A value that would be accepted: the default.
     pub sample: String,
 }
 
@@ -113,32 +81,29 @@ fn names() -> String {
         .join(", ")
 }
 
-/// One key, for people.
+/// One key with its value and origin, as `openledger config show` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// `section.key`
     pub key: String,
     /// Its value, as TOML.
     pub value: String,
-    /// Where that comes from.
     pub origin: Origin,
 }
 
-/// A configuration and where each value in it comes from.
+/// A configuration, with the origin of each of its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// What holds.
     pub config: Config,
     origins: BTreeMap<String, Origin>,
 }
 
 impl Loaded {
-    /// Where the value of `section.key` comes from.
+    /// The origin of the value of `section.key`; `None` for a default or an unknown key.
     pub fn origin(&self, key: &str) -> Option<&Origin> {
         self.origins.get(key)
     }
 
-    /// Every key with its value and origin, in order.
+    /// Lists every key with its value and origin, sorted by key.
     pub fn settings(&self) -> Vec<Setting> {
         flatten(&table(&self.config))
             .into_iter()
@@ -155,10 +120,10 @@ impl Loaded {
 }
 
 impl Config {
-    /// Puts a configuration together for the node in `home`.
+    /// Loads the configuration of the node in `home`.
     ///
-    /// `preset` names the network if the command did. `env` is the environment; what does not begin with `OPENLEDGER_`
-    /// and hold `__` is not for us. `flags` are `section.key` and text, as lists separated by commas where the key is one.
+    /// `preset` is the network given with `--network`. Of `env`, only variables of the form `OPENLEDGER_SECTION__KEY` are
+    /// used. `flags` are pairs of `section.key` and text; the items of a list are separated by commas.
     pub fn load(
         home: &Path,
         preset: Option<&str>,
@@ -186,7 +151,7 @@ impl Config {
     }
 }
 
-/// What was set so far, by key.
+/// The values set so far, by key.
 struct Layers {
     defaults: BTreeMap<String, Value>,
     set: BTreeMap<String, (Value, Origin)>,
@@ -233,19 +198,19 @@ impl Layers {
             .try_for_each(|(key, value)| self.add(&key, value, origin.clone()))
     }
 
-    /// Adds a value that is text where it comes from, read as the type of the key's default.
+    /// Adds a value from a flag or the environment, parsed as the type of the key's default.
     fn add_text(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), LoadError> {
         let as_text = || Value::from(text);
         let value = match self.defaults.get(key) {
             Some(Value::Integer(_)) => text.parse::<i64>().map_or_else(|_| as_text(), Value::from),
             Some(Value::Boolean(_)) => text.parse::<bool>().map_or_else(|_| as_text(), Value::from),
-            Some(Value::Array(_)) => Value::Array(parts(text)),
+            Some(Value::Array(_)) => Value::Array(list(text)),
             _ => as_text(),
         };
         self.add(key, value, origin)
     }
 
-    /// Adds a value, if it fits its key. It holds unless a stronger origin has set the key.
+    /// Adds a value after checking its type and range. It is ignored if a stronger origin has set the key.
     fn add(&mut self, key: &str, value: Value, origin: Origin) -> Result<(), LoadError> {
         let Some(sample) = self.defaults.get(key) else {
             return Err(LoadError::Unknown {
@@ -254,7 +219,7 @@ impl Layers {
                 nearest: self.nearest(key),
             });
         };
-        // By itself among the defaults: so an error can only be about this value.
+        // Checked alone among the defaults, so that an error is about this value.
         let mut alone = self.defaults.clone();
         alone.insert(key.to_owned(), value.clone());
         let fits = Config::deserialize(Value::Table(unflatten(alone))).map_err(|error| error.message().to_owned());
@@ -277,17 +242,16 @@ impl Layers {
 
     fn nearest(&self, key: &str) -> Option<String> {
         let name = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
+        // At most one typing error in four letters; further away a suggestion is a guess.
+        let near = |one: &str, other: &str| Some(distance(one, other)).filter(|errors| errors * 4 <= one.len());
         let known = self.defaults.keys();
-        // The right name in the wrong section is a nearer miss than a few letters.
-        let (distance, nearest) = known
-            .map(|known| {
-                (
-                    distance(key, known).min(1 + 2 * distance(&name(key), &name(known))),
-                    known,
-                )
-            })
-            .min()?;
-        (distance <= 4).then(|| nearest.clone())
+        // The right name in the wrong section is a likelier mistake than a few letters.
+        let nearest = known.filter_map(|known| {
+            let in_other_section = near(&name(key), &name(known)).map(|errors| 1 + 2 * errors);
+            let errors = in_other_section.into_iter().chain(near(key, known)).min()?;
+            Some((errors, known))
+        });
+        nearest.min().map(|(_, known)| known.clone())
     }
 
     fn finish(self) -> Loaded {
@@ -302,8 +266,12 @@ impl Layers {
     }
 }
 
-/// The parts of a list in text.
-fn parts(text: &str) -> Vec<Value> {
+/// Parses a list: items separated by commas, or a TOML array.
+fn list(text: &str) -> Vec<Value> {
+    let array = text.trim_start().starts_with('[').then(|| text.trim().parse::<Value>());
+    if let Some(Ok(Value::Array(items))) = array {
+        return items;
+    }
     text.split(',')
         .map(str::trim)
         .filter(|part| !part.is_empty())
@@ -311,12 +279,12 @@ fn parts(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A configuration as TOML.
+/// Serialises a section or a configuration to a TOML table.
 pub(crate) fn table(config: &impl Serialize) -> Table {
     Table::try_from(config).expect("every value has a form in TOML")
 }
 
-/// Values by `section.key`. A section that is not a table is kept under its own name, which no key has.
+/// Maps `section.key` to its value. A section that is not a table keeps its own name, which matches no key.
 pub(crate) fn flatten(table: &Table) -> BTreeMap<String, Value> {
     let mut flat = BTreeMap::new();
     for (section, value) in table {
@@ -348,7 +316,7 @@ fn unflatten(flat: BTreeMap<String, Value>) -> Table {
     table
 }
 
-/// Levenshtein: how many letters to change, add or remove.
+/// Levenshtein distance: number of letters to change, insert or delete.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

@@ -1,25 +1,22 @@
-//! The networks that a node can belong to.
+//! The networks that a node can join, with their presets and genesis templates.
 
-/// A network, by what its nodes are set to before anything else.
+/// A network: its name and the values that its nodes start with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    /// Its name.
     pub name: &'static str,
-    /// What it is.
     pub about: &'static str,
-    /// What its nodes are set to, as TOML.
+    /// Configuration preset, in TOML.
     pub preset: &'static str,
-    /// What its first block is made from: a file of `config/genesis`, without the validators and accounts that a launch
-    /// brings.
+    /// Genesis template, a file of `config/genesis`. Validators and accounts are added at launch.
     pub genesis: &'static str,
 }
 
-/// All of them.
+/// All networks.
 pub const fn networks() -> &'static [Network] {
     &[
         Network {
             name: "dev",
-            about: "a chain of your own on this machine, with funded accounts",
+            about: "a new chain on this machine, with funded accounts",
             preset: include_str!("../networks/dev.toml"),
             genesis: include_str!("../genesis/dev.json"),
         },
@@ -38,7 +35,7 @@ pub const fn networks() -> &'static [Network] {
     ]
 }
 
-/// The network of that name.
+/// Finds a network by its name.
 pub fn network(name: &str) -> Option<&'static Network> {
     networks().iter().find(|network| network.name == name)
 }

@@ -1,4 +1,4 @@
-//! Every key: its type, its default, and what it is for. The example file is written from these lines.
+//! All configuration keys, with type, default and doc. The example file is generated from these lines.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{Size, Wait};
 
-/// Declares a section once, with documentation that the example file repeats. For example
+/// Declares a section with docs that are also written to the example file. For example
 /// `section! { /// About. Rpc { /// Doc. max_batch: u32 = 100, } }` gives `struct Rpc`, its `Default`, and `Rpc::DOCS`.
 macro_rules! section {
     ($(#[doc = $about:literal])* $name:ident { $($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:expr,)* }) => {
@@ -29,143 +29,143 @@ macro_rules! section {
 }
 
 section! {
-    /// Who this node is.
+    /// Identity of this node.
     Node {
-        /// The network it belongs to: dev, test or main. Chosen when the home is made.
+        /// Network: dev, test or main. Fixed when the home is created.
         network: String = "dev".to_owned(),
-        /// What it calls itself in logs and to its peers.
+        /// Name of the node in logs and for its peers.
         moniker: String = "openledger".to_owned(),
     }
 }
 
 section! {
-    /// How it finds and treats its peers.
+    /// Peers: where to listen, whom to dial, limits.
     Network {
-        /// Where it listens for peers. Port 0 takes a free one.
+        /// Addresses to listen on for peers. Port 0 picks a free port.
         listen: Vec<String> = vec!["/ip4/127.0.0.1/tcp/4001".to_owned()],
-        /// Peers to reach first and to come back to, such as /dns/node.example/tcp/4001.
+        /// Peers to dial at start and to redial when disconnected, such as /dns/node.example/tcp/4001.
         bootstrap: Vec<String> = Vec::new(),
-        /// Peers at once.
+        /// Most connected peers.
         max_peers: u32 = 64,
-        /// How long a peer may take to answer a question.
+        /// Longest wait for a peer's reply.
         request_timeout: Wait = Wait::millis(10_000),
-        /// How long a peer that misbehaved is kept away.
+        /// Time for which a misbehaving peer is banned.
         ban: Wait = Wait::millis(600_000),
     }
 }
 
 section! {
-    /// The pace of blocks. What is left alone here is as the chain has it.
+    /// Pace of blocks. Keys that are not set keep the chain's values from its genesis.
     Consensus {
-        /// An empty block is made after this long without a transaction.
+        /// Time without transactions after which an empty block is made.
         heartbeat: Wait = Wait::millis(1_000),
-        /// Blocks are at least this far apart.
+        /// Shortest time between two blocks.
         min_block_interval: Wait = Wait::millis(0),
-        /// How long to wait for a proposal.
+        /// Wait for a proposal.
         timeout_propose: Wait = Wait::millis(1_000),
-        /// How long to wait for more prevotes once most are there.
+        /// Wait for more prevotes after two thirds have arrived without a majority.
         timeout_prevote: Wait = Wait::millis(500),
-        /// How long to wait for more precommits once most are there.
+        /// Wait for more precommits after two thirds have arrived without a majority.
         timeout_precommit: Wait = Wait::millis(500),
-        /// Added to each of these with every round that fails.
+        /// Added to each timeout with every failed round.
         timeout_delta: Wait = Wait::millis(500),
     }
 }
 
 section! {
-    /// Transactions that wait for a block.
+    /// Limits of the transaction pool.
     Mempool {
-        /// How many there may be.
+        /// Most transactions in the pool.
         max_transactions: u32 = 20_000,
-        /// How many of one sender.
+        /// Most transactions of one sender.
         max_per_sender: u32 = 256,
-        /// What they may take in memory.
+        /// Most memory for the pool.
         max_bytes: Size = Size::mib(128),
-        /// By how much the price of a transaction that replaces another must be higher.
+        /// Least price increase of a transaction that replaces another with the same nonce.
         min_price_bump_percent: u32 = 10,
     }
 }
 
 section! {
-    /// The Ethereum JSON-RPC that wallets and tools speak.
+    /// Ethereum JSON-RPC for wallets and tools.
     Rpc {
-        /// Where it listens, for HTTP and WebSocket alike.
+        /// Address to listen on, for HTTP and WebSocket.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8545)),
-        /// The largest request.
+        /// Largest request body.
         max_body: Size = Size::mib(5),
-        /// Calls in one batch.
+        /// Most calls in one batch.
         max_batch: u32 = 100,
-        /// Connections at once.
+        /// Most connections at once.
         max_connections: u32 = 512,
-        /// Web pages that may call it, such as `https://wallet.example`; "*" for any.
+        /// Origins of web pages that may call it (CORS), such as `https://wallet.example`; "*" for any.
         allow_origins: Vec<String> = Vec::new(),
     }
 }
 
 section! {
-    /// What the machine's own tools ask: /healthz, /readyz and /metrics.
+    /// Health and metrics for monitoring: /healthz, /readyz and /metrics.
     Api {
-        /// Where it listens.
+        /// Address to listen on.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8551)),
     }
 }
 
 section! {
-    /// What is kept on disk.
+    /// Chain data on disk.
     Storage {
-        /// For how many blocks back old state can be asked for; "archive" for all of them.
+        /// Number of recent blocks whose state can be queried; "archive" for all.
         history_blocks: History = History::Blocks(256),
-        /// The state is made durable after so many blocks. After a power cut that many are executed again.
+        /// Blocks between two flushes of the state. After a power cut up to that many blocks are executed again.
         flush_every_blocks: u32 = 64,
-        /// Memory for the state on disk.
+        /// Cache of the state database.
         cache: Size = Size::mib(256),
-        /// Below this much free space the node stops before the disk is full.
+        /// Free disk space below which the node stops.
         min_free_space: Size = Size::mib(2048),
     }
 }
 
 section! {
-    /// What is shared with peers: datasets, models, adapters. It has a UDP port of its own.
+    /// Data plane: datasets, models and adapters shared with peers, over a UDP port of its own.
     Data {
-        /// Where peers fetch from. Port 0 takes a free one.
+        /// Address that peers fetch from. Port 0 picks a free port.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4002)),
-        /// What it may take on disk.
+        /// Most disk space for shared data.
         quota: Size = Size::mib(100 * 1024),
-        /// What peers may fetch a second, all together; "0 B" for as much as the line gives.
+        /// Upload limit per second for all peers together; "0 B" for no limit.
         upload_per_s: Size = Size(0),
-        /// What this node may fetch a second; "0 B" for as much as the line gives.
+        /// Download limit per second; "0 B" for no limit.
         download_per_s: Size = Size(0),
-        /// What it may fetch a second from any one provider; "0 B" for as much as that one gives.
+        /// Download limit per second and provider; "0 B" for no limit.
         download_per_provider_per_s: Size = Size(0),
-        /// How peers find a way here beyond the address they know: "mdns" on the local network, and one relay of your own,
-        /// such as `https://relay.example`, where there is no straight way.
+        /// More ways for peers to reach this node: "mdns" on the local network, and the URL of your own iroh relay, such as
+        /// `https://relay.example`, for nodes that cannot connect directly.
         reach: Vec<String> = Vec::new(),
-        /// What it keeps for others who pay for copies; "0 B" for nothing.
+        /// Disk space offered to others for paid copies; "0 B" offers none.
         host: Size = Size::mib(10 * 1024),
-        /// What such a copy costs per GiB and audit, such as "0.01 OPEN".
+        /// Price of such a copy per GiB and audit, such as "0.01 OPEN".
         host_price: String = "0 OPEN".to_owned(),
-        /// Copies are audited every so many blocks. All nodes of a network must say the same.
+        /// Blocks between two audits of a copy. All nodes of a network must use the same value.
         audit_blocks: u32 = 60,
     }
 }
 
 section! {
-    /// What it says, on stderr.
+    /// Logging to stderr.
     Log {
-        /// How much: error, warn, info, debug or trace; also per part, such as "info,net=debug".
+        /// Level: error, warn, info, debug or trace; also per target, such as "info,net=debug".
         level: String = "info".to_owned(),
-        /// For people (text) or for programs (json).
+        /// Format: text for people, json for programs.
         format: LogFormat = LogFormat::Text,
     }
 }
 
 impl Data {
-    /// The relay, if there is one.
+    /// The URL of the relay, if one is configured.
     pub fn relay(&self) -> Option<&str> {
         self.reach.iter().map(String::as_str).find(|way| *way != MDNS)
     }
 
-    /// Whether peers on the local network are looked for.
+    /// True if the node looks for peers on the local network.
     pub fn mdns(&self) -> bool {
         self.reach.iter().any(|way| way == MDNS)
     }
@@ -174,46 +174,39 @@ impl Data {
         let relay = |way: &String| way.starts_with("https://") || way.starts_with("http://");
         if let Some(way) = self.reach.iter().find(|way| *way != MDNS && !relay(way)) {
             return Err(format!(
-                "`{way}` is no way to be reached; write \"mdns\", or a relay such as \"https://relay.example\""
+                "`{way}` is neither \"mdns\" nor a URL; write \"mdns\", or a relay such as \"https://relay.example\""
             ));
         }
         match self.reach.iter().filter(|way| relay(way)).count() {
             0 | 1 => Ok(()),
-            count => Err(format!("{count} relays where one is used; leave the others out")),
+            count => Err(format!(
+                "it has {count} relays and at most one is allowed; remove the others"
+            )),
         }
     }
 }
 
-/// The local network, among the ways to be reached.
+/// The word in `data.reach` for the local network.
 const MDNS: &str = "mdns";
 
-/// Everything that can be set.
+/// The whole configuration, one field per section of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `[node]`
     pub node: Node,
-    /// `[network]`
     pub network: Network,
-    /// `[consensus]`
     pub consensus: Consensus,
-    /// `[mempool]`
     pub mempool: Mempool,
-    /// `[rpc]`
     pub rpc: Rpc,
-    /// `[api]`
     pub api: Api,
-    /// `[storage]`
     pub storage: Storage,
-    /// `[data]`
     pub data: Data,
-    /// `[log]`
     pub log: Log,
 }
 
 impl Config {
-    /// Says what is wrong with values that have the right type and cannot be meant. Told about one changed value at a
-    /// time, so it need not say which.
+    /// Checks ranges that the types do not express. It is called with one changed value at a time, so the error need not
+    /// name the key.
     pub(crate) fn check(&self) -> Result<(), String> {
         let counts = [
             self.network.max_peers,
@@ -242,7 +235,7 @@ impl Config {
     }
 }
 
-/// A section for the example file: name, what it is about, keys with their documentation.
+/// A section for the example file: its name, its doc lines, and its keys with their doc lines.
 pub(crate) type SectionDocs = (
     &'static str,
     &'static [&'static str],
@@ -261,22 +254,21 @@ pub(crate) const SECTIONS: [SectionDocs; 9] = [
     ("log", Log::ABOUT, Log::DOCS),
 ];
 
-/// How the log is written.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Lines for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// How far back old state is kept.
+/// Depth of the state history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum History {
-    /// For this many blocks.
+    /// The state of this many recent blocks.
     Blocks(u64),
-    /// From the first block on.
+    /// The state of all blocks.
     Archive,
 }
 
@@ -300,7 +292,9 @@ impl<'de> Deserialize<'de> for History {
         match Written::deserialize(from) {
             Ok(Written::Count(count)) if count > 0 => Ok(Self::Blocks(count)),
             Ok(Written::Word(word)) if word == "archive" => Ok(Self::Archive),
-            _ => Err(D::Error::custom("neither a number of blocks from 1 nor \"archive\"")),
+            _ => Err(D::Error::custom(
+                "it is neither a number of blocks, at least 1, nor \"archive\"",
+            )),
         }
     }
 }
@@ -310,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ways_to_be_reached_are_the_local_network_and_one_relay() {
+    fn reach_accepts_mdns_and_at_most_one_relay() {
         let data = |reach: &[&str]| Data {
             reach: reach.iter().map(|way| (*way).to_owned()).collect(),
             ..Data::default()

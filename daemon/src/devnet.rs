@@ -1,7 +1,7 @@
 //! A development network: real node processes on this machine, from nothing to a running chain with one command.
 //!
-//! Every node is the same program in a process of its own, with a home, keys and ports of its own. This process only
-//! starts them, looks at them through their interfaces, and ends them.
+//! Each node is this same program in a process of its own, with its own home, keys and ports. The parent process only
+//! starts the nodes, watches them through their public interfaces, and stops them.
 
 mod homes;
 mod once;
@@ -21,99 +21,70 @@ use crate::node::interrupted;
 use base::home::Home;
 use chain::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
 
-/// How long the nodes may take to decide their first block.
+/// Longest that the nodes may take to finalise their first block.
 const FIRST_BLOCK_WITHIN: Duration = Duration::from_secs(60);
-/// How long a node may take to end when asked.
+/// Longest that a node may take to stop after SIGTERM; then it is killed.
 const END_WITHIN: Duration = Duration::from_secs(12);
 
-/// What the network is like.
+/// The size of a development network and where it lives.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many nodes, all of them validators.
+    /// Number of nodes, all of them validators.
     pub nodes: usize,
-    /// Where their homes are; a folder that is kept. Without it a temporary one, removed at the end.
+    /// Folder of the homes, which is kept. `None` uses a temporary folder and removes it at the end.
     pub dir: Option<PathBuf>,
-    /// The first of the ports it takes: three per node.
+    /// First port; each node takes three.
     pub base_port: u16,
-    /// Send a few transactions, check that all nodes agree, and end.
+    /// Send a few transactions, check that all nodes agree, and stop.
     pub once: bool,
     /// Print one JSON object instead of text.
     pub json: bool,
 }
 
-/// Why the network did not come up, or did not agree.
+/// Reason that the network did not start, or that its nodes disagree.
 #[derive(Debug, thiserror::Error)]
 pub enum DevnetError {
-    /// Fewer than one node, or more than ports.
     #[error("--nodes is {0}; choose 1 to 32")]
     Nodes(usize),
-    /// A home could not be made.
     #[error("could not prepare node {node} in {}", dir.display())]
     Home {
-        /// Which node.
         node: usize,
-        /// Where.
         dir: PathBuf,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A process could not be started.
     #[error("could not start node {node}")]
     Start {
-        /// Which node.
         node: usize,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// A process ended by itself.
-    #[error("node {node} ended ({status}); its last words are in {}:\n{words}", log.display())]
+    #[error("node {node} ended ({status}); the end of its log ({}) says:\n{words}", log.display())]
     Ended {
-        /// Which node.
         node: usize,
-        /// How.
         status: std::process::ExitStatus,
-        /// Where it wrote.
         log: PathBuf,
-        /// The end of that.
         words: String,
     },
-    /// Nothing happened in time.
     #[error("{what} did not happen within {} s; the logs are in {}", within.as_secs(), dir.display())]
     Late {
-        /// What was waited for.
         what: String,
-        /// How long.
         within: Duration,
-        /// Where to look.
         dir: PathBuf,
     },
-    /// A node answered something else than expected.
     #[error("node {node}: {why}")]
-    Answer {
-        /// Which node.
-        node: usize,
-        /// What it said.
-        why: String,
-    },
-    /// The nodes disagree.
+    Answer { node: usize, why: String },
     #[error("the nodes disagree: {0}")]
     Disagree(String),
 }
 
-/// One node of the network.
+/// One node of the network, as it is printed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Member {
-    /// Its number, from 0.
     pub node: usize,
-    /// Its home.
     pub home: PathBuf,
-    /// Its JSON-RPC.
     pub rpc: String,
-    /// Its health and figures.
     pub api: String,
-    /// What it writes to.
     pub log: PathBuf,
 }
 
@@ -125,10 +96,10 @@ struct Network {
 }
 
 impl Drop for Network {
-    /// Whatever happens, no process is left behind.
+    /// Kills what still runs, so that no error leaves a process behind.
     fn drop(&mut self) {
         for child in &mut self.children {
-            // Both fail only for a process that has ended.
+            // Both calls fail only for a process that has ended already.
             drop(child.kill());
             drop(child.wait());
         }
@@ -138,7 +109,8 @@ impl Drop for Network {
     }
 }
 
-/// Starts the network, says where it is, and stays until asked to end; with `once`, tries it out and ends.
+/// Starts the network, prints its addresses and accounts, and runs until SIGINT or SIGTERM. With `once`, sends a few
+/// transfers, compares the nodes, and stops.
 pub async fn run(options: Options, mut say: impl FnMut(&Value, String)) -> Result<(), DevnetError> {
     if !(1..=32).contains(&options.nodes) {
         return Err(DevnetError::Nodes(options.nodes));
@@ -163,7 +135,7 @@ pub async fn run(options: Options, mut say: impl FnMut(&Value, String)) -> Resul
     let took = begun.elapsed();
     say(&network.about(took), network.describe(took));
     if options.once {
-        let report = once::try_out(&network).await?;
+        let report = once::self_test(&network).await?;
         say(&report.0, report.1);
     } else {
         tokio::select! {
@@ -241,7 +213,7 @@ impl Network {
         Ok(())
     }
 
-    /// Waits until a node ends by itself, which none should.
+    /// Waits until a node exits by itself, which is a failure.
     async fn guard(&mut self) -> DevnetError {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -251,10 +223,10 @@ impl Network {
         }
     }
 
-    /// Asks every node to end and waits; who does not is killed when the network is dropped.
+    /// Sends SIGTERM to every node and waits. A node that does not stop in time is killed when the network is dropped.
     async fn end(&mut self) {
         for child in &self.children {
-            // A signal, not a kill: they flush and say goodbye.
+            // SIGTERM lets a node flush its files and close its connections.
             drop(Command::new("kill").args(["-TERM", &child.id().to_string()]).status());
         }
         let until = Instant::now() + END_WITHIN;
@@ -295,7 +267,7 @@ impl Network {
                 member.home.display()
             );
         }
-        text += "\nFunded accounts. Everybody knows their keys: never use them elsewhere.\n\n";
+        text += "\nFunded accounts. Their keys are public: never use them on another network.\n\n";
         for (address, key) in DEV_ACCOUNTS {
             text += &format!("  {address}   0x{key}\n");
         }
@@ -306,17 +278,17 @@ impl Network {
             "  openledger wallet send --home {home} --from dev0 --to {} --amount 1.5 --wait\n",
             DEV_ACCOUNTS[1].0
         );
-        text += "\nCtrl-C ends it";
+        text += "\nCtrl-C stops it";
         text += if self.temporary {
             " and removes its folder."
         } else {
-            "; start it again with the same --dir to go on."
+            "; run it again with the same --dir to continue."
         };
         text
     }
 }
 
-/// One JSON-RPC call.
+/// Calls one JSON-RPC method of a node.
 async fn call(member: &Member, method: &str, params: Value) -> Result<Value, DevnetError> {
     let failed = |why: String| DevnetError::Answer {
         node: member.node,

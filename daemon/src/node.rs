@@ -1,8 +1,9 @@
-//! A node, assembled: started in order, stopped in reverse. Owns every task and thread.
+//! Assembles a node from its crates, runs it, and stops it. Owns every task and thread of the process.
 //!
-//! Starting: lock the home, open the log and the journal (the truth), open the state and bring it up to the log (the
-//! cache), bring up the machine, then the network, then the doors. A state database that cannot be used is moved aside
-//! and rebuilt; a log or journal that cannot be used stops the node, with the reason and the way out.
+//! Start order: lock the home; open the block log and the consensus journal (the source of truth); open the state
+//! database and replay the log into it (a cache); start the consensus thread, the network, then the interfaces. Stopping
+//! goes in reverse. A state database that cannot be opened is moved aside and rebuilt. A block log or journal that cannot
+//! be opened stops the node, and the error says how to repair it.
 
 use std::{
     path::PathBuf,
@@ -34,79 +35,53 @@ use gateway::api::{
 use gateway::serving::NodeServing;
 use jobs::offers::{Offers, WorkError};
 
-/// How often free space and the wall clock are looked at.
+/// Interval at which free disk space and the wall clock are checked.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
-/// Longest that stopping may take before the process ends anyway. Nothing acknowledged is lost by that.
+/// Longest that stopping may take before the process ends anyway. Acknowledged data is on disk by then.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
-/// Why a node did not start, or stopped by itself. Each is one sentence that says what to do.
+/// Reason that a node did not start, or stopped by itself. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// Another process runs here, or the folder cannot be locked.
     #[error(transparent)]
     Lock(#[from] storage::lock::LockError),
-    /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] key::KeyError),
-    /// The chain's data cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Waiting transactions cannot be kept.
     #[error("could not open the mempool's journal")]
     Pool(#[from] ingress::journal::KeepError),
-    /// The network did not start.
     #[error(transparent)]
     Net(#[from] net::StartError),
-    /// What is shared cannot be opened or served.
     #[error(transparent)]
     Data(#[from] data::StartError),
-    /// Its stores or its data plane cannot be opened.
     #[error(transparent)]
     Stage(#[from] data::StageError),
-    /// What work is offered cannot be read.
     #[error(transparent)]
     Work(#[from] WorkError),
-    /// The interfaces did not start.
     #[error(transparent)]
     Api(#[from] base::listen::ListenError),
-    /// The chain stopped.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// A thread could not be started or a file not be written.
     #[error("could not {what}")]
     Io {
-        /// What was tried.
         what: String,
-        /// Why it failed.
         #[source]
         source: std::io::Error,
     },
-    /// The disk is nearly full.
     #[error("{} has {free} free, storage.min_free_space is {least}; free some space and start the node again", home.display())]
-    Full {
-        /// Where.
-        home: PathBuf,
-        /// What is left.
-        free: Size,
-        /// What must be left.
-        least: Size,
-    },
-    /// A thread panicked; the panic was logged where it happened.
+    Full { home: PathBuf, free: Size, least: Size },
+    /// The panic itself was logged where it happened.
     #[error("the chain's thread panicked; its message is in the log above")]
     Panic,
 }
 
-/// A running node.
+/// A running node: handles to each of its parts, and what must be stopped with it.
 pub struct Running {
-    /// The chain.
     pub chain: Chain,
-    /// The way in for transactions.
     pub ingress: Ingress,
-    /// The network.
     pub net: NetHandle,
-    /// What is shared.
     pub data: Data,
-    /// Where it listens.
     pub listening: Listening,
     serving: NodeServing,
     home: Home,
@@ -120,25 +95,23 @@ pub struct Running {
     _lock: HomeLock,
 }
 
-/// Where a running node can be reached: `node.json` in its home.
+/// Addresses of a running node. Written to `node.json` in its home, where the command line and scripts find them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Listening {
-    /// The process.
     pub pid: u32,
-    /// Its name among peers.
     pub node_id: NodeId,
-    /// JSON-RPC, HTTP and WebSocket.
+    /// URL of JSON-RPC, for HTTP and WebSocket.
     pub rpc: String,
-    /// Health, figures and status.
+    /// URL of health, metrics and status.
     pub api: String,
-    /// The socket for commands.
+    /// Unix socket of the operator's API.
     pub socket: PathBuf,
-    /// Addresses that peers can dial.
+    /// Multiaddresses that peers can dial.
     pub listen: Vec<String>,
 }
 
 impl Running {
-    /// Starts a node in `home`. When this returns it follows the chain and takes requests.
+    /// Starts a node in `home`. When this returns, the node follows the chain and accepts requests.
     pub async fn start(home: Home, loaded: &Loaded) -> Result<Self, NodeError> {
         let config = &loaded.config;
         let lock = HomeLock::acquire(home.root())?;
@@ -169,7 +142,7 @@ impl Running {
         let (net, heard) = match started.await {
             Ok(started) => started,
             Err(error) => {
-                // Dropped open, its endpoint would log that nobody closed it, beside the reason that counts.
+                // An endpoint that is dropped without a shutdown logs an error, which would bury the real one.
                 stage.plane.shutdown().await;
                 return Err(error.into());
             }
@@ -230,7 +203,7 @@ impl Running {
         let data = Data::start(stage, net.clone(), key, tag.domain(), clock, events.clone(), beacons).await?;
         let offers = Offers::open(&home, data.peer.clone())?;
         offers.start();
-        // Set once, here.
+        // The status page was started before the data plane and reads this cell once it is set.
         drop(shared.set(data.clone()));
         let serving = NodeServing::new(home.clone(), events.clone());
         let parts = LocalParts {
@@ -288,7 +261,7 @@ impl Running {
         let ended = tokio::select! {
             () = asked => Ok(()),
             ended = watch(&self.home, self.least_free, &self.clock) => ended,
-            // The thread drops its inbox when it ends by itself.
+            // The consensus thread closes its channel when it ends by itself.
             () = self.chain.ended() => Ok(()),
         };
         let thread = self.thread.take();
@@ -296,7 +269,9 @@ impl Running {
         let stopped = match tokio::time::timeout(STOP_WITHIN, stopping).await {
             Ok(stopped) => stopped,
             Err(_) => {
-                warn!("stopping took too long; what is final is on disk and the rest is done again");
+                warn!(
+                    "stopping took too long; final blocks are on disk, and unfinished work is repeated at the next start"
+                );
                 Ok(())
             }
         };
@@ -308,15 +283,15 @@ impl Running {
         self.stop.cancel();
         self.local.stop().await;
         self.serving.stop().await;
-        // It may have ended by itself.
+        // Sending fails if the thread has ended by itself.
         let _ = self.chain.tell(Command::Stop).await;
         self.data.stop().await;
         self.net.shutdown().await;
         for task in self.tasks {
-            // A task that panicked has said so.
+            // The panic hook has logged the panic of a task.
             drop(task.await);
         }
-        // An old file would point at nobody.
+        // A stale file would point commands at a dead node.
         drop(std::fs::remove_file(self.home.listening()));
         let Some(thread) = thread else { return Ok(()) };
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -326,7 +301,7 @@ impl Running {
     }
 }
 
-/// Starts a node and runs it until the process is asked to end.
+/// Starts a node and runs it until SIGINT or SIGTERM.
 pub async fn run(home: Home, loaded: &Loaded) -> Result<(), NodeError> {
     let node = Box::pin(Running::start(home, loaded)).await?;
     node.run(interrupted()).await
@@ -358,17 +333,17 @@ fn api_settings(loaded: &Loaded) -> api::Settings {
     }
 }
 
-/// Reads all old blocks once: a log that rots is found before a peer asks for what is gone.
+/// Reads all old blocks once, so that bit rot in the log is found before a peer asks for a damaged block.
 async fn scrub(log: Arc<BlockLog>, chain: Chain, stop: CancellationToken) {
     let found = tokio::task::spawn_blocking(move || open::read_older(&log, &stop)).await;
     if let Ok(Some(damage)) = found {
-        // A chain that has stopped signs nothing anyway.
+        // Sending fails if the chain has stopped, and then nothing is signed anyway.
         let _ = chain.tell(Command::Damaged(chained(&damage))).await;
     }
 }
 
 async fn first_address(mut listen: tokio::sync::watch::Receiver<Vec<String>>) -> Vec<String> {
-    // A node that listens nowhere is a node all the same.
+    // A node without a listen address runs all the same: it only dials.
     let listening = listen.wait_for(|addresses| !addresses.is_empty());
     match tokio::time::timeout(Duration::from_secs(2), listening).await {
         Ok(Ok(addresses)) => addresses.clone(),
@@ -403,7 +378,7 @@ fn check_space(home: &Home, least: Size) -> Result<(), NodeError> {
     }
 }
 
-/// Watches what the node cannot feel: the disk filling up and the clock jumping.
+/// Checks free disk space, which stops the node when it runs out, and warns once if the wall clock jumps.
 async fn watch(home: &Home, least: Size, clock: &Clock) -> Result<(), NodeError> {
     let mut jumped = false;
     loop {

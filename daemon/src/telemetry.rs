@@ -1,7 +1,7 @@
-//! What a node says while it runs: lines on stderr, for a person or for a program, as `[log]` in the configuration says.
+//! Logging: lines on stderr, as text or JSON, at the levels that `[log]` in the configuration sets.
 //!
-//! A panic is said in the same way as everything else, so that a collector of logs sees it. Figures are not here: they
-//! are at `/metrics`.
+//! A panic is logged like any other event, so that log collectors see it. Metrics are served at `/metrics` and are not
+//! part of this module.
 
 use std::{any::Any, backtrace::Backtrace, io::IsTerminal as _, panic};
 
@@ -9,37 +9,35 @@ use config::{Log, LogFormat};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
-/// Libraries whose "info" is about every vote and every packet. Naming one in the level makes it speak:
+/// Levels for libraries that are too chatty at `info`. A directive in `log.level` overrides them:
 /// `info,arc_malachitebft=debug`.
-const QUIET: &str = "arc_malachitebft=warn,libp2p=warn,sled=warn";
+///
+/// iroh-blobs logs an error for its own cancelled collection at each shutdown; ours logs its failures itself.
+const QUIET: &str = "arc_malachitebft=warn,libp2p=warn,sled=warn,iroh_blobs::store::gc=off";
 
-/// Why the log did not start.
+/// Reason that logging did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TelemetryError {
-    /// The level cannot be read.
     #[error(
         "log.level = \"{level}\" is not a filter; write a level such as info, or levels per part such as info,net=debug"
     )]
     Level {
-        /// What was written.
         level: String,
-        /// What is wrong with it.
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
-    /// It was started before.
     #[error("the log was started twice in one process")]
     Twice,
 }
 
-/// Starts the log, and the hook that says panics in it. Once per process.
+/// Starts logging and installs the hook that logs panics. Call it once per process.
 pub(crate) fn start(log: &Log) -> Result<(), TelemetryError> {
     let filter = filter(&log.level)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     let started = match log.format {
-        LogFormat::Text => lines.with_ansi(colourful()).with_target(false).try_init(),
+        LogFormat::Text => lines.with_ansi(use_colours()).with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
     started.map_err(|_| TelemetryError::Twice)?;
@@ -51,7 +49,7 @@ pub(crate) fn start(log: &Log) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// Of two directives for one part the later holds: what the operator wrote.
+/// Builds the filter. For one target the last directive wins, so the operator's level overrides [`QUIET`].
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|source| TelemetryError::Level {
         level: level.to_owned(),
@@ -59,8 +57,8 @@ fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     })
 }
 
-/// Colours only where a person looks and has not asked for none.
-fn colourful() -> bool {
+/// True if stderr is a terminal and `NO_COLOR` is not set.
+fn use_colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
@@ -76,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_that_cannot_be_read_names_the_key_and_the_fix() {
+    fn an_invalid_level_is_refused_with_the_key_and_an_example() {
         let log = Log {
             level: "net=loud".to_owned(),
             ..Log::default()
@@ -89,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_are_quiet_unless_named() {
+    fn chatty_libraries_log_warnings_only_unless_the_level_names_them() {
         assert!(filter("info").unwrap().to_string().contains("arc_malachitebft=warn"));
         let named = filter("info,arc_malachitebft=debug").unwrap().to_string();
         assert!(
@@ -99,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_in_the_words_it_came_with() {
+    fn the_message_of_a_panic_is_logged_as_it_is() {
         assert_eq!(text(&"a constant"), "a constant");
         assert_eq!(text(&String::from("made up")), "made up");
         assert_eq!(text(&7), "no message");

@@ -1,7 +1,7 @@
-//! Accounts: secp256k1 keys in encrypted keystores (Web3 Secret Storage, version 3, scrypt), one file each, 0600.
+//! Accounts: secp256k1 keys in encrypted keystores (Web3 Secret Storage version 3, scrypt), one file each, mode 0600.
 //!
-//! A key leaves this file only to sign or when its owner exports it. Development accounts, whose keys everybody knows,
-//! are found by name (`dev0` to `dev9`) and never written.
+//! A private key is decrypted only to sign, or to be exported on request. The development accounts have public keys; they
+//! are looked up by name (`dev0` to `dev9`) and never written to disk.
 
 use std::{
     fs, io,
@@ -18,55 +18,38 @@ use zeroize::Zeroizing;
 use base::{entropy, home::Home};
 use chain::genesis::DEV_ACCOUNTS;
 
-/// Why an account cannot be used.
+/// Reason that an account cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WalletError {
-    /// It is not in this home.
-    #[error("there is no account {0} here; `openledger wallet list` shows those there are")]
+    #[error("there is no account {0} in this home; `openledger wallet list` shows its accounts")]
     Unknown(Address),
-    /// The keystore does not open.
-    #[error("the keystore of {0} does not open with this password; try again with the right one")]
+    #[error("wrong password for the keystore of {0}; try again")]
     Password(Address),
-    /// It opens and holds another key.
-    #[error("the keystore {} holds another account than its name says; restore it from a backup", .0.display())]
+    #[error("the keystore {} holds a key of another account than its file name says; restore it from a backup", .0.display())]
     Mismatch(PathBuf),
-    /// The file cannot be read or written, or others may read it.
     #[error(transparent)]
     File(#[from] SecretError),
-    /// The keystore is not one.
     #[error("{} is not an encrypted keystore; restore it from a backup", file.display())]
-    Content {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        source: LocalSignerError,
-    },
-    /// The key to import is not one.
+    Content { file: PathBuf, source: LocalSignerError },
     #[error("the key is not 64 hex digits, or not a key of secp256k1; write it as 0x followed by 64 hex digits")]
     Key,
-    /// The folder cannot be read or written.
     #[error("could not use {}", dir.display())]
-    Folder {
-        /// Which.
-        dir: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Folder { dir: PathBuf, source: io::Error },
 }
 
-/// The accounts of one home.
+/// The keystores in one home.
 #[derive(Clone, Debug)]
 pub struct Wallet {
     dir: PathBuf,
 }
 
 impl Wallet {
-    /// Those in this home.
+    /// Opens the wallet of a home. Nothing is read yet.
     pub fn new(home: &Home) -> Self {
         Self { dir: home.accounts() }
     }
 
-    /// All of them, in order.
+    /// Lists the accounts, sorted by address.
     pub fn accounts(&self) -> Result<Vec<Address>, WalletError> {
         let folder = |source| self.folder(source);
         let entries = match fs::read_dir(&self.dir) {
@@ -86,9 +69,9 @@ impl Wallet {
         Ok(accounts)
     }
 
-    /// Makes a new account.
+    /// Creates an account with a random key.
     pub fn create(&self, password: &[u8]) -> Result<Address, WalletError> {
-        // One in 2^128 draws is no key; the operating system is asked again then.
+        // About one in 2^128 random strings is not a valid key: draw again.
         let signer = loop {
             let secret = Zeroizing::new(entropy::bytes::<32>());
             if let Ok(signer) = PrivateKeySigner::from_slice(&*secret) {
@@ -98,16 +81,16 @@ impl Wallet {
         self.keep(&signer, password)
     }
 
-    /// Takes in a key written in hexadecimal.
+    /// Imports a private key written in hexadecimal.
     pub fn import(&self, key: &str, password: &[u8]) -> Result<Address, WalletError> {
         let signer: PrivateKeySigner = key.trim().parse().map_err(|_| WalletError::Key)?;
         self.keep(&signer, password)
     }
 
-    /// Opens an account to sign with it.
+    /// Decrypts the key of an account, to sign with it.
     pub fn unlock(&self, account: Address, password: &[u8]) -> Result<PrivateKeySigner, WalletError> {
         let file = self.file(account);
-        // Read first for the check that nobody else may.
+        // `secret::read` refuses a file that others may read.
         match secret::read(&file) {
             Err(SecretError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(WalletError::Unknown(account));
@@ -122,13 +105,13 @@ impl Wallet {
         }
     }
 
-    /// Takes in a keystore of this or another program.
+    /// Imports a keystore that this or another Ethereum wallet wrote. The password stays the same.
     pub fn import_keystore(&self, file: &Path, password: &[u8]) -> Result<Address, WalletError> {
         let signer = open(file, password, Address::ZERO)?;
         self.keep(&signer, password)
     }
 
-    /// The file of an account.
+    /// Path of the keystore of an account.
     pub fn file(&self, account: Address) -> PathBuf {
         self.dir.join(format!("{account:#x}.json"))
     }
@@ -137,7 +120,7 @@ impl Wallet {
         let folder = |source| self.folder(source);
         let private = |dir: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         private(&self.dir).map_err(folder)?;
-        // The library writes the file itself, with whatever mode; so it writes where nobody else can look.
+        // The library writes the file itself, with the default mode: let it write into a folder of mode 0700.
         let aside = self.dir.join(format!(".{}.new", std::process::id()));
         private(&aside).map_err(folder)?;
         let secret = Zeroizing::new(signer.to_bytes().0);
@@ -161,7 +144,7 @@ impl Wallet {
     }
 }
 
-/// The development account of that name, `dev0` to `dev9`.
+/// Returns the key of a development account by its name, `dev0` to `dev9`.
 pub fn development(name: &str) -> Option<PrivateKeySigner> {
     let number: usize = name.strip_prefix("dev")?.parse().ok()?;
     let (_, key) = DEV_ACCOUNTS.get(number)?;
@@ -170,7 +153,7 @@ pub fn development(name: &str) -> Option<PrivateKeySigner> {
 
 fn open(file: &Path, password: &[u8], account: Address) -> Result<PrivateKeySigner, WalletError> {
     PrivateKeySigner::decrypt_keystore(file, password).map_err(|source| {
-        // The library has no public name for a wrong password but this.
+        // The library has no public error variant for a wrong password.
         if source.to_string().contains("Mac Mismatch") {
             WalletError::Password(account)
         } else {
@@ -182,14 +165,14 @@ fn open(file: &Path, password: &[u8], account: Address) -> Result<PrivateKeySign
     })
 }
 
-/// Other programs find the account of a keystore in this field.
+/// Adds the `address` field, by which other wallets recognise a keystore.
 fn with_address(text: &[u8], address: Address) -> Vec<u8> {
     let mut keystore: serde_json::Value = serde_json::from_slice(text).expect("it was just written as JSON");
     keystore["address"] = format!("{address:x}").into();
     serde_json::to_vec_pretty(&keystore).expect("it was JSON")
 }
 
-/// The randomness of the operating system, in the shape the keystore asks for.
+/// The operating system's random numbers, as the `RngCore` that the keystore library wants.
 struct Entropy;
 
 impl RngCore for Entropy {
@@ -242,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_key_gives_its_known_address_and_is_never_replaced() {
+    fn an_imported_key_has_its_known_address_and_is_never_overwritten() {
         let (_dir, wallet) = wallet();
         let (address, key) = DEV_ACCOUNTS[3];
         assert_eq!(wallet.import(key, b"x").unwrap(), address);
@@ -257,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keystore_that_moved_homes_is_the_same_account() {
+    fn a_keystore_imported_into_another_home_is_the_same_account() {
         let ((_one, from), (_other, to)) = (wallet(), wallet());
         let account = from.create(b"p").unwrap();
         assert_eq!(to.import_keystore(&from.file(account), b"p").unwrap(), account);
@@ -265,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exposed_or_foreign_file_is_refused() {
+    fn a_keystore_that_others_may_read_or_of_another_account_is_refused() {
         let (_dir, wallet) = wallet();
         let account = wallet.create(b"p").unwrap();
         assert!(matches!(

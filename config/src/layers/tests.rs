@@ -102,6 +102,14 @@ fn text_becomes_the_type_of_its_key() {
 }
 
 #[test]
+fn a_key_unlike_any_other_gets_no_suggestion() {
+    for key in ["foo.bar", "x.y", "network.colour"] {
+        let error = complaint("", &[], &[(key, "1")]);
+        assert!(error.ends_with("`openledger config show` lists all keys"), "{error}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_an_error_that_names_the_nearest() {
     for (key, nearest) in [
         ("network.max_peer", "network.max_peers"),

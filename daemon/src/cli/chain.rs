@@ -1,5 +1,5 @@
-//! `openledger chain …`: the chain itself, from the running node, or from the block log of one that is stopped. Each verb
-//! says in its file what it prints.
+//! `openledger chain`: blocks, transactions, validators and proofs, read from the running node or from the block log of a
+//! stopped one.
 
 pub(crate) mod archive;
 mod block;
@@ -18,10 +18,11 @@ mod verify;
 use clap::{Args, Subcommand};
 
 pub(crate) use self::transaction::open as open_amount;
-use super::{Place, exit::Exit};
+use super::{Globals, exit::Exit};
 
-/// Look at the chain, check it, repair it
+/// Show blocks and transactions, prove and verify accounts, repair the block log
 #[derive(Debug, Args)]
+#[command(after_help = "Example: openledger chain block latest")]
 pub(crate) struct Chain {
     #[command(subcommand)]
     verb: Verb,
@@ -45,21 +46,21 @@ enum Verb {
 }
 
 impl Chain {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         match self.verb {
-            Verb::Status(verb) => verb.run(place),
-            Verb::Block(verb) => verb.run(place),
-            Verb::Tx(verb) => verb.run(place),
-            Verb::Validators(verb) => verb.run(place),
-            Verb::Evidence(verb) => verb.run(place),
-            Verb::Repair(verb) => verb.run(place),
-            Verb::Prove(verb) => verb.run(place),
-            Verb::Verify(verb) => verb.run(place),
-            Verb::Statetest(verb) => verb.run(place),
-            Verb::Blocktest(verb) => verb.run(place),
-            Verb::Genesis(verb) => verb.run(place),
-            Verb::Import(verb) => verb.run(place),
-            Verb::Serve(verb) => verb.run(place),
+            Verb::Status(verb) => verb.run(globals),
+            Verb::Block(verb) => verb.run(globals),
+            Verb::Tx(verb) => verb.run(globals),
+            Verb::Validators(verb) => verb.run(globals),
+            Verb::Evidence(verb) => verb.run(globals),
+            Verb::Repair(verb) => verb.run(globals),
+            Verb::Prove(verb) => verb.run(globals),
+            Verb::Verify(verb) => verb.run(globals),
+            Verb::Statetest(verb) => verb.run(globals),
+            Verb::Blocktest(verb) => verb.run(globals),
+            Verb::Genesis(verb) => verb.run(globals),
+            Verb::Import(verb) => verb.run(globals),
+            Verb::Serve(verb) => verb.run(globals),
         }
     }
 }

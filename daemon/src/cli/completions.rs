@@ -1,14 +1,14 @@
-//! `openledger completions SHELL`: what a shell needs to complete commands. Prints a script, not JSON.
+//! `openledger completions SHELL`: a completion script for a shell. Prints the script also with `--json`.
 
 use clap::{Args, CommandFactory as _};
 
 use super::{Cli, exit::Exit, output};
 
-/// Print completions for a shell
+/// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = "Example: openledger completions bash")]
 pub(crate) struct Completions {
-    /// Which shell
+    /// The shell
     shell: clap_complete::Shell,
 }
 

@@ -1,12 +1,4 @@
-//! `openledger config …`: how this node is set.
-//!
-//! | verb      | `--json`                                                                |
-//! |-----------|-------------------------------------------------------------------------|
-//! | `show`    | `{"settings": [{"key", "value", "origin"}]}`; `value` is TOML           |
-//! | `path`    | `{"path", "exists"}`                                                    |
-//! | `check`   | `{"ok": true, "path"}`; a mistake is an error                           |
-//! | `example` | `{"example"}`, the text of the file                                     |
-//! | `set`     | `{"key", "value", "path"}`                                              |
+//! `openledger config`: shows, checks and changes the configuration of this node.
 
 mod file;
 
@@ -18,13 +10,14 @@ use serde_json::json;
 
 pub(crate) use self::file::{append, set};
 use super::{
-    Place,
+    Globals,
     exit::{Exit, ended},
     output,
 };
 
 /// Show, check and change the configuration
 #[derive(Debug, Args)]
+#[command(after_help = "Example: openledger config set rpc.listen 127.0.0.1:8545")]
 pub(crate) struct Config {
     #[command(subcommand)]
     verb: Verb,
@@ -33,27 +26,29 @@ pub(crate) struct Config {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Print every key with its value
-    #[command(after_help = "Example: openledger config show --origin")]
+    #[command(
+        after_help = "Example: openledger config show --origin\n\nJSON: {settings: [{key, value, origin}]}; value is TOML"
+    )]
     Show {
-        /// Say where each value comes from
+        /// Also print where each value comes from
         #[arg(long)]
         origin: bool,
     },
-    /// Print where the file is
-    #[command(after_help = "Example: openledger config path")]
+    /// Print the path of the configuration file
+    #[command(after_help = "Example: openledger config path\n\nJSON: {path, exists}")]
     Path,
-    /// Say whether the file and the environment make sense
-    #[command(after_help = "Example: openledger config check")]
+    /// Check the file and the environment for mistakes
+    #[command(after_help = "Example: openledger config check\n\nJSON: {ok: true, path}; a mistake is an error")]
     Check,
-    /// Print a file with every key, its default and what it is for
-    #[command(after_help = "Example: openledger config example")]
+    /// Print a configuration file with every key, its default and a comment
+    #[command(after_help = "Example: openledger config example\n\nJSON: {example}, the text of the file")]
     Example,
-    /// Change one key in the file; the rest of it, comments included, stays
-    #[command(after_help = "Example: openledger config set rpc.listen 127.0.0.1:8545")]
+    /// Change one key in the file and keep the rest of it, comments included
+    #[command(after_help = "Example: openledger config set rpc.listen 127.0.0.1:8545\n\nJSON: {key, value, path}")]
     Set {
-        /// Which key, as section.key
+        /// Key, as section.key
         key: String,
-        /// Its value; the parts of a list are separated by commas
+        /// Value; separate the items of a list by commas
         value: String,
     },
 }
@@ -66,38 +61,38 @@ struct Setting {
 }
 
 impl Config {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let path = place.home().config();
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let path = globals.home().config();
         match self.verb {
-            Verb::Show { origin } => show(place, origin)?,
+            Verb::Show { origin } => show(globals, origin)?,
             Verb::Path => {
                 let shown = json!({ "path": path, "exists": path.exists() });
-                place.show(&shown, || path.display().to_string());
+                globals.show(&shown, || path.display().to_string());
             }
             Verb::Check => {
-                place.config()?;
-                place.show(&json!({ "ok": true, "path": path }), || {
-                    format!("{} is fine", path.display())
+                globals.config()?;
+                globals.show(&json!({ "ok": true, "path": path }), || {
+                    format!("{} has no mistakes", path.display())
                 });
             }
             Verb::Example => {
                 let example = config::example();
-                place.show(&json!({ "example": example }), || example.trim_end().to_owned());
+                globals.show(&json!({ "example": example }), || example.trim_end().to_owned());
             }
-            Verb::Set { key, value } => set_one(place, path, key, &value)?,
+            Verb::Set { key, value } => set_one(globals, path, key, &value)?,
         }
         Ok(Exit::Done)
     }
 }
 
-fn show(place: &Place, origin: bool) -> anyhow::Result<()> {
-    let settings = place.config()?.settings().into_iter().map(|setting| Setting {
+fn show(globals: &Globals, origin: bool) -> anyhow::Result<()> {
+    let settings = globals.config()?.settings().into_iter().map(|setting| Setting {
         key: setting.key,
         value: setting.value,
         origin: setting.origin.to_string(),
     });
     let settings: Vec<_> = settings.collect();
-    place.show(&json!({ "settings": settings }), || {
+    globals.show(&json!({ "settings": settings }), || {
         let line = |setting: &Setting| match origin {
             true => format!("{} = {}  # {}", setting.key, setting.value, setting.origin),
             false => format!("{} = {}", setting.key, setting.value),
@@ -107,19 +102,20 @@ fn show(place: &Place, origin: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn set_one(place: &Place, path: PathBuf, key: String, value: &str) -> anyhow::Result<()> {
-    if !place.home().root().is_dir() {
-        return Err(place.no_home("there is no configuration").into());
+fn set_one(globals: &Globals, path: PathBuf, key: String, value: &str) -> anyhow::Result<()> {
+    if !globals.home().root().is_dir() {
+        return Err(globals.no_home("there is no configuration").into());
     }
-    if key == "node.network" && place.home().genesis().exists() {
-        let why = "node.network is chosen when the home is made; run `openledger init` with another --home";
+    if key == "node.network" && globals.home().genesis().exists() {
+        let why =
+            "node.network is fixed when a home is created; run `openledger init --network NAME` with another --home";
         return Err(ended(Exit::Denied, why).into());
     }
-    let written = set(&place.home(), &key, value)?;
-    place.show(&json!({ "key": key, "value": written, "path": path }), || {
+    let written = set(&globals.home(), &key, value)?;
+    globals.show(&json!({ "key": key, "value": written, "path": path }), || {
         format!("{key} = {written}")
     });
-    if place.maybe_running().is_some() {
+    if globals.maybe_running().is_some() {
         output::note("the running node keeps its old value until it is restarted");
     }
     Ok(())

@@ -1,37 +1,39 @@
-//! `openledger daemon`: the node itself, until SIGINT or SIGTERM. It logs to stderr and prints nothing; programs that
-//! want to know where it listens read `node.json` in its home, which is there once it takes requests.
+//! `openledger daemon`: runs the node until SIGINT or SIGTERM. It logs to stderr and prints nothing to stdout. Programs
+//! read its addresses from `node.json` in its home, which exists once the node accepts requests.
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::{
-    Place,
+    Globals,
     exit::{Exit, ended},
 };
 use crate::{node, telemetry};
 
-/// Run the node
+/// Run the node until it is interrupted
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger daemon --set rpc.listen=127.0.0.1:8545")]
+#[command(
+    after_help = "Example: openledger daemon --set rpc.listen=127.0.0.1:8545\n\nLogs to stderr. Its addresses are in node.json in its home."
+)]
 pub(crate) struct Daemon {
-    /// Set a key of the configuration for this run
+    /// Override a configuration key for this run; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
 }
 
-/// A key and the value it is given.
+/// Parses `section.key=value`.
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as section.key=value")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 impl Daemon {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let home = place.home();
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let home = globals.home();
         if !home.root().is_dir() {
-            return Err(place.no_home("there is no node").into());
+            return Err(globals.no_home("there is no node").into());
         }
-        let loaded = place.config_with(self.set)?;
+        let loaded = globals.config_with(self.set)?;
         telemetry::start(&loaded.config.log).map_err(|why| {
             let text = why.to_string();
             anyhow::Error::new(why).context(ended(Exit::Usage, text))

@@ -1,8 +1,6 @@
-//! `openledger data`: datasets, shared by their hash.
+//! `openledger data`: adds, fetches, checks and removes datasets, which are named by the root hash of their manifest.
 //!
-//! Works without a running node where no peer is needed. `--json` prints one object: `add` its [`AddAnswer`], `get` its
-//! [`Got`], `ls` a list of [`Listed`], `show` the manifest, `verify` its [`VerifyAnswer`], `diff` the positions of records,
-//! `rm` `{"root", "removed", "still_kept_for"}`, `providers` `{"root", "providers"}`.
+//! Verbs that need no peer work without a running node.
 
 use std::path::PathBuf;
 
@@ -12,11 +10,12 @@ use protocol::{Account, BlobHash, DatanetId, NodeId};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Place, exit::Exit, output, place::wait};
+use super::{Globals, exit::Exit, globals::wait, output};
 use base::operator::dataset::{AddAnswer, AddAsk, DiffAsk, GetAsk, Got, KnownAnswer, Listed, RootAsk, VerifyAnswer};
 
-/// Add, fetch and look after datasets
+/// Add, fetch, check and remove datasets
 #[derive(Debug, Args)]
+#[command(after_help = "Example: openledger data add corpus.jsonl --licence CC-BY-4.0")]
 pub(crate) struct Data {
     #[command(subcommand)]
     verb: Verb,
@@ -26,151 +25,160 @@ pub(crate) struct Data {
 enum Verb {
     Add(Add),
     Get(Get),
-    /// Print the datasets that are here, or those that peers announce
-    #[command(after_help = "Example: openledger data ls --peers")]
+    /// List the datasets in this home, or those that peers announce
+    #[command(after_help = "Example: openledger data ls --peers\n\n\
+                      JSON: [{root, name, datanet, licence, records, bytes, complete, kept_for}], or with --peers \
+                      [{root, bytes, providers, heard: [{from, issued_us, heard_us}]}]")]
     Ls {
-        /// What peers announce
+        /// List what peers announce instead
         #[arg(long)]
         peers: bool,
     },
-    /// Print what a dataset says of itself
+    /// Print the manifest of a dataset
     #[command(
-        after_help = "Example: openledger data show 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger data show 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\nJSON: the manifest"
     )]
     Show {
-        /// Its root
+        /// Root of the dataset
         root: BlobHash,
     },
-    /// Check every byte of a dataset that is here
+    /// Check every byte of a dataset in this home against its root
     #[command(
-        after_help = "Example: openledger data verify 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger data verify 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {root, shards, sources, records, bytes}"
     )]
     Verify {
-        /// Its root
+        /// Root of the dataset
         root: BlobHash,
     },
     Diff(Versions),
-    /// Let a dataset go; its bytes are deleted when nothing else needs them
+    /// Remove a dataset; its bytes are deleted once nothing else references them
     #[command(
-        after_help = "Example: openledger data rm 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger data rm 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {root, removed, still_kept_for}"
     )]
     Rm {
-        /// Its root
+        /// Root of the dataset
         root: BlobHash,
     },
-    /// Print the nodes that are known to have a dataset
+    /// List the nodes that are known to have a dataset
     #[command(
-        after_help = "Example: openledger data providers 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger data providers 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {root, providers: [NODE]}"
     )]
     Providers {
-        /// Its root
+        /// Root of the dataset
         root: BlobHash,
     },
 }
 
-/// Make a dataset of files: JSONL, CSV, Parquet, text, Markdown, images, sounds
+/// Make a dataset from files: JSONL, CSV, Parquet, text, Markdown, images, audio
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger data add corpus.jsonl --licence CC-BY-4.0")]
+#[command(after_help = "Example: openledger data add corpus.jsonl --licence CC-BY-4.0\n\n\
+                  JSON: {root, name, records, bytes, sources, shards, duplicates, duplicates_within, repeats: [{root, name, \
+                  datanet, records, same, examples: [{record, of, likeness_ppm}]}], compared, compared_with: {datasets, records, records_in_part, \
+                  not_compared}, skipped: [[FILE, REASON]]}")]
 struct Add {
-    /// Files and folders
+    /// Files and folders to add
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// What people call it; the name of the first path if not given
+    /// Name of the dataset [default: the name of the first path]
     #[arg(long)]
     name: Option<String>,
-    /// Its terms: an SPDX expression, or custom:NAME:0xHASH:train+commercial+redistribute
+    /// Licence: an SPDX expression, or custom:NAME:0xHASH:train+commercial+redistribute
     #[arg(long, alias = "license", value_name = "TERMS")]
     licence: String,
-    /// The datanet it is for
+    /// Datanet that the dataset is for
     #[arg(long, value_name = "ID")]
     datanet: Option<DatanetId>,
-    /// The account that is paid for it
+    /// Account that is paid for it
     #[arg(long, value_name = "ADDRESS")]
     account: Option<Account>,
-    /// The root of the version that this one follows
+    /// Root of the previous version
     #[arg(long, value_name = "ROOT")]
     previous: Option<BlobHash>,
-    /// Refer to files instead of copying them; they must then stay as they are
+    /// Reference the files instead of copying them; they must not change afterwards
     #[arg(long)]
     by_reference: bool,
-    /// Leave out empty files and files that no reader is for, instead of refusing them
+    /// Skip empty files and files of an unknown kind instead of refusing them
     #[arg(long)]
     skip_unusable: bool,
-    /// What a record of plain text or Markdown is
+    /// Unit of text and Markdown files that becomes a record
     #[arg(long, default_value = "document", value_parser = ["document", "paragraph", "line"])]
     text: String,
-    /// How large a shard gets
+    /// Size of a shard
     #[arg(long, value_name = "SIZE")]
     shard_size: Option<config::Size>,
-    /// How large a record may be
+    /// Largest record; a larger one is refused
     #[arg(long, value_name = "SIZE")]
     max_record: Option<config::Size>,
 }
 
-/// Fetch a dataset from peers, from all of them at once
+/// Fetch a dataset from all peers that have it, in parallel
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: openledger data get 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --out corpus"
+    after_help = "Example: openledger data get 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --out corpus\n\n\
+                  JSON: {root, name, bytes, had, providers: [[NODE, BYTES]], blamed: [NODE]}"
 )]
 struct Get {
-    /// Its root
+    /// Root of the dataset
     root: BlobHash,
-    /// Write its files to this folder, which must be empty or not there yet
+    /// Write its files to this folder, which must be empty or not exist
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// The permissioned datanet whose members have it
+    /// Permissioned datanet that it belongs to
     #[arg(long, value_name = "ID")]
     datanet: Option<DatanetId>,
-    /// Ask this node too; may be repeated
+    /// Also fetch from this node; may be repeated
     #[arg(long, value_name = "NODE")]
     from: Vec<NodeId>,
-    /// Do not keep it: its bytes go when the store is next cleared
+    /// Do not keep the dataset: the next garbage collection deletes its bytes
     #[arg(long)]
     no_keep: bool,
 }
 
-/// Print which records two versions have in common
+/// Compare the records of two versions of a dataset
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: openledger data diff 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 \
-                  0x7f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+                  0x7f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                  JSON: {kept, added: [POSITION], removed: [POSITION], changed: [[OLD, NEW]]}"
 )]
 struct Versions {
-    /// The root of the old one
+    /// Root of the old version
     old: BlobHash,
-    /// The root of the new one
+    /// Root of the new version
     new: BlobHash,
 }
 
 impl Data {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         match self.verb {
-            Verb::Add(add) => add.run(place)?,
-            Verb::Get(get) => get.run(place)?,
-            Verb::Ls { peers: false } => list(place)?,
-            Verb::Ls { peers: true } => known(place)?,
-            Verb::Show { root } => show(place, root)?,
-            Verb::Verify { root } => verify(place, root)?,
-            Verb::Diff(versions) => versions.run(place)?,
-            Verb::Rm { root } => remove(place, root)?,
-            Verb::Providers { root } => providers(place, root)?,
+            Verb::Add(add) => add.run(globals)?,
+            Verb::Get(get) => get.run(globals)?,
+            Verb::Ls { peers: false } => list(globals)?,
+            Verb::Ls { peers: true } => known(globals)?,
+            Verb::Show { root } => show(globals, root)?,
+            Verb::Verify { root } => verify(globals, root)?,
+            Verb::Diff(versions) => versions.run(globals)?,
+            Verb::Rm { root } => remove(globals, root)?,
+            Verb::Providers { root } => providers(globals, root)?,
         }
         Ok(Exit::Done)
     }
 }
 
 impl Add {
-    fn run(self, place: &Place) -> anyhow::Result<()> {
-        // The node may have another working directory.
-        let absolute = |path: &PathBuf| {
-            std::fs::canonicalize(path).with_context(|| format!("could not find {}; check the path", path.display()))
-        };
+    fn run(self, globals: &Globals) -> anyhow::Result<()> {
+        // The node resolves paths in its own working directory.
+        let absolute =
+            |path: &PathBuf| std::fs::canonicalize(path).with_context(|| format!("could not find {}", path.display()));
         let paths = self.paths.iter().map(absolute).collect::<anyhow::Result<Vec<_>>>()?;
         let first = paths.first().and_then(|path| path.file_stem());
         let name = self.name.or(first.map(|stem| stem.to_string_lossy().into_owned()));
         let ask = AddAsk {
             paths,
-            name: name.context("give it a name with --name")?,
+            name: name.context("the first path has no name; give one with --name")?,
             licence: self.licence,
             datanet: self.datanet,
             account: self.account,
@@ -181,14 +189,14 @@ impl Add {
             shard_bytes: self.shard_size.map(|size| size.0),
             record_bytes_max: self.max_record.map(|size| size.0),
         };
-        let added: AddAnswer = ask_of(place, "/v1/data/add", &ask)?;
-        place.show(&added, || output::columns(&told(&added)));
+        let added: AddAnswer = request(globals, "/v1/data/add", &ask)?;
+        globals.show(&added, || output::columns(&describe_added(&added)));
         Ok(())
     }
 }
 
-/// What was added, and what of it is not new.
-fn told(added: &AddAnswer) -> Vec<(&'static str, String)> {
+/// Describes the new dataset and its duplicates.
+fn describe_added(added: &AddAnswer) -> Vec<(&'static str, String)> {
     let with = &added.compared_with;
     let mut rows = vec![
         ("Root", added.root.to_string()),
@@ -200,39 +208,39 @@ fn told(added: &AddAnswer) -> Vec<(&'static str, String)> {
         (
             "Duplicates",
             format!(
-                "{} of {} compared with each other and with {} records of {} datasets that are here",
+                "{} of {} records, compared with each other and with {} records of {} datasets in this home",
                 added.duplicates, added.compared, with.records, with.datasets
             ),
         ),
     ];
     rows.extend(added.repeats.iter().map(|of| {
         let text = format!(
-            "{} records of {}  {}, {} of them exactly",
+            "{} records of {}  {}, {} of them byte for byte",
             of.records, of.root, of.name, of.same
         );
         ("Repeats", text)
     }));
     if with.records_in_part > 0 {
         let text = format!(
-            "{} earlier records exactly or not at all: there is no room for more",
+            "{} earlier records were compared byte for byte only, because their sketches exceed the memory limit",
             with.records_in_part
         );
-        rows.push(("Compared", text));
+        rows.push(("Partly compared", text));
     }
     let missed = |root: &BlobHash| {
         (
             "Not compared",
-            format!("{root} is not here; `openledger data get` fetches it"),
+            format!("{root} is not in this home; `openledger data get {root}` fetches it"),
         )
     };
     rows.extend(with.not_compared.iter().map(missed));
-    let left = |(file, why): &(String, String)| ("Left out", format!("{file}: {why}"));
+    let left = |(file, why): &(String, String)| ("Skipped", format!("{file}: {why}"));
     rows.extend(added.skipped.iter().map(left));
     rows
 }
 
 impl Get {
-    fn run(self, place: &Place) -> anyhow::Result<()> {
+    fn run(self, globals: &Globals) -> anyhow::Result<()> {
         let out = match &self.out {
             Some(out) => Some(std::path::absolute(out)?),
             None => None,
@@ -244,12 +252,15 @@ impl Get {
             from: self.from,
             keep: !self.no_keep,
         };
-        let got: Got = ask_of(place, "/v1/data/get", &ask)?;
-        place.show(&got, || {
+        let got: Got = request(globals, "/v1/data/get", &ask)?;
+        globals.show(&got, || {
             let mut rows = vec![
                 ("Root", got.root.to_string()),
                 ("Name", got.name.clone()),
-                ("Bytes", format!("{} of which {} were here", got.bytes, got.had)),
+                (
+                    "Bytes",
+                    format!("{}, of which {} were here already", got.bytes, got.had),
+                ),
             ];
             rows.extend(
                 got.providers
@@ -259,7 +270,7 @@ impl Get {
             rows.extend(
                 got.blamed
                     .iter()
-                    .map(|node| ("Banned", format!("{node:#} sent what is not so"))),
+                    .map(|node| ("Banned", format!("{node:#} sent bytes that do not match their hash"))),
             );
             rows.extend(self.out.iter().map(|out| ("Written to", out.display().to_string())));
             output::columns(&rows)
@@ -268,36 +279,36 @@ impl Get {
     }
 }
 
-/// Asks the running node, or does it here if none runs.
-pub(super) fn ask_of<T: serde::de::DeserializeOwned>(
-    place: &Place,
+/// Sends a request to the running node, or handles it in this process if none runs.
+pub(super) fn request<T: serde::de::DeserializeOwned>(
+    globals: &Globals,
     path: &str,
-    question: &impl Serialize,
+    body: &impl Serialize,
 ) -> anyhow::Result<T> {
-    wait(async { place.local().await?.ask(path, question).await })
+    wait(async { globals.operator_client().await?.request(path, body).await })
 }
 
-fn list(place: &Place) -> anyhow::Result<()> {
-    let listed: Vec<Listed> = ask_of(place, "/v1/data/ls", &Value::Null)?;
-    place.show(&listed, || {
+fn list(globals: &Globals) -> anyhow::Result<()> {
+    let listed: Vec<Listed> = request(globals, "/v1/data/ls", &Value::Null)?;
+    globals.show(&listed, || {
         let line = |item: &Listed| {
-            let state = if item.complete { "complete" } else { "in part" };
+            let state = if item.complete { "complete" } else { "incomplete" };
             format!(
                 "{}  {}  {} records  {} bytes  {}  {state}",
                 item.root, item.name, item.records, item.bytes, item.licence
             )
         };
         match listed.is_empty() {
-            true => "no datasets here; `openledger data add PATH --licence TERMS` makes one".to_owned(),
+            true => "no datasets in this home; `openledger data add PATH --licence TERMS` makes one".to_owned(),
             false => listed.iter().map(line).collect::<Vec<_>>().join("\n"),
         }
     });
     Ok(())
 }
 
-fn known(place: &Place) -> anyhow::Result<()> {
-    let known: Vec<KnownAnswer> = ask_of(place, "/v1/data/known", &Value::Null)?;
-    place.show(&known, || {
+fn known(globals: &Globals) -> anyhow::Result<()> {
+    let known: Vec<KnownAnswer> = request(globals, "/v1/data/known", &Value::Null)?;
+    globals.show(&known, || {
         let line = |item: &KnownAnswer| {
             let nodes = item
                 .providers
@@ -307,26 +318,26 @@ fn known(place: &Place) -> anyhow::Result<()> {
             format!("{}  {} bytes  at {}", item.root, item.bytes, nodes.join(", "))
         };
         match known.is_empty() {
-            true => "no peer has announced any; `openledger peers list` shows who is connected".to_owned(),
+            true => "no peer has announced a dataset; `openledger peers list` shows the connected peers".to_owned(),
             false => known.iter().map(line).collect::<Vec<_>>().join("\n"),
         }
     });
     Ok(())
 }
 
-fn show(place: &Place, root: BlobHash) -> anyhow::Result<()> {
-    let manifest: Value = ask_of(place, "/v1/data/show", &RootAsk { root })?;
-    place.show(&manifest, || {
+fn show(globals: &Globals, root: BlobHash) -> anyhow::Result<()> {
+    let manifest: Value = request(globals, "/v1/data/show", &RootAsk { root })?;
+    globals.show(&manifest, || {
         serde_json::to_string_pretty(&manifest).expect("a value can be written")
     });
     Ok(())
 }
 
-fn verify(place: &Place, root: BlobHash) -> anyhow::Result<()> {
-    let verified: VerifyAnswer = ask_of(place, "/v1/data/verify", &RootAsk { root })?;
-    place.show(&verified, || {
+fn verify(globals: &Globals, root: BlobHash) -> anyhow::Result<()> {
+    let verified: VerifyAnswer = request(globals, "/v1/data/verify", &RootAsk { root })?;
+    globals.show(&verified, || {
         format!(
-            "{} is whole: {} blobs, {} files, {} records, {} bytes",
+            "{} is complete and correct: {} blobs, {} files, {} records, {} bytes",
             verified.root, verified.shards, verified.sources, verified.records, verified.bytes
         )
     });
@@ -334,11 +345,11 @@ fn verify(place: &Place, root: BlobHash) -> anyhow::Result<()> {
 }
 
 impl Versions {
-    fn run(self, place: &Place) -> anyhow::Result<()> {
+    fn run(self, globals: &Globals) -> anyhow::Result<()> {
         let (old, new) = (self.old, self.new);
-        let value: Value = ask_of(place, "/v1/data/diff", &DiffAsk { old, new })?;
+        let value: Value = request(globals, "/v1/data/diff", &DiffAsk { old, new })?;
         let count = |key: &str| value[key].as_array().map_or(0, Vec::len);
-        place.show(&value, || {
+        globals.show(&value, || {
             format!(
                 "{} kept, {} added, {} removed, {} changed",
                 value["kept"],
@@ -351,27 +362,30 @@ impl Versions {
     }
 }
 
-fn remove(place: &Place, root: BlobHash) -> anyhow::Result<()> {
-    let value: Value = ask_of(place, "/v1/data/rm", &RootAsk { root })?;
-    place.show(&value, || {
+fn remove(globals: &Globals, root: BlobHash) -> anyhow::Result<()> {
+    let value: Value = request(globals, "/v1/data/rm", &RootAsk { root })?;
+    globals.show(&value, || {
         let left: Vec<_> = value["still_kept_for"].as_array().into_iter().flatten().collect();
         match left.is_empty() {
-            true => format!("{root} is let go"),
+            true => format!("removed {root}"),
             false => {
                 let left: Vec<_> = left.iter().filter_map(|why| why.as_str()).collect();
-                format!("{root} is let go as a dataset, and still kept for: {}", left.join(", "))
+                format!(
+                    "removed {root} from the datasets; its bytes are still kept for: {}",
+                    left.join(", ")
+                )
             }
         }
     });
     Ok(())
 }
 
-fn providers(place: &Place, root: BlobHash) -> anyhow::Result<()> {
-    let value: Value = ask_of(place, "/v1/data/providers", &RootAsk { root })?;
-    place.show(&value, || {
+fn providers(globals: &Globals, root: BlobHash) -> anyhow::Result<()> {
+    let value: Value = request(globals, "/v1/data/providers", &RootAsk { root })?;
+    globals.show(&value, || {
         let nodes: Vec<_> = value["providers"].as_array().into_iter().flatten().collect();
         match nodes.is_empty() {
-            true => "nobody is known to have it".to_owned(),
+            true => "no known node has it".to_owned(),
             false => nodes
                 .iter()
                 .filter_map(|node| node.as_str())

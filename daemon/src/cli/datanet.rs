@@ -1,20 +1,21 @@
-//! `openledger datanet`: sets of datasets that somebody answers for, for everybody or for members only.
+//! `openledger datanet`: creates, joins and curates datanets, which are collections of datasets with an owner, terms and
+//! versions, readable by everybody or by members only.
 //!
-//! `--json` prints one object: `create`, `show` and `join` a [`DatanetAnswer`], `ls` a list of them, `members` a list of
-//! [`MemberLine`], `sync` `{"datanet", "answered"}`, `key` `{"key"}`, everything else `{"datanet", "statement"}`, the name
-//! of what was said. A statement that proposes is the name of the proposal.
+//! Verbs that change a datanet publish a signed statement and print its hash. The hash of a `propose` statement is the
+//! name of the proposal.
 
 use clap::{Args, Subcommand};
 use protocol::{Account, BlobHash, DatanetId, NodeId};
 use serde_json::Value;
 
-use super::{Place, data::ask_of, exit::Exit, output};
+use super::{Globals, data::request, exit::Exit, output};
 use base::operator::datanet::{
     CreateAsk, DatanetAnswer, DatanetAsk, DatanetVerb, GrantAsk, JoinAsk, MemberLine, SayAsk,
 };
 
-/// Found, join and speak in datanets
+/// Create, join and curate datanets
 #[derive(Debug, Args)]
+#[command(after_help = "Example: openledger datanet create maths --licence CC-BY-4.0")]
 pub(crate) struct Datanet {
     #[command(subcommand)]
     verb: Verb,
@@ -23,152 +24,168 @@ pub(crate) struct Datanet {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Create(Create),
-    /// Print the datanets that are known here
-    #[command(after_help = "Example: openledger datanet ls")]
+    /// List the datanets that this node knows
+    #[command(after_help = "Example: openledger datanet ls\n\nJSON: a list of what `datanet show` prints")]
     Ls,
-    /// Print a datanet: its terms, versions and proposals
+    /// Print the terms, versions and proposals of a datanet
     #[command(
-        after_help = "Example: openledger datanet show 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger datanet show 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {id, name, owner, access, contribution, licence, epoch, has_key, may, version: {number, datasets}, published, \
+                      proposals: [{proposal, root, contributor, licence, standing}], statements}"
     )]
     Show {
-        /// Its name
+        /// ID of the datanet
         id: DatanetId,
     },
-    /// Print who reads a permissioned datanet
+    /// List the members of a permissioned datanet
     #[command(
-        after_help = "Example: openledger datanet members 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger datanet members 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: [{node, epoch, until_ms, approves}]"
     )]
     Members {
-        /// Its name
+        /// ID of the datanet
         id: DatanetId,
     },
     Grant(Grant),
-    /// Take a member out: its transfers stop, and what is sealed from now on is closed to it
+    /// Remove a member: its transfers stop, and data sealed from now on uses a key it does not have
     #[command(
-        after_help = "Example: openledger datanet revoke 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger datanet revoke 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {datanet, statement}"
     )]
     Revoke {
-        /// The datanet
+        /// ID of the datanet
         id: DatanetId,
-        /// Whom
+        /// Node to remove
         node: NodeId,
     },
-    /// Begin a new key without taking anybody out, as after a leak
+    /// Start a new key without removing a member, for example after a leak
     #[command(
-        after_help = "Example: openledger datanet rotate 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger datanet rotate 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {datanet, statement}"
     )]
     Rotate {
-        /// The datanet
+        /// ID of the datanet
         id: DatanetId,
     },
-    /// Offer a dataset to a datanet
+    /// Propose a dataset to a datanet
     #[command(
-        after_help = "Example: openledger datanet propose 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --licence CC-BY-4.0"
+        after_help = "Example: openledger datanet propose 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --licence CC-BY-4.0\n\n\
+                      JSON: {datanet, statement}"
     )]
     Propose {
-        /// The datanet
+        /// ID of the datanet
         id: DatanetId,
-        /// The root of the dataset
+        /// Root of the dataset
         root: BlobHash,
-        /// Its terms
+        /// Licence of the dataset
         #[arg(long, alias = "license", value_name = "TERMS")]
         licence: String,
-        /// Who is paid for it
+        /// Account that is paid for it
         #[arg(long, value_name = "ADDRESS")]
         account: Option<Account>,
     },
     /// Approve a proposal
     #[command(
-        after_help = "Example: openledger datanet approve 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger datanet approve 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {datanet, statement}"
     )]
     Approve(Decision),
     /// Decline a proposal
     #[command(
-        after_help = "Example: openledger datanet decline 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why duplicate"
+        after_help = "Example: openledger datanet decline 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why duplicate\n\n\
+                      JSON: {datanet, statement}"
     )]
     Decline(Decision),
-    /// Take back a proposal of your own
+    /// Withdraw a proposal of this node
     #[command(
-        after_help = "Example: openledger datanet withdraw 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger datanet withdraw 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {datanet, statement}"
     )]
     Withdraw {
-        /// The datanet
+        /// ID of the datanet
         id: DatanetId,
-        /// The proposal
+        /// Hash of the proposal
         proposal: BlobHash,
     },
-    /// Ask the owner to look at a proposal of your own that was declined
+    /// Ask the owner to review a declined proposal of this node
     #[command(
-        after_help = "Example: openledger datanet appeal 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why original"
+        after_help = "Example: openledger datanet appeal 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x2b719c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why original\n\n\
+                      JSON: {datanet, statement}"
     )]
     Appeal(Decision),
-    /// Publish a version: what was in the last, what is approved, and these roots
+    /// Publish a version: the datasets of the last version, the approved proposals, and these roots
     #[command(
-        after_help = "Example: openledger datanet publish 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger datanet publish 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {datanet, statement}"
     )]
     Publish {
-        /// The datanet
+        /// ID of the datanet
         id: DatanetId,
-        /// Datasets of your own
+        /// Datasets of this node to include
         #[arg(value_name = "ROOT")]
         roots: Vec<BlobHash>,
     },
     /// Stop serving a dataset, in every version
     #[command(
-        after_help = "Example: openledger datanet bury 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why personal"
+        after_help = "Example: openledger datanet bury 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x7d1e9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --why personal\n\n\
+                      JSON: {datanet, statement}"
     )]
     Bury {
-        /// The datanet
+        /// ID of the datanet
         id: DatanetId,
-        /// The root of the dataset
+        /// Root of the dataset
         root: BlobHash,
-        /// Why
+        /// Reason, which members see
         #[arg(long)]
         why: String,
     },
-    /// Ask a member about a datanet that is not known here
+    /// Learn about a datanet from one of its members
     #[command(
-        after_help = "Example: openledger datanet join 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --from 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger datanet join 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --from 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: what `datanet show` prints"
     )]
     Join {
-        /// The datanet
+        /// ID of the datanet
         id: DatanetId,
-        /// A member, such as the owner
+        /// A member to ask, such as the owner
         #[arg(long, value_name = "NODE")]
         from: NodeId,
     },
-    /// Compare what is known of a datanet with those who are connected, now instead of within 30 seconds
+    /// Synchronise a datanet with the connected members now, instead of within 30 seconds
     #[command(
-        after_help = "Example: openledger datanet sync 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger datanet sync 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {datanet, answered}"
     )]
     Sync {
-        /// The datanet
+        /// ID of the datanet
         id: DatanetId,
     },
-    /// Print the key that grants to this node carry
-    #[command(after_help = "Example: openledger datanet key")]
+    /// Print the public key to which a datanet's key is sealed for this node
+    #[command(after_help = "Example: openledger datanet key\n\nJSON: {key}")]
     Key,
 }
 
-/// Found a datanet
+/// Create a datanet
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger datanet create maths --licence CC-BY-4.0 --permissioned")]
+#[command(
+    after_help = "Example: openledger datanet create maths --licence CC-BY-4.0 --permissioned\n\nJSON: what `datanet show` prints"
+)]
 struct Create {
-    /// What people call it
+    /// Name of the datanet
     name: String,
-    /// What everything in it may at least be used for
+    /// Licence that every dataset in it must allow
     #[arg(long, alias = "license", value_name = "TERMS")]
     licence: String,
-    /// Only members read, and its shards are sealed
+    /// Only members may read; shards are encrypted
     #[arg(long)]
     permissioned: bool,
-    /// Who may add: everybody at once, everybody once approved, or members
+    /// Who may contribute: everybody (open), everybody after approval (curated), or members
     #[arg(long, default_value = "curated", value_parser = ["open", "curated", "members"])]
     contribution: String,
-    /// A node that approves and publishes beside you; may be repeated
+    /// A node that may approve and publish; may be repeated
     #[arg(long = "curator", value_name = "NODE")]
     curators: Vec<NodeId>,
-    /// Your account on the chain
+    /// Account of the owner
     #[arg(long, value_name = "ADDRESS")]
     account: Option<Account>,
 }
@@ -176,45 +193,46 @@ struct Create {
 /// Make a node a member
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: openledger datanet grant 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --role reader --days 30"
+    after_help = "Example: openledger datanet grant 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 0x9ac29c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --role reader --days 30\n\n\
+                      JSON: {datanet, statement}"
 )]
 struct Grant {
-    /// The datanet
+    /// ID of the datanet
     id: DatanetId,
-    /// Whom
+    /// Node to add
     node: NodeId,
-    /// As what
+    /// Role of the member
     #[arg(long, default_value = "reader", value_parser = ["reader", "contributor", "curator"])]
     role: String,
-    /// The key that `openledger datanet key` prints at that node; it is asked for if not given
+    /// Public key that `openledger datanet key` prints on that node; requested from the node if not given
     #[arg(long, value_name = "KEY")]
     member_key: Option<String>,
-    /// For how many days
+    /// Days until the membership ends
     #[arg(long, default_value_t = 365)]
     days: u32,
 }
 
 #[derive(Debug, Args)]
 struct Decision {
-    /// The datanet
+    /// ID of the datanet
     id: DatanetId,
-    /// The proposal
+    /// Hash of the proposal
     proposal: BlobHash,
-    /// Why
+    /// Reason, which the contributor sees
     #[arg(long, default_value = "")]
     why: String,
 }
 
 impl Datanet {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         let (id, what) = match self.verb {
-            Verb::Create(create) => return create.run(place),
-            Verb::Ls => return list(place),
-            Verb::Show { id } => return show(place, "/v1/datanet/show", &DatanetAsk { id }),
-            Verb::Join { id, from } => return show(place, "/v1/datanet/join", &JoinAsk { id, from }),
-            Verb::Members { id } => return members(place, id),
-            Verb::Sync { id } => return sync(place, id),
-            Verb::Key => return key(place),
+            Verb::Create(create) => return create.run(globals),
+            Verb::Ls => return list(globals),
+            Verb::Show { id } => return show(globals, "/v1/datanet/show", &DatanetAsk { id }),
+            Verb::Join { id, from } => return show(globals, "/v1/datanet/join", &JoinAsk { id, from }),
+            Verb::Members { id } => return members(globals, id),
+            Verb::Sync { id } => return sync(globals, id),
+            Verb::Key => return key(globals),
             Verb::Grant(grant) => grant.said(),
             Verb::Revoke { id, node } => (id, DatanetVerb::Revoke { node }),
             Verb::Rotate { id } => (id, DatanetVerb::Rotate),
@@ -231,16 +249,16 @@ impl Datanet {
             Verb::Publish { id, roots } => (id, DatanetVerb::Publish { roots }),
             Verb::Bury { id, root, why } => (id, DatanetVerb::Bury { root, why }),
         };
-        let said: Value = ask_of(place, "/v1/datanet/say", &SayAsk { id, what })?;
-        place.show(&said, || {
-            format!("said {}", said["statement"].as_str().unwrap_or_default())
+        let said: Value = request(globals, "/v1/datanet/say", &SayAsk { id, what })?;
+        globals.show(&said, || {
+            format!("published statement {}", said["statement"].as_str().unwrap_or_default())
         });
         Ok(Exit::Done)
     }
 }
 
 impl Create {
-    fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         let ask = CreateAsk {
             name: self.name,
             licence: self.licence,
@@ -249,7 +267,7 @@ impl Create {
             curators: self.curators,
             account: self.account,
         };
-        show(place, "/v1/datanet/create", &ask)
+        show(globals, "/v1/datanet/create", &ask)
     }
 }
 
@@ -272,9 +290,9 @@ impl Decision {
     }
 }
 
-fn show(place: &Place, path: &str, ask: &impl serde::Serialize) -> anyhow::Result<Exit> {
-    let answer: DatanetAnswer = ask_of(place, path, ask)?;
-    place.show(&answer, || described(&answer));
+fn show(globals: &Globals, path: &str, ask: &impl serde::Serialize) -> anyhow::Result<Exit> {
+    let answer: DatanetAnswer = request(globals, path, ask)?;
+    globals.show(&answer, || described(&answer));
     Ok(Exit::Done)
 }
 
@@ -296,8 +314,8 @@ fn described(answer: &DatanetAnswer) -> String {
         ),
     ];
     if answer.access == "permissioned" {
-        let held = if answer.has_key { "here" } else { "not here" };
-        rows.push(("Key", format!("{}, {held}", answer.epoch)));
+        let held = if answer.has_key { "" } else { "not " };
+        rows.push(("Key", format!("number {}, {held}held by this node", answer.epoch)));
     }
     rows.extend(answer.published.iter().map(|root| ("Published", root.to_string())));
     rows.extend(answer.proposals.iter().map(|it| {
@@ -312,46 +330,48 @@ fn described(answer: &DatanetAnswer) -> String {
     output::columns(&rows)
 }
 
-fn list(place: &Place) -> anyhow::Result<Exit> {
-    let known: Vec<DatanetAnswer> = ask_of(place, "/v1/datanet/ls", &Value::Null)?;
-    place.show(&known, || {
+fn list(globals: &Globals) -> anyhow::Result<Exit> {
+    let known: Vec<DatanetAnswer> = request(globals, "/v1/datanet/ls", &Value::Null)?;
+    globals.show(&known, || {
         let line = |it: &DatanetAnswer| format!("{}  {}  {}  {}", it.id, it.name, it.access, it.may.join(", "));
         match known.is_empty() {
-            true => "no datanets here; `openledger datanet create NAME --licence TERMS` founds one".to_owned(),
+            true => {
+                "this node knows no datanets; `openledger datanet create NAME --licence TERMS` creates one".to_owned()
+            }
             false => known.iter().map(line).collect::<Vec<_>>().join("\n"),
         }
     });
     Ok(Exit::Done)
 }
 
-fn members(place: &Place, id: DatanetId) -> anyhow::Result<Exit> {
-    let members: Vec<MemberLine> = ask_of(place, "/v1/datanet/members", &DatanetAsk { id })?;
-    place.show(&members, || {
+fn members(globals: &Globals, id: DatanetId) -> anyhow::Result<Exit> {
+    let members: Vec<MemberLine> = request(globals, "/v1/datanet/members", &DatanetAsk { id })?;
+    globals.show(&members, || {
         let line = |it: &MemberLine| {
             let role = if it.approves { "reads and approves" } else { "reads" };
             format!(
-                "{}  {role}  keys from {}  until {} s",
+                "{}  {role}  from key {}  until {}",
                 it.node,
                 it.epoch,
-                it.until_ms / 1000
+                output::time(it.until_ms)
             )
         };
         match members.is_empty() {
-            true => "nobody but the owner; `openledger datanet grant ID NODE` adds one".to_owned(),
+            true => "no members beside the owner; `openledger datanet grant ID NODE` adds one".to_owned(),
             false => members.iter().map(line).collect::<Vec<_>>().join("\n"),
         }
     });
     Ok(Exit::Done)
 }
 
-fn sync(place: &Place, id: DatanetId) -> anyhow::Result<Exit> {
-    let synced: Value = ask_of(place, "/v1/datanet/sync", &DatanetAsk { id })?;
-    place.show(&synced, || format!("{} members answered", synced["answered"]));
+fn sync(globals: &Globals, id: DatanetId) -> anyhow::Result<Exit> {
+    let synced: Value = request(globals, "/v1/datanet/sync", &DatanetAsk { id })?;
+    globals.show(&synced, || format!("{} members answered", synced["answered"]));
     Ok(Exit::Done)
 }
 
-fn key(place: &Place) -> anyhow::Result<Exit> {
-    let key: Value = ask_of(place, "/v1/datanet/key", &Value::Null)?;
-    place.show(&key, || key["key"].as_str().unwrap_or_default().to_owned());
+fn key(globals: &Globals) -> anyhow::Result<Exit> {
+    let key: Value = request(globals, "/v1/datanet/key", &Value::Null)?;
+    globals.show(&key, || key["key"].as_str().unwrap_or_default().to_owned());
     Ok(Exit::Done)
 }

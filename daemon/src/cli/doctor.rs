@@ -1,7 +1,7 @@
-//! `openledger doctor`: what keeps this node from doing well, and what to do about it. Changes nothing.
+//! `openledger doctor`: checks the home, the chain's data and the machine, and says how to fix what is wrong. It changes
+//! nothing.
 //!
-//! `--json` prints `{"ok", "checks": [{"name", "state": "good" | "warning" | "bad", "what", "fix"}]}`; `fix` is null where all
-//! is well. The exit code is 1 if anything is bad; a warning is something that works and could be better.
+//! The exit code is 1 if a check is bad. A warning is something that works and could work better.
 
 mod chain;
 mod folder;
@@ -10,11 +10,13 @@ mod machine;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Place, exit::Exit};
+use super::{Globals, exit::Exit};
 
-/// Check the home, the keys, the data and the machine
+/// Check the home, the keys, the data and the machine, and say how to fix what is wrong
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger doctor")]
+#[command(
+    after_help = "Example: openledger doctor\n\nJSON: {ok, checks: [{name, state: good|warning|bad, what, fix}]}; fix is null for a good check"
+)]
 pub(crate) struct Doctor {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +27,7 @@ enum State {
     Bad,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Check {
     name: &'static str,
@@ -68,13 +70,13 @@ impl Check {
 }
 
 impl Doctor {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let mut checks = folder::checks(place);
-        checks.extend(chain::checks(place));
-        checks.extend(machine::checks(place));
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let mut checks = folder::checks(globals);
+        checks.extend(chain::checks(globals));
+        checks.extend(machine::checks(globals));
         let ok = checks.iter().all(|check| check.state != State::Bad);
         let shown = Shown { ok, checks };
-        place.show(&shown, || text(&shown));
+        globals.show(&shown, || text(&shown));
         Ok(if ok { Exit::Done } else { Exit::Failed })
     }
 }

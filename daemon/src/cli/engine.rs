@@ -1,5 +1,5 @@
-//! `openledger engine`: the process that `serve` starts for the model. It speaks with its parent over the socket that it
-//! has as standard input, and prints nothing. Nothing is started before it has left the network.
+//! `openledger engine`: the child process in which `serve` runs the model. It talks to its parent over the socket that is
+//! its standard input. It gives up network access before it does anything else.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use serve::{assemble, process};
 
 use super::output;
 
-/// Be the engine of another process of this program
+/// Run the inference engine as a child process of `serve`
 #[derive(Debug, Args)]
 #[command(hide = true, after_help = "Example: openledger engine")]
 pub(crate) struct Engine {}
@@ -19,7 +19,7 @@ impl Engine {
             Ok(socket) => process::child_main(socket, assemble::parts),
             Err(error) => {
                 output::note(&format!(
-                    "error: `serve` starts this, with a socket as standard input: {error}"
+                    "error: only `openledger serve` starts this command, with a socket as standard input: {error}"
                 ));
                 ExitCode::from(2)
             }

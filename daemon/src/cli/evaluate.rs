@@ -1,9 +1,7 @@
-//! `openledger evaluate`: a base model and adapters over it, side by side on the same records and prompts.
+//! `openledger evaluate`: compares a base model and adapters on the same records and prompts.
 //!
-//! The folder gets `report.json` and `report.html`, which needs nothing else. `--json` prints
-//! `{"dir", "base", "candidates": [{"name", "adapter", "loss", "perplexity", "tokens", "records", "questions", "exact",
-//! "exact_share", "rouge_l"}]}`, the base model first. Questions are asked as the first adapter was trained on them, by
-//! the `training.json` in its folder; curves of the report come from there too.
+//! Writes `report.json` and a self-contained `report.html`. The prompt template and the loss curves come from the
+//! `training.json` in the folder of the first adapter.
 
 use std::path::PathBuf;
 
@@ -12,41 +10,42 @@ use jobs::evaluation::Evaluation;
 use serde_json::json;
 use train::{Machine, exam::Standing};
 
-use super::{Place, exit::Exit, output};
+use super::{Globals, exit::Exit, output};
 
-/// Examine a model and adapters over it, side by side
+/// Compare a base model and adapters on the same records and prompts
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: openledger evaluate --base pico --adapter tone --data questions.jsonl --out report\n\n\
-                        Each line of the data is an object as `train` takes it. Those with a question are answered too, \
-                        with the likeliest token each time."
+                        Each line of the data is an object as `train` takes it. Questions are also answered, by greedy decoding.\n\n\
+                        JSON: {dir, base, candidates: [{name, adapter, loss, perplexity, tokens, records, questions, exact, \
+                        exact_share, rouge_l}]}, the base model first"
 )]
 pub(crate) struct Evaluate {
-    /// A model's folder, or the name of one that is kept
+    /// Folder of the base model, or the name of a stored one
     #[arg(long, value_name = "DIR|NAME")]
     base: String,
-    /// An adapter's folder; may be given several times
+    /// Folder of an adapter; may be repeated
     #[arg(long, value_name = "DIR")]
     adapter: Vec<PathBuf>,
-    /// Files of records, one to a line
+    /// Files with one record per line
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     data: Vec<PathBuf>,
-    /// A file of prompts to go on from: lines with a `prompt` or a `question`
+    /// File of prompts to complete: lines with a `prompt` or a `question`; may be repeated
     #[arg(long, value_name = "FILE")]
     prompts: Vec<PathBuf>,
-    /// Where the report goes
+    /// Folder for the report
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// What stands before an answer, with {prompt} in it; as in training if not given
+    /// Prompt template, with {prompt} in it [default: that of the training run]
     #[arg(long)]
     template: Option<String>,
-    /// Tokens of an answer at most
+    /// Most tokens to generate for a question
     #[arg(long, default_value_t = 32, value_name = "TOKENS", value_parser = tokens())]
     answer_tokens: u32,
-    /// Tokens of what follows a prompt at most
+    /// Most tokens to generate for a prompt
     #[arg(long, default_value_t = 64, value_name = "TOKENS", value_parser = tokens())]
     prompt_tokens: u32,
-    /// Threads that compute
+    /// Compute threads
     #[arg(long)]
     threads: Option<usize>,
 }
@@ -56,7 +55,7 @@ fn tokens() -> clap::builder::RangedI64ValueParser<u32> {
 }
 
 impl Evaluate {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         let usual = Machine::default();
         let (out, evaluation) = (
             self.out,
@@ -74,14 +73,14 @@ impl Evaluate {
                 },
             },
         );
-        let report = evaluation.run(&place.home(), &mut |standing| {
-            if !place.json {
-                output::note(&format!("{} is examined", standing.name));
+        let report = evaluation.run(&globals.home(), &mut |standing| {
+            if !globals.json {
+                output::note(&format!("evaluated {}", standing.name));
             }
         })?;
         evaluation.write(&report, &out)?;
         let answer = json!({ "dir": out, "base": report.base, "candidates": report.candidates });
-        place.show(&answer, || {
+        globals.show(&answer, || {
             let page = out.join("report.html");
             let mut lines: Vec<String> = report.candidates.iter().map(line).collect();
             lines.push(page.display().to_string());

@@ -1,17 +1,17 @@
-//! How a command ends: a number for scripts, a sentence for people.
+//! Exit codes for scripts, and error messages for people.
 //!
 //! | code | meaning                                  |
 //! |------|------------------------------------------|
 //! | 0    | done                                     |
-//! | 1    | it failed                                |
-//! | 2    | the command was not understood           |
+//! | 1    | failed                                   |
+//! | 2    | usage: the command was not understood    |
 //! | 3    | the daemon is not running                |
-//! | 4    | what was asked for does not exist        |
-//! | 5    | denied                                   |
-//! | 6    | not within the time it was given         |
-//! | 7    | something does not verify                |
+//! | 4    | not found                                |
+//! | 5    | permission denied                        |
+//! | 6    | timed out                                |
+//! | 7    | verification failed                      |
 //!
-//! With `--json` a failure is an object on stdout as well: `{"error": {"exit": 3, "message": "…", "causes": ["…"]}}`.
+//! With `--json` a failure also prints an object on stdout: `{"error": {"exit": 3, "message": "…", "causes": ["…"]}}`.
 
 use std::{io, process::ExitCode};
 
@@ -23,7 +23,7 @@ use jobs::JobError;
 
 use super::output;
 
-/// How a command ended.
+/// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     Done = 0,
@@ -56,7 +56,7 @@ impl From<Kind> for Exit {
     }
 }
 
-/// A failure that has a code of its own.
+/// An error with an exit code of its own.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub(crate) struct Ended {
@@ -64,7 +64,7 @@ pub(crate) struct Ended {
     text: String,
 }
 
-/// A failure with this code and this sentence. Put it in front of a cause with `context`.
+/// Makes an error with this exit code and message. To keep a cause, attach it with `context`.
 pub(crate) fn ended(exit: Exit, text: impl Into<String>) -> Ended {
     Ended {
         exit,
@@ -73,7 +73,7 @@ pub(crate) fn ended(exit: Exit, text: impl Into<String>) -> Ended {
 }
 
 impl Exit {
-    /// The code of a failure.
+    /// Chooses the exit code for an error from its type and causes.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if let Some(ended) = error.downcast_ref::<Ended>() {
             return ended.exit;
@@ -105,10 +105,10 @@ impl Exit {
     }
 }
 
-/// Says why a command failed, and gives its code.
+/// Prints an error and its causes, and returns the exit code.
 pub(crate) fn report(error: &anyhow::Error, json: bool) -> Exit {
     let exit = Exit::of(error);
-    let (message, causes) = told(error);
+    let (message, causes) = message_and_causes(error);
     if json {
         output::line(&json!({ "error": { "exit": exit as u8, "message": message, "causes": causes } }).to_string());
     }
@@ -119,16 +119,16 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) -> Exit {
     exit
 }
 
-/// The sentence and its causes; a cause that is in the sentence already is not said twice.
-fn told(error: &anyhow::Error) -> (String, Vec<String>) {
-    let mut said = vec![error.to_string()];
+/// Returns the message and its causes, leaving out a cause whose text is part of the message or of another cause.
+fn message_and_causes(error: &anyhow::Error) -> (String, Vec<String>) {
+    let mut texts = vec![error.to_string()];
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !said.iter().any(|text| text.contains(&cause)) {
-            said.push(cause);
+        if !texts.iter().any(|text| text.contains(&cause)) {
+            texts.push(cause);
         }
     }
-    let message = said.remove(0);
-    (message, said)
+    let message = texts.remove(0);
+    (message, texts)
 }
 
 #[cfg(test)]
@@ -145,7 +145,10 @@ mod tests {
         let cause: Result<(), _> = Err(io::Error::other("refused"));
         let above = cause.context(ended(Exit::Timeout, "too late")).unwrap_err();
         assert_eq!(Exit::of(&above), Exit::Timeout);
-        assert_eq!(told(&above), ("too late".to_owned(), vec!["refused".to_owned()]));
+        assert_eq!(
+            message_and_causes(&above),
+            ("too late".to_owned(), vec!["refused".to_owned()])
+        );
     }
 
     #[test]

@@ -1,18 +1,19 @@
-//! `openledger id`: who this home is. `{"node_id", "validator", "accounts": ["0x…"]}`; `validator` is null without a
-//! validator key. Secrets are not shown.
+//! `openledger id`: the public keys of this home. Secrets are not shown.
 
 use alloy_primitives::Address;
 use clap::Args;
 use protocol::{NodeId, ValidatorKey};
 use serde::Serialize;
 
-use super::{Place, exit::Exit, output};
+use super::{Globals, exit::Exit, output};
 use crate::wallet;
 use base::key;
 
-/// Print the public names of this node, its validator and its accounts
+/// Print the node ID, the validator key and the accounts of this home
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger id --json")]
+#[command(
+    after_help = "Example: openledger id --json\n\nJSON: {node_id, validator, accounts: [ADDRESS]}; validator is null without a validator key"
+)]
 pub(crate) struct Id {}
 
 #[derive(Serialize)]
@@ -23,10 +24,10 @@ struct Shown {
 }
 
 impl Id {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let home = place.home();
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let home = globals.home();
         if !home.node_key().exists() {
-            return Err(place.no_home("there is no node key").into());
+            return Err(globals.no_home("there is no node key").into());
         }
         let validator = home.validator_key();
         let shown = Shown {
@@ -38,7 +39,7 @@ impl Id {
                 .map(|key| key.validator()),
             accounts: wallet::Wallet::new(&home).accounts()?,
         };
-        place.show(&shown, || text(&shown));
+        globals.show(&shown, || text(&shown));
         Ok(Exit::Done)
     }
 }

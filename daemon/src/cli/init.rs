@@ -1,8 +1,6 @@
-//! `openledger init`: makes the home of a node: configuration, keys, and the first block of its chain.
+//! `openledger init`: creates the home of a node: configuration, keys and genesis.
 //!
-//! Run again on the same home it changes nothing; a home that belongs to another chain is refused. `--json` prints
-//! `{"home", "network", "chain_id", "genesis", "node_id", "validator", "created": ["config.toml", …]}`; `validator` is null
-//! without a validator key.
+//! Running it again on the same home changes nothing. A home that belongs to another chain is refused.
 
 use std::{fs, io, os::unix::fs::DirBuilderExt as _, path::PathBuf};
 
@@ -13,7 +11,7 @@ use protocol::{BlockHash, NodeId, ValidatorKey};
 use serde::Serialize;
 
 use super::{
-    Place,
+    Globals,
     chain::archive::Archive,
     config,
     exit::{Exit, ended},
@@ -25,22 +23,25 @@ use chain::genesis;
 /// Blocks per epoch of a development chain.
 const EPOCH_LENGTH: u64 = 100;
 
-/// Make the home of a node: configuration, keys and genesis
+/// Create the home of a node: configuration, keys and genesis
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: openledger init --network dev --moniker alice\nExample: openledger init --network test --genesis genesis.json --validator"
+    after_help = "Example: openledger init --network dev --moniker alice\nExample: openledger init --network test --genesis genesis.json --validator\n\n\
+                  A node that joins the chain of others also needs a peer: `openledger peers add /ip4/10.0.0.7/tcp/4001`.\n\n\
+                  JSON: {home, network, chain_id, genesis, node_id, validator, created: [FILE]}; validator is null without a \
+                  validator key"
 )]
 pub(crate) struct Init {
-    /// The network: dev, test or main; dev if not given
+    /// Network to belong to: dev, test or main [default: dev]
     #[arg(long, value_name = "NAME", value_parser = ["dev", "test", "main"])]
     network: Option<String>,
-    /// The genesis file of the chain; on dev, without one, a chain of this node's own is made
+    /// Genesis file of the chain to join. Without it, on dev, a new chain with this node as its only validator
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
-    /// What the node calls itself in logs and to its peers
+    /// Name of the node in logs and for its peers
     #[arg(long, value_name = "NAME")]
     moniker: Option<String>,
-    /// Make a validator key, too; on a chain of its own this is always so
+    /// Create a validator key too; a new chain always gets one
     #[arg(long)]
     validator: bool,
 }
@@ -57,14 +58,14 @@ struct Shown {
 }
 
 impl Init {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let home = place.home();
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let home = globals.home();
         let network = self.network(&home)?;
         let given = self.given_genesis(&home, &network)?;
         let own_chain = given.is_none() && !home.genesis().exists();
-        // Nothing is written before everything that can be refused was looked at.
+        // Check everything that can be refused before the first file is written.
         if let Some((_, genesis)) = &given {
-            belongs(&home, genesis)?;
+            check_same_chain(&home, genesis)?;
         } else if own_chain && Archive::open(&home)?.tip().is_some() {
             let text = format!(
                 "{} holds blocks of a chain whose genesis.json is missing; give it with --genesis, or choose another --home",
@@ -96,11 +97,11 @@ impl Init {
         if !home.genesis().exists() {
             let text = given
                 .map(|(text, _)| text)
-                .unwrap_or_else(|| own(validator.into_iter().collect()));
+                .unwrap_or_else(|| single_validator_genesis(validator.into_iter().collect()));
             write(&home.genesis(), &text)?;
             created.push("genesis.json");
         }
-        let genesis = place.genesis()?;
+        let genesis = globals.genesis()?;
         let shown = Shown {
             home: home.root().to_owned(),
             network,
@@ -110,16 +111,18 @@ impl Init {
             validator,
             created,
         };
-        place.show(&shown, || text(&shown));
-        if own_chain && !place.json {
-            output::note(
-                "a chain of your own: `openledger daemon` runs it, `openledger wallet dev` lists its funded accounts",
-            );
+        globals.show(&shown, || text(&shown));
+        if own_chain && !globals.json {
+            output::note(&format!(
+                "this is a new chain with one validator; start it with `openledger daemon --home {}`, and list its funded \
+                 accounts with `openledger wallet dev`",
+                home.root().display()
+            ));
         }
         Ok(Exit::Done)
     }
 
-    /// The network that was asked for, which must be the one the home has already, if it has one.
+    /// The network of the flag, which must equal that of an existing home.
     fn network(&self, home: &Home) -> anyhow::Result<String> {
         let asked = self.network.clone();
         if !home.config().exists() {
@@ -144,14 +147,18 @@ impl Init {
                 return Ok(None);
             }
             let text = format!(
-                "no public {network} network is launched yet, so its genesis does not come with this program; \
-                 give the file of the chain to join with --genesis FILE"
+                "the public {network} network is not launched yet, so this program has no genesis for it; give the genesis \
+                 file of the chain to join with --genesis FILE"
             );
             return Err(ended(Exit::Usage, text).into());
         };
         let text = fs::read(file).with_context(|| format!("could not read --genesis {}", file.display()))?;
-        let genesis = ChainGenesis::from_json(&text)
-            .with_context(|| format!("--genesis {} is not a genesis of this kind of chain", file.display()))?;
+        let genesis = ChainGenesis::from_json(&text).with_context(|| {
+            format!(
+                "--genesis {} is not a genesis file of an OpenLedger chain",
+                file.display()
+            )
+        })?;
         Ok(Some((text, genesis)))
     }
 
@@ -168,8 +175,8 @@ impl Init {
     }
 }
 
-/// Refuses a home of another chain.
-fn belongs(home: &Home, genesis: &ChainGenesis) -> anyhow::Result<()> {
+/// Refuses a home that belongs to another chain.
+fn check_same_chain(home: &Home, genesis: &ChainGenesis) -> anyhow::Result<()> {
     let foreign = |found: String| {
         let text = format!(
             "{} belongs to the chain with genesis {found}, not {}; choose another --home",
@@ -193,8 +200,8 @@ fn belongs(home: &Home, genesis: &ChainGenesis) -> anyhow::Result<()> {
     }
 }
 
-/// A development chain with this node as its only validator.
-fn own(validators: Vec<ValidatorKey>) -> Vec<u8> {
+/// The genesis of a development chain with this node as its only validator.
+fn single_validator_genesis(validators: Vec<ValidatorKey>) -> Vec<u8> {
     let genesis = genesis::development(&validators, EPOCH_LENGTH, Timing::default());
     serde_json::to_vec_pretty(&genesis).expect("a genesis is plain data")
 }
@@ -211,13 +218,12 @@ fn write(path: &std::path::Path, text: &[u8]) -> anyhow::Result<()> {
 }
 
 fn text(shown: &Shown) -> String {
-    let validator = shown
-        .validator
-        .map_or("none: this node follows and does not vote".to_owned(), |key| {
-            key.to_string()
-        });
+    let validator = shown.validator.map_or(
+        "none: this node follows the chain and does not vote".to_owned(),
+        |key| key.to_string(),
+    );
     let created = match shown.created.as_slice() {
-        [] => "nothing: the home was there already".to_owned(),
+        [] => "nothing: the home exists already".to_owned(),
         files => files.join(", "),
     };
     output::columns(&[

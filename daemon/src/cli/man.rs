@@ -1,4 +1,4 @@
-//! `openledger man`: the manual page, or with `--dir` one for every verb. Prints roff, not JSON.
+//! `openledger man`: the manual page, or with `--dir` a page for every verb. Prints roff also with `--json`.
 
 use std::{fs, path::PathBuf};
 

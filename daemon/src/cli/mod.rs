@@ -1,8 +1,13 @@
 //! The command line: `openledger VERB`, one file per verb.
 //!
-//! Every verb takes `--home DIR` (or `OPENLEDGER_HOME`) and `--json`; each file says which object `--json` prints. The
-//! answer goes to stdout, everything else to stderr, and the exit code is one of [`exit`]. What needs no running node
-//! works without one. Errors gather here from all over the program, which is why `anyhow` is used here and nowhere else.
+//! Every verb takes `--home DIR` (or `OPENLEDGER_HOME`) and `--json`. Results go to stdout, everything else to stderr, and
+//! the exit code is one of [`exit`]. Verbs that do not need a running node work without one. Verbs parse arguments and
+//! print; the work is done by the node, through the operator's API, or by the crates below. `anyhow` is used here alone,
+//! because errors of all crates meet here.
+//!
+//! To add a verb: add a file with a `clap` struct whose help ends with an example and a `JSON:` line, add it to `Verb`
+//! below, and put its request and response types into `base::operator` if the node does the work. Tests check that every
+//! verb has an example that parses and that its JSON line names the keys it prints.
 
 mod chain;
 mod completions;
@@ -17,13 +22,15 @@ mod evaluate;
 mod exit;
 mod id;
 mod init;
-mod local;
+mod json;
+
+mod globals;
 mod man;
 mod model;
+mod operator_client;
 mod output;
 mod peers;
 mod pin;
-mod place;
 mod repo;
 mod running;
 mod serve;
@@ -37,23 +44,24 @@ mod worker;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use self::{exit::Exit, place::Place};
+use self::{exit::Exit, globals::Globals};
 
-/// A chain of nodes that agree, and the tools for one of them.
+/// Share datasets, train and serve models, and run the chain that records who contributed what
 #[derive(Debug, Parser)]
 #[command(
     name = "openledger",
     version,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Example: openledger devnet\n\nExit codes: 0 done, 1 failed, 2 usage, 3 daemon not running, 4 not found, \
-                  5 denied, 6 timeout, 7 verification failed."
+    after_help = "Example: openledger devnet\n\n`openledger help VERB` shows an example of a verb and the JSON that it prints; \
+                  `openledger help json` lists all of it.\n\nExit codes: 0 done, 1 failed, 2 usage, 3 daemon not running, 4 not \
+                  found, 5 denied, 6 timeout, 7 verification failed."
 )]
 struct Cli {
     #[command(flatten)]
-    place: Place,
+    globals: Globals,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -83,19 +91,29 @@ enum Verb {
     Completions(completions::Completions),
     Man(man::Man),
     Version(version::Version),
+    Json(json::Json),
+}
+
+/// All verbs. The help of `json` lists what the others print.
+fn command() -> Command {
+    let help = format!("Example: openledger json --json\n\n{}", json::help());
+    Cli::command().mut_subcommand("json", |verb| verb.after_help(help))
 }
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match command()
+        .try_get_matches()
+        .and_then(|found| Cli::from_arg_matches(&found))
+    {
         Ok(cli) => cli,
         Err(wrong) => {
-            // Help and version come this way too, and are no failure. There is nowhere to say that printing failed.
+            // `--help` and `--version` arrive here too, and are no failure. A failure to print cannot be printed.
             drop(wrong.print());
             return if wrong.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
     };
-    let json = cli.place.json;
+    let json = cli.globals.json;
     if let Verb::Engine(verb) = cli.verb {
         return verb.run();
     }
@@ -104,30 +122,31 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {
-    let place = &cli.place;
+    let globals = &cli.globals;
     match cli.verb {
-        Verb::Init(verb) => verb.run(place),
-        Verb::Daemon(verb) => verb.run(place),
-        Verb::Devnet(verb) => verb.run(place),
-        Verb::Status(verb) => verb.run(place),
-        Verb::Chain(verb) => verb.run(place),
-        Verb::Wallet(verb) => verb.run(place),
-        Verb::Data(verb) => verb.run(place),
-        Verb::Datanet(verb) => verb.run(place),
-        Verb::Pin(verb) => verb.run(place),
-        Verb::Repo(verb) => verb.run(place),
-        Verb::Worker(verb) => verb.run(place),
-        Verb::Model(verb) => verb.run(place),
-        Verb::Serve(verb) => verb.run(place),
-        Verb::Train(verb) => verb.run(place),
-        Verb::Evaluate(verb) => verb.run(place),
-        Verb::Engine(_) => unreachable!("it never comes back to the others"),
-        Verb::Config(verb) => verb.run(place),
-        Verb::Doctor(verb) => verb.run(place),
-        Verb::Id(verb) => verb.run(place),
-        Verb::Peers(verb) => verb.run(place),
+        Verb::Init(verb) => verb.run(globals),
+        Verb::Daemon(verb) => verb.run(globals),
+        Verb::Devnet(verb) => verb.run(globals),
+        Verb::Status(verb) => verb.run(globals),
+        Verb::Chain(verb) => verb.run(globals),
+        Verb::Wallet(verb) => verb.run(globals),
+        Verb::Data(verb) => verb.run(globals),
+        Verb::Datanet(verb) => verb.run(globals),
+        Verb::Pin(verb) => verb.run(globals),
+        Verb::Repo(verb) => verb.run(globals),
+        Verb::Worker(verb) => verb.run(globals),
+        Verb::Model(verb) => verb.run(globals),
+        Verb::Serve(verb) => verb.run(globals),
+        Verb::Train(verb) => verb.run(globals),
+        Verb::Evaluate(verb) => verb.run(globals),
+        Verb::Engine(_) => unreachable!("`main` runs the engine itself"),
+        Verb::Config(verb) => verb.run(globals),
+        Verb::Doctor(verb) => verb.run(globals),
+        Verb::Id(verb) => verb.run(globals),
+        Verb::Peers(verb) => verb.run(globals),
         Verb::Completions(verb) => verb.run(),
         Verb::Man(verb) => verb.run(),
-        Verb::Version(verb) => verb.run(place),
+        Verb::Version(verb) => verb.run(globals),
+        Verb::Json(verb) => verb.run(globals),
     }
 }

@@ -1,10 +1,7 @@
-//! `openledger model`: base models, kept by their content in a private folder of the home.
+//! `openledger model`: stores base models by the hash of their content, and runs them on token batches.
 //!
-//! `--json` prints one object: `add` and `show` the model (`{"hash", "label", "files": [{"name", "hash", "bytes"}]}`),
-//! `ls` a list of them, `rm` `{"hash", "removed"}`. `logits` needs no home. Its requests are a list of
-//! `{"tokens": [TOKEN, …], "adapter": DIR or null}`; it runs them all as one batch and prints
-//! `[{"logits": [[NUMBER, …], …]}, …]`: for each request, in order, a row for each of its tokens, which is what comes after
-//! that token, of as many numbers as the vocabulary has.
+//! `logits` needs no home. It runs all requests as one batch. For each request, in order, it prints a row of logits per
+//! token: the prediction of the token after it, with one number for each token of the vocabulary.
 
 mod tokenizer;
 
@@ -15,10 +12,11 @@ use compute::{logits::Answer, model::Stored};
 use jobs::models;
 use serde_json::json;
 
-use super::{Place, exit::Exit, output};
+use super::{Globals, exit::Exit, output};
 
-/// Keep base models, and look into them
+/// Store base models, and inspect them
 #[derive(Debug, Args)]
+#[command(after_help = "Example: openledger model ls")]
 pub(crate) struct Model {
     #[command(subcommand)]
     verb: Verb,
@@ -26,37 +24,42 @@ pub(crate) struct Model {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Copy a model's folder into the store, and check every number of it
-    #[command(after_help = "Example: openledger model add SmolLM2-135M-Instruct")]
+    /// Copy a model into the store, and check its weights
+    #[command(after_help = "Example: openledger model add SmolLM2-135M-Instruct\n\n\
+                      JSON: {hash, label, files: [{name, hash, bytes}]}")]
     Add {
-        /// A folder as Hugging Face has it: config.json, tokenizer.json, safetensors
+        /// Folder in the format of Hugging Face: config.json, tokenizer.json, safetensors
         dir: PathBuf,
     },
-    /// Print the models that are kept
-    #[command(after_help = "Example: openledger model ls --json")]
+    /// List the stored models
+    #[command(
+        after_help = "Example: openledger model ls --json\n\nJSON: [{hash, label, files: [{name, hash, bytes}]}]"
+    )]
     Ls,
-    /// Print the files of a model
-    #[command(after_help = "Example: openledger model show SmolLM2-135M-Instruct")]
+    /// List the files of a stored model
+    #[command(after_help = "Example: openledger model show SmolLM2-135M-Instruct\n\n\
+                      JSON: {hash, label, files: [{name, hash, bytes}]}")]
     Show {
-        /// The name of its folder, or the first digits of its hash
+        /// Name of its folder, or the first digits of its hash
         model: String,
     },
-    /// Delete a model; an engine that has it keeps it until it ends
-    #[command(after_help = "Example: openledger model rm SmolLM2-135M-Instruct")]
+    /// Delete a stored model; an engine that serves it continues until it stops
+    #[command(after_help = "Example: openledger model rm SmolLM2-135M-Instruct\n\nJSON: {hash, removed}")]
     Rm {
-        /// The name of its folder, or the first digits of its hash
+        /// Name of its folder, or the first digits of its hash
         model: String,
     },
-    /// Print the logits of every position of a mixed batch
+    /// Print the logits of every position of a batch
     #[command(
         after_help = "Example: openledger model logits SmolLM2-135M --requests requests.json --json\n\n\
                             The file holds a list such as [{\"tokens\": [1, 2], \"adapter\": null}, \
-                            {\"tokens\": [3], \"adapter\": \"adapters/tone\"}]."
+                            {\"tokens\": [3], \"adapter\": \"adapters/tone\"}].\n\n\
+                            JSON: [{logits: [[NUMBER]]}]"
     )]
     Logits {
-        /// The model's folder
+        /// Folder of the model
         dir: PathBuf,
-        /// What to run
+        /// File with the requests
         #[arg(long, value_name = "FILE")]
         requests: PathBuf,
     },
@@ -64,26 +67,26 @@ enum Verb {
 }
 
 impl Model {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::Add { dir } => {
-                let stored = models::store(&place.home())?.add(&dir)?;
-                place.show(&stored, || described(&stored));
+                let stored = models::store(&globals.home())?.add(&dir)?;
+                globals.show(&stored, || described(&stored));
             }
-            Verb::Ls => list(place)?,
+            Verb::Ls => list(globals)?,
             Verb::Show { model } => {
-                let stored = models::find(&models::store(&place.home())?, &model)?;
-                place.show(&stored, || described(&stored));
+                let stored = models::find(&models::store(&globals.home())?, &model)?;
+                globals.show(&stored, || described(&stored));
             }
             Verb::Rm { model } => {
-                let store = models::store(&place.home())?;
+                let store = models::store(&globals.home())?;
                 let stored = models::find(&store, &model)?;
                 store.remove(&stored)?;
                 let answer = json!({ "hash": stored.hash, "removed": true });
-                place.show(&answer, || format!("{} is removed", stored.hash));
+                globals.show(&answer, || format!("removed {}", stored.hash));
             }
-            Verb::Logits { dir, requests } => run_logits(place, &dir, &requests)?,
-            Verb::Tokenizer(verb) => return verb.run(place),
+            Verb::Logits { dir, requests } => run_logits(globals, &dir, &requests)?,
+            Verb::Tokenizer(verb) => return verb.run(globals),
         }
         Ok(Exit::Done)
     }
@@ -104,27 +107,27 @@ fn described(stored: &Stored) -> String {
     output::columns(&rows)
 }
 
-fn list(place: &Place) -> anyhow::Result<()> {
-    let models = models::store(&place.home())?.list()?;
-    place.show(&models, || {
+fn list(globals: &Globals) -> anyhow::Result<()> {
+    let models = models::store(&globals.home())?.list()?;
+    globals.show(&models, || {
         let line = |stored: &Stored| format!("{}  {}  {} bytes", stored.hash, stored.label, stored.bytes());
         match models.is_empty() {
-            true => "no models here; `openledger model add DIR` keeps one".to_owned(),
+            true => "no models in this home; `openledger model add DIR` stores one".to_owned(),
             false => models.iter().map(line).collect::<Vec<_>>().join("\n"),
         }
     });
     Ok(())
 }
 
-fn run_logits(place: &Place, dir: &Path, requests: &Path) -> anyhow::Result<()> {
+fn run_logits(globals: &Globals, dir: &Path, requests: &Path) -> anyhow::Result<()> {
     let answers = models::logits(dir, requests)?;
-    place.show(&answers, || {
+    globals.show(&answers, || {
         let line = |(index, answer): (usize, &Answer)| {
             let last = answer.logits.last().map(Vec::as_slice).unwrap_or_default();
             let best = last.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
             let (token, logit) = best.map_or((0, 0.0), |(token, logit)| (token, *logit));
             format!(
-                "{index}: {} rows; token {token} comes next, with {logit}",
+                "{index}: {} rows; the most likely next token is {token}, with logit {logit}",
                 answer.logits.len()
             )
         };

@@ -1,32 +1,38 @@
-//! Where a command says things: what was asked for on stdout, everything else on stderr.
+//! Output of a command: the result on stdout, notes and progress on stderr.
 
 use std::io::{self, Write as _};
 
 use serde::Serialize;
 
-/// One line of the answer. Whoever reads may have had enough (`| head`): that is no failure.
+/// Prints a line to stdout. A reader that closed the pipe (`| head`) is no failure.
 pub(crate) fn line(text: &str) {
     let mut out = io::stdout().lock();
     drop(writeln!(out, "{text}").and_then(|()| out.flush()));
 }
 
-/// Bytes of the answer, as they are.
+/// Writes bytes to stdout, unchanged.
 pub(crate) fn raw(bytes: &[u8]) {
     let mut out = io::stdout().lock();
     drop(out.write_all(bytes).and_then(|()| out.flush()));
 }
 
-/// A remark for the person at the terminal.
+/// Prints a note for the person at the terminal to stderr.
 pub(crate) fn note(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// An object on one line.
+/// Prints a value as JSON on one line.
 pub(crate) fn object(value: &impl Serialize) {
     line(&serde_json::to_string(value).expect("what is shown is plain data"));
 }
 
-/// Rows of a name and what is to be said about it, in two columns.
+/// Formats a time in milliseconds since 1970, to the second, as RFC 3339.
+pub(crate) fn time(ms: u64) -> String {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms / 1000 * 1000);
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+/// Formats rows of a name and a value in two aligned columns.
 pub(crate) fn columns(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let row = |(name, text): &(&str, String)| format!("{name:width$}  {text}");

@@ -1,28 +1,26 @@
-//! `openledger peers`: whom this node is connected to and whom it comes back to.
+//! `openledger peers`: the connected peers, the bootstrap peers, and the nodes that offer work.
 //!
-//! `peers list` prints `{"running", "peers": [{"id", "address", "outbound", "agent", "offence_points"}], "bootstrap":
-//! ["/ip4/…"], "listen": ["/ip4/…"]}`; `peers` is null where no node is running. `peers add ADDR` prints `{"address",
-//! "added", "dialled"}`: it is remembered, and reached out to at once by a node that runs. `peers workers` prints a list
-//! of [`WorkerLine`].
+//! `peers add` writes the address to the configuration; a running node also dials it at once.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    Place, config,
-    data::ask_of,
+    Globals, config,
+    data::request,
     exit::{Exit, ended},
+    globals::wait,
     output,
-    place::wait,
 };
 use base::operator::{
     peer::{DialAsk, PeerLine},
     work::WorkerLine,
 };
 
-/// Show peers, or add one to come back to
+/// List peers, or add a bootstrap peer
 #[derive(Debug, Args)]
+#[command(after_help = "Example: openledger peers add /ip4/10.0.0.7/tcp/4001")]
 pub(crate) struct Peers {
     #[command(subcommand)]
     verb: Verb,
@@ -30,16 +28,21 @@ pub(crate) struct Peers {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Print the peers that are connected and those that are configured
-    #[command(after_help = "Example: openledger peers list")]
+    /// List the connected and the configured peers
+    #[command(
+        after_help = "Example: openledger peers list\n\nJSON: {running, peers: [{id, address, outbound, agent, offence_points}], bootstrap: [ADDR], \
+                      listen: [ADDR]}; peers is null if no node is running"
+    )]
     List,
-    /// Print the nodes that offer work: training, inference, audits
-    #[command(after_help = "Example: openledger peers workers")]
+    /// List the nodes that offer work: training, inference, audits
+    #[command(
+        after_help = "Example: openledger peers workers\n\nJSON: [{node, kinds, bases, prices, device, threads, memory_gib, until_ms}]"
+    )]
     Workers,
-    /// Add a peer to network.bootstrap in the configuration
-    #[command(after_help = "Example: openledger peers add /ip4/10.0.0.7/tcp/4001")]
+    /// Add a peer to network.bootstrap; a running node dials it at once
+    #[command(after_help = "Example: openledger peers add /ip4/10.0.0.7/tcp/4001\n\nJSON: {address, added, dialled}")]
     Add {
-        /// Where it listens
+        /// Address of the peer, such as /ip4/10.0.0.7/tcp/4001
         #[arg(value_name = "ADDR", value_parser = address)]
         address: String,
     },
@@ -54,21 +57,21 @@ struct Shown {
 }
 
 impl Peers {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         match self.verb {
-            Verb::List => list(place)?,
-            Verb::Workers => workers(place)?,
-            Verb::Add { address } => add(place, &address)?,
+            Verb::List => list(globals)?,
+            Verb::Workers => workers(globals)?,
+            Verb::Add { address } => add(globals, &address)?,
         }
         Ok(Exit::Done)
     }
 }
 
-fn list(place: &Place) -> anyhow::Result<()> {
-    let bootstrap = place.config()?.config.network.bootstrap;
-    let running = place.maybe_running();
+fn list(globals: &Globals) -> anyhow::Result<()> {
+    let bootstrap = globals.config()?.config.network.bootstrap;
+    let running = globals.maybe_running();
     let peers = match &running {
-        Some(running) => Some(wait(running.local().ask("/v1/peers/list", &Value::Null))?),
+        Some(running) => Some(wait(running.operator_client().request("/v1/peers/list", &Value::Null))?),
         None => None,
     };
     let shown = Shown {
@@ -77,7 +80,7 @@ fn list(place: &Place) -> anyhow::Result<()> {
         bootstrap,
         listen: running.map(|running| running.listen).unwrap_or_default(),
     };
-    place.show(&shown, || {
+    globals.show(&shown, || {
         let connected = match &shown.peers {
             Some(peers) => peers.len().to_string(),
             None => "no node is running".to_owned(),
@@ -85,16 +88,16 @@ fn list(place: &Place) -> anyhow::Result<()> {
         let mut rows = vec![("Connected", connected)];
         let line = |peer: &PeerLine| format!("{:#}  {}  {}", peer.id, peer.address, peer.agent);
         rows.extend(shown.peers.iter().flatten().map(|peer| ("Peer", line(peer))));
-        rows.extend(shown.bootstrap.iter().map(|peer| ("Comes back to", peer.clone())));
-        rows.extend(shown.listen.iter().map(|address| ("Listens at", address.clone())));
+        rows.extend(shown.bootstrap.iter().map(|peer| ("Bootstrap", peer.clone())));
+        rows.extend(shown.listen.iter().map(|address| ("Listening on", address.clone())));
         output::columns(&rows)
     });
     Ok(())
 }
 
-fn workers(place: &Place) -> anyhow::Result<()> {
-    let workers: Vec<WorkerLine> = ask_of(place, "/v1/work/workers", &Value::Null)?;
-    place.show(&workers, || {
+fn workers(globals: &Globals) -> anyhow::Result<()> {
+    let workers: Vec<WorkerLine> = request(globals, "/v1/work/workers", &Value::Null)?;
+    globals.show(&workers, || {
         let line = |worker: &WorkerLine| {
             let price = |kind: &String| match worker.prices.get(kind) {
                 Some(price) => format!("{kind} for {price}"),
@@ -111,28 +114,28 @@ fn workers(place: &Place) -> anyhow::Result<()> {
             )
         };
         match workers.is_empty() {
-            true => "nobody offers work, as far as is known here; `openledger worker offer` does".to_owned(),
+            true => "no known node offers work; `openledger worker offer` offers some".to_owned(),
             false => workers.iter().map(line).collect::<Vec<_>>().join("\n"),
         }
     });
     Ok(())
 }
 
-fn add(place: &Place, address: &str) -> anyhow::Result<()> {
-    if !place.home().root().is_dir() {
-        return Err(place.no_home("there is no configuration").into());
+fn add(globals: &Globals, address: &str) -> anyhow::Result<()> {
+    if !globals.home().root().is_dir() {
+        return Err(globals.no_home("there is no configuration").into());
     }
-    if place.config()?.config.network.bootstrap.len() >= 256 {
+    if globals.config()?.config.network.bootstrap.len() >= 256 {
         return Err(ended(
             Exit::Failed,
             "network.bootstrap has 256 peers; remove some from config.toml",
         )
         .into());
     }
-    let added = config::append(&place.home(), "network.bootstrap", address)?;
-    let dialled = match place.maybe_running() {
+    let added = config::append(&globals.home(), "network.bootstrap", address)?;
+    let dialled = match globals.maybe_running() {
         Some(running) => {
-            wait(running.local().ask::<()>(
+            wait(running.operator_client().request::<()>(
                 "/v1/peers/dial",
                 &DialAsk {
                     address: address.to_owned(),
@@ -143,17 +146,17 @@ fn add(place: &Place, address: &str) -> anyhow::Result<()> {
         None => false,
     };
     let answer = json!({ "address": address, "added": added, "dialled": dialled });
-    place.show(&answer, || match (added, dialled) {
-        (true, true) => format!("added {address}; the running node reaches out to it now"),
-        (true, false) => format!("added {address}; the node reaches out to it when it starts"),
-        (false, true) => format!("{address} was there already; the running node reaches out to it now"),
-        (false, false) => format!("{address} was there already"),
+    globals.show(&answer, || match (added, dialled) {
+        (true, true) => format!("added {address}; the running node dials it now"),
+        (true, false) => format!("added {address}; the node dials it when it starts"),
+        (false, true) => format!("{address} is configured already; the running node dials it now"),
+        (false, false) => format!("{address} is configured already"),
     });
     Ok(())
 }
 
-/// An address that a node can dial: `/ip4/…/tcp/PORT`, `/ip6/…/tcp/PORT` or `/dns/…/tcp/PORT`, with `/p2p/…` behind it
-/// if wanted.
+/// Parses an address that a node can dial: `/ip4/…/tcp/PORT`, `/ip6/…/tcp/PORT` or `/dns/…/tcp/PORT`, optionally with
+/// `/p2p/…` at its end.
 fn address(text: &str) -> Result<String, String> {
     let wrong = || {
         format!("`{text}` is not an address; write one such as /ip4/10.0.0.7/tcp/4001 or /dns/node.example/tcp/4001")
@@ -182,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_what_a_node_can_dial() {
+    fn only_an_address_that_a_node_can_dial_is_accepted() {
         for text in [
             "/ip4/10.0.0.7/tcp/4001",
             "/ip6/::1/tcp/1",

@@ -1,20 +1,20 @@
-//! `openledger pin`: datasets that stay, here or with others.
+//! `openledger pin`: keeps datasets in this home, and makes deals with other nodes that keep copies.
 //!
-//! `--json` prints one object: `add`, `renew` and `status` a [`PinStatus`], `ls` a [`PinsAnswer`], `rm` `{"root", "deals_ended"}`,
-//! `verify` `{"root", "checked": [{"node", "chunks"}]}` and exit code 7 if a copy does not verify.
+//! `verify` ends with exit code 7 if a copy fails its proof.
 
 use clap::{Args, Subcommand};
 use protocol::{Account, BlobHash, NodeId};
 use serde_json::Value;
 
-use super::{Place, data::ask_of, exit::Exit, output};
+use super::{Globals, data::request, exit::Exit, output};
 use base::operator::{
     dataset::RootAsk,
     pin::{DealLine, PinAddAsk, PinStatus, PinsAnswer, RenewAsk, VerifyAsk},
 };
 
-/// Keep datasets here, or have others keep copies
+/// Keep datasets, here or as copies on other nodes
 #[derive(Debug, Args)]
+#[command(after_help = "Example: openledger pin ls")]
 pub(crate) struct Pin {
     #[command(subcommand)]
     verb: Verb,
@@ -23,76 +23,84 @@ pub(crate) struct Pin {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Add(Add),
-    /// Let deals about a dataset go on for longer
+    /// Extend the deals about a dataset
     #[command(
-        after_help = "Example: openledger pin renew 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --days 30"
+        after_help = "Example: openledger pin renew 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --days 30\n\n\
+                      JSON: what `pin status` prints"
     )]
     Renew {
-        /// Its root
+        /// Root of the dataset
         root: BlobHash,
-        /// For how many days beyond those that were agreed on
+        /// Days to add to the agreed time
         #[arg(long, default_value_t = 30)]
         days: u32,
     },
-    /// End deals about a dataset, and keep it here no longer
+    /// End the deals about a dataset and remove the pin of this home; `data rm` removes the dataset itself
     #[command(
-        after_help = "Example: openledger pin rm 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger pin rm 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {root, deals_ended}"
     )]
     Rm {
-        /// Its root
+        /// Root of the dataset
         root: BlobHash,
     },
-    /// Print everything that is kept here, kept by others, and kept here for others
-    #[command(after_help = "Example: openledger pin ls")]
+    /// List what this home keeps, what others keep for it, and what it keeps for others
+    #[command(after_help = "Example: openledger pin ls\n\n\
+                      JSON: {kept: [{root, kept_for, complete}], deals: [DEAL], hosted: [HOSTED]}, as in `pin status`")]
     Ls,
-    /// Print how a dataset is kept: copies, hosts, audits, what is owed
+    /// Show the copies, hosts, audits and costs of a pinned dataset
     #[command(
-        after_help = "Example: openledger pin status 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger pin status 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {root, kept_for, deals: [{deal, root, copies, held, hosts: [{node, holds, held, missed, misses_in_a_row, \
+                      false_proofs, last_epoch, last_outcome, served, not_served}], until_ms, spent, escrow, over}], \
+                      hosted: [{deal, root, owner, bytes, registered, until_ms}]}"
     )]
     Status {
-        /// Its root
+        /// Root of the dataset
         root: BlobHash,
     },
-    /// Draw chunks now and have every copy prove them
+    /// Challenge every copy now to prove randomly drawn chunks
     #[command(
-        after_help = "Example: openledger pin verify 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3"
+        after_help = "Example: openledger pin verify 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3\n\n\
+                      JSON: {root, checked: [{node, chunks}]}"
     )]
     Verify {
-        /// Its root
+        /// Root of the dataset
         root: BlobHash,
-        /// Only the copy of this node
+        /// Challenge only the copy on this node
         #[arg(long, value_name = "NODE")]
         node: Option<NodeId>,
     },
 }
 
-/// Keep a dataset here; with --copies, have others keep it
+/// Fetch and keep a dataset here; with --copies, have other nodes keep it
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: openledger pin add 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --copies 2"
+    after_help = "Example: openledger pin add 0x6f1b9c0d2e3f4a5b6c7d8e9fa0b1c2d3e4f5061728394a5b6c7d8e9fa0b1c2d3 --copies 2\n\n\
+                      JSON: what `pin status` prints"
 )]
 struct Add {
-    /// Its root
+    /// Root of the dataset
     root: BlobHash,
-    /// How many others should keep it
+    /// Number of other nodes that should keep a copy
     #[arg(long)]
     copies: Option<u16>,
-    /// For how many days
+    /// Days to keep the copies
     #[arg(long, default_value_t = 30, requires = "copies")]
     days: u32,
-    /// What is paid per GiB and epoch, such as "0.01 OPEN"
+    /// Price per GiB and epoch, such as "0.01 OPEN"
     #[arg(long, value_name = "OPEN", requires = "copies")]
     price: Option<String>,
-    /// Ask this node first; may be repeated
+    /// Prefer this host; may be repeated
     #[arg(long = "host", value_name = "NODE", requires = "copies")]
     hosts: Vec<NodeId>,
-    /// The account that pays
+    /// Account that pays
     #[arg(long, value_name = "ADDRESS", requires = "copies")]
     account: Option<Account>,
 }
 
 impl Pin {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::Add(add) => {
                 let Add {
@@ -111,20 +119,20 @@ impl Pin {
                     hosts,
                     account,
                 };
-                show(place, &ask_of(place, "/v1/pin/add", &ask)?);
+                show(globals, &request(globals, "/v1/pin/add", &ask)?);
             }
-            Verb::Renew { root, days } => show(place, &ask_of(place, "/v1/pin/renew", &RenewAsk { root, days })?),
-            Verb::Status { root } => show(place, &ask_of(place, "/v1/pin/status", &RootAsk { root })?),
-            Verb::Ls => list(place)?,
+            Verb::Renew { root, days } => show(globals, &request(globals, "/v1/pin/renew", &RenewAsk { root, days })?),
+            Verb::Status { root } => show(globals, &request(globals, "/v1/pin/status", &RootAsk { root })?),
+            Verb::Ls => list(globals)?,
             Verb::Rm { root } => {
-                let ended: Value = ask_of(place, "/v1/pin/rm", &RootAsk { root })?;
-                place.show(&ended, || {
-                    format!("{root} is pinned no longer; {} deals ended", ended["deals_ended"])
+                let ended: Value = request(globals, "/v1/pin/rm", &RootAsk { root })?;
+                globals.show(&ended, || {
+                    format!("unpinned {root} and ended {} deals", ended["deals_ended"])
                 });
             }
             Verb::Verify { root, node } => {
-                let checked: Value = ask_of(place, "/v1/pin/verify", &VerifyAsk { root, node })?;
-                place.show(&checked, || {
+                let checked: Value = request(globals, "/v1/pin/verify", &VerifyAsk { root, node })?;
+                globals.show(&checked, || {
                     let copies = checked["checked"].as_array().into_iter().flatten();
                     let line = |it: &Value| {
                         format!(
@@ -141,8 +149,8 @@ impl Pin {
     }
 }
 
-fn show(place: &Place, status: &PinStatus) {
-    place.show(status, || {
+fn show(globals: &Globals, status: &PinStatus) {
+    globals.show(status, || {
         let mut rows = vec![("Root", status.root.to_string())];
         rows.extend(status.kept_for.iter().map(|why| ("Kept here", why.clone())));
         rows.extend(status.deals.iter().flat_map(deal));
@@ -157,11 +165,11 @@ fn show(place: &Place, status: &PinStatus) {
 }
 
 fn deal(deal: &DealLine) -> Vec<(&'static str, String)> {
-    let state = if deal.over { ", over" } else { "" };
+    let state = if deal.over { ", ended" } else { "" };
     let mut rows = vec![
         ("Deal", deal.deal.clone()),
         ("Copies", format!("{} of {} held{state}", deal.held, deal.copies)),
-        ("Until", until(deal.until_ms)),
+        ("Until", output::time(deal.until_ms)),
         ("Owed", format!("{} of {}", deal.spent, deal.escrow)),
     ];
     rows.extend(deal.hosts.iter().map(|host| {
@@ -169,9 +177,9 @@ fn deal(deal: &DealLine) -> Vec<(&'static str, String)> {
             (Some(epoch), Some(outcome)) => format!("last audit {outcome} in epoch {epoch}"),
             _ => "not audited yet".to_owned(),
         };
-        let holds = if host.holds { "holds" } else { "lost it" };
+        let holds = if host.holds { "holds a copy" } else { "lost its copy" };
         let text = format!(
-            "{}  {holds}  {} held, {} missed  {last}",
+            "{}  {holds}  {} audits passed, {} missed  {last}",
             host.node, host.held, host.missed
         );
         ("Host", text)
@@ -179,15 +187,9 @@ fn deal(deal: &DealLine) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// A time as people write it, to the second.
-fn until(ms: u64) -> String {
-    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms / 1000 * 1000);
-    humantime::format_rfc3339_seconds(at).to_string()
-}
-
-fn list(place: &Place) -> anyhow::Result<()> {
-    let all: PinsAnswer = ask_of(place, "/v1/pin/ls", &Value::Null)?;
-    place.show(&all, || {
+fn list(globals: &Globals) -> anyhow::Result<()> {
+    let all: PinsAnswer = request(globals, "/v1/pin/ls", &Value::Null)?;
+    globals.show(&all, || {
         let kept = all
             .kept
             .iter()
@@ -202,7 +204,7 @@ fn list(place: &Place) -> anyhow::Result<()> {
             .map(|it| format!("{}  here for {:#}: {} bytes", it.root, it.owner, it.bytes));
         let lines: Vec<_> = kept.chain(deals).chain(hosted).collect();
         match lines.is_empty() {
-            true => "nothing is pinned; `openledger pin add ROOT` keeps a dataset".to_owned(),
+            true => "nothing is pinned; `openledger pin add ROOT` pins a dataset".to_owned(),
             false => lines.join("\n"),
         }
     });

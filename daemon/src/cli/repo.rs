@@ -1,15 +1,15 @@
-//! `openledger repo`: the stores that everything shared lies in, the public one and those of permissioned datanets.
-//!
-//! `--json` prints one object: `stat` its [`StatAnswer`], `gc` its [`CollectAnswer`], `fsck` its [`FsckAnswer`].
+//! `openledger repo`: statistics, garbage collection and checks of the blob stores: the public one, and one for each
+//! permissioned datanet.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::{Place, data::ask_of, exit::Exit, output};
+use super::{Globals, data::request, exit::Exit, output};
 use base::operator::dataset::{CollectAnswer, FsckAnswer, FsckAsk, StatAnswer, StoreLine};
 
-/// Look after the store of shared data
+/// Show, collect and check the blob stores
 #[derive(Debug, Args)]
+#[command(after_help = "Example: openledger repo stat")]
 pub(crate) struct Repo {
     #[command(subcommand)]
     verb: Verb,
@@ -17,27 +17,30 @@ pub(crate) struct Repo {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Print how much is stored and how much room is left
-    #[command(after_help = "Example: openledger repo stat")]
+    /// Show how much is stored and how much space is left
+    #[command(after_help = "Example: openledger repo stat\n\n\
+                      JSON: {blobs, bytes, pinned, free_bytes, reserved_bytes, collected_at_ms, collect_errors, \
+                      stores: [{datanet, blobs, bytes, pinned}]}")]
     Stat,
-    /// Delete what nothing keeps, now instead of within ten minutes
-    #[command(after_help = "Example: openledger repo gc")]
+    /// Collect garbage now, instead of within ten minutes: delete blobs that nothing references
+    #[command(after_help = "Example: openledger repo gc\n\nJSON: {deleted, live}")]
     Gc,
-    /// Hash every blob and say which are damaged or missing
-    #[command(after_help = "Example: openledger repo fsck --drop-damaged")]
+    /// Hash every blob and list the damaged and missing ones
+    #[command(after_help = "Example: openledger repo fsck --drop-damaged\n\n\
+                      JSON: {sound, bytes, partial, dropped: [HASH], missing: [HASH], orphans}")]
     Fsck {
-        /// Drop damaged blobs, so that they can be fetched or added again
+        /// Delete damaged blobs, so that they can be fetched or added again
         #[arg(long)]
         drop_damaged: bool,
     },
 }
 
 impl Repo {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::Stat => {
-                let stat: StatAnswer = ask_of(place, "/v1/repo/stat", &Value::Null)?;
-                place.show(&stat, || {
+                let stat: StatAnswer = request(globals, "/v1/repo/stat", &Value::Null)?;
+                globals.show(&stat, || {
                     let mut rows = vec![
                         ("Blobs", stat.blobs.to_string()),
                         ("Bytes", stat.bytes.to_string()),
@@ -56,14 +59,14 @@ impl Repo {
                 });
             }
             Verb::Gc => {
-                let collected: CollectAnswer = ask_of(place, "/v1/repo/gc", &Value::Null)?;
-                place.show(&collected, || {
-                    format!("{} blobs deleted, {} stay", collected.deleted, collected.live)
+                let collected: CollectAnswer = request(globals, "/v1/repo/gc", &Value::Null)?;
+                globals.show(&collected, || {
+                    format!("deleted {} blobs, kept {}", collected.deleted, collected.live)
                 });
             }
             Verb::Fsck { drop_damaged } => {
-                let checked: FsckAnswer = ask_of(place, "/v1/repo/fsck", &FsckAsk { drop_damaged })?;
-                place.show(&checked, || described(&checked));
+                let checked: FsckAnswer = request(globals, "/v1/repo/fsck", &FsckAsk { drop_damaged })?;
+                globals.show(&checked, || described(&checked));
             }
         }
         Ok(Exit::Done)
@@ -72,10 +75,10 @@ impl Repo {
 
 fn described(checked: &FsckAnswer) -> String {
     let mut rows = vec![
-        ("Sound", checked.sound.to_string()),
+        ("Undamaged", checked.sound.to_string()),
         ("Bytes", checked.bytes.to_string()),
-        ("In part", checked.partial.to_string()),
-        ("Files removed", checked.orphans.to_string()),
+        ("Incomplete", checked.partial.to_string()),
+        ("Stray files removed", checked.orphans.to_string()),
     ];
     rows.extend(checked.dropped.iter().map(|hash| ("Dropped", hash.to_string())));
     rows.extend(checked.missing.iter().map(|hash| ("Missing", hash.to_string())));

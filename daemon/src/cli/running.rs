@@ -1,4 +1,4 @@
-//! The node that runs in a home, as a command speaks to it: JSON-RPC for the chain, the status for the node.
+//! The running node of a home, found through `node.json`: JSON-RPC for the chain, `/v1/status` for the node.
 
 use std::{
     fs, io,
@@ -14,32 +14,31 @@ use serde_json::{Value, json};
 
 use super::{
     exit::{Ended, Exit, ended},
-    local::Local,
+    operator_client::OperatorClient,
 };
 use base::{home::Home, http, operator::status::Status};
 
-/// How long a node may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Longest wait for a response of the node.
+const RESPONSE_WITHIN: Duration = Duration::from_secs(10);
 
-/// What `node.json` says.
+/// The content of `node.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Running {
-    /// The process.
     pub(crate) pid: u32,
-    /// JSON-RPC.
+    /// URL of JSON-RPC.
     pub(crate) rpc: String,
-    /// Health, figures and status.
+    /// URL of health, metrics and status.
     pub(crate) api: String,
-    /// Where it takes commands.
+    /// Socket of the operator's API.
     #[serde(default)]
     pub(crate) socket: PathBuf,
-    /// Addresses that peers can dial.
+    /// Multiaddresses that peers can dial.
     #[serde(default)]
     pub(crate) listen: Vec<String>,
 }
 
 impl Running {
-    /// Reads `node.json`; a home without one has no running node.
+    /// Reads `node.json`. A home without the file, or whose process is gone, has no running node.
     pub(crate) fn read(home: &Home) -> anyhow::Result<Self> {
         let file = home.listening();
         let text = match fs::read(&file) {
@@ -61,44 +60,44 @@ impl Running {
         Ok(running)
     }
 
-    /// Whether its process exists. One that was killed leaves its file behind.
+    /// True if the process exists. A node that was killed leaves its `node.json` behind.
     fn is_alive(&self) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        // A process of another user may not be signalled, but it is there.
+        // Another user's process refuses the signal, which shows that it exists.
         let exists = pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
-        exists && !is_ended(&fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default())
+        exists && !is_zombie(&fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default())
     }
 
-    /// Whether something listens where it listened: its number may be another process's by now.
+    /// True if something accepts connections at its address: the process ID may have been reused by another program.
     pub(crate) fn listens(&self) -> bool {
         let address = self
             .api
             .strip_prefix("http://")
             .and_then(|address| address.parse().ok());
-        address.is_some_and(|address| TcpStream::connect_timeout(&address, ANSWER_WITHIN).is_ok())
+        address.is_some_and(|address| TcpStream::connect_timeout(&address, RESPONSE_WITHIN).is_ok())
     }
 
-    /// Where it takes commands.
-    pub(crate) fn local(&self) -> Local {
-        Local::Node(self.socket.clone())
+    /// The client of its operator API.
+    pub(crate) fn operator_client(&self) -> OperatorClient {
+        OperatorClient::Node(self.socket.clone())
     }
 
-    /// What the node says about itself.
+    /// Requests `/v1/status`.
     pub(crate) async fn status(&self) -> anyhow::Result<Status> {
         let url = format!("{}/v1/status", self.api);
         let asked = client()?.get(&url).send().await;
         let answer = asked.map_err(|why| unreachable(&url, why))?;
         if !answer.status().is_success() {
             let text = answer.text().await.unwrap_or_default();
-            anyhow::bail!("the node at {url} is not well: {}", text.trim());
+            anyhow::bail!("the node at {url} reports a failure: {}", text.trim());
         }
         answer
             .json()
             .await
-            .with_context(|| format!("{url} did not answer as this version does"))
+            .with_context(|| format!("the response of {url} is not of this version; restart the daemon"))
     }
 
-    /// Calls a method of JSON-RPC.
+    /// Calls a JSON-RPC method.
     pub(crate) async fn call<T: DeserializeOwned>(&self, method: &str, params: Value) -> anyhow::Result<T> {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let asked = client()?.post(&self.rpc).json(&request).send().await;
@@ -110,19 +109,19 @@ impl Running {
             let text = refused["message"].as_str().unwrap_or("no reason given");
             anyhow::bail!("the node refused {method}: {text}");
         }
-        let unread = || format!("the node answered {method} with something else than expected");
+        let unread = || format!("the result of {method} has an unexpected form; restart the daemon with this version");
         serde_json::from_value(answer["result"].clone()).with_context(unread)
     }
 }
 
-/// Whether `/proc/PID/stat` tells of a process that has ended and whose parent has not noticed.
-fn is_ended(stat: &str) -> bool {
-    // The name before it may hold anything, parentheses included.
+/// True if `/proc/PID/stat` shows a zombie: the process has ended and its parent has not collected it.
+fn is_zombie(stat: &str) -> bool {
+    // The process name before the state may contain anything, parentheses included.
     let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
     state.is_some_and(|state| state.starts_with(['Z', 'X']))
 }
 
-/// Says that there is no node, and how to get one.
+/// The error for a home without a running node.
 pub(crate) fn not_running(home: &Home) -> Ended {
     let text = format!(
         "no node is running in {}; start it with `openledger daemon --home {0}`",
@@ -132,8 +131,8 @@ pub(crate) fn not_running(home: &Home) -> Ended {
 }
 
 fn client() -> anyhow::Result<reqwest::Client> {
-    // What listens on this machine is not reached through a proxy.
-    let client = http::client().timeout(ANSWER_WITHIN).build();
+    // No proxy: the node listens on this machine.
+    let client = http::client().timeout(RESPONSE_WITHIN).build();
     client.context("could not make an HTTP client")
 }
 
@@ -142,8 +141,8 @@ fn unreachable(url: &str, why: reqwest::Error) -> anyhow::Error {
         ended(
             Exit::Timeout,
             format!(
-                "the node at {url} did not answer within {} s; look at its log",
-                ANSWER_WITHIN.as_secs()
+                "the node at {url} did not answer within {} s; its log may say why",
+                RESPONSE_WITHIN.as_secs()
             ),
         )
     } else if why.is_connect() {
@@ -152,9 +151,12 @@ fn unreachable(url: &str, why: reqwest::Error) -> anyhow::Error {
             format!("nothing answers at {url}; restart the daemon"),
         )
     } else {
-        ended(Exit::Failed, format!("the answer of the node at {url} cannot be read"))
+        ended(
+            Exit::Failed,
+            format!("the response of the node at {url} cannot be read"),
+        )
     };
-    // What the layers between said adds nothing to what the system said.
+    // Only the innermost cause says what happened; the layers around it repeat "error sending request".
     let mut cause: &dyn std::error::Error = &why;
     while let Some(deeper) = cause.source() {
         cause = deeper;
@@ -162,7 +164,7 @@ fn unreachable(url: &str, why: reqwest::Error) -> anyhow::Error {
     anyhow::anyhow!("{cause}").context(sentence)
 }
 
-/// An address as one can connect to it: a node that listens everywhere is reached at this machine's own.
+/// Turns a listen address into one to connect to: `0.0.0.0` and `::` become the loopback address.
 fn reachable(address: &str) -> String {
     let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
     let Ok(mut socket) = bare.parse::<SocketAddr>() else {
@@ -195,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_process_that_ended_is_not_running_whatever_its_name() {
-        assert!(is_ended("7 (open) Z 1 2") && is_ended("7 (a) S) Z 1"));
-        assert!(!is_ended("7 (openledger) S 1 7") && !is_ended("7 (a) Z) R 1") && !is_ended(""));
+        assert!(is_zombie("7 (open) Z 1 2") && is_zombie("7 (a) S) Z 1"));
+        assert!(!is_zombie("7 (openledger) S 1 7") && !is_zombie("7 (a) Z) R 1") && !is_zombie(""));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! `openledger serve`: one base model and any number of adapters over it, for programs that speak the OpenAI API. It needs
-//! no chain, and runs until SIGINT or SIGTERM. `--json` prints one object when it takes requests: `{"url", "model",
-//! "hash", "context_tokens", "adapters", "refused": [{"name", "why"}], "token_file", "warnings"}`;
-//! `token_file` is null with `--no-auth`.
+//! `openledger serve`: serves a base model and its adapters over the OpenAI API, until SIGINT or SIGTERM. It needs no chain.
+//!
+//! Its addresses are printed once it accepts requests. With `--in-node` the running node of the home serves the model
+//! instead, and the command returns.
 
 use std::{
     net::SocketAddr,
@@ -19,85 +19,93 @@ use gateway::serving::{self, StartError};
 use serde_json::{Value, json};
 
 use super::{
-    Place,
+    Globals,
     exit::{Exit, ended},
+    globals::wait,
     output,
-    place::wait,
 };
 use crate::{node, telemetry};
 
-/// Adapters are kept in memory up to this many bytes if nobody says otherwise.
+/// Default of `--adapter-memory`.
 const ADAPTER_MEMORY: &str = "1 GiB";
 
-/// Serve a model and its adapters to programs that speak the OpenAI API
+/// Serve a base model and its adapters over the OpenAI API
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: openledger serve --model SmolLM2-135M-Instruct --adapters adapters\n\n\
-                  Each folder in the folder of adapters is one, as PEFT writes it, and is asked for by the name of its \
-                  folder. Clients send the token that is in the token file."
+                  Each folder inside --adapters is one adapter in PEFT's format; its name is the model name that clients \
+                  request. Clients authenticate with the token in the token file.\n\n\
+                  JSON: {url, model, hash, context_tokens, adapters, refused: [{name, why}], token_file, warnings}; token_file \
+                  is null with --no-auth. With --stop: {stopped}"
 )]
 pub(crate) struct Serve {
-    /// A model's folder, or one that `model ls` lists
+    /// Folder of the base model, or the name of a stored one
     #[arg(long, value_name = "DIR", required_unless_present = "stop")]
     model: Option<String>,
-    /// Have the running node of this home serve it, and return
+    /// Let the running node of this home serve the model, and return
     #[arg(long)]
     in_node: bool,
-    /// End what the running node serves
+    /// Stop serving in the running node
     #[arg(long, conflicts_with_all = ["in_node", "model"])]
     stop: bool,
-    /// The folder of adapters
+    /// Folder that contains the adapters' folders
     #[arg(long, value_name = "DIR")]
     adapters: Option<PathBuf>,
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// The file with the token that clients send; it is made if it is not there
+    /// File with the token that clients must send; created if it does not exist [default: keys/serve.token in the home]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Answer everyone on this machine
+    /// Accept requests without a token
     #[arg(long, conflicts_with = "token_file")]
     no_auth: bool,
-    /// What clients call the model; the name of its folder if not given
+    /// Model name for clients [default: the name of its folder]
     #[arg(long)]
     name: Option<String>,
-    /// Web pages that may ask, such as `https://chat.example`; may be repeated
+    /// Origin of web pages that may send requests, such as `https://chat.example`; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
-    /// What computes: cpu, cuda or cuda:N, or auto for the best there is
+    /// Device: cpu, cuda, cuda:N, or auto for a GPU if there is one
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Threads that compute; 0 takes all there are
+    /// Compute threads; 0 uses all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// How the weights are kept in memory
+    /// Quantise the weights in memory
     #[arg(long, alias = "quantise", default_value = "none", value_parser = ["none", "int8", "int4"])]
     quantize: String,
-    /// What the engine may take beside the model's file; what is over it ends it, and it starts again
+    /// Memory limit of the engine beside the model file; an engine that exceeds it is restarted
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
-    /// What adapters may take in memory
+    /// Memory for adapters; beyond it the least recently used are unloaded
     #[arg(long, default_value = ADAPTER_MEMORY, value_name = "SIZE")]
     adapter_memory: Size,
-    /// Answers that are worked on at once
+    /// Most completions to generate at once
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1024))]
     rows: Option<u32>,
 }
 
 impl Serve {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         if self.stop {
-            return stop(place);
+            return stop(globals);
         }
         let in_node = self.in_node;
         let ask = self.ask()?;
         if in_node {
-            let answer: ServeAnswer = wait(async { place.running()?.local().ask("/v1/serve/start", &ask).await })?;
-            place.show(&answer, || told(&answer));
+            let answer: ServeAnswer = wait(async {
+                globals
+                    .running()?
+                    .operator_client()
+                    .request("/v1/serve/start", &ask)
+                    .await
+            })?;
+            globals.show(&answer, || describe(&answer));
             return Ok(Exit::Done);
         }
-        let log = match place.home().config().exists() {
-            true => place.config()?.config.log,
+        let log = match globals.home().config().exists() {
+            true => globals.config()?.config.log,
             false => config::Log::default(),
         };
         telemetry::start(&log).map_err(|why| ended(Exit::Usage, why.to_string()))?;
@@ -105,9 +113,9 @@ impl Serve {
         let runtime =
             runtime.context("could not start threads for requests; raise the limit on threads (ulimit -u)")?;
         runtime.block_on(async {
-            let started = serving::start(&place.home(), ask, Events::default()).await;
+            let started = serving::start(&globals.home(), ask, Events::default()).await;
             let (served, answer) = started.map_err(failed_to_start)?;
-            place.show(&answer, || told(&answer));
+            globals.show(&answer, || describe(&answer));
             node::interrupted().await;
             served.stop().await;
             anyhow::Ok(())
@@ -115,13 +123,13 @@ impl Serve {
         Ok(Exit::Done)
     }
 
-    /// A node has a working folder of its own, so it is told whole paths.
+    /// Builds the request, with absolute paths: the node resolves relative ones in its own working directory.
     fn ask(self) -> anyhow::Result<ServeAsk> {
         let whole = |path: PathBuf| match path.is_dir() {
             true => path.canonicalize().unwrap_or(path),
             false => path,
         };
-        let model = self.model.expect("clap asks for it where nothing is stopped");
+        let model = self.model.expect("clap requires it without --stop");
         Ok(ServeAsk {
             model: match Path::new(&model).is_dir() {
                 true => whole(PathBuf::from(&model)).display().to_string(),
@@ -143,16 +151,22 @@ impl Serve {
     }
 }
 
-fn stop(place: &Place) -> anyhow::Result<Exit> {
-    let answer: Value = wait(async { place.running()?.local().ask("/v1/serve/stop", &json!({})).await })?;
-    place.show(&answer, || match answer["stopped"]["model"].as_str() {
-        Some(model) => format!("{model} is served no longer"),
-        None => "the node serves nothing".to_owned(),
+fn stop(globals: &Globals) -> anyhow::Result<Exit> {
+    let answer: Value = wait(async {
+        globals
+            .running()?
+            .operator_client()
+            .request("/v1/serve/stop", &json!({}))
+            .await
+    })?;
+    globals.show(&answer, || match answer["stopped"]["model"].as_str() {
+        Some(model) => format!("stopped serving {model}"),
+        None => "the node serves no model".to_owned(),
     });
     Ok(Exit::Done)
 }
 
-/// Keeps the exit code of a job that cannot be done.
+/// Keeps the error's own type, which decides the exit code.
 fn failed_to_start(error: StartError) -> anyhow::Error {
     match error {
         StartError::Job(error) => error.into(),
@@ -160,7 +174,7 @@ fn failed_to_start(error: StartError) -> anyhow::Error {
     }
 }
 
-fn told(answer: &ServeAnswer) -> String {
+fn describe(answer: &ServeAnswer) -> String {
     let mut rows = vec![
         ("URL", answer.url.clone()),
         ("Model", answer.model.clone()),
@@ -171,10 +185,7 @@ fn told(answer: &ServeAnswer) -> String {
     let token = answer.token_file.as_ref();
     rows.push((
         "Token",
-        token.map_or_else(
-            || "none is asked for".to_owned(),
-            |file| format!("in {}", file.display()),
-        ),
+        token.map_or_else(|| "not required".to_owned(), |file| format!("in {}", file.display())),
     ));
     let refused = answer.refused.iter();
     rows.extend(refused.map(|one| ("Refused", format!("{}: {}", one.name, one.why))));

@@ -1,26 +1,26 @@
-//! `openledger status`: am I connected, am I voting, at what height, how far behind.
-//!
-//! `--json` prints `{"connected", "voting", "behind", "pid", "rpc", "api", "listen", …}` and with them everything that
-//! `/v1/status` says (`height`, `head_hash`, `state_root`, `peers`, `signing`, …). With `--watch` one such object per line.
+//! `openledger status`: whether the node is connected and voting, its height, and how far it is behind.
 
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Place, chain::validators, exit::Exit, output, place::wait, running::Running};
+use super::{Globals, chain::validators, exit::Exit, globals::wait, output, running::Running};
 use base::{clock::Clock, operator::status};
 
-/// How many blocks behind still counts as up to date: they are on their way.
+/// Blocks behind the best known height that still count as up to date: they are being fetched.
 const BEHIND: u64 = 2;
-/// What a node that signs says.
+/// Value of `signing` in the status of a node that signs.
 const SIGNING: &str = "on";
 
-/// Say how the running node is doing
+/// Show whether the running node is connected, voting and up to date
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger status --watch")]
+#[command(after_help = "Example: openledger status --watch\n\n\
+                  JSON: {connected, voting, behind, pid, rpc, api, listen, node_id, moniker, network, chain_id, genesis, \
+                  height, best_known_height, head_hash, state_root, head_timestamp_s, peers, round, validators, signing, \
+                  mempool_transactions, mempool_bytes, version, uptime_s}; with --watch one object per line")]
 pub(crate) struct Status {
-    /// Say it again every second
+    /// Print a line every second
     #[arg(long)]
     watch: bool,
 }
@@ -45,34 +45,34 @@ struct RunningShown {
 }
 
 impl Status {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let running = place.running()?;
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let running = globals.running()?;
         wait(async {
-            let shown = ask(&running, place).await?;
+            let shown = ask(&running, globals).await?;
             if !self.watch {
-                place.show(&shown, || text(&shown, Clock::new().now().as_secs()));
+                globals.show(&shown, || text(&shown, Clock::new().now().as_secs()));
                 return Ok(Exit::Done);
             }
-            place.show(&shown, || line(&shown));
+            globals.show(&shown, || line(&shown));
             loop {
                 tokio::select! {
                     _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
                     () = tokio::time::sleep(Duration::from_secs(1)) => (),
                 }
-                let shown = ask(&running, place).await?;
-                place.show(&shown, || line(&shown));
+                let shown = ask(&running, globals).await?;
+                globals.show(&shown, || line(&shown));
             }
         })
     }
 }
 
-async fn ask(running: &Running, place: &Place) -> anyhow::Result<Shown> {
+async fn ask(running: &Running, globals: &Globals) -> anyhow::Result<Shown> {
     let status = running.status().await?;
-    // The node says whether it may sign; the chain says whether anybody counts it.
-    let elected = match (place.genesis(), validators::own_key(&place.home())) {
-        (Ok(genesis), Some(own)) if status.signing == SIGNING => match validators::ask(running, &genesis).await {
+    // The node knows whether it signs; only the chain knows whether its validator is elected.
+    let elected = match (globals.genesis(), validators::own_key(&globals.home())) {
+        (Ok(genesis), Some(own)) if status.signing == SIGNING => match validators::request(running, &genesis).await {
             Ok((_, stakers)) => stakers.iter().any(|staker| staker.key == own),
-            // The state at the edge of the epoch may not be kept; then the node's word has to do.
+            // The state of the epoch's first block may be pruned; then the node's own status has to do.
             Err(_) => true,
         },
         _ => true,
@@ -103,7 +103,9 @@ fn text(shown: &Shown, now_s: u64) -> String {
     let status = &shown.status;
     let connected = match (status.peers, status.validators) {
         (0, 1) if shown.voting => "no peers; none are needed by the only validator".to_owned(),
-        (0, _) => "no: no peer is connected; check network.bootstrap and the network".to_owned(),
+        (0, _) => {
+            "no: no peer is connected; add one with `openledger peers add ADDR`, and check the network".to_owned()
+        }
         (1, _) => "yes, to 1 peer".to_owned(),
         (peers, _) => format!("yes, to {peers} peers"),
     };

@@ -1,4 +1,4 @@
-//! What all verbs have in common.
+//! Rules that every verb must keep: help, examples, JSON, no secrets in flags.
 
 use clap::{Command, CommandFactory as _};
 
@@ -22,12 +22,12 @@ fn verbs() -> Vec<(String, Command)> {
 }
 
 #[test]
-fn the_arguments_contradict_nothing() {
+fn the_definition_of_the_arguments_is_consistent() {
     Cli::command().debug_assert();
 }
 
 #[test]
-fn every_verb_is_explained_and_shows_an_example_of_itself() {
+fn every_verb_has_help_with_an_example() {
     let verbs = verbs();
     assert!(verbs.len() > 20, "{} verbs", verbs.len());
     for (path, verb) in verbs {
@@ -39,11 +39,30 @@ fn every_verb_is_explained_and_shows_an_example_of_itself() {
 }
 
 #[test]
-fn every_example_is_understood() {
+fn every_group_of_verbs_shows_an_example() {
+    for group in Cli::command().get_subcommands().filter(|verb| verb.has_subcommands()) {
+        let after = group.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let line = after.lines().next().and_then(|line| line.strip_prefix("Example: "));
+        let read = Cli::try_parse_from(line.unwrap_or_default().split_whitespace());
+        assert!(read.is_ok(), "{}: {after}", group.get_name());
+    }
+}
+
+#[test]
+fn every_verb_says_which_json_it_prints() {
+    let described = json::described(&Cli::command(), "openledger");
+    let silent = ["daemon", "engine", "completions", "man"].map(|verb| format!("openledger {verb}"));
+    for (path, _) in verbs().into_iter().filter(|(path, _)| !silent.contains(path)) {
+        assert!(described.iter().any(|(verb, _)| *verb == path), "{path}");
+    }
+}
+
+#[test]
+fn every_example_parses() {
     for (path, verb) in verbs() {
         let after = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
         for line in after.lines().filter_map(|line| line.strip_prefix("Example: ")) {
-            // What stands in double quotes is one word; no example needs more of a shell.
+            // Text in double quotes is one word; no example needs more of a shell.
             let parts = line.split('"').enumerate();
             let words = parts.flat_map(|(at, part)| -> Vec<&str> {
                 match at % 2 {
@@ -58,14 +77,14 @@ fn every_example_is_understood() {
 }
 
 #[test]
-fn home_and_json_may_stand_before_and_behind_the_verb() {
+fn home_and_json_are_accepted_before_and_after_the_verb() {
     for line in [
         "openledger --home /a --json chain block 1",
         "openledger chain block 1 --json --home /a",
     ] {
         let cli = Cli::try_parse_from(line.split(' ')).unwrap();
         assert!(
-            cli.place.json && cli.place.home().root() == std::path::Path::new("/a"),
+            cli.globals.json && cli.globals.home().root() == std::path::Path::new("/a"),
             "{line}"
         );
     }

@@ -1,9 +1,8 @@
-//! `openledger train`: a LoRA run, in this process, that anybody can do again to the bit.
+//! `openledger train`: fine-tunes a LoRA adapter in this process. Anybody can repeat the run and gets the same bits.
 //!
-//! `--json` prints how it came out (`{"run", "steps", "loss", "validation", "root", "adapter", "dir"}`), and what happens
-//! meanwhile to stderr, an object with an `event` on each line. With `--rerun` it is
-//! `{"step", "root", "replayed", "matches"}`; a root that differs from the run's own is exit code 7. Ctrl-C ends a run
-//! between two passes. However it ended, the same command goes on from its last checkpoint.
+//! With `--json`, progress goes to stderr as one object with an `event` per line. With `--rerun`, a step root that differs
+//! from that of the run is exit code 7. Ctrl-C stops a run between two passes; the same command then resumes it from its
+//! last checkpoint, as it does after a crash.
 
 use std::path::PathBuf;
 
@@ -21,82 +20,83 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use train::{Event, Machine, Switch};
 
-use super::{Place, exit::Exit, local::Local, output, place::wait};
+use super::{Globals, exit::Exit, globals::wait, operator_client::OperatorClient, output};
 
-/// Fine-tune a model on records, so that others can recompute it
+/// Fine-tune a LoRA adapter on records, reproducibly
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: openledger train --base SmolLM2-135M --data facts.jsonl --seed 7 --out tone\n\n\
                         Each line of the data is an object with `prompt` and `completion`, `question` and `answer`, \
-                        `messages`, or `text`, and perhaps a `contributor`. The same command goes on with a run that was \
-                        ended early."
+                        `messages`, or `text`, and optionally a `contributor`. The same command resumes a run that was \
+                        stopped.\n\n\
+                        JSON: {run, steps, loss, validation, root, adapter, dir}, or with --rerun {step, root, replayed, matches}"
 )]
 pub(crate) struct Train {
-    /// A model's folder, or the name of one that is kept
+    /// Folder of the base model, or the name of a stored one
     #[arg(long, value_name = "DIR|NAME")]
     base: String,
-    /// Files of records, one to a line, folders of them, and roots of datasets that are here; their order is part of the run
+    /// Files with one record per line, folders of such files, and roots of datasets in this home; their order is part of the run
     #[arg(long, required = true, num_args = 1.., value_name = "FILE|DIR|ROOT", value_parser = Source::parse)]
     data: Vec<Source>,
-    /// How much each contributor counts, as {"name": number}; 1 for those not named
+    /// Weight of each contributor, as {"name": number}; 1 for those not named, 0 leaves one out
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Decides the order of records and what the adapter begins as
+    /// Seed of the order of records and of the adapter's initial weights
     #[arg(long)]
     seed: Option<u64>,
-    /// Where everything goes
+    /// Folder for the adapter, checkpoints and step roots
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Hyper-parameters, in TOML
+    /// Training recipe (hyper-parameters) in TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Do one step of a run again, and print its root
+    /// Repeat one step of a run, and print its root
     #[arg(long, value_name = "STEP", requires = "from")]
     rerun: Option<u64>,
-    /// The checkpoint before that step
+    /// Checkpoint before that step
     #[arg(long, value_name = "FILE", requires = "rerun")]
     from: Option<PathBuf>,
     /// Steps between checkpoints
     #[arg(long, default_value_t = 50, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: u64,
-    /// Checkpoints that are kept; all if not given
+    /// Most checkpoints to keep [default: all]
     #[arg(long, value_name = "COUNT")]
     checkpoints_max: Option<usize>,
-    /// `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU where there is one; each kind of GPU has other bits than processors
+    /// Device: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU if there is one. Results of a GPU differ in their last bits from those of a processor
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Threads that compute
+    /// Compute threads
     #[arg(long)]
     threads: Option<usize>,
-    /// How much of the time the run is busy, in percent
+    /// Share of the time to compute, in percent
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
     share: u32,
-    /// How much of it while `serve` of the same home answers, in percent; 0 stands still
+    /// Share of the time to compute while `serve` of the same home answers requests, in percent; 0 pauses
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100))]
     share_beside: u32,
-    /// Memory for what is kept between the way forth and the way back, in MiB
+    /// Memory for activations kept from the forward to the backward pass, in MiB; the rest is recomputed
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     keep: usize,
 }
 
 impl Train {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         let (again, share, beside) = (self.rerun.zip(self.from.clone()), self.share, self.share_beside);
         let datasets = OfHome {
-            place,
-            local: OnceCell::new(),
+            globals,
+            client: OnceCell::new(),
         };
         let training = self.training()?;
-        let mut run = wait(training.open(&place.home(), &datasets, Events::default()))?;
+        let mut run = wait(training.open(&globals.home(), &datasets, Events::default()))?;
         if let Some((step, from)) = again {
             let replayed = run.replay(step, &from)?;
-            return Ok(show_replayed(place, &replayed));
+            return Ok(show_replayed(globals, &replayed));
         }
         run.resume_last()?;
         let mut switch = Switch::default();
         run.pace(&switch, share, beside);
         stop_on_signal(switch.clone())?;
-        train(place, &mut run, &mut switch)?;
+        train(globals, &mut run, &mut switch)?;
         Ok(Exit::Done)
     }
 
@@ -120,20 +120,20 @@ impl Train {
     }
 }
 
-fn train(place: &Place, run: &mut Run, switch: &mut Switch) -> anyhow::Result<()> {
+fn train(globals: &Globals, run: &mut Run, switch: &mut Switch) -> anyhow::Result<()> {
     let bar = ProgressBar::with_draw_target(Some(run.steps()), ProgressDrawTarget::stderr());
     bar.set_style(style());
-    let outcome = run.train(switch, &mut |event| match place.json {
+    let outcome = run.train(switch, &mut |event| match globals.json {
         true => output::note(&serde_json::to_string(event).expect("what is shown is plain data")),
         false => draw(&bar, event),
     });
     bar.finish_and_clear();
     let outcome = outcome?;
-    place.show(&outcome, || {
+    globals.show(&outcome, || {
         let mut rows = vec![
             ("Folder", outcome.dir.display().to_string()),
             ("Run", outcome.run.clone()),
-            ("Bits of", run.class().to_owned()),
+            ("Device class", run.class().to_owned()),
             ("Steps", outcome.steps.to_string()),
             ("Loss", format!("{:.4}", outcome.loss)),
         ];
@@ -145,11 +145,11 @@ fn train(place: &Place, run: &mut Run, switch: &mut Switch) -> anyhow::Result<()
     Ok(())
 }
 
-fn show_replayed(place: &Place, replayed: &Replayed) -> Exit {
+fn show_replayed(globals: &Globals, replayed: &Replayed) -> Exit {
     let Replayed {
         step, root, matches, ..
     } = replayed;
-    place.show(replayed, || match matches {
+    globals.show(replayed, || match matches {
         Some(true) => format!("{root}\nis the root of step {step} of the run"),
         Some(false) => format!("{root}\nis not the root that the run gives for step {step}"),
         None => root.clone(),
@@ -160,16 +160,16 @@ fn show_replayed(place: &Place, replayed: &Replayed) -> Exit {
     }
 }
 
-/// The datasets of a home, from the node that runs there or from its store. It is opened once, when it is first needed: a
-/// store has one owner at a time.
+/// The datasets of a home, read through its running node or from its stores. Opened once, at the first use, because only
+/// one process at a time may open a store.
 struct OfHome<'a> {
-    place: &'a Place,
-    local: OnceCell<Local>,
+    globals: &'a Globals,
+    client: OnceCell<OperatorClient>,
 }
 
 impl OfHome<'_> {
-    async fn local(&self) -> anyhow::Result<&Local> {
-        self.local.get_or_try_init(|| self.place.local()).await
+    async fn client(&self) -> anyhow::Result<&OperatorClient> {
+        self.client.get_or_try_init(|| self.globals.operator_client()).await
     }
 }
 
@@ -177,7 +177,7 @@ impl Datasets for OfHome<'_> {
     type Error = anyhow::Error;
 
     async fn describe(&self, root: BlobHash) -> anyhow::Result<Described> {
-        let manifest: Value = self.local().await?.ask("/v1/data/show", &RootAsk { root }).await?;
+        let manifest: Value = self.client().await?.request("/v1/data/show", &RootAsk { root }).await?;
         Ok(Described::of(root, &manifest)?)
     }
 
@@ -188,19 +188,20 @@ impl Datasets for OfHome<'_> {
     ) -> anyhow::Result<()> {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let each = |part: Value| {
-            let part: RecordPart = serde_json::from_value(part).context("a record came that is none")?;
+            let part: RecordPart =
+                serde_json::from_value(part).context("a record is malformed; restart the daemon with this version")?;
             bar.set_message(format!("{} records of {root:#}", part.position + 1));
             Ok(take(part)?)
         };
-        let local = self.local().await?;
+        let client = self.client().await?;
         let read: anyhow::Result<RecordsAnswer> =
-            local.parts("/v1/data/records", &RootAsk { root }, |_| (), each).await;
+            client.parts("/v1/data/records", &RootAsk { root }, |_| (), each).await;
         bar.finish_and_clear();
         read.map(drop)
     }
 }
 
-/// Ends the run when the terminal or the system asks for it.
+/// Stops the run on SIGINT or SIGTERM.
 fn stop_on_signal(switch: Switch) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("could not listen for signals")?;

@@ -1,15 +1,16 @@
-//! `openledger version`: `{"name", "version", "platform", "client"}`, where `client` is what the node tells peers and
-//! wallets.
+//! `openledger version`: the version of the program.
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Place, exit::Exit};
+use super::{Globals, exit::Exit};
 use chain::rpc::client_version;
 
 /// Print the version
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger version --json")]
+#[command(
+    after_help = "Example: openledger version --json\n\nJSON: {name, version, platform, client}; client is the version that peers and wallets see"
+)]
 pub(crate) struct Version {}
 
 #[derive(Serialize)]
@@ -21,14 +22,14 @@ struct Shown {
 }
 
 impl Version {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         let shown = Shown {
             name: "openledger",
             version: env!("CARGO_PKG_VERSION"),
             platform: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
             client: client_version(),
         };
-        place.show(&shown, || format!("openledger {} ({})", shown.version, shown.platform));
+        globals.show(&shown, || format!("openledger {} ({})", shown.version, shown.platform));
         Ok(Exit::Done)
     }
 }

@@ -1,14 +1,4 @@
-//! `openledger wallet …`: accounts of this home, and OPEN sent from them.
-//!
-//! | verb      | `--json`                                                                              |
-//! |-----------|---------------------------------------------------------------------------------------|
-//! | `new`     | `{"account", "file"}`                                                                 |
-//! | `list`    | `{"accounts": [{"account", "file"}]}`                                                 |
-//! | `import`  | `{"account", "file"}`                                                                 |
-//! | `export`  | `{"account", "file"}`, or `{"account", "private_key"}` where the bare key is wanted   |
-//! | `balance` | `{"account", "balance", "wei", "nonce"}`, `balance` in OPEN                           |
-//! | `send`    | see [`send`]                                                                          |
-//! | `dev`     | `{"accounts": [{"name", "account", "private_key"}]}`                                  |
+//! `openledger wallet`: creates and lists the accounts of this home, and sends OPEN from them.
 //!
 //! A password comes from a prompt or a file, never from the command line, where every user of the machine could read it.
 
@@ -28,16 +18,17 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use self::{party::Party, password::PasswordFile};
-use super::{Place, chain::open_amount, exit::Exit, output, place::wait};
+use super::{Globals, chain::open_amount, exit::Exit, globals::wait, output};
 use crate::wallet;
 use base::home::Home;
 use chain::genesis::DEV_ACCOUNTS;
 
-/// Longest key or keystore that is read.
+/// Largest key or keystore file that is read.
 const KEY_BYTES_MAX: u64 = 1 << 16;
 
-/// Make accounts and send OPEN
+/// Create accounts and send OPEN
 #[derive(Debug, Args)]
+#[command(after_help = "Example: openledger wallet send --from dev0 --to dev1 --amount 1.5 --wait")]
 pub(crate) struct Wallet {
     #[command(subcommand)]
     verb: Verb,
@@ -45,93 +36,98 @@ pub(crate) struct Wallet {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make a new account
-    #[command(after_help = "Example: openledger wallet new --password-file secret.txt")]
+    /// Create an account
+    #[command(after_help = "Example: openledger wallet new --password-file secret.txt\n\nJSON: {account, file}")]
     New {
         #[command(flatten)]
         password: PasswordFile,
     },
     /// List the accounts of this home
-    #[command(after_help = "Example: openledger wallet list")]
+    #[command(after_help = "Example: openledger wallet list\n\nJSON: {accounts: [{account, file}]}")]
     List,
-    /// Take in an account: a keystore, or a private key in hexadecimal
-    #[command(after_help = "Example: openledger wallet import keystore.json")]
+    /// Import a keystore, or a private key in hexadecimal
+    #[command(after_help = "Example: openledger wallet import keystore.json\n\nJSON: {account, file}")]
     Import {
-        /// The file that holds it; - for standard input
+        /// File with the keystore or key; - for standard input
         file: PathBuf,
         #[command(flatten)]
         password: PasswordFile,
     },
-    /// Print where the keystore of an account is, or its private key
-    #[command(after_help = "Example: openledger wallet export 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266")]
+    /// Print the path of an account's keystore, or its private key
+    #[command(
+        after_help = "Example: openledger wallet export 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266\n\n\
+                      JSON: {account, file}, or with --reveal {account, private_key}"
+    )]
     Export {
-        /// Which account
+        /// Address of the account
         account: Address,
-        /// Print the private key itself; whoever sees it owns the account
+        /// Print the private key itself, which gives full control of the account
         #[arg(long)]
         reveal: bool,
         #[command(flatten)]
         password: PasswordFile,
     },
-    /// Print what an account has
-    #[command(after_help = "Example: openledger wallet balance dev0")]
+    /// Print the balance of an account
+    #[command(
+        after_help = "Example: openledger wallet balance dev0\n\nJSON: {account, balance, wei, nonce}; balance is in OPEN"
+    )]
     Balance {
         /// An address, or dev0 to dev9 on a development network
         #[arg(value_name = "ADDR")]
         account: Party,
     },
     Send(send::Send),
-    /// List the funded accounts of a development network, private keys included
-    #[command(after_help = "Example: openledger wallet dev")]
+    /// List the funded accounts of a development network, with their private keys
+    #[command(after_help = "Example: openledger wallet dev\n\nJSON: {accounts: [{name, account, private_key}]}")]
     Dev,
 }
 
 impl Wallet {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let home = place.home();
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let home = globals.home();
         match self.verb {
             Verb::New { password } => {
-                made(place, &home)?;
+                check_home(globals, &home)?;
                 let account = wallet::Wallet::new(&home).create(&password.choose()?)?;
-                show_account(place, &home, account, "made");
+                show_account(globals, &home, account, "created");
             }
-            Verb::List => list(place, &home)?,
+            Verb::List => list(globals, &home)?,
             Verb::Import { file, password } => {
-                made(place, &home)?;
+                check_home(globals, &home)?;
                 let account = import(&home, &file, &password)?;
-                show_account(place, &home, account, "took in");
+                show_account(globals, &home, account, "imported");
             }
             Verb::Export {
                 account,
                 reveal,
                 password,
-            } => export(place, &home, account, reveal, &password)?,
-            Verb::Balance { account } => balance(place, account.address())?,
-            Verb::Send(send) => return send.run(place),
-            Verb::Dev => dev(place),
+            } => export(globals, &home, account, reveal, &password)?,
+            Verb::Balance { account } => balance(globals, account.address())?,
+            Verb::Send(send) => return send.run(globals),
+            Verb::Dev => dev(globals),
         }
         Ok(Exit::Done)
     }
 }
 
-/// Accounts belong to a home that was made.
-fn made(place: &Place, home: &Home) -> anyhow::Result<()> {
+/// Refuses a home that does not exist: accounts belong to one.
+fn check_home(globals: &Globals, home: &Home) -> anyhow::Result<()> {
     if home.config().exists() {
         return Ok(());
     }
-    Err(place.no_home("there is no node").into())
+    Err(globals.no_home("there is no node").into())
 }
 
-fn show_account(place: &Place, home: &Home, account: Address, verb: &str) {
+fn show_account(globals: &Globals, home: &Home, account: Address, verb: &str) {
     let file = wallet::Wallet::new(home).file(account);
-    place.show(&json!({ "account": account, "file": file }), || account.to_string());
+    globals.show(&json!({ "account": account, "file": file }), || account.to_string());
     output::note(&format!(
-        "{verb} it in {}; back that file up, and its password: nobody can restore them",
+        "{verb} {}; back up this file and its password, because nobody can restore them",
         file.display()
     ));
 }
 
-fn list(place: &Place, home: &Home) -> anyhow::Result<()> {
+fn list(globals: &Globals, home: &Home) -> anyhow::Result<()> {
     let wallet = wallet::Wallet::new(home);
     let accounts = wallet.accounts()?;
     let shown: Vec<_> = accounts
@@ -139,17 +135,17 @@ fn list(place: &Place, home: &Home) -> anyhow::Result<()> {
         .map(|account| json!({ "account": account, "file": wallet.file(*account) }))
         .collect();
     if accounts.is_empty() {
-        output::note("there is no account in this home; `openledger wallet new` makes one");
+        output::note("no accounts in this home; `openledger wallet new` creates one");
     }
-    if place.json || !accounts.is_empty() {
-        place.show(&json!({ "accounts": shown }), || {
+    if globals.json || !accounts.is_empty() {
+        globals.show(&json!({ "accounts": shown }), || {
             accounts.iter().map(Address::to_string).collect::<Vec<_>>().join("\n")
         });
     }
     Ok(())
 }
 
-/// A keystore keeps its password; a bare key gets one.
+/// Imports a file. A keystore keeps its password; for a bare key a password is chosen.
 fn import(home: &Home, file: &PathBuf, password: &PasswordFile) -> anyhow::Result<Address> {
     let wallet = wallet::Wallet::new(home);
     let read_all = |from: &mut dyn io::Read| -> io::Result<Zeroizing<String>> {
@@ -169,27 +165,33 @@ fn import(home: &Home, file: &PathBuf, password: &PasswordFile) -> anyhow::Resul
     Ok(wallet.import(&text, &password.choose()?)?)
 }
 
-fn export(place: &Place, home: &Home, account: Address, reveal: bool, password: &PasswordFile) -> anyhow::Result<()> {
+fn export(
+    globals: &Globals,
+    home: &Home,
+    account: Address,
+    reveal: bool,
+    password: &PasswordFile,
+) -> anyhow::Result<()> {
     let wallet = wallet::Wallet::new(home);
     let file = wallet.file(account);
     if !file.exists() {
         return Err(wallet::WalletError::Unknown(account).into());
     }
     if !reveal {
-        place.show(&json!({ "account": account, "file": file }), || {
+        globals.show(&json!({ "account": account, "file": file }), || {
             file.display().to_string()
         });
-        output::note("this keystore opens in any Ethereum wallet with its password; --reveal prints the bare key");
+        output::note("any Ethereum wallet can open this keystore with its password; --reveal prints the private key");
         return Ok(());
     }
     let signer = wallet.unlock(account, &password.ask(&format!("Password of {account}"))?)?;
     let key = Zeroizing::new(signer.to_bytes().to_string());
-    place.show(&json!({ "account": account, "private_key": *key }), || key.to_string());
+    globals.show(&json!({ "account": account, "private_key": *key }), || key.to_string());
     Ok(())
 }
 
-fn balance(place: &Place, account: Address) -> anyhow::Result<()> {
-    let running = place.running()?;
+fn balance(globals: &Globals, account: Address) -> anyhow::Result<()> {
+    let running = globals.running()?;
     let (balance, nonce) = wait(async {
         let balance: U256 = running.call("eth_getBalance", json!([account, "latest"])).await?;
         let nonce: U64 = running
@@ -203,16 +205,16 @@ fn balance(place: &Place, account: Address) -> anyhow::Result<()> {
         "wei": balance.to_string(),
         "nonce": nonce.to::<u64>(),
     });
-    place.show(&shown, || open_amount(balance));
+    globals.show(&shown, || open_amount(balance));
     Ok(())
 }
 
-fn dev(place: &Place) {
+fn dev(globals: &Globals) {
     let account = |(number, (account, key)): (usize, &(Address, &str))| json!({ "name": format!("dev{number}"), "account": account, "private_key": format!("0x{key}") });
     let accounts: Vec<_> = DEV_ACCOUNTS.iter().enumerate().map(account).collect();
-    place.show(&json!({ "accounts": accounts }), || {
+    globals.show(&json!({ "accounts": accounts }), || {
         let line = |(number, (account, key)): (usize, &(Address, &str))| format!("dev{number}  {account}  0x{key}");
         DEV_ACCOUNTS.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
     });
-    output::note("everybody knows these keys: they are for development networks, and hold nothing anywhere else");
+    output::note("these keys are public: use them on development networks only");
 }

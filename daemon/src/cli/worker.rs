@@ -1,18 +1,17 @@
-//! `openledger worker`: work that this node offers to others.
-//!
-//! `--json` prints one object: `offer` and `status` an [`OfferAnswer`], `withdraw` `{"was_offered"}`. `openledger peers
-//! workers` shows who else offers any.
+//! `openledger worker`: announces the work that this node does for others. `openledger peers workers` lists the offers of
+//! other nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::{Place, data::ask_of, exit::Exit, output};
+use super::{Globals, data::request, exit::Exit, output};
 use base::operator::work::{OfferAnswer, OfferAsk};
 
-/// Offer work to others: training, inference, audits
+/// Offer training, inference or audits to other nodes
 #[derive(Debug, Args)]
+#[command(after_help = "Example: openledger worker status")]
 pub(crate) struct Worker {
     #[command(subcommand)]
     verb: Verb,
@@ -20,58 +19,61 @@ pub(crate) struct Worker {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Announce that this node takes work, with the base models that `model ls` lists
-    #[command(after_help = "Example: openledger worker offer infer --price \"infer=0.5 OPEN\"")]
+    /// Announce that this node accepts jobs, for the base models that `model ls` lists
+    #[command(
+        after_help = "Example: openledger worker offer infer --price \"infer=0.5 OPEN\"\n\nJSON: what `worker status` prints"
+    )]
     Offer {
-        /// What kinds
+        /// Kinds of jobs
         #[arg(required = true, value_parser = ["train", "infer", "audit"])]
         kinds: Vec<String>,
-        /// What a million tokens cost, such as "infer=0.5 OPEN"; may be repeated
+        /// Price of a million tokens, such as "infer=0.5 OPEN"; may be repeated
         #[arg(long = "price", value_name = "KIND=OPEN", value_parser = price)]
         prices: Vec<(String, String)>,
     },
-    /// Take the offer back
-    #[command(after_help = "Example: openledger worker withdraw")]
+    /// Withdraw the offer
+    #[command(after_help = "Example: openledger worker withdraw\n\nJSON: {was_offered}")]
     Withdraw,
-    /// Print what is offered, and with what it would be done
-    #[command(after_help = "Example: openledger worker status")]
+    /// Show the offer, the base models and the machine
+    #[command(after_help = "Example: openledger worker status\n\n\
+                      JSON: {offer: {kinds, prices}, bases, device, threads, memory_gib}; offer is null without one")]
     Status,
 }
 
 fn price(text: &str) -> Result<(String, String), String> {
     let (kind, price) = text
         .split_once('=')
-        .ok_or_else(|| format!("`{text}` is no price; write one such as \"infer=0.5 OPEN\""))?;
+        .ok_or_else(|| format!("`{text}` is not a price; write one such as \"infer=0.5 OPEN\""))?;
     Ok((kind.to_owned(), price.to_owned()))
 }
 
 impl Worker {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::Offer { kinds, prices } => {
                 let ask = OfferAsk {
                     kinds: kinds.into_iter().collect::<BTreeSet<_>>(),
                     prices: prices.into_iter().collect::<BTreeMap<_, _>>(),
                 };
-                show(place, &ask_of(place, "/v1/work/offer", &ask)?);
+                show(globals, &request(globals, "/v1/work/offer", &ask)?);
             }
             Verb::Withdraw => {
-                let answer: Value = ask_of(place, "/v1/work/withdraw", &Value::Null)?;
-                place.show(&answer, || match answer["was_offered"].as_bool() {
-                    Some(true) => "no work is offered any more".to_owned(),
-                    _ => "no work was offered".to_owned(),
+                let answer: Value = request(globals, "/v1/work/withdraw", &Value::Null)?;
+                globals.show(&answer, || match answer["was_offered"].as_bool() {
+                    Some(true) => "withdrew the offer".to_owned(),
+                    _ => "there was no offer to withdraw".to_owned(),
                 });
             }
-            Verb::Status => show(place, &ask_of(place, "/v1/work/status", &Value::Null)?),
+            Verb::Status => show(globals, &request(globals, "/v1/work/status", &Value::Null)?),
         }
         Ok(Exit::Done)
     }
 }
 
-fn show(place: &Place, answer: &OfferAnswer) {
-    place.show(answer, || {
+fn show(globals: &Globals, answer: &OfferAnswer) {
+    globals.show(answer, || {
         let offered = match &answer.offer {
-            None => "nothing; `openledger worker offer` announces something".to_owned(),
+            None => "nothing; `openledger worker offer infer` offers inference".to_owned(),
             Some(offer) => offer.kinds.iter().cloned().collect::<Vec<_>>().join(", "),
         };
         let mut rows = vec![("Offered", offered)];

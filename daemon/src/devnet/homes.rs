@@ -1,4 +1,4 @@
-//! The folders of a development network: made once, used again when they are there.
+//! The home folders of a development network. They are created once and reused if they exist.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use base::{entropy, home::Home, key};
 use chain::genesis::development;
 
 const EPOCH_LENGTH: u64 = 100;
-/// Ports per node: peers, JSON-RPC, health.
+/// Ports per node: JSON-RPC, peers, health and metrics.
 const PORTS: u16 = 3;
 
-/// Makes the homes of `nodes` nodes in `dir`, or takes up those that are there.
+/// Creates the homes of `nodes` nodes in `dir`, or reuses those that exist.
 pub fn prepare(dir: &Path, nodes: usize, base_port: u16) -> Result<Vec<Member>, DevnetError> {
     let failed = |node, dir: &Path| {
         let dir = dir.to_owned();
@@ -28,7 +28,7 @@ pub fn prepare(dir: &Path, nodes: usize, base_port: u16) -> Result<Vec<Member>, 
     let mut members = Vec::new();
     for (node, home) in homes.iter().enumerate() {
         let ports = Ports::new(base_port, node);
-        settle(home, &keys, node, nodes, base_port).map_err(failed(node, home.root()))?;
+        write_files(home, &keys, node, nodes, base_port).map_err(failed(node, home.root()))?;
         members.push(Member {
             node,
             home: home.root().to_owned(),
@@ -67,12 +67,12 @@ fn make_keys(home: &Home) -> Result<SecretKey, Failure> {
     Ok(key::read_or_create(&home.validator_key())?)
 }
 
-/// Writes what depends on the other nodes: the genesis that names all validators, and a configuration with this
-/// network's ports. A genesis that is there must be this network's.
-fn settle(home: &Home, keys: &[ValidatorKey], node: usize, nodes: usize, base_port: u16) -> Result<(), Failure> {
+/// Writes the files that depend on the other nodes: the genesis with all validators, and the configuration with this
+/// network's ports. Refuses a home whose genesis belongs to another network.
+fn write_files(home: &Home, keys: &[ValidatorKey], node: usize, nodes: usize, base_port: u16) -> Result<(), Failure> {
     let timing = Timing {
         heartbeat_ms: 1_000,
-        // A lone payment after a pause is decided at once; under load, blocks grow instead of becoming more.
+        // A single payment after a pause gets a block at once; under load blocks get larger, not more frequent.
         interval_min_ms: 100,
         propose_ms: 500,
         prevote_ms: 250,
@@ -82,7 +82,7 @@ fn settle(home: &Home, keys: &[ValidatorKey], node: usize, nodes: usize, base_po
     let genesis = serde_json::to_vec_pretty(&development(keys, EPOCH_LENGTH, timing))?;
     match std::fs::read(home.genesis()) {
         Ok(found) if found != genesis => {
-            return Err("it belongs to another network; choose another --dir, or the same --nodes as before".into());
+            return Err("the genesis in this folder belongs to another network; choose another --dir, or the --nodes of the first run".into());
         }
         Ok(_) => (),
         Err(_) => std::fs::write(home.genesis(), &genesis)?,

@@ -1,4 +1,5 @@
-//! The network, tried out: a few transfers to different nodes, final on all of them, with one state.
+//! The self-test of `devnet --once`: sends transfers to different nodes and checks that all nodes finalise them with the
+//! same state root.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,12 @@ use serde_json::{Value, json};
 use super::{DevnetError, Member, Network, call};
 use chain::genesis::{DEV_ACCOUNTS, DEV_CHAIN_ID};
 
-/// Transfers that are sent, to one node after the other.
+/// Number of transfers, sent to the nodes in turn.
 const TRANSFERS: usize = 8;
 const FINAL_WITHIN: Duration = Duration::from_secs(20);
 
-/// Sends transfers, waits until every node has them in a final block, and compares blocks and state roots.
-pub(super) async fn try_out(network: &Network) -> Result<(Value, String), DevnetError> {
+/// Sends transfers, waits until every node has them in a final block, and compares block hashes and state roots.
+pub(super) async fn self_test(network: &Network) -> Result<(Value, String), DevnetError> {
     let begun = Instant::now();
     let mut hashes = Vec::new();
     for number in 0..TRANSFERS {
@@ -76,7 +77,7 @@ async fn transfer(member: &Member, number: usize) -> Result<String, DevnetError>
         .ok_or_else(|| answer(format!("eth_sendRawTransaction answered {hash}")))
 }
 
-/// The height at which a node has this transaction in a final block.
+/// Waits until a node has the transaction in a final block, and returns that height.
 async fn included(network: &Network, member: &Member, hash: &str) -> Result<u64, DevnetError> {
     let until = Instant::now() + FINAL_WITHIN;
     loop {
@@ -98,7 +99,7 @@ async fn included(network: &Network, member: &Member, hash: &str) -> Result<u64,
     }
 }
 
-/// The state root that all nodes have at `height`.
+/// Returns the state root at `height`, or an error if two nodes differ.
 async fn agree(network: &Network, height: u64) -> Result<String, DevnetError> {
     let mut seen: Option<(Value, Value)> = None;
     for member in &network.members {

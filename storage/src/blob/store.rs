@@ -106,18 +106,9 @@ impl BlobStore {
             dir: dir.to_owned(),
             source,
         })?;
-        let (lock, log) = prepare_when_unlocked(&dir, settings.open_patience_ms).await?;
-        let mut options = Options::new(&dir);
-        options.batch.max_write_duration = WRITE_WITHIN;
-        options.inline.max_outboard_inlined = OUTBOARD_INLINE_MAX;
-        let (gc, sweeper) = sweep::pair();
-        options.gc = Some(gc);
-        let store = FsStore::load_with_opts(dir.join("blobs.db"), options)
-            .await
-            .map_err(|error| OpenError::Database {
-                dir: dir.clone(),
-                why: format!("{error:#}"),
-            })?;
+        let until = Instant::now() + Duration::from_millis(settings.open_patience_ms);
+        let (lock, log) = prepare_when_unlocked(&dir, until).await?;
+        let (store, sweeper) = open_database(&dir, until).await?;
         let shared = Arc::new(Shared {
             dir,
             settings,
@@ -214,8 +205,7 @@ impl Shared {
 }
 
 /// Prepares the directory, and waits while another process has it locked. Cancelling it leaves nothing behind.
-async fn prepare_when_unlocked(dir: &Path, patience_ms: u64) -> Result<(HomeLock, Log), OpenError> {
-    let until = Instant::now() + Duration::from_millis(patience_ms);
+async fn prepare_when_unlocked(dir: &Path, until: Instant) -> Result<(HomeLock, Log), OpenError> {
     loop {
         let place = dir.to_owned();
         let opened = tokio::task::spawn_blocking(move || prepare(&place)).await;
@@ -225,6 +215,32 @@ async fn prepare_when_unlocked(dir: &Path, patience_ms: u64) -> Result<(HomeLock
             }
             opened => return opened,
         }
+    }
+}
+
+/// Opens the database of iroh-blobs, and waits while another process has it open.
+///
+/// A process that exits without [`BlobStore::shutdown`] releases the lock of the directory slightly before its database is
+/// closed, so holding that lock does not prove that the database is free.
+async fn open_database(dir: &Path, until: Instant) -> Result<(FsStore, Sweeper), OpenError> {
+    loop {
+        let mut options = Options::new(dir);
+        options.batch.max_write_duration = WRITE_WITHIN;
+        options.inline.max_outboard_inlined = OUTBOARD_INLINE_MAX;
+        let (gc, sweeper) = sweep::pair();
+        options.gc = Some(gc);
+        let why = match FsStore::load_with_opts(dir.join("blobs.db"), options).await {
+            Ok(store) => return Ok((store, sweeper)),
+            Err(error) => format!("{error:#}"),
+        };
+        // redb's error arrives as text, through two libraries.
+        if !why.contains("already open") || Instant::now() >= until {
+            return Err(OpenError::Database {
+                dir: dir.to_owned(),
+                why,
+            });
+        }
+        tokio::time::sleep(LOCK_POLL_EVERY).await;
     }
 }
 

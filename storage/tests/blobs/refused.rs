@@ -119,6 +119,26 @@ async fn who_waits_gets_the_store_when_it_is_closed() {
 }
 
 #[tokio::test]
+async fn opening_waits_for_a_database_that_is_still_open_after_its_lock_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path()).await;
+    // A process that ends without a shutdown drops the lock before the database closes.
+    let database = first.api().clone();
+    drop(first);
+    let waits = Settings {
+        open_patience_ms: 60_000,
+        ..settings()
+    };
+    let next = BlobStore::open(dir.path(), waits);
+    let closes = async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        database.shutdown().await.expect("the database closes");
+    };
+    let (next, ()) = tokio::join!(next, closes);
+    next.expect("opens after the database is closed").shutdown().await;
+}
+
+#[tokio::test]
 async fn a_store_opens_once_at_a_time_and_a_hundred_times_in_a_row() {
     let dir = tempfile::tempdir().unwrap();
     let threads = || fs::read_dir("/proc/self/task").unwrap().count();

@@ -143,7 +143,7 @@ fn no_public_network_is_launched_and_init_says_so() {
     for network in ["test", "main"] {
         let why = home.fails(2, &["init", "--network", network]);
         assert!(
-            why.contains(&format!("no public {network} network is launched yet")),
+            why.contains(&format!("the public {network} network is not launched yet")),
             "{why}"
         );
     }

@@ -7,6 +7,7 @@ mod jobs;
 mod learn;
 mod nodes;
 mod pins;
+mod readme;
 mod serve;
 mod workers;
 

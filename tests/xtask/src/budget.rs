@@ -1,4 +1,4 @@
-//! What a run of several steps costs, step by step: the seconds somebody waits, and those that processors work.
+//! Wall time and CPU time of each step of a run, printed as a table.
 
 use std::{
     fmt::Write,
@@ -9,12 +9,12 @@ use std::{
 
 use anyhow::Result;
 
-/// Ticks per second in /proc: the same for every program on Linux.
+/// Clock ticks per second in /proc, constant on Linux.
 const TICKS: u64 = 100;
-/// The program, built either way.
+/// Paths of the program below the target folder, whose sizes are printed.
 const PROGRAMS: [&str; 2] = ["release/openledger", "debug/openledger"];
 
-/// The steps so far. Printed when it ends, however it ends.
+/// The steps so far. The table is printed on drop, so also after a failure.
 #[derive(Default)]
 pub(crate) struct Budget {
     steps: Vec<Step>,
@@ -23,13 +23,13 @@ pub(crate) struct Budget {
 struct Step {
     name: String,
     took: Duration,
-    /// Of the processes that the step started; none where the system does not say.
+    /// CPU time of the step's child processes; `None` without /proc.
     processors: Option<Duration>,
     failed: bool,
 }
 
 impl Budget {
-    /// Does one step.
+    /// Runs a step and records its time.
     pub(crate) fn step(&mut self, name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
         let (begun, before) = (Instant::now(), children_time());
         let done = work();
@@ -69,7 +69,7 @@ impl Drop for Budget {
     }
 }
 
-/// The programs that lie in the target folder, and their bytes.
+/// Sizes in bytes of the programs in the target folder.
 fn sizes() -> Vec<(&'static str, u64)> {
     let here = std::env::current_exe().unwrap_or_default();
     let target = here.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
@@ -77,13 +77,13 @@ fn sizes() -> Vec<(&'static str, u64)> {
     PROGRAMS.into_iter().filter_map(|program| size(program).ok()).collect()
 }
 
-/// What the processes took that this one started and waited for, with theirs.
+/// CPU time of all child processes that have ended, with their children.
 fn children_time() -> Option<Duration> {
     of_children(&fs::read_to_string("/proc/self/stat").ok()?)
 }
 
 fn of_children(stat: &str) -> Option<Duration> {
-    // The second field is a name in brackets, which may hold spaces; the 16th and 17th are what children took.
+    // The second field is a name in brackets, which may contain spaces; fields 16 and 17 are cutime and cstime.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(13);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(Duration::from_millis((user + system) * 1000 / TICKS))

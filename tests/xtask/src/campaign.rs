@@ -1,47 +1,47 @@
-//! What takes long, in one place: more seeds, kills and inputs than a test has time for, and kernels on this processor.
+//! Long-running checks: more seeds, kills and inputs than CI has time for, and GPU kernels run on this processor.
 //!
-//! Every part has a bound of its own that lets it end within about ten minutes on two cores; more is asked for by number.
+//! By default each part takes about ten minutes on two cores; flags raise the numbers.
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::{budget::Budget, kernels, steps};
 
-/// One part.
+/// A part of the campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
-    /// Whole networks in one thread, each from a seed
+    /// Simulate whole networks, each from a seed
     Sim,
-    /// Real nodes under load, killed with kill -9
+    /// Kill real nodes under load with kill -9
     Crash,
-    /// Subscribers of a node while another is killed
+    /// Watch subscribers of a node while another is killed
     Subscribers,
-    /// Mutated input for every decoder of outside bytes
+    /// Give mutated input to every decoder of untrusted bytes
     Fuzz,
-    /// Kernels for GPUs, compiled and run on this processor
+    /// Compile GPU kernels and run them on this processor
     Kernels,
 }
 
-/// How much of each.
+/// The parts to run, and their sizes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Campaign {
-    /// Only these parts; all without any
+    /// Parts to run [default: all]
     parts: Vec<Part>,
-    /// Networks to simulate
+    /// Number of networks to simulate
     #[arg(long, default_value_t = 5_000)]
     seeds: u64,
-    /// The first of their seeds
+    /// First seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Nodes to kill
+    /// Number of nodes to kill
     #[arg(long, default_value_t = 100)]
     kills: u64,
-    /// Inputs for each decoder
+    /// Number of inputs for each decoder
     #[arg(long, default_value_t = 100_000)]
     inputs: u64,
 }
 
-/// Runs each part, whatever became of the one before it.
+/// Runs each part, also after one failed, and fails at the end if any did.
 pub(crate) fn run(campaign: &Campaign) -> Result<()> {
     let mut budget = Budget::default();
     let mut failed = Vec::new();

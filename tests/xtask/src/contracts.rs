@@ -1,7 +1,7 @@
-//! Compiles the Solidity sources and keeps the committed artefacts honest.
+//! Compiles the Solidity sources, or checks that the committed artefacts match them.
 //!
-//! The compiler is the pinned `solc` of npm: WebAssembly, the same bytes on every machine. A build of the workspace
-//! never needs it, because the artefacts are committed; this task writes them, or with `check` says which differ.
+//! The compiler is a pinned `solc` from npm, which is WebAssembly and so gives the same bytes on every machine. Building
+//! the workspace does not need it, because the artefacts are committed.
 
 use std::{
     fs,
@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 const SOLC_VERSION: &str = "0.8.37";
 const CONTRACTS: [&str; 2] = ["StakeHub", "TestToken"];
 
-/// Recompiles every contract. With `check`, fails if an artefact would change; without, writes it.
+/// Recompiles every contract and writes its artefact. With `check`, fails instead if an artefact would change.
 ///
-/// Where node or npm is missing it says so and succeeds, unless `require` is set.
+/// Without node or npm it prints a message and succeeds, unless `require` is set.
 pub(crate) fn run(check: bool, require: bool) -> Result<()> {
     if let Some(missing) = ["node", "npm"].into_iter().find(|program| !is_installed(program)) {
         let message = format!("contracts: `{missing}` is not installed, so the bytecode was not recompiled");
@@ -64,7 +64,7 @@ fn is_installed(program: &str) -> bool {
         .is_ok_and(|s| s.success())
 }
 
-/// Installs the pinned compiler under the target folder once, and says where its program is.
+/// Installs the pinned compiler below the target folder, unless it is there, and returns its path.
 fn install(root: &Path) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let prefix = target.join(format!("solc-{SOLC_VERSION}"));
@@ -94,7 +94,7 @@ fn install(root: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Runs the compiler on every source at once, with settings that fix every byte of its output.
+/// Compiles all sources in one run, with settings that make the output reproducible.
 fn compile(program: &Path, sources: &Path) -> Result<Value> {
     let mut input = json!({
         "language": "Solidity",
@@ -125,10 +125,10 @@ fn compile(program: &Path, sources: &Path) -> Result<Value> {
         .write_all(input.to_string().as_bytes())?;
     let output = child.wait_with_output()?;
     ensure!(output.status.success(), "the compiler exited with {}", output.status);
-    let text = String::from_utf8(output.stdout).context("the compiler did not answer in UTF-8")?;
-    // The program may greet before it answers.
-    let start = text.find('{').context("the compiler did not answer in JSON")?;
-    let output: Value = serde_json::from_str(&text[start..]).context("the compiler did not answer in JSON")?;
+    let text = String::from_utf8(output.stdout).context("the compiler's output is not UTF-8")?;
+    // The program may print a banner first.
+    let start = text.find('{').context("the compiler's output is not JSON")?;
+    let output: Value = serde_json::from_str(&text[start..]).context("the compiler's output is not JSON")?;
     let complaints: Vec<&str> = output["errors"]
         .as_array()
         .into_iter()
@@ -143,7 +143,7 @@ fn compile(program: &Path, sources: &Path) -> Result<Value> {
     Ok(output)
 }
 
-/// One contract's artefact, in the shape that `sol!` and other tools read.
+/// Formats the artefact of a contract as `sol!` and other tools read it.
 fn artefact(name: &str, output: &Value) -> Result<String> {
     let contract = &output["contracts"][format!("{name}.sol")][name];
     let code = |field: &str| {

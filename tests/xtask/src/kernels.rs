@@ -1,9 +1,9 @@
-//! Kernels for GPUs without one: compiled for Hopper by NVIDIA's own compiler, and run on the processor beside the
-//! processor's own. NVRTC comes from the Python registry, pinned, under the target folder.
+//! Checks GPU kernels without a GPU: compiles them for Hopper with NVRTC, and runs their C++ on this processor to compare
+//! the results. NVRTC is a pinned Python package, installed below the target folder.
 //!
-//! Where Python, its registry or a C++ compiler is missing it says what it left out, and with `require` it fails; a kernel
-//! that does not compile, or computes something else, always does. The crates are linted with kernels too, since the
-//! workspace's own build has none.
+//! If Python, the package or a C++ compiler is missing, the check is left out with a message, or fails with `require`. A
+//! kernel that does not compile or gives a wrong result always fails. Clippy also runs with kernels here, because the
+//! default build of the workspace has none.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +18,7 @@ use crate::{
     python,
 };
 
-/// The crates that run kernels; `serve` has a decoder through `compute` alone.
+/// The crates that run kernels. `serve` runs them through `compute` only.
 const PACKAGES: [&str; 4] = ["--package", "compute", "--package", "train"];
 
 /// Lints and compiles all kernels, then runs them.
@@ -26,7 +26,7 @@ pub(crate) fn run(require: bool) -> Result<()> {
     checks(require, &[Check::Lint, Check::Compile, Check::RunHere])
 }
 
-/// Lints and compiles all kernels. Running them here takes long: it is left to a campaign.
+/// Lints and compiles all kernels. `cargo xtask campaign kernels` also runs them, which takes long.
 pub(crate) fn compile_only(require: bool) -> Result<()> {
     checks(require, &[Check::Lint, Check::Compile])
 }
@@ -67,7 +67,7 @@ fn checks(require: bool, checks: &[Check]) -> Result<()> {
     }
     ensure!(
         !require || left_out.is_empty(),
-        "some checks of kernels were left out; install what they need, or leave out --require"
+        "some kernel checks were left out; install what they need, or run without --require"
     );
     let (checked, of) = (checks.len() - left_out.len(), checks.len());
     eprintln!(
@@ -77,7 +77,7 @@ fn checks(require: bool, checks: &[Check]) -> Result<()> {
     Ok(())
 }
 
-/// A folder of ours beside what is built.
+/// Folder for NVRTC and the emitted kernels, in the target folder.
 fn folder() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let built = here
@@ -87,7 +87,7 @@ fn folder() -> Result<PathBuf> {
     Ok(built.join("kernels"))
 }
 
-/// Writes every kernel as CUDA C++ and gives it to NVRTC.
+/// Emits every kernel as CUDA C++ and compiles it with NVRTC.
 fn compile(root: &Path, folder: &Path, python: &Path) -> Result<()> {
     let texts = folder.join("text");
     if texts.exists() {
@@ -106,7 +106,7 @@ fn compile(root: &Path, folder: &Path, python: &Path) -> Result<()> {
     )
 }
 
-/// Lints what the default build leaves out.
+/// Runs clippy with the features that the default build leaves out.
 fn lint(root: &Path) -> Result<()> {
     let mut command = cargo(root, "clippy");
     command.args(["--package", "cube"]).args(PACKAGES);
@@ -116,9 +116,9 @@ fn lint(root: &Path) -> Result<()> {
     )
 }
 
-/// Runs the kernels' text on this processor beside what it is to compute.
+/// Runs the kernels on this processor and compares their results.
 fn run_here(root: &Path) -> Result<()> {
-    // Where kernels decode and learn, then a decoder beside what others computed.
+    // First inference and training kernels, then a whole decoder against reference logits.
     let own = [&PACKAGES[..], &["--lib", "gpu::"]].concat();
     for tests in [own, vec!["--package", "compute", "--test", "gpu"]] {
         check(cargo(root, "test").args(tests), "running the kernels here")?;
@@ -126,8 +126,7 @@ fn run_here(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Cargo with kernels for this processor. Their text takes the time, so what runs them is built as fast as can be, and once
-/// for all that is run here.
+/// Cargo with the `host` feature. Compiling the emitted kernels takes the time, so the crates around them are not optimised.
 fn cargo(root: &Path, verb: &str) -> Command {
     let mut command = programs::cargo();
     command

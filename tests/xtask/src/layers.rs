@@ -1,8 +1,7 @@
-//! Who may import whom, as data, compared with what the manifests say. A new edge is a visible line here; a dependency that
-//! nobody names is refused too.
+//! The allowed dependencies between the project's crates, compared with the manifests. A new edge needs a new line here.
 //!
-//! `protocol` lies under everything; `net`, `storage` and `compute` never meet but in `daemon`; pure crates name nothing
-//! that reads a clock, a file or a socket.
+//! `protocol` is below everything. `net`, `storage` and `compute` meet only in the crates below `daemon/`. Pure crates
+//! depend on nothing that reads a clock, a file or a socket.
 
 use std::{collections::BTreeMap, process::Command};
 
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 use crate::{circles, documented, unused};
 
-/// Each crate and the crates of ours that it may name, tests and benches included.
+/// Each crate, and the project's crates that it may depend on, in tests and benches too.
 const LAYERS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("contracts", &[]),
@@ -95,10 +94,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// Crates that take time, randomness and storage as arguments.
+/// Crates without I/O: time, randomness and storage are arguments.
 const PURE: &[&str] = &["protocol", "contracts", "consensus", "evm", "world"];
 
-/// What a pure crate never depends on (its tests may).
+/// Dependencies that a pure crate must not have, except in its tests.
 const IMPURE: &[&str] = &[
     "tokio",
     "sled",
@@ -116,7 +115,7 @@ const IMPURE: &[&str] = &[
     "time",
 ];
 
-/// Fails with every edge that the table does not allow, every dependency that nobody needs, and every circle of crates.
+/// Fails with a list of forbidden edges, cycles of crates, unused dependencies and public items without docs.
 pub(crate) fn run() -> Result<()> {
     let metadata = metadata()?;
     let mut found = check(&metadata);
@@ -137,7 +136,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Prints the circles of modules inside each crate. They are no failure.
+/// Prints the import cycles of modules inside each crate. They are not a failure.
 pub(crate) fn print_circles() -> Result<()> {
     circles::print(&metadata()?)
 }

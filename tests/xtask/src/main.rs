@@ -1,4 +1,4 @@
-//! The chores of the house: `cargo xtask help`. Imports none of our crates, so that it builds in a moment.
+//! Development tasks: `cargo xtask help` lists them. It depends on none of the project's crates, so it builds in seconds.
 
 mod budget;
 mod campaign;
@@ -18,7 +18,7 @@ mod unused;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "The chores of the house")]
+#[command(name = "cargo xtask", about = "Development tasks")]
 struct Args {
     #[command(subcommand)]
     chore: Chore,
@@ -26,78 +26,78 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Everything that CI checks, cheapest first
+    /// Run everything that CI checks, cheapest first
     Ci,
-    /// Who may import whom, and which dependencies nobody needs
+    /// Check which crate may import which, unused dependencies, and missing docs
     Layers {
-        /// Print the circles of modules inside each crate instead
+        /// Print the import cycles of modules inside each crate instead
         #[arg(long)]
         circles: bool,
     },
-    /// Recompile the Solidity sources and write their artefacts
+    /// Recompile the Solidity sources and write the artefacts
     Contracts {
         /// Write nothing; fail if a committed artefact differs
         #[arg(long)]
         check: bool,
-        /// Fail where node or npm is missing instead of saying so
+        /// Fail if node or npm is missing, instead of leaving the check out
         #[arg(long)]
         require: bool,
     },
-    /// Try clients that others wrote against a development network
+    /// Run third-party Ethereum clients against a development network
     Clients {
-        /// Fail where node, python or their packages are missing instead of saying so
+        /// Fail if node, python or their packages are missing, instead of leaving checks out
         #[arg(long)]
         require: bool,
     },
-    /// Compile the kernels for GPUs and run them on this processor
+    /// Compile the GPU kernels with NVRTC, and run them on this processor
     Kernels {
-        /// Fail where python, its packages or a C++ compiler are missing instead of saying so
+        /// Fail if python, its packages or a C++ compiler are missing, instead of leaving checks out
         #[arg(long)]
         require: bool,
     },
-    /// Run the benches, all or those whose name contains FILTER, and print their figures
+    /// Run the benches whose name contains FILTER, or all, and print their figures
     Bench {
-        /// A part of a bench's name
+        /// Part of a bench's name
         filter: Option<String>,
     },
-    /// Everything that takes long: many seeds, kills and inputs, and kernels on this processor
+    /// Run everything that takes long: many seeds, kills and inputs, and GPU kernels on this processor
     Campaign(campaign::Campaign),
-    /// Build the tools that CI uses where they are installed: cargo-deny and typos
+    /// Install the tools that CI uses if they are present: cargo-deny and typos
     Tools {
-        /// Build nothing; check with those that are installed
+        /// Install nothing; run the checks with the installed tools
         #[arg(long)]
         check: bool,
     },
-    /// Simulate this many seeds of a whole network
+    /// Simulate whole networks, one per seed
     Sim {
-        /// How many
+        /// Number of seeds
         #[arg(long, default_value_t = 10_000)]
         seeds: u64,
-        /// The first of them
+        /// First seed
         #[arg(long, default_value_t = 0)]
         from: u64,
     },
-    /// Kill real nodes under load and look for what they lost
+    /// Kill real nodes under load and check that they lost nothing
     Crash {
-        /// How many kills
+        /// Number of kills
         #[arg(long, default_value_t = 100)]
         rounds: u64,
     },
-    /// Write the sample datanets of a small world, or a corpus to learn its language from
+    /// Generate the sample datanets of a fictional world, or a corpus in its language
     #[command(disable_help_flag = true)]
     World {
         /// See `cargo xtask world --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Train `pico`, our own small model, from nothing; or see what a fine-tune teaches it
+    /// Train the small model `pico` from nothing, or examine what a fine-tune teaches it
     #[command(disable_help_flag = true)]
     Pico {
         /// See `cargo xtask pico --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// A development network of four nodes on this machine
+    /// Start a development network of four nodes on this machine
     Dev,
 }
 
@@ -118,5 +118,29 @@ fn main() -> anyhow::Result<()> {
         Chore::World { args } => steps::world(&args),
         Chore::Pico { args } => steps::pico(&args),
         Chore::Dev => steps::dev(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_that_the_readme_names_is_one_of_these() {
+        let readme = std::fs::read_to_string(programs::root().join("README.md")).expect("the README is there");
+        let lines: Vec<_> = readme
+            .lines()
+            .filter_map(|line| line.strip_prefix("$ cargo "))
+            .collect();
+        let tasks: Vec<_> = lines.into_iter().filter(|line| line.starts_with("xtask ")).collect();
+        assert!(tasks.len() > 5, "{tasks:?}");
+        for line in tasks {
+            let read = Args::try_parse_from(line.split(' '));
+            assert!(
+                read.is_ok(),
+                "cargo {line}: {}",
+                read.err().map(|why| why.to_string()).unwrap_or_default()
+            );
+        }
     }
 }

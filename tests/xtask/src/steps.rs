@@ -1,4 +1,4 @@
-//! Chores that are a few commands in a row.
+//! Tasks that are a few commands in a row.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{budget::Budget, clients, contracts, kernels, layers, programs, tools};
 
-/// Everything that must hold before a change lands, cheapest first. The test command is the README's.
+/// Runs every check that a change must pass, cheapest first. The test command is that of the README.
 pub(crate) fn ci() -> Result<()> {
     let mut budget = Budget::default();
     budget.step("fmt", || cargo(&["fmt", "--all", "--check"], &[]))?;
@@ -30,7 +30,7 @@ fn clippy() -> Result<()> {
 }
 
 fn doc() -> Result<()> {
-    // A module header may point at a private neighbour: whoever reads it there can follow.
+    // A module header may link to a private neighbour, for readers of the source.
     let strict = "--deny warnings --allow rustdoc::private-intra-doc-links";
     cargo(
         &["doc", "--workspace", "--no-deps", "--locked"],
@@ -38,7 +38,7 @@ fn doc() -> Result<()> {
     )
 }
 
-/// What computes with a GPU behind it: it type-checks on a machine that has none, and downloads no compiler.
+/// Type-checks the `cuda` feature, which needs no GPU, and checks that it does not download LLVM.
 fn cuda() -> Result<()> {
     let built = [
         "--package",
@@ -50,7 +50,7 @@ fn cuda() -> Result<()> {
         "--features",
         "cuda",
     ];
-    // With its benches, which are what somebody who has a GPU runs first.
+    // With the benches, which are the first thing to run on a GPU.
     cargo(&[&["check"], &built[..], &["--benches", "--locked"]].concat(), &[])?;
     let tree = programs::cargo()
         .arg("tree")
@@ -65,7 +65,7 @@ fn cuda() -> Result<()> {
     Ok(())
 }
 
-/// Every bench of the workspace, built for speed.
+/// Runs the benches in release mode.
 pub(crate) fn bench(filter: Option<&str>) -> Result<()> {
     let mut args = vec!["bench", "--workspace", "--benches"];
     if let Some(filter) = filter {
@@ -74,7 +74,7 @@ pub(crate) fn bench(filter: Option<&str>) -> Result<()> {
     cargo(&args, &[])
 }
 
-/// `seeds` simulated networks from seed `from` on.
+/// Simulates `seeds` networks, starting at seed `from`.
 pub(crate) fn sim(from: u64, seeds: u64) -> Result<()> {
     let (from, seeds) = (from.to_string(), seeds.to_string());
     cargo(
@@ -95,17 +95,17 @@ pub(crate) fn sim(from: u64, seeds: u64) -> Result<()> {
     )
 }
 
-/// `rounds` kills of real processes.
+/// Kills real processes `rounds` times.
 pub(crate) fn crash(rounds: u64) -> Result<()> {
     real_nodes("crash", &["--rounds", &rounds.to_string()])
 }
 
-/// Subscribers of a node while another is killed.
+/// Checks subscribers of a node while another is killed.
 pub(crate) fn subscribers() -> Result<()> {
     real_nodes("subscribers", &[])
 }
 
-/// A program of the tests, which runs the `openledger` that is built with it.
+/// Runs a program of the `tests` crate, which starts the `openledger` that is built with it.
 fn real_nodes(program: &str, arguments: &[&str]) -> Result<()> {
     let release = ["--release", "--package", "tests"];
     cargo(&[&["build"], &release[..], &["--bins"]].concat(), &[])?;
@@ -115,7 +115,7 @@ fn real_nodes(program: &str, arguments: &[&str]) -> Result<()> {
     )
 }
 
-/// Every decoder of outside bytes with `inputs` mutated inputs.
+/// Gives `inputs` mutated inputs to every decoder of untrusted bytes.
 pub(crate) fn fuzz(inputs: u64) -> Result<()> {
     let decoders = [
         "test",
@@ -129,17 +129,17 @@ pub(crate) fn fuzz(inputs: u64) -> Result<()> {
     cargo(&decoders, &[("OPENLEDGER_FUZZ_ROUNDS", &inputs.to_string())])
 }
 
-/// The world generator with these arguments.
+/// Runs the world generator.
 pub(crate) fn world(args: &[String]) -> Result<()> {
     program(&["run", "--quiet", "--package", "world", "--"], args).context("the world was not written")
 }
 
-/// The small model's own program with these arguments.
+/// Runs the program that trains `pico`.
 pub(crate) fn pico(args: &[String]) -> Result<()> {
-    program(&["run", "--quiet", "--release", "--package", "pico", "--"], args).context("that was not done")
+    program(&["run", "--quiet", "--release", "--package", "pico", "--"], args).context("pico failed")
 }
 
-/// From where the caller is: the paths are the caller's.
+/// Runs cargo in the caller's folder, so that paths in the arguments are the caller's.
 fn program(cargo: &[&str], args: &[String]) -> Result<()> {
     let all = cargo.iter().copied().chain(args.iter().map(String::as_str));
     let status = programs::cargo().args(all).status();
@@ -148,7 +148,7 @@ fn program(cargo: &[&str], args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The development network.
+/// Starts the development network.
 pub(crate) fn dev() -> Result<()> {
     cargo(&["run", "--release", "--bin", "openledger", "--", "devnet"], &[])
 }

@@ -1,7 +1,7 @@
-//! Checks by programs that others wrote: `cargo deny` for licences, sources and advisories, `typos` for spelling.
+//! Checks with third-party tools: `cargo deny` for licences, sources and advisories, `typos` for spelling.
 //!
-//! They are used where they are on the PATH or where `cargo xtask tools` installed them, and CI installs none. What is
-//! missing, or not to be reached, is said; what they find is a failure.
+//! A tool is used if it is on the PATH or was installed by `cargo xtask tools`; CI installs none. A check that is left out,
+//! because its tool or its database is missing, prints a line. What a tool finds is a failure.
 
 use std::{env, fs, path::PathBuf, process::Command};
 
@@ -9,12 +9,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::programs::{cargo, root, said};
 
-/// Each with the version that `cargo xtask tools` installs.
+/// The tools, with the version that `cargo xtask tools` installs.
 const TOOLS: [(&str, &str); 2] = [("cargo-deny", "0.20.2"), ("typos-cli", "1.52.0")];
-/// Where advisories come from.
+/// The database of advisories.
 const ADVISORIES: &str = "https://github.com/RustSec/advisory-db";
 
-/// Builds the tools into the folder of CI.
+/// Builds and installs the tools.
 pub(crate) fn install() -> Result<()> {
     let folder = folder()?;
     for (name, version) in TOOLS {
@@ -25,13 +25,13 @@ pub(crate) fn install() -> Result<()> {
     Ok(())
 }
 
-/// What CI does with them.
+/// Runs the checks that CI runs.
 pub(crate) fn check() -> Result<()> {
     typos()?;
     deny()
 }
 
-/// Licences, bans and sources of everything that is built in, and advisories about it where their list can be had.
+/// Checks licences, bans and sources of all dependencies, and advisories if their database is reachable or cached.
 pub(crate) fn deny() -> Result<()> {
     let Some(program) = find("cargo-deny") else {
         eprintln!(
@@ -61,7 +61,7 @@ pub(crate) fn deny() -> Result<()> {
     }
 }
 
-/// The spelling of all that is committed.
+/// Checks the spelling of all committed files.
 pub(crate) fn typos() -> Result<()> {
     let Some(program) = find("typos") else {
         eprintln!("typos: left out spelling: typos is not installed; `cargo xtask tools` builds it");
@@ -79,7 +79,7 @@ fn run(command: &mut Command, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// A folder that stays, beside the sources that CI builds.
+/// Folder of the tools, beside the checkout that CI builds.
 fn folder() -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(env::home_dir()?.join(".cache")));

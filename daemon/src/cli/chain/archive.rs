@@ -1,7 +1,7 @@
-//! The block log of a home, read without touching it: also while a node writes to it.
+//! Read-only access to the block log of a home, also while a node writes to it.
 //!
-//! Opening a log cuts off what a crash left at its end, which is not this command's to do. So it is opened on a disk that
-//! takes no writes, and ends for this command where its last whole block ends.
+//! Opening a log normally truncates a torn entry at its end. A reading command must not do that, so the log is opened on
+//! a disk that ignores writes, and ends for the reader after its last whole block.
 
 use std::{
     io,
@@ -21,7 +21,7 @@ use storage::{BlockLog, Disk, JournalError, RealDisk, block_log::Layout, disk::F
 use crate::cli::exit::{Exit, ended};
 use base::home::Home;
 
-/// Reads of a log whose end is being written; the second finds what the first saw half of.
+/// Attempts to open a log that is being written: a later attempt finds the entry whole that an earlier one saw in part.
 const TRIES: usize = 3;
 
 /// The block log of a home.
@@ -45,12 +45,12 @@ impl Archive {
         Err(damaged(last.expect("it was tried")))
     }
 
-    /// The last block.
+    /// The height of the last block.
     pub(crate) fn tip(&self) -> Option<Height> {
         self.log.as_ref().and_then(BlockLog::tip)
     }
 
-    /// A block with its certificate and evidence.
+    /// Reads a block with its certificate and evidence.
     pub(crate) fn entry(&self, height: Height) -> anyhow::Result<Option<(Entry, ChainBlock)>> {
         let Some(log) = &self.log else { return Ok(None) };
         let Some(bytes) = log.read(height).map_err(damaged)? else {
@@ -59,7 +59,7 @@ impl Archive {
         let unread = || {
             ended(
                 Exit::Unverified,
-                format!("block {height} of the block log cannot be read; run `openledger chain repair`"),
+                format!("block {height} of the block log is damaged; stop the node and run `openledger chain repair`"),
             )
         };
         let entry: Entry = codec::decode(&bytes, BODY_MAX).with_context(unread)?;
@@ -67,7 +67,7 @@ impl Archive {
         Ok(Some((entry, block)))
     }
 
-    /// The blocks from the last one down to the first.
+    /// Iterates over the blocks from the last to the first.
     pub(crate) fn backwards(&self) -> impl Iterator<Item = anyhow::Result<(Entry, ChainBlock)>> + '_ {
         let tip = self.tip().map_or(0, |tip| tip.0);
         (1..=tip)
@@ -75,13 +75,13 @@ impl Archive {
             .filter_map(|height| self.entry(Height(height)).transpose())
     }
 
-    /// The name of the block below the first: genesis.
+    /// The parent hash of the first block, which is the hash of genesis.
     pub(crate) fn first_parent(&self) -> anyhow::Result<Option<BlockHash>> {
         let first = self.entry(Height(1))?;
         Ok(first.map(|(_, block)| BlockHash(block.header.parent_hash.0)))
     }
 
-    /// The block of that name.
+    /// Finds a block by its hash, searching from the end.
     pub(crate) fn find(&self, hash: B256) -> anyhow::Result<Option<(Entry, ChainBlock)>> {
         self.backwards()
             .find(|found| {
@@ -101,7 +101,7 @@ fn damaged(error: JournalError) -> anyhow::Error {
     anyhow::Error::new(error).context(ended(exit, "could not read the block log"))
 }
 
-/// A disk that is only read. What would be written is forgotten, and the writer told that all is well.
+/// A disk that ignores writes and reports success for them. Creating a file is an error.
 struct ReadOnly;
 
 struct ReadOnlyFile(std::fs::File);

@@ -1,9 +1,7 @@
-//! `openledger chain block N|HASH`: one block.
+//! `openledger chain block N|HASH`: prints one block.
 //!
-//! `--json` prints `{"number", "hash", "parent_hash", "timestamp_s", "proposer", "state_root", "gas_used", "gas_limit",
-//! "base_fee", "transactions": ["0x…"], "certificate": {"round", "signers": ["0x…"]}, "evidence"}`. A running node is asked
-//! over JSON-RPC; `certificate` and `evidence` (a count) come from the block log and are null where it has none, as for
-//! block 0.
+//! The block comes from the running node over JSON-RPC, or from the block log. The certificate and the number of evidence
+//! entries always come from the block log.
 
 use std::str::FromStr;
 
@@ -18,18 +16,23 @@ use serde_json::json;
 
 use super::archive::Archive;
 use crate::cli::{
-    Place,
+    Globals,
     exit::{Exit, ended},
+    globals::wait,
     output,
-    place::wait,
     running::Running,
 };
 
 /// Print one block
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger chain block 1\nExample: openledger chain block latest")]
+#[command(
+    after_help = "Example: openledger chain block 1\nExample: openledger chain block latest\n\n\
+                  JSON: {number, hash, parent_hash, timestamp_s, proposer, state_root, gas_used, gas_limit, base_fee, \
+                  transactions: [HASH], certificate: {round, signers: [KEY]}, evidence}; evidence is a count; it and \
+                  certificate are null for block 0"
+)]
 pub(crate) struct Block {
-    /// Its height, its hash, or latest
+    /// Height, hash, or latest
     #[arg(value_name = "N|HASH")]
     which: Which,
 }
@@ -50,8 +53,11 @@ impl FromStr for Which {
         }
         let height = text.parse().map(Self::Height).ok();
         let hash = || text.parse().map(Self::Hash).ok().filter(|_| text.starts_with("0x"));
-        let wrong =
-            || format!("`{text}` is no block; write a height such as 12, a hash of 0x and 64 hex digits, or latest");
+        let wrong = || {
+            format!(
+                "`{text}` does not name a block; write a height such as 12, a hash of 0x and 64 hex digits, or latest"
+            )
+        };
         height.or_else(hash).ok_or_else(wrong)
     }
 }
@@ -79,31 +85,28 @@ struct Certificate {
 }
 
 impl Block {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let archive = Archive::open(&place.home())?;
-        let found = match place.maybe_running() {
-            Some(running) => wait(ask(&running, self.which))?.map(|mut shown| {
-                // The certificate is not in Ethereum's answer; the log next to the node has it.
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let archive = Archive::open(&globals.home())?;
+        let found = match globals.maybe_running() {
+            Some(running) => wait(request(&running, self.which))?.map(|mut shown| {
+                // `eth_getBlockByNumber` has no certificate; the node's block log has it.
                 if let Ok(Some((entry, _))) = archive.entry(Height(shown.number)) {
                     shown.add(&entry);
                 }
                 shown
             }),
-            None => look(place, &archive, self.which)?,
+            None => read_log(globals, &archive, self.which)?,
         };
         let shown = found.ok_or_else(|| {
             let tip = archive.tip().map_or(0, |tip| tip.0);
-            ended(
-                Exit::NotFound,
-                format!("there is no such block here; the last one is {tip}"),
-            )
+            ended(Exit::NotFound, format!("no such block; the last block here is {tip}"))
         })?;
-        place.show(&shown, || text(&shown));
+        globals.show(&shown, || text(&shown));
         Ok(Exit::Done)
     }
 }
 
-async fn ask(running: &Running, which: Which) -> anyhow::Result<Option<Shown>> {
+async fn request(running: &Running, which: Which) -> anyhow::Result<Option<Shown>> {
     let (method, first) = match which {
         Which::Latest => ("eth_getBlockByNumber", json!("latest")),
         Which::Height(height) => ("eth_getBlockByNumber", json!(format!("{height:#x}"))),
@@ -116,15 +119,15 @@ async fn ask(running: &Running, which: Which) -> anyhow::Result<Option<Shown>> {
     }))
 }
 
-fn look(place: &Place, archive: &Archive, which: Which) -> anyhow::Result<Option<Shown>> {
+fn read_log(globals: &Globals, archive: &Archive, which: Which) -> anyhow::Result<Option<Shown>> {
     let tip = archive.tip().unwrap_or(Height(0));
     let (found, genesis) = match which {
-        Which::Latest if tip == Height(0) => (None, Some(place.genesis()?)),
+        Which::Latest if tip == Height(0) => (None, Some(globals.genesis()?)),
         Which::Latest => (archive.entry(tip)?, None),
-        Which::Height(0) => (None, Some(place.genesis()?)),
+        Which::Height(0) => (None, Some(globals.genesis()?)),
         Which::Height(height) => (archive.entry(Height(height))?, None),
         Which::Hash(hash) => {
-            let genesis = place.genesis()?;
+            let genesis = globals.genesis()?;
             match genesis.hash.0 == hash.0 {
                 true => (None, Some(genesis)),
                 false => (archive.find(hash)?, None),

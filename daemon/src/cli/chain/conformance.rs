@@ -1,8 +1,7 @@
-//! `openledger chain statetest PATH…` and `chain blocktest PATH…`: Ethereum's own tests through this executor and its roots.
+//! `openledger chain statetest` and `chain blocktest`: run Ethereum's conformance tests on this node's executor.
 //!
-//! A path is a file, or a folder that is searched for `.json`. Each failure and each skip is listed with its reason; the
-//! last line is `N passed, N failed` and nothing else. `--json` prints `{"passed", "failed": [{"name", "why"}], "skipped":
-//! [{"name", "why"}]}` instead. The exit code is 1 if a test failed or if there was none.
+//! Each failed and skipped test is listed with its reason. The last line is `N passed, N failed`. The exit code is 1 if a
+//! test failed or if no test was found.
 
 use std::{io, path::PathBuf};
 
@@ -12,13 +11,15 @@ use evm::conformance::{self, Report};
 use serde::Serialize;
 
 use crate::cli::{
-    Place,
+    Globals,
     exit::{Exit, ended},
 };
 
 /// Run Ethereum's GeneralStateTests
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger chain statetest GeneralStateTests/stExample")]
+#[command(
+    after_help = "Example: openledger chain statetest GeneralStateTests/stExample\n\nJSON: {passed, failed: [{name, why}], skipped: [{name, why}]}"
+)]
 pub(crate) struct Statetest {
     /// Files, or folders that are searched for .json files
     #[arg(required = true, value_name = "PATH")]
@@ -27,7 +28,9 @@ pub(crate) struct Statetest {
 
 /// Run Ethereum's BlockchainTests
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger chain blocktest BlockchainTests/ValidBlocks")]
+#[command(
+    after_help = "Example: openledger chain blocktest BlockchainTests/ValidBlocks\n\nJSON: {passed, failed: [{name, why}], skipped: [{name, why}]}"
+)]
 pub(crate) struct Blocktest {
     /// Files, or folders that are searched for .json files
     #[arg(required = true, value_name = "PATH")]
@@ -48,18 +51,18 @@ struct Named<'a> {
 }
 
 impl Statetest {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        run(place, &self.paths, conformance::run_state_tests)
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        run(globals, &self.paths, conformance::run_state_tests)
     }
 }
 
 impl Blocktest {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        run(place, &self.paths, conformance::run_block_tests)
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        run(globals, &self.paths, conformance::run_block_tests)
     }
 }
 
-fn run(place: &Place, paths: &[PathBuf], test: fn(&[PathBuf]) -> io::Result<Report>) -> anyhow::Result<Exit> {
+fn run(globals: &Globals, paths: &[PathBuf], test: fn(&[PathBuf]) -> io::Result<Report>) -> anyhow::Result<Exit> {
     if let Some(path) = paths.iter().find(|path| !path.exists()) {
         let text = format!(
             "PATH {} does not exist; name a test file or a folder of them",
@@ -77,7 +80,7 @@ fn run(place: &Place, paths: &[PathBuf], test: fn(&[PathBuf]) -> io::Result<Repo
         failed: named(&report.failed),
         skipped: named(&report.skipped),
     };
-    place.show(&shown, || text(&report));
+    globals.show(&shown, || text(&report));
     Ok(if report.failed.is_empty() {
         Exit::Done
     } else {

@@ -1,20 +1,20 @@
-//! `openledger chain evidence`: who signed two different things, as logged with the block that was decided meanwhile.
-//!
-//! `--json` prints `{"from", "to", "evidence": [{"height", "kind": "vote" | "proposal", "round", "offender", "blocks": ["0x…",
-//! "0x…"]}]}`; a block is null for a vote for none. Read from the block log, whether a node runs or not.
+//! `openledger chain evidence`: lists the equivocations (two conflicting signatures of one validator) that are recorded in
+//! the block log. Reads the log whether a node runs or not.
 
 use clap::Args;
 use protocol::{BlockHash, Height, ValidatorKey, message::vote::Evidence as Proof};
 use serde::Serialize;
 
 use super::archive::Archive;
-use crate::cli::{Place, exit::Exit};
+use crate::cli::{Globals, exit::Exit};
 
-/// List proofs that a validator signed two different things
+/// List proofs that a validator signed two conflicting votes or proposals
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger chain evidence --from 100")]
+#[command(after_help = "Example: openledger chain evidence --from 100\n\n\
+                  JSON: {from, to, evidence: [{height, kind: vote|proposal, round, offender, blocks: [HASH, HASH]}]}; a hash \
+                  is null for a nil vote")]
 pub(crate) struct Evidence {
-    /// The first height to look at
+    /// First height to search
     #[arg(long, default_value_t = 1, value_name = "HEIGHT")]
     from: u64,
 }
@@ -36,8 +36,8 @@ struct Found {
 }
 
 impl Evidence {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let archive = Archive::open(&place.home())?;
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let archive = Archive::open(&globals.home())?;
         let to = archive.tip().map_or(0, |tip| tip.0);
         let mut evidence = Vec::new();
         for height in self.from.max(1)..=to {
@@ -54,7 +54,7 @@ impl Evidence {
             to,
             evidence,
         };
-        place.show(&shown, || text(&shown));
+        globals.show(&shown, || text(&shown));
         Ok(Exit::Done)
     }
 }
@@ -78,10 +78,7 @@ fn found(height: u64, proof: &Proof) -> Found {
 
 fn text(shown: &Shown) -> String {
     if shown.evidence.is_empty() {
-        return format!(
-            "nobody signed two different things in blocks {} to {}",
-            shown.from, shown.to
-        );
+        return format!("no conflicting signatures in blocks {} to {}", shown.from, shown.to);
     }
     let name = |block: Option<BlockHash>| block.map_or("none".to_owned(), |block| format!("{block:#}"));
     let line = |found: &Found| {

@@ -1,6 +1,5 @@
-//! `openledger chain genesis`: drafts the first block of a network from the people who found it.
-//!
-//! Prints the genesis file itself, or with `--out` writes it and prints `{"file", "chain_id", "genesis"}`.
+//! `openledger chain genesis`: writes the genesis file of a public network from a list of its founding validators and
+//! accounts.
 
 use std::{fs, path::PathBuf};
 
@@ -9,26 +8,29 @@ use clap::Args;
 use evm::genesis::ChainGenesis;
 use serde_json::json;
 
-use crate::cli::{Place, exit::Exit, output};
+use crate::cli::{Globals, exit::Exit, output};
 use chain::genesis::{Founders, launch};
 
-/// Draft the genesis file of a network from its founders
+/// Write the genesis file of a network from its founding validators and accounts
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger chain genesis --network test --founders founders.json --out genesis.json")]
+#[command(
+    after_help = "Example: openledger chain genesis --network test --founders founders.json --out genesis.json\n\n\
+                        JSON: {file, chain_id, genesis} with --out, else the genesis file itself"
+)]
 pub(super) struct Genesis {
-    /// Whose rules and shares it has: test or main
+    /// Network whose parameters and supply shares to use: test or main
     #[arg(long, value_name = "NAME", value_parser = ["test", "main"])]
     network: String,
-    /// Validators with their stakes, and the account of each share of the supply
+    /// JSON file with the validators, their stakes, and the account of each share of the supply
     #[arg(long, value_name = "FILE")]
     founders: PathBuf,
-    /// Write it here instead of printing it
+    /// Write the genesis to this file instead of printing it
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 impl Genesis {
-    pub(super) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(super) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         let file = self.founders.display();
         let text = fs::read(&self.founders).with_context(|| format!("could not read --founders {file}"))?;
         let founders: Founders =
@@ -42,7 +44,7 @@ impl Genesis {
         fs::write(out, &text).with_context(|| format!("could not write --out {}", out.display()))?;
         let chain = ChainGenesis::new(genesis).context("the genesis that was just checked")?;
         let shown = json!({ "file": out, "chain_id": chain.spec.chain_id, "genesis": chain.hash });
-        place.show(&shown, || {
+        globals.show(&shown, || {
             format!(
                 "{}: chain {} with genesis {}",
                 out.display(),

@@ -1,26 +1,28 @@
-//! `openledger chain import --genesis FILE BLOCKS`: a foreign Ethereum chain, executed into a home of its own.
+//! `openledger chain import --genesis FILE BLOCKS`: executes the blocks of an Ethereum chain into a home of its own.
 //!
-//! `BLOCKS` holds RLP blocks, one after the other, of any fork. Each must leave the roots that its header claims; the first
-//! that does not ends the import, and what came before stays. Blocks that are there already are skipped, so an import can
-//! be repeated. Prints how much was executed and how fast; `--json` prints `{"height", "hash", "blocks", "known",
-//! "transactions", "gasUsed", "ms"}`.
+//! `BLOCKS` is a sequence of RLP blocks of any fork. Execution must reproduce the roots in each header. The first block
+//! that does not match stops the import; the blocks before it are kept. Blocks that were imported before are skipped, so
+//! an import can be repeated.
 
 use std::{path::PathBuf, time::Instant};
 
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::{Place, exit::Exit};
+use crate::cli::{Globals, exit::Exit};
 use chain::foreign::{ForeignChain, Imported};
 
-/// Execute a foreign chain's blocks into --home
+/// Execute the blocks of an Ethereum chain into --home
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger chain import --genesis genesis.json chain.rlp --home /tmp/foreign")]
+#[command(
+    after_help = "Example: openledger chain import --genesis genesis.json chain.rlp --home /tmp/foreign\n\n\
+                        JSON: {height, hash, blocks, known, transactions, gasUsed, ms}"
+)]
 pub(crate) struct Import {
-    /// The chain's genesis file, of the shape that Ethereum's clients take
+    /// Genesis file of the chain, in the format of Ethereum clients
     #[arg(long, value_name = "FILE")]
     genesis: PathBuf,
-    /// A file of RLP blocks, one after the other
+    /// File with a sequence of RLP blocks
     #[arg(value_name = "BLOCKS")]
     blocks: PathBuf,
 }
@@ -36,9 +38,9 @@ struct Shown {
 }
 
 impl Import {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         let start = Instant::now();
-        let mut chain = ForeignChain::create(&place.home(), &self.genesis)?;
+        let mut chain = ForeignChain::create(&globals.home(), &self.genesis)?;
         let imported = chain.import(&self.blocks, |_| ())?;
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let shown = Shown {
@@ -47,7 +49,7 @@ impl Import {
             imported,
             ms,
         };
-        place.show(&shown, || text(&shown));
+        globals.show(&shown, || text(&shown));
         Ok(Exit::Done)
     }
 }
@@ -61,7 +63,7 @@ fn text(shown: &Shown) -> String {
     } = shown.imported;
     let per_s = |count: u64| count.saturating_mul(1000) / shown.ms.max(1);
     format!(
-        "{blocks} blocks with {transactions} transactions executed in {} ms ({} blocks/s, {} Mgas/s), {known} were there\nhead is block {}, {}",
+        "{blocks} blocks with {transactions} transactions executed in {} ms ({} blocks/s, {} Mgas/s), {known} were known\nhead is block {}, {}",
         shown.ms,
         per_s(blocks),
         per_s(gas_used) / 1_000_000,
@@ -87,7 +89,7 @@ mod tests {
             },
             ms: 500,
         };
-        let expect = "54 blocks with 249 transactions executed in 500 ms (108 blocks/s, 60 Mgas/s), 3 were there\nhead is block 54, 0xab";
+        let expect = "54 blocks with 249 transactions executed in 500 ms (108 blocks/s, 60 Mgas/s), 3 were known\nhead is block 54, 0xab";
         assert_eq!(text(&shown), expect);
     }
 }

@@ -1,7 +1,4 @@
-//! `openledger chain status`: where the chain stands here.
-//!
-//! `--json` prints `{"running", "chain_id", "genesis", "height", "best_known_height", "hash", "state_root", "timestamp_s",
-//! "epoch_length"}`. Of a stopped node the block log is read; `best_known_height` is its height then.
+//! `openledger chain status`: the height, hash and epoch of the chain, from the running node or from the block log.
 
 use alloy_primitives::B256;
 use clap::Args;
@@ -9,11 +6,12 @@ use protocol::BlockHash;
 use serde::Serialize;
 
 use super::archive::Archive;
-use crate::cli::{Place, exit::Exit, output, place::wait};
+use crate::cli::{Globals, exit::Exit, globals::wait, output};
 
-/// Say where the chain stands
+/// Print the height, hash and epoch of the chain
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger chain status")]
+#[command(after_help = "Example: openledger chain status\n\n\
+                  JSON: {running, chain_id, genesis, height, best_known_height, hash, state_root, timestamp_s, epoch_length}")]
 pub(crate) struct Overview {}
 
 #[derive(Serialize)]
@@ -30,17 +28,17 @@ struct Shown {
 }
 
 impl Overview {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let shown = shown(place)?;
-        place.show(&shown, || text(&shown));
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let shown = shown(globals)?;
+        globals.show(&shown, || text(&shown));
         Ok(Exit::Done)
     }
 }
 
-fn shown(place: &Place) -> anyhow::Result<Shown> {
-    let genesis = place.genesis()?;
+fn shown(globals: &Globals) -> anyhow::Result<Shown> {
+    let genesis = globals.genesis()?;
     let epoch_length = genesis.params.epoch_length;
-    if let Some(running) = place.maybe_running() {
+    if let Some(running) = globals.maybe_running() {
         let status = wait(running.status())?;
         return Ok(Shown {
             running: true,
@@ -54,7 +52,7 @@ fn shown(place: &Place) -> anyhow::Result<Shown> {
             epoch_length,
         });
     }
-    let archive = Archive::open(&place.home())?;
+    let archive = Archive::open(&globals.home())?;
     let last = archive.tip().map(|tip| archive.entry(tip)).transpose()?.flatten();
     let (header, hash) = match last {
         Some((entry, block)) => (block.header, entry.certificate.block),
@@ -76,7 +74,7 @@ fn shown(place: &Place) -> anyhow::Result<Shown> {
 
 fn text(shown: &Shown) -> String {
     let node = match (shown.running, shown.best_known_height - shown.height) {
-        (false, _) => "stopped; this is its block log".to_owned(),
+        (false, _) => "stopped; read from its block log".to_owned(),
         (true, 0) => "running, up to date".to_owned(),
         (true, behind) => format!("running, {behind} blocks behind"),
     };

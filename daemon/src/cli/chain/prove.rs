@@ -1,8 +1,7 @@
-//! `openledger chain prove ADDRESS [SLOT…]`: a file that convinces others of an account, without a node of theirs.
+//! `openledger chain prove ADDRESS [SLOT…]`: writes a light proof of an account, which anybody can check without a node.
 //!
-//! The file is the light proof that [`evm::light`] describes, at the last final block. It goes to stdout, or with `--out` to
-//! a file; then `--json` prints `{"file", "bytes", "number", "hash"}`. It is checked under nobody's validators here: that
-//! is what `openledger chain verify` is for.
+//! [`evm::light`] describes the format. The proof is made at the last final block. This command does not check it;
+//! `openledger chain verify` does.
 
 use std::{fs, path::PathBuf};
 
@@ -15,37 +14,38 @@ use protocol::crypto::Signature;
 use serde_json::json;
 
 use crate::cli::{
-    Place,
+    Globals,
     exit::{Exit, ended},
+    globals::wait,
     output,
-    place::wait,
     running::Running,
 };
 use chain::rpc::Certified;
 
-/// The chain goes on while it is asked: a state that is no longer kept is asked for again at a newer block.
+/// Attempts: a state that is pruned between two requests is requested again at a newer block.
 const TRIES: usize = 3;
 
-/// Write a proof of an account that others can check without a node
+/// Write a proof of an account that anybody can check without a node
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: openledger chain prove 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266 --out proof.json\n\
-                  Example: openledger chain prove 0x5FbDB2315678afecb367f032d93F642f64180aa3 0x0 0x1"
+                  Example: openledger chain prove 0x5FbDB2315678afecb367f032d93F642f64180aa3 0x0 0x1\n\n\
+                  JSON: {file, bytes, number, hash} with --out, else the proof itself"
 )]
 pub(crate) struct Prove {
     /// The account
     address: Address,
-    /// Slots of its storage: hexadecimal, at most 32 bytes
+    /// Storage slots to prove, in hexadecimal, at most 32 bytes each
     #[arg(value_name = "SLOT", value_parser = slot)]
     slots: Vec<B256>,
-    /// Where to write it, instead of to stdout
+    /// Write the proof to this file instead of to stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 fn slot(text: &str) -> Result<B256, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
-    let wrong = || format!("`{text}` is no slot; write 0x and 1 to 64 hexadecimal digits");
+    let wrong = || format!("`{text}` is not a storage slot; write 0x and 1 to 64 hexadecimal digits");
     if digits.is_empty() || digits.len() > 64 {
         return Err(wrong());
     }
@@ -54,10 +54,10 @@ fn slot(text: &str) -> Result<B256, String> {
 }
 
 impl Prove {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let (running, genesis) = (place.running()?, place.genesis()?);
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let (running, genesis) = (globals.running()?, globals.genesis()?);
         let chain_id = genesis.spec.chain_id;
-        let (proof, at) = wait(ask(
+        let (proof, at) = wait(request(
             &running,
             self.address,
             &self.slots,
@@ -71,7 +71,7 @@ impl Prove {
         };
         fs::write(path, &file).with_context(|| format!("could not write {}", path.display()))?;
         let about = json!({ "file": path, "bytes": file.len(), "number": at.number, "hash": at.hash });
-        place.show(&about, || {
+        globals.show(&about, || {
             let (path, bytes) = (path.display(), file.len());
             format!("{path}: {bytes} bytes, at block {} {}", at.number, at.hash)
         });
@@ -84,7 +84,7 @@ struct At {
     hash: B256,
 }
 
-async fn ask(
+async fn request(
     running: &Running,
     address: Address,
     slots: &[B256],
@@ -97,7 +97,7 @@ async fn ask(
         let certified = certified.ok_or_else(|| {
             ended(
                 Exit::NotFound,
-                "the chain has no final block yet, or is not this node's own; try again once it has one",
+                "the node has no final block with a certificate yet; try again after the first block",
             )
         })?;
         match running
@@ -126,12 +126,12 @@ fn join(
 ) -> anyhow::Result<LightProof> {
     ensure!(
         state.storage_proof.len() == slots.len(),
-        "the node proved other slots than it was asked for"
+        "the node proved other slots than those requested; restart the daemon with this version"
     );
     let sign = |one: &chain::rpc::CommitSignature| {
         let bytes = one.signature[..]
             .try_into()
-            .context("the node sent a signature that is none")?;
+            .context("the node sent a malformed signature")?;
         Ok((one.validator, Signature(bytes)))
     };
     let proven = |(slot, found): (&B256, alloy_rpc_types_eth::EIP1186StorageProof)| ProvenSlot {

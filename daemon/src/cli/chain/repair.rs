@@ -1,11 +1,9 @@
-//! `openledger chain repair`: makes a stopped node with a damaged block log or consensus journal usable again.
+//! `openledger chain repair`: repairs a stopped node whose block log or consensus journal is damaged.
 //!
-//! The log is cut before the first block that does not read back; peers give the rest again. A damaged journal is moved
-//! aside, and the node then sits out the height after its last block, because it may have voted there. Where nothing says
-//! how far this validator got, its journal stays: starting without one could sign twice.
-//!
-//! `--json` prints `{"log": {"tip", "cut_at"}, "journal": {"state": "fine" | "moved" | "left", "height", "moved_to",
-//! "why"}}`; `cut_at` is null where the log was whole.
+//! The log is truncated before the first damaged block; the node fetches the rest from its peers again. A damaged journal
+//! is moved aside, and the node then does not vote at the height after its last block, because it may have voted there
+//! before. If nothing shows how far this validator voted, its journal stays: without it the validator could sign two
+//! conflicting votes.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -15,12 +13,14 @@ use protocol::Height;
 use serde::Serialize;
 use storage::{BlockLog, HomeLock, JournalError, RealDisk, Wal, block_log::Layout, table::move_aside};
 
-use crate::cli::{Place, exit::Exit, output};
+use crate::cli::{Globals, exit::Exit, output};
 use base::{home::Home, words::chained};
 
 /// Repair the block log and the consensus journal of a stopped node
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger chain repair")]
+#[command(after_help = "Example: openledger chain repair\n\n\
+                  JSON: {log: {tip, cut_at}, journal: {state: fine|moved|left, height, moved_to, why}}; cut_at is null if the \
+                  log is not damaged")]
 pub(crate) struct Repair {}
 
 #[derive(Debug, Serialize)]
@@ -44,14 +44,14 @@ struct Journal {
 }
 
 impl Repair {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let home = place.home();
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let home = globals.home();
         if !home.root().is_dir() {
-            return Err(place.no_home("there is nothing to repair").into());
+            return Err(globals.no_home("there is nothing to repair").into());
         }
-        let _lock = HomeLock::acquire(home.root()).context("stop the node before its data is repaired")?;
+        let _lock = HomeLock::acquire(home.root()).context("stop the node before repairing its data")?;
         let shown = repair(&home)?;
-        place.show(&shown, || text(&shown));
+        globals.show(&shown, || text(&shown));
         Ok(if shown.journal.state == "left" {
             Exit::Unverified
         } else {
@@ -81,7 +81,7 @@ fn repair(home: &Home) -> anyhow::Result<Shown> {
             height: Some(height.0),
             ..Journal::default()
         },
-        // Only a whole log says that nothing was signed above the height after its tip.
+        // Only an undamaged log proves that this validator signed nothing above the height after its tip.
         Err(why) if cut_at.is_none() && tip.is_some() => Journal {
             state: "moved",
             moved_to: Some(move_aside(&home.journal()).context("could not move the consensus journal aside")?),
@@ -103,7 +103,7 @@ fn repair(home: &Home) -> anyhow::Result<Shown> {
     })
 }
 
-/// The height that the journal is about, or what is wrong with it.
+/// Returns the height of the journal, or the reason that it is damaged.
 fn read_journal(home: &Home) -> anyhow::Result<Result<Height, String>> {
     match Wal::open(Arc::new(RealDisk), &home.journal()) {
         Ok((_, found)) => Ok(match consensus::journal::read(&found.entries) {
@@ -117,25 +117,27 @@ fn read_journal(home: &Home) -> anyhow::Result<Result<Height, String>> {
 
 fn text(shown: &Shown) -> String {
     let log = match shown.log.cut_at {
-        None => format!("whole, up to block {}", shown.log.tip),
-        Some(cut) => format!("block {cut} did not read back: cut there, peers give it and what follows again"),
+        None => format!("not damaged, up to block {}", shown.log.tip),
+        Some(cut) => format!(
+            "block {cut} was damaged: removed it and all later blocks; the node fetches them from its peers again"
+        ),
     };
     let next = shown.log.tip + 1;
     let why = shown.journal.why.as_deref().unwrap_or_default();
     let journal = match (&shown.journal.moved_to, shown.journal.height) {
         (Some(to), _) => format!(
-            "{why}\nmoved to {}; the node sits out block {next}, where it may have voted",
+            "{why}\nmoved to {}; the node does not vote on block {next}, where it may have voted before",
             to.display()
         ),
         (None, Some(height)) if height > next => {
-            format!("whole, about block {height}: the node signs nothing before that block is final")
+            format!("not damaged, at block {height}: the node signs nothing until that block is final")
         }
-        (None, Some(_)) => "whole".to_owned(),
-        (None, None) if shown.journal.state == "fine" => "none: this node has not voted".to_owned(),
+        (None, Some(_)) => "not damaged".to_owned(),
+        (None, None) if shown.journal.state == "fine" => "none: this node has never voted".to_owned(),
         (None, None) => format!(
-            "{why}\nleft where it is, because the log does not say how far this validator voted. Move keys/validator.key \
-             and chain/journal away, let the node follow until it has passed every block it may have voted on, and put \
-             the key back"
+            "{why}\nnot moved, because the log does not show how far this validator voted. Move keys/validator.key and \
+             chain/journal to another folder, run the node until it has passed every block that it may have voted on, \
+             and move the key back"
         ),
     };
     output::columns(&[("Block log", log), ("Journal", journal)])
@@ -192,7 +194,7 @@ mod tests {
         assert_eq!((shown.log.tip, shown.log.cut_at), (2, Some(3)));
         assert_eq!((shown.journal.state, shown.journal.height), ("fine", Some(6)));
         assert!(
-            text(&shown).contains("signs nothing before that block is final"),
+            text(&shown).contains("signs nothing until that block is final"),
             "{}",
             text(&shown)
         );
@@ -205,7 +207,7 @@ mod tests {
         let shown = repair(&home).unwrap();
         assert_eq!(shown.journal.state, "moved");
         assert!(shown.journal.moved_to.as_ref().unwrap().exists() && !home.journal().exists());
-        assert!(text(&shown).contains("sits out block 6"));
+        assert!(text(&shown).contains("does not vote on block 6"));
     }
 
     #[test]

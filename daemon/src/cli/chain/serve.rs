@@ -1,7 +1,7 @@
-//! `openledger chain serve --rpc ADDRESS`: an imported chain over JSON-RPC, until SIGINT or SIGTERM.
+//! `openledger chain serve --rpc ADDRESS`: serves an imported chain over JSON-RPC until SIGINT or SIGTERM.
 //!
-//! The methods are those of a node and `testing_buildBlockV1`. There is no consensus: the head stays where it is, and what
-//! is sent in waits. Prints one line once it takes requests; `--json` prints `{"rpc", "height", "hash"}`.
+//! The methods are those of a node, and `testing_buildBlockV1`. Without consensus the head never moves, and transactions
+//! that are sent stay in the pool. One line is printed once requests are accepted.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::{Place, exit::Exit};
+use crate::cli::{Globals, exit::Exit};
 use chain::{
     foreign::{self, ForeignChain},
     rpc,
@@ -17,9 +17,11 @@ use chain::{
 
 /// Serve an imported chain over JSON-RPC
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger chain serve --rpc 127.0.0.1:8545 --home /tmp/foreign")]
+#[command(
+    after_help = "Example: openledger chain serve --rpc 127.0.0.1:8545 --home /tmp/foreign\n\nJSON: {rpc, height, hash}"
+)]
 pub(crate) struct Serve {
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8545")]
     rpc: SocketAddr,
 }
@@ -32,8 +34,8 @@ struct Shown {
 }
 
 impl Serve {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let chain = ForeignChain::open(&place.home())?;
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let chain = ForeignChain::open(&globals.home())?;
         let (height, hash) = (chain.height().0, format!("0x{}", hex::encode(chain.hash().0)));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("could not start threads; raise the limit on threads (ulimit -u)")?;
@@ -48,8 +50,11 @@ impl Serve {
                 height,
                 hash,
             };
-            place.show(&shown, || {
-                format!("block {} served on http://{}; end with Ctrl-C", shown.height, shown.rpc)
+            globals.show(&shown, || {
+                format!(
+                    "serving block {} on http://{}; press Ctrl-C to stop",
+                    shown.height, shown.rpc
+                )
             });
             crate::node::interrupted().await;
             serving.stop().await;

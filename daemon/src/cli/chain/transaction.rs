@@ -1,8 +1,6 @@
-//! `openledger chain tx HASH`: one transaction and what became of it.
+//! `openledger chain tx HASH`: prints one transaction and its receipt.
 //!
-//! `--json` prints `{"hash", "state": "included" | "waiting", "block", "from", "to", "value", "nonce", "success", "gas_used",
-//! "created"}`. `value` is in OPEN; `to` is null where a contract is created; `block`, `success`, `gas_used` are null while
-//! it waits, and the last two also where no node runs, because receipts are kept by the node.
+//! Receipts are kept by the running node; the block log of a stopped node has only the transaction.
 
 use alloy_consensus::{Transaction as _, transaction::SignerRecoverable as _};
 use alloy_primitives::{Address, B256, U256};
@@ -14,21 +12,31 @@ use serde_json::json;
 
 use super::archive::Archive;
 use crate::cli::{
-    Place,
+    Globals,
     exit::{Exit, ended},
+    globals::wait,
     output,
-    place::wait,
     running::Running,
 };
 
 /// Print one transaction
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: openledger chain tx 0x0000000000000000000000000000000000000000000000000000000000000001"
+    after_help = "Example: openledger chain tx 0x0000000000000000000000000000000000000000000000000000000000000001\n\n\
+                  JSON: {hash, state: included|waiting, block, from, to, value, nonce, success, gas_used, created}; value is \
+                  in OPEN, to is null for a new contract; block, success and gas_used are null while it waits, and the last \
+                  two also if no node runs"
 )]
 pub(crate) struct Transaction {
-    /// Its hash
+    /// Hash of the transaction: 0x and 64 hex digits
+    #[arg(value_parser = transaction_hash)]
     hash: B256,
+}
+
+/// Parses a hash. The default parser only says "invalid string length".
+fn transaction_hash(text: &str) -> Result<B256, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not a transaction hash; write 0x and 64 hex digits"))
 }
 
 #[derive(Serialize)]
@@ -46,24 +54,24 @@ struct Shown {
 }
 
 impl Transaction {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let found = match place.maybe_running() {
-            Some(running) => wait(ask(&running, self.hash))?,
-            None => look(&Archive::open(&place.home())?, self.hash)?,
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let found = match globals.maybe_running() {
+            Some(running) => wait(request(&running, self.hash))?,
+            None => search_log(&Archive::open(&globals.home())?, self.hash)?,
         };
         let shown = found.ok_or_else(|| {
             let text = format!(
-                "there is no transaction {} in a block or waiting; check the hash",
+                "transaction {} is neither in a block nor in the pool; check the hash",
                 self.hash
             );
             ended(Exit::NotFound, text)
         })?;
-        place.show(&shown, || text(&shown));
+        globals.show(&shown, || text(&shown));
         Ok(Exit::Done)
     }
 }
 
-async fn ask(running: &Running, hash: B256) -> anyhow::Result<Option<Shown>> {
+async fn request(running: &Running, hash: B256) -> anyhow::Result<Option<Shown>> {
     let found: Option<RpcTransaction> = running.call("eth_getTransactionByHash", json!([hash])).await?;
     let Some(found) = found else { return Ok(None) };
     let receipt: Option<TransactionReceipt> = running.call("eth_getTransactionReceipt", json!([hash])).await?;
@@ -85,8 +93,8 @@ async fn ask(running: &Running, hash: B256) -> anyhow::Result<Option<Shown>> {
     }))
 }
 
-/// Searches the log from its end: transactions are not indexed there.
-fn look(archive: &Archive, hash: B256) -> anyhow::Result<Option<Shown>> {
+/// Searches the log from its end, because it has no index of transactions.
+fn search_log(archive: &Archive, hash: B256) -> anyhow::Result<Option<Shown>> {
     for found in archive.backwards() {
         let (_, block) = found?;
         let transaction = block
@@ -111,7 +119,7 @@ fn look(archive: &Archive, hash: B256) -> anyhow::Result<Option<Shown>> {
     Ok(None)
 }
 
-/// An amount as people write it; more than there is of it only as a number.
+/// Formats an amount in OPEN. One that exceeds the total supply is printed in wei.
 pub(crate) fn open(value: U256) -> String {
     u128::try_from(value).map_or_else(|_| value.to_string(), |value| Amount(value).to_string())
 }
@@ -122,13 +130,13 @@ fn text(shown: &Shown) -> String {
         (None, Some(created)) => format!("new contract {created}"),
         (None, None) => "new contract".to_owned(),
     };
-    let place = match (shown.block, shown.success) {
+    let outcome = match (shown.block, shown.success) {
         (None, _) => "waits for a block".to_owned(),
         (Some(block), Some(true)) => format!("succeeded in block {block}, which is final"),
         (Some(block), Some(false)) => format!("reverted in block {block}, which is final"),
-        (Some(block), None) => format!("in block {block}, which is final; what it did is known to the running node"),
+        (Some(block), None) => format!("in block {block}, which is final; start the node to see whether it succeeded"),
     };
-    let mut rows = vec![("Transaction", shown.hash.to_string()), ("State", place)];
+    let mut rows = vec![("Transaction", shown.hash.to_string()), ("State", outcome)];
     rows.extend(shown.from.map(|from| ("From", from.to_string())));
     rows.extend([
         ("To", to),

@@ -1,8 +1,7 @@
-//! `openledger chain validators`: who votes, and with how much.
+//! `openledger chain validators`: lists the validators that vote on the next block, and their stakes.
 //!
-//! `--json` prints `{"height", "since", "validators": [{"account", "key", "stake", "ours"}]}`: who votes on the block after
-//! `height`, as fixed at the edge of the epoch, block `since`. `stake` is in OPEN, `ours` says that this home has the key. A
-//! running node is asked over JSON-RPC; of one that is stopped the state is read, or genesis where there is none.
+//! The set is fixed for an epoch, at its first block. It is read from the running node over JSON-RPC, from the state of a
+//! stopped node, or from genesis if there is no state yet.
 
 use alloy_primitives::Bytes;
 use alloy_sol_types::SolCall as _;
@@ -16,17 +15,19 @@ use serde::Serialize;
 use serde_json::json;
 use storage::{HomeLock, Table};
 
-use crate::cli::{Place, exit::Exit, output, place::wait, running::Running};
+use crate::cli::{Globals, exit::Exit, globals::wait, output, running::Running};
 use base::{home::Home, key};
 use chain::state::StateTable;
 
-/// Memory for a look at the state.
+/// Cache for reading the state once.
 const CACHE_BYTES: u64 = 16 << 20;
 const NODES_MAX: usize = 10_000;
 
-/// List who votes
+/// List the validators that vote, with their stakes
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger chain validators --json")]
+#[command(after_help = "Example: openledger chain validators --json\n\n\
+                  JSON: {height, since, validators: [{account, key, stake, ours}]}; the set was fixed at block since, stake is \
+                  in OPEN, ours is true if this home has the key")]
 pub(crate) struct Validators {}
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -45,11 +46,11 @@ struct Voter {
 }
 
 impl Validators {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let (home, genesis) = (place.home(), place.genesis()?);
-        let (height, stakers) = match place.maybe_running() {
-            Some(running) => wait(ask(&running, &genesis))?,
-            None => look(&home, &genesis)?,
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let (home, genesis) = (globals.home(), globals.genesis()?);
+        let (height, stakers) = match globals.maybe_running() {
+            Some(running) => wait(request(&running, &genesis))?,
+            None => read_state(&home, &genesis)?,
         };
         let own = own_key(&home);
         let voter = |staker: &Staker| Voter {
@@ -60,29 +61,29 @@ impl Validators {
         };
         let shown = Shown {
             height,
-            since: edge(height, &genesis),
+            since: epoch_start(height, &genesis),
             validators: stakers.iter().map(voter).collect(),
         };
-        place.show(&shown, || text(&shown, &stakers));
+        globals.show(&shown, || text(&shown, &stakers));
         Ok(Exit::Done)
     }
 }
 
-/// The validator key of this home; none if there is none or it cannot be read, which `doctor` says.
+/// The validator key of this home. `None` also if it cannot be read, which `doctor` reports.
 pub(crate) fn own_key(home: &Home) -> Option<ValidatorKey> {
     key::read(&home.validator_key()).ok().map(|key| key.validator())
 }
 
-/// Asks the stake hub as it was at the edge of the epoch.
-pub(crate) async fn ask(running: &Running, genesis: &ChainGenesis) -> anyhow::Result<(u64, Vec<Staker>)> {
+/// Calls the StakeHub contract at the first block of the epoch.
+pub(crate) async fn request(running: &Running, genesis: &ChainGenesis) -> anyhow::Result<(u64, Vec<Staker>)> {
     let height = running.status().await?.height;
     let question = Bytes::from(StakeHub::computeSetCall {}.abi_encode());
     let call = json!({ "to": STAKE_HUB, "data": question });
-    let at = format!("{:#x}", edge(height, genesis));
+    let at = format!("{:#x}", epoch_start(height, genesis));
     let answer: Bytes = running.call("eth_call", json!([call, at])).await.with_context(|| {
         format!(
-            "the state of block {} is not kept; set storage.history_blocks to more than an epoch",
-            edge(height, genesis)
+            "the state of block {} is pruned; set storage.history_blocks to more than an epoch",
+            epoch_start(height, genesis)
         )
     })?;
     let set = StakeHub::computeSetCall::abi_decode_returns(&answer).context("the stake hub did not answer")?;
@@ -99,12 +100,12 @@ pub(crate) async fn ask(running: &Running, genesis: &ChainGenesis) -> anyhow::Re
     Ok((height, elected(stakers.collect(), genesis.params.validators_max)))
 }
 
-/// The last block at which the validators were fixed.
-fn edge(height: u64, genesis: &ChainGenesis) -> u64 {
+/// The first block of the epoch of `height`, at which the validators were fixed.
+fn epoch_start(height: u64, genesis: &ChainGenesis) -> u64 {
     height - height % genesis.params.epoch_length
 }
 
-/// Those who vote among all who have a stake: the largest first, then by key.
+/// Selects the validators that vote: by stake, largest first, then by key.
 fn elected(mut stakers: Vec<Staker>, max: u32) -> Vec<Staker> {
     stakers.retain(|staker| staker.stake > Amount::ZERO);
     stakers.sort_by(|a, b| b.stake.cmp(&a.stake).then(a.key.cmp(&b.key)));
@@ -112,8 +113,8 @@ fn elected(mut stakers: Vec<Staker>, max: u32) -> Vec<Staker> {
     stakers
 }
 
-/// Reads the state of a node that is stopped.
-fn look(home: &Home, genesis: &ChainGenesis) -> anyhow::Result<(u64, Vec<Staker>)> {
+/// Reads the state of a stopped node.
+fn read_state(home: &Home, genesis: &ChainGenesis) -> anyhow::Result<(u64, Vec<Staker>)> {
     if !home.state().is_dir() {
         let founder = |validator: &evm::genesis::GenesisValidator| Staker {
             key: validator.key,
@@ -136,7 +137,7 @@ fn look(home: &Home, genesis: &ChainGenesis) -> anyhow::Result<(u64, Vec<Staker>
 fn text(shown: &Shown, stakers: &[Staker]) -> String {
     let total: u128 = stakers.iter().map(|staker| staker.stake.0).sum();
     let line = |(voter, staker): (&Voter, &Staker)| {
-        // In tenths of a per cent, rounded down.
+        // In tenths of a percent, rounded down.
         let share = staker
             .stake
             .0

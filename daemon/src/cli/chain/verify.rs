@@ -1,10 +1,8 @@
-//! `openledger chain verify FILE --genesis g.json`: whether a light proof holds. Asks no node and reads no home.
+//! `openledger chain verify FILE --genesis g.json`: checks a light proof. It needs no node and reads no home.
 //!
-//! `--json` prints `{"number", "hash", "timestamp_s", "signed", "total", "validators": "genesis" | "given", "account":
-//! {"address", "nonce", "balance", "code_hash", "storage_root"}, "slots": [{"slot", "value"}]}`. What does not hold ends
-//! with exit code 7 and the field that is wrong. What is trusted stands in [`evm::light`]: the validators, and nothing
-//! else. They are those of genesis, or with `--validators` those in a file that `openledger chain validators --json`
-//! wrote, which must come from somebody who is trusted.
+//! An invalid proof ends with exit code 7 and the name of the wrong field. The only trust assumption, described in
+//! [`evm::light`], is the validator set: that of genesis, or with `--validators` the set in a file that `openledger chain
+//! validators --json` wrote. Such a file must come from a trusted source.
 
 use std::{
     fs,
@@ -26,18 +24,22 @@ use serde_json::{Value, json};
 
 use super::transaction::open;
 use crate::cli::{
-    Place,
+    Globals,
     exit::{Exit, ended},
     output,
 };
 
 /// Check a proof of an account, without a node
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger chain verify proof.json --genesis genesis.json")]
+#[command(
+    after_help = "Example: openledger chain verify proof.json --genesis genesis.json\n\n\
+                  JSON: {number, hash, timestamp_s, signed, total, validators: genesis|given, account: {address, nonce, balance, \
+                  code_hash, storage_root}, slots: [{slot, value}]}"
+)]
 pub(crate) struct Verify {
-    /// What `openledger chain prove` wrote
+    /// Proof that `openledger chain prove` wrote
     file: PathBuf,
-    /// The genesis file of the chain
+    /// Genesis file of the chain
     #[arg(long, value_name = "FILE")]
     genesis: PathBuf,
     /// Validators to trust instead of those of genesis, from `openledger chain validators --json`
@@ -58,10 +60,10 @@ struct Voter {
 }
 
 impl Verify {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         let genesis = read(&self.genesis)?;
         let genesis = ChainGenesis::from_json(&genesis)
-            .with_context(|| format!("{} is not a genesis of this chain", self.genesis.display()))?;
+            .with_context(|| format!("{} is not a genesis file", self.genesis.display()))?;
         let (validators, source) = match &self.validators {
             None => (light::founders(&genesis)?, "genesis"),
             Some(file) => (listed(file)?, "given"),
@@ -77,9 +79,14 @@ impl Verify {
             chain_id: genesis.spec.chain_id,
             genesis: genesis.hash.0,
         };
-        let does_not_hold = || ended(Exit::Unverified, format!("{} does not hold", self.file.display()));
+        let does_not_hold = || {
+            ended(
+                Exit::Unverified,
+                format!("the proof in {} is not valid", self.file.display()),
+            )
+        };
         let block = proof.check(&domain, &validators).with_context(does_not_hold)?;
-        place.show(&shown(&proof, &block, source), || text(&proof, &block, source));
+        globals.show(&shown(&proof, &block, source), || text(&proof, &block, source));
         Ok(Exit::Done)
     }
 }
@@ -100,7 +107,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
 fn listed(file: &Path) -> anyhow::Result<ValidatorSet> {
     let wrong = || {
         format!(
-            "{} is not what `openledger chain validators --json` writes",
+            "{} is not a file that `openledger chain validators --json` wrote",
             file.display()
         )
     };
@@ -146,23 +153,23 @@ fn text(proof: &LightProof, block: &Final, source: &str) -> String {
     let account = &proof.account;
     let per_mille = u128::from(block.signed) * 1_000 / u128::from(block.total);
     let whose = match source {
-        "genesis" => "the validators of the genesis file",
-        _ => "the validators that were given",
+        "genesis" => "the validators in the genesis file",
+        _ => "the validators in the file of --validators",
     };
     let mut rows = vec![
         (
-            "Holds",
+            "Valid",
             format!(
-                "at block {} of {} s since 1970",
+                "at block {}, {} s since 1970",
                 block.header.number, block.header.timestamp
             ),
         ),
         ("Block", block.hash.to_string()),
         (
             "Signed by",
-            format!("{}.{} % of the power", per_mille / 10, per_mille % 10),
+            format!("{}.{} % of the voting power", per_mille / 10, per_mille % 10),
         ),
-        ("Trusts", format!("{whose}; nothing else was asked")),
+        ("Trusts", format!("{whose}, and nothing else")),
         ("Account", account.address.to_string()),
         ("Balance", open(account.balance)),
         ("Nonce", account.nonce.to_string()),

@@ -1,4 +1,4 @@
-//! Changes to `config.toml` that leave everything else in it as it was, comments included.
+//! Edits `config.toml` and keeps everything else in it, comments included.
 
 use std::{fs, io, path::Path};
 
@@ -7,12 +7,12 @@ use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
 use base::home::Home;
 
-/// Sets a key to a value written as on the command line. Gives the value as it stands in the file.
+/// Sets a key to a value given on the command line. Returns the value as written to the file.
 pub(crate) fn set(home: &Home, key: &str, text: &str) -> anyhow::Result<String> {
-    // Read as a flag would be: known keys only, with the type of the key, and nothing that cannot be meant.
-    let nothing = std::env::temp_dir().join("openledger-no-such-home");
+    // Loading it as a flag checks the key, the type and the range.
+    let no_home = std::env::temp_dir().join("openledger-no-such-home");
     let flag = (key.to_owned(), text.to_owned());
-    let loaded = config::Config::load(&nothing, None, [], [flag])?;
+    let loaded = config::Config::load(&no_home, None, [], [flag])?;
     let setting = loaded.settings().into_iter().find(|setting| setting.key == key);
     let value = setting.expect("a key that loads is shown").value;
     let parsed: Value = value.parse().context("a value that loads is TOML")?;
@@ -20,7 +20,7 @@ pub(crate) fn set(home: &Home, key: &str, text: &str) -> anyhow::Result<String> 
     Ok(value)
 }
 
-/// Adds a text to a list, unless it is there. Says whether it was added.
+/// Adds an item to a list. Returns false if the list has it already.
 pub(crate) fn append(home: &Home, key: &str, text: &str) -> anyhow::Result<bool> {
     let mut added = false;
     change(&home.config(), key, |item| {
@@ -42,7 +42,7 @@ fn change(path: &Path, key: &str, edit: impl FnOnce(&mut Item)) -> anyhow::Resul
         text => text.with_context(|| format!("could not read {}", path.display()))?,
     };
     let text = edited(&text, key, edit).with_context(|| format!("{} is not valid TOML; correct it", path.display()))?;
-    // Whole or not at all: a node that starts meanwhile reads the old file or the new one.
+    // Atomic: a node that starts meanwhile reads the old file or the new one.
     let next = path.with_extension("toml.next");
     fs::write(&next, text)
         .and_then(|()| fs::rename(&next, path))
@@ -50,12 +50,29 @@ fn change(path: &Path, key: &str, edit: impl FnOnce(&mut Item)) -> anyhow::Resul
 }
 
 fn edited(text: &str, key: &str, edit: impl FnOnce(&mut Item)) -> anyhow::Result<String> {
-    let mut file: DocumentMut = text.parse()?;
     let (section, key) = key.split_once('.').expect("every known key has a section");
+    let mut file: DocumentMut = uncommented(text, section, key).parse()?;
     let table = file.entry(section).or_insert_with(|| Item::Table(Table::new()));
     let table = table.as_table_like_mut().context("a section is not a table")?;
     edit(table.entry(key).or_insert(Item::None));
     Ok(file.to_string())
+}
+
+/// Removes the `# ` before the default of a key that is not set, so that the new value stands below the key's own comment.
+fn uncommented(text: &str, section: &str, key: &str) -> String {
+    let start = format!("{key} = ");
+    let is_set = |line: &&str| line.starts_with(&start);
+    let of_section = || {
+        let lines = text.lines().skip_while(|line| *line != format!("[{section}]"));
+        lines.skip(1).take_while(|line| !line.starts_with('['))
+    };
+    let default = of_section().find(|line| line.strip_prefix("# ").is_some_and(|line| is_set(&line)));
+    let (Some(default), None) = (default, of_section().find(is_set)) else {
+        return text.to_owned();
+    };
+    // Slices of one string: the offset of the line within it.
+    let at = default.as_ptr() as usize - text.as_ptr() as usize;
+    format!("{}{}", &text[..at], &text[at + 2..])
 }
 
 #[cfg(test)]
@@ -84,6 +101,18 @@ mod tests {
             (loaded.mempool.max_transactions, loaded.log.level.as_str()),
             (7, "debug")
         );
+    }
+
+    #[test]
+    fn a_key_that_is_set_for_the_first_time_stands_below_its_comment() {
+        let (_dir, home) = home(&config::example());
+        set(&home, "rpc.listen", "127.0.0.1:2").unwrap();
+        set(&home, "network.listen", "[\"/ip4/10.0.0.1/tcp/1\"]").unwrap();
+        let text = fs::read_to_string(home.config()).unwrap();
+        let below = "# Address to listen on, for HTTP and WebSocket.\nlisten = \"127.0.0.1:2\"\n";
+        assert!(text.contains(below), "{text}");
+        assert!(text.contains("\nlisten = [\"/ip4/10.0.0.1/tcp/1\"]\n"), "{text}");
+        assert_eq!(text.lines().count(), config::example().lines().count());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The data: that it belongs to the genesis beside it, reads back, and is not from the future.
+//! Checks of the chain's data: the block log belongs to the genesis, can be read, and does not end in the future.
 
 use std::{
     fs::{self, TryLockError},
@@ -9,37 +9,37 @@ use evm::genesis::ChainGenesis;
 use protocol::{BlockHash, Time};
 
 use super::Check;
-use crate::cli::{Place, chain::archive::Archive};
+use crate::cli::{Globals, chain::archive::Archive};
 use base::{clock::Clock, home::Home};
 
-/// How far ahead of the clock the last block may be: what validators allow each other.
+/// Seconds that the last block may be ahead of this clock: the tolerance of the validators.
 const AHEAD_MAX_S: u64 = evm::block::AHEAD_MAX_S;
-/// 2024: no clock that was ever set shows less.
+/// The year 2024. A clock that shows an earlier time was never set.
 const EARLIEST: Time = Time::from_secs(1_704_067_200);
 
-pub(super) fn checks(place: &Place) -> Vec<Check> {
-    let home = place.home();
+pub(super) fn checks(globals: &Globals) -> Vec<Check> {
+    let home = globals.home();
     if !home.root().is_dir() {
         return Vec::new();
     }
     let now = Clock::new().now();
-    let mut checks = vec![who_runs(&home)];
-    match place.genesis() {
+    let mut checks = vec![node_process(&home)];
+    match globals.genesis() {
         Ok(genesis) => checks.extend(data(&home, &genesis, now)),
         Err(why) => checks.push(Check::bad(
             "genesis",
             format!("{why:#}"),
-            "run `openledger init`, or copy the file again",
+            "run `openledger init`, or copy genesis.json again from a node of the chain",
         )),
     }
     checks
 }
 
-/// Who holds the lock. Looking takes it only together with others who look.
-fn who_runs(home: &Home) -> Check {
+/// Finds out from the home's lock whether a node runs. A shared lock does not disturb other readers.
+fn node_process(home: &Home) -> Check {
     let (name, path) = ("node", home.root().join("lock"));
     let Ok(file) = fs::File::open(&path) else {
-        return Check::good(name, "has not run yet; `openledger daemon` starts it");
+        return Check::good(name, "has never run; `openledger daemon` starts it");
     };
     match file.try_lock_shared() {
         Ok(()) => Check::good(name, "stopped; `openledger daemon` starts it"),
@@ -50,7 +50,7 @@ fn who_runs(home: &Home) -> Check {
         Err(TryLockError::Error(why)) => Check::bad(
             name,
             format!("{} cannot be locked: {why}", path.display()),
-            "put the home on a file system with locks",
+            "move the home to a file system that supports locks",
         ),
     }
 }
@@ -85,7 +85,7 @@ fn log(parent: Option<BlockHash>, genesis: BlockHash, tip: Option<u64>) -> Check
     match (parent, tip) {
         (Some(parent), _) if parent != genesis => Check::bad(
             "block log",
-            format!("it belongs to the chain with genesis {parent}, genesis.json is of {genesis}"),
+            format!("it belongs to the chain with genesis {parent}, but genesis.json is {genesis}"),
             "restore the genesis.json of that chain, or choose another --home for this one",
         ),
         (_, Some(tip)) => Check::good("block log", format!("up to block {tip}")),
@@ -97,12 +97,9 @@ fn clock(now: Time, last_s: Option<u64>) -> Check {
     let name = "clock";
     let fix = "set the clock and keep it set (chrony or systemd-timesyncd), then restart the node";
     match last_s {
-        _ if now < EARLIEST => Check::bad(name, "it was never set: it shows a time before 2024", fix),
+        _ if now < EARLIEST => Check::bad(name, "it shows a time before 2024, so it was never set", fix),
         Some(last) if last > now.as_secs() + AHEAD_MAX_S => {
-            let what = format!(
-                "it is {} s behind the last block, which validators made with theirs",
-                last - now.as_secs()
-            );
+            let what = format!("it is {} s behind the time of the last block", last - now.as_secs());
             Check::bad(name, what, fix)
         }
         Some(last) => Check::good(
@@ -142,13 +139,13 @@ mod tests {
     fn a_held_lock_names_the_process() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path());
-        assert!(who_runs(&home).what.contains("has not run"));
+        assert!(node_process(&home).what.contains("has never run"));
         let lock = storage::HomeLock::acquire(home.root()).unwrap();
         assert_eq!(
-            who_runs(&home).what,
+            node_process(&home).what,
             format!("running as process {}", std::process::id())
         );
         drop(lock);
-        assert!(who_runs(&home).what.starts_with("stopped"));
+        assert!(node_process(&home).what.starts_with("stopped"));
     }
 }

@@ -1,20 +1,20 @@
-//! The home: that it is there, is nobody else's to write, is set sensibly, and keeps its secrets.
+//! Checks of the home folder: it exists, only its owner may write to it, its configuration loads, its keys are secret.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use storage::secret;
 
 use super::Check;
-use crate::{cli::Place, wallet::Wallet};
+use crate::{cli::Globals, wallet::Wallet};
 use base::{home::Home, key, words::chained};
 
-pub(super) fn checks(place: &Place) -> Vec<Check> {
-    let home = place.home();
+pub(super) fn checks(globals: &Globals) -> Vec<Check> {
+    let home = globals.home();
     let mut checks = vec![root(&home)];
     if !home.root().is_dir() {
         return checks;
     }
-    checks.push(configuration(place));
+    checks.push(configuration(globals));
     checks.push(key_file("node key", &home.node_key(), true));
     checks.push(key_file("validator key", &home.validator_key(), false));
     checks.push(accounts(&home));
@@ -36,7 +36,7 @@ fn root(home: &Home) -> Check {
     } else if rustix::fs::access(home.root(), rustix::fs::Access::WRITE_OK).is_err() {
         Check::bad(
             name,
-            format!("{path} may not be written to"),
+            format!("{path} is not writable"),
             format!("give it to the user of the node: chown -R USER {path}"),
         )
     } else if mode & 0o022 != 0 {
@@ -50,13 +50,13 @@ fn root(home: &Home) -> Check {
     }
 }
 
-fn configuration(place: &Place) -> Check {
-    match place.config() {
+fn configuration(globals: &Globals) -> Check {
+    match globals.config() {
         Ok(loaded) => Check::good("configuration", format!("network {}", loaded.config.node.network)),
         Err(why) => Check::bad(
             "configuration",
             format!("{why:#}"),
-            "correct it; `openledger config check` tries it again",
+            "correct it, then run `openledger config check`",
         ),
     }
 }
@@ -69,7 +69,7 @@ fn key_file(name: &'static str, path: &Path, needed: bool) -> Check {
                 format!("{} is missing", path.display()),
                 "restore it from a backup, or run `openledger init`",
             ),
-            false => Check::good(name, "none: this node follows and does not vote"),
+            false => Check::good(name, "none: this node follows the chain and does not vote"),
         };
     }
     match key::read(path) {
@@ -90,7 +90,7 @@ fn accounts(home: &Home) -> Check {
             return Check::bad(
                 name,
                 chained(&why),
-                "make keys/accounts readable for the user of the node",
+                "make keys/accounts readable for the user that runs the node",
             );
         }
     };

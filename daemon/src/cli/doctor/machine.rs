@@ -1,4 +1,4 @@
-//! The machine: room on the disk, free ports, open files, memory and processor.
+//! Checks of the machine: disk space, ports, the limit on open files, memory and processor.
 
 use std::{
     io,
@@ -11,33 +11,33 @@ use rustix::process::{Resource, getrlimit};
 use storage::disk::free_bytes;
 
 use super::Check;
-use crate::cli::Place;
+use crate::cli::Globals;
 
-/// Files that a node may have open at once: its connections, its peers, its segments and its database.
+/// Open files that a busy node needs: connections, log segments and databases.
 const FILES_MIN: u64 = 2048;
-/// Memory below which a node is short of it under load.
+/// Available memory below which a node may run out of it under load, in bytes.
 const MEMORY_MIN: u64 = 1 << 30;
 
-pub(super) fn checks(place: &Place) -> Vec<Check> {
-    let config = place.config().map(|loaded| loaded.config).unwrap_or_default();
-    let mut checks = vec![disk(place, &config)];
-    checks.extend(ports(place, &config));
+pub(super) fn checks(globals: &Globals) -> Vec<Check> {
+    let config = globals.config().map(|loaded| loaded.config).unwrap_or_default();
+    let mut checks = vec![disk(globals, &config)];
+    checks.extend(ports(globals, &config));
     checks.push(files(getrlimit(Resource::Nofile).current));
     checks.extend(host(&Host::probe()));
     checks
 }
 
-fn disk(place: &Place, config: &Config) -> Check {
-    let home = place.home();
-    // A home that is not there yet lies on the disk of the folder above it.
+fn disk(globals: &Globals, config: &Config) -> Check {
+    let home = globals.home();
+    // A home that does not exist yet will be created on the disk of its nearest existing parent.
     let there = home.root().ancestors().find(|folder| folder.is_dir());
     let free = free_bytes(there.unwrap_or(home.root()));
     match free {
         Ok(free) => room(free, config.storage.min_free_space.0),
         Err(why) => Check::bad(
             "disk",
-            format!("free space cannot be measured: {why}"),
-            "put the home on a local disk",
+            format!("could not measure free space: {why}"),
+            "move the home to a local disk",
         ),
     }
 }
@@ -49,17 +49,21 @@ fn room(free: u64, least: u64) -> Check {
         Check::bad(
             "disk",
             what,
-            "free some space, or move the home to a larger disk: the node does not start like this",
+            "free some space, or move the home to a larger disk: the node does not start with less than storage.min_free_space",
         )
     } else if free < least.saturating_mul(2) {
-        Check::warning("disk", what, "free some space soon: below that the node stops")
+        Check::warning(
+            "disk",
+            what,
+            "free some space soon: the node stops at storage.min_free_space",
+        )
     } else {
         Check::good("disk", what)
     }
 }
 
-fn ports(place: &Place, config: &Config) -> Vec<Check> {
-    let ours = place.maybe_running().is_some();
+fn ports(globals: &Globals, config: &Config) -> Vec<Check> {
+    let ours = globals.maybe_running().is_some();
     let mut listen = vec![("rpc.listen", config.rpc.listen), ("api.listen", config.api.listen)];
     listen.extend(
         config
@@ -86,12 +90,12 @@ fn port(key: &'static str, address: SocketAddr, ours: bool) -> Check {
         }
         Err(why) => {
             let fix = format!("run `openledger config set {key}` with an address of this machine");
-            Check::bad(key, format!("{address} cannot be listened on: {why}"), fix)
+            Check::bad(key, format!("could not listen on {address}: {why}"), fix)
         }
     }
 }
 
-/// The socket of an address such as `/ip4/127.0.0.1/tcp/4001`; `None` for one of another kind.
+/// Parses a multiaddress such as `/ip4/127.0.0.1/tcp/4001`; `None` for other kinds.
 fn socket(text: &str) -> Option<SocketAddr> {
     let parts: Vec<&str> = text.split('/').collect();
     let ["", "ip4" | "ip6", host, "tcp", port, ..] = parts[..] else {
@@ -106,7 +110,7 @@ fn files(limit: Option<u64>) -> Check {
             let fix = format!("run: ulimit -n {FILES_MIN}, or LimitNOFILE={FILES_MIN} in the systemd unit");
             Check::warning(
                 "open files",
-                format!("at most {limit}; a busy node wants {FILES_MIN}"),
+                format!("at most {limit}; a busy node needs {FILES_MIN}"),
                 fix,
             )
         }

@@ -1,7 +1,6 @@
-//! `openledger model tokenizer`: a vocabulary learned from files.
+//! `openledger model tokenizer`: trains a byte-pair encoding on files. It needs no home.
 //!
-//! `--json` prints `{"tokens", "merges", "file", "config", "hash"}`; the hash is that of `tokenizer.json`, which is the
-//! same for the same texts on every machine. It needs no home.
+//! The same texts give the same `tokenizer.json` on every machine, and so the same hash.
 
 use std::path::PathBuf;
 
@@ -10,32 +9,33 @@ use clap::Args;
 use serde_json::json;
 use train::vocabulary::{Vocabulary, Words};
 
-use super::super::{Place, exit::Exit, output};
+use super::super::{Globals, exit::Exit, output};
 
-/// Learn a tokenizer from texts
+/// Train a tokenizer on texts
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: openledger model tokenizer --data corpus.txt --vocabulary 4096 --out pico/tokenizer.json\n\n\
-                        Of files named .jsonl, the texts of the record on each line are read: `text`, `prompt` and \
-                        `completion`, `question` and `answer`, or `messages`. Others are text."
+                        In files named .jsonl each line is a record, whose texts are read: `text`, `prompt` and \
+                        `completion`, `question` and `answer`, or `messages`. Other files are plain text.\n\n\
+                        JSON: {tokens, merges, file, config, hash}; hash is that of tokenizer.json"
 )]
 pub(super) struct Tokenizer {
-    /// Texts to learn from
+    /// Files to train on
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     data: Vec<PathBuf>,
-    /// Tokens at most, the special ones and every byte included
+    /// Size of the vocabulary, with the special tokens and all bytes
     #[arg(long, value_name = "TOKENS")]
     vocabulary: usize,
-    /// Where it goes; tokenizer_config.json, with the chat template, is written beside it
+    /// File to write; tokenizer_config.json, with the chat template, is written beside it
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Tokens that the model takes at once, for those who read the configuration
+    /// Context length of the model, to write into tokenizer_config.json
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
 }
 
 impl Tokenizer {
-    pub(super) fn run(self, place: &Place) -> anyhow::Result<Exit> {
+    pub(super) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         let words = Words::read(&self.data)?;
         let vocabulary = Vocabulary::learn(&words, self.vocabulary)?;
         if let Some(dir) = self.out.parent() {
@@ -45,11 +45,11 @@ impl Tokenizer {
         let hash = blake3::hash(&vocabulary.tokenizer_json()).to_hex().to_string();
         let (tokens, merges) = (vocabulary.tokens(), vocabulary.merges());
         let answer = json!({ "tokens": tokens, "merges": merges, "file": self.out, "config": config, "hash": hash });
-        place.show(&answer, || {
+        globals.show(&answer, || {
             output::columns(&[
                 ("Tokens", tokens.to_string()),
                 ("File", self.out.display().to_string()),
-                ("Beside it", config.display().to_string()),
+                ("Configuration", config.display().to_string()),
                 ("Hash", hash.clone()),
             ])
         });

@@ -1,4 +1,4 @@
-//! Who sends and who receives: an address, or a development account by name.
+//! The sender or the receiver of a payment: an address, or the name of a development account.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use alloy_signer_local::PrivateKeySigner;
 
 use crate::{
     cli::{
-        Place,
+        Globals,
         exit::{Exit, ended},
         wallet::password::PasswordFile,
     },
@@ -15,12 +15,11 @@ use crate::{
 };
 use chain::genesis::DEV_CHAIN_ID;
 
-/// Somebody on the chain.
+/// An account on the chain, as a person names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Party {
-    /// An account by its address.
     Address(Address),
-    /// A development account by its name.
+    /// A development account: its name, `dev0` to `dev9`, and its address.
     Development(String, Address),
 }
 
@@ -36,7 +35,7 @@ impl FromStr for Party {
             return Err(wrong());
         }
         let address: Address = text.parse().map_err(|_| wrong())?;
-        // Mixed case is a checksum (EIP-55), and one that is wrong means a mistyped address.
+        // Mixed case is a checksum (EIP-55); a wrong one means a mistyped address.
         let mixed = text[2..].contains(char::is_lowercase) && text[2..].contains(char::is_uppercase);
         if mixed && Address::parse_checksummed(text, None).is_err() {
             return Err(format!(
@@ -48,23 +47,22 @@ impl FromStr for Party {
 }
 
 impl Party {
-    /// Its address.
     pub(crate) fn address(&self) -> Address {
         match self {
             Self::Address(address) | Self::Development(_, address) => *address,
         }
     }
 
-    /// What signs for it on the chain with this id.
+    /// Unlocks the key of the account. A development account signs only on a development chain.
     pub(crate) fn signer(
         &self,
-        place: &Place,
+        globals: &Globals,
         chain_id: u64,
         password: &PasswordFile,
     ) -> anyhow::Result<PrivateKeySigner> {
         match self {
             Self::Address(address) => {
-                let wallet = Wallet::new(&place.home());
+                let wallet = Wallet::new(&globals.home());
                 if !wallet.file(*address).exists() {
                     return Err(wallet::WalletError::Unknown(*address).into());
                 }
@@ -75,8 +73,8 @@ impl Party {
             }
             Self::Development(name, _) => {
                 let text = format!(
-                    "--from {name} is for development networks (chain id {DEV_CHAIN_ID}) and this is chain {chain_id}: \
-                     everybody has its key; send from an account of your own"
+                    "--from {name} is for development networks (chain id {DEV_CHAIN_ID}) and this is chain {chain_id}. \
+                     Its key is public; use an account of this home instead, which `openledger wallet new` creates"
                 );
                 Err(ended(Exit::Denied, text).into())
             }

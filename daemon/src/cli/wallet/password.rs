@@ -1,4 +1,4 @@
-//! Passwords: from a file (0600), else from the person at the terminal, without an echo.
+//! Passwords: read from a file of mode 0600, or typed at the terminal without an echo.
 
 use std::{
     io::{self, BufRead as _, IsTerminal as _, Write as _},
@@ -16,10 +16,10 @@ use crate::cli::exit::{Exit, ended};
 /// Shortest password of a new account.
 const LENGTH_MIN: usize = 8;
 
-/// Where a password comes from.
+/// The source of a password.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PasswordFile {
-    /// Read the password from the first line of this file instead of asking for it; mode 0600
+    /// Read the password from the first line of this file, which must have mode 0600, instead of asking for it
     #[arg(long, env = "OPENLEDGER_PASSWORD_FILE", value_name = "FILE", hide_env_values = true)]
     password_file: Option<PathBuf>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct PasswordFile {
 type Password = Zeroizing<Vec<u8>>;
 
 impl PasswordFile {
-    /// The password of something that has one.
+    /// Reads the password of an existing keystore.
     pub(crate) fn ask(&self, what: &str) -> anyhow::Result<Password> {
         match &self.password_file {
             Some(file) => {
@@ -39,14 +39,14 @@ impl PasswordFile {
         }
     }
 
-    /// A password for something new: asked for twice, and not too short.
+    /// Reads a new password: typed twice, and at least [`LENGTH_MIN`] bytes long.
     pub(crate) fn choose(&self) -> anyhow::Result<Password> {
         let password = self.ask("New password")?;
         if password.len() < LENGTH_MIN {
-            let text = format!("the password has less than {LENGTH_MIN} characters; choose a longer one");
+            let text = format!("the password is shorter than {LENGTH_MIN} characters; choose a longer one");
             return Err(ended(Exit::Failed, text).into());
         }
-        if self.password_file.is_none() && prompt("The same again")? != password {
+        if self.password_file.is_none() && prompt("Repeat the password")? != password {
             return Err(ended(Exit::Failed, "the two passwords differ; try again").into());
         }
         Ok(password)
@@ -62,12 +62,12 @@ fn prompt(what: &str) -> anyhow::Result<Password> {
     let input = io::stdin();
     if !input.is_terminal() {
         let text =
-            "a password is needed and there is no terminal to ask at; give it in a file with --password-file FILE";
+            "a password is required and there is no terminal to ask for it; give a file with --password-file FILE";
         return Err(ended(Exit::Usage, text).into());
     }
-    let _quiet = Quiet::start().context("could not turn off the terminal's echo; use --password-file FILE")?;
+    let _echo_off = EchoOff::start().context("could not turn off the terminal's echo; use --password-file FILE")?;
     let mut remark = io::stderr().lock();
-    // If the prompt cannot be shown the password can still be typed.
+    // The password can be typed even if the prompt cannot be shown.
     drop(write!(remark, "{what}: ").and_then(|()| remark.flush()));
     let mut line = Zeroizing::new(Vec::with_capacity(256));
     input
@@ -78,10 +78,10 @@ fn prompt(what: &str) -> anyhow::Result<Password> {
     Ok(first_line(&line))
 }
 
-/// The terminal without an echo, until this is dropped.
-struct Quiet(Termios);
+/// Turns off the echo of the terminal until it is dropped.
+struct EchoOff(Termios);
 
-impl Quiet {
+impl EchoOff {
     fn start() -> rustix::io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
         let mut quiet = before.clone();
@@ -91,9 +91,9 @@ impl Quiet {
     }
 }
 
-impl Drop for Quiet {
+impl Drop for EchoOff {
     fn drop(&mut self) {
-        // There is nobody left to tell.
+        // A failure cannot be reported from here.
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
     }
 }
@@ -117,7 +117,7 @@ mod tests {
         let file = PasswordFile {
             password_file: Some(path.clone()),
         };
-        assert!(file.choose().unwrap_err().to_string().contains("less than 8"));
+        assert!(file.choose().unwrap_err().to_string().contains("shorter than 8"));
         assert_eq!(file.ask("").unwrap().as_slice(), b"short");
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
         assert_eq!(Exit::of(&file.ask("").unwrap_err()), Exit::Denied);

@@ -1,8 +1,7 @@
-//! `openledger wallet send`: OPEN from one account to another.
+//! `openledger wallet send`: sends OPEN from one account to another.
 //!
-//! `--json` prints `{"hash", "from", "to", "amount", "nonce", "max_fee_per_gas", "gas", "block", "success", "fee"}`; `amount`
-//! and `fee` in OPEN, the last three null without `--wait`. A transaction in a block is final: there is nothing to wait for
-//! after that. The exit code is 6 if it is in no block in time, and 1 if it was reverted.
+//! A transaction in a block is final; no confirmations are needed. With `--wait`, the exit code is 6 if no block includes
+//! the transaction in time, and 1 if it was reverted.
 
 use std::time::Duration;
 
@@ -20,34 +19,38 @@ use tokio::time::{Instant, sleep};
 
 use super::{party::Party, password::PasswordFile};
 use crate::cli::{
-    Place,
+    Globals,
     chain::open_amount,
     exit::{Exit, ended},
+    globals::wait,
     output,
-    place::wait,
     running::Running,
 };
 
-/// How often a receipt is asked for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Interval between two requests for the receipt.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
-/// Send OPEN
+/// Send OPEN to an account
 #[derive(Debug, Args)]
-#[command(after_help = "Example: openledger wallet send --from dev0 --to dev1 --amount 1.5 --wait")]
+#[command(
+    after_help = "Example: openledger wallet send --from dev0 --to dev1 --amount 1.5 --wait\n\n\
+                  JSON: {hash, from, to, amount, nonce, max_fee_per_gas, gas, block, success, fee}; amount and fee are in OPEN, \
+                  block, success and fee are null without --wait"
+)]
 pub(crate) struct Send {
-    /// Who pays: an account of this home, or dev0 to dev9 on a development network
+    /// Sender: an account of this home, or dev0 to dev9 on a development network
     #[arg(long, value_name = "ADDR")]
     from: Party,
-    /// Who receives
+    /// Receiver: an address, or dev0 to dev9
     #[arg(long, value_name = "ADDR")]
     to: Party,
-    /// How much, in OPEN
+    /// Amount in OPEN
     #[arg(long, value_name = "OPEN")]
     amount: Amount,
-    /// Wait until it is in a block, which makes it final
+    /// Wait until the transaction is in a block, which makes it final
     #[arg(long)]
     wait: bool,
-    /// How long to wait
+    /// Longest time to wait
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Duration,
     #[command(flatten)]
@@ -69,10 +72,10 @@ struct Shown {
 }
 
 impl Send {
-    pub(crate) fn run(self, place: &Place) -> anyhow::Result<Exit> {
-        let running = place.running()?;
+    pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
+        let running = globals.running()?;
         let transaction = wait(self.prepare(&running))?;
-        let signer = self.from.signer(place, transaction.chain_id, &self.password)?;
+        let signer = self.from.signer(globals, transaction.chain_id, &self.password)?;
         let mut shown = Shown {
             hash: B256::ZERO,
             from: self.from.address(),
@@ -102,7 +105,7 @@ impl Send {
             }
             Ok(())
         })?;
-        place.show(&shown, || text(&shown));
+        globals.show(&shown, || text(&shown));
         Ok(if shown.success == Some(false) {
             Exit::Failed
         } else {
@@ -110,7 +113,7 @@ impl Send {
         })
     }
 
-    /// The transaction as it will be signed.
+    /// Builds the transaction to sign: nonce, fees and gas come from the node.
     async fn prepare(&self, running: &Running) -> anyhow::Result<TxEip1559> {
         let (from, to, value) = (self.from.address(), self.to.address(), U256::from(self.amount.0));
         let chain_id: U64 = running.call("eth_chainId", json!([])).await?;
@@ -120,7 +123,7 @@ impl Send {
         let balance: U256 = running.call("eth_getBalance", json!([from, "latest"])).await?;
         if balance < value {
             let text = format!(
-                "--amount {} is more than the {} that {from} has; send less",
+                "--amount {} exceeds the balance of {from}, which is {}",
                 self.amount,
                 open_amount(balance)
             );
@@ -138,7 +141,7 @@ impl Send {
             chain_id: chain_id.to(),
             nonce: nonce.to(),
             gas_limit: gas.to(),
-            // Six full blocks in a row double the base fee: it stays payable for that long.
+            // Six full blocks in a row double the base fee: the transaction stays payable for that long.
             max_fee_per_gas: base_fee.saturating_mul(2).saturating_add(tip),
             max_priority_fee_per_gas: tip,
             to: TxKind::Call(to),
@@ -156,13 +159,13 @@ impl Send {
             }
             if Instant::now() >= until {
                 let text = format!(
-                    "transaction {hash} is in no block after {}; it still waits: ask with `openledger chain tx {hash}`, \
-                     and see with `openledger status` whether blocks are made",
+                    "no block included transaction {hash} within {}; it is still in the pool. `openledger chain tx {hash}` \
+                     shows it, `openledger status` shows whether the chain makes blocks",
                     humantime::format_duration(self.timeout)
                 );
                 return Err(ended(Exit::Timeout, text).into());
             }
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
     }
 }
@@ -176,10 +179,7 @@ fn text(shown: &Shown) -> String {
                 shown.hash, shown.amount, shown.to
             )
         }
-        (Some(block), _) => format!(
-            "{}\nreverted in block {block}: the fee is paid and nothing else",
-            shown.hash
-        ),
+        (Some(block), _) => format!("{}\nreverted in block {block}: only the fee was paid", shown.hash),
         (None, _) => shown.hash.to_string(),
     }
 }

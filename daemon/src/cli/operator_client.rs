@@ -1,4 +1,4 @@
-//! A question to the node that runs in a home, over its socket, with a bar for how far it is.
+//! The client of the operator's API: sends a request to the node of a home over its unix socket, and draws progress.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -21,59 +21,59 @@ use base::{
     report::{Failure, Progress},
 };
 
-/// Whoever answers.
+/// A node's operator API, reached over its socket or inside this process.
 #[derive(Clone, Debug)]
-pub(crate) enum Local {
-    /// A running node, by its socket.
+pub(crate) enum OperatorClient {
+    /// The socket of a running node.
     Node(PathBuf),
-    /// This very process, for questions that need no running node.
+    /// The same routes inside this process, for requests that need no running node.
     Here(Router),
 }
 
-impl Local {
-    /// Asks and waits for the end; how far it is is drawn on stderr.
-    pub(crate) async fn ask<T: DeserializeOwned>(&self, path: &str, question: &impl Serialize) -> anyhow::Result<T> {
+impl OperatorClient {
+    /// Sends a request and waits for its result; draws progress on stderr.
+    pub(crate) async fn request<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         bar.set_style(spinner());
-        let asked = self.lines(path, question, |progress| draw(&bar, &progress)).await;
+        let outcome = self.lines(path, body, |progress| draw(&bar, &progress)).await;
         bar.finish_and_clear();
-        asked
+        outcome
     }
 
-    /// Asks and waits for the end, and hands on how far it is.
+    /// Sends a request and waits for its result; calls `progress` meanwhile.
     pub(crate) async fn lines<T: DeserializeOwned>(
         &self,
         path: &str,
-        question: &impl Serialize,
+        body: &impl Serialize,
         mut progress: impl FnMut(Progress),
     ) -> anyhow::Result<T> {
         let parts = |_| {
             Err(anyhow::anyhow!(
-                "{path} answered in parts; restart the daemon with this version"
+                "{path} answered in parts, which this version does not expect; restart the daemon with this version"
             ))
         };
-        self.parts(path, question, &mut progress, parts).await
+        self.parts(path, body, &mut progress, parts).await
     }
 
-    /// As [`Self::lines`], and hands on each part of an answer that is many things. The first that is not taken ends it.
+    /// Like [`Self::lines`], for a result that arrives in parts: calls `take` for each. An error of `take` ends the request.
     pub(crate) async fn parts<T: DeserializeOwned>(
         &self,
         path: &str,
-        question: &impl Serialize,
+        body: &impl Serialize,
         mut progress: impl FnMut(Progress),
         mut take: impl FnMut(Value) -> anyhow::Result<()>,
     ) -> anyhow::Result<T> {
         let gone = || {
-            let text = "the node closed the connection before it answered; look at its log";
+            let text = "the node closed the connection before it answered; its log says why";
             ended(Exit::NotRunning, text)
         };
-        let mut answer = self.post(path, serde_json::to_vec(question)?).await?;
+        let mut answer = self.post(path, serde_json::to_vec(body)?).await?;
         let mut buffer = Vec::new();
         while let Some(bytes) = answer.try_next().await.map_err(|_| gone())? {
             buffer.extend_from_slice(&bytes);
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
-                let unread = || format!("{path} did not answer as this version does; restart the daemon");
+                let unread = || format!("the answer to {path} is not of this version; restart the daemon");
                 match serde_json::from_slice(&line).with_context(unread)? {
                     Line::Progress(now) => progress(now),
                     Line::Part { part } => take(part)?,
@@ -127,7 +127,7 @@ impl Local {
     }
 }
 
-/// A failure of the node as the command's own.
+/// Turns a failure that the node reported into an error of this command, with the same exit code and causes.
 pub(crate) fn failed(failure: Failure) -> anyhow::Error {
     let last = ended(failure.kind.into(), failure.message);
     let mut causes = failure.causes.into_iter().rev();
@@ -156,12 +156,12 @@ fn draw(bar: &ProgressBar, progress: &Progress) {
         }
         bar.set_position(progress.done);
     }
-    bar.set_message(described(progress));
+    bar.set_message(progress_text(progress));
     bar.tick();
 }
 
-/// What is being done, and a line for each node that helps.
-fn described(progress: &Progress) -> String {
+/// Describes the current step, with a line for each node that sends data.
+fn progress_text(progress: &Progress) -> String {
     let mut text = progress.what.clone();
     for source in &progress.sources {
         let way = if source.relayed { "relay" } else { "direct" };
@@ -191,7 +191,7 @@ mod tests {
             ..Progress::default()
         };
         assert_eq!(
-            described(&progress),
+            progress_text(&progress),
             "fetching\n  0xab direct 5 MiB, 2 MiB/s\n  0xab relay 5 MiB, 2 MiB/s"
         );
     }
