@@ -1,7 +1,7 @@
-//! Which gossiped announcements count. Pure; told the time.
+//! Admission of gossiped announcements. Pure: the time is an argument.
 //!
-//! Each is judged before it is passed on. Who bears one that is expired, replayed or not signed loses standing; who
-//! announces too often is not heard for a while, and nobody else is blamed for it.
+//!  Each announcement is checked before it is forwarded. A peer that forwards an expired, replayed or unsigned one gets
+//!  offence points. An author above its rate limit is ignored for a while; the peers that forward it are not blamed.
 
 use std::collections::BTreeMap;
 
@@ -12,32 +12,32 @@ use protocol::{
 };
 use tokio::sync::oneshot;
 
-/// Longest claim that is read.
+/// Longest encoded claim, in bytes.
 pub(crate) const CLAIM_MAX: usize = 1 << 10;
-/// Where the claims that were found are awaited.
+/// The receiver of a search's result.
 pub(crate) type Found = oneshot::Sender<Vec<Signed<Claim>>>;
 
-/// Announcements that one author may make at once, and how long until it may make one more.
+/// Announcements that one author may make in a burst, and the time until it may make another one.
 const BURST: u64 = 16;
 const REFILL_MS: u64 = 1_000;
-/// Gossip that is on its way twice, or overtaken, arrives within this time: nobody replayed it.
+/// Time within which a late or overtaken copy is taken for gossip delay, not for a replay.
 const STRAGGLE_MS: u64 = 30_000;
 const REMEMBERED: usize = 16_384;
 
-/// What to do with an announcement.
+/// The decision about an announcement.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
-    /// Pass it on and tell the node.
+    /// Forward it and pass it to the node.
     Accept(Box<Announcement>),
-    /// Nobody is to blame.
+    /// Drop it; no peer is to blame.
     Ignore,
-    /// Its author says too much.
+    /// Drop it; its author exceeds the rate limit.
     TooOften,
-    /// Its bearer should have seen that it is wrong.
+    /// Drop it; the forwarding peer should have seen that it is invalid.
     Reject(Wrong),
 }
 
-/// What is wrong with an announcement.
+/// The defect of an announcement.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
     Malformed,
@@ -52,12 +52,12 @@ struct Known {
     heard: Time,
 }
 
-/// What was announced lately.
+/// The recent announcements, and the authors' rate limits.
 #[derive(Debug)]
 pub(crate) struct Board {
     domain: Domain,
     known: BTreeMap<(NodeId, [u8; 32]), Known>,
-    /// When an author's allowance is full again.
+    /// Time at which an author's allowance is full again.
     full_at: BTreeMap<NodeId, Time>,
 }
 
@@ -70,7 +70,7 @@ impl Board {
         }
     }
 
-    /// Judges what somebody passed on. `now` is the time of day.
+    /// Decides about a forwarded announcement. `now` is wall-clock time.
     pub(crate) fn judge(&mut self, now: Time, bytes: &[u8]) -> Judgement {
         let Ok(said) = Announcement::decode(bytes) else {
             return Judgement::Reject(Wrong::Malformed);
@@ -88,11 +88,11 @@ impl Board {
         }
         match said.check(now, &self.domain) {
             Ok(()) => (),
-            // It ran out on its way.
+            // It expired under way.
             Err(AnnounceError::Expired(_)) if straggled(term.expires) => return Judgement::Ignore,
             Err(error) => return Judgement::Reject(Wrong::Invalid(error)),
         }
-        // Only what is signed counts against its author.
+        // Only signed announcements count against an author's limit.
         if !self.allows(now, author) {
             return Judgement::TooOften;
         }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_accepted_once_and_its_replay_is_held_against_the_bearer() {
+    fn a_claim_is_accepted_once_and_its_replay_is_rejected() {
         let (mut board, said) = (Board::new(HERE), claim(1, 1, NOW));
         assert!(accepts(&mut board, NOW, &said));
         assert_eq!(board.judge(NOW.after_ms(500), &said), Judgement::Ignore);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expired_forged_or_no_announcement_is_rejected() {
+    fn an_expired_forged_or_malformed_announcement_is_rejected() {
         let mut board = Board::new(HERE);
         let expired = claim(1, 1, Time::from_secs(990_000));
         let mut forged = claim(1, 1, NOW);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_author_that_floods_is_not_heard_and_others_are() {
+    fn an_author_that_floods_is_ignored_and_others_are_not() {
         let mut board = Board::new(HERE);
         let heard = (0..100)
             .filter(|n| accepts(&mut board, NOW, &claim(1, *n, NOW)))

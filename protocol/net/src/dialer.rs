@@ -1,8 +1,7 @@
-//! Whom to reach out to, and when again. Pure; told the time.
+//! The redial policy: which peers to dial, and when again. Pure: the time is an argument.
 //!
-//! Addresses that the operator gave are tried for ever, those that were learned a few times. Waits double from a quarter
-//! of a second up to five, with a part that depends on our own name, so that nodes that lost each other do not call at
-//! once.
+//!  Addresses given by the operator are dialled for ever, learned ones a few times. Delays double from a quarter of a second
+//!  to five, with a part that depends on our own id, so that nodes that lost each other do not dial at the same moment.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +15,19 @@ const ADDRESSES_MAX: usize = 8;
 /// Failures after which a learned peer is forgotten.
 const FAILURES_MAX: u32 = 10;
 
-/// Whom one attempt is for.
+/// The target of a dial attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
-    /// Whoever answers at this address.
+    /// Any peer that answers at this address.
     Address(Multiaddr),
-    /// This peer, wherever it is.
+    /// This peer, at any of its addresses.
     Peer(PeerId),
 }
 
 #[derive(Debug)]
 struct Plan {
     addresses: Vec<Multiaddr>,
-    /// Who answered there last.
+    /// The peer that answered there last.
     peer: Option<PeerId>,
     failures: u32,
     state: State,
@@ -55,7 +54,7 @@ impl Dialer {
         }
     }
 
-    /// Reaches out to an address from now on, for ever.
+    /// Dials an address from now on, for ever.
     pub(crate) fn keep(&mut self, now: Time, address: Multiaddr) {
         let plan = Plan {
             addresses: vec![address.clone()],
@@ -66,7 +65,7 @@ impl Dialer {
         self.plans.entry(Target::Address(address)).or_insert(plan);
     }
 
-    /// Remembers where a peer says it is.
+    /// Adds an address that a peer announced.
     pub(crate) fn learn(&mut self, now: Time, peer: PeerId, address: Multiaddr, connected: bool) {
         if peer == self.me || (self.plans.len() >= LEARNED_MAX && !self.plans.contains_key(&Target::Peer(peer))) {
             return;
@@ -90,7 +89,7 @@ impl Dialer {
         }
     }
 
-    /// Whom to call now. Each is being dialed from here on, until one of the calls below says how it went.
+    /// Returns the targets to dial now. They count as being dialled until `connected` or `failed` is called.
     pub(crate) fn due(&mut self, now: Time) -> Vec<(Target, Vec<Multiaddr>)> {
         let kept: Vec<_> = self
             .plans
@@ -100,7 +99,7 @@ impl Dialer {
             .collect();
         let mut due = Vec::new();
         for (target, plan) in &mut self.plans {
-            // One call is enough where the operator's address leads to the same peer.
+            // One attempt is enough if an operator's address leads to the same peer.
             let doubled = matches!(target, Target::Peer(peer) if kept.contains(peer));
             if matches!(plan.state, State::Waiting(at) if at <= now) && !doubled {
                 plan.state = State::Dialing;
@@ -110,7 +109,7 @@ impl Dialer {
         due
     }
 
-    /// A call was answered by `peer`, or it called us (`target` is none).
+    /// A dial reached `peer`, or `peer` dialled us (`target` is `None`).
     pub(crate) fn connected(&mut self, target: Option<&Target>, peer: PeerId) {
         if let Some(plan) = target.and_then(|target| self.plans.get_mut(target)) {
             plan.peer = Some(peer);
@@ -121,7 +120,7 @@ impl Dialer {
         }
     }
 
-    /// The last connection to a peer is gone.
+    /// The last connection to a peer closed.
     pub(crate) fn disconnected(&mut self, now: Time, peer: PeerId) {
         let me = self.me;
         for (target, plan) in self.plans.iter_mut().filter(|(_, plan)| plan.peer == Some(peer)) {
@@ -129,7 +128,7 @@ impl Dialer {
         }
     }
 
-    /// A call was not answered.
+    /// A dial failed.
     pub(crate) fn failed(&mut self, now: Time, target: &Target) {
         let Some(plan) = self.plans.get_mut(target) else { return };
         plan.failures = plan.failures.saturating_add(1);
@@ -140,19 +139,18 @@ impl Dialer {
         plan.state = State::Waiting(now.after_ms(wait_ms(&self.me, target, plan.failures)));
     }
 
-    /// Who answers there is not on our chain: it is asked again, but seldom.
+    /// The peer is on another chain: dial it rarely.
     pub(crate) fn foreign(&mut self, peer: PeerId) {
         for plan in self.plans.values_mut().filter(|plan| plan.peer == Some(peer)) {
             plan.failures = FAILURES_MAX;
         }
     }
 
-    /// Never again: the address is our own, or the peer is banned.
+    /// Never dial this target again: the address is our own, or the peer is banned.
     pub(crate) fn forget(&mut self, target: &Target) {
         self.plans.remove(target);
     }
 
-    /// How many peers and addresses are known.
     #[cfg(test)]
     fn len(&self) -> usize {
         self.plans.len()
@@ -179,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_address_is_tried_for_ever_with_growing_waits() {
+    fn an_operator_address_is_dialled_for_ever_with_growing_delays() {
         let mut dialer = Dialer::new(peer(1));
         dialer.keep(Time(0), address(1));
         let (mut now, mut waits) = (Time(0), Vec::new());
@@ -208,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_known_by_two_names_is_called_once() {
+    fn a_peer_known_by_address_and_id_is_dialled_once() {
         let mut dialer = Dialer::new(peer(1));
         dialer.keep(Time(0), address(1));
         assert_eq!(dialer.due(Time(0)).len(), 1);
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn it_never_learns_itself_and_remembers_a_bounded_number() {
+    fn own_addresses_are_ignored_and_addresses_are_bounded() {
         let mut dialer = Dialer::new(peer(1));
         dialer.learn(Time(0), peer(1), address(1), false);
         assert_eq!(dialer.len(), 0);

@@ -1,4 +1,4 @@
-//! The network over sockets: one task drives the swarm, one per peer writes, one per peer reads.
+//! The network task: it drives the swarm; one writer and one reader task per peer move direct messages.
 
 mod peers;
 pub(crate) mod provide;
@@ -46,10 +46,10 @@ use crate::{
 pub use start::Net;
 
 const TICK: Duration = Duration::from_millis(100);
-/// Who has not said by then what chain it is on is disconnected.
+/// Time within which a peer must identify its chain, or be disconnected.
 const INTRODUCE_WITHIN: Duration = Duration::from_secs(15);
 
-/// Where a question's answer is awaited.
+/// The receiver of a request's reply.
 type Answer = oneshot::Sender<Result<Vec<u8>, RequestError>>;
 
 /// A peer with at least one connection.
@@ -57,9 +57,9 @@ struct Peer {
     since: Instant,
     address: Multiaddr,
     outbound: bool,
-    /// What it takes to send to it; none until it has said that it is on our chain.
+    /// The writer task's stream queue; `None` until the peer has identified itself as on our chain.
     link: Option<mpsc::Sender<Stream>>,
-    /// It opened this before it was introduced.
+    /// A stream that the peer opened before it was identified.
     early: Option<Stream>,
     reader: Option<AbortHandle>,
 }
@@ -77,12 +77,12 @@ struct Node {
     calls: HashMap<ConnectionId, Target>,
     standing: Standing,
     peers: BTreeMap<PeerId, Peer>,
-    /// Named once in the log, not at every attempt.
+    /// Peers on other chains that were logged. Logged once, not at every attempt.
     foreign: BTreeSet<PeerId>,
     questions: HashMap<OutboundRequestId, (NodeId, Answer)>,
     unanswered: HashMap<InboundRequestId, ResponseChannel<Vec<u8>>>,
     readers: JoinSet<(NodeId, Ended)>,
-    /// Comings and goings that wait for room in `events`: these are never dropped.
+    /// Connection events that wait for space in `events`. They are never dropped.
     owed: VecDeque<NetEvent>,
     events: mpsc::Sender<NetEvent>,
     broken: mpsc::Sender<NodeId>,
@@ -121,7 +121,7 @@ impl Node {
                 _ = tick.tick() => self.tick(),
             }
         }
-        // Dropping the queues ends the writers, dropping the swarm the connections and with them the readers.
+        // Dropping the queues ends the writers; dropping the swarm ends the connections, and with them the readers.
         self.links.write().clear();
     }
 
@@ -179,7 +179,7 @@ impl Node {
     fn call_failed(&mut self, target: &Target, error: &DialError) {
         match error {
             DialError::LocalPeerId { .. } => self.dialer.forget(target),
-            // It is there, or on its way here: its own event says so.
+            // Connected already or about to be: its own event reports that.
             DialError::DialPeerConditionFalse(_) => {
                 if let Target::Peer(peer) = target {
                     if self.peers.contains_key(peer) {
@@ -295,7 +295,7 @@ impl Node {
                     .for_each(|address| self.dialer.learn(now, peer, address.clone(), connected));
             }
             BehaviourEvent::Discovery(kad::Event::RoutablePeer { peer, address }) => {
-                // Met on the way of a query. It is called, and says itself what chain it is on.
+                // Found during a query. It is dialled and identifies its chain itself.
                 let (now, connected) = (self.now(), self.peers.contains_key(&peer));
                 self.dialer.learn(now, peer, address, connected);
             }

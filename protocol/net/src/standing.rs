@@ -1,4 +1,4 @@
-//! How peers stand with us: what they did wrong lately, and who is banned until when. Pure; told the time.
+//! Peers' offence points and bans. Pure: the time is an argument.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::Offence;
 
 /// Points at which a peer is banned.
 pub(crate) const BANNED_AT: u32 = 100;
-/// Names are cheap to make, so only so many are remembered.
+/// Most peers that are remembered: node ids are cheap to create.
 const REMEMBERED: usize = 4096;
 
 #[derive(Debug, Default)]
@@ -29,13 +29,13 @@ impl Offence {
 }
 
 impl Standing {
-    /// Notes an offence. True if that was one too many: the caller bans.
+    /// Adds an offence. Returns true if the peer has reached [`BANNED_AT`]; the caller bans it.
     pub(crate) fn offend(&mut self, now: Time, node: NodeId, offence: Offence) -> bool {
         let points = self.points(now, node).saturating_add(offence.points());
         self.points.insert(node, (points, now));
         if self.points.len() > REMEMBERED {
             self.points.retain(|_, (points, at)| faded(*points, *at, now) > 0);
-            // Whoever makes that many names may have its oldest forgotten.
+            // An attacker with that many node ids may push out the oldest entries.
             while self.points.len() > REMEMBERED {
                 self.points.pop_first();
             }
@@ -43,7 +43,7 @@ impl Standing {
         points >= BANNED_AT
     }
 
-    /// What a peer has against it; a point a second is forgiven.
+    /// Returns a peer's points. One point per second is forgiven.
     pub(crate) fn points(&self, now: Time, node: NodeId) -> u32 {
         self.points.get(&node).map_or(0, |&(points, at)| faded(points, at, now))
     }
@@ -60,7 +60,7 @@ impl Standing {
         self.bans.contains_key(&node)
     }
 
-    /// Those whose ban is over, forgotten by this.
+    /// Returns the peers whose bans have ended, and forgets the bans.
     pub(crate) fn pardoned(&mut self, now: Time) -> Vec<NodeId> {
         let over: Vec<_> = self
             .bans
@@ -86,7 +86,7 @@ mod tests {
     const NODE: NodeId = NodeId([1; 32]);
 
     #[test]
-    fn a_peer_that_errs_now_and_then_is_forgiven_and_one_that_insists_is_banned() {
+    fn rare_offences_are_forgiven_and_frequent_ones_lead_to_a_ban() {
         let mut standing = Standing::default();
         for n in 0..100 {
             assert!(!standing.offend(Time::from_secs(n * 30), NODE, Offence::Invalid));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_ends() {
+    fn a_ban_ends_after_its_time() {
         let mut standing = Standing::default();
         standing.ban(Time(0), NODE, Duration::from_secs(10));
         assert_eq!(standing.pardoned(Time::from_secs(9)), []);

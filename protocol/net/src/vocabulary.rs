@@ -1,114 +1,103 @@
-//! The words that nodes use: topics, events, verdicts.
+//! The types of the network's interface: topics, events, verdicts, offences.
 
 use std::net::SocketAddr;
 
 use libp2p::{PeerId, gossipsub::MessageId, request_response::InboundRequestId};
 use protocol::NodeId;
 
-/// What is gossiped. One mesh each.
+/// A gossip topic. Each has a mesh of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     /// Consensus votes and proposals.
     Votes,
-    /// Transactions on their way into a block.
+    /// Pending transactions.
     Transactions,
-    /// Announcements of decided blocks.
+    /// Announcements of final blocks.
     Blocks,
 }
 
 impl Topic {
-    /// All of them.
+    /// All topics.
     pub const ALL: [Self; 3] = [Self::Votes, Self::Transactions, Self::Blocks];
 }
 
-/// What the network tells the node.
+/// An event that the network reports to the node.
 #[derive(Debug)]
 pub enum NetEvent {
-    /// A peer on our chain is there.
+    /// A peer on our chain connected.
     Connected(NodeId),
-    /// It is gone. What was queued for it is dropped.
+    /// A peer disconnected. Messages queued for it are dropped.
     Disconnected(NodeId),
-    /// Something gossiped. It goes no further until [`crate::NetHandle::verdict`] accepts it.
+    /// A gossip message. It is not forwarded until [`crate::NetHandle::verdict`] accepts it.
     Gossip {
-        /// To be judged by.
+        /// The id for the verdict.
         id: GossipId,
-        /// Where it was said.
         topic: Topic,
-        /// The connected peer that passed it on, not necessarily its author.
+        /// The connected peer that forwarded it, not necessarily its author.
         from: NodeId,
-        /// What was said.
         bytes: Vec<u8>,
     },
-    /// A direct message, in the order its sender sent them.
-    Message {
-        /// The sender.
-        from: NodeId,
-        /// What it said.
-        bytes: Vec<u8>,
-    },
-    /// A question, to be answered with [`crate::NetHandle::respond`].
+    /// A direct message. Messages of one peer arrive in the order of sending.
+    Message { from: NodeId, bytes: Vec<u8> },
+    /// A request; answer it with [`crate::NetHandle::respond`].
     Request {
-        /// Who asks.
         from: NodeId,
-        /// To be answered by.
+        /// The id for the reply.
         id: RequestId,
-        /// What it asks.
         bytes: Vec<u8>,
     },
-    /// This node can be reached at this address, which includes its name.
+    /// The network listens on this address, which includes the peer id.
     Listening(String),
 }
 
-/// Names one gossiped message and the peer that is accountable for it.
+/// The id of a gossip message, with the peer that is accountable for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GossipId {
     pub(crate) message: MessageId,
     pub(crate) source: PeerId,
 }
 
-/// Names one question that waits for its answer.
+/// The id of a request that waits for its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub(crate) InboundRequestId);
 
-/// What became of a gossiped message.
+/// The application's decision about a gossip message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is sound: pass it on.
+    /// Valid: forward it.
     Accept,
-    /// Old, known or not for now: drop it, nobody is to blame.
+    /// Old, known or not relevant now: drop it without a penalty.
     Ignore,
-    /// It is wrong and its bearer should have seen that: drop it and lower the bearer's standing.
+    /// Invalid, and the forwarding peer should have noticed: drop it and penalise that peer.
     Reject,
 }
 
-/// How a peer misbehaved. Enough of it, soon enough, is a ban.
+/// A kind of misbehaviour. Each adds offence points; at 100 the peer is banned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offence {
     /// Bytes that do not decode.
     Malformed,
-    /// Bytes that decode and cannot be true: a bad signature, an invalid block.
+    /// Bytes that decode but are invalid: a bad signature, an invalid block.
     Invalid,
     /// More bytes than allowed.
     Oversize,
     /// More often than allowed.
     Spam,
-    /// A promise not kept, such as an empty answer for a block it said to have.
+    /// An unfulfilled claim, such as an empty reply for a block that the peer said it has.
     Unhelpful,
 }
 
-/// A peer, for people.
+/// A connected peer, for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerInfo {
-    /// Who it is.
     pub id: NodeId,
-    /// Where it is.
     pub address: String,
-    /// Whether we reached out to it.
+    /// True if this node dialled the peer.
     pub outbound: bool,
-    /// The software it says it runs.
+    /// The software that the peer claims to run.
     pub agent: String,
-    /// Where it takes data connections, if it said so.
+    /// The peer's address for data connections, if it told one.
     pub data: Option<SocketAddr>,
-    /// What it did wrong lately; see [`Offence`]. It is banned at 100.
+    /// Recent offence points; see [`Offence`]. The peer is banned at 100.
     pub offence_points: u32,
 }

@@ -1,9 +1,14 @@
-//! Serving blobs to those who are admitted, and nothing else.
+//! Serving blobs to admitted peers.
 //!
-//! The name of the caller is known from its connection's handshake and asked for at every request, so a connection
-//! carries no rights of its own: there is no table from connection numbers to callers that could be out of date. A
-//! request is read and judged here before the blob protocol sees it. Pushing is refused always. A hash sequence releases
-//! its children, so its root must be admitted *as a sequence*: else a stranger would name a sequence of its own making.
+//!  The peer's id is known from the handshake of its connection and checked at every request, so a connection carries no
+//!  rights of its own, and no table from connection numbers to peers can be out of date. A request is read and decided here
+//!  before the blob protocol sees it. Pushes are always refused. A hash sequence releases its children, so its root must be
+//!  admitted *as a sequence*: otherwise a stranger could request a sequence that it composed itself.
+//!
+//!  # Why not iroh-blobs' own event hooks
+//!
+//!  Its request events carry a connection number and not the peer's id, connection numbers are reused, and `GetMany` bypasses
+//!  the check of single hashes. Reading the request here avoids all three.
 
 mod give;
 mod outlet;
@@ -29,33 +34,32 @@ use super::{
 };
 use outlet::Outlet;
 
-/// Who may have what. Asked at every connection and every request, so answers take effect at once; must not block.
+/// An access rule. It is asked at every connection and every request, so changes take effect at once. Must not block.
 pub trait Admission: Send + Sync + 'static {
-    /// Whether this node may connect at all.
+    /// Returns true if the node may connect.
     fn may_connect(&self, node: NodeId) -> bool;
-    /// Whether this node may have this. Having the bytes is no reason: say yes to what was published here.
+    /// Returns true if the node may fetch this. That the store has the bytes is no reason: allow what was published
+    /// here.
     fn may_fetch(&self, node: NodeId, ask: Ask) -> bool;
 }
 
-/// What is asked for.
+/// The content that a peer requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// The bytes of one blob, all or some, or which of them are here.
+    /// One blob, in whole or in part, or the ranges of it that are stored.
     Blob(BlobHash),
-    /// A hash sequence and with it every blob it lists.
+    /// A hash sequence with every blob it lists.
     Sequence(BlobHash),
 }
 
-/// A store and who may have what of it.
+/// A store with its access rule.
 #[derive(Clone)]
 pub struct Share {
-    /// Where the bytes are.
     pub store: Store,
-    /// Who may have them.
     pub admission: Arc<dyn Admission>,
 }
 
-/// Who is connected to one service.
+/// The peers connected to one service.
 pub(crate) struct Members {
     streams_max: usize,
     present: Mutex<BTreeMap<NodeId, Member>>,
@@ -67,7 +71,7 @@ struct Member {
     cut: CancellationToken,
 }
 
-/// One connection of a member, while it lasts.
+/// One connection of a peer, while it lasts.
 pub(crate) struct Presence<'a> {
     members: &'a Members,
     node: NodeId,
@@ -83,7 +87,7 @@ impl Members {
         }
     }
 
-    /// Notes a connection; `None` if its peer has enough of them.
+    /// Registers a connection; returns `None` if the peer has too many.
     pub(crate) fn enter(&self, node: NodeId, connections_max: usize) -> Option<Presence<'_>> {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         let member = present.entry(node).or_insert_with(|| Member {
@@ -103,7 +107,7 @@ impl Members {
         })
     }
 
-    /// Cuts the connections of one member. True if it had any.
+    /// Closes the connections of one peer. Returns true if it had any.
     pub(crate) fn revoke(&self, node: NodeId) -> bool {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         let member = present.get_mut(&node);
@@ -142,12 +146,12 @@ pub(crate) async fn blobs(plane: &Arc<Plane>, connection: Connection, share: &Sh
         let (plane, share) = (plane.clone(), share.clone());
         async move { transfer(&plane, node, number, &share, send, recv).await }
     });
-    // Whatever is on its way ends with the connection.
+    // Running transfers end with the connection.
     drop(transfers.await);
 }
 
-/// Takes the streams of one connection until it ends or its peer is revoked, and has each answered. Gives back what is
-/// then still being answered.
+/// Accepts the streams of one connection until it ends or its peer is revoked, and spawns `answer` for each. Returns
+/// the tasks that are still running then.
 pub(crate) async fn take_streams<A>(
     plane: &Plane,
     connection: &Connection,
@@ -160,7 +164,7 @@ where
 {
     let mut answers = JoinSet::new();
     let node = node_id(connection.remote_id());
-    // Entered before it is judged: a revocation in between finds it.
+    // Registered before the check, so that a revocation in between closes it.
     let presence = members.enter(node, plane.limits.connections_per_peer_max);
     let Some(presence) = presence.filter(|_| admit(node)) else {
         plane.counters.connections_refused.one();
@@ -215,15 +219,15 @@ async fn transfer(
     let store = share.store.clone();
     let request = match request {
         Request::Get(get) if get.ranges.is_blob() => {
-            // Who went away does not hear why nothing comes.
+            // If the peer went away, there is nobody to report an error to.
             let _ = give::blob(&store, get.hash, root_ranges(&get), outlet).await;
             return;
         }
         request => request,
     };
-    // The default sender of events tells nobody and refuses pushes: what there was to ask has been asked.
+    // The default event sender reports nothing and refuses pushes: everything was checked above.
     let pair = StreamPair::new(connection as u64, recv, outlet, EventSender::DEFAULT);
-    // What fails here failed for the caller; it is told by the stream.
+    // An error is the caller's; the stream tells it.
     let _ = match request {
         Request::Get(request) => provider::handle_get(pair, store, request).await,
         Request::GetMany(request) => provider::handle_get_many(pair, store, request).await,
@@ -232,7 +236,7 @@ async fn transfer(
     };
 }
 
-/// Which ranges of the root a request for nothing else is for.
+/// Returns the ranges of the root that a request asks for.
 fn root_ranges(get: &GetRequest) -> ChunkRanges {
     let mut ranges = get.ranges.iter_non_empty_infinite();
     let root = ranges.next().filter(|(child, _)| *child == 0);

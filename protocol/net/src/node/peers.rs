@@ -1,4 +1,4 @@
-//! Who is there: introductions, farewells, streams for direct messages, and bans.
+//! Connected peers: identification, disconnection, streams for direct messages, and bans.
 
 use std::net::IpAddr;
 
@@ -13,11 +13,11 @@ use crate::{
 
 use super::{Node, TICK};
 
-/// Comings and goings that the node has not heard of yet.
+/// Most connection events that wait for the node.
 const OWED_MAX: usize = 1024;
 
 impl Node {
-    /// A peer said who it is. From here on it exists for the node, if it is on our chain.
+    /// A peer identified itself. If it is on our chain, the node learns of it.
     pub(super) fn introduced(&mut self, peer_id: PeerId, info: &identify::Info) {
         let Some(node) = identity::node_id(&peer_id) else {
             return;
@@ -47,7 +47,7 @@ impl Node {
             return;
         }
         if self.owed.len() >= OWED_MAX {
-            // The node does not keep up with comings and goings: nobody new until it does.
+            // The node is behind with connection events: accept no new peer until it catches up.
             let _ = self.swarm.disconnect_peer_id(peer_id);
             return;
         }
@@ -80,7 +80,7 @@ impl Node {
             self.counters.clone(),
         ));
         self.swarm.behaviour_mut().direct.open(peer_id);
-        // One more node to ask who else is there.
+        // One more peer to discover others through.
         let _ = self.swarm.behaviour_mut().discovery.bootstrap();
         tracing::info!(peer = %format_args!("{node:#}"), "connected");
         self.owe(NetEvent::Connected(node));
@@ -109,7 +109,7 @@ impl Node {
             return;
         };
         if let Some(reader) = &peer.reader {
-            // Nothing is heard from a peer after it is gone.
+            // No message of a peer follows its `Disconnected` event.
             reader.abort();
         }
         let Some(node) = identity::node_id(&peer_id).filter(|_| peer.link.is_some()) else {
@@ -157,7 +157,7 @@ impl Node {
                 let Some(peer) = self.peers.get_mut(&peer_id) else {
                     return;
                 };
-                // Until the node has heard of a peer it must not hear from it.
+                // No message of a peer precedes its `Connected` event.
                 peer.early = Some(stream);
                 if peer.link.is_some() && self.owed.is_empty() {
                     self.start_reader(peer_id);
@@ -181,7 +181,7 @@ impl Node {
         }
     }
 
-    /// Opens another stream to a peer that is still there.
+    /// Opens another stream to a peer that is still connected.
     pub(super) fn open_stream(&mut self, node: NodeId) {
         let Some(peer) = identity::peer_id(node).filter(|peer| self.peers.get(peer).is_some_and(|p| p.link.is_some()))
         else {
@@ -206,7 +206,7 @@ impl Node {
         let reader = self
             .readers
             .spawn(async move { (from, direct::read(from, stream, max, events, counters).await) });
-        // A peer has one stream to us: a new one replaces it.
+        // A peer has one stream to us: a new one replaces the old.
         if let Some(before) = peer.reader.replace(reader) {
             before.abort();
         }

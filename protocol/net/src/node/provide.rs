@@ -1,6 +1,6 @@
-//! Who has what: announcements to all, provider records in the directory, and the signed claims behind them.
+//! Content routing: gossiped announcements, provider records in the directory, and the signed claims behind them.
 //!
-//! A record in the directory names a peer and proves nothing; the peer is asked, and what counts is its signed claim.
+//!  A provider record names a peer and proves nothing. The peer is asked for its signed claim, and only that counts.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,13 +28,13 @@ use crate::{
 
 use super::Node;
 
-/// Claims of our own at once.
+/// Most claims of this node.
 const CLAIMS_MAX: usize = 65_536;
-/// Peers that one search asks.
+/// Most peers that one search asks.
 const ASKED_MAX: usize = 16;
-/// Searches at once.
+/// Most concurrent searches.
 const SEARCHES_MAX: usize = 256;
-/// A search ends by then with what it has.
+/// Time after which a search returns what it has.
 const SEARCH_WITHIN: Duration = Duration::from_secs(10);
 
 struct Search {
@@ -47,7 +47,7 @@ struct Search {
     answer: Found,
 }
 
-/// What this node provides and looks for.
+/// The claims of this node, and its running searches.
 pub(super) struct Provide {
     domain: Domain,
     board: Board,
@@ -83,12 +83,12 @@ impl Node {
         }
     }
 
-    /// Judges an announcement that a peer passed on.
+    /// Checks an announcement that a peer forwarded.
     pub(super) fn announced(&mut self, id: &GossipId, bytes: &[u8]) {
         let acceptance = match self.provide.board.judge(today(), bytes) {
             Judgement::Accept(said) => {
                 self.counters.announcements_received.one();
-                // Nobody need listen; who listens too slowly misses the oldest and is told so.
+                // There may be no subscriber. A slow one misses the oldest ones and is told so.
                 let _ = self.provide.heard.send(*said);
                 MessageAcceptance::Accept
             }
@@ -135,10 +135,10 @@ impl Node {
         }
     }
 
-    /// Looks for providers of a blob.
+    /// Searches for providers of a blob.
     pub(super) fn search(&mut self, root: BlobHash, answer: Found) {
         if self.provide.searches.len() >= SEARCHES_MAX {
-            return; // Dropping the answer tells the asker.
+            return; // Dropping the sender tells the caller.
         }
         let query = self.swarm.behaviour_mut().discovery.get_providers(key(root));
         self.provide.searches.insert(
@@ -214,7 +214,7 @@ impl Node {
         let claim = response.map(|bytes| codec::decode::<Option<Signed<Claim>>>(bytes, CLAIM_MAX));
         let mut offence = None;
         match claim {
-            None | Some(Ok(None)) => (), // It went away, or has it no more: a directory is late.
+            None | Some(Ok(None)) => (), // Disconnected, or it no longer has the blob: records outlive claims.
             Some(Err(_)) => offence = Some(Offence::Malformed),
             Some(Ok(Some(claim))) => {
                 let about = claim.message.root == search.root && claim.message.provider == node;
@@ -230,7 +230,7 @@ impl Node {
         self.conclude(query);
     }
 
-    /// Ends a search that has all its answers.
+    /// Ends a search whose replies have all arrived.
     fn conclude(&mut self, query: QueryId) {
         let is_done = self
             .provide
@@ -242,7 +242,7 @@ impl Node {
         }
     }
 
-    /// Ends searches that take too long.
+    /// Ends searches that have reached their deadline.
     pub(super) fn end_searches(&mut self) {
         let now = Instant::now();
         let late: Vec<_> = self
@@ -259,7 +259,7 @@ impl Node {
         }
     }
 
-    /// Keeps a record that another node placed with us. The store bounds how many.
+    /// Stores a provider record of another node. The store bounds their number.
     pub(super) fn keep_record(&mut self, record: kad::ProviderRecord) {
         use kad::store::RecordStore as _;
         let _ = self.swarm.behaviour_mut().discovery.store_mut().add_provider(record);
@@ -270,7 +270,7 @@ fn key(root: BlobHash) -> RecordKey {
     RecordKey::new(&root.0)
 }
 
-/// The time of day, which terms are measured by.
+/// Returns wall-clock time, by which terms are measured.
 fn today() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time(0).after(since)

@@ -1,4 +1,4 @@
-//! What is said: gossip, verdicts, questions and answers.
+//! Message exchange: gossip, verdicts, requests and replies.
 
 use libp2p::{
     gossipsub::{self, MessageAcceptance, PublishError},
@@ -14,7 +14,7 @@ use crate::{
 
 use super::{Answer, Node};
 
-/// Questions of others that wait for an answer of this node.
+/// Most requests of peers that wait for a reply.
 const UNANSWERED_MAX: usize = 1024;
 
 impl Node {
@@ -127,7 +127,7 @@ impl Node {
                     id: RequestId(request_id),
                     bytes: request,
                 };
-                // Dropping the channel tells the other side at once.
+                // Dropping the channel tells the peer at once.
                 if self.unanswered.len() >= UNANSWERED_MAX || self.events.try_send(event).is_err() {
                     return self.counters.requests_dropped.one();
                 }

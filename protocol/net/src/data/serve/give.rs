@@ -1,8 +1,8 @@
-//! Gives out ranges of one blob: what the blob protocol says item by item, said in parcels.
+//! Sends ranges of one blob: the same bytes as the blob protocol, in larger writes.
 //!
-//! Between the store and the connection lie two queues, and to pass each group of 16 KiB through them by itself costs
-//! more than to read, hash and seal it. So the store may run ahead by as much as one task of a swarm is long, and the
-//! connection is given many groups at once. What is sent stays the same, and the store verifies all of it before.
+//!  Two queues lie between the store and the connection, and passing each group of 16 KiB through them costs more than
+//!  reading, hashing and encrypting it. So the store may read ahead by the length of one task of a swarm, and the connection
+//!  gets many groups per write. The store verifies everything before it is sent.
 
 use std::{io, pin::pin, time::Duration};
 
@@ -20,18 +20,17 @@ use iroh_blobs::{
 
 use super::outlet::Outlet;
 
-/// Items the store may be ahead: 4 MiB in groups of 16 KiB, and the hashes over them.
+/// Read-ahead in items: 4 MiB in groups of 16 KiB, and their hashes.
 const AHEAD: usize = 600;
-/// And while many others are ahead.
+/// Read-ahead without a permit.
 const BESIDE: usize = 32;
 
-/// How long the store is left alone when it has given all that it had ready. To be woken for each group costs both sides
-/// more than the group.
+/// Pause after the store's ready items are used up. Waking up for each group costs both sides more than the group.
 const PAUSE: Duration = Duration::from_millis(1);
-/// A shorter response is not worth a pause.
+/// Size from which pauses are worthwhile.
 const LONG: u64 = 1 << 20;
 
-/// Encoded bytes on their way out.
+/// Encoded bytes to be sent in one write.
 #[derive(Default)]
 struct Parcel {
     pieces: Vec<Bytes>,
@@ -40,7 +39,7 @@ struct Parcel {
     len: usize,
 }
 
-/// Sends `ranges` of a blob, as far as the store has them. The end of the stream says where that is.
+/// Sends `ranges` of a blob as far as the store has them. The end of the stream marks where that is.
 pub(super) async fn blob(store: &Store, hash: Hash, ranges: ChunkRanges, mut outlet: Outlet) -> io::Result<()> {
     let is_long = chunks(&ranges) >= LONG / 1024;
     let options = ExportBaoOptions { hash, ranges };
@@ -66,7 +65,7 @@ pub(super) async fn blob(store: &Store, hash: Hash, ranges: ChunkRanges, mut out
             }
             EncodedItem::Leaf(leaf) => {
                 parcel.put_data(leaf.data);
-                // The first group goes out at once: somebody waits for it.
+                // The first group is sent at once, to keep the latency low.
                 if is_first || parcel.len >= outlet.parcel() {
                     parcel.send(&mut outlet).await?;
                 }
@@ -84,13 +83,13 @@ pub(super) async fn blob(store: &Store, hash: Hash, ranges: ChunkRanges, mut out
     Ok(())
 }
 
-/// How many chunks are asked for, if there are so many.
+/// Returns the number of requested chunks; saturates for open ranges.
 fn chunks(ranges: &ChunkRanges) -> u64 {
     let count = |pair: &[ChunkNum]| pair.get(1).map_or(u64::MAX, |end| end.0 - pair[0].0);
     ranges.boundaries().chunks(2).map(count).fold(0, u64::saturating_add)
 }
 
-/// Whether a blob, or a part of it, is not here, which is nobody's fault.
+/// Returns true if the blob or a part of it is absent, which is not an error of the store.
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
 }

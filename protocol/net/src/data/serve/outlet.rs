@@ -1,4 +1,4 @@
-//! The way out: a stream whose bytes are metered and counted.
+//! A send stream with a rate limit and a byte counter.
 
 use std::{io, num::NonZeroU64, sync::Arc};
 
@@ -8,12 +8,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::data::endpoint::Plane;
 
-/// What is given to the connection at once, unless a limit makes that take long.
+/// Size of a write, unless a rate limit makes that take long.
 const PARCEL: usize = 256 << 10;
-/// And at least so much: a group.
+/// Smallest size of a write: one group.
 const PARCEL_MIN: usize = 16 << 10;
 
-/// A stream that is metered and counted.
+/// A send stream whose bytes are limited and counted.
 pub(super) struct Outlet {
     inner: SendStream,
     plane: Arc<Plane>,
@@ -24,12 +24,12 @@ impl Outlet {
         Self { inner, plane }
     }
 
-    /// Leave to read far ahead of what is sent.
+    /// Returns a permit to read far ahead of what is sent, if one is free.
     pub(super) fn ahead(&self) -> Option<OwnedSemaphorePermit> {
         self.plane.ahead()
     }
 
-    /// How many bytes are best sent at once: so few under a limit that the other side hears from us all the time.
+    /// Returns the size of a write: small under a rate limit, so that the receiver keeps hearing from us.
     pub(super) fn parcel(&self) -> usize {
         let per_s = self.plane.upload.per_s().map_or(u64::MAX, NonZeroU64::get);
         usize::try_from(per_s / 20).map_or(PARCEL, |bytes| bytes.clamp(PARCEL_MIN, PARCEL))
@@ -41,15 +41,15 @@ impl Outlet {
         self.plane.counters.bytes_served.add(bytes);
     }
 
-    /// Sends pieces in one go.
+    /// Sends several pieces in one write.
     pub(super) async fn send_pieces(&mut self, pieces: &mut [Bytes]) -> io::Result<()> {
         self.pay(pieces.iter().map(Bytes::len).sum()).await;
         Ok(self.inner.write_all_chunks(pieces).await?)
     }
 
-    /// Says that this is all.
+    /// Ends the stream.
     pub(super) fn finish(mut self) {
-        // Who has hung up does not need to hear it.
+        // A peer that has closed the stream needs no notice.
         let _ = self.inner.finish();
     }
 }

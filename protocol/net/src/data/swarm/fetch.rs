@@ -1,4 +1,4 @@
-//! Runs the plan of one blob: tells it what happens, has done what it wants, keeps the store's progress on disk.
+//! Runs the plan of one blob: feeds it inputs, performs its effects, and makes progress durable.
 
 mod perform;
 
@@ -28,12 +28,12 @@ use super::{
 };
 use crate::data::{DataPath, OpenError, endpoint::Plane, links::Lease};
 
-/// Progress is made durable this often, and once soon after the first bytes.
+/// Interval at which progress is made durable, after the first bytes.
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
-/// The store writes what it was given within this time, unless its disk is dead.
+/// Time within which the store writes what it was given, unless its disk fails.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// What all blobs of one fetch share.
+/// State shared by all blobs of one fetch.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) plane: Arc<Plane>,
@@ -43,7 +43,7 @@ pub(super) struct Shared {
     pub(super) events: mpsc::Sender<FetchEvent>,
 }
 
-/// What one blob came to.
+/// The result of one blob.
 #[derive(Debug, Default)]
 pub(super) struct Got {
     pub(super) bytes: u64,
@@ -52,7 +52,7 @@ pub(super) struct Got {
     pub(super) blamed: Vec<Blame>,
 }
 
-/// A task that ended.
+/// The result of a finished task.
 enum Job {
     Called(NodeId, Result<Lease, OpenError>),
     Probed(NodeId, Result<Proven, Outcome>),
@@ -66,7 +66,7 @@ struct Fetching {
     plan: Plan,
     started: Instant,
     size: Option<NonZeroU64>,
-    /// What the store had before this began.
+    /// Ranges that the store had before the fetch.
     before: ChunkRanges,
     got: Got,
     offered: BTreeSet<NodeId>,
@@ -79,7 +79,7 @@ struct Fetching {
     progress: (Option<u64>, Instant),
 }
 
-/// Fetches one blob into the store, from where the store has got to.
+/// Fetches one blob into the store, continuing from what it has.
 pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchError> {
     let (reports, mut inbox) = mpsc::channel(1024);
     let started = Instant::now();
@@ -106,7 +106,7 @@ pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchErr
     if let Some(size) = have.validated_size() {
         fetching.sized(size, &have)?;
     }
-    // A blob that nobody looks at is put away by the store: synced, closed, and opened again for the next task.
+    // Keep the blob observed: otherwise the store syncs and closes it after each task and reopens it for the next.
     let _awake = fetching.shared.store.observe(fetching.hash()).stream().await;
     while !fetching.perform().await? {
         let deadline = fetching.plan.deadline().unwrap_or(Time(u64::MAX));
@@ -116,7 +116,7 @@ pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchErr
             () = stop.cancelled() => return Err(FetchError::Down),
             Some(verified) = inbox.recv() => fetching.heard(verified),
             Some(job) = fetching.jobs.join_next() => if let Ok(job) = job {
-                // All that it said before its end counts, and is said to be its own.
+                // Reports that were sent before the job ended count, and count for its provider.
                 while let Ok(verified) = inbox.try_recv() {
                     fetching.heard(verified);
                 }
@@ -134,7 +134,7 @@ fn rules(shared: &Shared) -> Rules {
     let mut rules = Rules::default();
     let limits = [shared.plane.download.per_s(), shared.plane.download_each.per_s()];
     if let Some(per_s) = limits.into_iter().flatten().min() {
-        // With our own limit shared by many transfers each waits its turn: that is not the provider's silence.
+        // Under our own rate limit, many transfers wait for their turn. That is not the provider's silence.
         let turn_ms = (64 << 20) / per_s.get().max(1) * 1000;
         rules.silent_ms = rules.silent_ms.max(turn_ms);
         rules.stalled_ms = rules.stalled_ms.max(turn_ms * 4);
@@ -172,7 +172,7 @@ impl Fetching {
         }
     }
 
-    /// Names new providers to the plan, but for those that are known to lie.
+    /// Offers new providers to the plan, except those known for false data.
     fn offer(&mut self) {
         let named: Vec<_> = self.shared.providers.borrow_and_update().clone();
         for node in named {
@@ -259,7 +259,7 @@ impl Fetching {
         });
     }
 
-    /// Some bytes are verified. The first of them are made durable at once, so that a crash does not lose the beginning.
+    /// Counts verified bytes. The first are made durable at once, so that a crash does not lose the beginning.
     fn verified(&mut self, bytes: u64) {
         self.shared.plane.counters.bytes_fetched.add(bytes);
         if self.durable_at.is_none() {
@@ -318,7 +318,7 @@ impl Fetching {
         }
     }
 
-    /// Ends what is doubled and waits until the store has written all it was given.
+    /// Aborts duplicate transfers and waits until the store has written everything.
     async fn finish(mut self) -> Result<Got, FetchError> {
         self.jobs.abort_all();
         self.report();

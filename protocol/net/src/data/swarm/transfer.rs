@@ -1,4 +1,4 @@
-//! One range from one provider into the store, verified on the way.
+//! Transfers one range from one provider into the store, verified on the way.
 
 use std::{io, num::NonZeroU64, ops::Range, pin::pin, time::Duration};
 
@@ -20,42 +20,42 @@ use tokio::{
 use super::{Blame, extent::GROUP, inflow::Inflow, inlet::Inlet, plan::Ended};
 use crate::data::{Meter, links::Lease};
 
-/// A provider says within this time which part it has, or does not say.
+/// Time for a provider to reply to an availability query.
 const SAYS_WITHIN: Duration = Duration::from_secs(5);
 
-/// What is left of a response.
+/// The rest of a response.
 type AtBlobContent = fsm::AtBlobContent<Inflow>;
 
-/// A way to one provider of one blob.
+/// One provider of one blob, with its connection.
 #[derive(Clone)]
 pub(super) struct Source {
     pub(super) node: NodeId,
     pub(super) blob: BlobHash,
     pub(super) lease: Lease,
     pub(super) store: Store,
-    /// What all providers share, and what this one has to itself.
+    /// The limit for all providers together, and this provider's own.
     pub(super) meters: [Meter; 2],
 }
 
-/// A piece of a task that was verified.
+/// A verified piece of a task.
 pub(super) struct Verified {
     pub(super) node: NodeId,
     pub(super) task: u64,
     pub(super) piece: Range<u64>,
 }
 
-/// A size that is proven, and the bytes that came with the proof.
+/// A proven size, and the bytes that came with the proof.
 pub(super) struct Proven {
     pub(super) size: u64,
     pub(super) bytes: u64,
 }
 
-/// What a transfer came to.
+/// The result of a transfer.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Ended(Ended),
     Lied(Blame),
-    /// The store did not take it.
+    /// The store failed.
     Store(String),
 }
 
@@ -64,7 +64,8 @@ impl Source {
         Hash::from_bytes(self.blob.0)
     }
 
-    /// Fetches the last group, which proves the size, and maybe the first. Nothing reaches the store before it is proven.
+    /// Fetches the last group, which proves the size, and optionally the first. Nothing reaches the store before the
+    /// proof.
     pub(super) async fn probe(&self, first: bool) -> Result<Proven, Outcome> {
         let start = match first {
             true => ChunkRanges::from(..ChunkNum(GROUP / 1024)),
@@ -102,7 +103,7 @@ impl Source {
         Ok(Proven { size, bytes })
     }
 
-    /// What the provider says that it has; none if it does not say.
+    /// Returns the ranges that the provider says it has; `None` without a reply.
     pub(super) async fn look(&self) -> Option<Bitfield> {
         let request = ObserveRequest::new(self.hash());
         let said = self.store.remote().observe(self.lease.connection.clone(), request);
@@ -110,7 +111,7 @@ impl Source {
         first.ok()?.and_then(Result::ok)
     }
 
-    /// Fetches a range of a blob whose size is proven. Reports what is verified and on its way into the store.
+    /// Fetches a range of a blob of proven size. Reports each piece that is verified and on its way into the store.
     pub(super) async fn fetch(
         &self,
         size: NonZeroU64,
@@ -119,7 +120,7 @@ impl Source {
         reports: &mpsc::Sender<Verified>,
     ) -> Outcome {
         if range.is_empty() {
-            // Somebody else had given the store all of it, and did not get to say so.
+            // Another transfer delivered the range, and ended before it could report that.
             return Outcome::Ended(Ended::Complete);
         }
         let chunks = ChunkRanges::from(ChunkNum(range.start / 1024)..ChunkNum(range.end.div_ceil(1024)));
@@ -137,7 +138,7 @@ impl Source {
         let tell = async |piece: Option<Range<u64>>| {
             if let Some(piece) = piece {
                 let node = self.node;
-                // Who does not listen any more has dropped the fetch.
+                // Without a receiver, the fetch was dropped.
                 drop(reports.send(Verified { node, task, piece }).await);
             }
         };
@@ -194,7 +195,7 @@ impl Source {
         header.next().await.map_err(|error| self.judge(error.into(), 0, 0))
     }
 
-    /// What an error says about the provider.
+    /// Classifies a decoding error.
     fn judge(&self, error: DecodeError, claimed: u64, at: u64) -> Outcome {
         match error {
             DecodeError::ParentHashMismatch { node, .. } => {
@@ -219,7 +220,7 @@ impl Source {
     }
 }
 
-/// A stream that was reset says why; anything else is a broken connection.
+/// A reset stream carries a reason; any other error is a broken connection.
 fn reset_code(error: &io::Error) -> Ended {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>());
     match inner {

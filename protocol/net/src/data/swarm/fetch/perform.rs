@@ -1,4 +1,4 @@
-//! What a plan wants done, done: calls, and the jobs that talk to providers.
+//! Performs a plan's effects: connections, and jobs that talk to providers.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::data::{
 };
 
 impl Fetching {
-    /// Does what the plan wants done. True when nothing is missing.
+    /// Performs the pending effects. Returns true when nothing is missing.
     pub(super) async fn perform(&mut self) -> Result<bool, FetchError> {
         if self.offered.is_empty() {
             self.offer();
@@ -29,7 +29,7 @@ impl Fetching {
                 }
                 Effect::Drop(node, why) => {
                     self.leases.remove(&node);
-                    // Who may come back and is named again is asked again.
+                    // A provider that may come back is tried again when it is offered again.
                     self.shared.plane.counters.providers_dropped.one();
                     tracing::debug!(blob = %format_args!("{:#}", self.blob), peer = %format_args!("{node:#}"), ?why, "dropped a provider");
                     self.tell(FetchEvent::Gone { node, why });
