@@ -1,4 +1,5 @@
-//! What a storage proof costs: `cargo bench -p protocol --bench proof`. Prover and verifier in one run, beside hashing it all.
+//! Benchmark of storage proofs: `cargo bench -p protocol --bench proof`. Prover and verifier in one run, compared with
+//! hashing the whole shard.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![allow(clippy::float_arithmetic, reason = "figures are only shown")]
@@ -20,7 +21,7 @@ fn micros(took: Duration) -> f64 {
     took.as_secs_f64() * 1e6
 }
 
-/// What one proof takes in the median of many rounds over all of them: a busy machine interrupts some rounds, not most.
+/// Returns the median time of one proof over many rounds: a busy machine interrupts some rounds, not most.
 fn median(mut round: impl FnMut()) -> f64 {
     let mut took: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
@@ -42,7 +43,7 @@ fn main() {
 }
 
 fn measure(mib: usize) {
-    // Not a power of two, so the tree is as uneven as trees are.
+    // Not a power of two, so that the tree is uneven.
     let mut data = vec![0; (mib << 20) - 333];
     blake3::Hasher::new().update(b"shard").finalize_xof().fill(&mut data);
     let start = Instant::now();

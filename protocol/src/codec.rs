@@ -1,12 +1,12 @@
 //! Encoding of values with bincode: one encoding per value, a size limit, no trailing bytes. Only this file names
 //! bincode's functions.
 //!
-//!  Bytes that are hashed or signed never come from here: they have fixed preimages ([`crate::crypto::Preimage`]).
+//! Bytes that are hashed or signed never come from here: they have fixed preimages ([`crate::crypto::Preimage`]).
 //!
-//!  # Why not bincode as it comes
+//! # Why not bincode as it comes
 //!
-//!  Plain bincode accepts trailing bytes, and a length prefix may claim any size. Peers send these bytes, so [`decode`] checks
-//!  the length first, bounds every allocation and refuses leftovers. The version is pinned to 2.0.1: 3.0.0 does not compile.
+//! Plain bincode accepts trailing bytes, and a length prefix may claim any size. Peers send these bytes, so [`decode`] checks
+//! the length first, bounds every allocation and refuses leftovers. The version is pinned to 2.0.1: 3.0.0 does not compile.
 
 use bincode::{Decode, Encode, config};
 
@@ -40,14 +40,14 @@ pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
 
 /// Decodes a value from exactly `bytes`, which may be at most `limit` long.
 ///
-///  ```
-///  use protocol::codec::{decode, encode};
+/// ```
+/// use protocol::codec::{decode, encode};
 ///
-///  let bytes = encode(&7u64);
-///  assert_eq!(decode::<u64>(&bytes, 8).unwrap(), 7);
-///  assert!(decode::<u64>(&bytes, 4).is_err(), "over the limit");
-///  assert!(decode::<u32>(&bytes, 8).is_err(), "trailing bytes");
-///  ```
+/// let bytes = encode(&7u64);
+/// assert_eq!(decode::<u64>(&bytes, 8).unwrap(), 7);
+/// assert!(decode::<u64>(&bytes, 4).is_err(), "over the limit");
+/// assert!(decode::<u32>(&bytes, 8).is_err(), "trailing bytes");
+/// ```
 pub fn decode<T: Decode<()>>(bytes: &[u8], limit: usize) -> Result<T, DecodeError> {
     if bytes.len() > limit {
         return Err(DecodeError::TooLong {

@@ -1,19 +1,19 @@
 //! Hashes with domain separation, and ed25519 signatures under one verification rule.
 //!
-//!  Every digest and every signed preimage begins with a string that names its purpose (`openledger/vote/1`), so bytes made
-//!  for one purpose are never valid for another. Signatures are ed25519 under ZIP-215 everywhere: with two rules that differ
-//!  on an edge case, a certificate would be valid for one half of the network and invalid for the other.
+//! Every digest and every signed preimage begins with a string that names its purpose (`openledger/vote/1`), so bytes made
+//! for one purpose are never valid for another. Signatures are ed25519 under ZIP-215 everywhere: with two rules that differ
+//! on an edge case, a certificate would be valid for one half of the network and invalid for the other.
 //!
-//!  # Why not hash a serialised value
+//! # Why not hash a serialised value
 //!
-//!  The encoding of a value may change with a library version or a reordered field, and two types may share an encoding.
-//!  What is hashed or signed is therefore written out field by field ([`Preimage`]), with the domain first.
+//! The encoding of a value may change with a library version or a reordered field, and two types may share an encoding.
+//! What is hashed or signed is therefore written out field by field ([`Preimage`]), with the domain first.
 //!
-//!  # Why not one hash function
+//! # Why not one hash function
 //!
-//!  Data, receipts and node messages use BLAKE3: it hashes in parallel, and its tree lets a receiver verify a range of a blob
-//!  (see [`crate::proof`]). The chain uses keccak-256 and SHA-256 wherever Ethereum fixes them (block and transaction hashes,
-//!  addresses, precompiles), because wallets and tools recompute those.
+//! Data, receipts and node messages use BLAKE3: it hashes in parallel, and its tree lets a receiver verify a range of a blob
+//! (see [`crate::proof`]). The chain uses keccak-256 and SHA-256 wherever Ethereum fixes them (block and transaction hashes,
+//! addresses, precompiles), because wallets and tools recompute those.
 
 use std::fmt;
 
@@ -23,14 +23,14 @@ use crate::ValidatorKey;
 
 /// Returns the BLAKE3 hash of `parts` in key-derivation mode, with `domain` as the context.
 ///
-///  Each part is preceded by its length as eight big-endian bytes, so `["ab", "c"]` and `["a", "bc"]` differ.
+/// Each part is preceded by its length as eight big-endian bytes, so `["ab", "c"]` and `["a", "bc"]` differ.
 ///
-///  ```
-///  use protocol::crypto::digest;
+/// ```
+/// use protocol::crypto::digest;
 ///
-///  assert_ne!(digest("example/1", &[b"ab", b"c"]), digest("example/1", &[b"a", b"bc"]));
-///  assert_ne!(digest("example/1", &[b"ab"]), digest("example/2", &[b"ab"]));
-///  ```
+/// assert_ne!(digest("example/1", &[b"ab", b"c"]), digest("example/1", &[b"a", b"bc"]));
+/// assert_ne!(digest("example/1", &[b"ab"]), digest("example/2", &[b"ab"]));
+/// ```
 pub fn digest(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(domain);
     for part in parts {
@@ -115,7 +115,7 @@ pub struct Domain {
 
 /// A message with a fixed byte layout to sign.
 ///
-///  The layout is part of the protocol: it starts with the domain string and the chain, and never changes within a version.
+/// The layout is part of the protocol: it starts with the domain string and the chain, and never changes within a version.
 pub trait Preimage {
     /// Returns the exact bytes to sign for the chain `domain`.
     fn preimage(&self, domain: &Domain) -> Vec<u8>;
@@ -124,19 +124,19 @@ pub trait Preimage {
 /// A message with a signature. Nothing is checked on construction or decoding: call [`Signed::verify`] before you
 /// believe it.
 ///
-///  ```
-///  use protocol::{BlockHash, Height};
-///  use protocol::crypto::{Domain, SecretKey, Signed};
-///  use protocol::message::vote::Proposal;
+/// ```
+/// use protocol::{BlockHash, Height};
+/// use protocol::crypto::{Domain, SecretKey, Signed};
+/// use protocol::message::vote::Proposal;
 ///
-///  let domain = Domain { chain_id: 7, genesis: [9; 32] };
-///  let key = SecretKey::from_seed([1; 32]);
-///  let proposer = key.validator();
-///  let proposal = Proposal { height: Height(1), round: 0, block: BlockHash([5; 32]), polka_round: None, proposer };
-///  let signed = Signed::new(proposal, &key, &domain);
-///  assert!(signed.verify(&proposer, &domain));
-///  assert!(!signed.verify(&proposer, &Domain { chain_id: 8, ..domain }), "signed for another chain");
-///  ```
+/// let domain = Domain { chain_id: 7, genesis: [9; 32] };
+/// let key = SecretKey::from_seed([1; 32]);
+/// let proposer = key.validator();
+/// let proposal = Proposal { height: Height(1), round: 0, block: BlockHash([5; 32]), polka_round: None, proposer };
+/// let signed = Signed::new(proposal, &key, &domain);
+/// assert!(signed.verify(&proposer, &domain));
+/// assert!(!signed.verify(&proposer, &Domain { chain_id: 8, ..domain }), "signed for another chain");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Signed<T> {
     pub message: T,

@@ -2,10 +2,10 @@
 
 /// Returns an error and its sources on one line, outermost first: `could not read a: permission denied`.
 ///
-///  ```
-///  let error = "x".parse::<u64>().unwrap_err();
-///  assert_eq!(protocol::error_chain(&error), "invalid digit found in string");
-///  ```
+/// ```
+/// let error = "x".parse::<u64>().unwrap_err();
+/// assert_eq!(protocol::error_chain(&error), "invalid digit found in string");
+/// ```
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))

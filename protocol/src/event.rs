@@ -1,7 +1,7 @@
 //! Events: facts about a node, in the past tense. Logs, metrics, the UI and the simulator's timeline share this enum.
 //!
-//!  Each event is emitted once, where it became true; `base::events` logs it and passes it to the subscribers. Errors and
-//!  progress reports are not events: they go to the caller of the operation.
+//! Each event is emitted once, where it became true; `base::events` logs it and passes it to the subscribers. Errors and
+//! progress reports are not events: they go to the caller of the operation.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Typed identifiers, so that a block hash is never passed where a transaction hash belongs.
 //!
-//!  Every id prints as `0x` and lower-case hex: in full with `{}`, its first four bytes with `{:#}` for logs.
+//! Every id prints as `0x` and lower-case hex: in full with `{}`, its first four bytes with `{:#}` for logs.
 
 use std::{fmt, str::FromStr};
 
@@ -70,13 +70,13 @@ macro_rules! id {
 id!(
     /// A node's ed25519 public key. libp2p's `PeerId` and iroh's `EndpointId` are derived from it.
     ///
-    ///  ```
-    ///  use protocol::NodeId;
+    /// ```
+    /// use protocol::NodeId;
     ///
-    ///  let node = NodeId([0xab; 32]);
-    ///  assert_eq!(node.to_string().parse(), Ok(node));
-    ///  assert_eq!(format!("{node:#}"), "0xabababab");
-    ///  ```
+    /// let node = NodeId([0xab; 32]);
+    /// assert_eq!(node.to_string().parse(), Ok(node));
+    /// assert_eq!(format!("{node:#}"), "0xabababab");
+    /// ```
     NodeId, 32
 );
 id!(
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_length_says_both_lengths() {
+    fn an_error_about_length_names_both_lengths() {
         let error = "0x1234".parse::<Account>().expect_err("too short");
         assert_eq!(error.to_string(), "`0x1234` has 4 hex digits where 40 are needed");
         assert!(

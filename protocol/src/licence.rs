@@ -1,9 +1,9 @@
 //! Dataset licences, and the uses that they permit.
 //!
-//!  A licence is an SPDX expression (`CC-BY-4.0`, `MIT OR Apache-2.0`) or custom terms with the hash of their text. Jobs are
-//!  admitted by [`Licence::permits`], so an unknown identifier is refused when the manifest is made, not when the data is
-//!  used. The rules err on the restrictive side and are not legal advice: for a use that a licence does not clearly allow,
-//!  the owner can grant it with custom terms.
+//! A licence is an SPDX expression (`CC-BY-4.0`, `MIT OR Apache-2.0`) or custom terms with the hash of their text. Jobs are
+//! admitted by [`Licence::permits`], so an unknown identifier is refused when the manifest is made, not when the data is
+//! used. The rules err on the restrictive side and are not legal advice: for a use that a licence does not clearly allow,
+//! the owner can grant it with custom terms.
 
 use std::{fmt, str::FromStr};
 
@@ -18,14 +18,14 @@ pub const LICENCE_MAX: usize = 256;
 
 /// The licence of a dataset. Text form: an SPDX expression, or `custom:NAME:0xHASH:train+commercial`.
 ///
-///  ```
-///  use protocol::licence::{Licence, Use};
+/// ```
+/// use protocol::licence::{Licence, Use};
 ///
-///  let licence: Licence = "CC-BY-NC-4.0".parse().unwrap();
-///  assert!(licence.permits(Use::Train).is_ok());
-///  assert!(licence.permits(Use::Commercial).is_err());
-///  assert!("CC-BY-9".parse::<Licence>().is_err());
-///  ```
+/// let licence: Licence = "CC-BY-NC-4.0".parse().unwrap();
+/// assert!(licence.permits(Use::Train).is_ok());
+/// assert!(licence.permits(Use::Commercial).is_err());
+/// assert!("CC-BY-9".parse::<Licence>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Licence {
     /// An SPDX expression, as the owner wrote it.
@@ -122,7 +122,7 @@ impl Licence {
 
     /// Checks that the terms allow `wanted`. `A OR B` allows what either allows, `A AND B` what both allow.
     ///
-    ///  An unknown licence is refused: what is not clearly allowed is not allowed.
+    /// An unknown licence is refused: what is not clearly allowed is not allowed.
     pub fn permits(&self, wanted: Use) -> Result<(), Refusal> {
         let text = match self {
             Self::Custom(terms) if terms.allows.contains(&wanted) => return Ok(()),

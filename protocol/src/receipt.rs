@@ -1,8 +1,8 @@
 //! Signed receipts of storage audits and retrievals, and the evidence of a false storage proof.
 //!
-//!  A storage receipt is an auditor's verdict about one host in one epoch. A retrieval receipt is a peer's report about one
-//!  chunk that it requested: it cannot be checked by others, so it affects reputation and never money. Only [`FalseProof`]
-//!  costs a stake, and it needs no trust: the host's own signature lies under proofs that do not verify.
+//! A storage receipt is an auditor's verdict about one host in one epoch. A retrieval receipt is a peer's report about one
+//! chunk that it requested: it cannot be checked by others, so it affects reputation and never money. Only [`FalseProof`]
+//! costs a stake, and it needs no trust: the host's own signature lies under proofs that do not verify.
 
 use bincode::{Decode, Encode};
 

@@ -4,15 +4,15 @@ use std::{fmt, time::Duration};
 
 /// A point in time: microseconds since the Unix epoch, or since the start of a simulation.
 ///
-///  Additions saturate at the largest time instead of wrapping.
+/// Additions saturate at the largest time instead of wrapping.
 ///
-///  ```
-///  use protocol::Time;
+/// ```
+/// use protocol::Time;
 ///
-///  let start = Time::from_secs(10);
-///  assert_eq!(start.after_ms(1_500).since(start).as_millis(), 1_500);
-///  assert_eq!(start.since(start.after_ms(1)).as_millis(), 0, "never negative");
-///  ```
+/// let start = Time::from_secs(10);
+/// assert_eq!(start.after_ms(1_500).since(start).as_millis(), 1_500);
+/// assert_eq!(start.since(start.after_ms(1)).as_millis(), 0, "never negative");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub struct Time(pub u64);
 
@@ -68,6 +68,7 @@ impl Time {
 pub struct Height(pub u64);
 
 impl Height {
+    /// Returns the next height.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)

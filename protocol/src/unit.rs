@@ -11,18 +11,19 @@ pub const SUPPLY: Amount = Amount::open(1_000_000_000);
 
 /// An amount of OPEN in atoms, the smallest unit. There is no float anywhere.
 ///
-///  ```
-///  use protocol::Amount;
+/// ```
+/// use protocol::Amount;
 ///
-///  let price: Amount = "1.5".parse().unwrap();
-///  assert_eq!(price, Amount(1_500_000_000_000_000_000));
-///  assert_eq!(price.to_string(), "1.5 OPEN");
-///  assert_eq!(price.checked_sub(Amount::open(2)), None);
-///  ```
+/// let price: Amount = "1.5".parse().unwrap();
+/// assert_eq!(price, Amount(1_500_000_000_000_000_000));
+/// assert_eq!(price.to_string(), "1.5 OPEN");
+/// assert_eq!(price.checked_sub(Amount::open(2)), None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub struct Amount(pub u128);
 
 impl Amount {
+    /// Zero OPEN.
     pub const ZERO: Self = Self(0);
 
     /// Returns a whole number of OPEN.

@@ -1,7 +1,7 @@
-//! How fast blobs come in and out, beside one thread of BLAKE3 over the same file in the same run.
+//! Throughput of the blob store, compared with one thread of BLAKE3 over the same file in the same run.
 //!
-//! `BLOBS_MIB` sets the size of the file (256 unless told). The store lies beside the target folder, so that it is on
-//! a disk and not in memory; copies are synced before they are acknowledged, so they measure that disk.
+//! `BLOBS_MIB` sets the file size (256 by default). The store lies beside the target folder, so that it is on a disk and not
+//! in memory; copies are synced before they are acknowledged, so they measure that disk.
 
 #![allow(
     clippy::print_stdout,

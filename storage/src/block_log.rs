@@ -1,14 +1,14 @@
 //! The block log: every final block, in order, from which everything else can be rebuilt.
 //!
-//!  It consists of append-only, preallocated segments `blocks-NNNN.log`. An entry is opaque: a block with its certificate and
-//!  evidence. A synced block survives any crash; a torn one at the end is cut off; a damaged one anywhere else is an error
-//!  with its position, never a gap. Opening checks the frames of all segments and the payloads of the last; other payloads
-//!  are checked on every read.
+//! It consists of append-only, preallocated segments `blocks-NNNN.log`. An entry is opaque: a block with its certificate and
+//! evidence. A synced block survives any crash; a torn one at the end is cut off; a damaged one anywhere else is an error
+//! with its position, never a gap. Opening checks the frames of all segments and the payloads of the last; other payloads
+//! are checked on every read.
 //!
-//!  # Why not sled or another database
+//! # Why not sled or another database
 //!
-//!  This is the one thing that a node must not lose or misread; see the crate's front page. Blocks are written once, in
-//!  order, and read by height: a log needs no tree, no compaction and no recovery beyond finding its end.
+//! This is the one thing that a node must not lose or misread; see the crate's front page. Blocks are written once, in
+//! order, and read by height: a log needs no tree, no compaction and no recovery beyond finding its end.
 
 use std::{
     path::{Path, PathBuf},
@@ -55,18 +55,18 @@ const ADVICE: &str =
 
 /// The block log. It is shared: one thread appends, any number read.
 ///
-///  ```
-///  use std::{path::Path, sync::Arc};
-///  use protocol::Height;
-///  use storage::{BlockLog, FaultDisk, block_log::Layout};
+/// ```
+/// use std::{path::Path, sync::Arc};
+/// use protocol::Height;
+/// use storage::{BlockLog, FaultDisk, block_log::Layout};
 ///
-///  let layout = Layout { segment_bytes: 64 << 10, ..Layout::default() };
-///  let log = BlockLog::open(Arc::new(FaultDisk::new()), Path::new("blocks"), layout).unwrap();
-///  log.append(Height(1), b"a block").unwrap();
-///  log.sync().unwrap(); // Durable from here on.
-///  assert_eq!(log.read(Height(1)).unwrap().as_deref(), Some(&b"a block"[..]));
-///  assert!(log.append(Height(3), b"a gap").is_err());
-///  ```
+/// let layout = Layout { segment_bytes: 64 << 10, ..Layout::default() };
+/// let log = BlockLog::open(Arc::new(FaultDisk::new()), Path::new("blocks"), layout).unwrap();
+/// log.append(Height(1), b"a block").unwrap();
+/// log.sync().unwrap(); // Durable from here on.
+/// assert_eq!(log.read(Height(1)).unwrap().as_deref(), Some(&b"a block"[..]));
+/// assert!(log.append(Height(3), b"a gap").is_err());
+/// ```
 pub struct BlockLog {
     disk: Arc<dyn Disk>,
     dir: PathBuf,

@@ -1,8 +1,8 @@
 //! The file operations that durability rests on, and the real disk.
 //!
-//!  The interface is small on purpose: every operation behaves the same on a real disk and on [`crate::FaultDisk`]. It
-//!  promises only what disks promise: bytes survive a power failure after [`File::sync_data`], names after
-//!  [`Disk::sync_dir`] of their directory.
+//! The interface is small on purpose: every operation behaves the same on a real disk and on [`crate::FaultDisk`]. It
+//! promises only what disks promise: bytes survive a power failure after [`File::sync_data`], names after
+//! [`Disk::sync_dir`] of their directory.
 
 use std::{
     fs,
@@ -15,18 +15,18 @@ use std::{
 
 /// An open file. Offsets are explicit, so that the readers and the one writer can share it.
 ///
-///  ```
-///  use std::path::Path;
-///  use storage::{Disk, FaultDisk};
+/// ```
+/// use std::path::Path;
+/// use storage::{Disk, FaultDisk};
 ///
-///  let disk = FaultDisk::new();
-///  let file = disk.create(Path::new("a")).unwrap();
-///  file.write_at(b"kept", 0).unwrap();
-///  file.sync_data().unwrap(); // The bytes.
-///  disk.sync_dir(Path::new("")).unwrap(); // The name.
-///  disk.crash(1);
-///  assert_eq!(disk.bytes(Path::new("a")).as_deref(), Some(&b"kept"[..]));
-///  ```
+/// let disk = FaultDisk::new();
+/// let file = disk.create(Path::new("a")).unwrap();
+/// file.write_at(b"kept", 0).unwrap();
+/// file.sync_data().unwrap(); // The bytes.
+/// disk.sync_dir(Path::new("")).unwrap(); // The name.
+/// disk.crash(1);
+/// assert_eq!(disk.bytes(Path::new("a")).as_deref(), Some(&b"kept"[..]));
+/// ```
 #[expect(clippy::len_without_is_empty, reason = "a preallocated file is never empty")]
 pub trait File: Send + Sync {
     /// Reads until `buf` is full or the file ends; returns the number of bytes read.

@@ -1,8 +1,8 @@
 //! A simulated disk that loses power, for the simulator and the property tests.
 //!
-//!  It separates synced from unsynced changes. [`FaultDisk::crash`] drops or tears any part of the unsynced ones, decided by a
-//!  seed alone. It can also fail after a number of changes. Bit rot is not modelled: tests flip bits with
-//!  [`FaultDisk::corrupt`].
+//! It separates synced from unsynced changes. [`FaultDisk::crash`] drops or tears any part of the unsynced ones, decided by a
+//! seed alone. It can also fail after a number of changes. Bit rot is not modelled: tests flip bits with
+//! [`FaultDisk::corrupt`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,6 +63,7 @@ enum NameChange {
 }
 
 impl FaultDisk {
+    /// Creates an empty disk.
     pub fn new() -> Self {
         Self::default()
     }

@@ -1,20 +1,20 @@
 //! The file format that the block log, the record log and the write-ahead log share: records in a preallocated file.
 //!
-//!  A growing file costs a file-system journal commit per `fdatasync`, eight times the price, so files are filled with zeros
-//!  ahead of the records. The end of the records is therefore not the end of the file: it is the first position without a
-//!  valid next record.
+//! A growing file costs a file-system journal commit per `fdatasync`, eight times the price, so files are filled with zeros
+//! ahead of the records. The end of the records is therefore not the end of the file: it is the first position without a
+//! valid next record.
 //!
-//!  ```text
-//!  file    header (twice, so that no single bad sector loses it), records, [mark], zeros
-//!  header  magic 8, tag 8, first 8, nonce 8, flags 4, crc32 4
-//!  record  length 4, crc32 of payload 4, sequence 8, synced 8, crc32 of (nonce, tag, this header) 4, payload
-//!  mark    a record of length 0 behind the last synced one; the next record overwrites it
-//!  ```
+//! ```text
+//! file    header (twice, so that no single bad sector loses it), records, [mark], zeros
+//! header  magic 8, tag 8, first 8, nonce 8, flags 4, crc32 4
+//! record  length 4, crc32 of payload 4, sequence 8, synced 8, crc32 of (nonce, tag, this header) 4, payload
+//! mark    a record of length 0 behind the last synced one; the next record overwrites it
+//! ```
 //!
-//!  `synced` says that every record below that sequence number was durable when this one was written. It separates the two
-//!  kinds of bad record: one torn by a crash and never acknowledged, which is cut off, and one damaged after it was
-//!  acknowledged, which is an error. The nonce prevents records of an earlier use of the file, and payloads crafted by peers,
-//!  from being taken for records.
+//! `synced` says that every record below that sequence number was durable when this one was written. It separates the two
+//! kinds of bad record: one torn by a crash and never acknowledged, which is cut off, and one damaged after it was
+//! acknowledged, which is an error. The nonce prevents records of an earlier use of the file, and payloads crafted by peers,
+//! from being taken for records.
 
 mod frame;
 mod scan;

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_lock_names_the_process_that_has_the_first() {
+    fn a_second_lock_names_the_holding_process() {
         let home = tempfile::tempdir().expect("a place for files");
         let lock = HomeLock::acquire(home.path()).expect("free");
         let error = HomeLock::acquire(home.path()).expect_err("taken").to_string();

@@ -1,11 +1,11 @@
 //! A durable list of small records: deals, datanets, pending transactions.
 //!
-//!  A directory holds one file, `records.log`, which grows in steps. Records are opaque bytes. A record whose
-//!  [`RecordLog::append`] returned survives any crash; a torn one at the end was never acknowledged and is cut off; a damaged
-//!  one anywhere else is an error with position and advice, never a gap. [`RecordLog::rewrite`] removes records: it copies the
-//!  others to a second file and renames that over the first, so a crash leaves the old list or the new one.
+//! A directory holds one file, `records.log`, which grows in steps. Records are opaque bytes. A record whose
+//! [`RecordLog::append`] returned survives any crash; a torn one at the end was never acknowledged and is cut off; a damaged
+//! one anywhere else is an error with position and advice, never a gap. [`RecordLog::rewrite`] removes records: it copies the
+//! others to a second file and renames that over the first, so a crash leaves the old list or the new one.
 //!
-//!  Caller-chosen numbers and random access are left out; the block log has both.
+//! Caller-chosen numbers and random access are left out; the block log has both.
 
 use std::{
     io,
@@ -37,18 +37,18 @@ pub struct RecordLayout {
 
 /// A durable list, open for appending.
 ///
-///  ```
-///  use std::{path::Path, sync::Arc};
-///  use storage::{FaultDisk, RecordLog, record_log::RecordLayout};
+/// ```
+/// use std::{path::Path, sync::Arc};
+/// use storage::{FaultDisk, RecordLog, record_log::RecordLayout};
 ///
-///  let disk = FaultDisk::new();
-///  let layout = RecordLayout { step_bytes: 64 << 10, advice: "restore a backup" };
-///  let mut log = RecordLog::open(Arc::new(disk.clone()), Path::new("deals"), layout).unwrap();
-///  log.append(&[b"one", b"two"]).unwrap();
-///  disk.crash(1); // The power fails; both records were acknowledged.
-///  let log = RecordLog::open(Arc::new(disk), Path::new("deals"), layout).unwrap();
-///  assert_eq!(log.len(), 2);
-///  ```
+/// let disk = FaultDisk::new();
+/// let layout = RecordLayout { step_bytes: 64 << 10, advice: "restore a backup" };
+/// let mut log = RecordLog::open(Arc::new(disk.clone()), Path::new("deals"), layout).unwrap();
+/// log.append(&[b"one", b"two"]).unwrap();
+/// disk.crash(1); // The power fails; both records were acknowledged.
+/// let log = RecordLog::open(Arc::new(disk), Path::new("deals"), layout).unwrap();
+/// assert_eq!(log.len(), 2);
+/// ```
 pub struct RecordLog {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -87,8 +87,8 @@ impl RecordLog {
 
     /// Appends records in order; all are durable on return.
     ///
-    ///  After an error, each of them may or may not be there after a restart. A full disk accepts records again once it has
-    ///  space. After a failed write, the next call first copies the acknowledged records to a new file.
+    /// After an error, each of them may or may not be there after a restart. A full disk accepts records again once it has
+    /// space. After a failed write, the next call first copies the acknowledged records to a new file.
     pub fn append<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), JournalError> {
         let lengths = || records.iter().map(|record| record.as_ref().len());
         if let Some(bytes) = lengths().find(|&bytes| bytes == 0 || bytes > journal::PAYLOAD_BYTES_MAX) {
@@ -125,10 +125,12 @@ impl RecordLog {
         })
     }
 
+    /// Returns the number of records.
     pub fn len(&self) -> usize {
         self.offsets.len()
     }
 
+    /// Returns true if the list has no records.
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
     }

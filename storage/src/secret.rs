@@ -1,6 +1,6 @@
 //! Secret files: keys and tokens that only their owner may read.
 //!
-//!  They are written completely or not at all, and never over an existing file, since a key replaced by accident is lost.
+//! They are written completely or not at all, and never over an existing file, since a key replaced by accident is lost.
 
 use std::{
     fs,
@@ -35,15 +35,15 @@ pub enum SecretError {
 
 /// Writes a new secret with mode 0600. Durable on return; fails if the file exists.
 ///
-///  ```
-///  use storage::secret;
+/// ```
+/// use storage::secret;
 ///
-///  let home = tempfile::tempdir().unwrap();
-///  let path = home.path().join("node.key");
-///  secret::write(&path, b"seed").unwrap();
-///  assert_eq!(secret::read(&path).unwrap().as_slice(), b"seed");
-///  assert!(secret::write(&path, b"other").is_err(), "never overwritten");
-///  ```
+/// let home = tempfile::tempdir().unwrap();
+/// let path = home.path().join("node.key");
+/// secret::write(&path, b"seed").unwrap();
+/// assert_eq!(secret::read(&path).unwrap().as_slice(), b"seed");
+/// assert!(secret::write(&path, b"other").is_err(), "never overwritten");
+/// ```
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), SecretError> {
     let io = |verb| {
         move |source| SecretError::Io {

@@ -1,12 +1,12 @@
 //! An ordered key-value table for state and indexes. The only file that names sled.
 //!
-//!  The table is a cache. Its user stores the height it was built to in the same batch, and rebuilds it from the block log if
-//!  [`Table::open`] fails or a state root differs. It is never the only copy of anything.
+//! The table is a cache. Its user stores the height it was built to in the same batch, and rebuilds it from the block log if
+//! [`Table::open`] fails or a state root differs. It is never the only copy of anything.
 //!
-//!  # Why not trust sled with more
+//! # Why not trust sled with more
 //!
-//!  sled 0.34, the last stable version, does not flush the disk's cache on Linux, has no repair, and leaks values above
-//!  100 kB. As a cache behind one file, it can be replaced without touching its users.
+//! sled 0.34, the last stable version, does not flush the disk's cache on Linux, has no repair, and leaks values above
+//! 100 kB. As a cache behind one file, it can be replaced without touching its users.
 
 use std::{
     fs, io,
@@ -75,19 +75,19 @@ pub type Row = (Vec<u8>, Vec<u8>);
 
 /// An open table. Clones share it, and may be used from any thread.
 ///
-///  ```
-///  use storage::table::{Batch, Table};
+/// ```
+/// use storage::table::{Batch, Table};
 ///
-///  let home = tempfile::tempdir().unwrap();
-///  let table = Table::open(home.path(), 8 << 20).unwrap();
-///  let mut batch = Batch::default();
-///  batch.put(b"account/1", b"100");
-///  batch.put(b"height", b"7");
-///  table.apply(batch).unwrap();
-///  table.checkpoint().unwrap();
-///  assert_eq!(table.get(b"height").unwrap().as_deref(), Some(&b"7"[..]));
-///  assert_eq!(table.scan_prefix(b"account/").count(), 1);
-///  ```
+/// let home = tempfile::tempdir().unwrap();
+/// let table = Table::open(home.path(), 8 << 20).unwrap();
+/// let mut batch = Batch::default();
+/// batch.put(b"account/1", b"100");
+/// batch.put(b"height", b"7");
+/// table.apply(batch).unwrap();
+/// table.checkpoint().unwrap();
+/// assert_eq!(table.get(b"height").unwrap().as_deref(), Some(&b"7"[..]));
+/// assert_eq!(table.scan_prefix(b"account/").count(), 1);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Table {
     rows: sled::Db,
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_in_order_and_survive_a_restart() {
+    fn rows_are_ordered_and_survive_a_restart() {
         let home = tempfile::tempdir().expect("a place for files");
         let table = Table::open(home.path(), CACHE).expect("opens");
         put(&table, &[("b/2", "two"), ("a", "zero"), ("b/1", "one"), ("c", "three")]);

@@ -1,11 +1,11 @@
 //! The consensus write-ahead log: what a validator signed at the current height, so that it never contradicts itself
 //! after a restart.
 //!
-//!  Two preallocated files alternate. A height starts in the file that does not hold the previous one, so no crash loses the
-//!  synced entries of the current height. A torn end was never synced and is cut off. A synced entry that is damaged is an
-//!  error: the validator must not sign.
+//! Two preallocated files alternate. A height starts in the file that does not hold the previous one, so no crash loses the
+//! synced entries of the current height. A torn end was never synced and is cut off. A synced entry that is damaged is an
+//! error: the validator must not sign.
 //!
-//!  Entries are opaque; consensus defines them.
+//! Entries are opaque; consensus defines them.
 
 use std::{
     path::{Path, PathBuf},
@@ -30,20 +30,20 @@ const ADVICE: &str = "do not sign: what this validator signed at this height is 
 
 /// The write-ahead log, open for the current height.
 ///
-///  ```
-///  use std::{path::Path, sync::Arc};
-///  use protocol::Height;
-///  use storage::{FaultDisk, Wal};
+/// ```
+/// use std::{path::Path, sync::Arc};
+/// use protocol::Height;
+/// use storage::{FaultDisk, Wal};
 ///
-///  let disk = FaultDisk::new();
-///  let (mut wal, _) = Wal::open_sized(Arc::new(disk.clone()), Path::new("wal"), 64 << 10).unwrap();
-///  wal.start_height(Height(7)).unwrap();
-///  wal.append(b"prevote").unwrap();
-///  wal.sync().unwrap(); // Only now may the vote be sent.
-///  disk.crash(1);
-///  let (_, recovered) = Wal::open_sized(Arc::new(disk), Path::new("wal"), 64 << 10).unwrap();
-///  assert_eq!(recovered.entries, [b"prevote"]);
-///  ```
+/// let disk = FaultDisk::new();
+/// let (mut wal, _) = Wal::open_sized(Arc::new(disk.clone()), Path::new("wal"), 64 << 10).unwrap();
+/// wal.start_height(Height(7)).unwrap();
+/// wal.append(b"prevote").unwrap();
+/// wal.sync().unwrap(); // Only now may the vote be sent.
+/// disk.crash(1);
+/// let (_, recovered) = Wal::open_sized(Arc::new(disk), Path::new("wal"), 64 << 10).unwrap();
+/// assert_eq!(recovered.entries, [b"prevote"]);
+/// ```
 pub struct Wal {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -68,8 +68,8 @@ pub struct Recovered {
 impl Recovered {
     /// Returns the height at which this validator must not sign, given the tip of its block log.
     ///
-    ///  If blocks exist that are older than the log, votes at the current height may have been lost with a previous log. A node
-    ///  without blocks has signed nothing.
+    /// If blocks exist that are older than the log, votes at the current height may have been lost with a previous log. A node
+    /// without blocks has signed nothing.
     pub fn sits_out(&self, tip: Option<Height>) -> Option<Height> {
         match tip {
             Some(tip) if self.fresh && self.height == Height(0) => Some(tip.next()),
@@ -94,20 +94,7 @@ impl Wal {
     /// Opens the log with files of `len` bytes each. Simulations of many nodes use small ones.
     pub fn open_sized(disk: Arc<dyn Disk>, dir: &Path, len: u64) -> Result<(Self, Recovered), JournalError> {
         disk.create_dir(dir).map_err(JournalError::io("create", dir))?;
-        let mut found = [None, None];
-        let mut broken = None;
-        for (slot, name) in NAMES.iter().enumerate() {
-            let path = dir.join(name);
-            let file = match disk.open(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                file => file.map_err(JournalError::io("open", &path))?,
-            };
-            match journal::head(&*file, &path)? {
-                Head::Valid(header) => found[slot] = Some(Found { file, path, header }),
-                Head::Blank => (),
-                Head::Broken => broken = Some(path),
-            }
-        }
+        let (mut found, broken) = Found::both(&*disk, dir)?;
         // A broken file beside a valid one was being initialised when the power failed: it held no entries yet.
         let slot = match (&found[0], &found[1]) {
             (Some(a), Some(b)) => usize::from(b.header.tag > a.header.tag),
@@ -164,7 +151,7 @@ impl Wal {
 
     /// Starts `height`, which must be above the current one, and discards the current entries.
     ///
-    ///  Call it only after the block of the previous height is durable.
+    /// Call it only after the block of the previous height is durable.
     pub fn start_height(&mut self, height: Height) -> Result<(), JournalError> {
         let flags = if self.current.is_none() { FRESH } else { 0 };
         let header = Header {
@@ -250,6 +237,24 @@ impl Wal {
 }
 
 impl Found {
+    /// Opens both files. Returns those with a valid header, and the path of one whose header is broken, if any.
+    fn both(disk: &dyn Disk, dir: &Path) -> Result<([Option<Self>; 2], Option<PathBuf>), JournalError> {
+        let (mut found, mut broken) = ([None, None], None);
+        for (slot, name) in NAMES.iter().enumerate() {
+            let path = dir.join(name);
+            let file = match disk.open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                file => file.map_err(JournalError::io("open", &path))?,
+            };
+            match journal::head(&*file, &path)? {
+                Head::Valid(header) => found[slot] = Some(Self { file, path, header }),
+                Head::Blank => (),
+                Head::Broken => broken = Some(path),
+            }
+        }
+        Ok((found, broken))
+    }
+
     fn resume(self, mut visit: impl FnMut(&[u8])) -> Result<Journal, JournalError> {
         let Self { file, path, header } = self;
         let scanned = journal::scan(&*file, &path, &header, Depth::Payloads, |_, _, entry| visit(entry))?;

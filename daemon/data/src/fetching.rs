@@ -107,7 +107,7 @@ fn punish(net: &NetHandle, plane: &DataPlane, blame: &Blame) {
         what = blame.what, "a provider sent what is not so and is banned");
     net.report(blame.node, Offence::Invalid);
     net.ban(blame.node);
-    plane.hang_up(blame.node);
+    plane.disconnect(blame.node);
 }
 
 /// What a person sees of a fetch.

@@ -81,7 +81,7 @@ impl<Q: Decode<()> + Send + 'static, A: Encode + Send + Sync + 'static> StreamHa
         true
     }
 
-    fn converse(&self, stream: ByteStream) -> BoxFuture<'static, ()> {
+    fn handle(&self, stream: ByteStream) -> BoxFuture<'static, ()> {
         let (question_max, reply) = (self.question_max, self.reply.clone());
         Box::pin(async move { answer(stream, question_max, |peer, question| reply(peer, question)).await })
     }

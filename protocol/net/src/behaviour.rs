@@ -111,8 +111,8 @@ fn store_config() -> kad::store::MemoryStoreConfig {
 fn kad_config(protocol: StreamProtocol, me: &libp2p::PeerId) -> kad::Config {
     let mut config = kad::Config::new(protocol);
     // 12 hours ± 2, derived from our own id, so that nodes started together do not republish together.
-    let dice = u64::from(me.to_bytes().last().copied().unwrap_or(0));
-    let republish = Duration::from_secs(10 * 3600 + dice * 4 * 3600 / 255);
+    let rng = u64::from(me.to_bytes().last().copied().unwrap_or(0));
+    let republish = Duration::from_secs(10 * 3600 + rng * 4 * 3600 / 255);
     config
         .set_provider_publication_interval(Some(republish))
         .set_query_timeout(Duration::from_secs(20))

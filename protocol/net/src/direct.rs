@@ -1,7 +1,7 @@
 //! Direct messages: per peer, a send queue with a writer task and a reader task.
 //!
-//!  Messages to a peer arrive in the order of sending, without gaps while the stream lasts. A full queue refuses messages. If
-//!  the node reads slowly, the reader task stops reading, and flow control slows the sender.
+//! Messages to a peer arrive in the order of sending, without gaps while the stream lasts. A full queue refuses messages. If
+//! the node reads slowly, the reader task stops reading, and flow control slows the sender.
 
 use std::{
     io,
@@ -41,13 +41,13 @@ pub(crate) struct Queue {
 }
 
 /// The receiving half, for the writer task.
-pub(crate) struct Backlog {
+pub(crate) struct SendQueue {
     messages: mpsc::Receiver<Vec<u8>>,
     bytes: Arc<AtomicUsize>,
 }
 
 /// Creates a queue of at most `bytes_max` bytes.
-pub(crate) fn queue(bytes_max: usize) -> (Queue, Backlog) {
+pub(crate) fn queue(bytes_max: usize) -> (Queue, SendQueue) {
     let (sender, receiver) = mpsc::channel(MESSAGES_QUEUED_MAX);
     let bytes = Arc::new(AtomicUsize::new(0));
     (
@@ -56,7 +56,7 @@ pub(crate) fn queue(bytes_max: usize) -> (Queue, Backlog) {
             bytes: bytes.clone(),
             bytes_max,
         },
-        Backlog {
+        SendQueue {
             messages: receiver,
             bytes,
         },
@@ -86,13 +86,13 @@ impl Queue {
 /// the next one in `streams`.
 pub(crate) async fn write(
     to: NodeId,
-    mut backlog: Backlog,
+    mut queued: SendQueue,
     mut streams: mpsc::Receiver<Stream>,
     broken: mpsc::Sender<NodeId>,
     counters: Arc<Counters>,
 ) {
     while let Some(stream) = streams.recv().await {
-        match write_on(stream, &mut backlog, &counters).await {
+        match write_on(stream, &mut queued, &counters).await {
             Ok(()) => break,
             Err(error) => {
                 tracing::debug!(peer = %format_args!("{to:#}"), %error, "direct stream broke");
@@ -102,23 +102,23 @@ pub(crate) async fn write(
             }
         }
     }
-    backlog.messages.close();
-    while backlog.messages.try_recv().is_ok() {
+    queued.messages.close();
+    while queued.messages.try_recv().is_ok() {
         counters.direct_dropped.one();
     }
 }
 
-async fn write_on(mut stream: Stream, backlog: &mut Backlog, counters: &Counters) -> io::Result<()> {
-    while let Some(mut message) = backlog.messages.recv().await {
+async fn write_on(mut stream: Stream, queued: &mut SendQueue, counters: &Counters) -> io::Result<()> {
+    while let Some(mut message) = queued.messages.recv().await {
         loop {
-            backlog.bytes.fetch_sub(message.len(), Ordering::Relaxed);
+            queued.bytes.fetch_sub(message.len(), Ordering::Relaxed);
             if let Err(error) = codec::write(&mut stream, &message).await {
                 // An unknown part of it arrived, and a partial message is useless.
                 counters.direct_dropped.one();
                 return Err(error);
             }
             counters.direct_sent.one();
-            match backlog.messages.try_recv() {
+            match queued.messages.try_recv() {
                 Ok(next) => message = next,
                 Err(_) => break,
             }
@@ -178,8 +178,8 @@ mod tests {
     #[test]
     fn a_queue_without_a_writer_reports_a_disconnected_peer() {
         let to = NodeId([1; 32]);
-        let (queue, backlog) = queue(2000);
-        drop(backlog);
+        let (queue, queued) = queue(2000);
+        drop(queued);
         assert_eq!(queue.push(to, vec![1]), Err(SendError::NotConnected { to }));
         assert_eq!(queue.bytes.load(Ordering::Relaxed), 0);
     }

@@ -90,8 +90,8 @@ impl Links {
 
 /// A handle to the running network. Clones share it.
 ///
-///  Only [`NetHandle::request`], [`NetHandle::providers`] and [`NetHandle::shutdown`] wait. The other methods act or queue at
-///  once; failures are returned, or counted in [`Metrics`] if they occur later.
+/// Only [`NetHandle::request`], [`NetHandle::providers`] and [`NetHandle::shutdown`] wait. The other methods act or queue at
+/// once; failures are returned, or counted in [`Metrics`] if they occur later.
 #[derive(Clone, Debug)]
 pub struct NetHandle {
     pub(crate) me: NodeId,

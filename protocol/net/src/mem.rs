@@ -1,7 +1,7 @@
 //! An in-memory network for the simulator: no threads, no clock, no sockets, one seed.
 //!
-//!  It carries bytes between numbered nodes, and loses, delays, duplicates and reorders them as its link settings say. Equal
-//!  seeds and equal calls give equal deliveries. A link preserves order, as a stream does, unless its settings reorder.
+//! It carries bytes between numbered nodes, and loses, delays, duplicates and reorders them as its link settings say. Equal
+//! seeds and equal calls give equal deliveries. A link preserves order, as a stream does, unless its settings reorder.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,7 +55,7 @@ pub struct Packet {
 
 /// Counts of packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct PacketCounts {
     /// Passed to [`MemNet::send`].
     pub sent: u64,
     /// Returned by [`MemNet::pop`].
@@ -68,16 +68,16 @@ pub struct Tally {
 
 /// A simulated network.
 ///
-///  ```
-///  use net::mem::{Link, MemNet};
-///  use protocol::Time;
+/// ```
+/// use net::mem::{Link, MemNet};
+/// use protocol::Time;
 ///
-///  let mut net = MemNet::new(7, 2, Link::default());
-///  net.send(Time(0), 0, 1, b"hello".to_vec());
-///  let arrival = net.next_at().unwrap();
-///  let packet = net.pop(arrival).unwrap();
-///  assert_eq!((packet.from, packet.to, &packet.bytes[..]), (0, 1, &b"hello"[..]));
-///  ```
+/// let mut net = MemNet::new(7, 2, Link::default());
+/// net.send(Time(0), 0, 1, b"hello".to_vec());
+/// let arrival = net.next_at().unwrap();
+/// let packet = net.pop(arrival).unwrap();
+/// assert_eq!((packet.from, packet.to, &packet.bytes[..]), (0, 1, &b"hello"[..]));
+/// ```
 #[derive(Clone, Debug)]
 pub struct MemNet {
     nodes: usize,
@@ -85,12 +85,12 @@ pub struct MemNet {
     links: BTreeMap<(usize, usize), Link>,
     partitions: Vec<Partition>,
     /// Ordered by time of arrival, then by order of sending.
-    underway: BTreeMap<(Time, u64), Packet>,
+    in_flight: BTreeMap<(Time, u64), Packet>,
     /// Arrival time of the last packet that preserves order, for each link.
     last: BTreeMap<(usize, usize), Time>,
     sequence: u64,
-    dice: u64,
-    tally: Tally,
+    rng: u64,
+    counts: PacketCounts,
 }
 
 impl MemNet {
@@ -101,11 +101,11 @@ impl MemNet {
             link,
             links: BTreeMap::new(),
             partitions: Vec::new(),
-            underway: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             last: BTreeMap::new(),
             sequence: 0,
-            dice: seed,
-            tally: Tally::default(),
+            rng: seed,
+            counts: PacketCounts::default(),
         }
     }
 
@@ -129,7 +129,7 @@ impl MemNet {
     /// Sends to one node. A packet to the sender itself arrives at once and is never lost.
     pub fn send(&mut self, now: Time, from: usize, to: usize, bytes: impl Into<Arc<[u8]>>) {
         assert!(from < self.nodes && to < self.nodes, "there are {} nodes", self.nodes);
-        self.tally.sent += 1;
+        self.counts.sent += 1;
         let packet = Packet {
             from,
             to,
@@ -143,17 +143,17 @@ impl MemNet {
         // Every packet draws the same number of random values, so that changing one probability does not change other
         // packets' fates.
         let (is_lost, is_doubled, overtakes) = (
-            self.happens(link.loss),
-            self.happens(link.duplicate),
-            self.happens(link.reorder),
+            self.chance(link.loss),
+            self.chance(link.duplicate),
+            self.chance(link.reorder),
         );
         let (first, second) = (self.delay(&link), self.delay(&link));
         if is_lost || self.is_cut(now, from, to) {
-            self.tally.lost += 1;
+            self.counts.lost += 1;
             return;
         }
         if is_doubled {
-            self.tally.duplicated += 1;
+            self.counts.duplicated += 1;
             self.enqueue(now.after(second), packet.clone());
         }
         let mut at = now.after(first);
@@ -175,41 +175,41 @@ impl MemNet {
 
     /// Returns the arrival time of the next packet.
     pub fn next_at(&self) -> Option<Time> {
-        self.underway.first_key_value().map(|(&(at, _), _)| at)
+        self.in_flight.first_key_value().map(|(&(at, _), _)| at)
     }
 
     /// Returns the next packet that has arrived by `now`.
     pub fn pop(&mut self, now: Time) -> Option<Packet> {
         loop {
-            let first = self.underway.first_entry().filter(|entry| entry.key().0 <= now)?;
+            let first = self.in_flight.first_entry().filter(|entry| entry.key().0 <= now)?;
             let ((at, _), packet) = first.remove_entry();
             // A partition that started after the packet was sent loses it too.
             if self.is_cut(at, packet.from, packet.to) {
-                self.tally.lost += 1;
+                self.counts.lost += 1;
                 continue;
             }
-            self.tally.delivered += 1;
+            self.counts.delivered += 1;
             return Some(packet);
         }
     }
 
     /// Loses the packets under way to and from a node, as when its process ends.
     pub fn cut_off(&mut self, node: usize) {
-        let before = self.underway.len();
-        self.underway
+        let before = self.in_flight.len();
+        self.in_flight
             .retain(|_, packet| packet.from != node && packet.to != node);
         self.last.retain(|&(from, to), _| from != node && to != node);
-        self.tally.lost += (before - self.underway.len()) as u64;
+        self.counts.lost += (before - self.in_flight.len()) as u64;
     }
 
     /// Returns the counts so far.
-    pub fn tally(&self) -> Tally {
-        self.tally
+    pub fn counts(&self) -> PacketCounts {
+        self.counts
     }
 
     fn enqueue(&mut self, at: Time, packet: Packet) {
         self.sequence += 1;
-        self.underway.insert((at, self.sequence), packet);
+        self.in_flight.insert((at, self.sequence), packet);
     }
 
     fn is_cut(&self, at: Time, one: usize, other: usize) -> bool {
@@ -220,20 +220,20 @@ impl MemNet {
             .any(|partition| one != other && group(partition, one) != group(partition, other))
     }
 
-    fn happens(&mut self, per_million: u32) -> bool {
-        self.throw() % 1_000_000 < u64::from(per_million)
+    fn chance(&mut self, per_million: u32) -> bool {
+        self.random() % 1_000_000 < u64::from(per_million)
     }
 
     fn delay(&mut self, link: &Link) -> Duration {
         let (shortest, longest) = (micros(link.delay.0), micros(link.delay.1));
         let spread = longest.saturating_sub(shortest).saturating_add(1);
-        Duration::from_micros(shortest + self.throw() % spread)
+        Duration::from_micros(shortest + self.random() % spread)
     }
 
     /// splitmix64: small, and identical on every platform.
-    fn throw(&mut self) -> u64 {
-        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.dice;
+    fn random(&mut self) -> u64 {
+        self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.rng;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -290,12 +290,12 @@ mod tests {
         let mut net = MemNet::new(3, 2, rough());
         (0..1000).for_each(|n| net.send(Time(n), 0, 1, vec![0]));
         drain(&mut net);
-        let Tally {
+        let PacketCounts {
             sent,
             delivered,
             lost,
             duplicated,
-        } = net.tally();
+        } = net.counts();
         assert_eq!(sent + duplicated, delivered + lost);
         assert!(
             (150..250).contains(&lost) && (50..150).contains(&duplicated),
@@ -349,6 +349,6 @@ mod tests {
         net.broadcast(Time(0), 0, vec![1]);
         net.cut_off(2);
         assert_eq!(drain(&mut net).len(), 1);
-        assert_eq!(net.tally().lost, 1);
+        assert_eq!(net.counts().lost, 1);
     }
 }

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Declares counters once, each with its name and its help text for Prometheus.
 ///
-///  `counters! { /// Docs. Metrics, Counters { sent: "Messages sent.", } }` gives `Metrics { pub sent: u64 }`, a snapshot,
-///  with `Metrics::each`, which lists `("sent", "Messages sent.", value)`, and `Counters { sent: Counter }`, the counters
-///  themselves.
+/// `counters! { /// Docs. Metrics, Counters { sent: "Messages sent.", } }` gives `Metrics { pub sent: u64 }`, a snapshot,
+/// with `Metrics::each`, which lists `("sent", "Messages sent.", value)`, and `Counters { sent: Counter }`, the counters
+/// themselves.
 macro_rules! counters {
     ($(#[$about:meta])* $metrics:ident, $counters:ident { $($name:ident: $help:literal,)* }) => {
         $(#[$about])*

@@ -49,12 +49,12 @@ impl fmt::Debug for Seed {
 
 /// The identity of a chain. Protocol names and topics contain it, so nodes of different chains cannot talk.
 ///
-///  ```
-///  use net::ChainTag;
+/// ```
+/// use net::ChainTag;
 ///
-///  let chain = ChainTag { chain_id: 7, genesis: [9; 32] };
-///  assert_eq!(chain.domain().chain_id, 7);
-///  ```
+/// let chain = ChainTag { chain_id: 7, genesis: [9; 32] };
+/// assert_eq!(chain.domain().chain_id, 7);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainTag {
     /// The EIP-155 chain id.

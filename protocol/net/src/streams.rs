@@ -1,11 +1,11 @@
 //! One long-lived libp2p stream in each direction between connected peers, for direct messages.
 //!
-//!  A stream that stays open needs no negotiation per message and preserves order. This module opens and accepts the streams;
-//!  `direct.rs` reads and writes them.
+//! A stream that stays open needs no negotiation per message and preserves order. This module opens and accepts the streams;
+//! `direct.rs` reads and writes them.
 //!
-//!  # Why not `libp2p-stream`
+//! # Why not `libp2p-stream`
 //!
-//!  It drops incoming streams when two arrive at once, and keeps a little state of every past connection.
+//! It drops incoming streams when two arrive at once, and keeps a little state of every past connection.
 
 use std::{
     collections::VecDeque,

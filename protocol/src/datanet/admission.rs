@@ -41,13 +41,13 @@ pub struct LicenceConflict {
 /// Checks that a dataset under `own` licence may enter a datanet under `datanet` licence: it must allow all that the
 /// datanet's licence allows.
 ///
-///  ```
-///  use protocol::datanet::admit_contribution;
+/// ```
+/// use protocol::datanet::admit_contribution;
 ///
-///  let datanet = "CC-BY-4.0".parse().unwrap();
-///  assert!(admit_contribution(&datanet, &"CC0-1.0".parse().unwrap()).is_ok());
-///  assert!(admit_contribution(&datanet, &"CC-BY-NC-4.0".parse().unwrap()).is_err(), "forbids commercial use");
-///  ```
+/// let datanet = "CC-BY-4.0".parse().unwrap();
+/// assert!(admit_contribution(&datanet, &"CC0-1.0".parse().unwrap()).is_ok());
+/// assert!(admit_contribution(&datanet, &"CC-BY-NC-4.0".parse().unwrap()).is_err(), "forbids commercial use");
+/// ```
 pub fn admit_contribution(datanet: &Licence, own: &Licence) -> Result<(), LicenceConflict> {
     for wanted in USES {
         if datanet.permits(wanted).is_err() {

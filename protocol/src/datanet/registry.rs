@@ -104,6 +104,7 @@ impl Registry {
         Ok(())
     }
 
+    /// Returns the datanet's id.
     pub const fn id(&self) -> DatanetId {
         self.id
     }

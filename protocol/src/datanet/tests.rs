@@ -143,7 +143,7 @@ impl Scenario {
 }
 
 #[test]
-fn what_is_out_of_bounds_is_refused_by_name() {
+fn values_out_of_bounds_are_refused_by_field() {
     let mut scenario = Scenario::of(Access::Public, Contribution::Open);
     let long = scenario.sign(
         OWNER,
@@ -200,8 +200,8 @@ fn what_is_out_of_bounds_is_refused_by_name() {
 }
 
 #[test]
-fn names_are_fixed_bytes() {
-    // Golden: a datanet and its statements keep their names in every version.
+fn ids_do_not_change_between_versions() {
+    // Golden: the ids of a datanet and its statements are the same in every version.
     let scenario = Scenario::of(Access::Permissioned, Contribution::Members);
     assert_eq!(
         scenario.registry.id().to_string(),

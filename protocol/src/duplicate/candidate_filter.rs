@@ -1,7 +1,7 @@
 //! A filter for known records that may duplicate one of a few new ones, applied to one known record at a time, so that
 //! the known ones need not fit into memory.
 //!
-//!  Passes every record that [`super::cluster`] would compare with a new one, and rarely a few more.
+//! Passes every record that [`super::cluster`] would compare with a new one, and rarely a few more.
 
 use super::{BANDS, Entry};
 

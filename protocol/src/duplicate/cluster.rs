@@ -1,7 +1,7 @@
 //! Clustering: candidate pairs by band, verification on the shingle sets, union-find, earliest record first.
 //!
-//!  Time and memory per record are bounded: each band is one sort of its keys, a record is compared with at most [`WINDOW`]
-//!  others of its bucket in each band, and signatures are compared before the sets.
+//! Time and memory per record are bounded: each band is one sort of its keys, a record is compared with at most [`WINDOW`]
+//! others of its bucket in each band, and signatures are compared before the sets.
 
 use super::{BANDS, Entry, PERMUTATIONS, Similarity};
 
@@ -45,17 +45,17 @@ pub struct Member {
 
 /// Groups duplicate records. The input order changes neither the groups nor their canonical records.
 ///
-///  ```
-///  use protocol::duplicate::{Entry, Sketch, cluster};
+/// ```
+/// use protocol::duplicate::{Entry, Sketch, cluster};
 ///
-///  let entry = |committed, text: &str| {
-///      let record = *blake3::hash(text.as_bytes()).as_bytes();
-///      Entry { record, committed, sketch: Sketch::of_text(text) }
-///  };
-///  let report = cluster(&[entry(9, "The same  text"), entry(4, "the same text"), entry(5, "another one")]);
-///  assert_eq!(report.clusters.len(), 1);
-///  assert_eq!(report.clusters[0].canonical, 1, "committed first");
-///  ```
+/// let entry = |committed, text: &str| {
+///     let record = *blake3::hash(text.as_bytes()).as_bytes();
+///     Entry { record, committed, sketch: Sketch::of_text(text) }
+/// };
+/// let report = cluster(&[entry(9, "The same  text"), entry(4, "the same text"), entry(5, "another one")]);
+/// assert_eq!(report.clusters.len(), 1);
+/// assert_eq!(report.clusters[0].canonical, 1, "committed first");
+/// ```
 pub fn cluster<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Report {
     let entries: Vec<&Entry> = entries.into_iter().collect();
     let mut order: Vec<usize> = (0..entries.len()).collect();

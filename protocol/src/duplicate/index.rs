@@ -1,7 +1,7 @@
 //! An index of known records' sketches, as an append-only file.
 //!
-//!  Two concatenated indexes are one index. An incomplete last entry, as after a power failure, is reported with the length
-//!  of the complete part, so that the file can be truncated there and appended to.
+//! Two concatenated indexes are one index. An incomplete last entry, as after a power failure, is reported with the length
+//! of the complete part, so that the file can be truncated there and appended to.
 
 use bincode::{Decode, Encode};
 

@@ -1,8 +1,8 @@
 //! Text normalisation for comparison.
 //!
-//!  Case, accents, width and composition of letters (NFKD, marks dropped), invisible characters and spacing are ignored: they
-//!  serve to disguise a copy, or come from an editor. Tokens are runs of letters and digits; in scripts written without
-//!  spaces, each character is a token.
+//! Case, accents, width and composition of letters (NFKD, marks dropped), invisible characters and spacing are ignored: they
+//! serve to disguise a copy, or come from an editor. Tokens are runs of letters and digits; in scripts written without
+//! spaces, each character is a token.
 
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn folding_keeps_punctuation_and_collapses_spaces() {
+    fn normalisation_keeps_punctuation_and_collapses_spaces() {
         assert_eq!(normalised(" A +  B\n").collect::<String>(), "a + b ");
     }
 

@@ -34,28 +34,28 @@ impl fmt::Debug for DealId {
 
 /// The terms of a pin deal. Field order is the encoding order.
 ///
-///  ```
-///  use protocol::machine::{Deal, DealError};
-///  use protocol::proof::Shard;
-///  use protocol::{Account, Amount, BlobHash, NodeId, Time};
+/// ```
+/// use protocol::machine::{Deal, DealError};
+/// use protocol::proof::Shard;
+/// use protocol::{Account, Amount, BlobHash, NodeId, Time};
 ///
-///  let deal = Deal {
-///      owner: NodeId([1; 32]),
-///      account: Account([2; 20]),
-///      nonce: 0,
-///      set: BlobHash([3; 32]),
-///      shards: vec![Shard::of(b"some data")],
-///      copies: 3,
-///      until: Time::from_secs(1_000_000),
-///      price: Amount::open(1),
-///      escrow: Amount::open(300),
-///      challenges: 64,
-///      fetch_within_ms: 60_000,
-///      answer_within_ms: 5_000,
-///  };
-///  assert_eq!(deal.check(), Ok(()));
-///  assert_eq!(Deal { copies: 0, ..deal }.check(), Err(DealError::Copies));
-///  ```
+/// let deal = Deal {
+///     owner: NodeId([1; 32]),
+///     account: Account([2; 20]),
+///     nonce: 0,
+///     set: BlobHash([3; 32]),
+///     shards: vec![Shard::of(b"some data")],
+///     copies: 3,
+///     until: Time::from_secs(1_000_000),
+///     price: Amount::open(1),
+///     escrow: Amount::open(300),
+///     challenges: 64,
+///     fetch_within_ms: 60_000,
+///     answer_within_ms: 5_000,
+/// };
+/// assert_eq!(deal.check(), Ok(()));
+/// assert_eq!(Deal { copies: 0, ..deal }.check(), Err(DealError::Copies));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Deal {
     pub owner: NodeId,

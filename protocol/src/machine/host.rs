@@ -153,6 +153,7 @@ impl Hosting {
         }
     }
 
+    /// Returns the deal's id.
     pub const fn id(&self) -> DealId {
         self.id
     }
@@ -177,73 +178,19 @@ impl Hosting {
         if self.is_over() {
             return;
         }
-        match (input, &mut self.phase) {
-            (HostInput::Fetched, Phase::Fetching { due }) => {
-                let due = *due;
-                self.register(0, due, todo);
-            }
-            (HostInput::Fetched, Phase::Holding { .. } | Phase::Registering { .. } | Phase::Over) => (),
-            (
-                HostInput::Proven(built),
-                Phase::Registering {
-                    part, bundle, again, ..
-                },
-            ) => {
-                // Check our own proofs before sending them: a signed false proof costs the bond.
-                if bundle.is_none() && self.deal.registers(*part, &built).is_ok() {
-                    *again = now.after_ms(RESEND_MS);
-                    *bundle = Some(built.clone());
-                    let (part, bundle) = (*part, built);
-                    todo.push(HostEffect::Register { part, bundle });
+        match input {
+            HostInput::Fetched => {
+                if let Phase::Fetching { due } = self.phase {
+                    self.register(0, due, todo);
                 }
             }
-            (
-                HostInput::Registered { part: heard },
-                Phase::Registering {
-                    part,
-                    bundle: Some(_),
-                    due,
-                    ..
-                },
-            ) => {
-                let (next, due) = (*part + 1, *due);
-                if heard + 1 >= self.deal.parts() {
-                    self.phase = Phase::Holding { proving: None };
-                } else if heard == *part {
-                    self.register(next, due, todo);
-                }
-            }
-            // An auditor may learn of the registration before the owner's acknowledgement reaches this host.
-            (HostInput::Challenged(beacon), phase @ Phase::Registering { bundle: Some(_), .. }) => {
-                *phase = Phase::Holding { proving: None };
-                self.challenge(beacon, todo);
-            }
-            (HostInput::Challenged(beacon), Phase::Holding { .. }) => self.challenge(beacon, todo),
-            (HostInput::Proven(bundle), Phase::Holding { proving }) => {
-                if let Some(beacon) = *proving
-                    && bundle.verify(&self.deal.sample(&self.id, self.me, &beacon)).is_ok()
-                {
-                    *proving = None;
-                    todo.push(HostEffect::Answer(beacon, bundle));
-                }
-            }
-            (HostInput::Damaged, phase) => {
-                // A registered copy stays registered. Challenges are missed until it is repaired.
-                match phase {
-                    Phase::Holding { proving } => *proving = None,
-                    Phase::Registering { due, .. } => {
-                        let due = *due;
-                        *phase = Phase::Fetching { due };
-                    }
-                    Phase::Fetching { .. } | Phase::Over => (),
-                }
-                todo.push(HostEffect::Fetch);
-            }
-            (HostInput::Renewed { until }, _) => self.deal.until = self.deal.until.max(until),
-            (HostInput::Released, _) => self.unpin(UnpinReason::Released, todo),
-            (HostInput::Tick, _) => self.tick(now, todo),
-            // Out of order: a challenge before registration, or a reply to nothing. Ignored.
-            (HostInput::Registered { .. } | HostInput::Challenged(_) | HostInput::Proven(_), _) => (),
+            HostInput::Registered { part } => self.acknowledged(part, todo),
+            HostInput::Challenged(beacon) => self.challenge(beacon, todo),
+            HostInput::Proven(bundle) => self.proven(now, bundle, todo),
+            HostInput::Damaged => self.damaged(todo),
+            HostInput::Renewed { until } => self.deal.until = self.deal.until.max(until),
+            HostInput::Released => self.unpin(UnpinReason::Released, todo),
+            HostInput::Tick => self.tick(now, todo),
         }
     }
 
@@ -268,9 +215,69 @@ impl Hosting {
         todo.push(HostEffect::Prove(self.deal.registration(part)));
     }
 
+    /// The owner acknowledged a part: send the next one, or hold the copy after the last.
+    fn acknowledged(&mut self, acknowledged: u32, todo: &mut Vec<HostEffect>) {
+        let Phase::Registering {
+            part,
+            bundle: Some(_),
+            due,
+            ..
+        } = self.phase
+        else {
+            return; // An acknowledgement of nothing that was sent.
+        };
+        if acknowledged + 1 >= self.deal.parts() {
+            self.phase = Phase::Holding { proving: None };
+        } else if acknowledged == part {
+            self.register(part + 1, due, todo);
+        }
+    }
+
+    /// Sends proofs, after checking them: a signed false proof costs the bond.
+    fn proven(&mut self, now: Time, built: Bundle, todo: &mut Vec<HostEffect>) {
+        match &mut self.phase {
+            Phase::Registering {
+                part, bundle, again, ..
+            } => {
+                if bundle.is_none() && self.deal.registers(*part, &built).is_ok() {
+                    *again = now.after_ms(RESEND_MS);
+                    *bundle = Some(built.clone());
+                    let (part, bundle) = (*part, built);
+                    todo.push(HostEffect::Register { part, bundle });
+                }
+            }
+            Phase::Holding { proving } => {
+                if let Some(beacon) = *proving
+                    && built.verify(&self.deal.sample(&self.id, self.me, &beacon)).is_ok()
+                {
+                    *proving = None;
+                    todo.push(HostEffect::Answer(beacon, built));
+                }
+            }
+            Phase::Fetching { .. } | Phase::Over => (),
+        }
+    }
+
+    /// Fetches damaged shards again. A registered copy stays registered; its challenges are missed until it is repaired.
+    fn damaged(&mut self, todo: &mut Vec<HostEffect>) {
+        match &mut self.phase {
+            Phase::Holding { proving } => *proving = None,
+            Phase::Registering { due, .. } => {
+                let due = *due;
+                self.phase = Phase::Fetching { due };
+            }
+            Phase::Fetching { .. } | Phase::Over => (),
+        }
+        todo.push(HostEffect::Fetch);
+    }
+
     fn challenge(&mut self, beacon: Beacon, todo: &mut Vec<HostEffect>) {
+        // An auditor may learn of the registration before the owner's acknowledgement reaches this host.
+        if matches!(self.phase, Phase::Registering { bundle: Some(_), .. }) {
+            self.phase = Phase::Holding { proving: None };
+        }
         let Phase::Holding { proving } = &mut self.phase else {
-            return;
+            return; // A challenge before there is anything to prove.
         };
         // Auditors resend challenges: prove once per epoch. A later epoch replaces an unfinished earlier one.
         if proving.is_some_and(|running| running.epoch >= beacon.epoch) {

@@ -132,6 +132,7 @@ impl Pin {
         }
     }
 
+    /// Returns the deal's id.
     pub const fn id(&self) -> DealId {
         self.id
     }

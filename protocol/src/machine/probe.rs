@@ -1,6 +1,6 @@
 //! A retrieval check: request one chunk from a provider, as an ordinary reader would, and report the result.
 //!
-//!  Proven possession does not show that the data can be downloaded. A provider cannot tell a probe from a reader.
+//! Proven possession does not show that the data can be downloaded. A provider cannot tell a probe from a reader.
 
 use crate::{
     NodeId, Time,

@@ -1,7 +1,7 @@
 //! The difference of two versions of a dataset, by record digests.
 //!
-//!  A removed and an added record count as one changed record when they stand between the same two kept records. Records
-//!  that only moved count as kept.
+//! A removed and an added record count as one changed record when they stand between the same two kept records. Records
+//! that only moved count as kept.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +20,13 @@ pub struct Diff {
 
 /// Compares two versions by their record digests, in order. Duplicates are matched one to one.
 ///
-///  ```
-///  use protocol::manifest::{diff, record_digest};
+/// ```
+/// use protocol::manifest::{diff, record_digest};
 ///
-///  let [a, b, c] = [b"a", b"b", b"c"].map(|record| record_digest(record));
-///  let diff = diff(&[a, b], &[a, c]);
-///  assert_eq!((diff.kept, diff.changed), (1, vec![(1, 1)]));
-///  ```
+/// let [a, b, c] = [b"a", b"b", b"c"].map(|record| record_digest(record));
+/// let diff = diff(&[a, b], &[a, c]);
+/// assert_eq!((diff.kept, diff.changed), (1, vec![(1, 1)]));
+/// ```
 pub fn diff(old: &[[u8; 32]], new: &[[u8; 32]]) -> Diff {
     let mut common: BTreeMap<&[u8; 32], (u64, u64)> = BTreeMap::new();
     for digest in old {

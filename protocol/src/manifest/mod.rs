@@ -1,20 +1,20 @@
 //! The manifest of a dataset: its name, licence, schema and contributors, and the blobs that hold it.
 //!
-//!  A dataset is one byte stream: its source files, unchanged, concatenated in the order of the source map. The stream is cut
-//!  into **data** shards. **Record** shards list each record's position in the stream and its digest ([`RecordRow`]);
-//!  **source** shards list the file behind each range of the stream ([`Source`]). Restoring the source files is therefore a
-//!  copy of bytes for every format, and a small manifest describes a dataset of any size.
+//! A dataset is one byte stream: its source files, unchanged, concatenated in the order of the source map. The stream is cut
+//! into **data** shards. **Record** shards list each record's position in the stream and its digest ([`RecordRow`]);
+//! **source** shards list the file behind each range of the stream ([`Source`]). Restoring the source files is therefore a
+//! copy of bytes for every format, and a small manifest describes a dataset of any size.
 //!
-//!  The manifest is a blob too. The dataset's id is its root: the BLAKE3 hash of the hash sequence `[manifest, shards…]`, 32
-//!  bytes each, which is what a swarm fetches ([`Manifest::root`]).
+//! The manifest is a blob too. The dataset's id is its root: the BLAKE3 hash of the hash sequence `[manifest, shards…]`, 32
+//! bytes each, which is what a swarm fetches ([`Manifest::root`]).
 //!
-//!  [`Manifest::check`] covers what can be checked without the shards. That the shards hold what the manifest says is
-//!  checked by the code that has them (`storage::dataset`).
+//! [`Manifest::check`] covers what can be checked without the shards. That the shards hold what the manifest says is
+//! checked by the code that has them (`storage::dataset`).
 //!
-//!  # Why not a manifest that lists the records
+//! # Why not a manifest that lists the records
 //!
-//!  A dataset may have billions of records. With the lists in shards, a manifest stays below [`MANIFEST_MAX`], and a reader
-//!  finds record n by arithmetic, because rows have a fixed length.
+//! A dataset may have billions of records. With the lists in shards, a manifest stays below [`MANIFEST_MAX`], and a reader
+//! finds record n by arithmetic, because rows have a fixed length.
 
 mod diff;
 mod record;
@@ -54,7 +54,7 @@ pub const CONTRIBUTORS_MAX: usize = 1024;
 
 /// The description of one version of a dataset.
 ///
-///  A decoded manifest is canonical and consistent with itself; see [`Manifest::decode`]. Field order is the encoding order.
+/// A decoded manifest is canonical and consistent with itself; see [`Manifest::decode`]. Field order is the encoding order.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Manifest {
     /// Always [`MANIFEST_VERSION`].
@@ -277,12 +277,12 @@ impl Manifest {
 
 /// Checks a dataset's name: 1 to [`NAME_MAX`] bytes of letters, digits, spaces and `- _ .`.
 ///
-///  ```
-///  use protocol::manifest::check_name;
+/// ```
+/// use protocol::manifest::check_name;
 ///
-///  assert!(check_name("Plant names 2.1").is_ok());
-///  assert!(check_name("../plants").is_err());
-///  ```
+/// assert!(check_name("Plant names 2.1").is_ok());
+/// assert!(check_name("../plants").is_err());
+/// ```
 pub fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > NAME_MAX {
         return Err(format!("{} bytes where 1 to {NAME_MAX} are allowed", name.len()));

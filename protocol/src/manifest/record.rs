@@ -7,8 +7,8 @@ pub const RECORD_ROW_BYTES: u64 = 56;
 
 /// The position of one record in the stream of source files, and its digest.
 ///
-///  A row of a Parquet file is not a range of bytes: its `offset` and `bytes` cover the whole file, and `row` is its number
-///  there. For every other format `row` is 0.
+/// A row of a Parquet file is not a range of bytes: its `offset` and `bytes` cover the whole file, and `row` is its number
+/// there. For every other format `row` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordRow {
     /// Start in the stream.
@@ -48,14 +48,14 @@ impl RecordRow {
 
 /// Returns the digest that identifies a record in attribution, payment and version comparison.
 ///
-///  ```
-///  use protocol::manifest::{RecordDigest, record_digest};
+/// ```
+/// use protocol::manifest::{RecordDigest, record_digest};
 ///
-///  let mut pieces = RecordDigest::new(5);
-///  pieces.update(b"he");
-///  pieces.update(b"llo");
-///  assert_eq!(pieces.finish(), record_digest(b"hello"));
-///  ```
+/// let mut pieces = RecordDigest::new(5);
+/// pieces.update(b"he");
+/// pieces.update(b"llo");
+/// assert_eq!(pieces.finish(), record_digest(b"hello"));
+/// ```
 pub fn record_digest(bytes: &[u8]) -> [u8; 32] {
     digest(DOMAIN, &[bytes])
 }
@@ -75,6 +75,7 @@ impl RecordDigest {
         Self(hasher)
     }
 
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

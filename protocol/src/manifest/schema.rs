@@ -1,7 +1,7 @@
 //! The schema of a dataset: one flat list of fields, given by the contributor or inferred from the records.
 //!
-//!  Only top-level fields are described, because training reads named top-level fields; the content of a nested object or
-//!  list is not checked.
+//! Only top-level fields are described, because training reads named top-level fields; the content of a nested object or
+//! list is not checked.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -167,16 +167,16 @@ impl Schema {
 
 /// A schema being inferred from records.
 ///
-///  ```
-///  use std::collections::BTreeMap;
-///  use protocol::manifest::{FieldKind, SchemaInference};
+/// ```
+/// use std::collections::BTreeMap;
+/// use protocol::manifest::{FieldKind, SchemaInference};
 ///
-///  let mut inference = SchemaInference::default();
-///  inference.add(&BTreeMap::from([("text".to_owned(), FieldKind::Text)])).unwrap();
-///  inference.add(&BTreeMap::new()).unwrap();
-///  let schema = inference.schema();
-///  assert!(schema.fields[0].optional, "one record lacks the field");
-///  ```
+/// let mut inference = SchemaInference::default();
+/// inference.add(&BTreeMap::from([("text".to_owned(), FieldKind::Text)])).unwrap();
+/// inference.add(&BTreeMap::new()).unwrap();
+/// let schema = inference.schema();
+/// assert!(schema.fields[0].optional, "one record lacks the field");
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct SchemaInference {
     records: u64,

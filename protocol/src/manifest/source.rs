@@ -1,7 +1,7 @@
 //! The source map of a dataset: the path of each source file and its range of the stream.
 //!
-//!  A path comes from another machine and becomes a file on this one, so it is checked on every read: relative, plain
-//!  components, no `..`.
+//! A path comes from another machine and becomes a file on this one, so it is checked on every read: relative, plain
+//! components, no `..`.
 
 use std::collections::BTreeSet;
 
@@ -95,13 +95,13 @@ pub enum SourcesError {
 
 /// Checks that `path` names a file below a folder, on every operating system, and cannot leave that folder.
 ///
-///  ```
-///  use protocol::manifest::check_path;
+/// ```
+/// use protocol::manifest::check_path;
 ///
-///  assert!(check_path("train/part-0.jsonl").is_ok());
-///  assert!(check_path("../secrets").is_err());
-///  assert!(check_path("C:\\data").is_err());
-///  ```
+/// assert!(check_path("train/part-0.jsonl").is_ok());
+/// assert!(check_path("../secrets").is_err());
+/// assert!(check_path("C:\\data").is_err());
+/// ```
 pub fn check_path(path: &str) -> Result<(), PathError> {
     let refuse = |why| {
         Err(PathError {

@@ -1,8 +1,8 @@
 //! Announcements: gossiped, signed statements of a node about the datasets it serves, the blobs it has and the work it
 //! takes.
 //!
-//!  Each expires. A directory entry (kad) is only a hint to ask a peer; a signed announcement is a claim. Neither proves that
-//!  the bytes are there: fetching and verifying them does.
+//! Each expires. A directory entry (kad) is only a hint to ask a peer; a signed announcement is a claim. Neither proves that
+//! the bytes are there: fetching and verifying them does.
 
 use std::collections::BTreeSet;
 
@@ -84,6 +84,7 @@ pub struct Machine {
     pub memory_gib: u16,
 }
 
+/// The kinds of device that a worker may compute on. Numbered by their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Device {
     Cpu,
@@ -151,6 +152,7 @@ impl Announcement {
         }
     }
 
+    /// Returns the time span in which the announcement is valid.
     pub fn term(&self) -> Term {
         match self {
             Self::Dataset(signed) => signed.message.term,

@@ -1,7 +1,7 @@
 //! The chain protocol: consensus gossip, block bodies sent to peers directly, and requests for blocks.
 //!
-//!  Gossip carries at most 16 KiB. A block body is larger: the proposer sends it directly to peers, and a peer that misses it
-//!  requests it by hash.
+//! Gossip carries at most 16 KiB. A block body is larger: the proposer sends it directly to peers, and a peer that misses it
+//! requests it by hash.
 
 use bincode::{Decode, Encode};
 

@@ -1,10 +1,10 @@
 //! The datanet protocol: peers exchange charters, statements and, for a permissioned datanet, wrapped keys.
 //!
-//!  Statements are signed by their author, so any peer may pass them on; those of a permissioned datanet go to members only.
-//!  A key is encrypted for one member, so it may travel over any path; a node hands it out only where
-//!  [`Registry::may_hold`] allows it.
+//! Statements are signed by their author, so any peer may pass them on; those of a permissioned datanet go to members only.
+//! A key is encrypted for one member, so it may travel over any path; a node hands it out only where
+//! [`Registry::may_hold`] allows it.
 //!
-//!  [`Registry::may_hold`]: crate::datanet::Registry::may_hold
+//! [`Registry::may_hold`]: crate::datanet::Registry::may_hold
 
 use bincode::{Decode, Encode};
 

@@ -1,8 +1,8 @@
 //! The pin protocol: owner and host about a deal, auditor and host about a challenge, any peer and a provider about a
 //! chunk.
 //!
-//!  These are requests and replies over a stream; none of them is gossiped. The receiver checks the sender: an offer and a
-//!  renewal carry the owner's signature, everything else is attributed to the authenticated peer of the stream.
+//! These are requests and replies over a stream; none of them is gossiped. The receiver checks the sender: an offer and a
+//! renewal carry the owner's signature, everything else is attributed to the authenticated peer of the stream.
 
 use bincode::{Decode, Encode};
 

@@ -1,7 +1,7 @@
 //! Votes, proposals, and the certificates made of a quorum of votes.
 //!
-//!  Light clients and the evidence rules check these preimages, so the byte layouts are fixed and never change within a
-//!  version.
+//! Light clients and the evidence rules check these preimages, so the byte layouts are fixed and never change within a
+//! version.
 
 use bincode::{Decode, Encode};
 
@@ -21,20 +21,20 @@ pub enum VoteKind {
 
 /// One validator's vote in one round, for a block or for nil.
 ///
-///  ```
-///  use protocol::{BlockHash, Height};
-///  use protocol::crypto::{Domain, SecretKey, Signed};
-///  use protocol::message::vote::{Evidence, Vote, VoteKind};
+/// ```
+/// use protocol::{BlockHash, Height};
+/// use protocol::crypto::{Domain, SecretKey, Signed};
+/// use protocol::message::vote::{Evidence, Vote, VoteKind};
 ///
-///  let domain = Domain { chain_id: 7, genesis: [9; 32] };
-///  let key = SecretKey::from_seed([1; 32]);
-///  let vote = |block| {
-///      let vote = Vote { kind: VoteKind::Prevote, height: Height(3), round: 0, block, validator: key.validator() };
-///      Signed::new(vote, &key, &domain)
-///  };
-///  let conflict = Evidence::Votes(vote(Some(BlockHash([5; 32]))), vote(None));
-///  assert!(conflict.proves(&domain), "two different votes of one kind in one round");
-///  ```
+/// let domain = Domain { chain_id: 7, genesis: [9; 32] };
+/// let key = SecretKey::from_seed([1; 32]);
+/// let vote = |block| {
+///     let vote = Vote { kind: VoteKind::Prevote, height: Height(3), round: 0, block, validator: key.validator() };
+///     Signed::new(vote, &key, &domain)
+/// };
+/// let conflict = Evidence::Votes(vote(Some(BlockHash([5; 32]))), vote(None));
+/// assert!(conflict.proves(&domain), "two different votes of one kind in one round");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Vote {
     pub kind: VoteKind,
@@ -226,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn a_vote_for_nothing_is_not_a_vote_for_the_zero_block() {
+    fn a_vote_for_nil_differs_from_a_vote_for_the_zero_hash() {
         let key = SecretKey::from_seed([1; 32]);
         let (none, zero) = (vote(None, &key), vote(Some(BlockHash([0; 32])), &key));
         assert_ne!(none.message.preimage(&HERE), zero.message.preimage(&HERE));
     }
 
     #[test]
-    fn only_two_different_votes_of_one_slot_are_evidence() {
+    fn only_two_conflicting_votes_are_evidence() {
         let (key, other) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]));
         let (a, b) = (vote(Some(BlockHash([5; 32])), &key), vote(None, &key));
         assert!(Evidence::Votes(a.clone(), b.clone()).proves(&HERE));

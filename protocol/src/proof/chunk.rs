@@ -13,15 +13,15 @@ pub const PROOF_MAX: usize = 1024 + 16 + 34 * 32;
 
 /// A proof of possession of one chunk of a shard.
 ///
-///  ```
-///  use protocol::proof::{Proof, Shard};
+/// ```
+/// use protocol::proof::{Proof, Shard};
 ///
-///  let bytes = vec![7; 5_000];
-///  let shard = Shard::of(&bytes);
-///  let proof = Proof::of_bytes(&bytes, 4).unwrap();
-///  assert_eq!(proof.verify(&shard, 4), Ok(()));
-///  assert!(proof.verify(&shard, 3).is_err(), "proves another chunk");
-///  ```
+/// let bytes = vec![7; 5_000];
+/// let shard = Shard::of(&bytes);
+/// let proof = Proof::of_bytes(&bytes, 4).unwrap();
+/// assert_eq!(proof.verify(&shard, 4), Ok(()));
+/// assert!(proof.verify(&shard, 3).is_err(), "proves another chunk");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Proof {
     pub chunk: Vec<u8>,
@@ -62,7 +62,7 @@ pub enum BuildError {
 impl Proof {
     /// Builds the proof of `chunk` from its group and the pairs that [`ProofInputs`] lists, in that order.
     ///
-    ///  Returns only a proof that verifies: a false one costs its author the bond, a missing one a single reward.
+    /// Returns only a proof that verifies: a false one costs its author the bond, a missing one a single reward.
     pub fn build(shard: &Shard, chunk: u64, pairs: &[Pair], group: &[u8]) -> Result<Self, BuildError> {
         let absent = BuildError::NoSuchChunk { chunk };
         let needs = ProofInputs::of(shard, chunk).ok_or_else(|| absent.clone())?;

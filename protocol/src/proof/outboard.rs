@@ -1,8 +1,8 @@
 //! The data that a prover reads, and the outboard of bytes in memory.
 //!
-//!  An outboard holds, for each tree node above the 16 KiB groups, the chaining values of its two children, 64 bytes, in
-//!  pre-order: a node, its left subtree, its right subtree. This is the layout of iroh-blobs' `.obao4` files, so pair `i` is
-//!  at bytes `64 i .. 64 i + 64`.
+//! An outboard holds, for each tree node above the 16 KiB groups, the chaining values of its two children, 64 bytes, in
+//! pre-order: a node, its left subtree, its right subtree. This is the layout of iroh-blobs' `.obao4` files, so pair `i` is
+//! at bytes `64 i .. 64 i + 64`.
 
 use std::ops::Range;
 
@@ -53,8 +53,8 @@ impl ProofInputs {
 
 /// Computes the outboard of `bytes`.
 ///
-///  # Panics
-///  Panics if `bytes` is longer than [`SIZE_MAX`].
+/// # Panics
+/// Panics if `bytes` is longer than [`SIZE_MAX`].
 pub fn outboard(bytes: &[u8]) -> Vec<Pair> {
     assert!(bytes.len() as u64 <= SIZE_MAX, "longer than any shard");
     let mut pairs = Vec::new();

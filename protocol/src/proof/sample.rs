@@ -32,8 +32,8 @@ pub struct Sample<'a> {
 impl Sample<'_> {
     /// Returns the sampled chunks as (shard index, chunk). A chunk may occur twice.
     ///
-    ///  `index_j = u128(BLAKE3("openledger/challenge/1", epoch ‖ beacon ‖ node ‖ set ‖ j)) mod chunks`, over the chunks of all
-    ///  shards in order, so every chunk is equally likely. The bias of the remainder is below 2^-80.
+    /// `index_j = u128(BLAKE3("openledger/challenge/1", epoch ‖ beacon ‖ node ‖ set ‖ j)) mod chunks`, over the chunks of all
+    /// shards in order, so every chunk is equally likely. The bias of the remainder is below 2^-80.
     pub fn draw(&self) -> Vec<(usize, u64)> {
         let total: u128 = self.shards.iter().map(|shard| u128::from(shard.chunks())).sum();
         if total == 0 {

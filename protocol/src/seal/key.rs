@@ -16,8 +16,8 @@ pub struct KeyEpoch(pub u32);
 impl KeyEpoch {
     /// Returns the next epoch.
     ///
-    ///  # Panics
-    ///  Panics after 2^32 revocations.
+    /// # Panics
+    /// Panics after 2^32 revocations.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.checked_add(1).expect("nobody revokes four billion times"))

@@ -85,16 +85,16 @@ fn next(frame: u32) -> u32 {
 
 /// Seals one shard incrementally.
 ///
-///  ```
-///  use protocol::DatanetId;
-///  use protocol::seal::{EpochKey, Header, KeyEpoch, Sealer, open};
+/// ```
+/// use protocol::DatanetId;
+/// use protocol::seal::{EpochKey, Header, KeyEpoch, Sealer, open};
 ///
-///  let key = EpochKey([1; 32]);
-///  let header = Header { datanet: DatanetId([2; 32]), epoch: KeyEpoch(0), prefix: [3; 19] };
-///  let sealed = Sealer::seal(&key, &header, b"secret");
-///  assert_eq!(open(&key, &sealed).unwrap(), b"secret");
-///  assert!(open(&EpochKey([9; 32]), &sealed).is_err());
-///  ```
+/// let key = EpochKey([1; 32]);
+/// let header = Header { datanet: DatanetId([2; 32]), epoch: KeyEpoch(0), prefix: [3; 19] };
+/// let sealed = Sealer::seal(&key, &header, b"secret");
+/// assert_eq!(open(&key, &sealed).unwrap(), b"secret");
+/// assert!(open(&EpochKey([9; 32]), &sealed).is_err());
+/// ```
 pub struct Sealer {
     cipher: Cipher,
     frame: u32,

@@ -1,4 +1,4 @@
-//! What opens and, mostly, what must not.
+//! Opening sealed shards and keys, and above all what must not open.
 
 use super::*;
 use crate::{DatanetId, crypto::SecretKey};
@@ -19,7 +19,7 @@ fn text(len: usize) -> Vec<u8> {
 const SIZES: [usize; 9] = [0, 1, 15, 16, FRAME - 1, FRAME, FRAME + 1, 2 * FRAME, 3 * FRAME + 77];
 
 #[test]
-fn every_size_opens_as_it_was_and_is_as_long_as_promised() {
+fn every_size_opens_unchanged_and_has_the_computed_length() {
     for size in SIZES {
         let plain = text(size);
         let sealed = Sealer::seal(&KEY, &HERE, &plain);
@@ -162,7 +162,7 @@ fn a_shard_opens_with_its_own_key_datanet_and_epoch_only() {
 }
 
 #[test]
-fn only_the_member_it_was_boxed_for_unwraps_a_key() {
+fn only_the_intended_member_unwraps_a_key() {
     let member = MemberSecret::of_node(&SecretKey::from_seed([1; 32]));
     let other = MemberSecret::of_node(&SecretKey::from_seed([2; 32]));
     let wrapped = WrappedKey::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
@@ -207,7 +207,7 @@ fn each_epoch_and_datanet_has_a_key_of_its_own() {
 
 #[test]
 fn the_format_is_fixed_bytes() {
-    // Golden, and made by another implementation: shards sealed by one version open in every later one.
+    // Golden, and made by another implementation: sealed shards open in every later version.
     let shown = |bytes: &[u8]| hex::encode(bytes);
     let digest = |bytes: &[u8]| hex::encode(&blake3::hash(bytes).as_bytes()[..16]);
     assert_eq!(

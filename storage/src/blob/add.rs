@@ -1,8 +1,8 @@
 //! Adding blobs: from a file, from memory or from a stream, each with a reason to be kept.
 //!
-//!  An import is safe because of its order: space is reserved; the bytes are written and synced; the database is committed;
-//!  the reason is recorded; only then does the call return. A crash in between leaves a blob without a reason, which the next
-//!  collection deletes, or a file without a name, which the next start removes.
+//! An import is safe because of its order: space is reserved; the bytes are written and synced; the database is committed;
+//! the reason is recorded; only then does the call return. A crash in between leaves a blob without a reason, which the next
+//! collection deletes, or a file without a name, which the next start removes.
 
 use std::{
     io,

@@ -1,14 +1,14 @@
 //! Garbage collection: blobs without a reason and without a hold are deleted.
 //!
-//!  One snapshot of the index and the holds decides. While the deletion runs, imports, pins and holds wait for the lock, so
-//!  nothing can be added to what is being deleted. A sequence that cannot be read stops the collection: its children would
-//!  look unreferenced.
+//! One snapshot of the index and the holds decides. While the deletion runs, imports, pins and holds wait for the lock, so
+//! nothing can be added to what is being deleted. A sequence that cannot be read stops the collection: its children would
+//! look unreferenced.
 //!
-//!  # Why not iroh-blobs' tags and its own collection
+//! # Why not iroh-blobs' tags and its own collection
 //!
-//!  Its collector lists tags first and temporary tags afterwards, so it can delete a blob that was tagged in between, it
-//!  collects partial downloads, and its task ends at the first error. Reasons in our own index and a lock around the deletion
-//!  exclude these races; see [`super::sweep`] for the deletion itself.
+//! Its collector lists tags first and temporary tags afterwards, so it can delete a blob that was tagged in between, it
+//! collects partial downloads, and its task ends at the first error. Reasons in our own index and a lock around the deletion
+//! exclude these races; see [`super::sweep`] for the deletion itself.
 
 use std::{
     collections::{BTreeSet, HashSet},

@@ -1,7 +1,7 @@
 //! Holds: content that is in use in this process, and space reserved for it.
 //!
-//!  A collection decides from one snapshot of the holds. While it deletes, no new hold is given: [`super::BlobStore::hold`]
-//!  waits. This excludes races between listing, marking and deleting.
+//! A collection decides from one snapshot of the holds. While it deletes, no new hold is given: [`super::BlobStore::hold`]
+//! waits. This excludes races between listing, marking and deleting.
 
 use std::{
     collections::BTreeMap,
@@ -90,6 +90,7 @@ impl Hold {
         self
     }
 
+    /// Returns the held content.
     pub fn content(&self) -> Content {
         self.content
     }

@@ -1,6 +1,6 @@
 //! The index of kept blobs: their reasons, and which bytes lie outside the store. `log.rs` writes it to disk.
 //!
-//!  Pure: the state is a fold over the entries, so the same entries in the same order give the same index.
+//! Pure: the state is a fold over the entries, so the same entries in the same order give the same index.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! The index on disk: one file of checksummed entries, each synced before it takes effect.
 //!
-//!  A torn end never took effect and is cut off. A damaged entry before a valid one is an error: an unreadable pin must not
-//!  lead to a deleted blob. The file is rewritten when most of its entries are obsolete.
+//! A torn end never took effect and is cut off. A damaged entry before a valid one is an error: an unreadable pin must not
+//! lead to a deleted blob. The file is rewritten when most of its entries are obsolete.
 
 use std::{
     fs,

@@ -1,7 +1,7 @@
 //! Content and the reasons to keep it.
 //!
-//!  A blob is kept as long as it has a reason. Reasons are stored as data, so that an operator can see why a blob is on the
-//!  disk, and so that the end of one deal does not end another.
+//! A blob is kept as long as it has a reason. Reasons are stored as data, so that an operator can see why a blob is on the
+//! disk, and so that the end of one deal does not end another.
 
 use bincode::{Decode, Encode};
 use iroh_blobs::{BlobFormat, Hash, HashAndFormat};
@@ -34,14 +34,14 @@ pub enum Format {
 
 /// A blob, or a sequence with its children.
 ///
-///  ```
-///  use protocol::BlobHash;
-///  use storage::blob::{Content, Format};
+/// ```
+/// use protocol::BlobHash;
+/// use storage::blob::{Content, Format};
 ///
-///  let root = BlobHash([1; 32]);
-///  assert_eq!(Content::sequence(root).format, Format::Sequence);
-///  assert_ne!(Content::blob(root), Content::sequence(root));
-///  ```
+/// let root = BlobHash([1; 32]);
+/// assert_eq!(Content::sequence(root).format, Format::Sequence);
+/// assert_ne!(Content::blob(root), Content::sequence(root));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Content {
     /// The hash of the blob, or the root of the sequence.

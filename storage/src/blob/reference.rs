@@ -1,8 +1,8 @@
 //! Files of the user that serve as stored bytes, and the detection of changes to them.
 //!
-//!  Size and modification time are recorded on import. While both are unchanged, the file is assumed unchanged; otherwise it
-//!  is hashed again. Setting the time back defeats this check but never a reader: every range is verified against the hash
-//!  tree before it leaves.
+//! Size and modification time are recorded on import. While both are unchanged, the file is assumed unchanged; otherwise it
+//! is hashed again. Setting the time back defeats this check but never a reader: every range is verified against the hash
+//! tree before it leaves.
 
 use std::{
     fs, io,

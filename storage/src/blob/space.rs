@@ -50,14 +50,14 @@ pub enum Full {
 impl SpaceLimits {
     /// Checks that `need` more bytes fit.
     ///
-    ///  ```
-    ///  use storage::blob::{SpaceLimits, Usage};
+    /// ```
+    /// use storage::blob::{SpaceLimits, Usage};
     ///
-    ///  let limits = SpaceLimits { quota: Some(100), floor: 10 };
-    ///  let usage = Usage { used: 50, reserved: 40, free: 1_000 };
-    ///  assert!(limits.admit(usage, 10).is_ok());
-    ///  assert!(limits.admit(usage, 11).is_err());
-    ///  ```
+    /// let limits = SpaceLimits { quota: Some(100), floor: 10 };
+    /// let usage = Usage { used: 50, reserved: 40, free: 1_000 };
+    /// assert!(limits.admit(usage, 10).is_ok());
+    /// assert!(limits.admit(usage, 11).is_err());
+    /// ```
     pub fn admit(&self, usage: Usage, need: u64) -> Result<(), Full> {
         if let Some(quota) = self.quota {
             let left = quota.saturating_sub(usage.used.saturating_add(usage.reserved));

@@ -128,6 +128,7 @@ impl BlobStore {
         &self.shared.api
     }
 
+    /// Returns the store's directory, as an absolute path.
     pub fn dir(&self) -> &Path {
         &self.shared.dir
     }

@@ -1,8 +1,8 @@
 //! Deletion through the only interface that iroh-blobs has for it.
 //!
-//!  iroh-blobs deletes in a task of its own: it wakes up, asks a callback what to protect, and deletes the rest. Our callback
-//!  blocks until a sweep is requested and then protects everything that keep, so sweeps happen exactly on request. The next
-//!  call of the callback means that the previous sweep is done; a dropped callback means that the task failed.
+//! iroh-blobs deletes in a task of its own: it wakes up, asks a callback what to protect, and deletes the rest. Our callback
+//! blocks until a sweep is requested and then protects everything that keep, so sweeps happen exactly on request. The next
+//! call of the callback means that the previous sweep is done; a dropped callback means that the task failed.
 
 use std::{
     collections::HashSet,

@@ -1,8 +1,8 @@
 //! CSV parsing (RFC 4180) in one pass: record ends and cells come from the same state machine, so they cannot
 //! disagree.
 //!
-//!  A quote opens a quoted cell only at the start of the cell; elsewhere it is an ordinary character. A quoted cell may
-//!  contain line ends.
+//! A quote opens a quoted cell only at the start of the cell; elsewhere it is an ordinary character. A quoted cell may
+//! contain line ends.
 
 use std::collections::BTreeMap;
 

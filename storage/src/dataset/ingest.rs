@@ -81,28 +81,28 @@ pub enum DuplicateOf {
 
 /// Imports the files under `paths` and stores shards, manifest and hash sequence in `sink`.
 ///
-///  After an error, shards may be in the sink, but no manifest: the sink's own collection removes them. The sink's earlier
-///  content is not affected.
+/// After an error, shards may be in the sink, but no manifest: the sink's own collection removes them. The sink's earlier
+/// content is not affected.
 ///
-///  ```
-///  use std::ops::ControlFlow;
-///  use storage::dataset::{About, Folder, Options, ingest};
+/// ```
+/// use std::ops::ControlFlow;
+/// use storage::dataset::{About, Folder, Options, ingest};
 ///
-///  let home = tempfile::tempdir().unwrap();
-///  let file = home.path().join("plants.jsonl");
-///  std::fs::write(&file, "{\"text\":\"fern\"}\n{\"text\":\"moss\"}\n").unwrap();
-///  let about = About {
-///      name: "plants".to_owned(),
-///      datanet: None,
-///      licence: "CC0-1.0".parse().unwrap(),
-///      contributors: Vec::new(),
-///      previous: None,
-///      created_ms: 0,
-///  };
-///  let mut blobs = Folder::open(&home.path().join("blobs")).unwrap();
-///  let done = ingest(&[file], &about, &Options::default(), &mut blobs, &mut |_| ControlFlow::Continue(())).unwrap();
-///  assert_eq!(done.manifest.records, 2);
-///  ```
+/// let home = tempfile::tempdir().unwrap();
+/// let file = home.path().join("plants.jsonl");
+/// std::fs::write(&file, "{\"text\":\"fern\"}\n{\"text\":\"moss\"}\n").unwrap();
+/// let about = About {
+///     name: "plants".to_owned(),
+///     datanet: None,
+///     licence: "CC0-1.0".parse().unwrap(),
+///     contributors: Vec::new(),
+///     previous: None,
+///     created_ms: 0,
+/// };
+/// let mut blobs = Folder::open(&home.path().join("blobs")).unwrap();
+/// let done = ingest(&[file], &about, &Options::default(), &mut blobs, &mut |_| ControlFlow::Continue(())).unwrap();
+/// assert_eq!(done.manifest.records, 2);
+/// ```
 pub fn ingest(
     paths: &[PathBuf],
     about: &About,

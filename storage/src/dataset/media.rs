@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_is_what_the_first_bytes_show() {
+    fn a_media_type_is_detected_by_the_first_bytes() {
         assert_eq!(sniff(b"\x89PNG\r\n\x1a\n0000"), Some("image/png"));
         assert_eq!(sniff(b"RIFF\0\0\0\0WAVEfmt "), Some("audio/wav"));
         assert_eq!(sniff(b"RIFF\0\0\0\0WEBPVP8 "), Some("image/webp"));

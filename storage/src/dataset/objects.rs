@@ -1,7 +1,7 @@
 //! Records as JSON objects, whatever their file format: the form that training reads.
 //!
-//!  A JSON line and a Parquet row are objects already. A CSV row becomes an object of strings by column name, without the
-//!  empty cells; a text becomes `{"text": …}`. Images and sounds have no such form.
+//! A JSON line and a Parquet row are objects already. A CSV row becomes an object of strings by column name, without the
+//! empty cells; a text becomes `{"text": …}`. Images and sounds have no such form.
 
 use protocol::manifest::SourceKind;
 use serde_json::{Map, Value};

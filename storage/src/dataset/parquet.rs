@@ -1,6 +1,6 @@
 //! Rows of a Parquet file as canonical JSON.
 //!
-//!  The file may be hostile and the reader panics on some of those: a panic is caught and reported as a fault of the file.
+//! The file may be hostile and the reader panics on some of those: a panic is caught and reported as a fault of the file.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,7 +1,7 @@
 //! Restores a dataset to its source files, byte for byte, in a new folder.
 //!
-//!  The paths come from another machine. They were checked when the source map was read; in addition, every file is created
-//!  in a folder that was empty, so nothing is overwritten and no prepared link is followed.
+//! The paths come from another machine. They were checked when the source map was read; in addition, every file is created
+//! in a folder that was empty, so nothing is overwritten and no prepared link is followed.
 
 use std::{
     fs,

@@ -1,12 +1,12 @@
 //! Stored sketches of local datasets, one file each, so that duplicates are found on import without reading the
 //! datasets.
 //!
-//!  A file is written completely or not at all, and ends with its digest. It is a cache: a damaged file, or one of another
-//!  version, is reported, and the dataset's owner creates it again. All files together stay within a budget; near its end,
-//!  records are kept for exact comparison only, then not at all. Both are counted.
+//! A file is written completely or not at all, and ends with its digest. It is a cache: a damaged file, or one of another
+//! version, is reported, and the dataset's owner creates it again. All files together stay within a budget; near its end,
+//! records are kept for exact comparison only, then not at all. Both are counted.
 //!
-//!  Sketches of a permissioned dataset let a reader of this directory test whether a given text is in it. The directory is
-//!  therefore private, and sketches are never sent to other nodes.
+//! Sketches of a permissioned dataset let a reader of this directory test whether a given text is in it. The directory is
+//! therefore private, and sketches are never sent to other nodes.
 
 use std::{
     fs,

@@ -1,7 +1,7 @@
 //! The files of an import with their names and order: the same on every machine.
 //!
-//!  Hidden files and links inside the folder are left out and reported. A link that leads out of the folder is refused, since
-//!  its target was not meant to be published. Sidecars of an image or a sound (`cat.jpg`, `cat.txt`) follow it directly.
+//! Hidden files and links inside the folder are left out and reported. A link that leads out of the folder is refused, since
+//! its target was not meant to be published. Sidecars of an image or a sound (`cat.jpg`, `cat.txt`) follow it directly.
 
 use std::{
     collections::BTreeMap,

@@ -46,11 +46,11 @@ pub(super) fn direct(bytes: &[u8]) {
 }
 
 pub(super) fn ask(bytes: &[u8]) {
-    canonical::<Ask>(bytes, REQUEST_MAX);
+    canonical::<ChainRequest>(bytes, REQUEST_MAX);
 }
 
 pub(super) fn answer(bytes: &[u8]) {
-    canonical::<Answer>(bytes, REPLY_MAX);
+    canonical::<ChainReply>(bytes, REPLY_MAX);
 }
 
 pub(super) fn entry(bytes: &[u8]) {

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use net::data::{Admission, Ask};
+use net::data::{Admission, BlobRequest};
 use protocol::{
     BlobHash, DatanetId, NodeId, Time,
     crypto::{Domain, Signed},
@@ -295,15 +295,15 @@ impl Room {
     }
 
     /// Whether `node` may be served this: members what is published, and whoever decides what was proposed too.
-    pub(crate) fn serves(&self, node: NodeId, ask: Ask, now: Time) -> bool {
+    pub(crate) fn serves(&self, node: NodeId, ask: BlobRequest, now: Time) -> bool {
         let registry = self.registry();
         if !registry.may_read(&node, now) {
             return false;
         }
         let open = lock::read(&self.open);
         let published = match ask {
-            Ask::Blob(hash) => open.contains_key(&hash),
-            Ask::Sequence(root) => open.get(&root) == Some(&true),
+            BlobRequest::Blob(hash) => open.contains_key(&hash),
+            BlobRequest::Sequence(root) => open.get(&root) == Some(&true),
         };
         published || registry.may_approve(&node, now)
     }
@@ -326,7 +326,7 @@ impl Admission for Members {
         false
     }
 
-    fn may_fetch(&self, node: NodeId, ask: Ask) -> bool {
+    fn may_fetch(&self, node: NodeId, ask: BlobRequest) -> bool {
         self.room.serves(node, ask, self.clock.now())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use net::data::Ask;
+use net::data::BlobRequest;
 use protocol::{
     BlobHash, NodeId,
     crypto::Signed,
@@ -155,7 +155,7 @@ impl Pins {
         let rooms = self.0.datanets.all();
         rooms
             .iter()
-            .find(|room| room.serves(peer, Ask::Blob(hash), now))
+            .find(|room| room.serves(peer, BlobRequest::Blob(hash), now))
             .and_then(|room| room.store.clone())
     }
 

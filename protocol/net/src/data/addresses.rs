@@ -1,8 +1,8 @@
 //! Addresses of peers on the data plane.
 //!
-//!  A node tells its UDP ports in the agent string of `identify`; the IP address is that of its control connection. A relay is
-//!  told the same way, and used only if it is our own relay too, so that a peer cannot choose which hosts this node contacts.
-//!  The book forgets a peer some time after it has disconnected.
+//! A node tells its UDP ports in the agent string of `identify`; the IP address is that of its control connection. A relay is
+//! told the same way, and used only if it is our own relay too, so that a peer cannot choose which hosts this node contacts.
+//! The book forgets a peer some time after it has disconnected.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use iroh::{EndpointAddr, EndpointId, RelayUrl, address_lookup::MemoryLookup};
 use protocol::NodeId;
 
 /// Time for which a disconnected peer's address is kept.
-const KEPT: Duration = Duration::from_secs(600);
+const KEEP_DISCONNECTED: Duration = Duration::from_secs(600);
 const REMEMBERED: usize = 4096;
 /// Prefix of a relay in the agent string.
 const RELAY: &str = "relay=";
@@ -93,7 +93,7 @@ impl AddressBook {
     }
 
     /// Adds the data address of a peer at `ip` from its agent string.
-    pub(crate) fn meet(&self, node: NodeId, ip: IpAddr, agent: &str) -> Option<SocketAddr> {
+    pub(crate) fn add_from_identify(&self, node: NodeId, ip: IpAddr, agent: &str) -> Option<SocketAddr> {
         let address = DataPorts::from_agent(agent).at(ip);
         let said = agent.split(' ').find_map(|word| word.strip_prefix(RELAY));
         let shared = self
@@ -112,7 +112,7 @@ impl AddressBook {
     }
 
     /// Sets the address of a peer. Returns false if the node id is not a public key.
-    pub fn learn(&self, node: NodeId, address: SocketAddr) -> bool {
+    pub fn insert(&self, node: NodeId, address: SocketAddr) -> bool {
         self.enter(node, Some(address), None)
     }
 
@@ -137,16 +137,16 @@ impl AddressBook {
     }
 
     /// Marks a peer as disconnected. Its address is forgotten if it stays away.
-    pub fn left(&self, node: NodeId) {
-        self.left_at(Instant::now(), node);
+    pub fn disconnected(&self, node: NodeId) {
+        self.disconnected_at(Instant::now(), node);
     }
 
-    fn left_at(&self, now: Instant, node: NodeId) {
+    fn disconnected_at(&self, now: Instant, node: NodeId) {
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         gone.insert(node, now);
         let full = gone.len() > REMEMBERED;
         gone.retain(|&node, left| {
-            let keep = !full && now.duration_since(*left) < KEPT;
+            let keep = !full && now.duration_since(*left) < KEEP_DISCONNECTED;
             if !keep && let Some(id) = endpoint_id(node) {
                 self.lookup.remove_endpoint_info(id);
             }
@@ -189,7 +189,7 @@ mod tests {
             .map(|n| NodeId([n; 32]))
             .find(|node| endpoint_id(*node).is_none())
             .expect("half of all bytes are no point");
-        assert!(!AddressBook::default().learn(nobody, SocketAddr::from(([127, 0, 0, 1], 1))));
+        assert!(!AddressBook::default().insert(nobody, SocketAddr::from(([127, 0, 0, 1], 1))));
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
             (4, "openledger/0.1.0 data4=4002 relay=:::".to_owned(), 0),
         ] {
             assert_eq!(
-                ours.meet(node(of), ip, &agent),
+                ours.add_from_identify(node(of), ip, &agent),
                 Some(SocketAddr::new(ip, 4002)),
                 "{agent}"
             );
@@ -247,7 +247,7 @@ mod tests {
         }
         // A node without a direct address is reached over the relay alone.
         assert_eq!(
-            ours.meet(node(5), ip, "openledger/0.1.0 relay=https://relay.example/"),
+            ours.add_from_identify(node(5), ip, "openledger/0.1.0 relay=https://relay.example/"),
             None
         );
         assert_eq!(relays(5), 1);
@@ -258,11 +258,11 @@ mod tests {
         let (book, now) = (AddressBook::default(), Instant::now());
         let address = SocketAddr::from(([127, 0, 0, 1], 4002));
         for n in 1..=2 {
-            assert!(book.learn(node(n), address));
-            book.left_at(now, node(n));
+            assert!(book.insert(node(n), address));
+            book.disconnected_at(now, node(n));
         }
-        assert!(book.learn(node(2), address));
-        book.left_at(now + KEPT, node(3));
+        assert!(book.insert(node(2), address));
+        book.disconnected_at(now + KEEP_DISCONNECTED, node(3));
         assert_eq!((book.get(node(1)), book.get(node(2))), (None, Some(address)));
     }
 }

@@ -21,12 +21,12 @@ use tokio_util::{
 };
 
 use super::{
-    AddressBook, Alpn, ByteStream, DataConfig, DataLimits, DataMetrics, DataPath, DataPorts, Fetch, Meter, OpenError,
-    Share, StreamHandler, Wanted,
+    AddressBook, Alpn, ByteStream, DataConfig, DataLimits, DataMetrics, DataPath, DataPorts, Fetch, OpenError,
+    RateLimit, Share, StreamHandler, Wanted,
     addresses::{self, endpoint_id},
-    links::{Lease, Links},
-    meter::Meters,
-    serve::{self, Members},
+    connections::{Connections, Lease},
+    rate_limit::PeerRateLimits,
+    serve::{self, ServicePeers},
     settings::DataCounters,
     stream,
     swarm::Blamed,
@@ -55,14 +55,14 @@ pub enum DataStartError {
 /// The service on an ALPN protocol.
 #[derive(Clone)]
 pub(crate) enum Service {
-    Blobs(Share, Arc<Members>),
-    Streams(Arc<dyn StreamHandler>, Arc<Members>),
+    Blobs(Share, Arc<ServicePeers>),
+    Streams(Arc<dyn StreamHandler>, Arc<ServicePeers>),
 }
 
 impl Service {
-    fn members(&self) -> &Members {
+    fn peers(&self) -> &ServicePeers {
         match self {
-            Self::Blobs(_, members) | Self::Streams(_, members) => members,
+            Self::Blobs(_, peers) | Self::Streams(_, peers) => peers,
         }
     }
 }
@@ -71,11 +71,11 @@ impl Service {
 pub(crate) struct Plane {
     pub(crate) limits: DataLimits,
     pub(crate) counters: DataCounters,
-    pub(crate) links: Links,
-    pub(crate) upload: Meter,
-    pub(crate) download: Meter,
+    pub(crate) connections: Connections,
+    pub(crate) upload: RateLimit,
+    pub(crate) download: RateLimit,
     /// A limit per provider.
-    pub(crate) download_each: Meters,
+    pub(crate) download_each: PeerRateLimits,
     pub(crate) blamed: Blamed,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -92,15 +92,15 @@ pub(crate) struct Plane {
 /// The data plane. Clones share it. When the last clone is dropped, it stops at once, without closing connections
 /// cleanly.
 ///
-///  ```
-///  # tokio::runtime::Runtime::new().unwrap().block_on(async {
-///  use net::data::{DataConfig, DataPlane};
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use net::data::{DataConfig, DataPlane};
 ///
-///  let plane = DataPlane::start(DataConfig::new([1; 32])).await.unwrap();
-///  assert!(plane.addresses().ports().v4.is_some(), "bound to a free port");
-///  plane.shutdown().await;
-///  # });
-///  ```
+/// let plane = DataPlane::start(DataConfig::new([1; 32])).await.unwrap();
+/// assert!(plane.addresses().ports().v4.is_some(), "bound to a free port");
+/// plane.shutdown().await;
+/// # });
+/// ```
 #[derive(Clone)]
 pub struct DataPlane {
     plane: Arc<Plane>,
@@ -127,10 +127,10 @@ impl DataPlane {
         let plane = Arc::new(Plane {
             limits: config.limits,
             counters: DataCounters::default(),
-            links: Links::default(),
-            upload: Meter::new(config.upload_per_s),
-            download: Meter::new(config.download_per_s),
-            download_each: Meters::new(config.limits.download_per_provider_per_s),
+            connections: Connections::default(),
+            upload: RateLimit::new(config.upload_per_s),
+            download: RateLimit::new(config.download_per_s),
+            download_each: PeerRateLimits::new(config.limits.download_per_provider_per_s),
             blamed: Blamed::default(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
@@ -161,21 +161,21 @@ impl DataPlane {
 
     /// Serves a store on a protocol, replacing the previous service on it.
     pub fn serve(&self, alpn: Alpn, share: Share) {
-        let members = Arc::new(Members::new(self.plane.limits.streams_per_peer_max));
-        self.plane.offer(alpn, Service::Blobs(share, members));
+        let peers = Arc::new(ServicePeers::new(self.plane.limits.streams_per_peer_max));
+        self.plane.offer(alpn, Service::Blobs(share, peers));
     }
 
     /// Accepts byte streams on a protocol, replacing the previous service on it.
     pub fn accept(&self, alpn: Alpn, handler: Arc<dyn StreamHandler>) {
-        let members = Arc::new(Members::new(self.plane.limits.streams_per_peer_max));
-        self.plane.offer(alpn, Service::Streams(handler, members));
+        let peers = Arc::new(ServicePeers::new(self.plane.limits.streams_per_peer_max));
+        self.plane.offer(alpn, Service::Streams(handler, peers));
     }
 
     /// Stops a service and closes its connections.
     pub fn withdraw(&self, alpn: &Alpn) {
         let mut services = self.plane.services.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(service) = services.remove(&alpn.0) {
-            service.members().revoke_all();
+            service.peers().revoke_all();
         }
         self.plane.announce_protocols(&services);
     }
@@ -184,25 +184,25 @@ impl DataPlane {
     /// must refuse the peer before this is called, or it can reconnect.
     pub fn revoke(&self, alpn: &Alpn, node: NodeId) {
         if let Some(service) = self.plane.service(&alpn.0)
-            && service.members().revoke(node)
+            && service.peers().revoke(node)
         {
             self.plane.counters.connections_revoked.one();
         }
     }
 
     /// Closes all connections with a peer, in both directions, as for a ban.
-    pub fn hang_up(&self, node: NodeId) {
+    pub fn disconnect(&self, node: NodeId) {
         let services = self.plane.services.read().unwrap_or_else(PoisonError::into_inner);
         for service in services.values() {
-            service.members().revoke(node);
+            service.peers().revoke(node);
         }
-        self.plane.links.hang_up(node);
+        self.plane.connections.disconnect(node);
     }
 
     /// Fetches a blob or a sequence into `store` from many providers at once. The fetch runs until it is done or
     /// dropped.
     ///
-    ///  The result is not protected from the store's garbage collection: hold the root before starting.
+    /// The result is not protected from the store's garbage collection: hold the root before starting.
     pub fn fetch(&self, store: &Store, wanted: Wanted) -> Fetch {
         Fetch::start(self.plane.clone(), store.clone(), wanted)
     }
@@ -214,7 +214,7 @@ impl DataPlane {
 
     /// Returns the network path to a peer that this node has connected to.
     pub fn path(&self, node: NodeId) -> Option<DataPath> {
-        self.plane.links.path(node)
+        self.plane.connections.path(node)
     }
 
     /// Returns the peers that sent false data. They are not asked again while the plane runs.
@@ -230,7 +230,7 @@ impl DataPlane {
     /// Ends all transfers and connections, and waits until the sockets are closed. Stores stay open.
     pub async fn shutdown(&self) {
         self.plane.stop.cancel();
-        self.plane.links.clear();
+        self.plane.connections.clear();
         self.plane.tasks.close();
         self.plane.tasks.wait().await;
         let endpoint = self
@@ -255,7 +255,7 @@ impl Plane {
     fn offer(&self, alpn: Alpn, service: Service) {
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = services.insert(alpn.0, service) {
-            before.members().revoke_all();
+            before.peers().revoke_all();
         }
         self.announce_protocols(&services);
     }
@@ -289,7 +289,7 @@ impl Plane {
         let endpoint = self.endpoint().ok_or(OpenError::Down)?;
         tokio::select! {
             () = self.stop.cancelled() => Err(OpenError::Down),
-            lease = self.links.get(&endpoint, node, id, alpn, self.limits.connect_within) => lease,
+            lease = self.connections.get(&endpoint, node, id, alpn, self.limits.connect_within) => lease,
         }
     }
 }
@@ -360,8 +360,8 @@ async fn answer(plane: &Arc<Plane>, incoming: Incoming) {
         return;
     };
     match plane.service(connection.alpn()) {
-        Some(Service::Blobs(share, members)) => serve::blobs(plane, connection, &share, &members).await,
-        Some(Service::Streams(handler, members)) => stream::serve(plane, connection, &*handler, &members).await,
+        Some(Service::Blobs(share, peers)) => serve::blobs(plane, connection, &share, &peers).await,
+        Some(Service::Streams(handler, peers)) => stream::serve(plane, connection, &*handler, &peers).await,
         None => {
             plane.counters.connections_refused.one();
             connection.close(REFUSED, b"nothing is served here");
@@ -374,7 +374,7 @@ async fn sweep(plane: Arc<Plane>) {
     loop {
         tokio::select! {
             () = plane.stop.cancelled() => break,
-            _ = tick.tick() => plane.links.sweep(plane.limits.idle),
+            _ = tick.tick() => plane.connections.sweep(plane.limits.idle),
         }
     }
 }

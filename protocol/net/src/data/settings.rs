@@ -92,12 +92,12 @@ impl Alpn {
     /// Returns the protocol of one permissioned datanet. The name is visible on the wire, so it holds a digest and not
     /// the id.
     ///
-    ///  ```
-    ///  use net::data::Alpn;
-    ///  use protocol::DatanetId;
+    /// ```
+    /// use net::data::Alpn;
+    /// use protocol::DatanetId;
     ///
-    ///  assert_ne!(Alpn::datanet(DatanetId([1; 32])), Alpn::datanet(DatanetId([2; 32])));
-    ///  ```
+    /// assert_ne!(Alpn::datanet(DatanetId([1; 32])), Alpn::datanet(DatanetId([2; 32])));
+    /// ```
     pub fn datanet(datanet: DatanetId) -> Self {
         let digest = protocol::crypto::digest("openledger/alpn/datanet/1", &[&datanet.0]);
         Self(format!("openledger/datanet/1/{}", crate::settings::hex(&digest[..16])).into_bytes())

@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 
 use super::{
     Alpn, OpenError,
+    connections::Lease,
     endpoint::Plane,
-    links::Lease,
-    serve::{Members, take_streams},
+    serve::{ServicePeers, take_streams},
 };
 
 /// Serves the streams that peers open on one protocol.
@@ -19,7 +19,7 @@ pub trait StreamHandler: Send + Sync + 'static {
     /// Returns true if the node may open streams. Called once per connection; must not block.
     fn may_connect(&self, node: NodeId) -> bool;
     /// Handles one stream. The future is dropped if the peer is revoked.
-    fn converse(&self, stream: ByteStream) -> BoxFuture<'static, ()>;
+    fn handle(&self, stream: ByteStream) -> BoxFuture<'static, ()>;
 }
 
 /// A bidirectional byte stream. Dropping it closes both directions.
@@ -87,19 +87,24 @@ pub(crate) async fn open(plane: &Arc<Plane>, node: NodeId, alpn: &Alpn) -> Resul
 }
 
 /// Serves one connection until it ends or its peer is revoked.
-pub(crate) async fn serve(plane: &Arc<Plane>, connection: Connection, handler: &dyn StreamHandler, members: &Members) {
+pub(crate) async fn serve(
+    plane: &Arc<Plane>,
+    connection: Connection,
+    handler: &dyn StreamHandler,
+    peers: &ServicePeers,
+) {
     let admit = |peer| handler.may_connect(peer);
-    let conversations = take_streams(plane, &connection, members, admit, |peer, send, recv| {
-        handler.converse(ByteStream {
+    let tasks = take_streams(plane, &connection, peers, admit, |peer, send, recv| {
+        handler.handle(ByteStream {
             peer,
             send,
             recv,
             _lease: None,
         })
     });
-    let mut conversations = conversations.await;
+    let mut tasks = tasks.await;
     // If the peer merely opens no more streams, finish the running ones.
     if connection.close_reason().is_none() {
-        while conversations.join_next().await.is_some() {}
+        while tasks.join_next().await.is_some() {}
     }
 }

@@ -1,22 +1,22 @@
 //! Fetching one blob from many providers at once, verified on arrival.
 //!
-//!  [`plan`] decides which provider fetches which range, and is pure; [`fetch`] performs its effects; [`transfer`] moves one
-//!  range, reading from the connection through [`buffered_recv`] and writing to the store through [`store_writer`], both in
-//!  large steps; [`ranges`] converts between chunk ranges and whole groups; [`sequence`] fetches a root and then its children.
-//!  Bytes reach the store only after verification against the hash, group by group of 16 KiB, so a provider that sends false
-//!  data wastes one group, is reported with evidence, and is never asked again.
+//! [`plan`] decides which provider fetches which range, and is pure; [`fetch`] performs its effects; [`transfer`] moves one
+//! range, reading from the connection through [`buffered_recv`] and writing to the store through [`store_writer`], both in
+//! large steps; [`ranges`] converts between chunk ranges and whole groups; [`sequence`] fetches a root and then its children.
+//! Bytes reach the store only after verification against the hash, group by group of 16 KiB, so a provider that sends false
+//! data wastes one group, is reported with evidence, and is never asked again.
 //!
-//!  # Why not iroh-blobs' downloader
+//! # Why not iroh-blobs' downloader
 //!
-//!  It asks the providers of a blob one after another and replaces one only when it fails, so a slow one is never replaced,
-//!  and several providers are no faster than one.
+//! It asks the providers of a blob one after another and replaces one only when it fails, so a slow one is never replaced,
+//! and several providers are no faster than one.
 
-mod extent;
+mod buffered_recv;
 mod fetch;
-mod inflow;
-mod inlet;
 mod plan;
+mod ranges;
 mod sequence;
+mod store_writer;
 mod transfer;
 
 use std::{
@@ -42,7 +42,7 @@ pub struct Wanted {
     /// Largest blob to accept, in bytes.
     pub bytes_max: u64,
     /// Time without progress after which the fetch fails.
-    pub patience: Duration,
+    pub stall_timeout: Duration,
 }
 
 impl Wanted {
@@ -53,7 +53,7 @@ impl Wanted {
             alpn: Alpn::public(),
             providers,
             bytes_max: 1 << 30,
-            patience: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
         }
     }
 
@@ -116,7 +116,7 @@ pub enum FetchEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderGone {
     /// Sent false data.
-    Lied,
+    FalseData,
     /// Denied access.
     Refused,
     /// Has nothing of the blob.

@@ -1,6 +1,6 @@
 //! Content routing: gossiped announcements, provider records in the directory, and the signed claims behind them.
 //!
-//!  A provider record names a peer and proves nothing. The peer is asked for its signed claim, and only that counts.
+//! A provider record names a peer and proves nothing. The peer is asked for its signed claim, and only that counts.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -22,7 +22,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     GossipId, Offence,
-    announce::{Board, CLAIM_MAX, Found, Judgement, Wrong},
+    announce::{AnnouncementFilter, CLAIM_MAX, Decision, Defect, Found},
     behaviour, identity,
 };
 
@@ -50,22 +50,22 @@ struct Search {
 /// The claims of this node, and its running searches.
 pub(super) struct Provide {
     domain: Domain,
-    board: Board,
-    heard: broadcast::Sender<Announcement>,
+    filter: AnnouncementFilter,
+    announcements: broadcast::Sender<Announcement>,
     claims: BTreeMap<BlobHash, Signed<Claim>>,
     searches: HashMap<QueryId, Search>,
-    questions: HashMap<OutboundRequestId, (QueryId, NodeId)>,
+    sent_requests: HashMap<OutboundRequestId, (QueryId, NodeId)>,
 }
 
 impl Provide {
-    pub(super) fn new(domain: Domain, heard: broadcast::Sender<Announcement>) -> Self {
+    pub(super) fn new(domain: Domain, announcements: broadcast::Sender<Announcement>) -> Self {
         Self {
             domain,
-            board: Board::new(domain),
-            heard,
+            filter: AnnouncementFilter::new(domain),
+            announcements,
             claims: BTreeMap::new(),
             searches: HashMap::new(),
-            questions: HashMap::new(),
+            sent_requests: HashMap::new(),
         }
     }
 }
@@ -85,29 +85,29 @@ impl Node {
 
     /// Checks an announcement that a peer forwarded.
     pub(super) fn announced(&mut self, id: &GossipId, bytes: &[u8]) {
-        let acceptance = match self.provide.board.judge(today(), bytes) {
-            Judgement::Accept(said) => {
+        let acceptance = match self.provide.filter.check(wall_clock(), bytes) {
+            Decision::Accept(said) => {
                 self.counters.announcements_received.one();
                 // There may be no subscriber. A slow one misses the oldest ones and is told so.
-                let _ = self.provide.heard.send(*said);
+                let _ = self.provide.announcements.send(*said);
                 MessageAcceptance::Accept
             }
-            Judgement::Ignore => MessageAcceptance::Ignore,
-            Judgement::TooOften => {
+            Decision::Ignore => MessageAcceptance::Ignore,
+            Decision::TooOften => {
                 self.counters.announcements_limited.one();
                 MessageAcceptance::Ignore
             }
-            Judgement::Reject(wrong) => {
+            Decision::Reject(defect) => {
                 self.counters.announcements_rejected.one();
                 self.counters.gossip_rejected.one();
-                tracing::debug!(peer = %id.source, ?wrong, "rejected an announcement");
+                tracing::debug!(peer = %id.source, ?defect, "rejected an announcement");
                 if let Some(node) = identity::node_id(&id.source) {
                     self.report(
                         node,
-                        match wrong {
-                            Wrong::Malformed => Offence::Malformed,
-                            Wrong::Replayed => Offence::Spam,
-                            Wrong::Invalid(_) => Offence::Invalid,
+                        match defect {
+                            Defect::Malformed => Offence::Malformed,
+                            Defect::Replayed => Offence::Spam,
+                            Defect::Invalid(_) => Offence::Invalid,
                         },
                     );
                 }
@@ -173,9 +173,9 @@ impl Node {
                 continue;
             }
             search.waiting += 1;
-            let question = search.root.0.to_vec();
-            let id = self.swarm.behaviour_mut().claims.send_request(&peer, question);
-            self.provide.questions.insert(id, (query, node));
+            let request = search.root.0.to_vec();
+            let id = self.swarm.behaviour_mut().claims.send_request(&peer, request);
+            self.provide.sent_requests.insert(id, (query, node));
         }
         self.conclude(query);
     }
@@ -188,7 +188,7 @@ impl Node {
                 ..
             } => {
                 let root = <[u8; 32]>::try_from(request.as_slice()).ok().map(BlobHash);
-                let now = today();
+                let now = wall_clock();
                 let claim = root.and_then(|root| self.provide.claims.get(&root));
                 let claim = claim.filter(|claim| claim.message.term.expires > now);
                 let answer = codec::encode(&claim.cloned());
@@ -204,7 +204,7 @@ impl Node {
     }
 
     fn claimed(&mut self, id: OutboundRequestId, response: Option<&[u8]>) {
-        let Some((query, node)) = self.provide.questions.remove(&id) else {
+        let Some((query, node)) = self.provide.sent_requests.remove(&id) else {
             return;
         };
         let Some(search) = self.provide.searches.get_mut(&query) else {
@@ -218,7 +218,7 @@ impl Node {
             Some(Err(_)) => offence = Some(Offence::Malformed),
             Some(Ok(Some(claim))) => {
                 let about = claim.message.root == search.root && claim.message.provider == node;
-                match about && claim.holds(today(), &self.provide.domain).is_ok() {
+                match about && claim.holds(wall_clock(), &self.provide.domain).is_ok() {
                     true => search.found.push(claim),
                     false => offence = Some(Offence::Invalid),
                 }
@@ -271,7 +271,7 @@ fn key(root: BlobHash) -> RecordKey {
 }
 
 /// Returns wall-clock time, by which terms are measured.
-fn today() -> Time {
+fn wall_clock() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time(0).after(since)
 }

@@ -23,8 +23,8 @@ use crate::{
     handle::Links,
     identity,
     metrics::Counters,
+    peer_scores::PeerScores,
     settings::parse_address,
-    standing::Standing,
 };
 
 use super::{Node, provide::Provide};
@@ -39,18 +39,18 @@ pub struct Net;
 impl Net {
     /// Starts the network; its events come through the receiver. Must be called within a tokio runtime.
     ///
-    ///  The network ends when [`NetHandle::shutdown`] is called or the receiver is dropped.
+    /// The network ends when [`NetHandle::shutdown`] is called or the receiver is dropped.
     ///
-    ///  ```
-    ///  # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    ///  use net::{ChainTag, Net, NetConfig, NetEvent};
+    /// ```
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// use net::{ChainTag, Net, NetConfig, NetEvent};
     ///
-    ///  let chain = ChainTag { chain_id: 7, genesis: [9; 32] };
-    ///  let (handle, mut events) = Net::start(NetConfig::new([1; 32], chain)).await.unwrap();
-    ///  assert!(matches!(events.recv().await, Some(NetEvent::Listening(_))));
-    ///  handle.shutdown().await;
-    ///  # });
-    ///  ```
+    /// let chain = ChainTag { chain_id: 7, genesis: [9; 32] };
+    /// let (handle, mut events) = Net::start(NetConfig::new([1; 32], chain)).await.unwrap();
+    /// assert!(matches!(events.recv().await, Some(NetEvent::Listening(_))));
+    /// handle.shutdown().await;
+    /// # });
+    /// ```
     pub async fn start(config: NetConfig) -> Result<(NetHandle, mpsc::Receiver<NetEvent>), StartError> {
         let bootstrap = config
             .bootstrap
@@ -92,21 +92,21 @@ impl Net {
         let node = Node {
             announcements: behaviour::announcements(&config.chain).hash(),
             provide: Provide::new(config.chain.domain(), handle.announcements.clone()),
-            book: config.data,
+            addresses: config.data,
             topics: Topic::ALL.map(|topic| (behaviour::topic(&config.chain, topic).hash(), topic)),
             swarm,
             chain: config.chain,
             limits: config.limits,
             started: Instant::now(),
             dialer,
-            calls: HashMap::new(),
-            standing: Standing::default(),
+            dials: HashMap::new(),
+            scores: PeerScores::default(),
             peers: BTreeMap::new(),
             foreign: BTreeSet::new(),
-            questions: HashMap::new(),
-            unanswered: HashMap::new(),
+            sent_requests: HashMap::new(),
+            open_requests: HashMap::new(),
             readers: JoinSet::new(),
-            owed: VecDeque::new(),
+            pending_events: VecDeque::new(),
             events,
             broken,
             links: handle.links.clone(),

@@ -1,9 +1,9 @@
-//! Who reads, until when, and with which keys.
+//! Who may read, until when, and with which keys.
 
 use super::*;
 
 #[test]
-fn a_member_reads_until_the_grant_runs_out_and_a_stranger_never() {
+fn a_member_reads_until_the_grant_expires_and_a_stranger_never() {
     let mut scenario = Scenario::of(Access::Permissioned, Contribution::Curated);
     scenario.grant(ALICE, Role::Reader, LATER);
     let may = |scenario: &Scenario, of, now| scenario.registry.may_read(&node(of), now);
@@ -18,7 +18,7 @@ fn a_member_reads_until_the_grant_runs_out_and_a_stranger_never() {
 }
 
 #[test]
-fn a_revocation_begins_an_epoch_whose_key_the_former_member_is_not_given() {
+fn a_revocation_starts_an_epoch_whose_key_the_former_member_does_not_get() {
     let mut scenario = Scenario::of(Access::Permissioned, Contribution::Curated);
     scenario.grant(ALICE, Role::Reader, LATER);
     scenario.grant(BOB, Role::Reader, LATER);
@@ -35,14 +35,14 @@ fn a_revocation_begins_an_epoch_whose_key_the_former_member_is_not_given() {
         .collect();
     assert_eq!(readers, [node(BOB)]);
 
-    // What the questions say is what the keys do.
+    // The answers agree with what the keys open.
     let (secret, id) = (DatanetSecret::new([5; 32]), scenario.registry.id());
     let bob = scenario.registry.may_hold(&node(BOB), KeyEpoch(1), NOW).unwrap();
     let wrapped = WrappedKey::new(&secret.epoch_key(&id, KeyEpoch(1)), id, KeyEpoch(1), &bob.key, [6; 32]).unwrap();
     assert!(wrapped.open(&MemberSecret::of_node(&key(BOB))).is_ok());
     assert!(wrapped.open(&MemberSecret::of_node(&key(ALICE))).is_err());
 
-    // Taken back in, it is given keys from now on only.
+    // Readmitted, it gets keys from now on only.
     scenario.grant(ALICE, Role::Reader, LATER);
     assert!(scenario.registry.may_read(&node(ALICE), NOW));
     assert_eq!(scenario.registry.may_hold(&node(ALICE), KeyEpoch(0), NOW), None);
@@ -55,7 +55,7 @@ fn a_revocation_begins_an_epoch_whose_key_the_former_member_is_not_given() {
 }
 
 #[test]
-fn taking_away_wins_a_tie() {
+fn a_revocation_wins_a_tie() {
     let scenario = Scenario::of(Access::Permissioned, Contribution::Curated);
     let key_of = MemberSecret::of_node(&key(ALICE)).public();
     let (subject, epoch) = (node(ALICE), KeyEpoch(0));
@@ -66,7 +66,7 @@ fn taking_away_wins_a_tie() {
         until: LATER,
         epoch,
     };
-    // Two first statements, as after a restored backup.
+    // Two statements with number 1, as after a restored backup.
     let gave = scenario.sign(OWNER, Act::Grant(grant));
     let took = scenario.sign(
         OWNER,
@@ -84,7 +84,7 @@ fn taking_away_wins_a_tie() {
 }
 
 #[test]
-fn only_the_owner_says_who_is_a_member() {
+fn only_the_owner_decides_membership() {
     let mut scenario = Scenario::of(Access::Permissioned, Contribution::Curated);
     let key_of = MemberSecret::of_node(&key(BOB)).public();
     let grant = Grant {

@@ -1,8 +1,8 @@
-//! Whatever is said, in whatever order it is heard.
+//! Convergence: any statements, in any order.
 
 use super::*;
 
-/// Numbers that follow from a seed.
+/// Pseudo-random numbers from a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -19,7 +19,7 @@ impl Dice {
     }
 }
 
-/// Anything that anyone might say, sensible or not.
+/// Any statement that a node might make, valid or not.
 fn act(scenario: &Scenario, dice: &mut Dice, by: u8, proposals: &[StatementId]) -> Act {
     let who = u8::try_from(2 + dice.roll(4)).unwrap();
     let of = u8::try_from(10 + dice.roll(6)).unwrap();
@@ -79,7 +79,7 @@ fn act(scenario: &Scenario, dice: &mut Dice, by: u8, proposals: &[StatementId]) 
 }
 
 #[test]
-fn the_same_statements_in_any_order_and_in_any_pieces_come_to_the_same() {
+fn the_same_statements_in_any_order_give_the_same_state() {
     let rounds = std::option_env!("DATANET_ROUNDS")
         .and_then(|rounds| rounds.parse().ok())
         .unwrap_or(12);
@@ -101,7 +101,7 @@ fn the_same_statements_in_any_order_and_in_any_pieces_come_to_the_same() {
             dice.shuffle(&mut said);
             let mut other = empty.clone();
             for piece in said.chunks(1 + dice.roll(20)) {
-                // Hearing a thing twice is hearing it once.
+                // Receiving a statement twice has no effect.
                 other.insert(piece.iter().chain(piece).cloned()).unwrap();
             }
             assert_eq!(other, scenario.registry, "seed {seed}");

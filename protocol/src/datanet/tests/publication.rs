@@ -1,4 +1,4 @@
-//! What is proposed, approved, published, buried and used.
+//! Proposals, approvals, publications, tombstones, and use by jobs.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn a_curated_datanet_publishes_what_was_approved() {
 }
 
 #[test]
-fn the_owner_has_the_last_word_and_declined_beats_approved() {
+fn the_owner_overrides_curators_and_declined_overrides_approved() {
     let mut scenario = Scenario::of(Access::Public, Contribution::Curated);
     scenario.grant(BOB, Role::Curator, LATER);
     let proposal = scenario.propose(ALICE, 10);
@@ -45,7 +45,7 @@ fn the_owner_has_the_last_word_and_declined_beats_approved() {
     scenario.decide(OWNER, proposal, true);
     assert_eq!(scenario.registry.status(&proposal), Some(ProposalStatus::Approved));
     assert!(scenario.serves(10));
-    // Nobody takes it back but its contributor, and then nobody approves it.
+    // Only its contributor withdraws it, and nobody can approve it afterwards.
     scenario.say(BOB, Act::Withdraw(proposal));
     assert!(scenario.serves(10));
     scenario.say(ALICE, Act::Withdraw(proposal));
@@ -77,7 +77,7 @@ fn where_members_contribute_strangers_do_not() {
     scenario.publish(CURATOR, 1, 10, ALICE, Some(hers));
     scenario.publish(CURATOR, 2, 11, BOB, Some(his));
     assert!(scenario.serves(10) && !scenario.serves(11));
-    // What she gave stays when she is taken out; what she offers afterwards does not count.
+    // Her earlier contribution stays when she is removed; later ones do not count.
     scenario.revoke(ALICE);
     let after = scenario.propose(ALICE, 12);
     scenario.publish(CURATOR, 3, 12, ALICE, Some(after));
@@ -85,11 +85,11 @@ fn where_members_contribute_strangers_do_not() {
 }
 
 #[test]
-fn a_dismissed_curator_adds_nothing_under_an_old_date() {
+fn a_removed_curator_cannot_add_backdated_statements() {
     let mut scenario = Scenario::of(Access::Public, Contribution::Curated);
     scenario.publish(CURATOR, 1, 9, CURATOR, None);
     scenario.publish(CURATOR, 1, 10, CURATOR, None);
-    // Signed before the dismissal is known, numbered like the honest one.
+    // Signed before the removal is known, and numbered like the honest one.
     let entries = vec![Entry {
         root: root(66),
         contributor: node(CURATOR),
@@ -125,7 +125,7 @@ fn a_dismissed_curator_adds_nothing_under_an_old_date() {
 }
 
 #[test]
-fn a_buried_dataset_is_served_in_no_version() {
+fn a_tombstoned_dataset_is_served_in_no_version() {
     let mut scenario = Scenario::of(Access::Public, Contribution::Open);
     scenario.publish(OWNER, 1, 10, OWNER, None);
     scenario.say(
@@ -148,7 +148,7 @@ fn a_buried_dataset_is_served_in_no_version() {
 }
 
 #[test]
-fn a_permissioned_datanet_serves_nothing_that_is_not_sealed() {
+fn a_permissioned_datanet_serves_sealed_datasets_only() {
     let mut scenario = Scenario::of(Access::Permissioned, Contribution::Curated);
     for (number, epoch) in [(1, None), (2, Some(KeyEpoch(9)))] {
         let entries = vec![Entry {
@@ -172,7 +172,7 @@ fn a_permissioned_datanet_serves_nothing_that_is_not_sealed() {
 }
 
 #[test]
-fn a_datanet_takes_only_what_allows_all_that_it_promises() {
+fn a_datanet_accepts_only_licences_that_allow_what_its_own_does() {
     let mut scenario = Scenario::of(Access::Public, Contribution::Open);
     let act = Act::Propose {
         root: root(10),

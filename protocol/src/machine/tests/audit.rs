@@ -1,4 +1,4 @@
-//! What auditors and peers judge.
+//! The auditor's machine, and the probe.
 
 use super::*;
 
@@ -35,14 +35,14 @@ fn proofs_in_time_are_held_and_later_ones_are_missed() {
 }
 
 #[test]
-fn what_the_host_did_not_sign_is_as_good_as_nothing() {
+fn an_unsigned_reply_is_ignored() {
     let todo = audit(|audit, todo| {
         let mut rubbish = prove(&drawn(&deal(1), 1, &beacon(1)));
         rubbish.proofs[0].chunk[0] ^= 1;
         let mut forged = answer(&deal(1), 2, beacon(1), &rubbish);
         forged.message.host = node(1);
         audit.step(Time(1), AuditInput::Answered(forged, rubbish.clone()), todo);
-        // The host's own signature, over other proofs than these.
+        // The host's signature over other proofs than these.
         let honest = prove(&drawn(&deal(1), 1, &beacon(1)));
         audit.step(
             Time(1),
@@ -55,7 +55,7 @@ fn what_the_host_did_not_sign_is_as_good_as_nothing() {
 }
 
 #[test]
-fn a_signed_lie_convinces_everyone_and_nothing_else_does() {
+fn only_a_signed_false_proof_is_evidence() {
     let mut lie = prove(&drawn(&deal(1), 1, &beacon(1)));
     lie.proofs[5].chunk[0] ^= 1;
     let signed = answer(&deal(1), 1, beacon(1), &lie);
@@ -66,7 +66,7 @@ fn a_signed_lie_convinces_everyone_and_nothing_else_does() {
     };
     assert!(evidence.proves(&deal(1), &beacon(1), &HERE).is_ok());
 
-    // The honest answer to a beacon that somebody made up frames nobody.
+    // An honest reply to a made-up beacon is no evidence against the host.
     let no = |evidence: &FalseProof, deal: &Deal, beacon| evidence.proves(deal, &beacon, &HERE).unwrap_err();
     assert_eq!(no(evidence, &deal(1), beacon(2)), EvidenceError::Beacon);
     assert_eq!(

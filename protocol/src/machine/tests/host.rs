@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_host_weighs_room_price_speed_and_terms() {
+fn a_host_checks_space_price_answer_time_and_terms() {
     let appetite = HostTerms {
         free: 70_005,
         price_per_gib: Amount(10),
@@ -48,7 +48,7 @@ fn a_host_weighs_room_price_speed_and_terms() {
     );
 }
 
-/// A host that registered, and what it did.
+/// A registered host, and its effects.
 fn hosting() -> (Hosting, Vec<HostEffect>) {
     let mut todo = Vec::new();
     let mut host = Hosting::take(deal(1), node(1), Time(0), &mut todo);
@@ -59,7 +59,7 @@ fn hosting() -> (Hosting, Vec<HostEffect>) {
 }
 
 #[test]
-fn a_host_fetches_registers_answers_and_forgets() {
+fn a_host_fetches_registers_answers_and_unpins() {
     let (mut host, todo) = hosting();
     let registration = prove(&deal(1).registration(0));
     let said = [
@@ -71,7 +71,7 @@ fn a_host_fetches_registers_answers_and_forgets() {
         },
     ];
     assert_eq!(todo, said);
-    // Again until it was heard.
+    // Sent again until it is acknowledged.
     let mut todo = Vec::new();
     host.step(Time(2).after_ms(RESEND_MS), HostInput::Tick, &mut todo);
     let (part, bundle) = (0, registration);
@@ -137,14 +137,14 @@ fn a_host_registers_a_large_deal_part_by_part() {
         assert_eq!(todo.pop(), Some(HostEffect::Register { part, bundle }));
         assert!(!host.is_registered());
         host.step(Time(3), HostInput::Registered { part }, &mut todo);
-        // Heard twice is heard once.
+        // A repeated acknowledgement has no effect.
         host.step(Time(3), HostInput::Registered { part: 0 }, &mut todo);
     }
     assert!(host.is_registered());
 }
 
 #[test]
-fn an_audit_shows_a_host_that_all_of_its_registration_was_heard() {
+fn a_challenge_acknowledges_the_registration() {
     let (large, mut todo) = (large(), Vec::new());
     let mut host = Hosting::take(large.clone(), node(1), Time(0), &mut todo);
     host.step(Time(1), HostInput::Fetched, &mut todo);

@@ -10,7 +10,7 @@ fn steps(pin: &mut Pin, now: Time, inputs: impl IntoIterator<Item = PinInput>) -
     todo
 }
 
-/// A pin of one copy whose only host holds it.
+/// A pin of one copy, held by its only host.
 fn held() -> Pin {
     let mut pin = Pin::new(deal(1));
     let registered = prove(&pin.deal().registration(0));
@@ -38,7 +38,7 @@ fn audited(epoch: u64, outcome: Outcome) -> PinInput {
 }
 
 #[test]
-fn asks_only_as_many_hosts_as_are_missing() {
+fn a_pin_asks_only_as_many_hosts_as_are_missing() {
     let mut pin = Pin::new(deal(2));
     let candidates = (1..=5).map(|of| PinInput::Candidate(NodeId([of; 32])));
     let todo = steps(&mut pin, Time(1), candidates);
@@ -62,7 +62,7 @@ fn asks_only_as_many_hosts_as_are_missing() {
 }
 
 #[test]
-fn a_host_that_is_late_makes_room_for_another() {
+fn a_late_host_is_replaced() {
     let mut pin = Pin::new(deal(1));
     steps(
         &mut pin,
@@ -76,7 +76,7 @@ fn a_host_that_is_late_makes_room_for_another() {
         todo,
         [PinEffect::Drop(node(1), Dropped::NotFetched), PinEffect::Offer(node(2))]
     );
-    // The one that failed is not asked again.
+    // The failed host is not asked again.
     let todo = steps(
         &mut pin,
         Time(0).after_ms(FETCH_MS),
@@ -86,7 +86,7 @@ fn a_host_that_is_late_makes_room_for_another() {
 }
 
 #[test]
-fn a_registration_needs_the_true_end_of_every_shard() {
+fn a_registration_must_prove_the_end_of_every_shard() {
     for spoil in [
         |bundle: &mut Bundle| bundle.proofs[0].chunk[0] ^= 1,
         |bundle: &mut Bundle| drop(bundle.proofs.pop()),
@@ -152,7 +152,7 @@ fn a_verdict_counts_once() {
 }
 
 #[test]
-fn nothing_is_paid_beyond_what_was_set_aside() {
+fn payments_never_exceed_the_escrow() {
     let mut pin = held();
     let todo = steps(&mut pin, Time(3), (0..1_001).map(|epoch| audited(epoch, Outcome::Held)));
     assert_eq!(pin.spent(), Amount(10_000));
@@ -161,7 +161,7 @@ fn nothing_is_paid_beyond_what_was_set_aside() {
 }
 
 #[test]
-fn a_deal_ends_when_it_says_and_a_renewal_moves_that() {
+fn a_deal_ends_on_time_and_a_renewal_moves_the_end() {
     let mut pin = held();
     let end = pin.deal().until;
     assert_eq!(pin.deadline(), Some(end));
@@ -178,7 +178,7 @@ fn a_deal_ends_when_it_says_and_a_renewal_moves_that() {
 }
 
 #[test]
-fn a_large_deal_is_registered_part_by_part_and_holds_with_the_last() {
+fn a_large_deal_is_registered_in_parts() {
     let large = large();
     let mut pin = Pin::new(large.clone());
     let inputs = [PinInput::Candidate(node(1)), PinInput::Accepted(node(1))];
@@ -186,7 +186,7 @@ fn a_large_deal_is_registered_part_by_part_and_holds_with_the_last() {
     let part = |part| registered_in(part, prove_small(&large.registration(part)));
     let heard = |part| PinEffect::Acknowledge { host: node(1), part };
     assert_eq!(large.parts(), 3);
-    // One that overtook another is nothing, and one that came before is heard again.
+    // A part that overtook an earlier one is ignored; a repeated one is acknowledged again.
     for (said, expect) in [
         (1, vec![]),
         (0, vec![heard(0)]),

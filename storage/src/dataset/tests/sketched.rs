@@ -1,5 +1,4 @@
-//! What is known of records on disk: the same whether it was made by an import or from the dataset, there after a restart,
-//! never half, never beyond its budget.
+//! Stored sketches: the same from an import as from the dataset, durable, never partial, within their budget.
 
 use protocol::duplicate::{CandidateFilter, Entry, Sketch};
 
@@ -34,7 +33,7 @@ fn entries(count: u64) -> Vec<Entry> {
 }
 
 #[test]
-fn a_dataset_that_is_here_has_the_sketches_that_its_import_made() {
+fn sketches_of_a_stored_dataset_equal_those_of_its_import() {
     let bench = Bench::new();
     bench.put(
         "a.jsonl",
@@ -60,7 +59,7 @@ fn a_dataset_that_is_here_has_the_sketches_that_its_import_made() {
 }
 
 #[test]
-fn sketches_are_there_after_a_restart_and_half_written_ones_are_cleared() {
+fn sketches_survive_a_restart_and_partial_ones_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let (sketches, made) = (Sketches::open(dir.path()).unwrap(), entries(5));
     let kept = sketches.put(header(1, 5), &made).unwrap();
@@ -81,7 +80,7 @@ fn sketches_are_there_after_a_restart_and_half_written_ones_are_cleared() {
 }
 
 #[test]
-fn a_file_that_is_damaged_or_cut_anywhere_gives_nothing() {
+fn a_damaged_or_truncated_sketch_file_gives_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let sketches = Sketches::open(dir.path()).unwrap();
     let root = sketches.put(header(1, 2), &entries(2)).unwrap().root;
@@ -103,7 +102,7 @@ fn a_file_that_is_damaged_or_cut_anywhere_gives_nothing() {
 }
 
 #[test]
-fn what_does_not_fit_the_budget_is_compared_exactly_and_then_not_at_all() {
+fn records_beyond_the_budget_are_kept_for_exact_comparison_then_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let whole = Sketches::open(dir.path()).unwrap();
     let made = entries(40);
@@ -128,7 +127,7 @@ fn what_does_not_fit_the_budget_is_compared_exactly_and_then_not_at_all() {
         );
     }
     assert_eq!(last.0, 0, "nothing fits in nothing");
-    // What is there already takes from the room of the next.
+    // Existing files count against the budget of the next.
     let sketches = whole.with_budget(20_000);
     let (first, second) = (
         sketches.put(header(1, 40), &made).unwrap(),

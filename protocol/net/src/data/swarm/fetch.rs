@@ -22,14 +22,14 @@ use tokio::{
 
 use super::{
     Blame, FetchError, FetchEvent, Wanted,
-    extent::missing,
     plan::{Effect, Ended, Input, Part, Plan, Rules},
+    ranges::missing,
     transfer::{Outcome, Proven, Verified},
 };
-use crate::data::{DataPath, OpenError, endpoint::Plane, links::Lease};
+use crate::data::{DataPath, OpenError, connections::Lease, endpoint::Plane};
 
 /// Interval at which progress is made durable, after the first bytes.
-const DURABLE_EVERY: Duration = Duration::from_secs(1);
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// Time within which the store writes what it was given, unless its disk fails.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -45,7 +45,7 @@ pub(super) struct Shared {
 
 /// The result of one blob.
 #[derive(Debug, Default)]
-pub(super) struct Got {
+pub(super) struct BlobResult {
     pub(super) bytes: u64,
     pub(super) had: u64,
     pub(super) providers: BTreeMap<NodeId, u64>,
@@ -56,7 +56,7 @@ pub(super) struct Got {
 enum Job {
     Called(NodeId, Result<Lease, OpenError>),
     Probed(NodeId, Result<Proven, Outcome>),
-    Looked(NodeId, Option<Part>),
+    Queried(NodeId, Option<Part>),
     Fetched(NodeId, u64, Outcome),
 }
 
@@ -68,7 +68,7 @@ struct Fetching {
     size: Option<NonZeroU64>,
     /// Ranges that the store had before the fetch.
     before: ChunkRanges,
-    got: Got,
+    got: BlobResult,
     offered: BTreeSet<NodeId>,
     leases: BTreeMap<NodeId, Lease>,
     jobs: JoinSet<Job>,
@@ -80,7 +80,7 @@ struct Fetching {
 }
 
 /// Fetches one blob into the store, continuing from what it has.
-pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchError> {
+pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<BlobResult, FetchError> {
     let (reports, mut inbox) = mpsc::channel(1024);
     let started = Instant::now();
     let rules = rules(&shared);
@@ -91,7 +91,7 @@ pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchErr
         started,
         size: None,
         before: ChunkRanges::empty(),
-        got: Got::default(),
+        got: BlobResult::default(),
         offered: BTreeSet::new(),
         leases: BTreeMap::new(),
         jobs: JoinSet::new(),
@@ -225,14 +225,14 @@ impl Fetching {
                 let have = self.have().await?;
                 self.sized(size, &have)?;
             }
-            Job::Probed(node, Err(outcome)) => self.came_to(node, None, outcome)?,
-            Job::Looked(node, part) => self.step(Input::Has { node, part }),
-            Job::Fetched(node, task, outcome) => self.came_to(node, Some(task), outcome)?,
+            Job::Probed(node, Err(outcome)) => self.transfer_ended(node, None, outcome)?,
+            Job::Queried(node, part) => self.step(Input::Has { node, part }),
+            Job::Fetched(node, task, outcome) => self.transfer_ended(node, Some(task), outcome)?,
         }
         Ok(())
     }
 
-    fn came_to(&mut self, node: NodeId, task: Option<u64>, outcome: Outcome) -> Result<(), FetchError> {
+    fn transfer_ended(&mut self, node: NodeId, task: Option<u64>, outcome: Outcome) -> Result<(), FetchError> {
         self.running.remove(&(node, task));
         let how = match outcome {
             Outcome::Ended(how) => how,
@@ -243,7 +243,7 @@ impl Fetching {
                 self.shared.plane.blamed.note(&blame);
                 self.got.blamed.push(blame.clone());
                 self.tell(FetchEvent::Blamed(blame));
-                Ended::Lied
+                Ended::FalseData
             }
         };
         self.step(Input::Ended { node, task, how });
@@ -280,12 +280,12 @@ impl Fetching {
 
     fn tick(&mut self) -> Result<(), FetchError> {
         self.step(Input::Tick);
-        if self.durable_at.is_some_and(|at| at.elapsed() >= DURABLE_EVERY) {
+        if self.durable_at.is_some_and(|at| at.elapsed() >= SYNC_EVERY) {
             self.make_durable();
         }
         if self.progress.0 != self.plan.left() {
             self.progress = (self.plan.left(), Instant::now());
-        } else if self.progress.1.elapsed() >= self.shared.wanted.patience {
+        } else if self.progress.1.elapsed() >= self.shared.wanted.stall_timeout {
             let left = self.plan.left().unwrap_or(0);
             return Err(FetchError::NoProvider {
                 blob: self.blob,
@@ -319,7 +319,7 @@ impl Fetching {
     }
 
     /// Aborts duplicate transfers and waits until the store has written everything.
-    async fn finish(mut self) -> Result<Got, FetchError> {
+    async fn finish(mut self) -> Result<BlobResult, FetchError> {
         self.jobs.abort_all();
         self.report();
         let whole = async { self.shared.store.observe(self.hash()).await_completion().await };

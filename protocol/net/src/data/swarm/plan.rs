@@ -1,16 +1,16 @@
 //! The plan of one blob's fetch: which provider fetches which range, and when. Pure: the time is an argument.
 //!
-//!  First one provider proves the size. The missing ranges are then cut into tasks; each provider runs two to four of them,
-//!  more if it is fast. If a provider is silent for a second, its tasks are given to others too; if it stays silent, or is
-//!  slower than a tenth of the median, it is dropped. Near the end, idle providers duplicate the tasks that would finish last.
-//!  A provider with only a part of the blob is asked which part, and gets tasks within it.
+//! First one provider proves the size. The missing ranges are then cut into tasks; each provider runs two to four of them,
+//! more if it is fast. If a provider is silent for a second, its tasks are given to others too; if it stays silent, or is
+//! slower than a tenth of the median, it is dropped. Near the end, idle providers duplicate the tasks that would finish last.
+//! A provider with only a part of the blob is asked which part, and gets tasks within it.
 
 mod assign;
-mod judge;
 mod provider;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,7 +37,7 @@ pub(super) struct Rules {
     /// Time after which a provider is asked again for a range that it lacked.
     pub(super) lacks_ms: u64,
     /// Interval at which a provider with a part is asked what it has now.
-    pub(super) look_ms: u64,
+    pub(super) query_ms: u64,
 }
 
 impl Default for Rules {
@@ -49,7 +49,7 @@ impl Default for Rules {
             stalled_ms: 5_000,
             slow_after_ms: 4_000,
             lacks_ms: 5_000,
-            look_ms: 2_000,
+            query_ms: 2_000,
         }
     }
 }
@@ -111,7 +111,7 @@ pub(super) enum Ended {
     /// The connection broke.
     Broken,
     /// The provider sent false data.
-    Lied,
+    FalseData,
 }
 
 /// An effect that the caller performs.
@@ -124,7 +124,7 @@ pub(super) enum Effect {
         first: bool,
     },
     /// Ask which ranges it has.
-    Look(NodeId),
+    QueryRanges(NodeId),
     /// Fetch a range for a task.
     Fetch {
         node: NodeId,
@@ -228,7 +228,7 @@ impl Plan {
         if let Some(provider) = self.providers.get_mut(&node) {
             provider.probing = None;
             provider.heard = now;
-            provider.gives(bytes);
+            provider.count(bytes);
         }
     }
 
@@ -264,7 +264,7 @@ impl Plan {
         let Some(provider) = self.providers.get_mut(&node) else {
             return;
         };
-        provider.says(part);
+        provider.reply(part);
         if provider.is_empty() {
             self.drop_provider(node, ProviderGone::Empty, todo);
         }
@@ -293,11 +293,11 @@ impl Plan {
                 if provider.is_empty() {
                     self.drop_provider(node, ProviderGone::Empty, todo);
                 } else {
-                    self.look(now, node, todo);
+                    self.query_ranges(now, node, todo);
                 }
             }
             (Ended::Refused, _) => self.drop_provider(node, ProviderGone::Refused, todo),
-            (Ended::Lied, _) => self.drop_provider(node, ProviderGone::Lied, todo),
+            (Ended::FalseData, _) => self.drop_provider(node, ProviderGone::FalseData, todo),
             (Ended::Broken, _) => self.failed(now, node, todo),
         }
         if let Some(task) = task {
@@ -328,13 +328,13 @@ impl Plan {
     }
 
     /// Asks a provider which ranges it has, unless a query is under way.
-    fn look(&mut self, now: Time, node: NodeId, todo: &mut Vec<Effect>) {
+    fn query_ranges(&mut self, now: Time, node: NodeId, todo: &mut Vec<Effect>) {
         if let Some(provider) = self.providers.get_mut(&node)
-            && !provider.is_looked_at
+            && !provider.is_queried
         {
-            provider.is_looked_at = true;
-            provider.looked = Some(now);
-            todo.push(Effect::Look(node));
+            provider.is_queried = true;
+            provider.queried_at = Some(now);
+            todo.push(Effect::QueryRanges(node));
         }
     }
 
@@ -368,7 +368,7 @@ impl Plan {
     }
 
     fn drop_provider(&mut self, node: NodeId, why: ProviderGone, todo: &mut Vec<Effect>) {
-        if matches!(why, ProviderGone::Lied | ProviderGone::Refused) {
+        if matches!(why, ProviderGone::FalseData | ProviderGone::Refused) {
             self.banned.insert(node);
         }
         self.cancel_all(node, todo);

@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Content, FetchError, FetchEvent, Fetched, Wanted,
-    fetch::{self, Got, Shared},
+    fetch::{self, BlobResult, Shared},
 };
 use crate::data::endpoint::Plane;
 
@@ -124,7 +124,7 @@ async fn children(store: &Store, root: BlobHash) -> Result<BTreeSet<BlobHash>, F
 }
 
 impl Fetched {
-    fn add(&mut self, got: Got) {
+    fn add(&mut self, got: BlobResult) {
         self.bytes += got.bytes;
         self.had += got.had;
         self.blamed.extend(got.blamed);

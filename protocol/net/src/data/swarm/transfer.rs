@@ -17,14 +17,14 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Blame, extent::GROUP, inflow::Inflow, inlet::Inlet, plan::Ended};
-use crate::data::{Meter, links::Lease};
+use super::{Blame, buffered_recv::BufferedRecv, plan::Ended, ranges::GROUP, store_writer::StoreWriter};
+use crate::data::{RateLimit, connections::Lease};
 
 /// Time for a provider to reply to an availability query.
-const SAYS_WITHIN: Duration = Duration::from_secs(5);
+const REPLY_WITHIN: Duration = Duration::from_secs(5);
 
 /// The rest of a response.
-type AtBlobContent = fsm::AtBlobContent<Inflow>;
+type AtBlobContent = fsm::AtBlobContent<BufferedRecv>;
 
 /// One provider of one blob, with its connection.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub(super) struct Source {
     pub(super) lease: Lease,
     pub(super) store: Store,
     /// The limit for all providers together, and this provider's own.
-    pub(super) meters: [Meter; 2],
+    pub(super) limits: [RateLimit; 2],
 }
 
 /// A verified piece of a task.
@@ -83,7 +83,7 @@ impl Source {
                     items.push(item);
                     content = next;
                 }
-                BlobContentNext::More((_, Err(error))) => return Err(self.judge(error, size, 0)),
+                BlobContentNext::More((_, Err(error))) => return Err(self.classify(error, size, 0)),
                 BlobContentNext::Done(_) => break,
             }
         }
@@ -93,21 +93,21 @@ impl Source {
                 false => Err(Outcome::Lied(self.blame(0, 0, "no bytes have another hash"))),
             };
         };
-        let mut inlet = Inlet::open(&self.store, self.hash(), nonzero, 2 * GROUP)
+        let mut writer = StoreWriter::open(&self.store, self.hash(), nonzero, 2 * GROUP)
             .await
             .map_err(Outcome::Store)?;
         for item in items {
-            inlet.put(item).await.map_err(Outcome::Store)?;
+            writer.put(item).await.map_err(Outcome::Store)?;
         }
-        inlet.close().await.map_err(Outcome::Store)?;
+        writer.close().await.map_err(Outcome::Store)?;
         Ok(Proven { size, bytes })
     }
 
     /// Returns the ranges that the provider says it has; `None` without a reply.
-    pub(super) async fn look(&self) -> Option<Bitfield> {
+    pub(super) async fn query_ranges(&self) -> Option<Bitfield> {
         let request = ObserveRequest::new(self.hash());
         let said = self.store.remote().observe(self.lease.connection.clone(), request);
-        let first = timeout(SAYS_WITHIN, pin!(said).next()).await;
+        let first = timeout(REPLY_WITHIN, pin!(said).next()).await;
         first.ok()?.and_then(Result::ok)
     }
 
@@ -131,8 +131,8 @@ impl Source {
         if claimed != size.get() {
             return Outcome::Lied(self.blame(claimed, range.start, "the size is proven to be another"));
         }
-        let mut inlet = match Inlet::open(&self.store, self.hash(), size, range.end - range.start).await {
-            Ok(inlet) => inlet,
+        let mut writer = match StoreWriter::open(&self.store, self.hash(), size, range.end - range.start).await {
+            Ok(writer) => writer,
             Err(why) => return Outcome::Store(why),
         };
         let tell = async |piece: Option<Range<u64>>| {
@@ -151,7 +151,7 @@ impl Source {
                         at = leaf.offset + leaf.data.len() as u64;
                         self.pay(leaf.data.len() as u64).await;
                     }
-                    match inlet.put(item).await {
+                    match writer.put(item).await {
                         Ok(piece) => tell(piece).await,
                         Err(why) => return Outcome::Store(why),
                     }
@@ -161,19 +161,19 @@ impl Source {
             }
         };
         // What was verified before a failure is kept.
-        match inlet.close().await {
+        match writer.close().await {
             Ok(piece) => tell(piece).await,
             Err(why) => return Outcome::Store(why),
         }
         match failed {
             None => Outcome::Ended(Ended::Complete),
-            Some(error) => self.judge(error, claimed, at),
+            Some(error) => self.classify(error, claimed, at),
         }
     }
 
     async fn pay(&self, bytes: u64) {
-        for meter in &self.meters {
-            meter.take(bytes).await;
+        for limit in &self.limits {
+            limit.take(bytes).await;
         }
     }
 
@@ -183,20 +183,20 @@ impl Source {
         let (send, recv) = self.lease.connection.open_bi().await.map_err(|_| broken())?;
         let connected = fsm::AtConnected::new(
             Instant::now(),
-            Inflow::new(recv),
+            BufferedRecv::new(recv),
             send,
             request,
             RequestCounters::default(),
         );
-        let header: AtBlobHeader<Inflow> = match connected.next().await.map_err(|_| broken())? {
+        let header: AtBlobHeader<BufferedRecv> = match connected.next().await.map_err(|_| broken())? {
             ConnectedNext::StartRoot(root) => root.next(),
             ConnectedNext::StartChild(_) | ConnectedNext::Closing(_) => unreachable!("the request is for the root"),
         };
-        header.next().await.map_err(|error| self.judge(error.into(), 0, 0))
+        header.next().await.map_err(|error| self.classify(error.into(), 0, 0))
     }
 
     /// Classifies a decoding error.
-    fn judge(&self, error: DecodeError, claimed: u64, at: u64) -> Outcome {
+    fn classify(&self, error: DecodeError, claimed: u64, at: u64) -> Outcome {
         match error {
             DecodeError::ParentHashMismatch { node, .. } => {
                 Outcome::Lied(self.blame(claimed, at, &format!("the hashes of tree node {node:?} do not match")))

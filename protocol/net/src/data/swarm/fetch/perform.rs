@@ -7,7 +7,7 @@ use protocol::NodeId;
 use super::{Fetching, Job};
 use crate::data::{
     FetchError, FetchEvent,
-    swarm::{extent, plan::Effect, transfer::Source},
+    swarm::{plan::Effect, ranges, transfer::Source},
 };
 
 impl Fetching {
@@ -20,7 +20,7 @@ impl Fetching {
             match effect {
                 Effect::Connect(node) => self.call(node),
                 Effect::Probe { node, first } => self.probe(node, first),
-                Effect::Look(node) => self.look(node),
+                Effect::QueryRanges(node) => self.query_ranges(node),
                 Effect::Fetch { node, task, range } => self.fetch(node, task, range),
                 Effect::Cancel { node, task } => {
                     if let Some(job) = self.running.remove(&(node, task)) {
@@ -53,7 +53,7 @@ impl Fetching {
             blob: self.blob,
             lease: self.leases.get(&node)?.clone(),
             store: self.shared.store.clone(),
-            meters: [
+            limits: [
                 self.shared.plane.download.clone(),
                 self.shared.plane.download_each.of(node),
             ],
@@ -68,10 +68,10 @@ impl Fetching {
         self.running.insert((node, None), job);
     }
 
-    fn look(&mut self, node: NodeId) {
+    fn query_ranges(&mut self, node: NodeId) {
         let Some(source) = self.source(node) else { return };
         self.jobs
-            .spawn(async move { Job::Looked(node, source.look().await.as_ref().map(extent::part)) });
+            .spawn(async move { Job::Queried(node, source.query_ranges().await.as_ref().map(ranges::part)) });
     }
 
     fn fetch(&mut self, node: NodeId, task: u64, range: Range<u64>) {

@@ -16,7 +16,7 @@ impl Plan {
             let mut free: Vec<_> = self
                 .providers
                 .iter()
-                .filter(|(_, provider)| provider.has_room())
+                .filter(|(_, provider)| provider.has_capacity())
                 .map(|(&node, provider)| (provider.running.len(), u64::MAX - provider.per_s, node))
                 .collect();
             free.sort_unstable();
@@ -41,7 +41,7 @@ impl Plan {
         let next = self
             .providers
             .iter_mut()
-            .find(|(_, provider)| provider.has_room() && provider.probing.is_none() && provider.could_prove());
+            .find(|(_, provider)| provider.has_capacity() && provider.probing.is_none() && provider.could_prove());
         if let Some((&node, provider)) = next {
             provider.probing = Some(now);
             provider.heard = now;

@@ -25,12 +25,12 @@ pub(super) struct Provider {
     /// Tasks that it lacked, and when to ask again.
     pub(super) lacks: BTreeMap<u64, Time>,
     /// Times that it lacked a range, or said that it has nothing.
-    barren: u32,
+    empty_replies: u32,
     /// The ranges that it says it has; everything until it says otherwise.
     part: Option<Part>,
     /// An availability query is under way.
-    pub(super) is_looked_at: bool,
-    pub(super) looked: Option<Time>,
+    pub(super) is_queried: bool,
+    pub(super) queried_at: Option<Time>,
     /// Time of connection.
     pub(super) since: Time,
     /// Time of the last data, or of becoming idle.
@@ -49,7 +49,7 @@ impl Provider {
     /// Rate from which it gets one more concurrent task, in bytes per second.
     const RATE_STEP: u64 = 8 << 20;
     /// Empty replies after which it counts as having nothing.
-    const BARREN_MAX: u32 = 3;
+    const EMPTY_REPLIES_MAX: u32 = 3;
 
     pub(super) fn new(now: Time) -> Self {
         Self {
@@ -58,10 +58,10 @@ impl Provider {
             running: BTreeMap::new(),
             probing: None,
             lacks: BTreeMap::new(),
-            barren: 0,
+            empty_replies: 0,
             part: None,
-            is_looked_at: false,
-            looked: None,
+            is_queried: false,
+            queried_at: None,
             since: now,
             heard: now,
             is_silent: false,
@@ -76,16 +76,16 @@ impl Provider {
         self.state == State::Ready && !self.is_silent
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_capacity(&self) -> bool {
         let width = (self.per_s / Self::RATE_STEP).clamp(Self::WIDTH_MIN, Self::WIDTH_MAX);
         // After lacking a range, it gets no more tasks until it says what it has.
-        let is_known = !self.is_looked_at || self.barren == 0;
+        let is_known = !self.is_queried || self.empty_replies == 0;
         self.is_well() && is_known && (self.running.len() as u64) < width
     }
 
     /// Notes that it lacked a task, or the end of the blob if `task` is `None`.
     pub(super) fn lacked(&mut self, task: Option<u64>, again: Time) {
-        self.barren += 1;
+        self.empty_replies += 1;
         match task {
             Some(task) => drop(self.lacks.insert(task, again)),
             None => self.state = State::Waiting(again),
@@ -93,13 +93,13 @@ impl Provider {
     }
 
     /// Notes its availability reply.
-    pub(super) fn says(&mut self, part: Option<Part>) {
-        self.is_looked_at = false;
+    pub(super) fn reply(&mut self, part: Option<Part>) {
+        self.is_queried = false;
         let Some(part) = part else { return };
         if part.ranges.is_empty() {
-            self.barren += 1;
+            self.empty_replies += 1;
         } else if self.part.is_none() {
-            self.barren = 0; // It was asked for ranges that it never claimed.
+            self.empty_replies = 0; // It was asked for ranges that it never claimed.
         }
         if matches!(self.state, State::Waiting(_)) && !part.ranges.is_empty() {
             self.state = State::Ready;
@@ -109,7 +109,7 @@ impl Provider {
 
     /// Returns true if it gave nothing and has nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.delivered == 0 && self.barren >= Self::BARREN_MAX && !self.is_looked_at
+        self.delivered == 0 && self.empty_replies >= Self::EMPTY_REPLIES_MAX && !self.is_queried
     }
 
     /// Returns the first part of `range` that it has, by its own word.
@@ -142,7 +142,7 @@ impl Provider {
             && self.is_well()
             && self.running.is_empty()
             && self.probing.is_none()
-            && self.looked.is_none_or(is_old)
+            && self.queried_at.is_none_or(is_old)
     }
 
     pub(super) fn could_take(&self, task: u64) -> bool {
@@ -155,11 +155,11 @@ impl Provider {
         *at = to.max(*at);
         self.heard = now;
         self.is_silent = false;
-        self.gives(bytes);
+        self.count(bytes);
     }
 
     /// Counts verified bytes from it.
-    pub(super) fn gives(&mut self, bytes: u64) {
+    pub(super) fn count(&mut self, bytes: u64) {
         self.delivered += bytes;
         self.window += bytes;
     }

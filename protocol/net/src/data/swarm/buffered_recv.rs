@@ -11,12 +11,12 @@ const STRIDE: usize = 256 << 10;
 
 /// A buffered receive stream.
 #[derive(Debug)]
-pub(super) struct Inflow {
+pub(super) struct BufferedRecv {
     stream: RecvStream,
     buffer: BytesMut,
 }
 
-impl Inflow {
+impl BufferedRecv {
     pub(super) fn new(stream: RecvStream) -> Self {
         Self {
             stream,
@@ -42,7 +42,7 @@ impl Inflow {
     }
 }
 
-impl iroh_blobs::util::RecvStream for Inflow {
+impl iroh_blobs::util::RecvStream for BufferedRecv {
     async fn recv_bytes(&mut self, len: usize) -> io::Result<Bytes> {
         match self.fill(len).await {
             Err(error) if !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {

@@ -43,8 +43,8 @@ impl Plan {
                 }
             } else if provider.is_slow(now, self.rules.slow_after_ms, median) && others > 1 {
                 self.drop_provider(node, ProviderGone::Slow, todo);
-            } else if provider.may_have_more(now, self.rules.look_ms) {
-                self.look(now, node, todo);
+            } else if provider.may_have_more(now, self.rules.query_ms) {
+                self.query_ranges(now, node, todo);
             }
         }
     }

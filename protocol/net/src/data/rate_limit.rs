@@ -11,7 +11,7 @@ use protocol::NodeId;
 
 /// A limit on bytes per second. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Meter(Option<Arc<Limit>>);
+pub struct RateLimit(Option<Arc<Limit>>);
 
 #[derive(Debug)]
 struct Limit {
@@ -23,7 +23,7 @@ struct Limit {
 /// Unused time that may be caught up after a pause.
 const BURST: Duration = Duration::from_millis(50);
 
-impl Meter {
+impl RateLimit {
     /// Creates a limit of `per_s` bytes per second; `None` limits nothing.
     pub fn new(per_s: Option<NonZeroU64>) -> Self {
         let limit = |per_s| {
@@ -64,12 +64,12 @@ impl Limit {
 
 /// Limits of the same rate for each peer. Concurrent transfers with one peer share its limit.
 #[derive(Debug, Default)]
-pub(crate) struct Meters {
+pub(crate) struct PeerRateLimits {
     per_s: Option<NonZeroU64>,
-    each: Mutex<BTreeMap<NodeId, Meter>>,
+    each: Mutex<BTreeMap<NodeId, RateLimit>>,
 }
 
-impl Meters {
+impl PeerRateLimits {
     /// Number of peers above which idle ones are removed.
     const IDLE_MAX: usize = 64;
 
@@ -86,15 +86,15 @@ impl Meters {
     }
 
     /// Returns the limit of one peer.
-    pub(crate) fn of(&self, node: NodeId) -> Meter {
+    pub(crate) fn of(&self, node: NodeId) -> RateLimit {
         if self.per_s.is_none() {
-            return Meter::default();
+            return RateLimit::default();
         }
         let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
         if each.len() >= Self::IDLE_MAX {
-            each.retain(|_, meter| meter.0.as_ref().is_some_and(|limit| Arc::strong_count(limit) > 1));
+            each.retain(|_, limit| limit.0.as_ref().is_some_and(|limit| Arc::strong_count(limit) > 1));
         }
-        each.entry(node).or_insert_with(|| Meter::new(self.per_s)).clone()
+        each.entry(node).or_insert_with(|| RateLimit::new(self.per_s)).clone()
     }
 }
 
@@ -104,14 +104,14 @@ mod tests {
 
     #[test]
     fn transfers_of_one_peer_share_a_limit_and_peers_do_not() {
-        let meters = Meters::new(NonZeroU64::new(1000));
-        let limit = |n| meters.of(NodeId([n; 32])).0.expect("there is a limit");
+        let limits = PeerRateLimits::new(NonZeroU64::new(1000));
+        let limit = |n| limits.of(NodeId([n; 32])).0.expect("there is a limit");
         let held: Vec<_> = (0..80).map(limit).collect();
         assert!(Arc::ptr_eq(&held[1], &limit(1)) && !Arc::ptr_eq(&held[1], &held[2]));
         drop(held);
         drop(limit(200));
-        assert_eq!(meters.each.lock().unwrap().len(), 1, "idle peers are removed");
-        assert!(Meters::default().of(NodeId([1; 32])).per_s().is_none());
+        assert_eq!(limits.each.lock().unwrap().len(), 1, "idle peers are removed");
+        assert!(PeerRateLimits::default().of(NodeId([1; 32])).per_s().is_none());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use iroh_blobs::{
     api::{Store, blobs::ImportBaoHandle},
 };
 
-use super::extent::GROUP;
+use super::ranges::GROUP;
 
 /// Size of a piece: fewer and longer writes than one per group.
 const PIECE: usize = 256 << 10;
@@ -20,7 +20,7 @@ const ITEMS_MIN: usize = 64;
 const ITEMS_MAX: usize = 512;
 
 /// A writer into the store for one transfer. Errors are the store's.
-pub(super) struct Inlet {
+pub(super) struct StoreWriter {
     handle: ImportBaoHandle,
     parents: Vec<BaoContentItem>,
     offset: u64,
@@ -29,7 +29,7 @@ pub(super) struct Inlet {
     used: Vec<BytesMut>,
 }
 
-impl Inlet {
+impl StoreWriter {
     /// Opens a writer for about `bytes` bytes, which fit into its queue, so that nobody waits for single groups.
     pub(super) async fn open(store: &Store, hash: Hash, size: NonZeroU64, bytes: u64) -> Result<Self, String> {
         let room = usize::try_from(bytes / GROUP).unwrap_or(usize::MAX).min(ITEMS_MAX) + ITEMS_MIN;

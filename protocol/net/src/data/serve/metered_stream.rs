@@ -9,17 +9,17 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::data::endpoint::Plane;
 
 /// Size of a write, unless a rate limit makes that take long.
-const PARCEL: usize = 256 << 10;
+const BATCH: usize = 256 << 10;
 /// Smallest size of a write: one group.
-const PARCEL_MIN: usize = 16 << 10;
+const BATCH_MIN: usize = 16 << 10;
 
 /// A send stream whose bytes are limited and counted.
-pub(super) struct Outlet {
+pub(super) struct MeteredStream {
     inner: SendStream,
     plane: Arc<Plane>,
 }
 
-impl Outlet {
+impl MeteredStream {
     pub(super) fn new(inner: SendStream, plane: Arc<Plane>) -> Self {
         Self { inner, plane }
     }
@@ -30,9 +30,9 @@ impl Outlet {
     }
 
     /// Returns the size of a write: small under a rate limit, so that the receiver keeps hearing from us.
-    pub(super) fn parcel(&self) -> usize {
+    pub(super) fn batch(&self) -> usize {
         let per_s = self.plane.upload.per_s().map_or(u64::MAX, NonZeroU64::get);
-        usize::try_from(per_s / 20).map_or(PARCEL, |bytes| bytes.clamp(PARCEL_MIN, PARCEL))
+        usize::try_from(per_s / 20).map_or(BATCH, |bytes| bytes.clamp(BATCH_MIN, BATCH))
     }
 
     async fn pay(&self, bytes: usize) {
@@ -54,7 +54,7 @@ impl Outlet {
     }
 }
 
-impl iroh_blobs::util::SendStream for Outlet {
+impl iroh_blobs::util::SendStream for MeteredStream {
     async fn send_bytes(&mut self, bytes: Bytes) -> io::Result<()> {
         self.pay(bytes.len()).await;
         Ok(self.inner.write_chunk(bytes).await?)

@@ -86,9 +86,9 @@ impl Drop for Lease {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Links(Mutex<BTreeMap<(NodeId, Alpn), Arc<Slot>>>);
+pub(crate) struct Connections(Mutex<BTreeMap<(NodeId, Alpn), Arc<Slot>>>);
 
-impl Links {
+impl Connections {
     /// Returns the existing connection, or opens one. Concurrent callers share the attempt.
     pub(crate) async fn get(
         &self,
@@ -145,7 +145,7 @@ impl Links {
     }
 
     /// Closes the connections with one peer.
-    pub(crate) fn hang_up(&self, node: NodeId) {
+    pub(crate) fn disconnect(&self, node: NodeId) {
         self.close(|of| of == node);
     }
 
