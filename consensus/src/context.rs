@@ -1,5 +1,7 @@
-//! The vocabulary that the Malachite core is generic over, filled with ours. `ProposalAndParts` mode: the value that is
-//! voted on is the block's hash.
+//! The types that the Malachite core is generic over.
+//!
+//! The core runs in `ProposalAndParts` mode: the value that is voted on is the hash of a block, and the block
+//! itself travels beside the votes as one message, so a proposal "part" is empty here.
 
 use std::fmt;
 
@@ -9,9 +11,9 @@ use protocol::{BlockHash, Height, ValidatorKey};
 
 use crate::validator::{Validator, ValidatorSet};
 
-/// Our side of the core's type parameters. It holds nothing.
+/// Implements the core's [`Context`]: binds its type parameters to the types of this chain. Holds no data.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ours;
+pub(crate) struct ChainContext;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CoreHeight(pub(crate) Height);
@@ -23,7 +25,7 @@ pub(crate) struct Address(pub(crate) ValidatorKey);
 pub(crate) struct Value(pub(crate) BlockHash);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ValueName(pub(crate) BlockHash);
+pub(crate) struct ValueId(pub(crate) BlockHash);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part;
@@ -42,8 +44,8 @@ pub(crate) struct Vote {
     pub(crate) kind: VoteType,
     pub(crate) height: CoreHeight,
     pub(crate) round: Round,
-    pub(crate) value: NilOrVal<ValueName>,
-    pub(crate) voter: Address,
+    pub(crate) value: NilOrVal<ValueId>,
+    pub(crate) validator: Address,
 }
 
 impl fmt::Display for CoreHeight {
@@ -58,7 +60,7 @@ impl fmt::Display for Address {
     }
 }
 
-impl fmt::Display for ValueName {
+impl fmt::Display for ValueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#}", self.0)
     }
@@ -84,14 +86,14 @@ impl malachite_types::Height for CoreHeight {
 }
 
 impl malachite_types::Value for Value {
-    type Id = ValueName;
+    type Id = ValueId;
 
-    fn id(&self) -> ValueName {
-        ValueName(self.0)
+    fn id(&self) -> ValueId {
+        ValueId(self.0)
     }
 }
 
-impl malachite_types::ProposalPart<Ours> for Part {
+impl malachite_types::ProposalPart<ChainContext> for Part {
     fn is_first(&self) -> bool {
         true
     }
@@ -101,7 +103,7 @@ impl malachite_types::ProposalPart<Ours> for Part {
     }
 }
 
-impl malachite_types::Proposal<Ours> for Proposal {
+impl malachite_types::Proposal<ChainContext> for Proposal {
     fn height(&self) -> CoreHeight {
         self.height
     }
@@ -127,7 +129,7 @@ impl malachite_types::Proposal<Ours> for Proposal {
     }
 }
 
-impl malachite_types::Vote<Ours> for Vote {
+impl malachite_types::Vote<ChainContext> for Vote {
     fn height(&self) -> CoreHeight {
         self.height
     }
@@ -136,11 +138,11 @@ impl malachite_types::Vote<Ours> for Vote {
         self.round
     }
 
-    fn value(&self) -> &NilOrVal<ValueName> {
+    fn value(&self) -> &NilOrVal<ValueId> {
         &self.value
     }
 
-    fn take_value(self) -> NilOrVal<ValueName> {
+    fn take_value(self) -> NilOrVal<ValueId> {
         self.value
     }
 
@@ -149,24 +151,24 @@ impl malachite_types::Vote<Ours> for Vote {
     }
 
     fn validator_address(&self) -> &Address {
-        &self.voter
+        &self.validator
     }
 
-    // Vote extensions are switched off: a vote carries nothing but itself.
-    fn extension(&self) -> Option<&SignedExtension<Ours>> {
+    // Vote extensions are disabled.
+    fn extension(&self) -> Option<&SignedExtension<ChainContext>> {
         None
     }
 
-    fn take_extension(&mut self) -> Option<SignedExtension<Ours>> {
+    fn take_extension(&mut self) -> Option<SignedExtension<ChainContext>> {
         None
     }
 
-    fn extend(self, _: SignedExtension<Ours>) -> Self {
+    fn extend(self, _: SignedExtension<ChainContext>) -> Self {
         self
     }
 }
 
-impl malachite_types::Validator<Ours> for Validator {
+impl malachite_types::Validator<ChainContext> for Validator {
     fn address(&self) -> &Address {
         &self.address
     }
@@ -180,9 +182,9 @@ impl malachite_types::Validator<Ours> for Validator {
     }
 }
 
-impl malachite_types::ValidatorSet<Ours> for ValidatorSet {
+impl malachite_types::ValidatorSet<ChainContext> for ValidatorSet {
     fn count(&self) -> usize {
-        self.voters().len()
+        self.validators().len()
     }
 
     fn total_voting_power(&self) -> u64 {
@@ -194,11 +196,11 @@ impl malachite_types::ValidatorSet<Ours> for ValidatorSet {
     }
 
     fn get_by_index(&self, index: usize) -> Option<&Validator> {
-        self.voters().get(index)
+        self.validators().get(index)
     }
 }
 
-impl Context for Ours {
+impl Context for ChainContext {
     type Address = Address;
     type Height = CoreHeight;
     type ProposalPart = Part;
@@ -232,23 +234,23 @@ impl Context for Ours {
         }
     }
 
-    fn new_prevote(&self, height: CoreHeight, round: Round, value: NilOrVal<ValueName>, voter: Address) -> Vote {
+    fn new_prevote(&self, height: CoreHeight, round: Round, value: NilOrVal<ValueId>, validator: Address) -> Vote {
         Vote {
             kind: VoteType::Prevote,
             height,
             round,
             value,
-            voter,
+            validator,
         }
     }
 
-    fn new_precommit(&self, height: CoreHeight, round: Round, value: NilOrVal<ValueName>, voter: Address) -> Vote {
+    fn new_precommit(&self, height: CoreHeight, round: Round, value: NilOrVal<ValueId>, validator: Address) -> Vote {
         Vote {
             kind: VoteType::Precommit,
             height,
             round,
             value,
-            voter,
+            validator,
         }
     }
 }

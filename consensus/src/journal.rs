@@ -1,5 +1,8 @@
-//! What the consensus journal holds: exactly the inputs whose loss could make this node contradict itself, and the
-//! bodies of the blocks it voted for. Replayed in order after a crash.
+//! The records of the consensus journal, a write-ahead log of one height.
+//!
+//! It holds the inputs whose loss could make this validator contradict itself, and the bodies of the blocks it
+//! voted for. After a crash they are replayed in order; see [`crate::node::Node::recover`]. Left out: files and
+//! checksums, which are crate `storage`'s.
 
 use bincode::{Decode, Encode};
 use protocol::{
@@ -11,58 +14,57 @@ use protocol::{
     },
 };
 
-/// Longest record: a block body and a little around it.
+/// Largest record in bytes: a block body and its framing.
 pub const RECORD_MAX: usize = BODY_MAX + (64 << 10);
 
-/// Which timer ran out.
+/// The kind of a consensus timer. Its number is part of the journal's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum Timer {
-    /// No proposal came.
+    /// No proposal arrived in time.
     Propose,
-    /// Prevotes did not agree.
+    /// The prevotes did not agree in time.
     Prevote,
-    /// Precommits did not agree.
+    /// The precommits did not agree in time.
     Precommit,
 }
 
-/// One input of the height that is being decided.
+/// One input of the height being decided. The order of the variants is part of the journal's format.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Record {
-    /// A vote, ours or a peer's.
+    /// A vote of any validator, this one included.
     Vote(Signed<Vote>),
-    /// A proposal, ours or a peer's.
+    /// A proposal of any validator, this one included.
     Proposal(Signed<Proposal>),
-    /// A quorum of prevotes.
+    /// Prevotes of a quorum for one block.
     Polka(Certificate),
-    /// A timer that ran out.
+    /// An expired timer and its round.
     Timeout(Timer, u32),
-    /// A block that was executed, and what came of it.
+    /// The result of executing a proposed block.
     Executed {
-        /// The round it was proposed in.
+        /// The round in which it was proposed.
         round: u32,
-        /// By whom.
         proposer: ValidatorKey,
-        /// Its name.
         block: BlockHash,
-        /// Whether it keeps the rules.
+        /// False if the block breaks a rule of the chain.
         valid: bool,
     },
-    /// The block itself, written before anything that names it.
+    /// The body of a block, written before any record that names the block.
     Body(Body),
 }
 
-/// A record that cannot be read although its checksum holds: written by another version, or not by us.
+/// A journal record whose checksum holds but which cannot be decoded. Another version of the node or another
+/// program wrote it.
 #[derive(Debug, thiserror::Error)]
 #[error("record {index} of the consensus journal cannot be read; do not sign before it is understood")]
 pub struct ReplayError {
-    /// Its place in the journal.
+    /// The record's position in the journal, from 0.
     pub index: usize,
-    /// Why.
     #[source]
     pub source: codec::DecodeError,
 }
 
-/// Reads back what was journalled for one height.
+/// Decodes the journal records of one height. One that cannot be decoded is an error, because this node may have
+/// signed it.
 pub fn read(records: &[Vec<u8>]) -> Result<Vec<Record>, ReplayError> {
     let read = |(index, bytes): (usize, &Vec<u8>)| {
         codec::decode(bytes, RECORD_MAX).map_err(|source| ReplayError { index, source })

@@ -1,7 +1,8 @@
-//! Transactions that wait: checked, bounded, ordered. Which come first, which give way, which never come in.
+//! The mempool: transactions that wait for a block, checked, bounded and ordered.
 //!
-//! Per sender they stand in the order of their nonces; between senders the better paid goes first, then the earlier.
-//! Signatures are recovered before a transaction gets here; what it does is nobody's business here.
+//! Transactions of one sender are ordered by nonce. Between senders the higher tip goes first, then the earlier
+//! arrival. A full pool evicts the lowest tip. Left out: signatures, which are recovered before a transaction gets
+//! here (crate `evm`, `pool_tx`), and gossip.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,46 +13,40 @@ use protocol::{Account, Amount, TxHash};
 
 use crate::execution::AccountState;
 
-/// A transaction whose sender is known.
+/// A decoded transaction whose sender was recovered from its signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pooled {
-    /// Its name.
+pub struct PooledTransaction {
     pub hash: TxHash,
-    /// Who signed it.
     pub sender: Account,
-    /// Its place in the sender's order.
     pub nonce: u64,
-    /// Gas it may use.
     pub gas_limit: u64,
-    /// Most it pays per gas.
+    /// The most that it pays per unit of gas.
     pub fee_cap: u128,
-    /// Most of that which goes to the proposer.
+    /// The most of `fee_cap` that goes to the proposer.
     pub tip_cap: u128,
-    /// The most it can take from the sender: value and gas.
+    /// The most that it can take from the sender: value and gas.
     pub cost: Amount,
-    /// Its EIP-2718 bytes.
+    /// The EIP-2718 encoding.
     pub raw: Arc<[u8]>,
 }
 
-impl Pooled {
-    /// What its proposer earns per gas at this base fee; `None` if it does not pay the base fee.
+impl PooledTransaction {
+    /// The proposer's income per unit of gas at this base fee; `None` if the transaction does not pay the base fee.
     fn tip(&self, base_fee: u128) -> Option<u128> {
         self.fee_cap.checked_sub(base_fee).map(|left| left.min(self.tip_cap))
     }
 }
 
-/// How much may wait.
+/// Bounds of a mempool. At a bound a transaction is refused, or evicts one with a lower tip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Transactions in all.
     pub transactions: usize,
-    /// Transactions of one sender.
     pub per_sender: usize,
-    /// Bytes in all.
+    /// Bytes of all transactions together.
     pub bytes: usize,
-    /// How much more a replacement pays, in percent.
+    /// The least by which a replacement must raise both fee cap and tip cap, in percent.
     pub bump_percent: u32,
-    /// How far ahead of its sender's account a nonce may lie.
+    /// The largest distance between a transaction's nonce and its sender's next one.
     pub nonce_ahead: u64,
 }
 
@@ -67,66 +62,90 @@ impl Default for Limits {
     }
 }
 
-/// Why a transaction does not come in. Each says what would have to change.
+/// Reason that the mempool refuses a transaction. The texts follow geth's, because wallets match on them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
-    /// It is here already.
     #[error("already known")]
     Known,
-    /// Its nonce was used.
     #[error("nonce too low: next nonce {expected}, tx nonce {found}")]
     NonceTooLow {
-        /// The nonce to use.
+        /// The sender's next nonce.
         expected: u64,
-        /// The nonce it has.
+        /// The transaction's nonce.
         found: u64,
     },
-    /// Its nonce is far in the future.
     #[error("nonce too high: next nonce {expected}, tx nonce {found}, at most {ahead} ahead are kept")]
     NonceTooHigh {
-        /// The nonce to use.
+        /// The sender's next nonce.
         expected: u64,
-        /// The nonce it has.
+        /// The transaction's nonce.
         found: u64,
-        /// How far ahead it may lie.
+        /// The largest distance allowed.
         ahead: u64,
     },
-    /// The sender cannot pay for it.
     #[error("insufficient funds for gas * price + value: balance {have}, tx cost {need}")]
     Funds {
-        /// What the sender has, in the smallest unit.
+        /// The sender's balance, in the smallest unit.
         have: u128,
-        /// What it could cost, in the smallest unit.
+        /// The most that the transaction can cost, in the smallest unit.
         need: u128,
     },
-    /// Another with this nonce waits and pays as much.
+    /// A transaction with the same nonce is in the pool and this one does not pay enough more to replace it.
     #[error("replacement transaction underpriced: pay at least {need} per gas and as much tip")]
     Underpriced {
-        /// The fee cap that would do.
+        /// The least fee cap that would replace it.
         need: u128,
     },
-    /// The sender has too many waiting.
+    /// The sender has as many transactions in the pool as [`Limits::per_sender`] allows.
     #[error("{0} transactions of this sender wait already; let some be included first")]
     SenderFull(usize),
-    /// The pool is full of better paid ones.
+    /// The pool is full, and every transaction in it pays at least this tip per unit of gas.
     #[error("the pool is full; a tip above {0} per gas would make room")]
     Full(u128),
 }
 
 #[derive(Clone, Debug)]
-struct Waiting {
-    tx: Pooled,
-    /// When it came, counted.
+struct Entry {
+    tx: PooledTransaction,
+    /// Position in the order of arrival.
     order: u64,
 }
 
-/// The transactions that wait.
+/// The transactions that wait for a block. Never holds more than its [`Limits`].
+///
+/// ```
+/// use consensus::{
+///     execution::AccountState,
+///     mempool::{Limits, Mempool, PoolError, PooledTransaction},
+/// };
+/// use protocol::{Account, Amount, TxHash};
+///
+/// let transaction = |nonce: u8, tip: u128| PooledTransaction {
+///     hash: TxHash([nonce; 32]),
+///     sender: Account([1; 20]),
+///     nonce: nonce.into(),
+///     gas_limit: 21_000,
+///     fee_cap: 100 + tip,
+///     tip_cap: tip,
+///     cost: Amount(5_000),
+///     raw: [nonce].into(),
+/// };
+/// let account = AccountState { nonce: 0, balance: Amount(1_000_000) };
+/// let mut pool = Mempool::new(Limits::default());
+/// pool.insert(transaction(0, 7), account)?;
+/// pool.insert(transaction(2, 7), account)?;
+///
+/// // Nonce 1 is missing, so only nonce 0 can go into the next block.
+/// assert_eq!(pool.best(100, 30_000_000, 1 << 20).len(), 1);
+/// assert_eq!(pool.insert(transaction(0, 7), account), Err(PoolError::Known));
+/// # Ok::<(), PoolError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Mempool {
     limits: Limits,
     senders: BTreeMap<Account, Sender>,
     by_hash: BTreeMap<TxHash, (Account, u64)>,
-    /// Worst paid first, later before earlier: who gives way when it is full.
+    /// Lowest tip first, and of equal tips the later arrival: the order of eviction.
     by_price: BTreeSet<(u128, std::cmp::Reverse<u64>, TxHash)>,
     bytes: usize,
     arrivals: u64,
@@ -134,13 +153,13 @@ pub struct Mempool {
 
 #[derive(Debug, Default)]
 struct Sender {
-    /// The nonce that its account uses next.
+    /// The nonce that the sender's next included transaction has.
     next: u64,
-    waiting: BTreeMap<u64, Waiting>,
+    by_nonce: BTreeMap<u64, Entry>,
 }
 
 impl Mempool {
-    /// An empty pool.
+    /// An empty mempool with these bounds. Nothing but these bounds limits its memory.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -148,73 +167,76 @@ impl Mempool {
         }
     }
 
-    /// How many wait.
+    /// The number of transactions in the pool, including those behind a nonce gap.
     pub fn len(&self) -> usize {
         self.by_hash.len()
     }
 
-    /// Whether none waits.
+    /// Returns true if no transaction is in the pool, not even one behind a nonce gap.
     pub fn is_empty(&self) -> bool {
         self.by_hash.is_empty()
     }
 
-    /// The bytes of all that wait.
+    /// Bytes of all transactions in the pool, in EIP-2718 encoding.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether it waits here.
+    /// Returns true if this transaction is in the pool.
     pub fn contains(&self, hash: &TxHash) -> bool {
         self.by_hash.contains_key(hash)
     }
 
-    /// A transaction that waits.
-    pub fn get(&self, hash: &TxHash) -> Option<&Pooled> {
+    /// The transaction with this hash, if it is in the pool.
+    pub fn get(&self, hash: &TxHash) -> Option<&PooledTransaction> {
         let (sender, nonce) = self.by_hash.get(hash)?;
-        Some(&self.senders[sender].waiting[nonce].tx)
+        Some(&self.senders[sender].by_nonce[nonce].tx)
     }
 
-    /// All that wait, by sender and nonce, with whether each could go into the next block.
-    pub fn iter(&self) -> impl Iterator<Item = (&Pooled, bool)> {
+    /// All transactions by sender and nonce, each with true if the next block could include it (no nonce is missing
+    /// before it).
+    pub fn iter(&self) -> impl Iterator<Item = (&PooledTransaction, bool)> {
         self.senders.values().flat_map(|sender| {
             let mut next = sender.next;
-            sender.waiting.values().map(move |one| {
-                let ready = one.tx.nonce == next;
+            sender.by_nonce.values().map(move |entry| {
+                let ready = entry.tx.nonce == next;
                 next += u64::from(ready);
-                (&one.tx, ready)
+                (&entry.tx, ready)
             })
         })
     }
 
-    /// Whether any could go into the next block.
+    /// Returns true if a transaction could go into the next block at this base fee.
     pub fn has_ready(&self, base_fee: u128) -> bool {
         self.senders.values().any(|sender| {
             sender
-                .waiting
+                .by_nonce
                 .get(&sender.next)
-                .is_some_and(|one| one.tx.tip(base_fee).is_some())
+                .is_some_and(|entry| entry.tx.tip(base_fee).is_some())
         })
     }
 
-    /// The nonce a wallet should use next for `account`, if it has anything waiting.
+    /// The nonce that a wallet should use next for `account`; `None` if it has no transaction in the pool.
     pub fn next_nonce(&self, account: &Account) -> Option<u64> {
         let sender = self.senders.get(account)?;
         let ready = (sender.next..)
-            .take_while(|nonce| sender.waiting.contains_key(nonce))
+            .take_while(|nonce| sender.by_nonce.contains_key(nonce))
             .count();
         Some(sender.next + ready as u64)
     }
 
-    /// Takes a transaction in. `account` is its sender at the tip.
-    pub fn insert(&mut self, tx: Pooled, account: AccountState) -> Result<(), PoolError> {
+    /// Adds a transaction. `account` is the state of its sender at the tip. A transaction with the same sender and
+    /// nonce is replaced if the new one pays enough more.
+    pub fn insert(&mut self, tx: PooledTransaction, account: AccountState) -> Result<(), PoolError> {
         self.check(&tx, account)?;
         let old = self
             .senders
             .get(&tx.sender)
-            .and_then(|sender| sender.waiting.get(&tx.nonce));
+            .and_then(|sender| sender.by_nonce.get(&tx.nonce));
         if let Some(old) = old.map(|old| old.tx.hash) {
             self.remove(&old);
         }
+        // After the old one is gone, so that a replacement never evicts a third transaction for its own place.
         self.make_room(&tx)?;
 
         self.bytes += tx.raw.len();
@@ -223,9 +245,9 @@ impl Mempool {
             .insert((tx.tip_cap, std::cmp::Reverse(self.arrivals), tx.hash));
         let sender = self.senders.entry(tx.sender).or_default();
         sender.next = account.nonce;
-        sender.waiting.insert(
+        sender.by_nonce.insert(
             tx.nonce,
-            Waiting {
+            Entry {
                 tx,
                 order: self.arrivals,
             },
@@ -235,7 +257,7 @@ impl Mempool {
         Ok(())
     }
 
-    fn check(&self, tx: &Pooled, account: AccountState) -> Result<(), PoolError> {
+    fn check(&self, tx: &PooledTransaction, account: AccountState) -> Result<(), PoolError> {
         if self.by_hash.contains_key(&tx.hash) {
             return Err(PoolError::Known);
         }
@@ -256,24 +278,26 @@ impl Mempool {
         let Some(sender) = self.senders.get(&tx.sender) else {
             return Ok(());
         };
-        if let Some(Waiting { tx: old, .. }) = sender.waiting.get(&tx.nonce) {
+        if let Some(Entry { tx: old, .. }) = sender.by_nonce.get(&tx.nonce) {
+            // Rounded up, so that a replacement of a cheap transaction pays at least one unit more.
             let bumped = |price: u128| price + (price * u128::from(self.limits.bump_percent)).div_ceil(100);
             let need = bumped(old.fee_cap);
             if tx.fee_cap < need || tx.tip_cap < bumped(old.tip_cap) {
                 return Err(PoolError::Underpriced { need });
             }
-        } else if sender.waiting.len() >= self.limits.per_sender {
-            return Err(PoolError::SenderFull(sender.waiting.len()));
+        } else if sender.by_nonce.len() >= self.limits.per_sender {
+            return Err(PoolError::SenderFull(sender.by_nonce.len()));
         }
         Ok(())
     }
 
-    /// Evicts the worst paid until `tx` fits; refuses it if it is itself the worst paid.
-    fn make_room(&mut self, tx: &Pooled) -> Result<(), PoolError> {
+    /// Evicts transactions with the lowest tip until `tx` fits. Fails if `tx` has the lowest tip itself.
+    fn make_room(&mut self, tx: &PooledTransaction) -> Result<(), PoolError> {
         while self.len() >= self.limits.transactions || self.bytes + tx.raw.len() > self.limits.bytes {
             let Some(&(price, _, worst)) = self.by_price.first() else {
                 return Err(PoolError::Full(0));
             };
+            // Equal pay does not evict: a stream of equal transactions would otherwise churn the pool.
             if price >= tx.tip_cap {
                 return Err(PoolError::Full(price));
             }
@@ -282,13 +306,15 @@ impl Mempool {
         Ok(())
     }
 
-    /// The best transactions for a block on the tip, nonces in order, within the gas and bytes it has.
+    /// The best paid transactions for a block on the tip, within this much gas and these many bytes. Nonces of each
+    /// sender are in order and without gaps.
     pub fn best(&self, base_fee: u128, mut gas: u64, mut bytes: usize) -> Vec<Arc<[u8]>> {
         let head = |sender: &Account, nonce: u64| {
-            let one = self.senders[sender].waiting.get(&nonce)?;
-            let tip = one.tx.tip(base_fee)?;
-            Some((tip, std::cmp::Reverse(one.order), *sender, nonce))
+            let entry = self.senders[sender].by_nonce.get(&nonce)?;
+            let tip = entry.tx.tip(base_fee)?;
+            Some((tip, std::cmp::Reverse(entry.order), *sender, nonce))
         };
+        // One transaction per sender, the next by nonce. Taking one adds the sender's following one.
         let mut heads: BTreeSet<_> = self
             .senders
             .iter()
@@ -296,9 +322,9 @@ impl Mempool {
             .collect();
         let mut best = Vec::new();
         while let Some((_, _, sender, nonce)) = heads.pop_last() {
-            let tx = &self.senders[&sender].waiting[&nonce].tx;
+            let tx = &self.senders[&sender].by_nonce[&nonce].tx;
             if tx.gas_limit > gas || tx.raw.len() > bytes {
-                // The next one may be smaller, but this sender's later ones cannot go before it.
+                // The next sender's may be smaller, but the later ones of this sender cannot go before it.
                 continue;
             }
             gas -= tx.gas_limit;
@@ -309,7 +335,8 @@ impl Mempool {
         best
     }
 
-    /// A block was committed: forgets what it included and everything its senders can no longer use.
+    /// Drops the transactions that a committed block included, and all others of their senders whose nonces are
+    /// used now.
     pub fn included(&mut self, included: &[(TxHash, Account, u64)]) {
         for (_, account, next) in included {
             let Some(sender) = self.senders.get_mut(account) else {
@@ -317,15 +344,15 @@ impl Mempool {
             };
             sender.next = sender.next.max(*next);
             let used: Vec<_> = sender
-                .waiting
+                .by_nonce
                 .range(..sender.next)
-                .map(|(_, one)| one.tx.hash)
+                .map(|(_, entry)| entry.tx.hash)
                 .collect();
             used.iter().for_each(|hash| self.remove(hash));
         }
     }
 
-    /// Forgets transactions that can never be included.
+    /// Drops transactions that no block can ever include, such as those that the builder rejected.
     pub fn forget(&mut self, hashes: &[TxHash]) {
         hashes.iter().for_each(|hash| self.remove(hash));
     }
@@ -338,11 +365,14 @@ impl Mempool {
             .senders
             .get_mut(&account)
             .expect("a known transaction has a sender");
-        let gone = sender.waiting.remove(&nonce).expect("a known transaction waits");
-        self.bytes -= gone.tx.raw.len();
+        let removed = sender
+            .by_nonce
+            .remove(&nonce)
+            .expect("a known transaction has its nonce");
+        self.bytes -= removed.tx.raw.len();
         self.by_price
-            .remove(&(gone.tx.tip_cap, std::cmp::Reverse(gone.order), *hash));
-        if sender.waiting.is_empty() {
+            .remove(&(removed.tx.tip_cap, std::cmp::Reverse(removed.order), *hash));
+        if sender.by_nonce.is_empty() {
             self.senders.remove(&account);
         }
     }

@@ -23,9 +23,8 @@ use base::{clock::Clock, events::Events, home::Home, key, words::chained};
 pub use chain::open::{OpenError, read_genesis};
 use chain::{
     actor::{self, Chain, ChainError, Command},
-    feed,
     ingress::{self, Ingress, journal::PoolJournal},
-    open,
+    network_events, open,
 };
 use data::Data;
 use gateway::api::{
@@ -50,13 +49,13 @@ pub enum NodeError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("could not open the mempool's journal")]
-    Pool(#[from] ingress::journal::KeepError),
+    Pool(#[from] ingress::journal::PoolJournalError),
     #[error(transparent)]
     Net(#[from] net::StartError),
     #[error(transparent)]
     Data(#[from] data::StartError),
     #[error(transparent)]
-    Stage(#[from] data::StageError),
+    OpenData(#[from] data::OpenDataError),
     #[error(transparent)]
     Work(#[from] WorkError),
     #[error(transparent)]
@@ -126,9 +125,9 @@ impl Running {
             chain_id: opened.chain_id,
             genesis: genesis.0,
         };
-        let stage = data::Stage::open(&home, config, *node_key.seed()).await?;
+        let opened_data = data::Opened::open(&home, config, *node_key.seed()).await?;
         let started = Net::start(NetConfig {
-            data: Some(stage.plane.addresses().with_relay(config.data.relay())),
+            data: Some(opened_data.plane.addresses().with_relay(config.data.relay())),
             listen: config.network.listen.clone(),
             bootstrap: config.network.bootstrap.clone(),
             limits: net::Limits {
@@ -143,12 +142,12 @@ impl Running {
             Ok(started) => started,
             Err(error) => {
                 // An endpoint that is dropped without a shutdown logs an error, which would bury the real one.
-                stage.plane.shutdown().await;
+                opened_data.plane.shutdown().await;
                 return Err(error.into());
             }
         };
 
-        let (door, scrubbed) = (opened.node.exec.door(), opened.log.clone());
+        let (tx_validator, scrubbed) = (opened.node.exec.tx_validator(), opened.log.clone());
         let (chain, thread) = actor::spawn(actor::Parts {
             node: opened.node,
             first: opened.first,
@@ -170,12 +169,12 @@ impl Running {
         let (ingress, intake) = ingress::spawn(ingress::Parts {
             chain: chain.clone(),
             net: net.clone(),
-            door,
+            tx_validator,
             journal,
             stop: stop.clone(),
         });
         let (addresses, listen) = tokio::sync::watch::channel(Vec::new());
-        let feeding = tokio::spawn(feed::feed(
+        let feeding = tokio::spawn(network_events::dispatch(
             heard,
             chain.clone(),
             ingress.clone(),
@@ -200,7 +199,16 @@ impl Running {
 
         let key = SecretKey::from_seed(*node_key.seed());
         let (beacons, beating) = chain::beacon::follow(chain.head.clone(), config.data.audit_blocks, stop.clone());
-        let data = Data::start(stage, net.clone(), key, tag.domain(), clock, events.clone(), beacons).await?;
+        let data = Data::start(
+            opened_data,
+            net.clone(),
+            key,
+            tag.domain(),
+            clock,
+            events.clone(),
+            beacons,
+        )
+        .await?;
         let offers = Offers::open(&home, data.peer.clone())?;
         offers.start();
         // The status page was started before the data plane and reads this cell once it is set.
@@ -284,7 +292,7 @@ impl Running {
         self.local.stop().await;
         self.serving.stop().await;
         // Sending fails if the thread has ended by itself.
-        let _ = self.chain.tell(Command::Stop).await;
+        let _ = self.chain.send(Command::Stop).await;
         self.data.stop().await;
         self.net.shutdown().await;
         for task in self.tasks {
@@ -335,10 +343,10 @@ fn api_settings(loaded: &Loaded) -> api::Settings {
 
 /// Reads all old blocks once, so that bit rot in the log is found before a peer asks for a damaged block.
 async fn scrub(log: Arc<BlockLog>, chain: Chain, stop: CancellationToken) {
-    let found = tokio::task::spawn_blocking(move || open::read_older(&log, &stop)).await;
+    let found = tokio::task::spawn_blocking(move || open::verify_older_blocks(&log, &stop)).await;
     if let Ok(Some(damage)) = found {
         // Sending fails if the chain has stopped, and then nothing is signed anyway.
-        let _ = chain.tell(Command::Damaged(chained(&damage))).await;
+        let _ = chain.send(Command::LogDamaged(chained(&damage))).await;
     }
 }
 

@@ -57,7 +57,7 @@ impl Behaviour {
                 Ok(Direct::Body(_)) => Vec::new(),
                 Ok(Direct::Status { .. }) | Err(_) => vec![(Effect::SendAll(bytes), None)],
             },
-            (Self::Withholder, Effect::Answer(..)) => Vec::new(),
+            (Self::Withholder, Effect::Reply(..)) => Vec::new(),
             (Self::Babbler, Effect::Gossip(bytes)) => {
                 vec![
                     (Effect::Gossip(spoil(bytes.clone(), dice)), None),

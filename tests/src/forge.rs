@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alloy_consensus::{Block, Header, TxEnvelope};
 use alloy_rlp::{Decodable, Encodable};
 use consensus::execution::{
-    AccountState, Built, Committed, Epoch, Execution, ExecutionError, Named, Refusal, Slot, Tip,
+    AccountState, BlockContext, Built, Committed, Epoch, Execution, ExecutionError, HeaderClaim, Refusal, Tip,
 };
 use protocol::{Account, BlockHash, Height, Time};
 
@@ -34,7 +34,7 @@ impl<X: Execution> Execution for Forge<X> {
         self.real.tip()
     }
 
-    fn build(&mut self, slot: &Slot, offered: &[Arc<[u8]>]) -> Result<Built, ExecutionError> {
+    fn build(&mut self, slot: &BlockContext, offered: &[Arc<[u8]>]) -> Result<Built, ExecutionError> {
         let built = self.real.build(slot, offered)?;
         if !self.lies {
             return Ok(built);
@@ -60,7 +60,7 @@ impl<X: Execution> Execution for Forge<X> {
         proposers: &[Account],
     ) -> Result<Result<BlockHash, Refusal>, ExecutionError> {
         let verdict = self.real.verify(block, height, now, parent_certificate, proposers)?;
-        match self.real.name(block) {
+        match self.real.header_claim(block) {
             Some(named) if self.blind => Ok(Ok(named.hash)),
             Some(_) | None => Ok(verdict),
         }
@@ -82,7 +82,7 @@ impl<X: Execution> Execution for Forge<X> {
         self.real.epoch()
     }
 
-    fn name(&self, block: &[u8]) -> Option<Named> {
-        self.real.name(block)
+    fn header_claim(&self, block: &[u8]) -> Option<HeaderClaim> {
+        self.real.header_claim(block)
     }
 }

@@ -4,9 +4,9 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use consensus::{
-    engine::Timeouts,
+    bft::Timeouts,
     execution::Execution,
-    node::{Effect, Input, Journalled, Node, Params},
+    node::{Effect, Input, JournalState, Node, Params},
 };
 use evm::{
     genesis::ChainGenesis,
@@ -51,7 +51,7 @@ pub struct Up {
     pub(crate) node: Node<Chain>,
     wal: Wal,
     pub(crate) log: BlockLog,
-    pub(crate) door: evm::pool_tx::Door,
+    pub(crate) tx_validator: evm::pool_tx::TxValidator,
     unflushed: u64,
 }
 
@@ -123,11 +123,11 @@ impl Host {
             last = entry.certificate;
         }
         let journalled = match recovered.height {
-            Height(0) => Journalled::None,
-            height if self.sabotage == Some(Sabotage::IgnoredJournal) => Journalled::At(height, Vec::new()),
-            height => Journalled::At(height, recovered.entries),
+            Height(0) => JournalState::Missing,
+            height if self.sabotage == Some(Sabotage::IgnoredJournal) => JournalState::At(height, Vec::new()),
+            height => JournalState::At(height, recovered.entries),
         };
-        let door = ledger.door();
+        let tx_validator = ledger.tx_validator();
         let params = params(genesis);
         let forge = Forge::new(
             ledger,
@@ -141,7 +141,7 @@ impl Host {
             node,
             wal,
             log,
-            door,
+            tx_validator,
             unflushed: 0,
         });
         Ok(todo)
@@ -199,7 +199,7 @@ impl Host {
                     up.unflushed = 0;
                 }
             }
-            Effect::Happened(_) | Effect::Verdict(..) => (),
+            Effect::Event(_) | Effect::Verdict(..) => (),
             spoken => return Ok(Some(Outgoing::Speak(spoken))),
         }
         Ok(None)

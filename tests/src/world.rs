@@ -299,7 +299,7 @@ impl<'a> World<'a> {
         let Some(up) = &mut self.hosts[host].up else {
             return Ok(());
         };
-        let known: Vec<_> = raw.iter().filter_map(|raw| up.door.admit(raw).ok()).collect();
+        let known: Vec<_> = raw.iter().filter_map(|raw| up.tx_validator.admit(raw).ok()).collect();
         let mut todo = Vec::new();
         let done = up.node.submit(known, ours, &mut todo);
         done.map_err(|why| Violation::Broken(host, why.to_string()))?;
@@ -385,16 +385,20 @@ impl<'a> World<'a> {
                 }
                 to_all(self, &Wire::Gossip(bytes));
             }
-            Effect::Spread(raw) => {
+            Effect::GossipTransactions(raw) => {
                 let raw = raw.iter().map(|raw| raw.to_vec()).collect();
                 to_all(self, &Wire::Transactions(raw));
             }
             Effect::SendAll(bytes) => to_all(self, &Wire::Direct(bytes)),
             Effect::Send(to, bytes) => self.send(host, host_of(to), &Wire::Direct(bytes)),
-            Effect::Ask { ticket, to, bytes } => self.send(host, host_of(to), &Wire::Ask(ticket, bytes)),
-            // The host that asked is in the upper bits of its ticket.
-            Effect::Answer(ticket, bytes) => self.answer(host, ticket, bytes),
-            Effect::AnswerBlocks { ticket, from, count } => {
+            Effect::Request { request_id, to, bytes } => self.send(host, host_of(to), &Wire::Ask(request_id, bytes)),
+            // The host that asked is in the upper bits of its request_id.
+            Effect::Reply(request_id, bytes) => self.answer(host, request_id, bytes),
+            Effect::ReplyBlocks {
+                request_id,
+                from,
+                count,
+            } => {
                 let up = self.hosts[host].up.as_ref().expect("whoever speaks is up");
                 let entries = up
                     .log
@@ -403,7 +407,7 @@ impl<'a> World<'a> {
                     .map(|found| found.map(|(_, entry)| entry));
                 let entries: Result<Vec<_>, _> = entries.collect();
                 let entries = entries.map_err(|why| Violation::Broken(host, why.to_string()))?;
-                self.answer(host, ticket, codec::encode(&ChainReply::Blocks(entries)));
+                self.answer(host, request_id, codec::encode(&ChainReply::Blocks(entries)));
             }
             Effect::Blame(whom, fault) => {
                 let whom = host_of(whom);
@@ -420,9 +424,9 @@ impl<'a> World<'a> {
         self.net.send(self.now, from, to, codec::encode(wire));
     }
 
-    fn answer(&mut self, host: usize, ticket: u64, bytes: Vec<u8>) {
-        let to = usize::try_from(ticket >> 48).expect("a host's number");
-        self.send(host, to, &Wire::Answer(ticket & ((1 << 48) - 1), bytes));
+    fn answer(&mut self, host: usize, request_id: u64, bytes: Vec<u8>) {
+        let to = usize::try_from(request_id >> 48).expect("a host's number");
+        self.send(host, to, &Wire::Answer(request_id & ((1 << 48) - 1), bytes));
     }
 
     fn deliver(&mut self, packet: Packet) -> Result<(), Violation> {
@@ -441,21 +445,21 @@ impl<'a> World<'a> {
                 },
             ),
             Wire::Direct(bytes) => self.feed(to, Input::Direct { from: peer, bytes }),
-            Wire::Ask(ticket, bytes) => {
-                let ticket = (from as u64) << 48 | ticket;
+            Wire::Ask(request_id, bytes) => {
+                let request_id = (from as u64) << 48 | request_id;
                 self.feed(
                     to,
-                    Input::Asked {
-                        ticket,
+                    Input::Request {
+                        request_id,
                         from: peer,
                         bytes,
                     },
                 )
             }
-            Wire::Answer(ticket, bytes) => self.feed(
+            Wire::Answer(request_id, bytes) => self.feed(
                 to,
-                Input::Answered {
-                    ticket,
+                Input::Reply {
+                    request_id,
                     from: peer,
                     bytes: Some(bytes),
                 },

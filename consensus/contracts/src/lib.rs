@@ -1,14 +1,17 @@
-//! The contracts that are on the chain from genesis, as data: addresses, bytecode, bindings, genesis storage.
+//! The contracts that exist from genesis on, as data: addresses, bytecode, ABI bindings and genesis storage.
 //!
-//! Sources are in `sol/`, compiled artefacts in `artifacts/`; both are committed and a task recompiles to compare. What
-//! the node does with the contracts is decided in `evm`.
+//! Sources are in `sol/` and compiled artefacts in `artifacts/`. Both are committed, and `cargo xtask contracts`
+//! compiles and compares them. The node's use of the contracts is in crate `evm`.
+//!
+//! - [`address`]: addresses of the contracts.
+//! - [`stake_hub`]: the storage that the stake hub starts with.
+//! - [`StakeHub`], [`TestToken`]: bindings generated from the artefacts.
 
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod stake_hub;
 
-/// Bindings generated from the artefacts.
 mod bindings {
     alloy_sol_types::sol!(
         #[derive(Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
-//! The storage that a `StakeHub` starts with: what its functions would have left behind, had they run before block 1.
+//! The storage that a `StakeHub` starts with: the same that its functions would have written, had they run before
+//! block 1.
 //!
-//! Mirrors the layout that the compiler gives `StakeHub.sol`. The test that holds the two together executes the real
-//! bytecode on this storage, and lives in `evm`, where there is something to execute with.
+//! The slots mirror the layout that the compiler gives `StakeHub.sol`. A test in crate `evm` executes the real
+//! bytecode on this storage and keeps the two in step.
 
 use std::collections::BTreeMap;
 
@@ -13,31 +14,32 @@ const LISTED: U256 = U256::from_limbs([2, 0, 0, 0]);
 const VALIDATORS: U256 = U256::from_limbs([3, 0, 0, 0]);
 const OWNER_OF_KEY: U256 = U256::from_limbs([4, 0, 0, 0]);
 
-/// What genesis fixes about staking.
+/// The staking parameters that genesis writes into the storage of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// The smallest stake of a validator, in the smallest unit.
+    /// In the smallest unit of OPEN.
     pub minimum_stake: U256,
-    /// Blocks between leaving and being paid out.
+    /// Blocks between the request to unstake and the payment.
     pub unbonding_blocks: u64,
-    /// How many candidates are kept; the bound of every loop in the contract.
+    /// Most candidates in the list. It bounds every loop of the contract.
     pub listed_max: u64,
 }
 
-/// A validator of genesis.
+/// A validator that stakes at genesis. The stake hub holds the stake and lists the validator as if it had
+/// registered itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Founder {
-    /// Who owns the stake.
+    /// The account that owns the stake.
     pub account: Address,
-    /// The key it votes with.
+    /// The key that its votes are signed with.
     pub key: B256,
-    /// What it has at stake, in the smallest unit.
+    /// In the smallest unit of OPEN.
     pub stake: U256,
 }
 
-/// The storage of a hub whose list is `founders`, in that order.
+/// The storage of a hub that lists `founders`, in that order.
 ///
-/// The caller credits the hub with the sum of the stakes, and sees to it that accounts and keys are distinct.
+/// The caller must credit the hub with the sum of the stakes, and must pass distinct accounts and keys.
 pub fn genesis_storage(terms: &Terms, founders: &[Founder]) -> BTreeMap<B256, B256> {
     let mut storage = BTreeMap::new();
     let mut set = |slot: U256, value: U256| {
@@ -64,7 +66,7 @@ pub fn genesis_storage(terms: &Terms, founders: &[Founder]) -> BTreeMap<B256, B2
     storage
 }
 
-/// Solidity keeps `mapping[key]` at `keccak256(key ‖ slot)`.
+/// Storage slot of `mapping[key]`, which Solidity puts at `keccak256(key ‖ slot)`.
 fn mapping_slot(key: B256, slot: U256) -> U256 {
     U256::from_be_bytes(keccak256([key.0, slot.to_be_bytes::<32>()].concat()).0)
 }

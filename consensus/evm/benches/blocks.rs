@@ -1,4 +1,4 @@
-//! What a block costs to build, to verify and to commit: plain transfers and token transfers.
+//! Measures building, verifying and committing blocks of plain transfers and of token transfers.
 //!
 //! `cargo bench -p evm --bench blocks`. Every transaction is of its own sender, on a chain with 20,000 funded accounts; the
 //! verifier is a second ledger that has not seen the transactions (cold), and one whose mempool has (warm).
@@ -22,7 +22,7 @@ use alloy_eips::Encodable2718;
 use alloy_genesis::{Genesis, GenesisAccount};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy_sol_types::SolCall;
-use consensus::execution::{Execution, Slot};
+use consensus::execution::{BlockContext, Execution};
 use contracts::TestToken;
 use evm::{
     genesis::{ChainGenesis, GenesisValidator, Params, Timing, osaka_from_genesis},
@@ -54,7 +54,7 @@ fn main() {
 fn measure(what: &str, genesis: &ChainGenesis, wallets: &[(B256, Address)], per_block: u64, token: Option<Address>) {
     let mut builder = open(genesis);
     let (mut cold, mut warm) = (open(genesis), open(genesis));
-    let door = warm.door();
+    let tx_validator = warm.tx_validator();
     let (mut build, mut admit, mut verify_cold, mut verify_warm, mut commit, mut flush) = Default::default();
     let mut gas = 0;
     if token.is_some() {
@@ -72,7 +72,7 @@ fn measure(what: &str, genesis: &ChainGenesis, wallets: &[(B256, Address)], per_
             .collect();
         let slot = slot(&builder);
         let built = timed(&mut build, || builder.build(&slot, &offered).expect("builds"));
-        timed(&mut admit, || door.admit_all(&offered));
+        timed(&mut admit, || tx_validator.admit_all(&offered));
         for (ledger, spent) in [(&mut cold, &mut verify_cold), (&mut warm, &mut verify_warm)] {
             let verdict = timed(spent, || {
                 ledger.verify(
@@ -123,9 +123,9 @@ fn step(ledgers: &mut [&mut Ledger<MemKv>], offered: &[Arc<[u8]>]) {
     }
 }
 
-fn slot(ledger: &Ledger<MemKv>) -> Slot {
+fn slot(ledger: &Ledger<MemKv>) -> BlockContext {
     let tip = ledger.tip();
-    Slot {
+    BlockContext {
         height: tip.height.next(),
         time: Time::from_secs(tip.timestamp_s + 1),
         proposer: Account([1; 20]),

@@ -1,4 +1,4 @@
-//! What the state root of a block costs: 1,000 random changes to 200,000 accounts.
+//! Measures the state root of a block: 1,000 random changes to 200,000 accounts.
 //!
 //! `cargo bench -p evm --bench state_root`. The oracle, alloy-trie, has no store and rebuilds everything; it is measured in
 //! the same run because only the ratio says anything about another machine.

@@ -1,4 +1,4 @@
-//! Accounts as a genesis file lists them, turned into the changes that create them on an empty state.
+//! Turns the accounts of a genesis file into the state changes that create them.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +29,7 @@ pub fn creation(accounts: &BTreeMap<Address, GenesisAccount>) -> BundleState {
         }
         let storage = account
             .storage_slots()
+            // The state stores a slot of zero as absence.
             .filter(|(_, value)| !value.is_zero())
             .map(|(slot, value)| (U256::from_be_bytes(slot.0), StorageSlot::new_changed(U256::ZERO, value)))
             .collect();

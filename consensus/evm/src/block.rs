@@ -1,9 +1,11 @@
-//! Blocks of this chain: how they are encoded and what a valid header says.
+//! The encoding of blocks and the rules of their headers.
 //!
-//! They are Ethereum's post-merge blocks with these differences, and no other:
-//! a timestamp may equal its parent's, so that blocks can be faster than a second; `parent_beacon_block_root` is the
-//! digest of the certificate that finalised the parent; `mix_hash` is derived from the parent and is nothing to bet on;
-//! the gas limit is genesis's; there are no uncles, withdrawals, blobs or requests.
+//! Blocks are Ethereum's post-merge blocks with these differences, and no other:
+//! - A timestamp may equal its parent's, so that blocks can be faster than one a second.
+//! - `parent_beacon_block_root` is the digest of the certificate that finalised the parent.
+//! - `mix_hash` is derived from the parent's hash. It is known a block ahead and is no source of randomness.
+//! - The gas limit is genesis's.
+//! - There are no uncles, withdrawals, blobs or EIP-7685 requests.
 
 use alloy_consensus::{
     Block, BlockBody, EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH, Header, TxEnvelope, constants::EMPTY_WITHDRAWALS, proofs,
@@ -15,93 +17,62 @@ use protocol::Time;
 
 use crate::chain::ChainSpec;
 
-/// The largest encoding of a block.
+/// Largest encoding of a block, in bytes. A longer one is refused before it is decoded.
 pub const BLOCK_BYTES_MAX: usize = 2 << 20;
-/// Of which this much is left for the header and the frame.
+/// The part of [`BLOCK_BYTES_MAX`] that is reserved for the header and the RLP framing.
 pub const BLOCK_FRAME_BYTES: usize = 4 << 10;
-/// How far ahead of a node's clock a block may be.
+/// Most seconds by which a block's timestamp may be ahead of a node's clock.
 pub const AHEAD_MAX_S: u64 = 15;
 
-/// A block with the transactions that this chain has.
+/// A block with the transaction types of this chain.
 pub type ChainBlock = Block<TxEnvelope>;
 
-/// Why a block is refused before it is executed.
+/// Reason that a block is refused before it is executed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
-    /// Longer than any block.
     #[error("{found} bytes are more than the {BLOCK_BYTES_MAX} of a block")]
-    TooLong {
-        /// Its length.
-        found: usize,
-    },
-    /// Not the one encoding of a block.
+    TooLong { found: usize },
+    /// The bytes do not decode, or are not the canonical encoding of what they decode to.
     #[error("not a block: {0}")]
     Encoding(String),
-    /// It holds a blob transaction.
+    /// The transaction at this index carries blobs.
     #[error("transaction {0} carries blobs (type 3), which this chain does not have")]
     Blobs(usize),
-    /// It lists uncles.
     #[error("it lists uncles, which this chain does not have")]
     Ommers,
-    /// It lists withdrawals, or has no list of them.
     #[error("its list of withdrawals must be there and be empty")]
     Withdrawals,
-    /// A field of its header is not what its place in the chain demands.
+    /// A header field is not the one that follows from the block's place in the chain.
     #[error("{field} is {found}, must be {wanted}")]
     Field {
-        /// Which one.
         field: &'static str,
-        /// What it is.
         found: String,
-        /// What it has to be.
         wanted: String,
     },
-    /// Before its parent.
     #[error("timestamp is {found}, before its parent's {parent}")]
-    TooEarly {
-        /// Its time, in seconds.
-        found: u64,
-        /// Its parent's.
-        parent: u64,
-    },
-    /// In the future.
+    TooEarly { found: u64, parent: u64 },
     #[error("timestamp is {found}, more than {AHEAD_MAX_S} s ahead of {now}")]
-    TooLate {
-        /// Its time, in seconds.
-        found: u64,
-        /// This node's.
-        now: u64,
-    },
-    /// Not a validator's.
+    TooLate { found: u64, now: u64 },
     #[error("beneficiary {0} is not a validator's account")]
     Beneficiary(Address),
-    /// More gas than there is.
     #[error("gas used {used} is above the limit {limit}")]
-    GasUsed {
-        /// What it claims.
-        used: u64,
-        /// The limit.
-        limit: u64,
-    },
+    GasUsed { used: u64, limit: u64 },
 }
 
-/// What is known about a block before it is there.
+/// The place of a block in the chain, against which its header is checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
-    /// The block below it.
     pub parent: &'a Header,
-    /// That block's name.
     pub parent_hash: B256,
-    /// This node's clock.
     pub now: Time,
-    /// The digest of the certificate that finalised the parent.
+    /// Digest of the certificate that finalised the parent.
     pub parent_certificate: B256,
-    /// Who may have proposed it.
+    /// The accounts of the validators, one of which must be the beneficiary.
     pub proposers: &'a [Address],
 }
 
-/// The header of the block above `parent`, with everything that follows from its place. What follows from its
-/// transactions is unset.
+/// The header of the block above `parent`. Every field that follows from its place is set; fields that follow from
+/// its transactions are not.
 pub fn template(
     spec: &ChainSpec,
     parent: &Header,
@@ -131,12 +102,13 @@ pub fn template(
     }
 }
 
-/// What `PREVRANDAO` returns. Everyone knows it a block ahead: nothing to bet on.
+/// The value of `PREVRANDAO`. It follows from the parent's hash, so it is known a block ahead: contracts must
+/// not use it as randomness.
 pub fn prev_randao(parent_hash: B256) -> B256 {
     keccak256([b"openledger/prev_randao".as_slice(), parent_hash.as_slice()].concat())
 }
 
-/// A block's encoding.
+/// The RLP of a block of this chain, with an empty list of withdrawals. [`decode`] accepts exactly these bytes.
 pub fn encode(header: Header, transactions: Vec<TxEnvelope>) -> Vec<u8> {
     let body = BlockBody {
         transactions,
@@ -146,7 +118,8 @@ pub fn encode(header: Header, transactions: Vec<TxEnvelope>) -> Vec<u8> {
     alloy_rlp::encode(ChainBlock::new(header, body))
 }
 
-/// The encoding of block 0, on any chain: it has no body, and a list of withdrawals where its header has their root.
+/// The RLP of block 0 of any chain. Its body is empty, with a list of withdrawals where the header has a
+/// withdrawals root.
 pub(crate) fn encode_genesis(header: Header) -> Vec<u8> {
     let body = BlockBody {
         withdrawals: header.withdrawals_root.map(|_| Withdrawals::default()),
@@ -155,7 +128,8 @@ pub(crate) fn encode_genesis(header: Header) -> Vec<u8> {
     alloy_rlp::encode(ChainBlock::new(header, body))
 }
 
-/// Decodes a block of any chain that was checked before it was stored: only that its body belongs to its header.
+/// Decodes a block of any chain that was fully checked before it was stored. Only checks that the body belongs to
+/// the header.
 pub(crate) fn reread(mut bytes: &[u8]) -> Option<ChainBlock> {
     let block = ChainBlock::decode(&mut bytes).ok()?;
     let (header, body) = (&block.header, &block.body);
@@ -170,7 +144,7 @@ pub(crate) fn reread(mut bytes: &[u8]) -> Option<ChainBlock> {
     belongs.then_some(block)
 }
 
-/// Decodes a block and checks what can be checked without its parent.
+/// Decodes a block and makes all checks that need no parent.
 pub fn decode(bytes: &[u8]) -> Result<ChainBlock, BlockError> {
     if bytes.len() > BLOCK_BYTES_MAX {
         return Err(BlockError::TooLong { found: bytes.len() });
@@ -183,7 +157,7 @@ pub fn decode(bytes: &[u8]) -> Result<ChainBlock, BlockError> {
     if let Some(index) = block.body.transactions.iter().position(Typed2718::is_eip4844) {
         return Err(BlockError::Blobs(index));
     }
-    // One block, one encoding: otherwise two nodes could log different bytes under one name.
+    // One block has one encoding. Otherwise two nodes could log different bytes under one hash.
     if block.length() != bytes.len() || alloy_rlp::encode(&block) != bytes {
         return Err(BlockError::Encoding("it is not encoded canonically".into()));
     }
@@ -201,13 +175,14 @@ pub fn decode(bytes: &[u8]) -> Result<ChainBlock, BlockError> {
     Ok(block)
 }
 
-/// Only the header at the front of a block, nothing checked.
+/// Decodes the header at the start of a block and checks nothing.
 pub fn peek(bytes: &[u8]) -> Option<Header> {
     let mut body = alloy_rlp::Header::decode_bytes(&mut &*bytes, true).ok()?;
     Header::decode(&mut body).ok()
 }
 
-/// Checks a header against its place in the chain.
+/// Checks a header against its place in the chain. Fields that only execution knows are not checked here; see
+/// [`crate::seal`].
 pub fn check(spec: &ChainSpec, header: &Header, expected: &Expected<'_>) -> Result<(), BlockError> {
     let Expected {
         parent,
@@ -216,18 +191,7 @@ pub fn check(spec: &ChainSpec, header: &Header, expected: &Expected<'_>) -> Resu
         parent_certificate,
         proposers,
     } = *expected;
-    if header.timestamp < parent.timestamp {
-        return Err(BlockError::TooEarly {
-            found: header.timestamp,
-            parent: parent.timestamp,
-        });
-    }
-    if header.timestamp > now.as_secs().saturating_add(AHEAD_MAX_S) {
-        return Err(BlockError::TooLate {
-            found: header.timestamp,
-            now: now.as_secs(),
-        });
-    }
+    check_timestamp(header.timestamp, parent.timestamp, now)?;
     if !proposers.contains(&header.beneficiary) {
         return Err(BlockError::Beneficiary(header.beneficiary));
     }
@@ -239,6 +203,44 @@ pub fn check(spec: &ChainSpec, header: &Header, expected: &Expected<'_>) -> Resu
         header.beneficiary,
         parent_certificate,
     );
+    check_fields(header, &wanted)?;
+    if header.gas_used > header.gas_limit {
+        return Err(BlockError::GasUsed {
+            used: header.gas_used,
+            limit: header.gas_limit,
+        });
+    }
+    // The remaining fields are filled in by execution. A header with fields of later forks is refused.
+    let filled = Header {
+        state_root: header.state_root,
+        transactions_root: header.transactions_root,
+        receipts_root: header.receipts_root,
+        logs_bloom: header.logs_bloom,
+        gas_used: header.gas_used,
+        ..wanted
+    };
+    if *header != filled {
+        return Err(BlockError::Encoding(
+            "its header has fields that this chain does not have".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// A timestamp may equal the parent's, so that blocks can be faster than one a second.
+fn check_timestamp(found: u64, parent: u64, now: Time) -> Result<(), BlockError> {
+    let now = now.as_secs();
+    if found < parent {
+        Err(BlockError::TooEarly { found, parent })
+    } else if found > now.saturating_add(AHEAD_MAX_S) {
+        Err(BlockError::TooLate { found, now })
+    } else {
+        Ok(())
+    }
+}
+
+/// Compares the fields that follow from the place of a block. Each has its own error, so that a refusal names the field.
+fn check_fields(header: &Header, wanted: &Header) -> Result<(), BlockError> {
     same("parent hash", header.parent_hash, wanted.parent_hash)?;
     same("number", header.number, wanted.number)?;
     same("gas limit", header.gas_limit, wanted.gas_limit)?;
@@ -276,28 +278,7 @@ pub fn check(spec: &ChainSpec, header: &Header, expected: &Expected<'_>) -> Resu
         "excess blob gas",
         shown_u64(header.excess_blob_gas),
         shown_u64(wanted.excess_blob_gas),
-    )?;
-    if header.gas_used > header.gas_limit {
-        return Err(BlockError::GasUsed {
-            used: header.gas_used,
-            limit: header.gas_limit,
-        });
-    }
-    // What is left are fields that execution fills in; a header with fields of later forks is not one of this chain.
-    let filled = Header {
-        state_root: header.state_root,
-        transactions_root: header.transactions_root,
-        receipts_root: header.receipts_root,
-        logs_bloom: header.logs_bloom,
-        gas_used: header.gas_used,
-        ..wanted
-    };
-    if *header != filled {
-        return Err(BlockError::Encoding(
-            "its header has fields that this chain does not have".into(),
-        ));
-    }
-    Ok(())
+    )
 }
 
 fn same<T: PartialEq + ToString>(field: &'static str, found: T, wanted: T) -> Result<(), BlockError> {

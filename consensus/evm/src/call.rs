@@ -1,4 +1,4 @@
-//! One transaction on a state, outside any block: calls, estimates, state tests.
+//! Runs one transaction on a state, outside any block, for calls, estimates and state tests.
 
 use alloy_evm::{EthEvmFactory, Evm, EvmEnv, EvmFactory};
 use revm::{
@@ -12,28 +12,28 @@ use revm::{
 
 use crate::{
     chain::ChainSpec,
-    execute::{close, open},
+    execute::{overlay, take_changes},
 };
 
-/// Why a transaction was not run.
+/// Reason that [`transact`] did not run a transaction. A transaction that runs and reverts is no error.
 #[derive(Debug, thiserror::Error)]
 pub enum TransactError {
-    /// It breaks a rule.
+    /// The transaction breaks a rule.
     #[error("{0}")]
     Invalid(InvalidTransaction),
-    /// The state could not be read, or the environment makes no sense.
+    /// The state could not be read, or the environment is inconsistent.
     #[error("state could not be read: {0}")]
     State(String),
 }
 
-/// Runs one transaction; the state itself stays as it is, what would change is returned.
+/// Runs one transaction and returns its result and its state changes. The state itself does not change.
 pub fn transact<DB: DatabaseRef + std::fmt::Debug>(
     spec: &ChainSpec,
     env: EvmEnv,
     db: DB,
     transaction: TxEnv,
 ) -> Result<(ExecutionResult, BundleState), TransactError> {
-    let mut state = open(spec, db);
+    let mut state = overlay(spec, db);
     let outcome = EthEvmFactory::default()
         .create_evm(&mut state, env)
         .transact(transaction);
@@ -42,5 +42,5 @@ pub fn transact<DB: DatabaseRef + std::fmt::Debug>(
         other => TransactError::State(other.to_string()),
     })?;
     state.commit(outcome.state);
-    Ok((outcome.result, close(spec, state)))
+    Ok((outcome.result, take_changes(spec, state)))
 }

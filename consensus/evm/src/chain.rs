@@ -1,7 +1,13 @@
-//! What makes one chain different from another: its id, when each fork starts, how fees move.
+//! The rules that differ between chains: chain id, fork schedule, fees.
 //!
-//! A [`ChainSpec`] is a value, so the executor that runs this chain also runs foreign blocks of any fork. Left out:
-//! the DAO's irregular state change and proof of work; no chain that is run here has them.
+//! A [`ChainSpec`] is a value, so the executor of this chain also runs imported blocks of any Ethereum fork. Left
+//! out are the DAO fork's irregular state change and proof of work, which no chain executed here has.
+//!
+//! # Why the base fee is collected, not burned
+//!
+//! OPEN has a fixed supply that is all issued at genesis. Ethereum burns the base fee because it also issues new
+//! coins; here burning would shrink the supply for ever. Governance owns the collecting account and spends it, so
+//! nothing is burned and nothing is minted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,27 +18,43 @@ use alloy_genesis::ChainConfig;
 use alloy_hardforks::{EthereumHardfork, EthereumHardforks, ForkCondition};
 use alloy_primitives::{Address, B256};
 
-/// The base fee of the first block of London, on every chain.
+/// Base fee of the first block with EIP-1559, in wei, on every chain.
 const LONDON_BASE_FEE: u64 = 1_000_000_000;
 
 /// The rules of one chain.
+///
+/// ```
+/// use alloy_consensus::Header;
+/// use alloy_hardforks::EthereumHardfork;
+/// use evm::chain::ChainSpec;
+///
+/// let spec = ChainSpec::at_fork(1337, EthereumHardfork::Osaka);
+/// let parent = Header {
+///     gas_limit: 30_000_000,
+///     gas_used: 30_000_000,
+///     base_fee_per_gas: Some(800),
+///     ..Header::default()
+/// };
+/// // A full block raises the base fee by an eighth (EIP-1559).
+/// assert_eq!(spec.next_base_fee(&parent), Some(900));
+/// ```
 #[derive(Clone, Debug)]
 pub struct ChainSpec {
-    /// EIP-155: the id that signatures are bound to.
+    /// The EIP-155 chain id, which signatures cover.
     pub chain_id: u64,
-    /// When each fork starts; what is absent never does.
+    /// The block or time at which each fork starts. A fork that is absent never starts.
     pub forks: BTreeMap<EthereumHardfork, ForkCondition>,
-    /// How many blobs a block may hold, where blobs are allowed at all.
+    /// The blob limits of each fork, where blobs are allowed at all.
     pub blobs: BlobScheduleBlobParams,
-    /// How fast the base fee moves (EIP-1559).
+    /// Speed of base fee changes (EIP-1559).
     pub base_fee: BaseFeeParams,
-    /// The base fee never falls below this.
+    /// Lower bound of the base fee, in the smallest unit.
     pub base_fee_min: u64,
-    /// Receives the base fee; burned where there is none, as on Ethereum.
+    /// The account that receives the base fee. `None` burns it, as Ethereum does.
     pub fee_collector: Option<Address>,
     /// The contract whose logs are deposits (EIP-6110).
     pub deposit_contract: Address,
-    /// Accounts of genesis that have storage and neither code nor nonce; see [`crate::collision`].
+    /// Genesis accounts with storage but neither code nor nonce; see [`crate::collision`].
     pub bare_storage: BTreeSet<Address>,
 }
 
@@ -95,7 +117,7 @@ impl ChainSpec {
         }
     }
 
-    /// A chain on which everything up to `last` is active from genesis.
+    /// A chain on which every fork up to `last` is active from genesis.
     pub fn at_fork(chain_id: u64, last: EthereumHardfork) -> Self {
         let mut spec = Self::from_config(&ChainConfig {
             chain_id,
@@ -117,14 +139,14 @@ impl ChainSpec {
         spec
     }
 
-    /// The same chain, with the base fee credited to `collector` instead of burned: the supply stays what it was.
+    /// The same chain with the base fee credited to `collector` instead of burned.
     #[must_use]
     pub fn keeping_base_fee(mut self, collector: Address) -> Self {
         self.fee_collector = Some(collector);
         self
     }
 
-    /// The base fee of the block after `parent` (EIP-1559), `None` before London.
+    /// The base fee of the block after `parent` (EIP-1559); `None` before London.
     pub fn next_base_fee(&self, parent: &Header) -> Option<u64> {
         if !self.is_london_active_at_block(parent.number + 1) {
             return None;
@@ -133,7 +155,7 @@ impl ChainSpec {
         Some(next.max(self.base_fee_min))
     }
 
-    /// The blob rules of a block at this time, `None` before Cancun.
+    /// The blob limits of a block at this time; `None` before Cancun.
     pub fn blob_params_at(&self, timestamp_s: u64) -> Option<BlobParams> {
         if let Some(scheduled) = self.blobs.active_scheduled_params_at_timestamp(timestamp_s) {
             Some(*scheduled)
@@ -148,20 +170,20 @@ impl ChainSpec {
         }
     }
 
-    /// What the EVM is told about a block.
+    /// The EVM environment of a block with this header.
     pub fn evm_env(&self, header: &Header) -> EvmEnv {
         EvmEnv::for_eth_block(header, self, self.chain_id, self.blob_params_at(header.timestamp))
     }
 
-    /// The withdrawals root of a block without withdrawals, `None` before Shanghai.
+    /// The withdrawals root of a block without withdrawals; `None` before Shanghai.
     pub fn empty_withdrawals_root(&self, timestamp_s: u64) -> Option<B256> {
         self.is_shanghai_active_at_timestamp(timestamp_s)
             .then_some(EMPTY_WITHDRAWALS)
     }
 }
 
-/// The first block after the merge, as far as a genesis file tells. A chain that merges at total difficulty zero starts
-/// merged; otherwise the file has to name the block.
+/// The first block after the merge, as far as a genesis file defines it. A chain whose terminal total difficulty is zero
+/// is merged from the start; otherwise the file must name the block.
 fn merge_block(config: &ChainConfig) -> Option<u64> {
     let merged_at_genesis = config.terminal_total_difficulty.is_some_and(|ttd| ttd.is_zero());
     config.merge_netsplit_block.or(merged_at_genesis.then_some(0))

@@ -1,10 +1,11 @@
-//! EIP-7610: no contract is created where storage already lies, even if the account has neither code nor nonce.
+//! EIP-7610: a contract cannot be created at an address that has storage, even if the account has neither code nor
+//! nonce.
 //!
-//! Such accounts come only from genesis files (and, on Ethereum, from before EIP-161), so the chain's rules list them
-//! and the state need not be asked. The EVM finds a collision in an account's code hash or nonce, so it is shown what
-//! collides and is seen nowhere else: a code hash of zero where the account counts as empty anyway, a nonce of one where
-//! it holds a balance. What the EVM changes is translated back. Left out: a listed account that itself sends; nobody
-//! holds a key to one.
+//! Such accounts come only from genesis files (and, on Ethereum, from before EIP-161), so
+//! [`ChainSpec`](crate::chain::ChainSpec) lists them and the state is not asked. The EVM detects a collision by
+//! code hash or nonce. A listed account is therefore shown to the EVM with a value that collides and has no other
+//! effect: a code hash of zero if the account counts as empty anyway, else a nonce of one. The changes that the EVM
+//! returns are translated back. Left out: a listed account that sends a transaction, since no key for one is known.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -12,7 +13,7 @@ use alloy_genesis::GenesisAccount;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use revm::{DatabaseRef, bytecode::Bytecode, database::BundleState, state::AccountInfo};
 
-/// Those of `accounts` that have storage and neither code nor nonce.
+/// The accounts among these that have storage and neither code nor nonce.
 pub fn bare_storage<'a>(accounts: impl IntoIterator<Item = (&'a Address, &'a GenesisAccount)>) -> BTreeSet<Address> {
     accounts
         .into_iter()
@@ -22,15 +23,15 @@ pub fn bare_storage<'a>(accounts: impl IntoIterator<Item = (&'a Address, &'a Gen
         .collect()
 }
 
-/// A state in which the listed accounts refuse creation.
-pub(crate) struct Guarded<'a, DB> {
+/// A database in which creating a contract at a listed account collides.
+pub(crate) struct CollisionDb<'a, DB> {
     pub(crate) db: DB,
     pub(crate) listed: &'a BTreeSet<Address>,
 }
 
-impl<DB> Guarded<'_, DB> {
-    /// Gives the listed accounts their true code hash back.
-    pub(crate) fn translate(listed: &BTreeSet<Address>, changes: &mut BundleState) {
+impl<DB> CollisionDb<'_, DB> {
+    /// Restores the true code hash and nonce of listed accounts in the EVM's changes.
+    pub(crate) fn restore(listed: &BTreeSet<Address>, changes: &mut BundleState) {
         for address in listed {
             let Some(account) = changes.state.get_mut(address) else {
                 continue;
@@ -46,15 +47,15 @@ impl<DB> Guarded<'_, DB> {
     }
 }
 
-impl<DB> fmt::Debug for Guarded<'_, DB> {
+impl<DB> fmt::Debug for CollisionDb<'_, DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded")
+        f.debug_struct("CollisionDb")
             .field("listed", &self.listed.len())
             .finish_non_exhaustive()
     }
 }
 
-impl<DB: DatabaseRef> DatabaseRef for Guarded<'_, DB> {
+impl<DB: DatabaseRef> DatabaseRef for CollisionDb<'_, DB> {
     type Error = DB::Error;
 
     fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, DB::Error> {

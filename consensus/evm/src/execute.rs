@@ -1,7 +1,8 @@
-//! Runs the transactions of a block over a state and says what came of them. It does not know what a valid header is.
+//! Runs the transactions of a block on a state and returns receipts and state changes. Header rules are not checked
+//! here.
 //!
-//! Order within a block: system calls (EIP-2935, EIP-4788), transactions, system calls (EIP-7002, EIP-7251), rewards and
-//! withdrawals where the fork has them, and last the base fee to the collector.
+//! Order within a block: system calls (EIP-2935, EIP-4788), transactions, system calls (EIP-7002, EIP-7251),
+//! rewards and withdrawals where the fork has them, and last the base fee to its collector.
 
 use alloy_consensus::{
     Eip658Value, Header, ReceiptEnvelope, ReceiptWithBloom, TxEnvelope, proofs::calculate_receipt_root,
@@ -22,30 +23,27 @@ use revm::{
     inspector::NoOpInspector,
 };
 
-use crate::{chain::ChainSpec, collision::Guarded};
+use crate::{chain::ChainSpec, collision::CollisionDb};
 
-/// What a block did.
+/// The result of executing a block: receipts and changes. The caller applies the changes to a state to get its
+/// root.
 #[derive(Clone, Debug, Default)]
 pub struct Executed {
-    /// One receipt per transaction.
     pub receipts: Vec<ReceiptEnvelope>,
-    /// What changed in the state.
     pub changes: BundleState,
-    /// Gas of all transactions.
     pub gas_used: u64,
-    /// Blob gas of all transactions.
     pub blob_gas_used: u64,
-    /// EIP-7685 requests.
+    /// The EIP-7685 requests.
     pub requests: Requests,
 }
 
 impl Executed {
-    /// The root of the receipts.
+    /// The Merkle root of the receipts, as the header contains it.
     pub fn receipts_root(&self) -> B256 {
         calculate_receipt_root(&self.receipts)
     }
 
-    /// Every log's address and topics, as one filter.
+    /// The bloom filter over addresses and topics of all logs.
     pub fn logs_bloom(&self) -> Bloom {
         self.receipts
             .iter()
@@ -53,38 +51,38 @@ impl Executed {
     }
 }
 
-/// Why a block could not be executed.
+/// Reason that a block could not be executed. The first two variants blame the block, the last one blames this
+/// node.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
-    /// The block is wrong: every node would say so.
+    /// A transaction is invalid. Every node refuses the block.
     #[error("transaction {index} cannot be included: {why}")]
     Transaction {
-        /// Which one.
         index: usize,
-        /// What the EVM says.
+        /// The EVM's reason.
         why: String,
     },
-    /// The block is wrong outside its transactions.
+    /// The block is invalid outside its transactions. Every node refuses it.
     #[error("block cannot be executed: {0}")]
     Block(String),
-    /// This node is at fault: its state could not be read.
+    /// The state of this node could not be read.
     #[error("state could not be read: {0}")]
     State(String),
 }
 
-/// The parts of a block that are not transactions, as far as execution needs them.
+/// The parts of a block, besides its transactions, that execution needs.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    /// The header. Roots, bloom and gas used are not read, so they may be unset.
+pub struct BlockParts<'a> {
+    /// The header. Roots, bloom and gas used are not read and may be unset.
     pub header: &'a Header,
-    /// Uncles, before the merge.
+    /// Uncles, on chains before the merge.
     pub ommers: &'a [Header],
     /// Withdrawals, on chains that have them.
     pub withdrawals: Option<&'a Withdrawals>,
 }
 
-impl<'a> Frame<'a> {
-    /// A block of this chain: no uncles, an empty list of withdrawals.
+impl<'a> BlockParts<'a> {
+    /// The parts of a block of this chain: no uncles, no withdrawals.
     pub fn of(header: &'a Header) -> Self {
         Self {
             header,
@@ -94,7 +92,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-pub(crate) type Overlay<'a, DB> = State<WrapDatabaseRef<Guarded<'a, DB>>>;
+pub(crate) type Overlay<'a, DB> = State<WrapDatabaseRef<CollisionDb<'a, DB>>>;
 pub(crate) type Executor<'a, 's, DB> = EthBlockExecutor<
     'a,
     EthEvm<&'a mut Overlay<'s, DB>, NoOpInspector, PrecompilesMap>,
@@ -102,27 +100,27 @@ pub(crate) type Executor<'a, 's, DB> = EthBlockExecutor<
     AlloyReceiptBuilder,
 >;
 
-/// The root of a state with these changes on top; needed within a block only before Byzantium.
+/// Returns the state root with these changes applied. Only blocks before Byzantium need it, for their receipts.
 pub type RootOf<'a> = &'a mut dyn FnMut(&BundleState) -> Result<B256, String>;
 
-/// Executes `transactions`, all of which must fit and be valid.
+/// Executes `transactions`, all of which must be valid and fit. An invalid one is an error.
 pub fn execute<DB: DatabaseRef + std::fmt::Debug>(
     spec: &ChainSpec,
     db: DB,
-    frame: Frame<'_>,
+    parts: BlockParts<'_>,
     transactions: &[Recovered<TxEnvelope>],
     root_of: RootOf<'_>,
 ) -> Result<Executed, ExecuteError> {
-    let mut state = open(spec, db);
+    let mut state = overlay(spec, db);
     // Receipts before Byzantium carry the state root after their transaction instead of a status.
-    let roots_inside = !spec.is_byzantium_active_at_block(frame.header.number);
+    let roots_inside = !spec.is_byzantium_active_at_block(parts.header.number);
     let mut roots = Vec::new();
     let mut executed = {
-        let mut executor = start(spec, &mut state, frame)?;
+        let mut executor = begin_block(spec, &mut state, parts)?;
         for (index, transaction) in transactions.iter().enumerate() {
             let output = executor
                 .execute_transaction_without_commit(transaction)
-                .map_err(|error| refuse(index, error))?;
+                .map_err(|error| transaction_error(index, error))?;
             executor.commit_transaction(output);
             if roots_inside {
                 let inner = executor.evm.db_mut();
@@ -130,62 +128,65 @@ pub fn execute<DB: DatabaseRef + std::fmt::Debug>(
                 roots.push(root_of(&inner.bundle_state).map_err(ExecuteError::State)?);
             }
         }
-        finish(spec, executor, frame.header)?
+        end_block(spec, executor, parts.header)?
     };
     for (receipt, root) in executed.receipts.iter_mut().zip(roots) {
-        carry_root(receipt, root);
+        set_post_state(receipt, root);
     }
-    executed.changes = close(spec, state);
+    executed.changes = take_changes(spec, state);
     Ok(executed)
 }
 
-/// A layer over the state that collects changes.
-pub(crate) fn open<DB: DatabaseRef>(spec: &ChainSpec, db: DB) -> Overlay<'_, DB> {
-    let guarded = Guarded {
+/// A database layer that collects changes and leaves `db` as it is.
+pub(crate) fn overlay<DB: DatabaseRef>(spec: &ChainSpec, db: DB) -> Overlay<'_, DB> {
+    let checked = CollisionDb {
         db,
         listed: &spec.bare_storage,
     };
     State::builder()
-        .with_database(WrapDatabaseRef(guarded))
+        .with_database(WrapDatabaseRef(checked))
         .with_bundle_update()
         .build()
 }
 
-/// The changes it collected.
-pub(crate) fn close<DB: DatabaseRef>(spec: &ChainSpec, mut state: Overlay<'_, DB>) -> BundleState {
+/// The changes that the layer collected.
+pub(crate) fn take_changes<DB: DatabaseRef>(spec: &ChainSpec, mut state: Overlay<'_, DB>) -> BundleState {
     state.merge_transitions(BundleRetention::PlainState);
     let mut changes = state.take_bundle();
-    Guarded::<DB>::translate(&spec.bare_storage, &mut changes);
+    CollisionDb::<DB>::restore(&spec.bare_storage, &mut changes);
     changes
 }
 
-pub(crate) fn start<'a, 's, DB: DatabaseRef + std::fmt::Debug>(
+/// Starts a block: makes the system calls that come before its transactions.
+pub(crate) fn begin_block<'a, 's, DB: DatabaseRef + std::fmt::Debug>(
     spec: &'a ChainSpec,
     state: &'a mut Overlay<'s, DB>,
-    frame: Frame<'a>,
+    parts: BlockParts<'a>,
 ) -> Result<Executor<'a, 's, DB>, ExecuteError> {
-    let evm = EthEvmFactory::default().create_evm(state, spec.evm_env(frame.header));
+    let evm = EthEvmFactory::default().create_evm(state, spec.evm_env(parts.header));
     let context = EthBlockExecutionCtx {
-        parent_hash: frame.header.parent_hash,
-        parent_beacon_block_root: frame.header.parent_beacon_block_root,
-        ommers: frame.ommers,
-        withdrawals: frame.withdrawals.map(|list| list.as_slice().into()),
-        extra_data: frame.header.extra_data.clone(),
+        parent_hash: parts.header.parent_hash,
+        parent_beacon_block_root: parts.header.parent_beacon_block_root,
+        ommers: parts.ommers,
+        withdrawals: parts.withdrawals.map(|list| list.as_slice().into()),
+        extra_data: parts.header.extra_data.clone(),
         tx_count_hint: None,
         slot_number: None,
     };
     let mut executor = EthBlockExecutor::new(evm, context, spec, AlloyReceiptBuilder::default());
-    executor.apply_pre_execution_changes().map_err(outside)?;
+    executor.apply_pre_execution_changes().map_err(block_error)?;
     Ok(executor)
 }
 
-pub(crate) fn finish<DB: DatabaseRef + std::fmt::Debug>(
+/// Ends a block: makes the system calls after its transactions, and credits the base fee.
+pub(crate) fn end_block<DB: DatabaseRef + std::fmt::Debug>(
     spec: &ChainSpec,
     executor: Executor<'_, '_, DB>,
     header: &Header,
 ) -> Result<Executed, ExecuteError> {
-    let (mut evm, result) = executor.finish().map_err(outside)?;
+    let (mut evm, result) = executor.finish().map_err(block_error)?;
     if let Some(collector) = spec.fee_collector {
+        // revm charges the base fee and credits it to no account, as Ethereum burns it.
         let fees = u128::from(header.base_fee_per_gas.unwrap_or(0)) * u128::from(result.gas_used);
         if fees > 0 {
             let credit = [(collector, fees)];
@@ -203,7 +204,7 @@ pub(crate) fn finish<DB: DatabaseRef + std::fmt::Debug>(
     })
 }
 
-pub(crate) fn refuse(index: usize, error: BlockExecutionError) -> ExecuteError {
+pub(crate) fn transaction_error(index: usize, error: BlockExecutionError) -> ExecuteError {
     match error {
         BlockExecutionError::Validation(BlockValidationError::InvalidTx { error, .. }) => ExecuteError::Transaction {
             index,
@@ -217,14 +218,14 @@ pub(crate) fn refuse(index: usize, error: BlockExecutionError) -> ExecuteError {
     }
 }
 
-fn outside(error: BlockExecutionError) -> ExecuteError {
+fn block_error(error: BlockExecutionError) -> ExecuteError {
     match error {
         BlockExecutionError::Validation(why) => ExecuteError::Block(why.to_string()),
         BlockExecutionError::Internal(error) => ExecuteError::State(error.to_string()),
     }
 }
 
-fn carry_root(receipt: &mut ReceiptEnvelope, root: B256) {
+fn set_post_state(receipt: &mut ReceiptEnvelope, root: B256) {
     if let ReceiptEnvelope::Legacy(ReceiptWithBloom { receipt, .. }) = receipt {
         receipt.status = Eip658Value::PostState(root);
     }

@@ -1,4 +1,4 @@
-//! Filling a block: of the transactions on offer those that are valid and fit.
+//! Fills a block with those candidate transactions that are valid and fit.
 
 use alloy_consensus::{TxEnvelope, transaction::Recovered};
 use alloy_evm::block::{BlockExecutionError, BlockExecutor, BlockValidationError};
@@ -6,76 +6,76 @@ use revm::{DatabaseRef, context::result::InvalidTransaction};
 
 use crate::{
     chain::ChainSpec,
-    execute::{ExecuteError, Executed, Frame, close, finish, open, refuse, start},
+    execute::{BlockParts, ExecuteError, Executed, begin_block, end_block, overlay, take_changes, transaction_error},
 };
 
-/// What a builder does with a transaction that was not included.
+/// Reason that a candidate is not in the block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Left {
-    /// It may fit a later block.
-    ForLater,
-    /// It breaks a rule, and says which.
+pub enum Skipped {
+    /// A later block may include it.
+    Later,
+    /// It breaks a rule of the EVM.
     Invalid(InvalidTransaction),
 }
 
-/// What came of filling a block.
+/// The result of [`fill`]. Every candidate is either included or skipped.
 #[derive(Clone, Debug)]
 pub struct Filled {
-    /// What the included transactions did.
     pub executed: Executed,
-    /// Which candidates they are, by position, in order.
+    /// Positions of the included candidates, in order.
     pub included: Vec<usize>,
-    /// Which are not in it, by position, and why.
-    pub left: Vec<(usize, Left)>,
+    /// Positions of the other candidates, with the reason.
+    pub skipped: Vec<(usize, Skipped)>,
 }
 
-/// Executes those of `candidates` that are valid and fit, in order: into the gas of the header, and with their `sizes`
-/// into `room` bytes.
+/// Executes the candidates in order and keeps those that are valid and fit: into the gas limit of the header, and
+/// with their `sizes` into `bytes_left` bytes.
 pub fn fill<DB: DatabaseRef + std::fmt::Debug>(
     spec: &ChainSpec,
     db: DB,
-    frame: Frame<'_>,
+    parts: BlockParts<'_>,
     candidates: &[Recovered<TxEnvelope>],
     sizes: &[usize],
-    mut room: usize,
+    mut bytes_left: usize,
 ) -> Result<Filled, ExecuteError> {
-    let mut state = open(spec, db);
-    let (mut included, mut left) = (Vec::new(), Vec::new());
+    let mut state = overlay(spec, db);
+    let (mut included, mut skipped) = (Vec::new(), Vec::new());
     let mut executed = {
-        let mut executor = start(spec, &mut state, frame)?;
+        let mut executor = begin_block(spec, &mut state, parts)?;
         for (index, transaction) in candidates.iter().enumerate() {
-            if sizes[index] > room {
-                left.push((index, Left::ForLater));
+            // A smaller candidate may still fit, so the loop goes on.
+            if sizes[index] > bytes_left {
+                skipped.push((index, Skipped::Later));
                 continue;
             }
             match executor.execute_transaction_without_commit(transaction) {
                 Ok(output) => {
                     executor.commit_transaction(output);
                     included.push(index);
-                    room -= sizes[index];
+                    bytes_left -= sizes[index];
                 }
-                Err(error) => left.push((index, leave(index, error)?)),
+                Err(error) => skipped.push((index, skip_reason(index, error)?)),
             }
         }
-        finish(spec, executor, frame.header)?
+        end_block(spec, executor, parts.header)?
     };
-    executed.changes = close(spec, state);
+    executed.changes = take_changes(spec, state);
     Ok(Filled {
         executed,
         included,
-        left,
+        skipped,
     })
 }
 
-fn leave(index: usize, error: BlockExecutionError) -> Result<Left, ExecuteError> {
+fn skip_reason(index: usize, error: BlockExecutionError) -> Result<Skipped, ExecuteError> {
     match error {
         BlockExecutionError::Validation(BlockValidationError::InvalidTx { error, .. }) => {
             let why = error.as_invalid_tx_err().cloned();
-            Ok(why.map_or(Left::ForLater, Left::Invalid))
+            Ok(why.map_or(Skipped::Later, Skipped::Invalid))
         }
         BlockExecutionError::Validation(BlockValidationError::TransactionGasLimitMoreThanAvailableBlockGas {
             ..
-        }) => Ok(Left::ForLater),
-        other => Err(refuse(index, other)),
+        }) => Ok(Skipped::Later),
+        other => Err(transaction_error(index, other)),
     }
 }

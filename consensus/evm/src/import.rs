@@ -1,7 +1,7 @@
-//! Foreign blocks: decoded blocks of any fork, run on their parent and compared with their own header.
+//! Checks and executes one block of an imported chain, of any fork, on its parent.
 //!
-//! Checks what any Ethereum client checks of a block, except proof of work and uncles' headers. Blocks of this chain
-//! have stricter rules, in [`crate::block`].
+//! Makes the checks of any Ethereum client, except proof of work and the headers of uncles. Blocks of this
+//! project's chain have stricter rules, in [`crate::block`].
 
 use alloy_consensus::{
     Block, BlockHeader, Header, Transaction, TxEnvelope, proofs,
@@ -13,34 +13,34 @@ use revm::DatabaseRef;
 
 use crate::{
     chain::ChainSpec,
-    execute::{ExecuteError, Executed, Frame, RootOf, execute},
+    execute::{BlockParts, ExecuteError, Executed, RootOf, execute},
     seal::{Mismatch, compare},
 };
 
-/// Uncles a block may list, before the merge.
+/// Most uncles of a block, before the merge.
 const OMMERS_MAX: usize = 2;
-/// How many generations back they may be.
+/// Most generations between a block and its uncle.
 const OMMER_DEPTH_MAX: u64 = 6;
 
-/// Why a foreign block is refused.
+/// Reason that a block of an imported chain is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// Its header contradicts its parent or its body.
+    /// The header contradicts its parent or its body.
     #[error("header: {0}")]
     Header(String),
-    /// A signature names no sender.
+    /// The signature of the transaction at this index is invalid.
     #[error("transaction {0} has no valid signature")]
     Sender(usize),
-    /// It could not be executed.
     #[error(transparent)]
     Execute(#[from] ExecuteError),
-    /// Its header does not say what execution found.
+    /// Execution gave another result than the header claims.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
 }
 
-/// Executes a foreign block on its parent. Comparing the state root is left to the caller, who has the state.
-pub fn run<DB: DatabaseRef + std::fmt::Debug>(
+/// Executes a block on its parent and compares the result with its header, except for the state root: the caller
+/// has the state and compares that.
+pub fn execute_block<DB: DatabaseRef + std::fmt::Debug>(
     spec: &ChainSpec,
     db: DB,
     parent: &Header,
@@ -49,17 +49,17 @@ pub fn run<DB: DatabaseRef + std::fmt::Debug>(
 ) -> Result<Executed, ImportError> {
     check_header(spec, parent, block).map_err(ImportError::Header)?;
     let transactions = recover(spec, block)?;
-    let frame = Frame {
+    let parts = BlockParts {
         header: &block.header,
         ommers: &block.body.ommers,
         withdrawals: block.body.withdrawals.as_ref(),
     };
-    let executed = execute(spec, db, frame, &transactions, root_of)?;
+    let executed = execute(spec, db, parts, &transactions, root_of)?;
     compare(&block.header, &executed, spec)?;
     Ok(executed)
 }
 
-/// The transactions of a block with their senders. Before Homestead a signature may have a high `s`.
+/// Recovers the senders of a block's transactions. Before Homestead a signature may have a high `s` (EIP-2).
 fn recover(spec: &ChainSpec, block: &Block<TxEnvelope>) -> Result<Vec<Recovered<TxEnvelope>>, ImportError> {
     let low_s = spec.is_homestead_active_at_block(block.header.number);
     let recover = |(index, transaction): (usize, &TxEnvelope)| {
@@ -101,7 +101,7 @@ fn check_header(spec: &ChainSpec, parent: &Header, block: &Block<TxEnvelope>) ->
         "the transactions root is not that of the body",
     )?;
     let ommers_hash = proofs::calculate_ommers_root(&block.body.ommers);
-    // Their depth matters before execution: the reward of an uncle shrinks with it to nothing.
+    // The depth matters before execution: an uncle's reward shrinks with it to nothing.
     let ommers = &block.body.ommers;
     let near = |ommer: &Header| ommer.number < header.number && header.number - ommer.number <= OMMER_DEPTH_MAX;
     ensure(
@@ -125,7 +125,8 @@ fn check_header(spec: &ChainSpec, parent: &Header, block: &Block<TxEnvelope>) ->
     check_blobs(spec, parent, block)
 }
 
-/// A limit may move by less than 1/1024 of the parent's, which counts twice at the first block of London (EIP-1559).
+/// A gas limit may differ from its parent's by less than 1/1024. At the first block of London the parent's limit
+/// counts twice (EIP-1559).
 fn gas_limit_follows(spec: &ChainSpec, parent: &Header, header: &Header) -> bool {
     let starts_london = spec.is_london_active_at_block(header.number) && !spec.is_london_active_at_block(parent.number);
     let before = if starts_london {

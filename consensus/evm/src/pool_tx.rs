@@ -1,6 +1,7 @@
-//! Transactions at the door: bytes from a wallet or a peer become a [`Pooled`] transaction, or are refused with the reason.
+//! Checks on a transaction before it enters the mempool: from bytes to a [`PooledTransaction`] with a recovered
+//! sender, or to an error.
 //!
-//! Everything is checked that holds whatever the state is; nonce and balance are the mempool's to compare.
+//! Everything is checked that does not depend on the state. Nonce and balance are compared by the mempool.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use alloy_eips::{Decodable2718, Encodable2718, eip7825::MAX_TX_GAS_LIMIT_OSAKA};
 use alloy_evm::FromRecoveredTx;
 use alloy_hardforks::EthereumHardforks;
 use alloy_primitives::U256;
-use consensus::mempool::Pooled;
+use consensus::mempool::PooledTransaction;
 use protocol::{Account, Amount, TxHash};
 use rayon::prelude::*;
 use revm::{
@@ -20,103 +21,66 @@ use revm::{
 
 use crate::{chain::ChainSpec, senders::SenderCache};
 
-/// The largest encoding of a transaction.
+/// Largest encoding of a transaction without blobs, in bytes. A longer one is refused before it is decoded.
 pub const TX_BYTES_MAX: usize = 128 << 10;
 
-/// The largest encoding of a transaction with its blobs, on chains that have them.
+/// Largest encoding of a transaction with its blobs, in bytes, on chains that have them.
 pub const BLOB_TX_BYTES_MAX: usize = 1 << 20;
 
-/// Why a transaction is refused, whatever the state is. The wording follows what Ethereum's nodes say where wallets
-/// look for it.
+/// Reason that a transaction is refused in any state. The texts follow geth's where wallets match on them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TxError {
-    /// Longer than any transaction.
     #[error("oversized data: transaction size {found}, limit {TX_BYTES_MAX}")]
-    TooLong {
-        /// Its length.
-        found: usize,
-    },
-    /// Not the one encoding of a transaction.
+    TooLong { found: usize },
+    /// The bytes do not decode, or are not the canonical encoding of what they decode to.
     #[error("not a transaction: {0}")]
     Encoding(String),
-    /// It carries blobs.
     #[error(
         "blob transactions (EIP-4844, type 3) are not supported on this chain; send the data as calldata or off chain"
     )]
     Blobs,
-    /// It carries blobs where it may, but wrong ones.
+    /// The chain has blobs, and the transaction carries wrong ones.
     #[error("invalid blob transaction: {0}")]
     Sidecar(String),
-    /// For another chain.
     #[error("invalid chain id for signer: have {found} want {wanted}")]
-    Chain {
-        /// The chain it is for.
-        found: u64,
-        /// This chain.
-        wanted: u64,
-    },
-    /// Replayable on any chain.
+    Chain { found: u64, wanted: u64 },
+    /// The signature does not cover a chain id, so other chains would accept it.
     #[error("only replay-protected (EIP-155) transactions are accepted; sign for chain id {0}")]
     Unprotected(u64),
-    /// Its signature names no sender.
     #[error("invalid sender: the signature is invalid or has a high s")]
     Sender,
-    /// Not enough gas to begin with.
     #[error("intrinsic gas too low: gas {limit}, minimum needed {needed}")]
-    IntrinsicGas {
-        /// What it brings.
-        limit: u64,
-        /// What it needs.
-        needed: u64,
-    },
-    /// More gas than one transaction may use (EIP-7825), or than a block has.
+    IntrinsicGas { limit: u64, needed: u64 },
+    /// The gas limit is above what one transaction may use (EIP-7825), or above a block's.
     #[error("gas limit {limit} is above the {max} that a transaction may use")]
-    GasLimit {
-        /// What it asks for.
-        limit: u64,
-        /// What it may.
-        max: u64,
-    },
-    /// Contradicts itself.
+    GasLimit { limit: u64, max: u64 },
     #[error("max priority fee per gas higher than max fee per gas: {tip} > {cap}")]
-    TipAboveCap {
-        /// The tip.
-        tip: u128,
-        /// The cap.
-        cap: u128,
-    },
-    /// More than there is.
+    TipAboveCap { tip: u128, cap: u128 },
+    /// Value and gas exceed what an [`Amount`] can hold.
     #[error("value and gas cost more than all OPEN there is")]
     Cost,
-    /// No block could use its nonce.
+    /// No transaction could follow this nonce.
     #[error("nonce has max value")]
     NonceMax,
-    /// Creates a contract with too much code.
     #[error("max initcode size exceeded: code size {found}, limit {MAX_INITCODE_SIZE}")]
-    InitCode {
-        /// Its length.
-        found: usize,
-    },
-    /// Delegates nothing, or creates a contract while it delegates (EIP-7702).
+    InitCode { found: usize },
+    /// The authorization list is empty, or the transaction creates a contract (EIP-7702).
     #[error("a set-code transaction (EIP-7702) needs a non-empty authorization list and a destination")]
     SetCode,
 }
 
-/// What the chain demands of every transaction.
+/// Validates transactions against the rules of one chain. It does not know the state.
 #[derive(Clone, Debug)]
-pub struct Door {
-    /// The chain's id.
+pub struct TxValidator {
     pub chain_id: u64,
-    /// Gas in a block.
     pub block_gas_limit: u64,
-    /// Remembers who sent what.
     pub senders: SenderCache,
     rules: SpecId,
     blobs: bool,
 }
 
-impl Door {
-    /// The door of this project's own chain.
+impl TxValidator {
+    /// Checks for this project's own chain: Osaka rules, no blob transactions.
     pub fn new(chain_id: u64, block_gas_limit: u64, senders: SenderCache) -> Self {
         Self {
             chain_id,
@@ -127,8 +91,8 @@ impl Door {
         }
     }
 
-    /// The door of a foreign chain with this head: blob transactions come in where the chain has them.
-    pub(crate) fn foreign(spec: &ChainSpec, head: &Header, senders: SenderCache) -> Self {
+    /// The validator of an imported chain with this head. Blob transactions are accepted if the chain has them.
+    pub(crate) fn for_imported(spec: &ChainSpec, head: &Header, senders: SenderCache) -> Self {
         Self {
             rules: spec.evm_env(head).cfg_env.spec,
             blobs: spec.is_cancun_active_at_timestamp(head.timestamp),
@@ -136,19 +100,24 @@ impl Door {
         }
     }
 
-    /// Decodes and checks one transaction and finds its sender.
+    /// Decodes and checks one transaction and recovers its sender.
     pub fn recover(&self, raw: &[u8]) -> Result<Recovered<TxEnvelope>, TxError> {
-        let transaction = if self.blobs { decode_foreign(raw)? } else { decode(raw)? };
+        let transaction = if self.blobs {
+            decode_with_blobs(raw)?
+        } else {
+            decode(raw)?
+        };
         self.check(&transaction)?;
         let transaction = self.senders.recover(transaction).ok_or(TxError::Sender)?;
         self.check_gas(&transaction)?;
         Ok(transaction)
     }
 
-    /// Decodes and checks one transaction for the mempool.
-    pub fn admit(&self, raw: &Arc<[u8]>) -> Result<Pooled, TxError> {
+    /// Decodes and checks one transaction for the mempool. The result has everything that the mempool compares, so
+    /// it never decodes a transaction itself.
+    pub fn admit(&self, raw: &Arc<[u8]>) -> Result<PooledTransaction, TxError> {
         let transaction = self.recover(raw)?;
-        Ok(Pooled {
+        Ok(PooledTransaction {
             hash: TxHash(transaction.tx_hash().0),
             sender: Account(transaction.signer().0.0),
             nonce: transaction.nonce(),
@@ -162,8 +131,8 @@ impl Door {
         })
     }
 
-    /// Decodes and checks many transactions in parallel; the answers are in the order of the questions.
-    pub fn admit_all(&self, raw: &[Arc<[u8]>]) -> Vec<Result<Pooled, TxError>> {
+    /// Decodes and checks many transactions in parallel. Results are in the order of `raw`.
+    pub fn admit_all(&self, raw: &[Arc<[u8]>]) -> Vec<Result<PooledTransaction, TxError>> {
         raw.par_iter().map(|raw| self.admit(raw)).collect()
     }
 
@@ -203,7 +172,7 @@ impl Door {
         Ok(())
     }
 
-    /// EIP-2028 and its successors, the floor of EIP-7623, the cap of EIP-7825.
+    /// Checks the intrinsic gas (EIP-2028 and later), the floor of EIP-7623 and the cap of EIP-7825.
     fn check_gas(&self, transaction: &Recovered<TxEnvelope>) -> Result<(), TxError> {
         let capped = self.rules.is_enabled_in(SpecId::OSAKA);
         let most = if capped { MAX_TX_GAS_LIMIT_OSAKA } else { u64::MAX };
@@ -211,7 +180,7 @@ impl Door {
         if limit > max {
             return Err(TxError::GasLimit { limit, max });
         }
-        // Asked with all the gas there is, it says what is needed instead of which of the two rules failed first.
+        // With unlimited gas the check returns the need, instead of naming the first of two rules that failed.
         let mut env = TxEnv::from_recovered_tx(transaction.inner(), transaction.signer());
         env.gas_limit = u64::MAX;
         let gas = validate_initial_tx_gas(&env, self.rules, false, false, u64::MAX, None)
@@ -225,20 +194,21 @@ impl Door {
     }
 }
 
-/// Decodes the EIP-2718 bytes of a transaction.
+/// Decodes the EIP-2718 bytes of a transaction. Blob transactions are refused.
 pub fn decode(raw: &[u8]) -> Result<TxEnvelope, TxError> {
     if raw.len() > TX_BYTES_MAX {
         return Err(TxError::TooLong { found: raw.len() });
     }
-    // Before decoding: the network form of a blob transaction carries the blobs and is refused all the same.
+    // Before decoding, because the network form of a blob transaction contains the blobs and is refused all the
+    // same.
     if raw.first() == Some(&3) {
         return Err(TxError::Blobs);
     }
     decode_canonical(raw)
 }
 
-/// Decodes the EIP-2718 bytes of a transaction of a foreign chain; one with blobs in the form that carries them.
-pub fn decode_foreign(raw: &[u8]) -> Result<TxEnvelope, TxError> {
+/// Decodes the EIP-2718 bytes of a transaction on a chain with blobs. A blob transaction must carry its blobs.
+pub fn decode_with_blobs(raw: &[u8]) -> Result<TxEnvelope, TxError> {
     let max = if raw.first() == Some(&3) {
         BLOB_TX_BYTES_MAX
     } else {
@@ -262,8 +232,8 @@ fn decode_canonical(raw: &[u8]) -> Result<TxEnvelope, TxError> {
     Ok(transaction)
 }
 
-/// A blob transaction comes with its blobs, and names them by the hashes of their commitments. Whether the commitments
-/// are those of the blobs is not proven here: nothing that is served depends on what a blob says.
+/// Checks that a blob transaction carries its blobs and names them by the hashes of their commitments. The
+/// commitments are not proven to belong to the blobs: nothing that is served depends on the content of a blob.
 fn check_blobs(transaction: &TxEip4844Variant) -> Result<(), TxError> {
     let wrong = |why: &str| TxError::Sidecar(why.to_owned());
     let TxEip4844Variant::TxEip4844WithSidecar(whole) = transaction else {
@@ -279,7 +249,7 @@ fn check_blobs(transaction: &TxEip4844Variant) -> Result<(), TxError> {
     Ok(())
 }
 
-/// The most a transaction can take from its sender, `None` past what an amount can hold.
+/// The most that a transaction can take from its sender; `None` if an amount cannot hold it.
 fn cost(transaction: &TxEnvelope) -> Option<Amount> {
     let gas = U256::from(transaction.max_fee_per_gas()) * U256::from(transaction.gas_limit());
     let blobs = U256::from(transaction.max_fee_per_blob_gas().unwrap_or(0))

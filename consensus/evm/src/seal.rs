@@ -1,4 +1,5 @@
-//! What execution found, written into a header or compared with one.
+//! Execution results in a header: computes them for a block being built, and compares them for a block being
+//! verified.
 
 use alloy_consensus::Header;
 use alloy_hardforks::EthereumHardforks;
@@ -6,60 +7,32 @@ use alloy_primitives::{B256, Bloom};
 
 use crate::{chain::ChainSpec, execute::Executed};
 
-/// A header that does not say what execution found.
+/// A header field that contradicts the execution of its block.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// Gas of all transactions.
-    #[error("gas used is {found}, its header says {claimed}")]
-    GasUsed {
-        /// By execution.
-        found: u64,
-        /// In the header.
-        claimed: u64,
-    },
-    /// Root of the receipts.
-    #[error("receipts root is {found}, its header says {claimed}")]
-    ReceiptsRoot {
-        /// By execution.
-        found: B256,
-        /// In the header.
-        claimed: B256,
-    },
-    /// Filter over the logs.
+    #[error("gas used is {found}, its header claims {claimed}")]
+    GasUsed { found: u64, claimed: u64 },
+    #[error("receipts root is {found}, its header claims {claimed}")]
+    ReceiptsRoot { found: B256, claimed: B256 },
     #[error("logs bloom is not that of the logs")]
     LogsBloom,
-    /// Hash of the EIP-7685 requests.
-    #[error("requests hash is {found:?}, its header says {claimed:?}")]
-    RequestsHash {
-        /// By execution.
-        found: Option<B256>,
-        /// In the header.
-        claimed: Option<B256>,
-    },
-    /// Root of the state.
-    #[error("state root is {found}, its header says {claimed}")]
-    StateRoot {
-        /// By execution.
-        found: B256,
-        /// In the header.
-        claimed: B256,
-    },
+    #[error("requests hash is {found:?}, its header claims {claimed:?}")]
+    RequestsHash { found: Option<B256>, claimed: Option<B256> },
+    #[error("state root is {found}, its header claims {claimed}")]
+    StateRoot { found: B256, claimed: B256 },
 }
 
-/// What a header says about the execution of its block, the state root aside.
+/// The header fields that follow from execution, except the state root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Gas of all transactions.
     pub gas_used: u64,
-    /// Root of the receipts.
     pub receipts_root: B256,
-    /// Filter over the logs.
     pub logs_bloom: Bloom,
     /// Hash of the EIP-7685 requests, from Prague on.
     pub requests_hash: Option<B256>,
 }
 
-/// Summarises the execution of a block at this time.
+/// The header fields of a block executed at this time.
 pub fn summarise(executed: &Executed, spec: &ChainSpec, timestamp_s: u64) -> Summary {
     let prague = spec.is_prague_active_at_timestamp(timestamp_s);
     Summary {
@@ -70,7 +43,7 @@ pub fn summarise(executed: &Executed, spec: &ChainSpec, timestamp_s: u64) -> Sum
     }
 }
 
-/// Compares a header with the execution of its block, the state root aside.
+/// Compares a header with the execution of its block. The state root is left to the caller.
 pub fn compare(header: &Header, executed: &Executed, spec: &ChainSpec) -> Result<(), Mismatch> {
     let found = summarise(executed, spec, header.timestamp);
     if found.gas_used != header.gas_used {

@@ -1,4 +1,5 @@
-//! Who signed what, remembered: recovering a sender costs more than executing a transfer, so it is done once.
+//! A cache of transaction senders. Recovering a sender from its signature costs more than executing a transfer, so
+//! it is done once.
 
 use std::{
     fmt,
@@ -12,8 +13,8 @@ use alloy_consensus::{
 use alloy_primitives::{Address, B256, map::B256Map};
 use rayon::prelude::*;
 
-/// Senders by transaction hash, shared between the mempool and the ledger. Bounded: the older half is forgotten at once
-/// when the newer half is full.
+/// Senders by transaction hash, shared between mempool and ledger. Holds two generations of entries: when the newer
+/// one is full, the older one is dropped.
 #[derive(Clone)]
 pub struct SenderCache {
     halves: Arc<Mutex<Halves>>,
@@ -27,7 +28,7 @@ struct Halves {
 }
 
 impl SenderCache {
-    /// A cache of at most `max` senders.
+    /// A cache of at most `max` senders, and of 2 if `max` is less.
     pub fn new(max: usize) -> Self {
         Self {
             halves: Arc::default(),
@@ -35,34 +36,35 @@ impl SenderCache {
         }
     }
 
-    /// The sender of a transaction, if it is remembered.
+    /// The cached sender of a transaction. A miss does not mean that the transaction is invalid.
     pub fn get(&self, hash: &B256) -> Option<Address> {
         let halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
         halves.new.get(hash).or_else(|| halves.old.get(hash)).copied()
     }
 
-    /// Remembers a sender.
+    /// Adds a sender that was recovered or is known otherwise. The caller vouches for it.
     pub fn insert(&self, hash: B256, sender: Address) {
         let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        // Cheaper than a queue of uses, and senders of recent transactions stay cached.
         if halves.new.len() >= self.half_max {
             halves.old = std::mem::take(&mut halves.new);
         }
         halves.new.insert(hash, sender);
     }
 
-    /// How many are remembered.
+    /// The number of cached senders.
     pub fn len(&self) -> usize {
         let halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
         halves.new.len() + halves.old.len()
     }
 
-    /// Whether none is.
+    /// Returns true if no sender is cached.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The senders of these transactions, in parallel where they have to be recovered; an error is the position of one
-    /// whose signature is invalid.
+    /// Recovers the senders of these transactions, in parallel where they are not cached. An error is the position
+    /// of a transaction whose signature is invalid.
     pub fn recover_all(&self, transactions: Vec<TxEnvelope>) -> Result<Vec<Recovered<TxEnvelope>>, usize> {
         transactions
             .into_par_iter()
@@ -73,8 +75,7 @@ impl SenderCache {
             .collect()
     }
 
-    /// The sender of this transaction, recovered unless it is remembered; `None` if its signature is invalid or has a
-    /// high `s` (EIP-2).
+    /// Recovers the sender of a transaction; `None` if its signature is invalid or has a high `s` (EIP-2).
     pub fn recover(&self, transaction: TxEnvelope) -> Option<Recovered<TxEnvelope>> {
         let hash = *transaction.tx_hash();
         if let Some(sender) = self.get(&hash) {

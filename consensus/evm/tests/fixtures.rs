@@ -1,4 +1,4 @@
-//! Ethereum's own tests, where `OPENLEDGER_FIXTURES` says they are.
+//! Runs Ethereum's own tests from the folder that `OPENLEDGER_FIXTURES` names.
 
 use std::path::PathBuf;
 

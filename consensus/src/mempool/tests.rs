@@ -5,9 +5,9 @@ const RICH: AccountState = AccountState {
     balance: Amount(1_000_000),
 };
 
-fn tx(sender: u8, nonce: u64, tip: u128) -> Pooled {
+fn tx(sender: u8, nonce: u64, tip: u128) -> PooledTransaction {
     let name = [&[sender][..], &nonce.to_be_bytes(), &tip.to_be_bytes()].concat();
-    Pooled {
+    PooledTransaction {
         hash: TxHash(protocol::crypto::digest("test", &[&name])),
         sender: Account([sender; 20]),
         nonce,
@@ -19,18 +19,18 @@ fn tx(sender: u8, nonce: u64, tip: u128) -> Pooled {
     }
 }
 
-fn pool(limits: Limits, txs: &[Pooled]) -> Mempool {
+fn pool(limits: Limits, txs: &[PooledTransaction]) -> Mempool {
     let mut pool = Mempool::new(limits);
     txs.iter().for_each(|tx| pool.insert(tx.clone(), RICH).expect("fits"));
     pool
 }
 
-fn raws(txs: &[Pooled]) -> Vec<Arc<[u8]>> {
+fn raws(txs: &[PooledTransaction]) -> Vec<Arc<[u8]>> {
     txs.iter().map(|tx| tx.raw.clone()).collect()
 }
 
 #[test]
-fn the_better_paid_goes_first_but_never_before_its_own_earlier_nonce() {
+fn a_higher_tip_goes_first_but_never_before_an_earlier_nonce_of_its_sender() {
     let (a0, a1, b0) = (tx(1, 0, 1), tx(1, 1, 9), tx(2, 0, 5));
     let pool = pool(Limits::default(), &[a0.clone(), a1.clone(), b0.clone()]);
     assert_eq!(pool.best(100, u64::MAX, usize::MAX), raws(&[b0.clone(), a0, a1]));
@@ -38,7 +38,7 @@ fn the_better_paid_goes_first_but_never_before_its_own_earlier_nonce() {
 }
 
 #[test]
-fn a_gap_waits_until_it_is_filled() {
+fn transactions_behind_a_nonce_gap_wait_until_it_is_filled() {
     let (first, third) = (tx(1, 0, 1), tx(1, 2, 1));
     let mut pool = pool(Limits::default(), &[first, third]);
     assert_eq!(pool.best(0, u64::MAX, usize::MAX).len(), 1);
@@ -49,14 +49,14 @@ fn a_gap_waits_until_it_is_filled() {
 }
 
 #[test]
-fn what_does_not_pay_the_base_fee_stays() {
+fn a_transaction_below_the_base_fee_stays_in_the_pool() {
     let pool = pool(Limits::default(), &[tx(1, 0, 1)]);
     assert!(pool.has_ready(101) && !pool.has_ready(102));
     assert!(pool.best(102, u64::MAX, usize::MAX).is_empty());
 }
 
 #[test]
-fn a_replacement_pays_a_tenth_more() {
+fn a_replacement_pays_at_least_a_tenth_more() {
     let mut pool = pool(Limits::default(), &[tx(1, 0, 100)]);
     assert_eq!(
         pool.insert(tx(1, 0, 109), RICH),
@@ -67,7 +67,7 @@ fn a_replacement_pays_a_tenth_more() {
 }
 
 #[test]
-fn a_full_pool_evicts_the_worst_paid() {
+fn a_full_pool_evicts_the_lowest_tip() {
     let limits = Limits {
         transactions: 2,
         ..Limits::default()
@@ -79,7 +79,7 @@ fn a_full_pool_evicts_the_worst_paid() {
 }
 
 #[test]
-fn an_included_nonce_takes_all_earlier_ones_with_it() {
+fn an_included_nonce_drops_all_earlier_ones() {
     let mut pool = pool(Limits::default(), &[tx(1, 0, 1), tx(1, 1, 1), tx(1, 2, 1)]);
     pool.included(&[(tx(1, 1, 1).hash, Account([1; 20]), 2)]);
     assert_eq!(pool.len(), 1);
@@ -87,7 +87,7 @@ fn an_included_nonce_takes_all_earlier_ones_with_it() {
 }
 
 #[test]
-fn every_refusal_says_why() {
+fn every_refusal_has_its_own_error() {
     let account = AccountState {
         nonce: 3,
         balance: Amount(5),

@@ -1,4 +1,5 @@
-//! Final blocks from a peer: each is checked against its certificate, executed and logged; the log is synced once a batch.
+//! Applies final blocks from a peer. Each is checked against its certificate, executed and logged; the log is
+//! synced once per batch.
 
 use protocol::{
     NodeId, Time, codec,
@@ -10,7 +11,7 @@ use super::{Effect, Fault, Node};
 use crate::execution::{Execution, ExecutionError};
 
 impl<X: Execution> Node<X> {
-    /// Applies final blocks from a peer in order; the first one that does not hold ends it.
+    /// Applies final blocks in order, up to the first invalid one.
     pub(super) fn catch_up(
         &mut self,
         now: Time,
@@ -28,25 +29,26 @@ impl<X: Execution> Node<X> {
             };
             if let Err(why) = applied {
                 tracing::debug!(%from, why, "a peer sent a block that does not follow");
-                self.sync.doubt(from, self.tip.height);
+                self.sync.lower_tip(from, self.tip.height);
                 todo.push(Effect::Blame(from, Fault::NotFinal));
                 break;
             }
         }
+        // A reply without progress: ask another peer next time.
         if self.tip.height == start {
-            self.sync.doubt(from, start);
+            self.sync.lower_tip(from, start);
             return Ok(());
         }
         todo.push(Effect::LogSync);
         self.publish_commit(todo);
-        todo.push(Effect::Happened(Event::CaughtUp {
+        todo.push(Effect::Event(Event::CaughtUp {
             height: self.tip.height,
             from,
         }));
         self.replay_early(now, todo)
     }
 
-    /// `Ok(Err(_))` is the peer's fault.
+    /// Applies one final block. `Ok(Err(_))` means that the peer sent an invalid one.
     fn apply_entry(
         &mut self,
         now: Time,
@@ -61,15 +63,19 @@ impl<X: Execution> Node<X> {
         if let Err(error) = self.voting.check(&certificate, &self.params.domain) {
             return Ok(Err(error.to_string()));
         }
-        let named = self.exec.name(&entry.block);
+        let named = self.exec.header_claim(&entry.block);
         if named.is_none_or(|named| {
             named.hash != certificate.block || named.parent_certificate != entry.parent_certificate.digest()
         }) {
             return Ok(Err("the certificate is for another block".to_owned()));
         }
-        // Evidence is checked before it is kept: a peer may not slander.
+        // Only evidence that proves an offence is kept: a peer may not slander a validator.
         let domain = self.params.domain;
-        let evidence = entry.evidence.into_iter().filter(|one| one.proves(&domain)).collect();
+        let evidence = entry
+            .evidence
+            .into_iter()
+            .filter(|evidence| evidence.proves(&domain))
+            .collect();
         let (round, block, parent_certificate) = (certificate.round, entry.block, entry.parent_certificate);
         let body = Body {
             height,
@@ -77,7 +83,7 @@ impl<X: Execution> Node<X> {
             block,
             parent_certificate,
         };
-        // The quorum vouches for its time: a clock that is behind must not keep a node from following.
+        // A quorum accepted the block's timestamp. A node whose clock is behind must be able to follow.
         if let Some(why) = self.check_body(Time(u64::MAX), &body)? {
             return Ok(Err(why));
         }

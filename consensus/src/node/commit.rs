@@ -1,4 +1,4 @@
-//! A block becomes final: it is logged, then forgotten by the mempool, then shown, in this order.
+//! Makes a block final: it is logged, removed from the mempool and published, in this order.
 
 use protocol::{
     Time, codec,
@@ -16,8 +16,8 @@ use crate::{
 };
 
 impl<X: Execution> Node<X> {
-    /// A quorum made a block final, and its body is here and executed.
-    pub(super) fn finish(
+    /// Commits a block that a quorum decided for. Its body is here and executed.
+    pub(super) fn on_decided(
         &mut self,
         now: Time,
         certificate: Certificate,
@@ -25,11 +25,12 @@ impl<X: Execution> Node<X> {
         todo: &mut Vec<Effect>,
     ) -> Result<(), ExecutionError> {
         let known = self
-            .bodies
+            .candidates
             .get_mut(&certificate.block)
-            .expect("what is decided here was executed here");
-        let body = known.body.take().expect("what was executed here is here");
-        // The executor remembers a bounded number of blocks; a liar's many proposals may have pushed this one out.
+            .expect("a block is decided here after it was executed here");
+        let body = known.body.take().expect("an executed block has its body");
+        // The execution keeps a bounded number of pending blocks; many proposals of a malicious validator may have
+        // displaced this one.
         if self.exec.pending_block(certificate.block).is_none()
             && let Some(why) = self.check_body(Time(u64::MAX), &body)?
         {
@@ -38,20 +39,23 @@ impl<X: Execution> Node<X> {
                 source: None,
             });
         }
-        let led = self.engine.as_ref().is_some_and(|engine| {
-            self.running && self.voting.proposer(certificate.height, certificate.round).key == engine.validator()
+        let led = self.bft.as_ref().is_some_and(|bft| {
+            self.running && self.voting.proposer(certificate.height, certificate.round).key == bft.validator()
         });
         self.commit(now, body, certificate, evidence, todo)?;
         todo.push(Effect::LogSync);
         self.publish_commit(todo);
         if led {
-            // Votes may get lost; one certificate tells everyone, followers first of all.
-            todo.push(Effect::Gossip(codec::encode(&Gossip::Decided(self.last.clone()))));
+            // Votes may get lost. One certificate is enough for every node, above all for those without a vote.
+            todo.push(Effect::Gossip(codec::encode(&Gossip::Decided(
+                self.tip_certificate.clone(),
+            ))));
         }
         self.replay_early(now, todo)
     }
 
-    /// Makes an executed block the tip. The caller syncs the log, at once or after a batch, and then shows the block.
+    /// Makes an executed block the tip. The caller syncs the log, after this block or after a batch, and then
+    /// publishes.
     pub(super) fn commit(
         &mut self,
         now: Time,
@@ -65,10 +69,11 @@ impl<X: Execution> Node<X> {
         let committed = self.exec.commit(certificate.block)?;
         assert_eq!((committed.tip.height, committed.tip.hash), (height, certificate.block));
 
-        self.speak(todo);
-        for one in &evidence {
-            todo.push(Effect::Happened(Event::Equivocated {
-                validator: one.offender(),
+        // Messages of this height go out before its journal is given up.
+        self.release_outgoing(todo);
+        for evidence in &evidence {
+            todo.push(Effect::Event(Event::Equivocated {
+                validator: evidence.offender(),
                 height,
             }));
         }
@@ -85,20 +90,20 @@ impl<X: Execution> Node<X> {
         });
 
         self.pool.included(&committed.included);
-        self.before = self.voting.clone();
+        self.previous_validators = self.voting.clone();
         self.tip = committed.tip;
-        self.last = certificate;
-        let took = std::mem::take(&mut self.running).then(|| now.since(self.began_at));
+        self.tip_certificate = certificate;
+        let took = std::mem::take(&mut self.running).then(|| now.since(self.started_at));
         self.decided = None;
-        self.bodies.clear();
+        self.candidates.clear();
         self.committed_at = now;
         self.sync.advanced(now, height);
         if let Some(stakers) = &committed.next_validators {
             self.change_validators(stakers, todo);
         }
         let (block, transactions) = (committed.tip.hash, committed.transactions);
-        self.shown.push(Effect::Committed(Box::new(committed)));
-        self.shown.push(Effect::Happened(Event::Committed {
+        self.after_log_sync.push(Effect::Committed(Box::new(committed)));
+        self.after_log_sync.push(Effect::Event(Event::Committed {
             height,
             block,
             transactions,
@@ -111,19 +116,19 @@ impl<X: Execution> Node<X> {
     fn change_validators(&mut self, stakers: &[Staker], todo: &mut Vec<Effect>) {
         match ValidatorSet::new(stakers) {
             Ok(set) => self.voting = set,
-            Err(error) => unreachable!("execution changes the set only for a usable one: {error}"),
+            Err(error) => unreachable!("execution reports only usable validator sets: {error}"),
         }
-        todo.push(Effect::Happened(Event::EpochStarted {
+        todo.push(Effect::Event(Event::EpochStarted {
             height: self.tip.height.next(),
-            validators: self.voting.voters().len(),
-            voting: self.votes(),
+            validators: self.voting.validators().len(),
+            voting: self.may_sign(),
         }));
     }
 
-    /// The log is synced: the journal may move on, and the blocks may be shown.
+    /// Publishes committed blocks, once the log is synced: the journal may move on to the next height.
     pub(super) fn publish_commit(&mut self, todo: &mut Vec<Effect>) {
         let next = self.tip.height.next();
-        // A node that does not know what it said keeps its journal as it is until that lies behind it.
+        // A node that does not know what it signed keeps its journal until the heights in question are final.
         let known = match self.signing {
             Signing::On => true,
             Signing::After(height) => self.tip.height >= height,
@@ -132,6 +137,6 @@ impl<X: Execution> Node<X> {
         if known {
             todo.push(Effect::JournalStart(next));
         }
-        todo.append(&mut self.shown);
+        todo.append(&mut self.after_log_sync);
     }
 }

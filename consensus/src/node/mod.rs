@@ -1,20 +1,31 @@
-//! The chain side of a daemon as one pure machine: it votes, builds, executes, catches up, and keeps the mempool.
+//! The chain side of a daemon as one pure machine: it votes, builds and executes blocks, follows other nodes, and
+//! keeps the mempool.
 //!
-//! [`Node::step`] is told the time and one thing that happened, and lists what should be done, in order: what must be
-//! durable stands before what may be spoken. A step that has something to say syncs the journal once, then says it all.
-//! The machine promises never to vote against an earlier vote of its own, not after a crash either: a journal that is
-//! lost, torn or from elsewhere makes it sit out rather than guess.
+//! [`Node::step`] takes the time and one input, and lists effects for its caller in order: what must be durable
+//! stands before what may be sent. A step that sends signed messages syncs the journal once and then sends them
+//! all. The machine never signs against an earlier vote of its own, not after a crash either: if its journal is
+//! lost, torn or from another height, it stops signing instead of guessing (see [`JournalState`]).
 //!
-//! Left out: reading and writing the log (the shell answers for it), sockets, and what a block means.
+//! Left out: files and sockets, which are the caller's, and the meaning of a block, which is [`Execution`]'s.
+//!
+//! # Where to change what
+//!
+//! - `inbound`: messages from peers, from bytes to state changes.
+//! - `candidates`: blocks proposed for the height being decided.
+//! - `commit`: making a block final.
+//! - `sync`, `catch_up`: finding peers that are ahead, and applying their final blocks.
+//! - `recover`: starting from log, state and journal.
+//! - `effects`: the types of inputs and effects.
 
-mod bodies;
+mod candidates;
 mod catch_up;
 mod commit;
-mod hear;
+mod effects;
+mod inbound;
 mod recover;
 mod sync;
-mod talk;
 
+pub use effects::{Effect, Fault, Input, Params, Signing, Verdict};
 use protocol::{
     BlockHash, Height, NodeId, Time, TxHash, codec,
     crypto::SecretKey,
@@ -24,83 +35,82 @@ use protocol::{
         vote::Certificate,
     },
 };
-pub use recover::{Journalled, RecoverError};
-pub use talk::{Effect, Fault, Input, Params, Signing, Verdict};
+pub use recover::{JournalState, RecoverError};
 
 use crate::{
-    engine::{self, Engine, Fatal},
-    execution::{Execution, ExecutionError, Slot, Tip},
+    bft::{self, Bft, BftError},
+    execution::{BlockContext, Execution, ExecutionError, Tip},
     journal::Record,
-    mempool::{Mempool, PoolError, Pooled},
+    mempool::{Mempool, PoolError, PooledTransaction},
     validator::ValidatorSet,
 };
-use bodies::Bodies;
+use candidates::Candidates;
 use sync::Sync;
 
-/// How often a node says where its chain ends.
+/// Interval at which a node tells its peers the height of its tip.
 const STATUS_EVERY_MS: u64 = 1_000;
 
-/// The machine.
+/// The chain side of one node. Created by [`Node::recover`] and driven by [`Node::step`].
 pub struct Node<X> {
     params: Params,
-    /// Executes; the shell may look through it, never change it.
+    /// Executes blocks. The caller may read through it and must not change it.
     pub exec: X,
-    /// Transactions that wait.
     pub pool: Mempool,
     tip: Tip,
-    last: Certificate,
+    tip_certificate: Certificate,
     voting: ValidatorSet,
-    before: ValidatorSet,
-    engine: Option<Engine>,
+    previous_validators: ValidatorSet,
+    bft: Option<Bft>,
     signing: Signing,
     running: bool,
-    began_at: Time,
-    bodies: Bodies,
+    started_at: Time,
+    candidates: Candidates,
     decided: Option<Certificate>,
     sync: Sync,
     early: Vec<(u64, NodeId, Gossip)>,
-    tickets: u64,
+    next_request_id: u64,
     committed_at: Time,
     status_at: Time,
-    /// Said in this step, held back until the journal is synced.
-    speech: Vec<Effect>,
+    /// Messages of this step, held back until the journal is synced.
+    outgoing: Vec<Effect>,
     unsynced: bool,
-    /// Committed, to be shown once the log is synced.
-    shown: Vec<Effect>,
+    /// Effects of commits, held back until the block log is synced.
+    after_log_sync: Vec<Effect>,
 }
 
 impl<X: Execution> Node<X> {
-    /// The last final block.
+    /// The last final block. Its log entry may not be synced yet within a step.
     pub fn tip(&self) -> Tip {
         self.tip
     }
 
-    /// The certificate of the tip.
+    /// The certificate that made the tip final; the next block names its digest.
     pub fn certificate(&self) -> &Certificate {
-        &self.last
+        &self.tip_certificate
     }
 
-    /// Who votes on the next block.
+    /// The validators that vote on the block above the tip.
     pub fn voting(&self) -> &ValidatorSet {
         &self.voting
     }
 
-    /// Whether this node signs.
+    /// The state of this node's right to sign, for status pages.
     pub fn signing(&self) -> &Signing {
         &self.signing
     }
 
-    /// The round of the height being decided.
+    /// The round of the height being decided, 0 for a node without a validator key.
     pub fn round(&self) -> u32 {
-        self.engine.as_ref().map_or(0, Engine::round)
+        self.bft.as_ref().map_or(0, Bft::round)
     }
 
-    /// The highest tip that a peer claims.
+    /// The highest tip that a peer claims, or this node's own if that is higher.
     pub fn best_known(&self) -> Height {
         self.sync.best().max(self.tip.height)
     }
 
-    /// Takes one input and lists what should be done.
+    /// Applies one input and appends the effects to `todo`. The caller performs them in order. An error means that
+    /// this node's own state cannot be read or written; the machine must not be used after it.
     pub fn step(&mut self, now: Time, input: Input, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
         match input {
             Input::Tick => (),
@@ -109,34 +119,43 @@ impl<X: Execution> Node<X> {
                 todo.push(Effect::Send(peer, self.status()));
             }
             Input::Disconnected(peer) => self.sync.disconnected(peer),
-            Input::Gossip { id, from, bytes } => self.hear_gossip(now, id, from, &bytes, todo)?,
-            Input::Direct { from, bytes } => self.hear_direct(now, from, &bytes, todo)?,
-            Input::Asked { ticket, from, bytes } => self.hear_question(ticket, from, &bytes, todo),
-            Input::Answered { ticket, from, bytes } => self.hear_answer(now, ticket, from, bytes, todo)?,
+            Input::Gossip { id, from, bytes } => self.on_gossip(now, id, from, &bytes, todo)?,
+            Input::Direct { from, bytes } => self.on_direct(now, from, &bytes, todo)?,
+            Input::Request {
+                request_id,
+                from,
+                bytes,
+            } => self.on_request(request_id, from, &bytes, todo),
+            Input::Reply {
+                request_id,
+                from,
+                bytes,
+            } => self.on_reply(now, request_id, from, bytes, todo)?,
         }
-        self.run_due(now, todo)?;
-        self.speak(todo);
-        assert!(self.speech.is_empty(), "a step leaves nothing unsaid");
+        self.run_timers(now, todo)?;
+        self.release_outgoing(todo);
+        assert!(self.outgoing.is_empty(), "a step leaves no message behind");
         Ok(())
     }
 
-    /// When [`Node::step`] next wants an [`Input::Tick`].
+    /// The time at which [`Node::step`] needs an [`Input::Tick`] if nothing else arrives.
     pub fn deadline(&self) -> Time {
-        let engine = self.engine.as_ref().filter(|_| self.running).and_then(Engine::deadline);
+        let bft = self.bft.as_ref().filter(|_| self.running).and_then(Bft::deadline);
         let others = [
-            engine,
-            self.begin_at(),
-            self.bodies.deadline(),
+            bft,
+            self.start_at(),
+            self.candidates.deadline(),
             self.sync.deadline(self.tip.height),
         ];
         others.into_iter().flatten().fold(self.status_at, Time::min)
     }
 
-    /// Takes transactions in. Those that came from a peer are not spread again: gossip does that by their verdict.
+    /// Adds transactions to the mempool. With `local` set they came from this node's users and are gossiped; those
+    /// from gossip spread by their [`Verdict`].
     pub fn submit(
         &mut self,
-        transactions: Vec<Pooled>,
-        ours: bool,
+        transactions: Vec<PooledTransaction>,
+        local: bool,
         todo: &mut Vec<Effect>,
     ) -> Result<Vec<Result<TxHash, PoolError>>, ExecutionError> {
         let mut fresh = Vec::new();
@@ -148,8 +167,8 @@ impl<X: Execution> Node<X> {
             fresh.extend(result.is_ok().then_some(raw));
             results.push(result.map(|()| hash));
         }
-        if ours && !fresh.is_empty() {
-            todo.push(Effect::Spread(fresh));
+        if local && !fresh.is_empty() {
+            todo.push(Effect::GossipTransactions(fresh));
         }
         Ok(results)
     }
@@ -158,8 +177,8 @@ impl<X: Execution> Node<X> {
         codec::encode(&Direct::Status { tip: self.tip.height })
     }
 
-    /// Whether this node has a vote on the next block and may use it.
-    fn votes(&self) -> bool {
+    /// Returns true if this node is a validator of the next block and may sign.
+    fn may_sign(&self) -> bool {
         let allowed = match self.signing {
             Signing::On => true,
             Signing::After(height) => self.tip.height >= height,
@@ -167,15 +186,15 @@ impl<X: Execution> Node<X> {
         };
         allowed
             && self
-                .engine
+                .bft
                 .as_ref()
-                .is_some_and(|engine| self.voting.get(&engine.validator()).is_some())
+                .is_some_and(|bft| self.voting.get(&bft.validator()).is_some())
     }
 
-    /// When to begin the next height: at once for waiting transactions, else for the heartbeat. A peer that begins
-    /// earlier takes us with it.
-    fn begin_at(&self) -> Option<Time> {
-        if self.running || !self.votes() {
+    /// The time at which to start the next height: soon if transactions wait, else at the heartbeat. A peer's
+    /// message about that height starts it earlier.
+    fn start_at(&self) -> Option<Time> {
+        if self.running || !self.may_sign() {
             return None;
         }
         let ready = self.pool.has_ready(self.tip.next_base_fee);
@@ -187,23 +206,17 @@ impl<X: Execution> Node<X> {
         Some(self.committed_at.after_ms(wait))
     }
 
-    fn run_due(&mut self, now: Time, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
-        if self.begin_at().is_some_and(|at| at <= now) {
-            self.begin(now, todo)?;
+    fn run_timers(&mut self, now: Time, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
+        if self.start_at().is_some_and(|at| at <= now) {
+            self.start_height(now, todo)?;
         }
-        if self.running
-            && self
-                .engine
-                .as_ref()
-                .and_then(Engine::deadline)
-                .is_some_and(|at| at <= now)
-        {
-            self.vote(now, engine::Input::Tick, todo)?;
+        if self.running && self.bft.as_ref().and_then(Bft::deadline).is_some_and(|at| at <= now) {
+            self.step_bft(now, bft::Input::Tick, todo)?;
         }
-        for (block, asked) in self.bodies.missing(now) {
+        for (block, requests) in self.candidates.missing(now) {
             let peers: Vec<_> = self.sync.peers().collect();
-            if let Some(to) = (!peers.is_empty()).then(|| peers[asked % peers.len()]) {
-                self.ask(
+            if let Some(to) = (!peers.is_empty()).then(|| peers[requests % peers.len()]) {
+                self.request(
                     to,
                     &ChainRequest::Body {
                         height: self.tip.height.next(),
@@ -213,9 +226,9 @@ impl<X: Execution> Node<X> {
                 );
             }
         }
-        if let Some(to) = self.sync.ask(now, self.tip.height, self.tickets) {
+        if let Some(to) = self.sync.next_request(now, self.tip.height, self.next_request_id) {
             let from = self.tip.height.next();
-            self.ask(
+            self.request(
                 to,
                 &ChainRequest::Blocks {
                     from,
@@ -231,60 +244,60 @@ impl<X: Execution> Node<X> {
         Ok(())
     }
 
-    fn ask(&mut self, to: NodeId, request: &ChainRequest, todo: &mut Vec<Effect>) {
-        todo.push(Effect::Ask {
-            ticket: self.tickets,
+    fn request(&mut self, to: NodeId, request: &ChainRequest, todo: &mut Vec<Effect>) {
+        todo.push(Effect::Request {
+            request_id: self.next_request_id,
             to,
             bytes: codec::encode(request),
         });
-        self.tickets += 1;
+        self.next_request_id += 1;
     }
 
-    /// Begins to decide the height above the tip.
-    fn begin(&mut self, now: Time, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
-        assert!(self.votes() && !self.running);
-        (self.running, self.began_at) = (true, now);
+    /// Starts to decide the height above the tip.
+    fn start_height(&mut self, now: Time, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
+        assert!(self.may_sign() && !self.running);
+        (self.running, self.started_at) = (true, now);
         let (height, set) = (self.tip.height.next(), self.voting.clone());
-        let mut asked = Vec::new();
-        let engine = self.engine.as_mut().expect("whoever votes has an engine");
-        let done = engine.start(now, height, set, &mut asked);
-        self.act(now, done, asked, todo)
+        let mut effects = Vec::new();
+        let bft = self.bft.as_mut().expect("a node that may sign has a `Bft`");
+        let done = bft.start(now, height, set, &mut effects);
+        self.perform_bft_effects(now, done, effects, todo)
     }
 
-    /// Gives the engine one input and does what it asks for, and what follows from that, to the end.
-    fn vote(&mut self, now: Time, input: engine::Input, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
-        let Some(engine) = self.engine.as_mut().filter(|_| self.running) else {
+    /// Feeds one input to the consensus core and performs its effects.
+    fn step_bft(&mut self, now: Time, input: bft::Input, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
+        let Some(bft) = self.bft.as_mut().filter(|_| self.running) else {
             return Ok(());
         };
-        let mut asked = Vec::new();
-        let done = engine.step(now, input, &mut asked);
-        self.act(now, done, asked, todo)
+        let mut effects = Vec::new();
+        let done = bft.step(now, input, &mut effects);
+        self.perform_bft_effects(now, done, effects, todo)
     }
 
-    fn act(
+    fn perform_bft_effects(
         &mut self,
         now: Time,
-        done: Result<(), Fatal>,
-        asked: Vec<engine::Effect>,
+        done: Result<(), BftError>,
+        effects: Vec<bft::Effect>,
         todo: &mut Vec<Effect>,
     ) -> Result<(), ExecutionError> {
-        if let Err(fatal) = done {
-            // What was asked for before the failure is dropped: silence never contradicts anything.
-            self.stop_signing(fatal.to_string(), todo);
+        if let Err(error) = done {
+            // What the core asked for before it failed is dropped: silence contradicts nothing.
+            self.stop_signing(error.to_string(), todo);
             return Ok(());
         }
         let height = self.tip.height;
-        for effect in asked {
+        for effect in effects {
             if self.tip.height != height {
-                break; // Decided in between: the rest was about a height that is over.
+                break; // Decided meanwhile: the other effects are about a height that is over.
             }
             match effect {
-                engine::Effect::Journal(record) => self.journal(&record, todo),
-                engine::Effect::Publish(message) => self.say(&message),
-                engine::Effect::Build { round } => self.build(now, round, todo)?,
-                engine::Effect::Restream { block, .. } => self.restream(&block),
-                engine::Effect::Decide { certificate, evidence } => {
-                    self.finish(now, certificate, evidence, todo)?;
+                bft::Effect::Journal(record) => self.journal(&record, todo),
+                bft::Effect::Publish(message) => self.publish(&message),
+                bft::Effect::Build { round } => self.build(now, round, todo)?,
+                bft::Effect::Restream { block, .. } => self.restream(&block),
+                bft::Effect::Decide { certificate, evidence } => {
+                    self.on_decided(now, certificate, evidence, todo)?;
                 }
             }
         }
@@ -296,47 +309,41 @@ impl<X: Execution> Node<X> {
         self.unsynced = true;
     }
 
-    fn say(&mut self, message: &Gossip) {
-        self.speech.push(Effect::Gossip(codec::encode(message)));
+    fn publish(&mut self, message: &Gossip) {
+        self.outgoing.push(Effect::Gossip(codec::encode(message)));
     }
 
-    /// Says what was held back, once everything it stands on is durable. What was only heard may be lost.
-    fn speak(&mut self, todo: &mut Vec<Effect>) {
-        if !self.speech.is_empty() && std::mem::take(&mut self.unsynced) {
+    /// Moves the messages of this step to `todo`, behind a journal sync if a record was written. Records of a step
+    /// without messages need no sync: nothing depends on them yet.
+    fn release_outgoing(&mut self, todo: &mut Vec<Effect>) {
+        if !self.outgoing.is_empty() && std::mem::take(&mut self.unsynced) {
             todo.push(Effect::JournalSync);
         }
-        todo.append(&mut self.speech);
+        todo.append(&mut self.outgoing);
     }
 
-    /// The shell found that this node's own data is damaged: it goes on following and signs nothing more.
-    pub fn distrust(&mut self, why: String, todo: &mut Vec<Effect>) {
-        self.stop_signing(why, todo);
-    }
-
-    fn stop_signing(&mut self, why: String, todo: &mut Vec<Effect>) {
+    /// Stops signing for good, for instance because the caller found damage in this node's own data. The node goes on
+    /// following the chain.
+    pub fn stop_signing(&mut self, why: String, todo: &mut Vec<Effect>) {
         self.running = false;
-        self.speech.clear();
-        todo.push(Effect::Happened(Event::StoppedSigning { why: why.clone() }));
+        self.outgoing.clear();
+        todo.push(Effect::Event(Event::StoppedSigning { why: why.clone() }));
         self.signing = Signing::Stopped(why);
     }
 
     fn build(&mut self, now: Time, round: u32, todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
         let height = self.tip.height.next();
-        let validator = self
-            .engine
-            .as_ref()
-            .expect("only an engine asks for blocks")
-            .validator();
+        let validator = self.bft.as_ref().expect("only a `Bft` asks for blocks").validator();
         let proposer = self
             .voting
             .get(&validator)
             .expect("only validators are asked to build")
             .account;
-        let slot = Slot {
+        let slot = BlockContext {
             height,
             time: now,
             proposer,
-            parent_certificate: self.last.digest(),
+            parent_certificate: self.tip_certificate.digest(),
         };
         let offered = self.pool.best(
             self.tip.next_base_fee,
@@ -350,18 +357,19 @@ impl<X: Execution> Node<X> {
             height,
             round,
             block: built.block,
-            parent_certificate: self.last.clone(),
+            parent_certificate: self.tip_certificate.clone(),
         };
-        // A body claims nothing, so it may leave before the journal is synced: peers execute it meanwhile.
+        // A body is not signed and commits this node to nothing, so it may be sent before the journal is synced.
+        // Peers execute it meanwhile.
         todo.push(Effect::SendAll(codec::encode(&Direct::Body(body.clone()))));
         self.journal(&Record::Body(body.clone()), todo);
-        if let Some(known) = self.bodies.name(now, built.hash, Some((round, validator))) {
+        if let Some(known) = self.candidates.want(now, built.hash, Some((round, validator))) {
             known.body = Some(body);
             known.valid = Some(true);
         }
-        self.vote(
+        self.step_bft(
             now,
-            engine::Input::Built {
+            bft::Input::Built {
                 round,
                 block: built.hash,
             },
@@ -370,15 +378,14 @@ impl<X: Execution> Node<X> {
     }
 
     fn restream(&mut self, block: &BlockHash) {
-        if let Some(body) = self.bodies.get(block).and_then(|known| known.body.clone()) {
-            self.speech.push(Effect::SendAll(codec::encode(&Direct::Body(body))));
+        if let Some(body) = self.candidates.get(block).and_then(|known| known.body.clone()) {
+            self.outgoing.push(Effect::SendAll(codec::encode(&Direct::Body(body))));
         }
     }
 }
 
-/// The engine of a node that has a validator key.
-fn engine(params: &Params, key: SecretKey, height: Height, set: &ValidatorSet) -> Engine {
-    Engine::new(params.domain, key, params.timeouts, height, set.clone())
+fn bft(params: &Params, key: SecretKey, height: Height, set: &ValidatorSet) -> Bft {
+    Bft::new(params.domain, key, params.timeouts, height, set.clone())
 }
 
 #[cfg(test)]

@@ -1,55 +1,54 @@
-//! How a node comes up: from its log, its state and its journal, to exactly the vote it may cast next.
+//! Starts a node from its block log, its state and its journal, so that it signs exactly what it may sign.
 //!
-//! | journal                       | what is known                              | the node                              |
-//! |-------------------------------|--------------------------------------------|---------------------------------------|
-//! | of the next height            | everything it said there                   | replays it and goes on                |
-//! | of an earlier height          | that height is final; nothing said since   | starts the next height                |
-//! | of a later height             | the log lost blocks                        | signs nothing up to that height       |
-//! | none, and no blocks           | a new node                                 | starts at height 1                    |
-//! | none, but blocks              | nothing: it may have voted on the next     | signs nothing at the next height      |
-//! | corrupt                       | less than it said                          | does not sign; the operator decides   |
+//! | journal                 | what this node knows                         | what it does                           |
+//! |-------------------------|----------------------------------------------|----------------------------------------|
+//! | of the next height      | everything that it signed there              | replays the records and goes on        |
+//! | of an earlier height    | that height is final; nothing signed since   | starts the next height                 |
+//! | of a later height       | its log lost blocks                          | signs nothing up to that height        |
+//! | missing, no blocks      | it is a new node                             | starts at height 1                     |
+//! | missing, with blocks    | nothing: it may have voted on the next block | signs nothing at the next height       |
+//! | corrupt                 | less than it signed                          | signs nothing; the operator decides    |
 
 use protocol::{Height, Time, crypto::SecretKey, event::Event, message::vote::Certificate};
 
-use super::{Effect, Node, Params, Signing, bodies::Bodies, engine, sync::Sync};
+use super::{Effect, Node, Params, Signing, bft, candidates::Candidates, sync::Sync};
 use crate::{
-    engine::Fatal,
+    bft::BftError,
     execution::{Execution, ExecutionError},
     journal::{self, Record},
     mempool::Mempool,
     validator::{SetError, ValidatorSet},
 };
 
-/// What the shell found of the consensus journal.
+/// The consensus journal as the caller found it on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Journalled {
-    /// There is none.
-    None,
+pub enum JournalState {
+    Missing,
     /// The records of one height, in order.
     At(Height, Vec<Vec<u8>>),
-    /// It is damaged: where, and what to do, in words.
+    /// The journal is damaged. The text says where, and what to do.
     Corrupt(String),
 }
 
-/// Why a node cannot come up at all.
+/// Reason that a node cannot start. A damaged journal is none: the node then starts without signing.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
-    /// State cannot be read.
     #[error("could not read the chain state")]
     Execution(#[from] ExecutionError),
-    /// The validators of the epoch make no set.
+    /// The stakers of the epoch make no validator set.
     #[error("the chain state names no usable validators")]
     Validators(#[from] SetError),
 }
 
 impl<X: Execution> Node<X> {
-    /// Brings a node up. `last` is the certificate of the execution's tip, [`Certificate::genesis`] at height 0.
+    /// Creates a node. `last` is the certificate of the execution's tip, or [`Certificate::genesis`] at height 0.
+    /// Effects of the start, such as repeated votes, are appended to `todo`.
     pub fn recover(
         params: Params,
         key: Option<SecretKey>,
         exec: X,
         last: Certificate,
-        journalled: &Journalled,
+        journal: &JournalState,
         now: Time,
         todo: &mut Vec<Effect>,
     ) -> Result<Self, RecoverError> {
@@ -60,76 +59,84 @@ impl<X: Execution> Node<X> {
             "the certificate is the tip's"
         );
         let epoch = exec.epoch()?;
-        let (voting, before) = (ValidatorSet::new(&epoch.voting)?, ValidatorSet::new(&epoch.before)?);
+        let (voting, previous_validators) = (ValidatorSet::new(&epoch.voting)?, ValidatorSet::new(&epoch.previous)?);
         let signing = if key.is_some() { Signing::On } else { Signing::Keyless };
         let mut node = Self {
-            engine: key.map(|key| engine(&params, key, tip.height.next(), &voting)),
+            bft: key.map(|key| bft(&params, key, tip.height.next(), &voting)),
             pool: Mempool::new(params.pool),
             params,
             exec,
             tip,
-            last,
+            tip_certificate: last,
             voting,
-            before,
+            previous_validators,
             signing,
             running: false,
-            began_at: now,
-            bodies: Bodies::default(),
+            started_at: now,
+            candidates: Candidates::default(),
             decided: None,
             sync: Sync::default(),
             early: Vec::new(),
-            tickets: 0,
+            next_request_id: 0,
             committed_at: now,
             status_at: now,
-            speech: Vec::new(),
+            outgoing: Vec::new(),
             unsynced: false,
-            shown: Vec::new(),
+            after_log_sync: Vec::new(),
         };
-        node.take_up(now, journalled, todo)?;
-        node.speak(todo);
+        node.replay_journal(now, journal, todo)?;
+        node.release_outgoing(todo);
         Ok(node)
     }
 
-    fn take_up(&mut self, now: Time, journalled: &Journalled, todo: &mut Vec<Effect>) -> Result<(), RecoverError> {
+    /// Decides from the journal if the node goes on, starts afresh or stops signing; the module's table has the
+    /// cases.
+    fn replay_journal(
+        &mut self,
+        now: Time,
+        journal: &JournalState,
+        todo: &mut Vec<Effect>,
+    ) -> Result<(), RecoverError> {
         let next = self.tip.height.next();
-        if self.engine.is_none() {
+        if self.bft.is_none() {
             return Ok(());
         }
-        match journalled {
-            Journalled::None if self.tip.height == Height(0) => todo.push(Effect::JournalStart(next)),
-            Journalled::None => self.sit_out(next, "its consensus journal is missing", todo),
-            Journalled::At(height, _) if *height > next => {
-                self.sit_out(*height, "its block log ends before the height it last voted on", todo);
+        match journal {
+            JournalState::Missing if self.tip.height == Height(0) => todo.push(Effect::JournalStart(next)),
+            JournalState::Missing => self.pause_signing(next, "its consensus journal is missing", todo),
+            JournalState::At(height, _) if *height > next => {
+                self.pause_signing(*height, "its block log ends before the height it last voted on", todo);
             }
-            Journalled::At(height, _) if *height < next => todo.push(Effect::JournalStart(next)),
-            Journalled::At(_, records) => match journal::read(records) {
+            JournalState::At(height, _) if *height < next => todo.push(Effect::JournalStart(next)),
+            JournalState::At(_, records) => match journal::read(records) {
                 Ok(records) => self.replay(now, &records, todo)?,
                 Err(error) => self.stop_signing(error.to_string(), todo),
             },
-            Journalled::Corrupt(why) => self.stop_signing(why.clone(), todo),
+            JournalState::Corrupt(why) => self.stop_signing(why.clone(), todo),
         }
         Ok(())
     }
 
-    fn sit_out(&mut self, until: Height, why: &str, todo: &mut Vec<Effect>) {
-        let why = format!("{why}: it may have voted up to height {until} and signs nothing until that is final");
-        todo.push(Effect::Happened(Event::StoppedSigning { why }));
+    fn pause_signing(&mut self, until: Height, why: &str, todo: &mut Vec<Effect>) {
+        let why = format!("{why}: it may have voted up to height {until} and signs nothing until that height is final");
+        todo.push(Effect::Event(Event::StoppedSigning { why }));
         self.signing = Signing::After(until);
     }
 
-    /// Executes the journalled bodies again and feeds the records back, in order.
+    /// Executes the journalled bodies again and feeds the records to the core, in order.
     fn replay(&mut self, now: Time, records: &[Record], todo: &mut Vec<Effect>) -> Result<(), ExecutionError> {
-        if records.is_empty() || !self.votes() {
+        if records.is_empty() || !self.may_sign() {
             return Ok(());
         }
         for record in records {
             let Record::Body(body) = record else { continue };
             let named = self
                 .exec
-                .name(&body.block)
+                .header_claim(&body.block)
                 .expect("a journalled body was executed before");
+            // Its timestamp was checked when it was voted for, and the clock may have changed since.
             if let Some(why) = self.check_body(Time(u64::MAX), body)? {
-                self.stop_signing(format!("a block that this node voted for no longer holds: {why}"), todo);
+                self.stop_signing(format!("a block that this node voted for is invalid now: {why}"), todo);
                 return Ok(());
             }
             let proposals = records.iter().filter_map(|record| match record {
@@ -139,17 +146,17 @@ impl<X: Execution> Node<X> {
                 _ => None,
             });
             for proposal in proposals.map(Some).chain([None]) {
-                if let Some(known) = self.bodies.name(now, named.hash, proposal) {
+                if let Some(known) = self.candidates.want(now, named.hash, proposal) {
                     known.body = Some(body.clone());
                     known.valid = Some(true);
                 }
             }
         }
-        (self.running, self.began_at) = (true, now);
+        (self.running, self.started_at) = (true, now);
         let (height, set) = (self.tip.height.next(), self.voting.clone());
-        let mut asked = Vec::new();
-        let engine = self.engine.as_mut().expect("whoever votes has an engine");
-        let done: Result<(), Fatal> = engine.resume(now, height, set, records, &mut asked);
-        self.act(now, done, asked, todo)
+        let mut effects = Vec::new();
+        let bft = self.bft.as_mut().expect("a node that may sign has a `Bft`");
+        let done: Result<(), BftError> = bft.resume(now, height, set, records, &mut effects);
+        self.perform_bft_effects(now, done, effects, todo)
     }
 }

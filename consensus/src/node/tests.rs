@@ -1,5 +1,5 @@
-//! The machine among its likes, with an execution that only counts: what the simulator does with real blocks, here in
-//! the smallest form that shows one thing.
+//! Several nodes over a network in memory, with an execution that only counts blocks. The simulator in `tests` does the
+//! same with real blocks; here each test shows one thing.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,8 +14,8 @@ use protocol::{
 
 use super::*;
 use crate::{
-    engine::Timeouts,
-    execution::{AccountState, Built, Committed, Epoch, Named, Refusal, Staker, Tip},
+    bft::Timeouts,
+    execution::{AccountState, Built, Committed, Epoch, HeaderClaim, Refusal, Staker, Tip},
     mempool::Limits,
 };
 
@@ -56,7 +56,7 @@ impl Execution for Toy {
         self.tip
     }
 
-    fn build(&mut self, slot: &Slot, offered: &[Arc<[u8]>]) -> Result<Built, ExecutionError> {
+    fn build(&mut self, slot: &BlockContext, offered: &[Arc<[u8]>]) -> Result<Built, ExecutionError> {
         let transactions: Vec<_> = offered.iter().map(|raw| raw.to_vec()).collect();
         let (parent, by) = (self.tip.hash.0, slot.proposer.0);
         let block: ToyBlock = (
@@ -136,13 +136,13 @@ impl Execution for Toy {
     fn epoch(&self) -> Result<Epoch, ExecutionError> {
         Ok(Epoch {
             voting: self.stakers.clone(),
-            before: self.stakers.clone(),
+            previous: self.stakers.clone(),
         })
     }
 
-    fn name(&self, block: &[u8]) -> Option<Named> {
+    fn header_claim(&self, block: &[u8]) -> Option<HeaderClaim> {
         let decoded: ToyBlock = codec::decode(block, 1 << 20).ok()?;
-        Some(Named {
+        Some(HeaderClaim {
             hash: toy_name(block),
             parent_certificate: decoded.2,
         })
@@ -199,7 +199,7 @@ struct Host {
     log: Vec<Vec<u8>>,
 }
 
-/// Hosts on a network that loses nothing and takes a millisecond.
+/// Nodes on a network that loses nothing and takes a millisecond per message.
 struct Cluster {
     now: Time,
     hosts: Vec<Host>,
@@ -240,13 +240,13 @@ impl Cluster {
             .map_or(Certificate::genesis(BlockHash([0; 32])), |bytes| {
                 codec::decode::<Entry>(bytes, 1 << 20).unwrap().certificate
             });
-        let journalled = match &host.journal {
-            (Height(0), _) => Journalled::None,
-            (height, records) => Journalled::At(*height, records.clone()),
+        let journal = match &host.journal {
+            (Height(0), _) => JournalState::Missing,
+            (height, records) => JournalState::At(*height, records.clone()),
         };
         let mut todo = Vec::new();
         let key = Some(SecretKey::from_seed(seed(i)));
-        let node = Node::recover(params(), key, host.exec.clone(), last, &journalled, self.now, &mut todo);
+        let node = Node::recover(params(), key, host.exec.clone(), last, &journal, self.now, &mut todo);
         host.node = Some(node.unwrap());
         self.perform(i, todo);
         for peer in (0..self.hosts.len()).filter(|peer| *peer != i) {
@@ -308,24 +308,32 @@ impl Cluster {
                     );
                 }),
                 Effect::Send(to, bytes) => self.send(i, usize::from(to.0[0]) - 1, Input::Direct { from, bytes }),
-                Effect::Ask { ticket, to, bytes } => {
-                    let ticket = ticket << 8 | i as u64;
-                    self.send(i, usize::from(to.0[0]) - 1, Input::Asked { ticket, from, bytes });
-                }
-                Effect::Answer(ticket, bytes) => {
-                    let bytes = Some(bytes);
+                Effect::Request { request_id, to, bytes } => {
+                    let request_id = request_id << 8 | i as u64;
                     self.send(
                         i,
-                        (ticket & 255) as usize,
-                        Input::Answered {
-                            ticket: ticket >> 8,
+                        usize::from(to.0[0]) - 1,
+                        Input::Request {
+                            request_id,
                             from,
                             bytes,
                         },
                     );
                 }
-                Effect::AnswerBlocks {
-                    ticket,
+                Effect::Reply(request_id, bytes) => {
+                    let bytes = Some(bytes);
+                    self.send(
+                        i,
+                        (request_id & 255) as usize,
+                        Input::Reply {
+                            request_id: request_id >> 8,
+                            from,
+                            bytes,
+                        },
+                    );
+                }
+                Effect::ReplyBlocks {
+                    request_id,
                     from: first,
                     count,
                 } => {
@@ -339,17 +347,17 @@ impl Cluster {
                     let bytes = Some(codec::encode(&ChainReply::Blocks(blocks)));
                     self.send(
                         i,
-                        (ticket & 255) as usize,
-                        Input::Answered {
-                            ticket: ticket >> 8,
+                        (request_id & 255) as usize,
+                        Input::Reply {
+                            request_id: request_id >> 8,
                             from,
                             bytes,
                         },
                     );
                 }
-                Effect::Blame(who, why) => panic!("{i} blames {who:#}: {why}"),
-                Effect::Happened(event) => self.happened.push((i, event)),
-                Effect::JournalSync | Effect::LogSync | Effect::Verdict(..) | Effect::Spread(_) => (),
+                Effect::Blame(who, why) => panic!("node {i} blames {who:#}: {why}"),
+                Effect::Event(event) => self.happened.push((i, event)),
+                Effect::JournalSync | Effect::LogSync | Effect::Verdict(..) | Effect::GossipTransactions(_) => (),
             }
         }
     }
@@ -372,7 +380,7 @@ impl Cluster {
                 .map(|(at, ..)| *at)
                 .chain(deadlines)
                 .min()
-                .expect("somebody waits");
+                .expect("a node has a deadline");
             self.now = self.now.max(next);
             match self.wire.iter().position(|(at, ..)| *at <= self.now) {
                 Some(at) => {
@@ -416,11 +424,11 @@ fn four_nodes_decide_the_same_blocks_on_the_heartbeat() {
 }
 
 #[test]
-fn a_waiting_transaction_is_included_at_once_and_by_everyone() {
+fn a_pending_transaction_is_included_at_once_on_every_node() {
     let mut cluster = Cluster::new(4);
     cluster.run(Time::from_secs(9), "a block", |c| c.all_at(1));
     let (before, sender) = (cluster.now, 3);
-    let tx = Pooled {
+    let tx = PooledTransaction {
         hash: TxHash(digest("test", &[&[9, 9]])),
         sender: Account([9; 20]),
         nonce: 0,
@@ -438,7 +446,8 @@ fn a_waiting_transaction_is_included_at_once_and_by_everyone() {
             [Ok(tx.hash)]
         );
         assert_eq!(
-            todo.iter().any(|effect| matches!(effect, Effect::Spread(_))),
+            todo.iter()
+                .any(|effect| matches!(effect, Effect::GossipTransactions(_))),
             i == sender
         );
     }
@@ -455,7 +464,7 @@ fn a_waiting_transaction_is_included_at_once_and_by_everyone() {
 }
 
 #[test]
-fn a_node_that_was_away_catches_up() {
+fn a_node_that_was_down_catches_up() {
     let mut cluster = Cluster::new(4);
     cluster.kill(3);
     cluster.run(Time::from_secs(60), "twenty blocks without it", |c| {
@@ -469,7 +478,7 @@ fn a_node_that_was_away_catches_up() {
 }
 
 #[test]
-fn all_killed_at_once_go_on_where_they_were() {
+fn nodes_killed_together_continue_where_they_stopped() {
     for events in [5, 12, 19, 26, 33, 40, 57, 64, 71, 88] {
         let mut cluster = Cluster::new(4);
         let mut left = events;
@@ -506,7 +515,7 @@ fn all_killed_at_once_go_on_where_they_were() {
 }
 
 #[test]
-fn a_block_that_breaks_a_rule_is_decided_by_nobody() {
+fn a_block_that_breaks_a_rule_is_never_decided() {
     let mut cluster = Cluster::new(4);
     cluster.hosts[2].node.as_mut().unwrap().exec.valid = false;
     cluster.hosts[2].exec.valid = false;
@@ -525,19 +534,19 @@ fn a_block_that_breaks_a_rule_is_decided_by_nobody() {
 }
 
 #[test]
-fn two_votes_of_one_validator_end_up_as_evidence_in_the_log() {
+fn two_votes_of_one_validator_are_logged_as_evidence() {
     let mut cluster = Cluster::new(4);
     cluster.cut.push(3);
-    let liar = SecretKey::from_seed(seed(3));
+    let equivocator = SecretKey::from_seed(seed(3));
     let vote = |block| Vote {
         kind: VoteKind::Prevote,
         height: Height(1),
         round: 0,
         block,
-        validator: liar.validator(),
+        validator: equivocator.validator(),
     };
     for block in [None, Some(BlockHash([7; 32]))] {
-        let message = Gossip::Vote(protocol::crypto::Signed::new(vote(block), &liar, &DOMAIN));
+        let message = Gossip::Vote(protocol::crypto::Signed::new(vote(block), &equivocator, &DOMAIN));
         let bytes = codec::encode(&message);
         (0..3).for_each(|i| {
             cluster.feed(
@@ -556,7 +565,7 @@ fn two_votes_of_one_validator_end_up_as_evidence_in_the_log() {
     let entry: Entry = codec::decode(&cluster.hosts[0].log[0], 1 << 20).unwrap();
     assert_eq!(entry.evidence.len(), 1);
     assert!(entry.evidence[0].proves(&DOMAIN));
-    assert_eq!(entry.evidence[0].offender(), liar.validator());
+    assert_eq!(entry.evidence[0].offender(), equivocator.validator());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod argument;
 pub mod busy;
 pub mod clock;
 pub mod entropy;

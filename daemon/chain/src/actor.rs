@@ -1,8 +1,8 @@
-//! The thread that owns the chain: it gives [`consensus::node::Node`] what happens and does what it says.
+//! The thread that owns the chain: it feeds [`consensus::node::Node`] and performs its effects.
 //!
-//! One thread, because one height comes after the other: executing, syncing and voting are steps of one path, and nothing
-//! is gained by handing them around. Whoever wants something sends a [`Command`]; whoever reads looks at the last
-//! [`Head`], which is durable when it is shown.
+//! One thread, because heights follow one another: executing, syncing and voting are steps of one path, and passing
+//! them between threads would gain nothing. Other tasks send a [`Command`]; readers use the last [`Head`], which is
+//! durable when it is published.
 
 mod counters;
 mod shell;
@@ -10,7 +10,7 @@ mod shell;
 use std::sync::Arc;
 
 use consensus::{
-    mempool::{PoolError, Pooled},
+    mempool::{PoolError, PooledTransaction},
     node::{Effect, Input, Node, Signing},
 };
 use net::{GossipId, NetHandle, RequestId};
@@ -20,120 +20,117 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::state::{LoggedBlocks, StateTable};
 use base::{clock::Clock, events::Events};
-pub use counters::{Counters, Recent};
+pub use counters::{Counters, RecentDurations};
 use shell::Shell;
 
-/// The executor that runs in a daemon.
+/// The executor of a node, on a sled table.
 pub type Ledger = evm::ledger::Ledger<StateTable>;
-/// What readers see of it.
+/// Reads of a node's chain from any thread.
 pub type View = evm::view::View<StateTable>;
 
-/// First byte of a direct message: what it carries.
+/// First byte of a direct message that carries a [`Direct`](protocol::message::chain::Direct).
 pub(crate) const DIRECT_CHAIN: u8 = 0;
-/// Transactions too long for gossip.
+/// First byte of a direct message with transactions that are too long for gossip.
 pub(crate) const DIRECT_TRANSACTIONS: u8 = 1;
-/// Consensus messages that were gossiped before: gossip does not carry the same bytes again so soon.
+/// First byte of a direct message with consensus gossip that was sent before: gossip drops repeated bytes for a
+/// while.
 pub(crate) const DIRECT_GOSSIP: u8 = 2;
 
-/// Commands that may wait; whoever sends more waits with them.
+/// Commands in the queue. A sender waits while it is full.
 const INBOX: usize = 4096;
 
-/// A question put to the machine itself.
-pub type Look = Box<dyn FnOnce(&Node<Ledger>) + Send>;
+/// A function that reads the consensus machine on its thread.
+pub type Query = Box<dyn FnOnce(&Node<Ledger>) + Send>;
 
-/// What the chain is told.
+/// A command to the chain thread, sent with [`Chain::send`].
 pub enum Command {
-    /// Something happened that the machine wants to know.
-    Heard(Input),
-    /// A gossiped message about consensus.
+    /// An input for the consensus machine.
+    Input(Input),
+    /// A gossiped consensus message.
     Gossip(GossipId, NodeId, Vec<u8>),
-    /// A peer asks.
+    /// A request of a peer.
     Request(RequestId, NodeId, Vec<u8>),
-    /// Transactions whose senders are known.
+    /// Transactions whose senders are recovered.
     Submit {
-        /// They.
-        transactions: Vec<Pooled>,
-        /// Whether to spread them.
-        ours: bool,
-        /// What became of each.
+        transactions: Vec<PooledTransaction>,
+        /// If true, accepted transactions are gossiped.
+        gossip: bool,
+        /// Receives a result for each transaction, in order.
         reply: oneshot::Sender<Vec<Result<TxHash, PoolError>>>,
     },
-    /// A look at the machine itself, for questions that a [`Head`] does not answer.
-    Look(Look),
-    /// A block of our own log does not read back; the reason says where and what to do.
-    Damaged(String),
-    /// Flush and end.
+    /// Runs a function on the consensus machine, for values that a [`Head`] does not have.
+    Query(Query),
+    /// A block of this node's log cannot be read. The text says where and what to do; the node stops signing.
+    LogDamaged(String),
+    /// Flushes the state and ends the thread.
     Stop,
 }
 
-/// The last final, durable block and everything that can be read at it.
+/// The last final and durable block, with reads of the chain up to it.
 #[derive(Clone)]
 pub struct Head {
-    /// Its height.
     pub height: Height,
-    /// Its name.
     pub hash: BlockHash,
-    /// The state after it, and the chain below.
+    /// Reads of the state after this block and of the chain below it.
     pub view: View,
 }
 
-/// A hold on the running chain.
+/// A handle to the chain thread. Clones share the same thread.
 #[derive(Clone)]
 pub struct Chain {
     inbox: mpsc::Sender<Command>,
-    /// The last block shown.
+    /// The last published head.
     pub head: watch::Receiver<Head>,
-    /// How much of it.
     pub counters: Arc<Counters>,
-    /// The blocks, with what made them final.
+    /// The block log, with the certificates of the blocks.
     pub log: LoggedBlocks,
 }
 
-/// The chain has stopped; the reason was logged where it happened.
+/// The chain thread has ended. The reason was logged when it did.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the chain has stopped on this node; see its log for the reason")]
 pub struct Stopped;
 
 impl Chain {
-    /// Tells it something.
-    pub async fn tell(&self, command: Command) -> Result<(), Stopped> {
+    /// Sends a command; waits while the queue is full.
+    pub async fn send(&self, command: Command) -> Result<(), Stopped> {
         self.inbox.send(command).await.map_err(|_| Stopped)
     }
 
-    /// Offers transactions and hears what became of each.
+    /// Submits transactions to the mempool and returns a result for each, in order.
     pub async fn submit(
         &self,
-        transactions: Vec<Pooled>,
-        ours: bool,
+        transactions: Vec<PooledTransaction>,
+        gossip: bool,
     ) -> Result<Vec<Result<TxHash, PoolError>>, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Submit {
+        self.send(Command::Submit {
             transactions,
-            ours,
+            gossip,
             reply,
         })
         .await?;
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Returns when the chain's thread has ended.
+    /// Returns when the chain thread has ended, for any reason.
     pub async fn ended(&self) {
         self.inbox.closed().await;
     }
 
-    /// Asks the machine something.
-    pub async fn look<T: Send + 'static>(
+    /// Runs `question` on the consensus machine and returns its result. It delays voting for as long as it runs.
+    pub async fn query<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Node<Ledger>) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         let (reply, answer) = oneshot::channel();
-        let look = move |node: &Node<Ledger>| drop(reply.send(question(node)));
-        self.tell(Command::Look(Box::new(look))).await?;
+        let query = move |node: &Node<Ledger>| drop(reply.send(question(node)));
+        self.send(Command::Query(Box::new(query))).await?;
         answer.await.map_err(|_| Stopped)
     }
 }
 
-/// Everything the thread owns.
+/// The parts that the chain thread owns. [`crate::open::open`] prepares most of them.
 pub struct Parts {
     pub node: Node<Ledger>,
     pub first: Vec<Effect>,
@@ -146,21 +143,19 @@ pub struct Parts {
     pub runtime: tokio::runtime::Handle,
 }
 
-/// Why the thread ended before it was told to.
+/// Reason that the chain thread ended by itself. All of them are failures of this node's disk or state.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// The disk did not take what must be durable. The node stops rather than forget.
+    /// The journal could not be written. The node stops, because it must not forget what it signed.
     #[error("the node stops: its disk did not take what must be durable")]
     Disk(#[from] JournalError),
-    /// The block log did not take a block.
     #[error("the node stops: its disk did not take a block")]
     Log(#[from] storage::block_log::AppendError),
-    /// State cannot be read or written.
     #[error("the node stops: its state cannot be read or written")]
     Execution(#[from] consensus::execution::ExecutionError),
 }
 
-/// Starts the thread. It ends on [`Command::Stop`], or early with an error.
+/// Starts the chain thread. It ends on [`Command::Stop`], or earlier with an error.
 pub fn spawn(parts: Parts) -> std::io::Result<(Chain, std::thread::JoinHandle<Result<(), ChainError>>)> {
     let tip = parts.node.tip();
     let view = parts.node.exec.view(Arc::new(LoggedBlocks(parts.log.clone())));
@@ -169,6 +164,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<(Chain, std::thread::JoinHandle<Re
         hash: tip.hash,
         view: view.clone(),
     };
+    // A watch keeps the latest head only: a slow reader skips heads and never delays the chain.
     let (heads, head) = watch::channel(head);
     let (sender, inbox) = mpsc::channel(INBOX);
     let chain = Chain {
@@ -184,7 +180,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<(Chain, std::thread::JoinHandle<Re
     Ok((chain, thread))
 }
 
-/// What `status` says about voting.
+/// The text for [`Signing`] in the output of `status`.
 pub fn signing_text(signing: &Signing) -> String {
     match signing {
         Signing::On => "on".to_owned(),

@@ -1,11 +1,13 @@
-//! Which chunks are asked for follows from the chain: an epoch begins every so many blocks, with the name of the block it
-//! begins with.
+//! The random beacon that selects the chunks of storage audits. An audit epoch is a number of blocks, and its
+//! beacon follows from the hash of its first block.
 //!
-//! The name of a block is what its proposer chose among the blocks it could have proposed, so whoever proposes the first
-//! block of an epoch can try several and take the one it likes: it draws a few times instead of once. That lets a host
-//! that is also that proposer dodge chunks it lost now and then; it does not let it know a draw before the epoch begins,
-//! and a host that lost one chunk in a hundred is still found within a few epochs. Certificates would add nothing: nodes
-//! keep different ones for the same block.
+//! # Limits
+//!
+//! A proposer chooses its block among those it could propose, so the proposer of an epoch's first block can try
+//! several and keep the beacon it likes best: it draws a few times instead of once. A host that is that proposer
+//! can thereby dodge chunks that it lost now and then. It cannot know a beacon before its epoch, and a host that
+//! lost one chunk in a hundred is still found within a few epochs. Certificates would add no randomness, because
+//! nodes keep different certificates for the same block.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actor::Head;
 
-/// Epochs that are remembered: an auditor may be that far behind.
+/// Epochs whose beacons are kept. An auditor may lag this far behind.
 const REMEMBERED: usize = 8;
 
-/// The latest beacons by epoch.
+/// The latest beacons by epoch, as they are published.
 pub type Beacons = watch::Receiver<BTreeMap<u64, Beacon>>;
 
-/// Follows the chain: each epoch of `blocks` blocks has a beacon as soon as its first block is final.
+/// Follows the chain. The beacon of each epoch of `blocks` blocks is published once its first block is final.
 pub fn follow(
     mut heads: watch::Receiver<Head>,
     blocks: u32,

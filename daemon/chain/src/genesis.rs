@@ -1,7 +1,7 @@
-//! The first block: of a development network, or of one that is launched with validators and accounts of its own.
+//! Genesis files: of development networks, and of networks launched with validators and accounts of their own.
 //!
-//! A development network's accounts are the ones that every Ethereum development tool knows, keys included, so that wallets and scripts work
-//! at once. They are worth nothing, and on a real network they must hold nothing.
+//! The accounts of a development network are those of common Ethereum development tools, whose keys everybody
+//! knows, so wallets and scripts work at once. On a real network they must hold nothing.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,15 @@ use launch::Template;
 pub use launch::{Founders, LaunchError, launch};
 use protocol::{Account, Amount, ValidatorKey, unit::SUPPLY};
 
-/// The chain id of development networks.
+/// Chain id of development networks, the usual one of Ethereum development chains.
 pub const DEV_CHAIN_ID: u64 = 1337;
-/// What each development validator has at stake.
+/// Stake of each development validator.
 const STAKE: Amount = Amount::open(10_000_000);
-/// What each development account but the first has; the first has the rest.
+/// Balance of each development account except the first, which has the rest of the supply.
 const FUNDED: Amount = Amount::open(10_000_000);
 
-/// Accounts of development networks and the keys everybody knows for them: mnemonic
-/// `test test test test test test test test test test test junk`.
+/// Accounts of development networks with their private keys, which everybody knows: mnemonic `test test test test
+/// test test test test test test test junk`.
 pub const DEV_ACCOUNTS: [(Address, &str); 10] = [
     (
         address!("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
@@ -74,7 +74,7 @@ pub fn validator_account(number: usize) -> Account {
     Account(bytes)
 }
 
-/// A development network of these validators.
+/// The genesis of a development network with these validators.
 pub fn development(validators: &[ValidatorKey], epoch_length: u64, timing: Timing) -> Genesis {
     let validator = |(number, key): (usize, &ValidatorKey)| GenesisValidator {
         account: validator_account(number),
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_development_genesis_has_all_the_open_there_is() {
+    fn a_development_genesis_holds_the_whole_supply() {
         let keys: Vec<_> = (1..=4)
             .map(|seed| SecretKey::from_seed([seed; 32]).validator())
             .collect();

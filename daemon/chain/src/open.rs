@@ -1,13 +1,13 @@
-//! From a folder to a machine that may vote: log, journal, state, in that order of trust.
+//! Opens a node's data and recovers its consensus machine: block log, journal, state, in this order of trust.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use config::{History, Loaded, Origin};
 use consensus::{
-    engine::Timeouts,
+    bft::Timeouts,
     execution::Execution,
     mempool::Limits,
-    node::{Effect, Journalled, Node, Params, RecoverError},
+    node::{Effect, JournalState, Node, Params, RecoverError},
 };
 use evm::{
     genesis::{ChainGenesis, GenesisError},
@@ -30,42 +30,35 @@ use base::{
     words::chained,
 };
 
-/// Transaction bytes in a block that this node builds.
+/// Most transaction bytes in a block that this node builds.
 const BLOCK_BYTES_MAX: usize = 1 << 20;
-/// Senders remembered: every transaction of a few full blocks.
+/// Senders in the cache: all transactions of a few full blocks.
 const SENDERS_MAX: usize = 100_000;
-/// Blocks between flushes while the state is brought up to the log.
+/// Blocks between flushes while the state catches up with the log.
 const REPLAY_FLUSH_EVERY: usize = 512;
-/// Blocks below the tip that are read back before the node starts; older ones are read while it runs.
+/// Blocks below the tip that are verified before the node starts; older ones are verified while it runs.
 const CHECKED_FIRST: u64 = 4096;
 /// Trie nodes kept in memory.
 const NODES_MAX: usize = 200_000;
 
-/// Why the chain's data cannot be opened.
+/// Reason that the chain's data cannot be opened. Each says which file or folder, and what the operator can do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is no genesis file.
     #[error("{} cannot be read; run `openledger init` first", file.display())]
     NoGenesis {
-        /// Where it should be.
+        /// Where the file should be.
         file: PathBuf,
-        /// Why not.
         #[source]
         source: std::io::Error,
     },
-    /// The genesis file is wrong.
     #[error("{} is not a genesis of this chain", file.display())]
     Genesis {
-        /// Where.
         file: PathBuf,
-        /// What is wrong.
         #[source]
         source: GenesisError,
     },
-    /// The block log is damaged or of another kind.
     #[error("could not open the block log")]
     Log(#[source] JournalError),
-    /// The journal cannot be read at all.
     #[error("could not open the consensus journal")]
     Journal(#[source] JournalError),
     /// The state database cannot be opened, and neither can a new one.
@@ -74,44 +67,37 @@ pub enum OpenError {
     /// The executor refuses the data, also after it was rebuilt.
     #[error(transparent)]
     Ledger(#[from] ledger::OpenError),
-    /// A block of the log does not follow from those before it.
+    /// A logged block does not follow from those before it.
     #[error("block {height} of the block log does not follow; run `openledger chain repair`")]
     Replay {
-        /// Which.
         height: Height,
-        /// Why.
         #[source]
         source: ReplayError,
     },
-    /// A block of the log cannot be read.
+    /// A logged block is missing or cannot be read.
     #[error("block {0} of the block log cannot be read; run `openledger chain repair`")]
-    Hole(Height),
-    /// The state knows blocks that the log does not have.
+    MissingBlock(Height),
+    /// The state contains blocks that the log does not have.
     #[error("the state is at block {state}, the block log ends at {log}")]
-    Ahead {
-        /// Where the state is.
+    StateAhead {
         state: Height,
-        /// Where the log ends.
+        /// The last block of the log.
         log: Height,
     },
-    /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The machine does not come up.
     #[error(transparent)]
     Recover(#[from] RecoverError),
-    /// A damaged database could not be moved out of the way.
+    /// A damaged state database could not be moved aside.
     #[error("could not move {} aside", dir.display())]
-    Aside {
-        /// Which.
+    MoveAside {
         dir: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// Everything below the network, open and up to date.
+/// The open data of a node, up to date, below the network.
 pub struct Opened {
     pub node: Node<Ledger>,
     pub first: Vec<Effect>,
@@ -120,14 +106,14 @@ pub struct Opened {
     pub chain_id: u64,
 }
 
-/// Opens what lies in `home`.
+/// Opens the data of a node in `home`, and brings the state up to the block log. Blocks until that is done.
 pub fn open(home: &Home, loaded: &Loaded, now: Time) -> Result<Opened, OpenError> {
     let genesis = read_genesis(home)?;
     let log = BlockLog::open(Arc::new(RealDisk), &home.blocks(), Layout::default()).map_err(OpenError::Log)?;
     let log = Arc::new(log);
     let tip = log.tip().unwrap_or_default();
-    read_back(&log, Height(tip.0.saturating_sub(CHECKED_FIRST).max(1)), tip).map_err(OpenError::Log)?;
-    let (wal, journalled) = open_journal(home)?;
+    verify_blocks(&log, Height(tip.0.saturating_sub(CHECKED_FIRST).max(1)), tip).map_err(OpenError::Log)?;
+    let (wal, journal) = open_journal(home)?;
     let ledger = open_state(home, loaded, &genesis, &log)?;
 
     let tip = ledger.tip();
@@ -136,7 +122,7 @@ pub fn open(home: &Home, loaded: &Loaded, now: Time) -> Result<Opened, OpenError
         height => {
             LoggedBlocks(log.clone())
                 .entry(height)
-                .ok_or(OpenError::Hole(height))?
+                .ok_or(OpenError::MissingBlock(height))?
                 .certificate
         }
     };
@@ -148,7 +134,7 @@ pub fn open(home: &Home, loaded: &Loaded, now: Time) -> Result<Opened, OpenError
     info!(height = %tip.height, voting = validator.is_some(), "opened the chain");
     let mut first = Vec::new();
     let params = params(loaded, &genesis);
-    let node = Node::recover(params, validator, ledger, last, &journalled, now, &mut first)?;
+    let node = Node::recover(params, validator, ledger, last, &journal, now, &mut first)?;
     Ok(Opened {
         node,
         first,
@@ -158,13 +144,15 @@ pub fn open(home: &Home, loaded: &Loaded, now: Time) -> Result<Opened, OpenError
     })
 }
 
-/// Reads these blocks, whose checksums must hold: whoever votes on a block has all before it.
-fn read_back(log: &BlockLog, from: Height, to: Height) -> Result<(), JournalError> {
+/// Reads these blocks so that their checksums are verified: a validator must have all blocks below the one it votes
+/// on.
+fn verify_blocks(log: &BlockLog, from: Height, to: Height) -> Result<(), JournalError> {
     (from.0..=to.0).try_for_each(|height| log.read(Height(height)).map(|_| ()))
 }
 
-/// Reads the blocks that were too many to read before the start. Gives what is wrong with the first that does not hold.
-pub fn read_older(log: &BlockLog, stop: &CancellationToken) -> Option<JournalError> {
+/// Verifies the blocks that were too many to verify before the start. Returns the error of the first that is
+/// damaged.
+pub fn verify_older_blocks(log: &BlockLog, stop: &CancellationToken) -> Option<JournalError> {
     let tip = log.tip().unwrap_or_default();
     let older = 1..tip.0.saturating_sub(CHECKED_FIRST).max(1);
     older
@@ -173,7 +161,7 @@ pub fn read_older(log: &BlockLog, stop: &CancellationToken) -> Option<JournalErr
         .find_map(|height| log.read(height).err())
 }
 
-/// Reads and checks the genesis file of a home.
+/// Reads and checks the genesis file of a node.
 pub fn read_genesis(home: &Home) -> Result<ChainGenesis, OpenError> {
     let file = home.genesis();
     let text = std::fs::read(&file).map_err(|source| OpenError::NoGenesis {
@@ -183,24 +171,25 @@ pub fn read_genesis(home: &Home) -> Result<ChainGenesis, OpenError> {
     ChainGenesis::from_json(&text).map_err(|source| OpenError::Genesis { file, source })
 }
 
-/// A journal that is damaged stops the node: its error says where, and what the operator can do.
-fn open_journal(home: &Home) -> Result<(Wal, Journalled), OpenError> {
+/// Opens the journal. A damaged one is an error that stops the node: its text says where the damage is and what the
+/// operator can do.
+fn open_journal(home: &Home) -> Result<(Wal, JournalState), OpenError> {
     match Wal::open(Arc::new(RealDisk), &home.journal()) {
-        Ok((wal, found)) if found.height == Height(0) => Ok((wal, Journalled::None)),
-        Ok((wal, found)) => Ok((wal, Journalled::At(found.height, found.entries))),
+        Ok((wal, found)) if found.height == Height(0) => Ok((wal, JournalState::Missing)),
+        Ok((wal, found)) => Ok((wal, JournalState::At(found.height, found.entries))),
         Err(error) => Err(OpenError::Journal(error)),
     }
 }
 
-/// Opens the state and executes the blocks that the log has above it. If that fails the state is at fault, not the log:
-/// it is moved aside and everything is executed again, once.
+/// Opens the state and executes the logged blocks above it. If that fails the state is at fault, not the log: it is
+/// moved aside, and everything is executed again, once.
 fn open_state(home: &Home, loaded: &Loaded, genesis: &ChainGenesis, log: &Arc<BlockLog>) -> Result<Ledger, OpenError> {
     match try_state(home, loaded, genesis, log) {
-        // Another chain's data is a mistake of the operator's, not damage.
-        Err(error @ OpenError::Ledger(ledger::OpenError::Foreign { .. })) => Err(error),
-        Err(error @ (OpenError::Table(table::OpenError::Io { .. }) | OpenError::Hole(_))) => Err(error),
+        // Data of another chain is a mistake of the operator, not damage.
+        Err(error @ OpenError::Ledger(ledger::OpenError::OtherChain { .. })) => Err(error),
+        Err(error @ (OpenError::Table(table::OpenError::Io { .. }) | OpenError::MissingBlock(_))) => Err(error),
         Err(error) => {
-            let aside = table::move_aside(&home.state()).map_err(|source| OpenError::Aside {
+            let aside = table::move_aside(&home.state()).map_err(|source| OpenError::MoveAside {
                 dir: home.state(),
                 source,
             })?;
@@ -225,12 +214,12 @@ fn try_state(home: &Home, loaded: &Loaded, genesis: &ChainGenesis, log: &Arc<Blo
     let mut ledger = Ledger::open(StateTable(table), options, genesis, SenderCache::new(SENDERS_MAX))?;
     let (from, tip) = (ledger.tip().height, log.tip().unwrap_or_default());
     if from > tip {
-        // The log is the truth, and it may have been cut by a repair: the state has to go with it.
-        return Err(OpenError::Ahead { state: from, log: tip });
+        // The log is the truth, and a repair may have cut it: the state must go with it.
+        return Err(OpenError::StateAhead { state: from, log: tip });
     }
     let blocks = LoggedBlocks(log.clone());
     for height in (from.0 + 1..=tip.0).map(Height) {
-        let entry = blocks.entry(height).ok_or(OpenError::Hole(height))?;
+        let entry = blocks.entry(height).ok_or(OpenError::MissingBlock(height))?;
         ledger
             .replay(&entry.block)
             .map_err(|source| OpenError::Replay { height, source })?;
@@ -248,7 +237,7 @@ fn try_state(home: &Home, loaded: &Loaded, genesis: &ChainGenesis, log: &Arc<Blo
     Ok(ledger)
 }
 
-/// What the operator set counts; what was left alone comes from the chain.
+/// Settings of the consensus machine: the operator's where set, otherwise the chain's.
 fn params(loaded: &Loaded, genesis: &ChainGenesis) -> Params {
     let (config, timing) = (&loaded.config, &genesis.params.timing);
     let pick = |key: &str, set: Duration, chain_ms: u64| match loaded.origin(key) {

@@ -1,4 +1,4 @@
-//! The executor's database on the tables of storage, and its blocks in the block log: the one place where they meet.
+//! Connects the executor with storage: its database is a sled table, and its blocks are in the block log.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use storage::{
     table::{Batch, Table},
 };
 
-/// A table as the executor sees it.
+/// A sled table as the executor's database. It is a cache of the block log.
 #[derive(Clone, Debug)]
 pub struct StateTable(pub Table);
 
@@ -45,12 +45,12 @@ impl Kv for StateTable {
     }
 }
 
-/// The block log as readers of the chain see it.
+/// The block log as a source of blocks for readers.
 #[derive(Clone)]
 pub struct LoggedBlocks(pub Arc<BlockLog>);
 
 impl LoggedBlocks {
-    /// The entry at this height, if it is there and reads back. What does not is reported where the log is opened.
+    /// The entry at this height, if it is there and can be read. Damage is reported where the log is opened.
     pub fn entry(&self, height: Height) -> Option<Entry> {
         let bytes = self.0.read(height).ok()??;
         codec::decode(&bytes, BODY_MAX).ok()

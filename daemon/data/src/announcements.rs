@@ -1,7 +1,7 @@
-//! Who has what: this node's own announcements, and those of others for as long as they hold.
+//! Announcements of datasets: this node's own, and those of others until they expire.
 //!
-//! Announcements reach those who are there when they are made. Whoever comes later asks the directory, and each provider
-//! for its signed claim.
+//! Gossip reaches the peers that are connected when an announcement is made. Later peers look up providers in the DHT and
+//! request the signed claim of each.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,39 +24,37 @@ use base::{
     operator::dataset::{KnownAnswer, Travel},
 };
 
-/// How long an announcement holds.
+/// Lifetime of an announcement.
 const LIFE_MS: u64 = 60 * 60 * 1000;
-/// Providers remembered in all.
-const REMEMBERED: usize = 65_536;
+/// Most announcements of others that are kept. At the limit, expired ones are dropped, then new ones ignored.
+const HEARD_MAX: usize = 65_536;
 
-/// Providers that have announced a dataset.
+/// Announcements of other nodes, by dataset and provider.
 #[derive(Debug, Default)]
 struct Heard {
-    datasets: BTreeMap<BlobHash, BTreeMap<NodeId, Said>>,
+    datasets: BTreeMap<BlobHash, BTreeMap<NodeId, Received>>,
     count: usize,
 }
 
-/// An announcement of a dataset.
 #[derive(Debug)]
-struct Said {
+struct Received {
     message: announce::Dataset,
-    /// When it came.
-    heard: Time,
+    received: Time,
 }
 
 impl Heard {
-    /// Remembers an announcement that the network has checked. When there is no room, what has run out goes first.
+    /// Keeps an announcement whose signature the network has checked.
     fn note(&mut self, now: Time, said: Announcement) {
         let message = match said {
             Announcement::Dataset(Signed { message, .. }) => message,
             Announcement::Worker(_) | Announcement::Claim(_) => return,
         };
-        if self.count >= REMEMBERED {
+        if self.count >= HEARD_MAX {
             self.forget(now);
         }
-        if self.count < REMEMBERED {
+        if self.count < HEARD_MAX {
             let providers = self.datasets.entry(message.root).or_default();
-            let (provider, said) = (message.provider, Said { message, heard: now });
+            let (provider, said) = (message.provider, Received { message, received: now });
             self.count += usize::from(providers.insert(provider, said).is_none());
         }
     }
@@ -69,26 +67,26 @@ impl Heard {
         self.count = self.datasets.values().map(BTreeMap::len).sum();
     }
 
-    /// Who announced it, and how long they say it is.
+    /// Returns the unexpired announcements of a dataset.
     fn of(&self, now: Time, root: BlobHash) -> Vec<&announce::Dataset> {
         let providers = self.datasets.get(&root).into_iter().flat_map(BTreeMap::values);
         let messages = providers.map(|said| &said.message);
         messages.filter(|said| said.term.expires > now).collect()
     }
 
-    /// How each announcement of it travelled.
+    /// Returns when each announcement of a dataset was issued and received.
     fn travels(&self, now: Time, root: BlobHash) -> Vec<Travel> {
         let providers = self.datasets.get(&root).into_iter().flat_map(BTreeMap::values);
-        let travel = |said: &Said| Travel {
+        let travel = |said: &Received| Travel {
             from: said.message.provider,
             issued_us: said.message.term.issued.0,
-            heard_us: said.heard.0,
+            heard_us: said.received.0,
         };
-        let holds = |said: &&Said| said.message.term.expires > now;
+        let holds = |said: &&Received| said.message.term.expires > now;
         providers.filter(holds).map(travel).collect()
     }
 
-    /// Every dataset that somebody has.
+    /// Returns every dataset with an unexpired announcement.
     fn roots(&self, now: Time) -> BTreeSet<BlobHash> {
         let all = self.datasets.values().flat_map(BTreeMap::values);
         all.filter(|said| said.message.term.expires > now)
@@ -97,7 +95,7 @@ impl Heard {
     }
 }
 
-/// What this node announces and what others announced. Clones are the same.
+/// Announcements of this node and of others. Clones share them.
 #[derive(Clone)]
 pub struct Announcements(Arc<Inner>);
 
@@ -108,7 +106,7 @@ struct Inner {
 }
 
 impl Announcements {
-    /// Nothing was heard yet.
+    /// Starts with no announcements of others.
     pub(crate) fn new(peer: Peer, public: PublicStore) -> Self {
         Self(Arc::new(Inner {
             peer,
@@ -117,7 +115,7 @@ impl Announcements {
         }))
     }
 
-    /// Hears others, and says again what this node has, until the node ends.
+    /// Starts the tasks that listen to others and repeat this node's announcements until the node stops.
     pub(crate) fn start(&self) {
         let (peer, again) = (self.0.peer.clone(), Duration::from_millis(LIFE_MS / 3));
         let own = self.clone();
@@ -125,15 +123,17 @@ impl Announcements {
             let own = own.clone();
             async move { own.announce_all().await }
         };
-        self.0.peer.keep(|stop| peer.keep_telling(again, stop, tell));
-        self.0.peer.keep(|stop| hear(self.clone(), stop));
+        self.0
+            .peer
+            .spawn_until_stopped(|stop| peer.repeat_announcing(again, stop, tell));
+        self.0.peer.spawn_until_stopped(|stop| listen(self.clone(), stop));
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
         lock::locked(&self.0.heard)
     }
 
-    /// Tells everybody that this node has a dataset.
+    /// Announces that this node has a dataset.
     pub(crate) async fn announce(&self, root: BlobHash) {
         let Some(net) = self.0.peer.net() else { return };
         let (bytes, shards) = match self.0.public.blobs.children(root).await {
@@ -161,7 +161,7 @@ impl Announcements {
         net.announce(Announcement::Dataset(self.0.peer.sign(said)));
     }
 
-    /// Tells everybody about everything that is kept here.
+    /// Announces every public dataset that is kept here.
     async fn announce_all(&self) {
         for (root, kept) in self.0.public.blobs.kept() {
             if kept.format == Format::Sequence {
@@ -175,14 +175,14 @@ impl Announcements {
         self.0.public.blobs.settle(content).await.unwrap_or(0)
     }
 
-    /// No longer says that this node has it.
+    /// Withdraws the claim that this node has a dataset.
     pub(crate) fn withdraw(&self, root: BlobHash) {
         if let Some(net) = self.0.peer.net() {
             net.withdraw(root);
         }
     }
 
-    /// How long others say that a dataset is; the shortest, since anyone can say anything.
+    /// Returns the announced size of a dataset in bytes; the smallest, because announcements may be false.
     pub(crate) fn announced_bytes(&self, root: BlobHash) -> u64 {
         let heard = self.heard();
         heard
@@ -193,7 +193,7 @@ impl Announcements {
             .unwrap_or(0)
     }
 
-    /// Who has a dataset: those that are named, those that announced it and those in the directory.
+    /// Returns the named nodes and those that announced the dataset; asks the DHT if there are none.
     pub(crate) async fn providers_or(&self, root: BlobHash, named: Vec<NodeId>) -> Vec<NodeId> {
         let mut providers: BTreeSet<_> = named.into_iter().collect();
         providers.extend(
@@ -212,14 +212,14 @@ impl Announcements {
         providers.into_iter().collect()
     }
 
-    /// Other nodes that announced a dataset.
+    /// Lists the other nodes that announced a dataset.
     pub(crate) fn others(&self, root: BlobHash) -> Vec<NodeId> {
         let (heard, now) = (self.heard(), self.0.peer.now());
         let providers = heard.of(now, root).into_iter().map(|said| said.provider);
         providers.filter(|node| *node != self.0.peer.id()).collect()
     }
 
-    /// Every dataset that somebody has announced, with how long it is said to be and who has it.
+    /// Lists every announced dataset with its announced size and its providers.
     pub fn known(&self) -> Vec<KnownAnswer> {
         let (heard, now) = (self.heard(), self.0.peer.now());
         let known = |root| {
@@ -234,7 +234,7 @@ impl Announcements {
         heard.roots(now).into_iter().map(known).collect()
     }
 
-    /// Who is known to have a dataset, this node included.
+    /// Lists the nodes that are known to have a dataset, with this node.
     pub async fn providers(&self, root: BlobHash) -> Vec<NodeId> {
         let mut providers = self.providers_or(root, Vec::new()).await;
         if self.0.public.blobs.reasons(root).is_some() {
@@ -244,8 +244,8 @@ impl Announcements {
     }
 }
 
-/// Remembers what others announce.
-async fn hear(own: Announcements, stop: CancellationToken) {
+/// Keeps what others announce until the node stops.
+async fn listen(own: Announcements, stop: CancellationToken) {
     let Some(net) = own.0.peer.net() else { return };
     let mut announcements = net.announcements();
     loop {
@@ -255,7 +255,7 @@ async fn hear(own: Announcements, stop: CancellationToken) {
         };
         match said {
             Ok(said) => own.heard().note(own.0.peer.now(), said),
-            // Those that were missed come again.
+            // Missed announcements are repeated by their senders.
             Err(RecvError::Lagged(_)) => (),
             Err(RecvError::Closed) => return,
         }

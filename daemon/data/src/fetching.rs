@@ -1,6 +1,6 @@
-//! A dataset from its providers to the store: held from the first byte, kept when the last is on disk.
+//! Fetches a dataset from its providers into a store. A hold protects the content from collection until it is on disk.
 //!
-//! Whoever sends what is not so is banned and named in the answer.
+//! A provider that sends bytes which do not match their hash is banned, and named in the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,85 +12,77 @@ use protocol::{BlobHash, NodeId};
 use storage::blob::{Content, Format, HoldError, SettleError};
 use tracing::warn;
 
-use crate::shelf::Shelf;
+use crate::shard_store::ShardStore;
 use base::report::{Progress, Source};
 
-/// Why a dataset was not fetched.
+/// Reason that a dataset was not fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum GetError {
-    /// Nobody is known to have it.
-    #[error(
-        "no node is known to have {root:#}; connect to one with `openledger peers add ADDR`, or name it with --from NODE"
-    )]
-    Nobody {
-        /// What was asked for.
-        root: BlobHash,
-    },
-    /// There is no room.
+    #[error("no known node has {root:#}; connect to one with `openledger peers add ADDR`, or name it with --from NODE")]
+    NoProvider { root: BlobHash },
     #[error(transparent)]
-    Room(#[from] HoldError),
-    /// The fetch failed. What was fetched stays for the next try.
+    NoRoom(#[from] HoldError),
+    /// The transfer failed. The verified bytes stay on disk for the next attempt.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// It came and is not safely on disk.
     #[error(transparent)]
     Settle(#[from] SettleError),
 }
 
-/// What is fetched and from whom.
-pub(crate) struct Errand<'a> {
+/// The content to fetch, and its providers.
+pub(crate) struct FetchRequest<'a> {
     pub(crate) plane: &'a DataPlane,
     pub(crate) net: &'a NetHandle,
-    pub(crate) shelf: &'a Shelf,
+    pub(crate) store: &'a ShardStore,
     pub(crate) content: Content,
-    /// For room; the true size is found out.
+    /// Announced size, for the reservation of space. The true size is learned during the fetch.
     pub(crate) bytes: u64,
     pub(crate) providers: Vec<NodeId>,
     pub(crate) alpn: net::data::Alpn,
 }
 
-/// Fetches until all of it is on disk.
-pub(crate) async fn fetch(errand: Errand<'_>, mut tell: impl FnMut(Progress)) -> Result<Fetched, GetError> {
-    let Errand {
+/// Fetches the content, and returns once all of it is on disk.
+pub(crate) async fn fetch(request: FetchRequest<'_>, mut tell: impl FnMut(Progress)) -> Result<Fetched, GetError> {
+    let FetchRequest {
         plane,
         net,
-        shelf,
+        store,
         content,
         ..
-    } = errand;
+    } = request;
     let root = content.hash;
-    if errand.providers.is_empty() {
-        return Err(GetError::Nobody { root });
+    if request.providers.is_empty() {
+        return Err(GetError::NoProvider { root });
     }
-    let _held = shelf.blobs.hold(content, errand.bytes).await?;
+    let _held = store.blobs.hold(content, request.bytes).await?;
     let wish = match content.format {
-        Format::Sequence => Wanted::sequence(root, errand.providers),
-        Format::Blob => Wanted::blob(root, errand.providers),
+        Format::Sequence => Wanted::sequence(root, request.providers),
+        Format::Blob => Wanted::blob(root, request.providers),
     };
-    let alpn = errand.alpn;
-    let mut fetch = plane.fetch(shelf.blobs.api(), Wanted { alpn, ..wish });
-    let mut view = View::new(wish_name(wish.content));
+    let alpn = request.alpn;
+    let mut fetch = plane.fetch(store.blobs.api(), Wanted { alpn, ..wish });
+    let mut view = FetchProgress::new(wish_name(wish.content));
     while let Some(event) = fetch.next().await {
         if let FetchEvent::Blamed(blame) = &event {
-            punish(net, plane, blame);
+            ban(net, plane, blame);
         }
         if view.note(event) {
             tell(view.progress());
         }
     }
     let fetched = fetch.done().await?;
-    shelf.blobs.settle(content).await?;
+    store.blobs.settle(content).await?;
     Ok(fetched)
 }
 
-/// Who gave how many bytes.
-pub(crate) fn credited(fetched: &Fetched) -> Vec<(NodeId, u64)> {
+/// Lists the providers that sent bytes, with their number.
+pub(crate) fn bytes_by_provider(fetched: &Fetched) -> Vec<(NodeId, u64)> {
     let given = fetched.providers.iter().map(|(node, bytes)| (*node, *bytes));
     given.filter(|(_, bytes)| *bytes > 0).collect()
 }
 
-/// Who lied. One that is asked for several blobs at once may do so in each of them before it is banned.
-pub(crate) fn blamed(fetched: &Fetched) -> Vec<NodeId> {
+/// Lists the banned providers, each once: one may send false bytes of several blobs before its ban takes effect.
+pub(crate) fn banned_providers(fetched: &Fetched) -> Vec<NodeId> {
     let nodes: BTreeSet<_> = fetched.blamed.iter().map(|blame| blame.node).collect();
     nodes.into_iter().collect()
 }
@@ -102,25 +94,25 @@ fn wish_name(content: Wish) -> String {
     }
 }
 
-fn punish(net: &NetHandle, plane: &DataPlane, blame: &Blame) {
+fn ban(net: &NetHandle, plane: &DataPlane, blame: &Blame) {
     warn!(node = %format_args!("{:#}", blame.node), blob = %format_args!("{:#}", blame.blob), offset = blame.offset,
-        what = blame.what, "a provider sent what is not so and is banned");
+        what = blame.what, "banned a provider that sent false bytes");
     net.report(blame.node, Offence::Invalid);
     net.ban(blame.node);
     plane.disconnect(blame.node);
 }
 
-/// What a person sees of a fetch.
-struct View {
+/// Progress of a fetch, for people.
+struct FetchProgress {
     what: String,
-    /// Bytes here and in all, by blob.
+    /// Bytes received and total bytes, by blob.
     blobs: BTreeMap<BlobHash, (u64, u64)>,
     sources: BTreeMap<NodeId, Source>,
-    /// What finished blobs got from each provider.
+    /// Bytes from each provider, by blob.
     given: BTreeMap<(NodeId, BlobHash), u64>,
 }
 
-impl View {
+impl FetchProgress {
     fn new(what: String) -> Self {
         Self {
             what,
@@ -130,7 +122,7 @@ impl View {
         }
     }
 
-    /// Whether there is something new to show.
+    /// Records an event. Returns true if the progress to show has changed.
     fn note(&mut self, event: FetchEvent) -> bool {
         match event {
             FetchEvent::Sized { blob, bytes, had } => drop(self.blobs.insert(blob, (had, bytes))),
@@ -182,7 +174,7 @@ mod tests {
     #[test]
     fn what_a_provider_gave_is_summed_over_blobs_and_forgotten_when_it_is_gone() {
         let (node, one, two) = (NodeId([1; 32]), BlobHash([2; 32]), BlobHash([3; 32]));
-        let mut view = View::new("fetching".into());
+        let mut view = FetchProgress::new("fetching".into());
         let given = |blob, bytes| FetchEvent::Provider {
             node,
             blob,
@@ -219,6 +211,6 @@ mod tests {
             blamed: vec![lie(two, 1), lie(one, 1), lie(two, 3)],
             ..Fetched::default()
         };
-        assert_eq!(blamed(&fetched), [one, two]);
+        assert_eq!(banned_providers(&fetched), [one, two]);
     }
 }

@@ -1,9 +1,16 @@
-//! What this node shares: datasets, datanets, pins, and what is known of who else has what.
+//! The data plane of a node: datasets, datanets, pins, and announcements of who has which dataset.
 //!
-//! The parts stand on each other in this order: [`Peer`] (who this node is), [`Announcements`] and [`Datanets`],
-//! [`Library`] (datasets), [`Pins`]. Each keeps its own state and calls those below it only. A [`Data`] without a network
-//! does what needs none, so the commands work without a running node. What is kept for everybody is served to everybody
-//! and announced; a permissioned datanet has a store and a protocol of its own.
+//! The parts, each with its own state, depend on each other in this order only:
+//!
+//! - [`Peer`]: this node's identity, keys, clock and network handles (`peer.rs`, `requests.rs`).
+//! - [`Announcements`]: datasets that this node and others announce (`announcements.rs`).
+//! - [`Datanets`]: collections with an owner, curators and members; keys of permissioned ones (`datanets/`).
+//! - [`Library`]: adding, fetching, verifying and removing datasets (`library/`, `fetching.rs`, `shards.rs`).
+//! - [`Pins`]: deals with hosts that keep copies, audits, and copies kept for others (`pins/`).
+//!
+//! [`Data`] holds all of them. A `Data` without a network answers every request that needs no peer, so that commands work
+//! without a running node. Public datasets are served to everybody and announced. Each permissioned datanet has its own
+//! store, sealed on disk, and its own protocol name, which only its members may open.
 
 #![forbid(unsafe_code)]
 
@@ -11,14 +18,14 @@ mod announcements;
 mod datanets;
 mod fetching;
 mod library;
-mod notes;
+mod open;
 mod peer;
 mod pins;
 mod public_store;
+mod record_list;
+mod requests;
+mod shard_store;
 mod shards;
-mod shelf;
-mod stage;
-mod talk;
 #[cfg(test)]
 mod tests;
 
@@ -29,30 +36,27 @@ pub use announcements::Announcements;
 pub use datanets::{DatanetError, Datanets};
 pub use fetching::GetError;
 pub use library::{Library, LibraryError, payees};
-pub use notes::NoteError;
+pub use open::{OpenDataError, Opened, StoreError};
 pub use peer::{Offline, Peer};
 pub use pins::{Beacons, PinError, Pins};
-pub use stage::{Stage, StageError, StoreError};
-pub use talk::TalkError;
+pub use record_list::RecordListError;
+pub use requests::RequestError;
 
-use self::{public_store::PublicStore, stage::open_store};
+use self::{open::open_store, public_store::PublicStore};
 use base::{clock::Clock, events::Events, home::Home};
 
-/// Why what is shared did not start.
+/// Reason that the data plane did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The public store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What is known of datanets cannot be opened.
     #[error(transparent)]
     Datanets(#[from] Box<DatanetError>),
-    /// Deals cannot be opened.
     #[error(transparent)]
     Pins(#[from] PinError),
 }
 
-/// The parts of what is shared, opened and closed together. Clones are the same.
+/// All parts of the data plane, opened and closed together. Clones share them.
 #[derive(Clone)]
 pub struct Data {
     pub peer: Peer,
@@ -64,9 +68,9 @@ pub struct Data {
 }
 
 impl Data {
-    /// What is here, without peers. Fails while a node runs in the home.
+    /// Opens the data of a home without a network. Fails while a node runs in the home.
     ///
-    /// Datanets are known only where there is a chain, whose name everything that is said in them is signed with.
+    /// Without a chain (`domain`) there are no datanets, because their statements are signed for a chain.
     pub async fn offline(
         home: &Home,
         config: &config::Config,
@@ -77,9 +81,9 @@ impl Data {
         Self::assemble(home, config, Peer::offline(key, domain), PublicStore::new(store), None).await
     }
 
-    /// Serves what is here and announces it, until [`Data::stop`].
+    /// Serves and announces the data of a running node, until [`Data::stop`].
     pub async fn start(
-        stage: Stage,
+        stage: Opened,
         net: NetHandle,
         key: SecretKey,
         domain: Domain,

@@ -1,6 +1,6 @@
-//! Who this node is among its peers: its name and key, the clock, and, while it runs, the network.
+//! The identity of this node towards its peers: ID, key, clock, events, and the network while the node runs.
 //!
-//! Every room speaks and begins its tasks through this. Leaves out what is shared and what is said.
+//! The other parts send requests, serve them and spawn their tasks through [`Peer`]. It knows nothing of datasets.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,32 +16,31 @@ use protocol::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::talk::{self, Desk, TalkError};
+use crate::requests::{self, RequestError, RequestHandler};
 use base::{clock::Clock, events::Events};
 
-/// How long after a new peer it is told what there is to tell: others may come with it.
+/// Wait after a new peer connects before announcing again: more peers usually follow.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// What needs peers was asked of a home whose node does not run.
+/// The error of a request that needs peers, made to a home whose node does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("that needs a running node; start it with `openledger daemon`")]
+#[error("this needs a running node; start it with `openledger daemon`")]
 pub struct Offline;
 
-/// This node among its peers. Clones are the same.
+/// This node's identity and network. Clones share it.
 #[derive(Clone)]
 pub struct Peer(Arc<Inner>);
 
 struct Inner {
     me: NodeId,
     key: SecretKey,
-    /// None where there is no chain to sign for.
+    /// `None` if the home has no chain to sign for.
     domain: Option<Domain>,
     clock: Clock,
     events: Events,
     network: Option<Network>,
 }
 
-/// What is there while the node runs.
 pub(crate) struct Network {
     pub(crate) plane: DataPlane,
     pub(crate) net: NetHandle,
@@ -50,7 +49,7 @@ pub(crate) struct Network {
 }
 
 impl Peer {
-    /// A node that does not run. Without a chain's `domain` it signs nothing.
+    /// Makes a peer without a network. Without a `domain` it cannot sign.
     pub fn offline(key: SecretKey, domain: Option<Domain>) -> Self {
         Self(Arc::new(Inner {
             me: NodeId(key.public()),
@@ -62,7 +61,7 @@ impl Peer {
         }))
     }
 
-    /// A node that runs, until [`Peer::stop`].
+    /// Makes a peer with a network, which runs until [`Peer::stop`].
     pub(crate) fn online(
         key: SecretKey,
         domain: Domain,
@@ -86,7 +85,7 @@ impl Peer {
         }))
     }
 
-    /// Ends every task and every transfer.
+    /// Stops every task and every transfer, and waits for them.
     pub(crate) async fn stop(&self) {
         let Some(network) = &self.0.network else { return };
         network.stop.cancel();
@@ -95,17 +94,17 @@ impl Peer {
         network.tasks.wait().await;
     }
 
-    /// The node's name.
+    /// Returns the node ID.
     pub fn id(&self) -> NodeId {
         self.0.me
     }
 
-    /// Tells a fact of this node.
+    /// Publishes an event of this node to logs, metrics and subscribers.
     pub fn tell(&self, event: Event) {
         self.0.events.tell(event);
     }
 
-    /// The time by this node's clock.
+    /// Returns the time of this node's clock.
     pub fn now(&self) -> Time {
         self.0.clock.now()
     }
@@ -118,23 +117,23 @@ impl Peer {
         &self.0.key
     }
 
-    /// The chain that signatures are for, if there is one.
+    /// Returns the domain that signatures are bound to: chain ID and genesis.
     pub(crate) fn domain(&self) -> Option<Domain> {
         self.0.domain
     }
 
-    /// Signs in this node's name. Panics where there is no chain to sign for.
+    /// Signs a message with this node's key. Panics if there is no chain to sign for.
     pub fn sign<T: Preimage>(&self, message: T) -> Signed<T> {
         let domain = self.0.domain.expect("only a node of a chain has something to sign");
         Signed::new(message, &self.0.key, &domain)
     }
 
-    /// Whether a signature is for this node's chain and holds.
+    /// Returns true if the signature is valid and made for this node's chain.
     pub(crate) fn is_authentic<T: Authored>(&self, said: &Signed<T>) -> bool {
         self.0.domain.is_some_and(|domain| said.is_authentic(&domain))
     }
 
-    /// The control plane, while the node runs.
+    /// Returns the libp2p network; `None` while the node does not run.
     pub fn net(&self) -> Option<&NetHandle> {
         self.0.network.as_ref().map(|network| &network.net)
     }
@@ -143,21 +142,21 @@ impl Peer {
         self.0.network.as_ref().ok_or(Offline)
     }
 
-    /// What was counted on the data plane; none while the node does not run.
+    /// Returns the counters of the data plane; `None` while the node does not run.
     pub fn transfers(&self) -> Option<net::data::DataMetrics> {
         self.0.network.as_ref().map(|network| network.plane.metrics())
     }
 
-    /// Connected peers.
+    /// Lists the connected peers, without this node.
     pub(crate) fn peers(&self) -> Vec<NodeId> {
         let peers = self.net().map(NetHandle::peers).unwrap_or_default();
         let ids = peers.into_iter().map(|peer| peer.id);
         ids.filter(|id| *id != self.0.me).collect()
     }
 
-    /// Begins something that is cut off when the node ends.
+    /// Spawns a task that is dropped when the node stops.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.keep(|stop| async move {
+        self.spawn_until_stopped(|stop| async move {
             tokio::select! {
                 () = stop.cancelled() => (),
                 () = work => (),
@@ -165,14 +164,17 @@ impl Peer {
         });
     }
 
-    /// Begins something that ends by itself when the token is cancelled; the node waits for it.
-    pub fn keep<F: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(CancellationToken) -> F) {
+    /// Spawns a task that must end when its token is cancelled; the node waits for it.
+    pub fn spawn_until_stopped<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        work: impl FnOnce(CancellationToken) -> F,
+    ) {
         let Some(network) = &self.0.network else { return };
         network.tasks.spawn(work(network.stop.clone()));
     }
 
-    /// Tells everybody something again and again, and as soon as there is somebody new to tell. Ends with the node.
-    pub async fn keep_telling<F: Future<Output = ()> + Send>(
+    /// Calls `tell` every `again`, and soon after a new peer connects, until the node stops.
+    pub async fn repeat_announcing<F: Future<Output = ()> + Send>(
         self,
         again: Duration,
         stop: CancellationToken,
@@ -194,29 +196,29 @@ impl Peer {
         }
     }
 
-    /// Asks another node one thing.
-    pub(crate) async fn ask<Q: Encode, A: Decode<()>>(
+    /// Sends a request to another node and waits for its reply of at most `reply_max` bytes.
+    pub(crate) async fn request<Q: Encode, A: Decode<()>>(
         &self,
         node: NodeId,
         kind: &str,
-        question: &Q,
-        answer_max: usize,
-    ) -> Result<Result<A, TalkError>, Offline> {
+        request: &Q,
+        reply_max: usize,
+    ) -> Result<Result<A, RequestError>, Offline> {
         let plane = &self.network()?.plane;
-        Ok(talk::ask(plane, node, kind, question, answer_max).await)
+        Ok(requests::send(plane, node, kind, request, reply_max).await)
     }
 
-    /// Answers the questions of one kind while the node runs.
-    pub(crate) fn answer<Q, A>(&self, desk: Desk<Q, A>)
+    /// Handles requests of one kind while the node runs.
+    pub(crate) fn handle<Q, A>(&self, handler: RequestHandler<Q, A>)
     where
         Q: Decode<()> + Send + 'static,
         A: Encode + Send + Sync + 'static,
     {
         let Some(network) = &self.0.network else { return };
-        network.plane.accept(Alpn::stream(desk.kind), Arc::new(desk));
+        network.plane.accept(Alpn::stream(handler.kind), Arc::new(handler));
     }
 
-    /// Serves a store while the node runs.
+    /// Serves the blobs of a store while the node runs.
     pub(crate) fn serve(&self, alpn: Alpn, share: Share) {
         if let Some(network) = &self.0.network {
             network.plane.serve(alpn, share);

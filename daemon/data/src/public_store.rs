@@ -1,4 +1,4 @@
-//! The store that everybody may read: from it everybody fetches whatever is kept there, and nothing else.
+//! The public blob store. Every node may fetch the blobs that are kept in it, and nothing else.
 
 use std::{
     collections::BTreeSet,
@@ -9,26 +9,26 @@ use net::data::{Admission, BlobRequest, Share};
 use protocol::{BlobHash, NodeId};
 use storage::blob::{BlobStore, Format};
 
-use crate::shelf::Shelf;
+use crate::shard_store::ShardStore;
 use base::lock;
 
-/// What is served from a store.
+/// The content that is served.
 #[derive(Debug, Default)]
 struct Published {
-    /// Sequences, which release their children.
+    /// Roots of hash sequences; serving one includes its children.
     sequences: BTreeSet<BlobHash>,
-    /// Blobs, the roots and children of those sequences among them.
+    /// All blobs, with the roots and children of the sequences.
     blobs: BTreeSet<BlobHash>,
 }
 
 impl Published {
-    /// Everything that is kept in a store. What has no reason is being fetched, or about to go.
+    /// Collects everything that has a pin. A blob without one is still being fetched, or will be collected.
     async fn of(store: &BlobStore) -> Self {
         let mut published = Self::default();
         for (hash, kept) in store.kept() {
-            // A file that somebody changed is not what its name says any more.
+            // A file added by reference that has changed no longer matches its hash.
             if let Err(changed) = store.unchanged(hash).await {
-                tracing::warn!(error = %changed, "not served any more");
+                tracing::warn!(error = %changed, "stopped serving a changed file");
                 continue;
             }
             published.blobs.insert(hash);
@@ -43,16 +43,15 @@ impl Published {
     }
 }
 
-/// The store that everybody may read. Clones are the same.
+/// The public store, and the list of what it serves. Clones share both.
 #[derive(Clone)]
 pub(crate) struct PublicStore {
-    /// Where the bytes are.
     pub(crate) blobs: BlobStore,
     published: Arc<RwLock<Published>>,
 }
 
 impl PublicStore {
-    /// Serves nothing before [`PublicStore::refresh`].
+    /// Wraps a store. It serves nothing until [`PublicStore::refresh`] is called.
     pub(crate) fn new(blobs: BlobStore) -> Self {
         Self {
             blobs,
@@ -60,23 +59,23 @@ impl PublicStore {
         }
     }
 
-    /// The store as one of many.
-    pub(crate) fn shelf(&self) -> Shelf {
-        Shelf::public(self.blobs.clone())
+    /// Returns the store without its list.
+    pub(crate) fn shard_store(&self) -> ShardStore {
+        ShardStore::public(self.blobs.clone())
     }
 
-    /// Brings what is served up to what is kept.
+    /// Updates the list of served blobs from the pins of the store.
     pub(crate) async fn refresh(&self) {
         let now = Published::of(&self.blobs).await;
         *lock::write(&self.published) = now;
     }
 
-    /// Whether everybody may have this blob.
+    /// Returns true if the blob is served.
     pub(crate) fn serves(&self, hash: BlobHash) -> bool {
         lock::read(&self.published).blobs.contains(&hash)
     }
 
-    /// What it is served as.
+    /// Returns the share to hand to the data plane.
     pub(crate) fn share(&self) -> Share {
         Share {
             store: self.blobs.api().clone(),
@@ -85,7 +84,7 @@ impl PublicStore {
     }
 }
 
-/// Admits everybody to what is published.
+/// The admission rule of the public store: every node, but only published blobs.
 struct Everybody(Arc<RwLock<Published>>);
 
 impl Admission for Everybody {

@@ -1,6 +1,7 @@
-//! Datasets meet the blob store: shards go in as blobs and are read back as they are asked for.
+//! Adapters between datasets and the blob store: they write shards as blobs, sealed if needed, and read them back.
 //!
-//! Imports and readers are blocking code on threads of their own; the store is not. Both sides of that seam are here.
+//! Imports and readers of datasets are blocking code on threads of their own, while the store is async. The adapters
+//! bridge the two, and so must not be used on a runtime's worker thread.
 
 use std::{
     collections::BTreeMap,
@@ -19,30 +20,27 @@ use tokio::runtime::Handle;
 
 use base::{entropy, lock};
 
-/// What shards are sealed with on their way in.
+/// The key with which an import seals its shards.
 #[derive(Clone)]
 pub(crate) struct Sealing {
-    /// The key of the epoch.
     pub(crate) key: seal::EpochKey,
-    /// Which datanet and epoch it is the key of.
     pub(crate) datanet: protocol::DatanetId,
-    /// The epoch.
     pub(crate) epoch: seal::KeyEpoch,
 }
 
-/// Takes the shards of an import into a store, sealed if the datanet is permissioned.
+/// Writes the shards of an import into a store, sealed if the datanet is permissioned.
 pub(crate) struct Sink {
     blobs: BlobStore,
     runtime: Handle,
     reason: Reason,
     by_reference: bool,
     sealing: Option<Sealing>,
-    /// The name under which each blob of the import was stored: another one if it was sealed.
+    /// The hash under which each shard was stored. A sealed shard has another hash than its plain bytes.
     stored: BTreeMap<BlobHash, BlobHash>,
 }
 
 impl Sink {
-    /// For code that runs outside the runtime's own threads.
+    /// Makes a sink for a blocking thread. Call it on the runtime that runs the store.
     pub(crate) fn new(blobs: BlobStore, reason: Reason, by_reference: bool, sealing: Option<Sealing>) -> Self {
         Self {
             blobs,
@@ -54,7 +52,7 @@ impl Sink {
         }
     }
 
-    /// The root under which the dataset can be fetched. That of a sealed one is a sequence of sealed blobs.
+    /// Returns the root by which the dataset is fetched. For a sealed dataset it is the hash sequence of its sealed blobs.
     pub(crate) fn finish(mut self, manifest: &Manifest) -> io::Result<BlobHash> {
         let Some(sealing) = self.sealing.take() else {
             return Ok(manifest.root());
@@ -104,7 +102,7 @@ impl ShardSink for Sink {
             (None, _) => self.add(bytes)?,
         };
         if self.sealing.is_none() && stored != hash {
-            let text = "the file was changed while it was read; add it again when nothing writes to it";
+            let text = "the file changed while it was read; add it again when no program writes to it";
             return Err(io::Error::other(text));
         }
         self.stored.insert(hash, stored);
@@ -112,7 +110,7 @@ impl ShardSink for Sink {
     }
 }
 
-/// Blobs of a store as a reader of datasets wants them.
+/// Reads blobs of a store for a dataset reader.
 pub(crate) struct Source {
     blobs: BlobStore,
     runtime: Handle,
@@ -120,7 +118,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// For code that runs outside the runtime's own threads.
+    /// Makes a source for a blocking thread. Call it on the runtime that runs the store.
     pub(crate) fn new(blobs: BlobStore) -> Self {
         Self {
             blobs,
@@ -167,21 +165,22 @@ impl ShardSource for Source {
     }
 }
 
-/// Sealed blobs, opened as they are read. Readers name blobs as they are when open.
-pub(crate) struct Opened {
+/// Reads sealed blobs and decrypts them on the way. Readers name a shard by the hash of its plain bytes.
+pub(crate) struct Unsealed {
     sealed: Source,
-    /// By the open name: the sealed one, what it is opened with, and its length when open.
+    /// Sealed blobs, by the hash of their plain bytes.
     names: BTreeMap<BlobHash, Sealed>,
 }
 
 struct Sealed {
     name: BlobHash,
     opener: seal::Opener,
+    /// Length of the plain bytes.
     len: u64,
 }
 
-impl Opened {
-    /// The blobs of the sealed dataset `root`: reads its manifest and learns the names of its shards.
+impl Unsealed {
+    /// Opens the sealed dataset `root`: reads its manifest, and maps the shards in it to their sealed blobs.
     pub(crate) fn read(
         sealed: Source,
         root: BlobHash,
@@ -194,23 +193,25 @@ impl Opened {
         let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let (first, shards) = children
             .split_first()
-            .ok_or_else(|| invalid("the root of the dataset names no manifest".to_owned()))?;
+            .ok_or_else(|| invalid("the root sequence of the dataset is empty: it has no manifest".to_owned()))?;
         let mut opened = Self {
             sealed,
             names: BTreeMap::new(),
         };
-        // The manifest has no open name that could be known before it is read; the zero hash stands for it.
+        // The plain hash of the manifest is unknown until it is read; the zero hash stands for it.
         let stand_in = BlobHash::default();
         opened.learn(stand_in, *first, &mut key)?;
         let len = usize::try_from(opened.names[&stand_in].len).map_err(io::Error::other)?;
         if len > protocol::manifest::MANIFEST_MAX {
-            return Err(invalid(format!("its manifest has {len} bytes")));
+            return Err(invalid(format!(
+                "its manifest has {len} bytes, more than a manifest may have"
+            )));
         }
         let mut bytes = vec![0; len];
         let mut at = 0;
         while at < len {
             match opened.read_at(&stand_in, at as u64, &mut bytes[at..])? {
-                0 => return Err(invalid("its manifest is cut off".to_owned())),
+                0 => return Err(invalid("its manifest is truncated".to_owned())),
                 read => at += read,
             }
         }
@@ -218,7 +219,7 @@ impl Opened {
         if manifest.shards.len() != shards.len() {
             let (said, found) = (manifest.shards.len(), shards.len());
             return Err(invalid(format!(
-                "its manifest names {said} shards and its root {found}"
+                "its manifest lists {said} shards but its root sequence {found}"
             )));
         }
         for (shard, name) in manifest.shards.iter().zip(shards) {
@@ -238,20 +239,20 @@ impl Opened {
         let header = seal::Header::read(&head[..read]).map_err(io::Error::other)?;
         let key = key(&header).ok_or_else(|| {
             let text = format!(
-                "there is no key of epoch {} here; ask the datanet's owner for it",
+                "this node does not hold key {} of the datanet; ask its owner for a grant",
                 header.epoch.0
             );
             io::Error::new(io::ErrorKind::PermissionDenied, text)
         })?;
         let len = seal::plain_len(self.sealed.len(name)?);
-        let len = len.ok_or_else(|| io::Error::other("the sealed shard has a length that none has"))?;
+        let len = len.ok_or_else(|| io::Error::other("the sealed shard is truncated: its length is impossible"))?;
         let opener = seal::Opener::new(&key, &header);
         self.names.insert(open, Sealed { name, opener, len });
         Ok(())
     }
 }
 
-impl ShardSource for Opened {
+impl ShardSource for Unsealed {
     fn read_at(&self, hash: &BlobHash, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let sealed = self.names.get(hash).ok_or(io::ErrorKind::NotFound)?;
         if offset >= sealed.len || into.is_empty() {

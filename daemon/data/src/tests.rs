@@ -176,15 +176,15 @@ async fn in_a_datanet_the_earliest_published_is_the_original_and_what_is_not_her
     let older = add(&data, bench.ask("older", &[prose(1)])).await;
     let published = add(&data, bench.ask("published", &[noised(1), prose(2)])).await;
     let datanets = data.datanets.clone();
-    let room = datanets.found(terms("maths", false)).await.unwrap();
+    let local = datanets.create_owned(terms("maths", false)).await.unwrap();
     let elsewhere = BlobHash([9; 32]);
     let publish = DatanetVerb::Publish {
         roots: vec![published.root, elsewhere],
     };
-    datanets.act(room.id, publish, None).await.unwrap();
+    datanets.act(local.id, publish, None).await.unwrap();
 
     let for_datanet = AddAsk {
-        datanet: Some(room.id),
+        datanet: Some(local.id),
         ..bench.ask("new", &[prose(1)])
     };
     let new = add(&data, for_datanet).await;
@@ -206,9 +206,9 @@ async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
     let bench = Bench::new();
     let data = bench.open().await;
     let datanets = data.datanets.clone();
-    let room = datanets.found(terms("private", true)).await.unwrap();
+    let local = datanets.create_owned(terms("private", true)).await.unwrap();
     let sealed = AddAsk {
-        datanet: Some(room.id),
+        datanet: Some(local.id),
         ..bench.ask("sealed", &[prose(1)])
     };
     let sealed = add(&data, sealed).await;
@@ -218,13 +218,13 @@ async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
         .iter()
         .map(|store| (store.datanet, store.blobs > 0))
         .collect();
-    assert_eq!(stores, [(None, false), (Some(room.id), true)]);
+    assert_eq!(stores, [(None, false), (Some(local.id), true)]);
     assert!(stat.blobs > 0 && stat.pinned == 1, "{stat:?}");
     let checked = data.library.fsck(false, |_| ()).await.unwrap();
     assert_eq!(checked.sound, stat.blobs);
 
     // A sealed blob that is kept and gone is missed.
-    let store = room.store.clone().unwrap();
+    let store = local.store.clone().unwrap();
     let gone = Content::sequence(BlobHash([8; 32]));
     store.pin(gone, Reason::User).await.unwrap();
     let error = data
@@ -248,14 +248,14 @@ async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anythin
     let bench = Bench::new();
     let data = bench.open().await;
     let datanets = data.datanets.clone();
-    let room = datanets.found(terms("private", true)).await.unwrap();
+    let local = datanets.create_owned(terms("private", true)).await.unwrap();
     let sealed = |name: &str, of| AddAsk {
-        datanet: Some(room.id),
+        datanet: Some(local.id),
         ..bench.ask(name, &[prose(of)])
     };
     let published = add(&data, sealed("published", 1)).await.root;
     let kept_back = add(&data, sealed("kept-back", 2)).await.root;
-    let store = room.store.clone().unwrap();
+    let store = local.store.clone().unwrap();
     let (inside, outside) = (
         store.children(published).await.unwrap(),
         store.children(kept_back).await.unwrap(),
@@ -278,17 +278,20 @@ async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anythin
             days: 1,
         });
         let member_key = protocol::seal::MemberSecret::of_node(subject).public();
-        datanets.act(room.id, grant, Some(member_key)).await.unwrap();
+        datanets.act(local.id, grant, Some(member_key)).await.unwrap();
     }
     let roots = vec![published];
     datanets
-        .act(room.id, DatanetVerb::Publish { roots }, None)
+        .act(local.id, DatanetVerb::Publish { roots }, None)
         .await
         .unwrap();
     let node = name(&former);
-    datanets.act(room.id, DatanetVerb::Revoke { node }, None).await.unwrap();
+    datanets
+        .act(local.id, DatanetVerb::Revoke { node }, None)
+        .await
+        .unwrap();
     let now = data.peer.now();
-    room.refresh(now).await;
+    local.refresh(now).await;
 
     for (who, caller) in [("member", &member), ("former member", &former), ("stranger", &stranger)] {
         for (what, ask, may) in [
@@ -304,7 +307,7 @@ async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anythin
                 false,
             ),
         ] {
-            let serves = room.serves(name(caller), ask, now);
+            let serves = local.serves(name(caller), ask, now);
             assert_eq!(serves, may && who == "member", "{who}, {what}");
         }
     }

@@ -22,12 +22,12 @@ use base::listen::{ListenError, listen};
 pub use chain::{
     actor::Chain,
     ingress::Ingress,
-    rpc::{self, ground::Running},
+    rpc::{self, backend::NodeBackend},
 };
 use data::Data;
 
 /// How long requests under way may take once the node is stopping.
-const PATIENCE: Duration = Duration::from_secs(3);
+const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
 /// The parts of a running node that the interfaces speak to.
 #[derive(Clone)]
@@ -46,8 +46,8 @@ pub struct Parts {
 
 impl Parts {
     /// What JSON-RPC stands on.
-    fn running(&self) -> Running {
-        Running {
+    fn running(&self) -> NodeBackend {
+        NodeBackend {
             chain: self.chain.clone(),
             ingress: self.ingress.clone(),
             net: self.net.clone(),
@@ -120,7 +120,7 @@ impl Api {
         let abort = self.ops_server.abort_handle();
         let both = async { tokio::join!(self.rpc_server.stopped(), self.ops_server) };
         // Whoever never finishes a request does not keep the node from ending.
-        if tokio::time::timeout(PATIENCE, both).await.is_err() {
+        if tokio::time::timeout(DRAIN_WITHIN, both).await.is_err() {
             abort.abort();
         }
     }

@@ -44,7 +44,7 @@ use base::{
     guard::Guard,
 };
 use jobs::{
-    engine::{Engine, Health, PATIENCE},
+    engine::{DRAIN_WITHIN, Engine, Health},
     serving::Prepared,
 };
 
@@ -157,7 +157,7 @@ impl Served {
     pub async fn stop(self) {
         self.stop.cancel();
         let abort = self.server.abort_handle();
-        if tokio::time::timeout(PATIENCE, self.server).await.is_err() {
+        if tokio::time::timeout(DRAIN_WITHIN, self.server).await.is_err() {
             abort.abort();
         }
         self.follower.abort();

@@ -1,7 +1,7 @@
-//! The engine's process as the API sees it, and the names that were given while it runs.
+//! The engine process as the OpenAI API sees it: requests, health, restarts, and the adapters that clients loaded.
 //!
-//! A child that starts again knows the adapters of its directory and nothing else. What clients loaded and unloaded since
-//! is told to it again before it is asked anything.
+//! A restarted child knows only the adapters in its folder. Adapters that clients loaded or unloaded since are registered
+//! again before it gets the first request.
 
 use std::{
     collections::BTreeMap,
@@ -22,22 +22,20 @@ use serve::{
 use tokio::{sync::Mutex, sync::watch, task::JoinHandle};
 use tracing::warn;
 
-/// Names that the engine is asked for at once.
+/// Most adapter names requested from the engine at once.
 const NAMES_PAGE: usize = 10_000;
 
-/// How the engine is.
+/// State of the engine.
 #[derive(Clone, Debug)]
 pub enum Health {
-    /// It takes requests.
     Ready(Arc<Ready>),
-    /// Not yet, or not now; why.
+    /// The reason that it accepts no requests now.
     Down(String),
 }
 
-/// The engine.
 pub struct Engine {
     supervisor: Supervisor,
-    /// The directory that a name was given to since the start, or none where it was taken away.
+    /// Adapters that clients loaded since the start, with their folders; `None` for one that was unloaded.
     named: Mutex<BTreeMap<String, Option<String>>>,
     health: watch::Sender<Health>,
     state: watch::Receiver<State>,
@@ -45,7 +43,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the child, and a task that follows it.
+    /// Starts the child process, and a task that watches it.
     pub fn start(command: Command, setup: EngineSetup, events: Events) -> (Arc<Self>, JoinHandle<()>) {
         let supervisor = Supervisor::start(command, setup);
         let state = supervisor.state();
@@ -56,21 +54,21 @@ impl Engine {
             health: watch::Sender::new(Health::Down("it is starting".to_owned())),
             restarts: AtomicU64::new(0),
         });
-        let follower = tokio::spawn(follow(Arc::downgrade(&engine), state, events));
+        let follower = tokio::spawn(watch_child(Arc::downgrade(&engine), state, events));
         (engine, follower)
     }
 
-    /// How it is.
+    /// Returns the current state.
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
     }
 
-    /// How often it ended by itself.
+    /// Number of times that the child process ended by itself.
     pub fn restarts(&self) -> u64 {
         self.restarts.load(Relaxed)
     }
 
-    /// Waits until it takes requests, or its first start failed.
+    /// Waits until the engine accepts requests, or its first start fails.
     pub async fn ready(&self) -> Result<Arc<Ready>, String> {
         self.supervisor.ready().await?;
         let mut health = self.health.subscribe();
@@ -82,19 +80,19 @@ impl Engine {
         }
     }
 
-    /// Asks it, unless the child that runs was not told everything yet.
+    /// Sends a request, unless a restarted child does not have all adapters yet.
     pub fn ask(&self, request: Request) -> Result<Answer, AskError> {
-        let is_told = match (&*self.health.borrow(), &*self.state.borrow()) {
+        let has_adapters = match (&*self.health.borrow(), &*self.state.borrow()) {
             (Health::Ready(told), State::Ready(running)) => Arc::ptr_eq(told, running),
             _ => false,
         };
-        match is_told {
+        match has_adapters {
             true => self.supervisor.ask(request),
             false => Err(self.supervisor.not_ready()),
         }
     }
 
-    /// Gives a name to a directory; the generation that it is at now.
+    /// Loads the adapter in a folder under a name. Returns the generation of the name.
     pub async fn load(&self, name: &str, dir: &str, expected: Option<u64>) -> Result<u64, AdminError> {
         let mut named = self.named.lock().await;
         let register = register(name, dir, expected);
@@ -107,7 +105,7 @@ impl Engine {
         }
     }
 
-    /// Takes a name away.
+    /// Unloads an adapter.
     pub async fn unload(&self, name: &str, expected: Option<u64>) -> Result<(), AdminError> {
         let mut named = self.named.lock().await;
         let name = name.to_owned();
@@ -121,12 +119,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Anything that changes nothing.
+    /// Sends an administrative request that changes nothing.
     pub async fn admin(&self, admin: Admin) -> Result<Reply, AdminError> {
         self.supervisor.admin(admin).await
     }
 
-    /// Up to `limit` names of adapters behind `after`, and their contents where they are known.
+    /// Lists up to `limit` adapter names after `after`, with their hashes if known.
     pub async fn names(
         &self,
         after: Option<String>,
@@ -148,7 +146,7 @@ impl Engine {
         }
     }
 
-    /// Up to `limit` adapters behind `after`. The engine reads the headers of those that it was not asked for yet.
+    /// Describes up to `limit` adapters after `after`. The engine reads the headers of adapters that were never requested.
     pub async fn list(&self, after: Option<String>, limit: usize) -> Result<Vec<Status>, AdminError> {
         match self.admin(Admin::List { after, limit }).await? {
             Reply::List(list) => Ok(list),
@@ -156,8 +154,8 @@ impl Engine {
         }
     }
 
-    /// Tells a child that is new what was changed since its predecessor started.
-    async fn tell_again(&self) {
+    /// Repeats the loads and unloads of clients to a restarted child.
+    async fn restore_adapters(&self) {
         for (name, dir) in &*self.named.lock().await {
             let again = match dir {
                 Some(dir) => register(name, dir, None),
@@ -167,9 +165,9 @@ impl Engine {
                 },
             };
             match self.supervisor.admin(again).await {
-                // Its directory may have gone too.
+                // Its folder may be gone too.
                 Ok(_) | Err(AdminError::Unknown(_)) => (),
-                Err(error) => warn!(%name, %error, "an adapter that was loaded before is not there any more"),
+                Err(error) => warn!(%name, %error, "could not load an adapter again after a restart"),
             }
         }
     }
@@ -183,8 +181,8 @@ fn register(name: &str, dir: &str, expected: Option<u64>) -> Admin {
     }
 }
 
-/// Follows the child until the engine is dropped.
-async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<State>, events: Events) {
+/// Watches the child until the engine is dropped.
+async fn watch_child(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<State>, events: Events) {
     let mut children = 0;
     loop {
         let now = state.borrow_and_update().clone();
@@ -193,8 +191,8 @@ async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<Stat
         };
         let health = match now {
             State::Ready(ready) => {
-                engine.tell_again().await;
-                // Only those who were ready are counted: how one ended may be over before it is seen here.
+                engine.restore_adapters().await;
+                // Count children that became ready: the state between two of them may be missed here.
                 engine.restarts.store(children, Relaxed);
                 children += 1;
                 events.tell(Event::EngineReady {
@@ -218,5 +216,5 @@ async fn follow(engine: std::sync::Weak<Engine>, mut state: watch::Receiver<Stat
     }
 }
 
-/// How long requests under way may take once the engine is to end.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+/// Time that running requests get to finish when the engine stops.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Why a job was not done, for whoever asked: a command, a page or a peer.
+//! Errors of jobs, and the kind of failure that each is to a client.
 
 use std::{error::Error, io, path::Path};
 
@@ -13,87 +13,70 @@ use serve::assemble::BaseError;
 use storage::secret::SecretError;
 use train::{DataError, RecipeError, TrainError, exam::ExamError};
 
-/// Why a job was not done. [`JobError::kind`] says what the asker can do about it.
+/// Reason that a job failed. [`JobError::kind`] decides the exit code of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// The request cannot be done as it is; the text says what to change.
+    /// The request is wrong; the text says what to change.
     #[error("{text}")]
     Refused {
-        /// What kind of mistake it is.
         kind: Kind,
-        /// What is wrong, and what to change.
         text: String,
-        /// What was behind it, if something was.
         #[source]
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// A file could not be read, written or made.
     #[error("{what}")]
     Io {
-        /// What was tried, with the file.
         what: String,
-        /// Why it failed.
         #[source]
         source: io::Error,
     },
-    /// The store of models refused.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A model cannot be used.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A stored model cannot be served.
     #[error(transparent)]
     Base(#[from] BaseError),
-    /// An adapter cannot be used.
     #[error(transparent)]
     Adapter(#[from] LoadError),
-    /// There is no such device.
     #[error(transparent)]
     Device(#[from] PlaceError),
-    /// Logits could not be computed.
     #[error(transparent)]
     Logits(#[from] LogitsError),
-    /// Records cannot be learnt from.
     #[error(transparent)]
     Records(#[from] DataError),
-    /// Hyper-parameters cannot be meant.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// The run failed.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// The examination failed.
     #[error(transparent)]
     Exam(#[from] ExamError),
-    /// A secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
 
 impl JobError {
-    /// A request that cannot be done as it is.
+    /// Refuses a request; the text says what to change.
     pub fn refused(kind: Kind, text: impl Into<String>) -> Self {
         let (text, source) = (text.into(), None);
         Self::Refused { kind, text, source }
     }
 
-    /// The same, with what was behind it.
+    /// Refuses a request because of another error.
     pub fn refused_because(kind: Kind, text: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
         let (text, source) = (text.into(), Some(source.into()));
         Self::Refused { kind, text, source }
     }
 
-    /// For `map_err`: a file with which `what` failed.
+    /// For `map_err`: an error that says "could not `what` `file`".
     pub(crate) fn file(what: &str, file: &Path) -> impl FnOnce(io::Error) -> Self {
         let what = format!("could not {what} {}", file.display());
         move |source| Self::Io { what, source }
     }
 
-    /// What kind of failure it is.
+    /// Classifies the error.
     pub fn kind(&self) -> Kind {
         let refused = match self {
-            // What was behind it may say more.
+            // The source may be more specific.
             Self::Refused { kind: Kind::Failed, .. } => false,
             Self::Refused { kind, .. } => return *kind,
             Self::Recipe(_) | Self::Device(_) => true,
@@ -118,7 +101,7 @@ impl JobError {
         }
     }
 
-    /// What the system said decides where nothing else did.
+    /// Classifies by the first I/O error among the causes.
     fn kind_of_io(&self) -> Kind {
         let mut next: Option<&(dyn Error + 'static)> = Some(self);
         while let Some(cause) = next {
@@ -138,7 +121,7 @@ impl From<JobError> for Failure {
     }
 }
 
-/// Whether records are wrong, and not the disk they are on.
+/// Returns true if the records are wrong, and not the disk that they are on.
 fn is_of_data(why: &DataError) -> bool {
     !matches!(why, DataError::Read { .. })
 }

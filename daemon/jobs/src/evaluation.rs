@@ -1,4 +1,4 @@
-//! A base model and adapters over it, examined side by side on the same records and prompts, with a report of it.
+//! Evaluation: compares a base model and adapters on the same records and prompts, and writes a report.
 
 use std::{
     fs,
@@ -19,39 +19,37 @@ use crate::{
     models::{self, read_small},
 };
 
-/// Adapters of one report: more columns than anybody reads.
+/// Most adapters in one report, which has a column for each.
 const ADAPTERS_MAX: usize = 16;
-/// Most bytes of a run's description beside its adapter; a longer one is refused.
+/// Largest `training.json` beside an adapter, in bytes; a larger one is refused.
 const TRAINING_BYTES_MAX: u64 = 256 << 20;
 
-/// What is examined, on what.
+/// An evaluation to run: models, data and limits.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// A model's folder, or the name of one that is kept.
+    /// Folder of the base model, or the name of a stored one.
     pub base: String,
-    /// Folders of adapters.
     pub adapters: Vec<PathBuf>,
-    /// Files of records, one to a line.
+    /// Files with one record per line.
     pub data: Vec<PathBuf>,
-    /// Files of prompts to go on from.
+    /// Files of prompts to complete.
     pub prompts: Vec<PathBuf>,
-    /// What stands before an answer; as in training if none.
+    /// Prompt template; `None` uses that of the training run.
     pub template: Option<String>,
-    /// Tokens of an answer at most.
+    /// Most tokens to generate for a question.
     pub answer_tokens_max: usize,
-    /// Tokens of what follows a prompt at most.
+    /// Most tokens to generate for a prompt.
     pub prompt_tokens_max: usize,
-    /// Threads that compute.
     pub machine: Machine,
 }
 
 impl Evaluation {
-    /// Examines them all, the base first, and tells of each as it is done.
+    /// Evaluates the base, then each adapter, and calls `on` after each.
     #[tracing::instrument(name = "job.evaluate", skip_all, fields(base = self.base))]
     pub fn run(&self, home: &Home, on: &mut dyn FnMut(&Standing)) -> Result<Report, JobError> {
         if self.adapters.len() > ADAPTERS_MAX {
             let count = self.adapters.len();
-            let text = format!("{count} adapters are too many for one report; at most {ADAPTERS_MAX}");
+            let text = format!("{count} adapters are too many for one report; give at most {ADAPTERS_MAX}");
             return Err(JobError::refused(Kind::Usage, text));
         }
         let opened = models::open(home, &self.base)?;
@@ -83,7 +81,7 @@ impl Evaluation {
         Ok(report?)
     }
 
-    /// Writes `report.json` and `report.html`, which needs nothing else, into a folder.
+    /// Writes `report.json` and a self-contained `report.html` into a folder.
     pub fn write(&self, report: &Report, out: &Path) -> Result<(), JobError> {
         let mut curves = Vec::new();
         for dir in std::iter::once(Path::new(&self.base)).chain(self.adapters.iter().map(PathBuf::as_path)) {
@@ -106,7 +104,7 @@ impl Evaluation {
         put("report.html", page(report, &curves).as_bytes())
     }
 
-    /// The template that is named, or that of the first adapter's run. Others must have had the same.
+    /// Returns the given template, or that of the adapters' runs, which must all have used the same one.
     fn template(&self) -> Result<Option<String>, JobError> {
         if self.template.is_some() {
             return Ok(self.template.clone());
@@ -139,7 +137,11 @@ impl Evaluation {
         }];
         for dir in &self.adapters {
             let adapter = Adapter::load(dir).map_err(|error| {
-                JobError::refused_because(Kind::Failed, format!("{} holds no adapter", dir.display()), error)
+                JobError::refused_because(
+                    Kind::Failed,
+                    format!("could not load the adapter in {}", dir.display()),
+                    error,
+                )
             })?;
             candidates.push(Candidate {
                 name: label(dir),
@@ -150,7 +152,7 @@ impl Evaluation {
     }
 }
 
-/// What a run wrote beside its adapter, if it did.
+/// Reads the `training.json` that a run wrote beside its adapter, if there is one.
 fn training(dir: &Path) -> Result<Option<Value>, JobError> {
     let file = dir.join("training.json");
     if fs::metadata(&file).is_err() {

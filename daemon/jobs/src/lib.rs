@@ -1,7 +1,13 @@
-//! Work that a node does with models: training and evaluation runs, the engine that serves, and the models that are kept.
+//! Jobs with models: training and evaluation runs, the serving engine, stored models, and offers of work to other nodes.
 //!
-//! The command line, the web pages and the market call the same functions; none of them holds a run of its own. Leaves out
-//! how a model computes (`compute`, `train`, `serve`) and how a request comes in (`gateway`). Begin with [`training`].
+//! The command line and the operator's API call the same functions here. How a model computes is in `compute`, `train` and
+//! `serve`; how requests arrive is in `gateway`.
+//!
+//! - [`training`]: a LoRA run, from the request to the adapter.
+//! - [`evaluation`]: a comparison of a base model and adapters, with a report.
+//! - [`serving`] and [`engine`]: setting up the inference process, and keeping it running.
+//! - [`models`]: base models stored in the home.
+//! - [`offers`]: the work that this node offers, and the offers of others.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Base models of a home: kept by their content, found by their names, opened to be trained or examined.
+//! Base models of a home: stored by the hash of their content, found by name, opened for training and evaluation.
 
 use std::{
     fs,
@@ -13,11 +13,11 @@ use compute::{
 
 use crate::error::JobError;
 
-/// Most bytes of a file of requests for logits; a longer one is refused.
+/// Largest file of logits requests, in bytes; a larger one is refused.
 const REQUESTS_BYTES_MAX: u64 = 64 << 20;
 
-/// What a model's folder holds beside its weights. Its configuration comes last, since that makes it a model.
-const OF_A_MODEL: [&str; 5] = [
+/// Files of a model's folder beside the weights. The configuration is copied last, because it marks the folder as a model.
+const FILES_BESIDE_WEIGHTS: [&str; 5] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
@@ -25,22 +25,20 @@ const OF_A_MODEL: [&str; 5] = [
     "config.json",
 ];
 
-/// A model that can be trained or examined.
+/// A base model that is loaded for training or evaluation.
 pub struct Opened {
-    /// Its weights, mapped or read.
+    /// Weights, memory-mapped or read.
     pub model: Model,
-    /// Its tokenizer and chat template.
     pub text: Text,
-    /// What people call it.
     pub name: String,
 }
 
-/// The store of a home, which is made where there is none.
+/// Opens the model store of a home, and creates it if there is none.
 pub fn store(home: &Home) -> Result<Store, JobError> {
     Ok(Store::open(&home.models())?)
 }
 
-/// A stored model by its name or the first digits of its hash.
+/// Finds a stored model by its name or the first digits of its hash.
 pub fn find(store: &Store, name: &str) -> Result<Stored, JobError> {
     store.get(name).map_err(|error| {
         let text = error.to_string();
@@ -48,7 +46,7 @@ pub fn find(store: &Store, name: &str) -> Result<Stored, JobError> {
     })
 }
 
-/// A folder as it is, or a stored model by its name.
+/// Loads a model from a folder, or a stored model by its name.
 pub fn open(home: &Home, name: &str) -> Result<Opened, JobError> {
     let dir = Path::new(name);
     if is_model(dir) {
@@ -66,10 +64,10 @@ pub fn open(home: &Home, name: &str) -> Result<Opened, JobError> {
     Ok(Opened { model, text, name })
 }
 
-/// Puts what belongs to a model beside weights that were trained, so that they are one.
+/// Copies tokenizer and configuration of the base beside newly trained weights, so that the folder is a model.
 pub fn complete(home: &Home, base: &str, out: &Path) -> Result<(), JobError> {
     let from = folder(home, base)?;
-    for name in OF_A_MODEL {
+    for name in FILES_BESIDE_WEIGHTS {
         let file = from.join(name);
         if file.is_file() {
             fs::copy(&file, out.join(name)).map_err(JobError::file("copy", &file))?;
@@ -91,21 +89,24 @@ fn is_model(dir: &Path) -> bool {
     dir.join("config.json").is_file()
 }
 
-/// The logits of every position of the requests in a file, run as one batch.
+/// Computes the logits of every position of the requests in a file, as one batch.
 pub fn logits(dir: &Path, requests: &Path) -> Result<Vec<Answer>, JobError> {
     let text = read_small(requests, REQUESTS_BYTES_MAX)?;
     let asked: Vec<Request> = serde_json::from_slice(&text).map_err(|error| {
-        let text = format!("{} is no list of requests", requests.display());
+        let text = format!("{} is not a list of requests", requests.display());
         JobError::refused_because(Kind::Usage, text, error)
     })?;
     Ok(logits::logits(dir, &asked)?)
 }
 
-/// A file that is refused when it is longer than `bytes_max`.
+/// Reads a file, and refuses one that is larger than `bytes_max`.
 pub(crate) fn read_small(file: &Path, bytes_max: u64) -> Result<Vec<u8>, JobError> {
     let length = fs::metadata(file).map_err(JobError::file("read", file))?.len();
     if length > bytes_max {
-        let text = format!("{} has {length} bytes, at most {bytes_max} are read", file.display());
+        let text = format!(
+            "{} has {length} bytes; at most {bytes_max} are accepted",
+            file.display()
+        );
         return Err(JobError::refused(Kind::Usage, text));
     }
     fs::read(file).map_err(JobError::file("read", file))

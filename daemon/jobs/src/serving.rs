@@ -1,4 +1,4 @@
-//! How the engine's process is set up to serve a model of this home: which model, which adapters, how much of the machine.
+//! Setting up the engine process that serves a model of this home: model, adapters, device and limits.
 
 use std::{
     fs,
@@ -17,44 +17,43 @@ use storage::secret;
 
 use crate::{error::JobError, models};
 
-/// What is to be served, and how much of the machine it may take.
+/// A model to serve, and the limits of its engine.
 #[derive(Clone, Debug)]
 pub struct Serving {
-    /// A model's folder, or the name of one that is kept.
+    /// Folder of the base model, or the name of a stored one.
     pub model: String,
-    /// The folder of adapters, each a folder in it.
+    /// Folder that contains the adapters' folders.
     pub adapters: Option<PathBuf>,
-    /// What clients call the model; the name of its folder if none.
+    /// Model name for clients; `None` uses the name of its folder.
     pub name: Option<String>,
     /// `cpu`, `cuda`, `cuda:N`, or `auto`.
     pub device: String,
-    /// Threads that compute; 0 takes all there are.
+    /// Compute threads; 0 uses all cores.
     pub threads: usize,
-    /// How the weights are kept in memory: `none`, `int8` or `int4`.
+    /// Quantisation of the weights in memory: `none`, `int8` or `int4`.
     pub quantise: String,
-    /// Bytes that the engine may take beside the model's file; what is over it ends it, and it starts again.
+    /// Memory limit of the engine beside the model file, in bytes; an engine that exceeds it is restarted.
     pub memory_bytes_max: Option<u64>,
-    /// Bytes that adapters may take in memory.
+    /// Memory for adapters, in bytes; beyond it the least recently used are unloaded.
     pub adapter_bytes_max: u64,
-    /// Answers that are worked on at once.
+    /// Most completions to generate at once.
     pub rows_max: Option<usize>,
 }
 
-/// An engine that can be started.
+/// An engine that is ready to start.
 #[derive(Debug)]
 pub struct Prepared {
-    /// What clients call the model.
+    /// Model name for clients.
     pub name: String,
-    /// The model.
     pub base: Base,
-    /// How its process is started.
+    /// Command line of the child process.
     pub command: Command,
-    /// What the process is told to be.
+    /// Settings that the child process gets from its parent.
     pub engine: EngineSetup,
 }
 
 impl Serving {
-    /// Finds the model, and keeps it in the home if it is a folder.
+    /// Finds the model, and stores it in the home if it is given as a folder.
     pub fn prepare(self, home: &Home) -> Result<Prepared, JobError> {
         let store = models::store(home)?;
         let dir = Path::new(&self.model);
@@ -64,11 +63,11 @@ impl Serving {
         };
         let kept = store.dir(stored.hash);
         let base = Base::read(&kept)?;
-        // Given as a folder, it is called as that folder is now, whatever it was called when it was added.
+        // A model given as a folder gets that folder's name, whatever it was named when it was stored.
         let label = dir.is_dir().then(|| dir.canonicalize().ok()).flatten();
         let label = label.and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
         let program = std::env::current_exe().map_err(|source| JobError::Io {
-            what: "this program's own file cannot be found".to_owned(),
+            what: "could not find the file of this program".to_owned(),
             source,
         })?;
         Ok(Prepared {
@@ -108,19 +107,19 @@ impl Serving {
     }
 }
 
-/// A path as the engine's process is told it.
+/// The absolute path as text, which the child process gets.
 fn written(path: &Path) -> Result<String, JobError> {
     let path = path.canonicalize().map_err(|source| JobError::Io {
         what: "could not find the folder of adapters; check --adapters".to_owned(),
         source,
     })?;
     path.to_str().map(str::to_owned).ok_or_else(|| {
-        let text = format!("{} is no name that can be written down; rename it", path.display());
+        let text = format!("the path {} is not UTF-8; rename it", path.display());
         JobError::refused(Kind::Failed, text)
     })
 }
 
-/// The token that clients send, from its file, which is made if it is not there.
+/// Reads the token that clients must send. Creates the file with a random token if it does not exist.
 pub fn token(file: &Path) -> Result<String, JobError> {
     if !file.exists() {
         if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -134,7 +133,7 @@ pub fn token(file: &Path) -> Result<String, JobError> {
     let text = str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
     if text.len() < 16 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let text = format!(
-            "{} does not hold a token of 16 visible characters or more; move it aside and one is made",
+            "{} does not contain a token of at least 16 visible characters; move the file away and a new one is created",
             file.display()
         );
         return Err(JobError::refused(Kind::Usage, text));
@@ -142,16 +141,16 @@ pub fn token(file: &Path) -> Result<String, JobError> {
     Ok(text.to_owned())
 }
 
-/// What keeps the engine apart from the machine and does not hold here.
+/// Lists the isolation measures that are not in force on this machine, with reasons.
 pub fn warnings(ready: &Ready) -> Vec<String> {
     let isolation = &ready.isolation;
     [
-        ("the engine's process keeps the network", &isolation.no_network),
+        ("the engine process has network access", &isolation.no_network),
         (
-            "the engine's process is not ended with this one",
+            "the engine process does not stop with its parent",
             &isolation.ends_with_parent,
         ),
-        ("the engine's memory is not bounded", &isolation.memory_limit),
+        ("the engine has no memory limit", &isolation.memory_limit),
     ]
     .into_iter()
     .filter_map(|(what, holds)| match holds {

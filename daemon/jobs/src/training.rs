@@ -1,8 +1,8 @@
-//! A LoRA run from the request to the adapter, so that anybody can do it again to the bit.
+//! A LoRA training run, from the request to the adapter. Anybody can repeat it and gets the same bits.
 //!
-//! A [`Training`] is opened into a [`Run`]: the base is read, every record is, and a run that ended early goes on from its
-//! last checkpoint. A run computes on the thread that calls it and tells what happens as it goes; it gives way to an
-//! engine that answers in the same home. Leaves out who asks, and where the events are shown.
+//! [`Training::open`] reads the base model and every record and returns a [`Run`], which can resume from its last
+//! checkpoint. A run computes on the calling thread, reports events, and slows down while an engine of the same home
+//! answers requests.
 
 pub mod source;
 
@@ -26,33 +26,33 @@ use crate::{
     models::{self, read_small},
 };
 
-/// Most bytes of a file of hyper-parameters or weights; a longer one is refused.
+/// Largest file of hyper-parameters or weights, in bytes; a larger one is refused.
 const SETTINGS_BYTES_MAX: u64 = 16 << 20;
 
-/// What a run is asked to be. All but the last four decide its bits.
+/// A training request. All fields except the last four decide the bits of the result.
 #[derive(Clone, Debug)]
 pub struct Training {
-    /// A model's folder, or the name of one that is kept.
+    /// Folder of the base model, or the name of a stored one.
     pub base: String,
-    /// Records, in the order in which they are named.
+    /// Sources of records. Their order is part of the run.
     pub data: Vec<Source>,
-    /// Hyper-parameters, with the seed.
+    /// Hyper-parameters and seed.
     pub recipe: Recipe,
-    /// How much each contributor counts; 1 for those not named.
+    /// Weight of each contributor; 1 for those not named.
     pub weights: BTreeMap<String, f64>,
-    /// `cpu`, `cuda`, `cuda:N` or `auto`: a kind of GPU has other bits than processors.
+    /// `cpu`, `cuda`, `cuda:N` or `auto`. The bits of a GPU differ from those of a processor.
     pub device: String,
-    /// The folder that everything goes to.
+    /// Folder for the adapter, checkpoints and step roots.
     pub out: PathBuf,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
-    /// Checkpoints that are kept; all if none.
+    /// Most checkpoints to keep; `None` keeps all.
     pub checkpoints_max: Option<usize>,
-    /// Threads, and memory for what is kept between forward and backward pass.
+    /// Threads, and memory for activations kept from the forward to the backward pass.
     pub machine: Machine,
 }
 
-/// A run that can begin, or go on.
+/// A run that is ready to start or resume.
 pub struct Run {
     trainer: Trainer,
     output: Output,
@@ -61,21 +61,20 @@ pub struct Run {
     events: Events,
 }
 
-/// A step that was done again.
+/// The result of a repeated step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replayed {
-    /// The step.
     pub step: u64,
-    /// The root of the state after it, in hexadecimal.
+    /// Root of the state after the step, in hexadecimal.
     pub root: String,
-    /// Steps between the checkpoint and it.
+    /// Steps repeated between the checkpoint and this step.
     pub replayed: u64,
-    /// Whether the run gives the same root; none if the run's roots are not there.
+    /// True if the root equals that of the run; `None` if the run's roots are not in its folder.
     pub matches: Option<bool>,
 }
 
 impl Training {
-    /// Reads the base and every record. Of two runs in one folder the second is refused.
+    /// Reads the base model and every record. A second run in the same folder is refused.
     #[tracing::instrument(name = "job.open", skip_all, fields(base = self.base))]
     pub async fn open<D: Datasets>(self, home: &Home, datasets: &D, events: Events) -> Result<Run, D::Error> {
         let opened = models::open(home, &self.base)?;
@@ -100,17 +99,17 @@ impl Training {
 }
 
 impl Run {
-    /// Steps of the whole run.
+    /// Number of steps of the whole run.
     pub fn steps(&self) -> u64 {
         self.trainer.steps()
     }
 
-    /// The class of processors whose bits it has.
+    /// Device class: all devices of a class compute the same bits.
     pub fn class(&self) -> &str {
         self.trainer.class()
     }
 
-    /// Goes on from the last checkpoint in its folder, if there is one.
+    /// Resumes from the last checkpoint in the folder, if there is one.
     pub fn resume_last(&mut self) -> Result<(), JobError> {
         let Some((_, last)) = self.output.checkpoints().pop() else {
             return Ok(());
@@ -118,12 +117,12 @@ impl Run {
         let dir = self.output.dir.display();
         self.trainer.resume(&last).map_err(|error| match error {
             TrainError::Checkpoint(CheckpointError::Other { .. }) => {
-                let text = format!("{dir} has another run; name a folder of its own for this one");
+                let text = format!("{dir} belongs to another run; choose another folder with --out");
                 JobError::refused_because(Kind::Usage, text, error)
             }
             TrainError::Checkpoint(CheckpointError::Damaged { .. }) => {
                 let text = format!(
-                    "the last checkpoint in {dir} is damaged; remove it, and the run goes on from the one before"
+                    "the last checkpoint in {dir} is damaged; remove it, and the run resumes from the one before"
                 );
                 JobError::refused_because(Kind::Failed, text, error)
             }
@@ -131,10 +130,10 @@ impl Run {
         })
     }
 
-    /// Paces the run: `share` percent of the time, and `beside` percent while an engine answers in the same home.
+    /// Throttles the run to `share` percent of the time, and to `beside` percent while an engine of the same home answers.
     pub fn pace(&self, switch: &Switch, share: u32, beside: u32) {
         switch.share(share);
-        // A run in a home that cannot be written to gives way to nobody.
+        // Without a writable home there is no lock file, and so no engine to slow down for.
         if let Ok(look) = Look::open(&self.home.busy()) {
             switch.give_way(Others {
                 are_busy: Arc::new(move || look.is_busy()),
@@ -143,7 +142,7 @@ impl Run {
         }
     }
 
-    /// Trains to the end, or until the switch is told to stop, and writes the adapter or the model.
+    /// Trains to the end or until `switch` stops it, and writes the adapter, or the model if it trains all weights.
     #[tracing::instrument(name = "job.train", skip_all, fields(base = self.base, out = %self.output.dir.display()))]
     pub fn train(&mut self, switch: &mut Switch, on: &mut dyn FnMut(&Event)) -> Result<Outcome, JobError> {
         let run = BlobHash(*self.trainer.run_id().as_bytes());
@@ -160,14 +159,16 @@ impl Run {
         Ok(outcome)
     }
 
-    /// Does a step again, after those between it and the checkpoint.
+    /// Repeats the steps from a checkpoint up to `step`, and compares its root with that of the run.
     pub fn replay(&mut self, step: u64, checkpoint: &Path) -> Result<Replayed, JobError> {
         let trainer = &mut self.trainer;
         trainer.resume(checkpoint)?;
         let have = trainer.step_number();
         if step <= have || step > trainer.steps() {
             let steps = trainer.steps();
-            let text = format!("step {step} cannot be done from a checkpoint after step {have} of {steps}");
+            let text = format!(
+                "step {step} cannot be repeated from a checkpoint after step {have} of {steps}; choose an earlier checkpoint"
+            );
             return Err(JobError::refused(Kind::Usage, text));
         }
         while trainer.step_number() < step {
@@ -184,7 +185,7 @@ impl Run {
         })
     }
 
-    /// What the run itself wrote down for a step, if that is there.
+    /// Root of a step as the run wrote it, if the file is there.
     fn known_root(&self, step: u64) -> Option<String> {
         let roots = fs::read(self.output.dir.join("step-roots.bin")).ok()?;
         let at = usize::try_from(step - 1).ok()?.checked_mul(32)?;
@@ -192,8 +193,11 @@ impl Run {
     }
 }
 
-/// Has a run computed by a device.
-#[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "it is for a GPU"))]
+/// Moves a run to a device.
+#[cfg_attr(
+    not(feature = "cuda"),
+    allow(unused_variables, reason = "the model is used for a GPU only")
+)]
 fn on(trainer: Trainer, model: &Model, device: Place) -> Result<Trainer, TrainError> {
     match device {
         Place::Cpu => Ok(trainer),
@@ -204,7 +208,7 @@ fn on(trainer: Trainer, model: &Model, device: Place) -> Result<Trainer, TrainEr
     }
 }
 
-/// Hyper-parameters from a TOML file, or the usual ones; the seed given here holds.
+/// Reads hyper-parameters from a TOML file, or returns the defaults. `seed` overrides the file.
 pub fn recipe(file: Option<&Path>, seed: Option<u64>) -> Result<Recipe, JobError> {
     let mut recipe = match file {
         None => Recipe::default(),
@@ -214,7 +218,7 @@ pub fn recipe(file: Option<&Path>, seed: Option<u64>) -> Result<Recipe, JobError
                 JobError::refused_because(Kind::Failed, format!("{} is not UTF-8", file.display()), error)
             })?;
             toml::from_str(text).map_err(|error| {
-                let text = format!("{} holds no hyper-parameters", file.display());
+                let text = format!("{} is not a valid training recipe", file.display());
                 JobError::refused_because(Kind::Usage, text, error)
             })?
         }
@@ -223,16 +227,16 @@ pub fn recipe(file: Option<&Path>, seed: Option<u64>) -> Result<Recipe, JobError
     Ok(recipe)
 }
 
-/// Hyper-parameters from JSON, by the names that the TOML file has; the usual ones where it says nothing.
+/// Reads hyper-parameters from JSON, with the names of the TOML file; null gives the defaults.
 pub fn recipe_of(said: serde_json::Value) -> Result<Recipe, JobError> {
     if said.is_null() {
         return Ok(Recipe::default());
     }
     serde_json::from_value(said)
-        .map_err(|error| JobError::refused_because(Kind::Usage, "`recipe` holds no hyper-parameters", error))
+        .map_err(|error| JobError::refused_because(Kind::Usage, "`recipe` is not a valid training recipe", error))
 }
 
-/// How much each contributor counts, from a JSON file; nobody is named if there is none.
+/// Reads the weights of contributors from a JSON file; no file gives no weights.
 pub fn weights(file: Option<&Path>) -> Result<BTreeMap<String, f64>, JobError> {
     let Some(file) = file else {
         return Ok(BTreeMap::new());

@@ -46,7 +46,9 @@ enum Verb {
     },
     /// List what this home keeps, what others keep for it, and what it keeps for others
     #[command(after_help = "Example: openledger pin ls\n\n\
-                      JSON: {kept: [{root, kept_for, complete}], deals: [DEAL], hosted: [HOSTED]}, as in `pin status`")]
+                      JSON: {kept: [{root, kept_for, complete}], deals: [{deal, root, copies, held, hosts: [{node, holds, held, \
+                      missed, misses_in_a_row, false_proofs, last_epoch, last_outcome, served, not_served}], until_ms, spent, \
+                      escrow, over}], hosted: [{deal, root, owner, bytes, registered, until_ms}]}")]
     Ls,
     /// Show the copies, hosts, audits and costs of a pinned dataset
     #[command(

@@ -12,10 +12,10 @@ use chain::genesis::DEV_CHAIN_ID;
 use evm::{
     block,
     chain::ChainSpec,
-    foreign::{ForeignGenesis, ForeignLedger},
     genesis::{ChainGenesis, osaka_from_genesis},
+    imported_chain::{ImportedGenesis, ImportedLedger},
     light::LightProof,
-    pool_tx::{self, Door},
+    pool_tx::{self, TxValidator},
     senders::SenderCache,
     state::MemKv,
     trie::{NodeSource, SourceError, Trie},
@@ -80,19 +80,19 @@ pub(super) fn block(bytes: &[u8]) {
 }
 
 pub(super) fn foreign_chain(bytes: &[u8]) {
-    let genesis = ForeignGenesis::from_json(samples::FOREIGN_GENESIS.as_bytes()).expect("a genesis file of ours");
-    let mut ledger = ForeignLedger::open(MemKv::default(), &genesis).expect("an empty store takes a genesis");
+    let genesis = ImportedGenesis::from_json(samples::FOREIGN_GENESIS.as_bytes()).expect("a genesis file of ours");
+    let mut ledger = ImportedLedger::open(MemKv::default(), &genesis).expect("an empty store takes a genesis");
     let mut rest = bytes;
-    while !rest.is_empty() && ledger.take(&mut rest).is_ok() {}
+    while !rest.is_empty() && ledger.append(&mut rest).is_ok() {}
 }
 
 pub(super) fn transaction(bytes: &[u8]) {
     if let Ok(transaction) = pool_tx::decode(bytes) {
         assert_eq!(transaction.encoded_2718(), bytes, "two encodings of one transaction");
     }
-    drop(pool_tx::decode_foreign(bytes));
-    let door = Door::new(DEV_CHAIN_ID, 60_000_000, SenderCache::new(16));
-    if let Ok(pooled) = door.admit(&Arc::from(bytes)) {
+    drop(pool_tx::decode_with_blobs(bytes));
+    let tx_validator = TxValidator::new(DEV_CHAIN_ID, 60_000_000, SenderCache::new(16));
+    if let Ok(pooled) = tx_validator.admit(&Arc::from(bytes)) {
         assert_eq!(pooled.hash.0, keccak256(bytes).0, "a transaction is named by its bytes");
     }
 }
@@ -148,7 +148,7 @@ pub(super) fn config(bytes: &[u8]) {
 
 pub(super) fn genesis(bytes: &[u8]) {
     drop(ChainGenesis::from_json(bytes));
-    drop(ForeignGenesis::from_json(bytes));
+    drop(ImportedGenesis::from_json(bytes));
 }
 
 pub(super) fn light_proof(bytes: &[u8]) {

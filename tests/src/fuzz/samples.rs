@@ -287,7 +287,7 @@ pub(super) fn light_proof() -> Vec<Vec<u8>> {
             }],
         },
     };
-    let good: Result<light::Final, _> = proof.check(&HERE, &validators());
+    let good: Result<light::FinalBlock, _> = proof.check(&HERE, &validators());
     assert!(good.is_ok(), "a sample that holds: {good:?}");
     vec![serde_json::to_vec(&proof).expect("a proof is plain data")]
 }

@@ -14,7 +14,7 @@ use std::{
 use alloy_primitives::B256;
 use base::home::Home;
 use chain::{
-    foreign::{self, ForeignChain},
+    imported_chain::{self, ImportedChain},
     rpc,
 };
 use serde_json::Value;
@@ -174,7 +174,7 @@ async fn every_recorded_answer_is_given_again() {
     let Some(folder) = fixtures() else { return };
     let dir = tempfile::tempdir().unwrap();
     let home = Home::new(dir.path());
-    let mut chain = ForeignChain::create(&home, &folder.join("genesis.json")).unwrap();
+    let mut chain = ImportedChain::create(&home, &folder.join("genesis.json")).unwrap();
     let imported = chain.import(&folder.join("chain.rlp"), |_| ()).unwrap();
     eprintln!("{} blocks, {} transactions", imported.blocks, imported.transactions);
     let head: Value = serde_json::from_slice(&fs::read(folder.join("headfcu.json")).unwrap()).unwrap();
@@ -189,7 +189,7 @@ async fn every_recorded_answer_is_given_again() {
         listen: "127.0.0.1:0".parse().unwrap(),
         ..rpc::Settings::default()
     };
-    let serving = foreign::serve(chain, settings).await.unwrap();
+    let serving = imported_chain::serve(chain, settings).await.unwrap();
     let (client, url) = (base::http::plain(), format!("http://{}", serving.address));
     let all = conversations(&folder);
     let mut failed = Vec::new();

@@ -1,6 +1,7 @@
-//! BlockchainTests: blocks on a genesis, the accounts they must leave behind, and which of them must be refused.
+//! BlockchainTests: blocks on a genesis, the accounts that they must leave, and which of them must be refused.
 //!
-//! Proof of work is not checked. Of competing branches the one with more difficulty is the chain's, as before the merge.
+//! Proof of work is not checked. Of competing branches the one with more total difficulty wins, as before the
+//! merge.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +40,8 @@ struct TestBlock {
 }
 
 impl TestBlock {
-    /// What the block is refused for, if it should be; its key names the fork or is plain, depending on the file's age.
+    /// The exception for which the block must be refused, if any. Depending on the age of the file the key contains
+    /// the fork.
     fn exception(&self) -> Option<String> {
         self.rest
             .iter()
@@ -48,7 +50,7 @@ impl TestBlock {
     }
 }
 
-/// Runs every test of one file. `origin` names it in the report.
+/// Runs every test of one file. `origin` names the file in the report.
 pub fn run_file(origin: &str, json: &[u8]) -> Report {
     let mut report = Report::default();
     let tests: BTreeMap<String, Test> = match serde_json::from_slice(json) {

@@ -1,4 +1,4 @@
-//! Blocks of a foreign chain with the states they leave, in memory, several branches side by side.
+//! Imported blocks with their states, in memory, several branches side by side.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     state::{MemKv, Options, StateStore, WorldState},
 };
 
-/// A block that was imported, with the state it left.
+/// An imported block and the state after it.
 struct Node {
     header: Header,
     state: WorldState,
@@ -23,7 +23,7 @@ struct Node {
     total_difficulty: U256,
 }
 
-/// All imported blocks and the best of them.
+/// All imported blocks, and the head.
 pub(super) struct Branches {
     nodes: BTreeMap<B256, Node>,
     head: B256,
@@ -66,7 +66,8 @@ impl Branches {
         })
     }
 
-    /// Executes a block on its parent. It becomes the head if its branch has more difficulty, or after the merge.
+    /// Executes a block on its parent. It becomes the head if its branch has more total difficulty, or after the
+    /// merge.
     pub(super) fn import(&mut self, spec: &ChainSpec, rlp: &mut &[u8]) -> Result<B256, String> {
         let block = Block::<TxEnvelope>::decode(rlp).map_err(|error| format!("does not decode: {error}"))?;
         let parent = self
@@ -75,14 +76,14 @@ impl Branches {
             .ok_or("its parent is unknown")?;
         let apply = |changes: &BundleState| parent.state.apply(changes).map_err(|error| error.to_string());
         let db = parent.state.db(parent.ancestors.clone());
-        let executed = import::run(spec, db, &parent.header, &block, &mut |changes| {
+        let executed = import::execute_block(spec, db, &parent.header, &block, &mut |changes| {
             Ok(apply(changes)?.root())
         })
         .map_err(|error| error.to_string())?;
         let state = apply(&executed.changes)?;
         if state.root() != block.header.state_root {
             return Err(format!(
-                "state root is {}, its header says {}",
+                "state root is {}, its header claims {}",
                 state.root(),
                 block.header.state_root
             ));
@@ -104,12 +105,12 @@ impl Branches {
         Ok(hash)
     }
 
-    /// The name of the best block.
+    /// The hash of the head.
     pub(super) fn head(&self) -> B256 {
         self.head
     }
 
-    /// The root of the state after it.
+    /// The state root after the head.
     pub(super) fn head_root(&self) -> B256 {
         self.head_node().state.root()
     }

@@ -1,4 +1,4 @@
-//! A genesis file and a file of blocks, as Ethereum's clients import them.
+//! Imports a genesis file and a file of blocks, as Ethereum's clients do.
 
 use alloy_genesis::Genesis;
 use alloy_primitives::B256;
@@ -6,7 +6,7 @@ use alloy_primitives::B256;
 use super::branches::Branches;
 use crate::{chain::ChainSpec, collision::bare_storage, genesis};
 
-/// Imports every block of `rlp` on `genesis_json`. Returns how many there were and the name of the last.
+/// Imports every block of `rlp` on `genesis_json`. Returns the number of blocks and the hash of the last.
 pub fn import(genesis_json: &[u8], mut rlp: &[u8]) -> Result<(u64, B256), String> {
     let genesis: Genesis = serde_json::from_slice(genesis_json).map_err(|error| format!("not a genesis: {error}"))?;
     let mut spec = ChainSpec::from_config(&genesis.config);

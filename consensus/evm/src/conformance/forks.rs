@@ -1,13 +1,13 @@
-//! The names by which test files call forks.
+//! Fork names in Ethereum's test files.
 
 use alloy_hardforks::{EthereumHardfork as Fork, ForkCondition};
 
 use crate::chain::ChainSpec;
 
-/// The chain id of all of Ethereum's test files.
+/// Chain id of all Ethereum test files.
 const CHAIN_ID: u64 = 1;
 
-/// The rules that a test file means by `name`, or why they are not offered.
+/// The rules of the fork or transition with this name. An error says that they are not supported.
 pub fn spec(name: &str) -> Result<ChainSpec, String> {
     if let Some((before, after, switch)) = transition(name) {
         let mut spec = ChainSpec::at_fork(CHAIN_ID, before);
@@ -44,7 +44,7 @@ fn fork(name: &str) -> Result<Fork, String> {
     })
 }
 
-/// Chains that change rules on the way.
+/// Test chains that change rules at a block or a time.
 fn transition(name: &str) -> Option<(Fork, Fork, ForkCondition)> {
     let at_5 = ForkCondition::Block(5);
     let at_15k = ForkCondition::Timestamp(15_000);

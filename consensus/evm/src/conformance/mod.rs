@@ -1,7 +1,7 @@
-//! Runs Ethereum's own test files through this executor and these roots.
+//! Runs Ethereum's own test files through the executor and the tries.
 //!
-//! The one place of this crate that reads files, because a folder of tests is what people point it at; nothing that a
-//! node does calls it.
+//! This is the only module of the crate that reads files, because an operator points it at a folder of tests. No
+//! part of a node calls it.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -22,19 +22,18 @@ pub mod forks;
 pub mod plain;
 pub mod statetest;
 
-/// What came of running tests.
+/// The result of a test run. Names of tests contain their file, so that one of them can be run alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// How many did what they should.
     pub passed: usize,
-    /// Which did not, and how.
+    /// Name and reason of each failed test.
     pub failed: Vec<(String, String)>,
-    /// Which were not run, and why.
+    /// Name and reason of each test that was not run.
     pub skipped: Vec<(String, String)>,
 }
 
 impl Report {
-    /// Both reports as one.
+    /// Merges two reports; used to collect those of files that run in parallel.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.passed += other.passed;
@@ -74,7 +73,7 @@ pub fn run_block_tests(paths: &[PathBuf]) -> io::Result<Report> {
     run(paths, blocktest::run_file)
 }
 
-/// Files run in parallel; the report lists them in the order of their names.
+/// Runs files in parallel. The report lists them in the order of their paths.
 fn run(paths: &[PathBuf], test: impl Fn(&str, &[u8]) -> Report + Sync) -> io::Result<Report> {
     let mut files = Vec::new();
     for path in paths {

@@ -1,5 +1,5 @@
-//! A state that keeps everything in ordered maps and computes its root from nothing each time: slow, and hard to get
-//! wrong. The oracle that the trie is held against.
+//! A state in ordered maps that computes its root from scratch each time: slow and simple. It is the oracle for the
+//! trie.
 
 use std::{collections::BTreeMap, convert::Infallible, fmt, sync::Arc};
 
@@ -18,7 +18,7 @@ struct PlainAccount {
     storage: BTreeMap<U256, U256>,
 }
 
-/// All accounts and all code, shared between snapshots until one changes.
+/// All accounts and code, shared between snapshots until one changes.
 #[derive(Clone, Default)]
 pub struct PlainState {
     accounts: Arc<BTreeMap<Address, PlainAccount>>,
@@ -26,7 +26,7 @@ pub struct PlainState {
 }
 
 impl PlainState {
-    /// The state after these changes.
+    /// The state after these changes. The original stays as it is.
     #[must_use]
     pub fn apply(&self, changes: &BundleState) -> Self {
         let mut next = self.clone();
@@ -80,7 +80,7 @@ impl PlainState {
     }
 }
 
-/// Whether what the account stored before is gone, because it was destroyed in between.
+/// Returns true if the account was destroyed in between, so that its earlier storage is gone.
 fn wipes_storage(status: AccountStatus) -> bool {
     status.was_destroyed()
 }

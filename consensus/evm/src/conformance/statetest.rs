@@ -1,4 +1,4 @@
-//! GeneralStateTests: one transaction on a given state, and the root and logs it must leave behind.
+//! GeneralStateTests: one transaction on a given state, and the state root and logs that it must leave.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -52,7 +52,7 @@ struct Indexes {
     value: usize,
 }
 
-/// Runs every case of one file. `origin` names it in the report.
+/// Runs every case of one file. `origin` names the file in the report.
 pub fn run_file(origin: &str, json: &[u8]) -> Report {
     let mut report = Report::default();
     let tests: BTreeMap<String, Test> = match serde_json::from_slice(json) {
@@ -140,7 +140,7 @@ fn run_transaction(
     ))
 }
 
-/// These tests have no chain, so they agree on names for its blocks: the hash of the number as text.
+/// These tests have no chain. By convention the hash of a block is the hash of its number as text.
 fn made_up_hashes(number: u64) -> Arc<BTreeMap<u64, B256>> {
     let ancestors = number.saturating_sub(256)..number;
     Arc::new(

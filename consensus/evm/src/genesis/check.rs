@@ -1,4 +1,4 @@
-//! What a genesis has to satisfy, number by number. Every refusal names the field and what it has to be.
+//! The checks on a genesis file. Every error names the field and the value that it must have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use protocol::unit::SUPPLY;
 
 use super::{GenesisError, GenesisValidator, LISTED_MAX, Params};
 
-/// Numbers that are not what they may be.
+/// Checks the numbers of the file against their ranges.
 pub(super) fn numbers(genesis: &Genesis, params: &Params) -> Result<(), GenesisError> {
     let range = |holds: bool, field, why| {
         if holds {
@@ -67,7 +67,8 @@ pub(super) fn numbers(genesis: &Genesis, params: &Params) -> Result<(), GenesisE
     )
 }
 
-/// The validators as the stake hub keeps them; distinct, and with enough at stake.
+/// The validators of the file, in the form in which the stake hub stores them. Keys and accounts must be distinct,
+/// and stakes not below the minimum.
 pub(super) fn founders(params: &Params) -> Result<Vec<Founder>, GenesisError> {
     let (mut accounts, mut keys) = (BTreeSet::new(), BTreeSet::new());
     let check = |(index, validator): (usize, &GenesisValidator)| {
@@ -93,7 +94,7 @@ pub(super) fn founders(params: &Params) -> Result<Vec<Founder>, GenesisError> {
     params.validators.iter().enumerate().map(check).collect()
 }
 
-/// Not one unit more or less than there is.
+/// Checks that all balances together are exactly the supply.
 pub(super) fn supply(alloc: &BTreeMap<Address, GenesisAccount>) -> Result<(), GenesisError> {
     let wanted = U256::from(SUPPLY.0);
     let sum = alloc

@@ -1,7 +1,7 @@
-//! The first block, from a file in the shape of Ethereum's genesis files with `config.openledger` added.
+//! The first block of this chain, from a genesis file in Ethereum's format with an additional `config.openledger`.
 //!
-//! The file lists accounts; the stake hub and the system contracts are put beside them here, so that every node has the
-//! same bytes without copying them into files. Left out: who gets what at genesis, which is the file's business.
+//! The stake hub and Ethereum's system contracts are added here, so that every node has the same bytes without
+//! copying them into files. The distribution of OPEN is the file's alone.
 
 mod check;
 mod params;
@@ -30,82 +30,77 @@ use serde::Deserialize;
 use crate::{alloc, chain::ChainSpec, collision::bare_storage};
 pub use params::{GenesisValidator, Params, Timing};
 
-/// The base fee of genesis where the file names none.
+/// Base fee of genesis if the file names none.
 const BASE_FEE: u64 = 1_000_000_000;
-/// How many candidates the stake hub lists; the bound of its loops.
+/// Candidates that the stake hub lists at most. It bounds the loops of the contract.
 const LISTED_MAX: u64 = 256;
 
-/// Why a genesis file is refused.
+/// Reason that a genesis file is refused. Each names the field and the value that it must have.
 #[derive(Debug, thiserror::Error)]
 pub enum GenesisError {
-    /// It is not JSON, or not of this shape.
     #[error("the genesis file cannot be read")]
     Json(#[from] serde_json::Error),
-    /// It lacks our part.
+    /// `config.openledger` is missing.
     #[error("config.openledger is missing; it names the validators and the length of an epoch")]
     NoParams,
-    /// Our part cannot be read.
+    /// `config.openledger` cannot be read.
     #[error("config.openledger: {0}")]
     Params(serde_json::Error),
-    /// It has another fork schedule.
+    /// A fork up to Osaka does not start at genesis.
     #[error("config: this chain runs Osaka's rules from block 0; set every fork up to osakaTime to 0")]
     Forks,
-    /// The supply is not what it must be.
+    /// Balances and stakes do not add up to the supply.
     #[error("alloc and stakes add up to {found}, {off} {direction} than the {SUPPLY} that there are")]
     Supply {
-        /// The sum.
+        /// The sum that the file has.
         found: U256,
-        /// How far off it is.
+        /// Difference to the supply.
         off: U256,
         /// `more` or `less`.
         direction: &'static str,
     },
-    /// An address of a system contract is used otherwise.
+    /// The file gives an account to the address of a system contract.
     #[error("alloc.{0} is the address of a system contract; leave it out")]
     Reserved(Address),
-    /// A validator contradicts the rules.
+    /// A validator breaks a rule.
     #[error("config.openledger.validators[{index}]: {why}")]
     Validator {
-        /// Which one.
+        /// Its position in the list.
         index: usize,
-        /// What is wrong with it.
         why: String,
     },
-    /// A number is out of its range.
     #[error("{field}: {why}")]
     Range {
-        /// Where in the file.
+        /// The field's path in the file.
         field: &'static str,
-        /// What it has to be.
+        /// The range that it must be in.
         why: &'static str,
     },
-    /// An account has storage that nobody can reach.
+    /// An account has storage that no code can reach.
     #[error("alloc.{0} has storage but neither code nor nonce; give it code or leave the storage out")]
     BareStorage(Address),
 }
 
-/// The first block and the rules of the chain above it.
+/// The first block, and the rules of the chain above it.
 #[derive(Clone, Debug)]
 pub struct ChainGenesis {
-    /// The rules.
     pub spec: ChainSpec,
-    /// The chain's own parameters.
     pub params: Params,
-    /// The header of block 0.
     pub header: Header,
-    /// Its name, which is the chain's.
+    /// The hash of block 0. It identifies the chain.
     pub hash: BlockHash,
-    /// The changes that create its accounts.
+    /// The changes that create the accounts of genesis.
     pub accounts: BundleState,
 }
 
 impl ChainGenesis {
-    /// Reads a genesis file.
+    /// Reads and checks a genesis file, and adds the system contracts. Two nodes with the same file get the same
+    /// hash.
     pub fn from_json(json: &[u8]) -> Result<Self, GenesisError> {
         Self::new(serde_json::from_slice(json)?)
     }
 
-    /// Checks a genesis and adds the system contracts.
+    /// Checks a parsed genesis file and adds the system contracts; see [`ChainGenesis::from_json`].
     pub fn new(genesis: Genesis) -> Result<Self, GenesisError> {
         let params = read_params(&genesis.config)?;
         check::numbers(&genesis, &params)?;
@@ -140,7 +135,7 @@ impl ChainGenesis {
     }
 }
 
-/// The fork schedule of a chain that runs Osaka's rules from its first block: `config` of a genesis file.
+/// The `config` of a genesis file with every fork up to Osaka active from the first block.
 pub fn osaka_from_genesis(chain_id: u64) -> ChainConfig {
     ChainConfig {
         chain_id,
@@ -167,7 +162,7 @@ pub fn osaka_from_genesis(chain_id: u64) -> ChainConfig {
     }
 }
 
-/// The header of block 0, on any chain.
+/// The header of block 0 on any chain: fields of later forks are set only where the fork is active at genesis.
 pub fn header(spec: &ChainSpec, genesis: &Genesis, state_root: B256) -> Header {
     let time = genesis.timestamp;
     let cancun = spec.is_cancun_active_at_timestamp(time);
@@ -211,7 +206,7 @@ fn read_params(config: &ChainConfig) -> Result<Params, GenesisError> {
     Params::deserialize(params).map_err(GenesisError::Params)
 }
 
-/// The contracts that are there from the start: stakes, and the two that Osaka's rules write to at every block.
+/// The contracts that exist from genesis on: the stake hub, and the two that Osaka's rules write to in every block.
 fn system_accounts(params: &Params, founders: &[Founder]) -> [(Address, GenesisAccount); 3] {
     let contract = |code: Bytes| GenesisAccount::default().with_nonce(Some(1)).with_code(Some(code));
     let terms = Terms {

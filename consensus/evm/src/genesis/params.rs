@@ -1,60 +1,59 @@
-//! What a genesis file says about this chain beyond what Ethereum's genesis files say: `config.openledger`.
+//! The parameters in `config.openledger` of a genesis file.
 
 use protocol::{Account, Amount, ValidatorKey};
 use serde::{Deserialize, Serialize};
 
-/// The chain's own parameters. An unknown key is an error, so that a misspelt one is not silently a default.
+/// The chain's own parameters. An unknown key is an error, so that a misspelt one does not silently become a
+/// default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Params {
-    /// Blocks per epoch: the validators change only at multiples of it.
+    /// Blocks per epoch. Validators change only at heights that are multiples of it.
     pub epoch_length: u64,
-    /// How many validators vote at most: those with the largest stakes.
+    /// Most validators. Those with the largest stakes vote.
     #[serde(default = "default_validators_max")]
     pub validators_max: u32,
-    /// The smallest stake of a validator.
     #[serde(with = "amount_text")]
     pub minimum_stake: Amount,
-    /// Blocks between leaving and being paid out.
+    /// Blocks between the request to unstake and the payment.
     pub unbonding_blocks: u64,
-    /// The base fee never falls below this, in the smallest unit.
+    /// Lower bound of the base fee, in the smallest unit.
     #[serde(default = "default_base_fee_min")]
     pub base_fee_min: u64,
-    /// How long consensus waits for what.
+    /// Timing of consensus.
     #[serde(default)]
     pub timing: Timing,
-    /// Who validates from the first block on.
+    /// The validators from the first block on.
     pub validators: Vec<GenesisValidator>,
 }
 
-/// A validator of genesis. Its stake is held by the stake hub.
+/// A validator of genesis. The stake hub holds its stake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GenesisValidator {
-    /// Who owns the stake and earns the fees.
+    /// The account that owns the stake and earns the fees.
     pub account: Account,
-    /// The key it votes with.
+    /// The key that its votes are signed with.
     pub key: ValidatorKey,
-    /// What it has at stake.
     #[serde(with = "amount_text")]
     pub stake: Amount,
 }
 
-/// Timing of consensus, the same on every node.
+/// Timing of consensus on all nodes of the chain. An operator can override it on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Timing {
-    /// An empty block at least this often.
+    /// Longest time without a block: an empty one is proposed after it.
     pub heartbeat_ms: u64,
-    /// No two blocks closer than this.
+    /// Shortest time between two blocks.
     pub interval_min_ms: u64,
-    /// Patience for a proposal in the first round.
+    /// Timeout for a proposal in the first round.
     pub propose_ms: u64,
-    /// Patience for votes of the first kind.
+    /// Timeout for prevotes in the first round.
     pub prevote_ms: u64,
-    /// Patience for votes of the second kind.
+    /// Timeout for precommits in the first round.
     pub precommit_ms: u64,
-    /// How much more patient every further round is.
+    /// Increase of each timeout per further round.
     pub round_ms: u64,
 }
 
@@ -79,7 +78,7 @@ const fn default_base_fee_min() -> u64 {
     1_000_000
 }
 
-/// Amounts as people write them: `1.5 OPEN`.
+/// Amounts as text, such as `1.5 OPEN`.
 mod amount_text {
     use protocol::Amount;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -1,4 +1,4 @@
-//! The tip as threads share it.
+//! The tip of the chain, shared between threads.
 
 use std::{
     collections::BTreeMap,
@@ -8,10 +8,10 @@ use std::{
 use alloy_consensus::Header;
 use alloy_primitives::B256;
 
-/// How many ancestors `BLOCKHASH` reaches.
+/// Block hashes that `BLOCKHASH` can reach, as on Ethereum.
 pub(crate) const ANCESTORS_MAX: usize = 256;
 
-/// The last committed block and the hashes up to and including it.
+/// The last committed block, and the hashes of up to 256 blocks ending with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) header: Arc<Header>,
@@ -20,7 +20,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// The head after this block.
+    /// The head after this block is committed.
     pub(crate) fn next(&self, header: Header, hash: B256) -> Self {
         let mut ancestors = BTreeMap::clone(&self.ancestors);
         ancestors.insert(header.number, hash);
@@ -35,7 +35,7 @@ impl Head {
     }
 }
 
-/// Written by the ledger, read by views.
+/// A head that the ledger writes and views read.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedHead(Arc<RwLock<Head>>);
 

@@ -1,8 +1,14 @@
-//! The chain as consensus drives it: builds, verifies and commits blocks on the tip.
+//! The chain of this project as consensus drives it: builds, verifies and commits blocks on the tip.
 //!
-//! A block is executed once, when it is built or verified; what it changed waits beside the tip until it is committed or
-//! forgotten. The state is a cache of the block log: after a crash [`Ledger::open`] finds the last height whose state was
-//! flushed, and the caller hands the logged blocks above it to [`Ledger::replay`].
+//! A block is executed once, when it is built or verified. Its changes are kept beside the tip until it is
+//! committed or dropped. The state is a cache of the block log: after a crash [`Ledger::open`] finds the last
+//! height whose state was flushed, and the caller passes the logged blocks above it to [`Ledger::replay`].
+//!
+//! # Why the state database is a cache
+//!
+//! The embedded database (sled) does not make its writes durable in time: its flush does not end in `fsync`. The
+//! append-only block log does, so the log is the truth, and a state database that is behind or damaged is rebuilt
+//! from it.
 
 mod head;
 pub(crate) mod open;
@@ -16,7 +22,7 @@ use std::sync::Arc;
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256};
 use consensus::execution::{
-    AccountState, Built, Committed, Epoch, Execution, ExecutionError, Named, Refusal, Slot, Staker, Tip,
+    AccountState, BlockContext, Built, Committed, Epoch, Execution, ExecutionError, HeaderClaim, Refusal, Staker, Tip,
 };
 use consensus::validator::ValidatorSet;
 use protocol::{Account, Amount, BlockHash, Height, Time};
@@ -25,31 +31,26 @@ use crate::{
     block,
     chain::ChainSpec,
     genesis::{ChainGenesis, Params},
-    pool_tx::Door,
+    pool_tx::TxValidator,
     senders::SenderCache,
     state::{BlockId, Kv, Options, StateError, StateStore},
 };
 pub(crate) use head::SharedHead;
 pub use open::OpenError;
-use pending::{Pending, Waiting};
+use pending::{Pending, PendingBlocks};
 
-/// Why a logged block cannot be replayed.
+/// Reason that a logged block cannot be replayed. A refusal means that log and state do not belong together.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// It does not follow from the tip: the log or the state is damaged.
+    /// The block does not follow from the tip: the log or the state is damaged.
     #[error("logged block does not follow block {tip}: {why}")]
-    Refused {
-        /// The height of the tip.
-        tip: Height,
-        /// What is wrong with it.
-        why: Refusal,
-    },
+    Refused { tip: Height, why: Refusal },
     /// This node failed.
     #[error(transparent)]
     Execution(#[from] ExecutionError),
 }
 
-/// The chain on this node.
+/// The chain of this project on one node. Implements [`Execution`].
 #[derive(Debug)]
 pub struct Ledger<K> {
     spec: Arc<ChainSpec>,
@@ -58,12 +59,12 @@ pub struct Ledger<K> {
     store: StateStore<K>,
     head: SharedHead,
     epoch: Epoch,
-    waiting: Waiting,
+    pending_blocks: PendingBlocks,
     senders: SenderCache,
 }
 
 impl<K: Kv> Ledger<K> {
-    /// Opens the chain of `genesis` in this database; an empty one starts at genesis.
+    /// Opens the chain of `genesis` in this database. An empty database starts at genesis.
     pub fn open(kv: K, options: Options, genesis: &ChainGenesis, senders: SenderCache) -> Result<Self, OpenError> {
         let mut store = StateStore::open(kv, options)?;
         let (head, epoch) = match store.tip().height() {
@@ -77,32 +78,33 @@ impl<K: Kv> Ledger<K> {
             store,
             head: SharedHead::new(head),
             epoch,
-            waiting: Waiting::default(),
+            pending_blocks: PendingBlocks::default(),
             senders,
         })
     }
 
-    /// The name of block 0.
+    /// The hash of block 0, which identifies the chain and is part of every signature's domain.
     pub fn genesis(&self) -> BlockHash {
         BlockHash(self.genesis.hash_slow().0)
     }
 
-    /// The chain's own parameters.
+    /// The chain's own parameters from `config.openledger` of the genesis file.
     pub fn params(&self) -> &Params {
         &self.params
     }
 
-    /// The height up to which the state would survive a crash now.
+    /// The height whose state would survive a crash now.
     pub fn flushed(&self) -> Option<Height> {
         self.store.applied().map(|applied| Height(applied.height))
     }
 
-    /// How many committed blocks the next flush will write.
+    /// Committed blocks that the next flush writes. They are executed again if the process ends before it.
     pub fn unflushed(&self) -> usize {
         self.store.unflushed()
     }
 
-    /// Hands all committed state to the database in one batch. Without it nothing is lost but time: blocks are replayed.
+    /// Writes all committed state to the database as one batch. What is not flushed is replayed from the block log
+    /// after a crash, so a missing flush costs time and no data.
     pub fn flush(&mut self) -> Result<(), ExecutionError> {
         self.store
             .flush()
@@ -110,17 +112,17 @@ impl<K: Kv> Ledger<K> {
             .map_err(|error| failure("could not write state", error))
     }
 
-    /// What checks transactions for this chain; shares the ledger's memory of senders.
-    pub fn door(&self) -> Door {
-        Door::new(
+    /// Checks for transactions on this chain. Shares the ledger's sender cache.
+    pub fn tx_validator(&self) -> TxValidator {
+        TxValidator::new(
             self.spec.chain_id,
             self.head.get().header.gas_limit,
             self.senders.clone(),
         )
     }
 
-    /// Executes and commits a block from the log. It was final when it was logged, so its time and its proposer are
-    /// taken from it; everything else is checked again.
+    /// Executes and commits a block from the log. The block was final when it was logged, so its timestamp and
+    /// proposer are taken from it; all other rules are checked again.
     pub fn replay(&mut self, block: &[u8]) -> Result<Committed, ReplayError> {
         let claimed = block::peek(block);
         let time = claimed.as_ref().map_or(0, |header| header.timestamp);
@@ -161,13 +163,13 @@ impl<K: Kv> Ledger<K> {
         &self.senders
     }
 
-    /// Who votes above the block that is about to be committed, and who voted on it.
+    /// The validators around the block that is about to be committed, and the new ones if it ends an epoch.
     fn next_epoch(&self, pending: &Pending, hash: B256) -> Result<(Epoch, Option<Vec<Staker>>), ExecutionError> {
         let voting = self.epoch.voting.clone();
         if !pending.header.number.is_multiple_of(self.params.epoch_length) {
             return Ok((
                 Epoch {
-                    before: voting.clone(),
+                    previous: voting.clone(),
                     voting,
                 },
                 None,
@@ -177,11 +179,11 @@ impl<K: Kv> Ledger<K> {
         let db = pending.state.db(head.ancestors);
         let next = stakers::stakers(&self.spec, &pending.header, db, self.params.validators_max)
             .map_err(|why| broken(format!("could not ask the stake hub: {why}")))?;
-        // Keys that no signature can match make no set; the old validators go on.
+        // If no key is usable the old validators stay, so that the chain goes on.
         if ValidatorSet::new(&next).is_err() {
             return Ok((
                 Epoch {
-                    before: voting.clone(),
+                    previous: voting.clone(),
                     voting,
                 },
                 None,
@@ -190,7 +192,7 @@ impl<K: Kv> Ledger<K> {
         Ok((
             Epoch {
                 voting: next.clone(),
-                before: voting,
+                previous: voting,
             },
             Some(next),
         ))
@@ -203,10 +205,10 @@ impl<K: Kv> Execution for Ledger<K> {
         tip_of(&self.spec, &head.header, head.hash)
     }
 
-    fn build(&mut self, slot: &Slot, offered: &[Arc<[u8]>]) -> Result<Built, ExecutionError> {
+    fn build(&mut self, slot: &BlockContext, offered: &[Arc<[u8]>]) -> Result<Built, ExecutionError> {
         let (hash, pending, rejected) = self.run_build(slot, offered)?;
         let block = pending.bytes.clone();
-        self.waiting.insert(hash, pending);
+        self.pending_blocks.insert(hash, pending);
         Ok(Built { hash, block, rejected })
     }
 
@@ -221,7 +223,7 @@ impl<K: Kv> Execution for Ledger<K> {
         match self.run_verify(block, height, now, parent_certificate, proposers) {
             Ok((hash, None)) => Ok(Ok(hash)),
             Ok((hash, Some(pending))) => {
-                self.waiting.insert(hash, pending);
+                self.pending_blocks.insert(hash, pending);
                 Ok(Ok(hash))
             }
             Err(run::VerifyError::Refused(why)) => Ok(Err(Refusal(why))),
@@ -232,9 +234,10 @@ impl<K: Kv> Execution for Ledger<K> {
     fn commit(&mut self, hash: BlockHash) -> Result<Committed, ExecutionError> {
         let name = B256::from(hash.0);
         let pending = self
-            .waiting
+            .pending_blocks
             .get(&hash)
             .ok_or_else(|| broken(format!("block {hash} was not executed here")))?;
+        // Before anything is written, because reading the stake hub can fail.
         let (epoch, next_validators) = self.next_epoch(pending, name)?;
         let header = &pending.header;
         let mut written = rows::of_block(header, name, &pending.transaction_hashes(), &pending.receipts);
@@ -250,11 +253,12 @@ impl<K: Kv> Execution for Ledger<K> {
             .commit(&pending.state, id, written)
             .map_err(|error| failure(&what, error))?;
 
-        let pending = self.waiting.take(&hash).expect("it waited a moment ago");
+        let pending = self.pending_blocks.take(&hash).expect("it waited a moment ago");
         let (state_root, included) = (pending.header.state_root.0, pending.included);
         let head = self.head.get().next(pending.header, name);
         self.epoch = epoch;
         let tip = tip_of(&self.spec, &head.header, name);
+        // Last, so that a view that sees the new head finds its state and rows.
         self.head.set(head);
         let transactions = included.len();
         Ok(Committed {
@@ -267,7 +271,7 @@ impl<K: Kv> Execution for Ledger<K> {
     }
 
     fn pending_block(&self, hash: BlockHash) -> Option<&[u8]> {
-        self.waiting.get(&hash).map(|pending| &pending.bytes[..])
+        self.pending_blocks.get(&hash).map(|pending| &pending.bytes[..])
     }
 
     fn account(&self, account: Account) -> Result<AccountState, ExecutionError> {
@@ -286,9 +290,9 @@ impl<K: Kv> Execution for Ledger<K> {
         Ok(self.epoch.clone())
     }
 
-    fn name(&self, block: &[u8]) -> Option<Named> {
+    fn header_claim(&self, block: &[u8]) -> Option<HeaderClaim> {
         let header = block::decode(block).ok()?.header;
-        Some(Named {
+        Some(HeaderClaim {
             hash: BlockHash(header.hash_slow().0),
             parent_certificate: header.parent_beacon_block_root.unwrap_or_default().0,
         })

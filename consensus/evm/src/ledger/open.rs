@@ -1,4 +1,4 @@
-//! Where a ledger starts: at genesis in an empty database, else at the block whose state was flushed last.
+//! Opens a ledger: at genesis in an empty database, else at the block whose state was flushed last.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,24 +17,23 @@ use crate::{
     state::{self, BlockId, Kv, Row, StateReader, StateStore},
 };
 
-/// Why a ledger cannot be opened.
+/// Reason that a ledger cannot be opened. Except for another chain's data, moving the state database aside repairs
+/// it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The state database.
     #[error(transparent)]
     State(#[from] state::OpenError),
-    /// What lies beside the state.
     #[error(transparent)]
     Row(#[from] rows::RowError),
-    /// The data of another chain.
+    /// The database belongs to another chain.
     #[error("this data belongs to the chain with genesis {found}, not {wanted}; give the node another home")]
-    Foreign {
+    OtherChain {
         /// The genesis it was written for.
         found: BlockHash,
-        /// The genesis that was asked for.
+        /// The genesis of this node.
         wanted: BlockHash,
     },
-    /// The state of genesis cannot be made.
+    /// The state of genesis could not be written.
     #[error("could not write the state of genesis: {0}")]
     Genesis(String),
 }
@@ -44,14 +43,14 @@ pub(super) fn start<K: Kv>(store: &mut StateStore<K>, genesis: &ChainGenesis) ->
     let founders: Vec<Staker> = sorted(&genesis.params.validators);
     let epoch = Epoch {
         voting: founders.clone(),
-        before: founders,
+        previous: founders,
     };
     let epoch_row = (rows::EPOCH.to_vec(), Some(rows::encode_epoch(&epoch)));
     let head = write_genesis(store, &genesis.header, &genesis.accounts, vec![epoch_row])?;
     Ok((head, epoch))
 }
 
-/// Writes block 0 of any chain into an empty database, with rows of the caller's own.
+/// Writes block 0 of any chain into an empty database, together with the caller's rows.
 pub(crate) fn write_genesis<K: Kv>(
     store: &mut StateStore<K>,
     header: &Header,
@@ -80,7 +79,7 @@ pub(crate) fn write_genesis<K: Kv>(
     })
 }
 
-/// Finds the tip that the database was left at.
+/// Reads head and epoch of a database that has a chain.
 pub(super) fn resume<K: Kv>(
     store: &StateStore<K>,
     genesis: &ChainGenesis,
@@ -91,7 +90,7 @@ pub(super) fn resume<K: Kv>(
     Ok((head, epoch))
 }
 
-/// The block that the database of any chain was left at.
+/// Reads the head that the database of any chain has.
 pub(crate) fn find_head<K: Kv>(store: &StateStore<K>, wanted: BlockHash, height: u64) -> Result<Head, OpenError> {
     let reader = store.reader();
     let found = row(&reader, rows::GENESIS, "genesis")?;
@@ -99,7 +98,7 @@ pub(crate) fn find_head<K: Kv>(store: &StateStore<K>, wanted: BlockHash, height:
         let found = found
             .try_into()
             .map_err(|_| rows::RowError::Damaged("genesis".into()))?;
-        return Err(OpenError::Foreign {
+        return Err(OpenError::OtherChain {
             found: BlockHash(found),
             wanted,
         });

@@ -1,4 +1,4 @@
-//! Blocks that were executed on the tip and wait for a decision.
+//! Blocks that were executed on the tip and are not decided yet.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use protocol::{Account, BlockHash, TxHash};
 
 use crate::state::WorldState;
 
-/// How many wait at most. A round decides about one proposal and rarely takes more than a few; the oldest goes first.
+/// Most pending blocks. A height rarely needs more than a few; at the bound the oldest is dropped.
 pub(crate) const PENDING_MAX: usize = 32;
 
-/// An executed block: committing it does not execute it again.
+/// An executed block. Committing it does not execute it again.
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
     pub(crate) bytes: Vec<u8>,
     pub(crate) header: Header,
     pub(crate) state: WorldState,
     pub(crate) receipts: Vec<ReceiptEnvelope>,
-    /// Transactions with their senders and the nonce that each uses next.
+    /// Hash and sender of each transaction, and the nonce that the sender uses next.
     pub(crate) included: Vec<(TxHash, Account, u64)>,
 }
 
@@ -28,14 +28,14 @@ impl Pending {
     }
 }
 
-/// The blocks that wait, by name.
+/// Pending blocks by hash.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
+pub(crate) struct PendingBlocks {
     blocks: BTreeMap<BlockHash, (u64, Pending)>,
     arrivals: u64,
 }
 
-impl Waiting {
+impl PendingBlocks {
     pub(crate) fn get(&self, hash: &BlockHash) -> Option<&Pending> {
         self.blocks.get(hash).map(|(_, pending)| pending)
     }
@@ -53,7 +53,7 @@ impl Waiting {
         }
     }
 
-    /// Takes one and forgets the others: they stand on a tip that is about to be replaced.
+    /// Takes one block and drops the others: they are based on a tip that is about to be replaced.
     pub(crate) fn take(&mut self, hash: &BlockHash) -> Option<Pending> {
         let (_, pending) = self.blocks.remove(hash)?;
         self.blocks.clear();

@@ -1,17 +1,17 @@
-//! The rows that a committed block leaves beside the state: where things are, and what their execution said.
+//! The rows that a committed block adds beside the state: indexes and receipts.
 //!
 //! | key | value |
 //! |---|---|
 //! | `g` | hash of genesis |
 //! | `tip` | header of the tip, RLP |
-//! | `epoch` | who votes around the tip |
+//! | `epoch` | the validators around the tip |
 //! | `n` height | hash of the block |
 //! | `h` block hash | height |
 //! | `t` transaction hash | height, index in the block |
-//! | `r` height, chunk | a piece of the block's receipts, 60,000 bytes but for the last |
+//! | `r` height, chunk | a chunk of the block's receipts, 60,000 bytes but for the last |
 //!
-//! Integers are big-endian. Blocks themselves are in the block log. Receipts are kept without their filters, which follow
-//! from the logs and would be most of the bytes.
+//! Integers are big-endian. Blocks themselves are in the block log. Receipts are stored without their bloom
+//! filters, which follow from the logs and would be most of the bytes.
 
 use alloy_consensus::{Eip658Value, Header, Receipt, ReceiptEnvelope, TxReceipt, TxType};
 use alloy_primitives::{B256, Log};
@@ -27,13 +27,12 @@ pub(crate) const GENESIS: &[u8] = b"g";
 pub(crate) const TIP: &[u8] = b"tip";
 pub(crate) const EPOCH: &[u8] = b"epoch";
 
-/// A row that cannot be read.
+/// A row beside the state that cannot be read. The state database can then be rebuilt from the block log.
 #[derive(Debug, thiserror::Error)]
 pub enum RowError {
-    /// The database failed.
     #[error(transparent)]
     Database(#[from] KvError),
-    /// It is not there, or not what was written.
+    /// The row is missing or does not decode.
     #[error("the row of {0} is missing or damaged; move the state database aside and it is rebuilt from the block log")]
     Damaged(String),
 }
@@ -41,7 +40,7 @@ pub enum RowError {
 #[derive(RlpEncodable, RlpDecodable)]
 struct StoredReceipt {
     kind: u8,
-    /// Whether it succeeded, or on foreign chains before Byzantium the root of the state after it.
+    /// The status, or on imported chains before Byzantium the state root after the transaction.
     outcome: Eip658Value,
     cumulative_gas_used: u64,
     logs: Vec<Log>,
@@ -54,7 +53,7 @@ struct StoredStaker {
     stake: u128,
 }
 
-/// All rows of a block, `tip` included.
+/// All rows of a block, with the one for the tip.
 pub(crate) fn of_block(header: &Header, hash: B256, transactions: &[B256], receipts: &[ReceiptEnvelope]) -> Vec<Row> {
     let height = header.number.to_be_bytes();
     let mut rows = vec![
@@ -70,7 +69,7 @@ pub(crate) fn of_block(header: &Header, hash: B256, transactions: &[B256], recei
     }));
     let stored: Vec<StoredReceipt> = receipts.iter().map(store).collect();
     let bytes = alloy_rlp::encode(stored);
-    // A full last chunk is followed by an empty one, so that the end is always seen.
+    // A full last chunk is followed by an empty one, so that the end is always recognised.
     let chunks = bytes.chunks(CHUNK_LEN).map(<[u8]>::to_vec);
     let end = bytes.len().is_multiple_of(CHUNK_LEN).then(Vec::new);
     rows.extend(
@@ -96,8 +95,11 @@ pub(crate) fn height_of<K: Kv>(reader: &StateReader<K>, hash: &B256) -> Result<O
         .transpose()
 }
 
-/// The height of the block with this transaction, and its index there.
-pub(crate) fn place_of<K: Kv>(reader: &StateReader<K>, hash: &B256) -> Result<Option<(u64, u32)>, RowError> {
+/// The height of a transaction's block and its index there.
+pub(crate) fn transaction_position<K: Kv>(
+    reader: &StateReader<K>,
+    hash: &B256,
+) -> Result<Option<(u64, u32)>, RowError> {
     let damaged = || RowError::Damaged(format!("transaction {hash}"));
     let Some(row) = reader.row(&key(b't', hash.as_slice()))? else {
         return Ok(None);
@@ -107,7 +109,7 @@ pub(crate) fn place_of<K: Kv>(reader: &StateReader<K>, hash: &B256) -> Result<Op
     Ok(Some((u64::from_be_bytes(*height), u32::from_be_bytes(index))))
 }
 
-/// The receipts of the block at this height; `None` if no such block was committed.
+/// The receipts of the block at this height; `None` if no block was committed there.
 pub(crate) fn receipts_at<K: Kv>(
     reader: &StateReader<K>,
     height: u64,
@@ -141,7 +143,7 @@ pub(crate) fn encode_epoch(epoch: &Epoch) -> Vec<u8> {
         };
         stakers.iter().map(stored).collect()
     };
-    alloy_rlp::encode(vec![list(&epoch.voting), list(&epoch.before)])
+    alloy_rlp::encode(vec![list(&epoch.voting), list(&epoch.previous)])
 }
 
 pub(crate) fn decode_epoch(mut row: &[u8]) -> Result<Epoch, RowError> {
@@ -155,10 +157,10 @@ pub(crate) fn decode_epoch(mut row: &[u8]) -> Result<Epoch, RowError> {
         stored.into_iter().map(staker).collect()
     };
     let lists = Vec::<Vec<StoredStaker>>::decode(&mut row).map_err(|_| damaged())?;
-    let [voting, before] = <[_; 2]>::try_from(lists).map_err(|_| damaged())?;
+    let [voting, previous] = <[_; 2]>::try_from(lists).map_err(|_| damaged())?;
     Ok(Epoch {
         voting: list(voting),
-        before: list(before),
+        previous: list(previous),
     })
 }
 

@@ -1,4 +1,5 @@
-//! Building and verifying: the same execution, once with a free choice of transactions and once without.
+//! Building and verifying a block. Both execute it; a builder chooses the transactions, a verifier must take those
+//! it is given.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use alloy_consensus::{
 };
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, B256, U256, keccak256};
-use consensus::execution::{ExecutionError, Slot};
+use consensus::execution::{BlockContext, ExecutionError};
 use protocol::{Account, BlockHash, Height, Time, TxHash};
 use rayon::prelude::*;
 use revm::context::result::InvalidTransaction;
@@ -16,25 +17,25 @@ use revm::context::result::InvalidTransaction;
 use super::{Ledger, broken, pending::Pending, unreadable};
 use crate::{
     block::{self, BLOCK_BYTES_MAX, BLOCK_FRAME_BYTES, Expected},
-    execute::{ExecuteError, Frame, execute},
-    fill::{Filled, Left, fill},
+    execute::{BlockParts, ExecuteError, Executed, execute},
+    fill::{Filled, Skipped, fill},
     seal::{self, Mismatch},
     state::{Kv, WorldState},
 };
 
-/// Why a proposed block does not wait for a decision.
+/// Reason that a proposed block is not pending after verification.
 #[derive(Debug)]
 pub(super) enum VerifyError {
-    /// Its proposer is at fault.
+    /// The block breaks a rule: its proposer is at fault.
     Refused(String),
-    /// This node is.
+    /// This node failed.
     Failed(ExecutionError),
 }
 
 impl<K: Kv> Ledger<K> {
     pub(super) fn run_build(
         &self,
-        slot: &Slot,
+        slot: &BlockContext,
         offered: &[Arc<[u8]>],
     ) -> Result<(BlockHash, Pending, Vec<TxHash>), ExecutionError> {
         let head = self.head.get();
@@ -54,26 +55,47 @@ impl<K: Kv> Ledger<K> {
         );
         let (candidates, mut rejected) = self.candidates(offered);
         let tip = self.store.tip();
+        // In the block's list a typed transaction is an RLP string, whose header has at most 9 bytes.
         let sizes: Vec<usize> = candidates
             .iter()
             .map(|candidate| candidate.inner().encode_2718_len() + 9)
             .collect();
-        let room = BLOCK_BYTES_MAX - BLOCK_FRAME_BYTES;
+        let bytes_left = BLOCK_BYTES_MAX - BLOCK_FRAME_BYTES;
         let db = tip.db(head.ancestors);
         let Filled {
             executed,
             included,
-            left,
-        } = fill(&self.spec, db, Frame::of(&template), &candidates, &sizes, room).map_err(our_fault)?;
+            skipped,
+        } = fill(
+            &self.spec,
+            db,
+            BlockParts::of(&template),
+            &candidates,
+            &sizes,
+            bytes_left,
+        )
+        .map_err(execution_failed)?;
 
-        for (index, left) in left {
-            if is_hopeless(&tip, template.gas_limit, &candidates[index], &left)? {
+        for (index, skipped) in skipped {
+            if can_never_be_included(&tip, template.gas_limit, &candidates[index], &skipped)? {
                 rejected.push(TxHash(candidates[index].tx_hash().0));
             }
         }
         let state = tip.apply(&executed.changes).map_err(unreadable)?;
         let transactions: Vec<Recovered<TxEnvelope>> =
             included.into_iter().map(|index| candidates[index].clone()).collect();
+        let (hash, pending) = self.assemble(template, state, executed, &transactions);
+        Ok((hash, pending, rejected))
+    }
+
+    /// The block that was just executed, with the header fields that follow from its execution.
+    fn assemble(
+        &self,
+        template: Header,
+        state: WorldState,
+        executed: Executed,
+        transactions: &[Recovered<TxEnvelope>],
+    ) -> (BlockHash, Pending) {
         let found = seal::summarise(&executed, &self.spec, template.timestamp);
         let envelopes: Vec<TxEnvelope> = transactions
             .iter()
@@ -89,23 +111,19 @@ impl<K: Kv> Ledger<K> {
             ..template
         };
         let hash = BlockHash(header.hash_slow().0);
-        let included = included_of(&transactions);
         let bytes = block::encode(header.clone(), envelopes);
         assert!(bytes.len() <= BLOCK_BYTES_MAX, "the sizes of its parts were counted");
-        Ok((
-            hash,
-            Pending {
-                bytes,
-                header,
-                state,
-                receipts: executed.receipts,
-                included,
-            },
-            rejected,
-        ))
+        let pending = Pending {
+            bytes,
+            header,
+            state,
+            receipts: executed.receipts,
+            included: included_of(transactions),
+        };
+        (hash, pending)
     }
 
-    /// `None` beside the name: it waits already, and was verified with the same bytes.
+    /// Verifies a block. `None` beside the hash means that the same bytes are pending already.
     pub(super) fn run_verify(
         &self,
         bytes: &[u8],
@@ -132,7 +150,11 @@ impl<K: Kv> Ledger<K> {
         };
         block::check(&self.spec, &block.header, &expected).map_err(refused)?;
         let hash = BlockHash(block.header.hash_slow().0);
-        if self.waiting.get(&hash).is_some_and(|waiting| waiting.bytes == bytes) {
+        if self
+            .pending_blocks
+            .get(&hash)
+            .is_some_and(|pending_blocks| pending_blocks.bytes == bytes)
+        {
             return Ok((hash, None));
         }
         let transactions = self
@@ -141,8 +163,8 @@ impl<K: Kv> Ledger<K> {
             .map_err(|index| refused(format!("transaction {index} has no valid signature")))?;
         let tip = self.store.tip();
         let mut never = |_: &_| Err("this chain starts after Byzantium".to_owned());
-        let frame = Frame::of(&block.header);
-        let executed = execute(&self.spec, tip.db(head.ancestors), frame, &transactions, &mut never)?;
+        let parts = BlockParts::of(&block.header);
+        let executed = execute(&self.spec, tip.db(head.ancestors), parts, &transactions, &mut never)?;
         seal::compare(&block.header, &executed, &self.spec).map_err(refused)?;
         let state = tip
             .apply(&executed.changes)
@@ -164,12 +186,14 @@ impl<K: Kv> Ledger<K> {
         Ok((hash, Some(pending)))
     }
 
-    /// Offered bytes as transactions with senders; those that are none are rejected by name.
+    /// Decodes the offered transactions and recovers their senders. Hashes of those that are invalid are returned
+    /// as rejected.
     fn candidates(&self, offered: &[Arc<[u8]>]) -> (Vec<Recovered<TxEnvelope>>, Vec<TxHash>) {
-        let door = self.door();
+        let tx_validator = self.tx_validator();
         let decoded: Vec<Result<Recovered<TxEnvelope>, TxHash>> = offered
             .par_iter()
-            .map(|raw| door.recover(raw).map_err(|_| TxHash(keccak256(raw).0)))
+            // They were checked on admission, so the cache has their senders and this is cheap.
+            .map(|raw| tx_validator.recover(raw).map_err(|_| TxHash(keccak256(raw).0)))
             .collect();
         let (mut candidates, mut rejected) = (Vec::with_capacity(decoded.len()), Vec::new());
         for outcome in decoded {
@@ -182,15 +206,15 @@ impl<K: Kv> Ledger<K> {
     }
 }
 
-/// Whether no block on this tip can include a transaction that was left out: asked of the tip's state, because within
-/// the block it may have failed only for what came before it.
-fn is_hopeless(
+/// Returns true if no block on this tip can include a transaction that was skipped. It is checked against the state
+/// of the tip, because within the block it may have failed only because of the transactions before it.
+fn can_never_be_included(
     tip: &WorldState,
     gas_limit: u64,
     transaction: &Recovered<TxEnvelope>,
-    left: &Left,
+    skipped: &Skipped,
 ) -> Result<bool, ExecutionError> {
-    let Left::Invalid(why) = left else {
+    let Skipped::Invalid(why) = skipped else {
         return Ok(transaction.gas_limit() > gas_limit);
     };
     let account = || tip.account(&transaction.signer()).map_err(unreadable);
@@ -201,7 +225,7 @@ fn is_hopeless(
             let cost = gas.saturating_add(transaction.value());
             cost > account()?.map_or(U256::ZERO, |account| account.balance)
         }
-        // A gap before it, or a base fee above its cap, may go away.
+        // A nonce gap may close, and the base fee may fall below the cap.
         InvalidTransaction::NonceTooHigh { .. } | InvalidTransaction::GasPriceLessThanBasefee => false,
         _ => true,
     })
@@ -221,8 +245,8 @@ fn refused(why: impl ToString) -> VerifyError {
     VerifyError::Refused(why.to_string())
 }
 
-fn our_fault(error: ExecuteError) -> ExecutionError {
-    super::failure("could not execute a block of our own", error)
+fn execution_failed(error: ExecuteError) -> ExecutionError {
+    super::failure("could not execute a block that this node built", error)
 }
 
 impl From<ExecuteError> for VerifyError {

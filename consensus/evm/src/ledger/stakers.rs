@@ -1,4 +1,4 @@
-//! Who validates, asked of the stake hub by a system call that changes nothing.
+//! Reads the validators from the stake hub, by a system call whose changes are dropped.
 
 use alloy_consensus::Header;
 use alloy_eips::eip4788::SYSTEM_ADDRESS;
@@ -8,12 +8,12 @@ use consensus::execution::Staker;
 use contracts::{StakeHub, address::STAKE_HUB};
 use protocol::{Account, Amount, ValidatorKey};
 
-use crate::{chain::ChainSpec, execute::open, state::StateDb};
+use crate::{chain::ChainSpec, execute::overlay, state::StateDb};
 
-/// The validators that this state names, largest stake first and then by key, at most `max` of them. Empty if nobody
-/// has a stake, or if the hub does not answer.
+/// The validators in this state, largest stake first and then by key, at most `max` of them. Empty if nobody has a
+/// stake, or if the hub gives no valid answer.
 pub(crate) fn stakers(spec: &ChainSpec, header: &Header, db: StateDb, max: u32) -> Result<Vec<Staker>, String> {
-    let mut state = open(spec, db);
+    let mut state = overlay(spec, db);
     let mut evm = EthEvmFactory::default().create_evm(&mut state, spec.evm_env(header));
     let question = StakeHub::computeSetCall {}.abi_encode();
     let answer = evm
@@ -36,6 +36,7 @@ pub(crate) fn stakers(spec: &ChainSpec, header: &Header, db: StateDb, max: u32) 
             stake: Amount(stake.saturating_to()),
         })
         .collect();
+    // Stakes and keys alone decide the order, whatever order the contract lists them in.
     stakers.sort_by(|a, b| b.stake.cmp(&a.stake).then(a.key.cmp(&b.key)));
     stakers.truncate(max as usize);
     Ok(stakers)

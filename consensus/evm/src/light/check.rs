@@ -1,4 +1,4 @@
-//! The check itself: from validators to signatures, from signatures to the header, from the header to the state.
+//! Checks a light proof: validators vouch for signatures, signatures for the header, the header for the state.
 
 use alloy_consensus::{EMPTY_ROOT_HASH, Header};
 use alloy_primitives::{B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
@@ -16,69 +16,56 @@ use protocol::{BlockHash, Height, crypto::Domain, message::vote::Certificate};
 use super::{FORMAT, LightProof, ProvenAccount, ProvenSlot};
 use crate::genesis::{ChainGenesis, GenesisValidator};
 
-/// The final block that a proof is about.
+/// The final block that a valid proof is about, with the voting power behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Final {
-    /// Its name.
+pub struct FinalBlock {
     pub hash: B256,
-    /// Its header.
     pub header: Header,
-    /// The power that signed for it.
+    /// The voting power that signed.
     pub signed: u64,
-    /// The power of everyone.
+    /// The voting power of all validators.
     pub total: u64,
 }
 
-/// Why a proof proves nothing.
+/// Reason that a proof is invalid. Each names the field of the proof file.
 #[derive(Debug, thiserror::Error)]
 pub enum LightError {
-    /// Made for another checker.
     #[error("format is {0:?}; this version checks {FORMAT:?}")]
     Format(String),
-    /// About another chain.
+    /// The proof is about another chain.
     #[error("{field} is {found}, the chain of this genesis has {wanted}")]
     Chain {
-        /// Which of the two.
+        /// `chainId` or `genesis`.
         field: &'static str,
-        /// What the file says.
         found: String,
-        /// What it is.
         wanted: String,
     },
-    /// Its header is none.
     #[error("header is not the RLP of a block header")]
     Header,
-    /// About genesis.
-    #[error("header is of block 0, which nobody signs; everybody computes it from the genesis file")]
+    #[error("header is of block 0, which has no certificate; compute it from the genesis file instead")]
     Genesis,
-    /// The block is not final.
+    /// The signatures do not make the block final.
     #[error("the certificate does not make block {height} final")]
     Certificate {
-        /// Which block.
         height: u64,
-        /// Why not.
         #[source]
         source: CertificateError,
     },
-    /// The account is another.
     #[error("account.proof does not lead from the state root to this account")]
     Account(#[source] ProofVerificationError),
-    /// The slot holds something else.
     #[error("account.slots[{index}].proof does not lead from the storage root to this value of {slot}")]
     Slot {
-        /// Which in the file.
+        /// Position in the file.
         index: usize,
-        /// Which in the account.
         slot: B256,
-        /// Where it ends.
         #[source]
         source: ProofVerificationError,
     },
 }
 
 impl LightProof {
-    /// Checks everything, trusting only that `validators` vote on the chain `domain`.
-    pub fn check(&self, domain: &Domain, validators: &ValidatorSet) -> Result<Final, LightError> {
+    /// Checks the whole proof. The only thing trusted is that `validators` vote on the chain `domain`.
+    pub fn check(&self, domain: &Domain, validators: &ValidatorSet) -> Result<FinalBlock, LightError> {
         if self.format != FORMAT {
             return Err(LightError::Format(self.format.clone()));
         }
@@ -89,8 +76,8 @@ impl LightProof {
         Ok(block)
     }
 
-    fn check_certificate(&self, domain: &Domain, validators: &ValidatorSet) -> Result<Final, LightError> {
-        // The hash is of the bytes that came, so it does not matter whether they are the only encoding.
+    fn check_certificate(&self, domain: &Domain, validators: &ValidatorSet) -> Result<FinalBlock, LightError> {
+        // The hash is taken of the bytes as they came, so they need not be a canonical encoding.
         let hash = keccak256(&self.header);
         let mut rest = &self.header[..];
         let header = Header::decode(&mut rest).map_err(|_| LightError::Header)?;
@@ -112,7 +99,7 @@ impl LightProof {
         };
         validators.check(&certificate, domain).map_err(wrong)?;
         let power = |(key, _): &(_, _)| validators.get(key).map_or(0, |voter| voter.power);
-        Ok(Final {
+        Ok(FinalBlock {
             hash,
             signed: certificate.signatures.iter().map(power).sum(),
             total: validators.total(),
@@ -129,11 +116,11 @@ impl ProvenAccount {
             storage_root: self.storage_root,
             code_hash: self.code_hash,
         };
-        // Since EIP-161 no empty account is in the state, so an empty one means that there is none.
+        // Since EIP-161 no empty account is in the state, so an empty one is proven by its absence.
         let nothing = (0, U256::ZERO, EMPTY_ROOT_HASH, KECCAK256_EMPTY);
         let is_there = (self.nonce, self.balance, self.storage_root, self.code_hash) != nothing;
         let expected = is_there.then(|| alloy_rlp::encode(account));
-        leads(state_root, self.address.as_slice(), expected, &self.proof).map_err(LightError::Account)?;
+        verify_value(state_root, self.address.as_slice(), expected, &self.proof).map_err(LightError::Account)?;
         self.slots.iter().enumerate().try_for_each(|(index, slot)| {
             let wrong = |source| LightError::Slot {
                 index,
@@ -148,11 +135,11 @@ impl ProvenAccount {
 impl ProvenSlot {
     fn check(&self, storage_root: B256) -> Result<(), ProofVerificationError> {
         let expected = (!self.value.is_zero()).then(|| alloy_rlp::encode(self.value));
-        leads(storage_root, self.slot.as_slice(), expected, &self.proof)
+        verify_value(storage_root, self.slot.as_slice(), expected, &self.proof)
     }
 }
 
-/// Who votes in the first epoch, by a genesis file.
+/// The validators of the first epoch, from a genesis file.
 pub fn founders(genesis: &ChainGenesis) -> Result<ValidatorSet, SetError> {
     let staker = |validator: &GenesisValidator| Staker {
         key: validator.key,
@@ -165,8 +152,14 @@ pub fn founders(genesis: &ChainGenesis) -> Result<ValidatorSet, SetError> {
     ValidatorSet::new(&stakers)
 }
 
-/// Whether the nodes lead from `root` to `expected` under the hash of `key`, or show that nothing is there.
-fn leads(root: B256, key: &[u8], expected: Option<Vec<u8>>, proof: &[Bytes]) -> Result<(), ProofVerificationError> {
+/// Checks that the trie nodes lead from `root` to `expected` under the hash of `key`; for `None`, that nothing is
+/// there.
+fn verify_value(
+    root: B256,
+    key: &[u8],
+    expected: Option<Vec<u8>>,
+    proof: &[Bytes],
+) -> Result<(), ProofVerificationError> {
     verify_proof(root, Nibbles::unpack(keccak256(key)), expected, proof)
 }
 

@@ -1,8 +1,9 @@
-//! A light proof: one account and some of its slots at one final block, checkable without a node and without the chain.
+//! A light proof: one account and some of its slots at one final block, checked without a node and without the
+//! chain.
 //!
 //! # The file
 //!
-//! One JSON object. Numbers that people compare are `0x` and hexadecimal digits; what only programs read is base64 (RFC
+//! One JSON object. Numbers that people compare are `0x` and hexadecimal digits; data for programs is base64 (RFC
 //! 4648, with padding). An unknown key is an error.
 //!
 //! ```json
@@ -16,29 +17,33 @@
 //!                "slots": [{ "slot": "0x…", "value": "0x0", "proof": ["base64 of a trie node", …] }, …] } }
 //! ```
 //!
-//! # What is checked, in this order
+//! # The checks, in this order
 //!
 //! 1. `format`, `chainId` and `genesis` are those of the chain that the checker knows.
-//! 2. `hash = keccak256(header)`, and the header names its `number` (above 0: nobody signs genesis) and `stateRoot`.
-//! 3. Signatures are in the strict order of their keys, each key is a validator's, and their power is more than two thirds
-//!    of everyone's. Power is stake shifted right, for everyone by as much as brings the sum below 2^40, and at least 1.
-//! 4. Each signature holds under ZIP-215 for the precommit of `(number, round, hash)`: the ASCII bytes
-//!    `openledger/vote/1`, then big-endian chain id (8 bytes), genesis (32), `1` (precommit), number (8), round (4), `1`
-//!    (for a block), hash (32).
-//! 5. `keccak256(address)` leads through `proof` from `stateRoot` to the RLP of `[nonce, balance, storageRoot, codeHash]`;
-//!    for the empty account, to nothing. Each slot likewise: `keccak256` of its 32 bytes leads from `storageRoot` to the RLP
-//!    of its value; for zero, to nothing.
+//! 2. `hash = keccak256(header)`, and the header contains its `number` (above 0: genesis has no certificate) and
+//!    `stateRoot`.
+//! 3. Signatures are in strictly ascending order of their keys, each key is a validator's, and their power is more
+//!    than two thirds of the total. Power is stake shifted right, for every validator by as much as brings the sum
+//!    below 2^40, and at least 1.
+//! 4. Each signature is valid under ZIP-215 for the precommit of `(number, round, hash)`: the ASCII bytes
+//!    `openledger/vote/1`, then big-endian chain id (8 bytes), genesis (32), `1` (precommit), number (8), round (4),
+//!    `1` (for a block), hash (32).
+//! 5. `keccak256(address)` leads through `proof` from `stateRoot` to the RLP of `[nonce, balance, storageRoot,
+//!    codeHash]`; for the empty account, to nothing. Each slot likewise: `keccak256` of its 32 bytes leads from
+//!    `storageRoot` to the RLP of its value; for zero, to nothing.
 //!
 //! # What is trusted
 //!
-//! The set of validators that the checker brings, and nothing else. The set of genesis is enough for as long as more than
-//! two thirds of its stake still signs. It proves less and less as those validators leave: who has withdrawn its stake
-//! loses nothing by signing another history. A checker that cares brings the set of a recent block it trusts.
-//! Left out: how validators changed since genesis. A proof of that is a header, a certificate and the stake hub's storage
-//! for each epoch, longer than everything else here.
+//! Only the validator set that the checker brings. The set of genesis is enough as long as more than two thirds of
+//! its stake still signs. It proves less as those validators leave, because a validator that has withdrawn its
+//! stake loses nothing by signing another history. A careful checker brings the set of a recent block that it
+//! trusts.
+//!
+//! Left out: how validators changed since genesis. A proof of that needs a header, a certificate and the stake
+//! hub's storage for each epoch, more than everything else in the file.
 
+mod base64_serde;
 mod check;
-mod text;
 
 #[cfg(test)]
 mod tests;
@@ -47,73 +52,65 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use protocol::{ValidatorKey, crypto::Signature};
 use serde::{Deserialize, Serialize};
 
-pub use check::{Final, LightError, founders};
+pub use check::{FinalBlock, LightError, founders};
 
-/// The name of this format.
+/// The `format` of a proof file. Another layout gets another name.
 pub const FORMAT: &str = "openledger/light-proof/1";
-/// No proof file is longer: 1,024 slots of a very large contract.
+/// Largest proof file, in bytes: 1,024 slots of a very large contract.
 pub const FILE_BYTES_MAX: u64 = 8 << 20;
 
-/// One account at one final block.
+/// A proof of one account at one final block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LightProof {
-    /// [`FORMAT`].
+    /// Must be [`FORMAT`].
     pub format: String,
     /// The EIP-155 chain id.
     pub chain_id: u64,
     /// The hash of block 0.
     pub genesis: B256,
     /// The RLP of the block's header.
-    #[serde(with = "text::base64")]
+    #[serde(with = "base64_serde::base64")]
     pub header: Bytes,
-    /// What made the block final.
+    /// The certificate that made the block final.
     pub certificate: Signatures,
-    /// What is proven about it.
     pub account: ProvenAccount,
 }
 
-/// A commit certificate without what the header says already.
+/// A commit certificate without the fields that the header contains already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signatures {
-    /// The round that decided.
     pub round: u32,
-    /// Who signed, in the order of their keys.
-    #[serde(with = "text::signatures")]
+    /// Signatures of validators, in the order of their keys.
+    #[serde(with = "base64_serde::signatures")]
     pub signatures: Vec<(ValidatorKey, Signature)>,
 }
 
-/// An account and the nodes that prove it.
+/// An account and the trie nodes that prove it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProvenAccount {
-    /// Whose.
     pub address: Address,
-    /// Transactions it has sent, or contracts it has created.
     pub nonce: u64,
-    /// What it holds, in the smallest unit.
     pub balance: U256,
-    /// The root of its storage.
     pub storage_root: B256,
-    /// The hash of its code.
     pub code_hash: B256,
-    /// From the state root to it.
-    #[serde(with = "text::nodes")]
+    /// Trie nodes from the state root to the account.
+    #[serde(with = "base64_serde::nodes")]
     pub proof: Vec<Bytes>,
-    /// Some of its storage.
+    /// The proven slots of the account's storage, not all of them.
     pub slots: Vec<ProvenSlot>,
 }
 
-/// A slot of its storage and the nodes that prove it.
+/// A storage slot and the trie nodes that prove it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProvenSlot {
-    /// Which.
     pub slot: B256,
-    /// What it holds.
+    /// Zero if the slot was never set.
     pub value: U256,
-    /// From the storage root to it.
-    #[serde(with = "text::nodes")]
+    /// Trie nodes from the storage root to the slot.
+    #[serde(with = "base64_serde::nodes")]
     pub proof: Vec<Bytes>,
 }

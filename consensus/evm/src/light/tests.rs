@@ -107,7 +107,7 @@ fn proof(signers: &[usize]) -> LightProof {
 }
 
 #[test]
-fn a_proof_reads_back_from_its_file_and_holds() {
+fn a_proof_read_back_from_its_file_is_valid() {
     let file = serde_json::to_vec(&proof(&[0, 1, 3])).unwrap();
     let read: LightProof = serde_json::from_slice(&file).unwrap();
     assert_eq!(read, proof(&[0, 1, 3]));
@@ -129,7 +129,7 @@ fn half_of_the_stake_is_not_enough() {
 }
 
 #[test]
-fn a_claim_that_differs_in_anything_is_refused() {
+fn a_proof_with_any_changed_field_is_refused() {
     let good = proof(&[0, 1, 2]);
     let check = |change: &dyn Fn(&mut LightProof), field: &str| {
         let mut proof = good.clone();
@@ -160,7 +160,7 @@ fn a_claim_that_differs_in_anything_is_refused() {
 }
 
 #[test]
-fn an_account_that_is_there_is_not_proven_absent() {
+fn an_existing_account_cannot_be_proven_absent() {
     let mut proof = proof(&[0, 1, 2]);
     let storage_root = alloy_consensus::EMPTY_ROOT_HASH;
     let account = ProvenAccount {
@@ -172,7 +172,7 @@ fn an_account_that_is_there_is_not_proven_absent() {
     };
     proof.account = account;
     assert!(matches!(proof.check(&HERE, &set()), Err(LightError::Account(_))));
-    // Nobody has this address: the same nodes would have to lead elsewhere.
+    // No account has this address: the same nodes would have to lead to another leaf.
     proof.account.address = Address::repeat_byte(0xee);
     assert!(matches!(proof.check(&HERE, &set()), Err(LightError::Account(_))));
 }

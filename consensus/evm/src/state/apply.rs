@@ -1,7 +1,8 @@
-//! From one state to the next: the changes of a block, as revm bundles them, become new tries.
+//! Applies the changes of a block, as revm bundles them, to a state.
 //!
-//! Which accounts exist is the bundle's decision: it leaves out empty accounts that a block touched (EIP-161) and marks
-//! those whose storage is wiped. The order of the bundle never matters; a trie has one shape for one content.
+//! The bundle decides which accounts exist: it leaves out empty accounts that a block touched (EIP-161), and marks
+//! accounts whose storage is wiped. The order of the bundle does not matter, because a trie has one shape for one
+//! content.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,11 +18,11 @@ use revm::{
 use super::{StateError, WorldState};
 use crate::trie::{NoNodes, Trie};
 
-/// What becomes of one account.
+/// The change of one account.
 struct Outcome {
     owner: B256,
     account: Option<TrieAccount>,
-    /// Its storage trie, if it changed.
+    /// The account's storage trie, if it changed.
     storage: Option<Trie>,
 }
 
@@ -37,7 +38,7 @@ impl WorldState {
             .par_iter()
             .map(|(address, account)| self.outcome(address, account))
             .collect::<Result<_, _>>()?;
-        // In the order of the trie neighbours are found in the processor's cache.
+        // In the order of the trie, so that neighbours are in the processor's cache.
         outcomes.sort_unstable_by_key(|outcome| outcome.owner);
 
         let mut accounts = self.accounts.clone();
@@ -90,7 +91,7 @@ impl WorldState {
     }
 }
 
-/// Writes the slots that changed; all of them into storage that was wiped.
+/// Writes the slots that changed, or all of them into storage that was wiped.
 fn write_slots(trie: &mut Trie, change: &BundleAccount, wiped: bool) -> Result<(), crate::trie::NodeError> {
     for (slot, value) in &change.storage {
         if wiped || value.is_changed() {
@@ -101,7 +102,7 @@ fn write_slots(trie: &mut Trie, change: &BundleAccount, wiped: bool) -> Result<(
     Ok(())
 }
 
-/// Zero is not stored.
+/// The value of a slot as the trie stores it. Zero is stored as absence.
 fn slot_row(value: U256) -> Vec<u8> {
     if value.is_zero() {
         Vec::new()
@@ -119,7 +120,7 @@ fn trie_account(info: &AccountInfo, storage_root: B256) -> TrieAccount {
     }
 }
 
-/// Code that the block created: from the contracts of the bundle and from accounts that carry theirs.
+/// Code that the block created: from the contracts of the bundle and from accounts that carry their own.
 fn new_codes(bundle: &BundleState) -> impl Iterator<Item = (B256, Bytecode)> {
     let carried = bundle
         .state

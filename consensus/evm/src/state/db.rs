@@ -1,4 +1,4 @@
-//! The state as the EVM reads it.
+//! The state as a database for the EVM.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,19 +7,18 @@ use revm::{DatabaseRef, bytecode::Bytecode, database_interface::DBErrorMarker, s
 
 use super::{StateError, WorldState};
 
-/// A snapshot with the hashes of the blocks that `BLOCKHASH` may name.
+/// A snapshot with the block hashes that `BLOCKHASH` may return.
 #[derive(Clone, Debug)]
 pub struct StateDb {
-    /// What accounts, slots and code are read from.
     pub state: WorldState,
-    /// Hashes by height: the 256 below the block that executes, where there are so many.
+    /// Hashes of up to 256 blocks below the executing one, by height.
     pub hashes: Arc<BTreeMap<u64, B256>>,
 }
 
 impl DBErrorMarker for StateError {}
 
 impl WorldState {
-    /// This state for the EVM, as [`DatabaseRef`].
+    /// This state as a [`DatabaseRef`] for the EVM, with the block hashes that `BLOCKHASH` may return.
     pub fn db(&self, hashes: Arc<BTreeMap<u64, B256>>) -> StateDb {
         StateDb {
             state: self.clone(),

@@ -1,8 +1,8 @@
-//! Rows as of a height: the blocks that are not flushed yet, the database below them, and the undo rows between.
+//! Rows as of a height: unflushed blocks in memory, the database, and undo rows for older heights.
 //!
-//! A node at height `h` is what the first later block that touched it replaced; if none did, it is what is there now.
-//! Reading and committing exclude each other, reading and flushing do not: until the batch is in the database, readers
-//! find the unflushed blocks here, and afterwards both places say the same.
+//! A node as of height `h` is the value that the first later block with a change to it replaced; if there is none,
+//! it is the present value. Reading and committing exclude each other; reading and flushing do not. Until the batch
+//! is in the database readers find the unflushed blocks in memory, and afterwards both say the same.
 
 use std::{
     collections::BTreeMap,
@@ -19,36 +19,35 @@ use super::{
 };
 use crate::trie::SourceError;
 
-/// Analysed code kept in memory, in bytes of code.
+/// Bytes of analysed code kept in memory. At the bound all of it is dropped.
 const CODES_HELD_MAX: usize = 32 << 20;
 
-/// More chunks than any code has: a bound for damaged rows.
+/// More chunks than any code has. Bounds a read of damaged rows.
 const CODE_CHUNKS_MAX: u32 = 64;
 
-/// The database and what is above it.
+/// The database and the blocks that are not flushed to it yet.
 #[derive(Debug)]
 pub(super) struct History<K> {
     pub(super) kv: K,
-    recent: RwLock<Recent>,
+    unflushed: RwLock<Unflushed>,
     codes: RwLock<BTreeMap<B256, Bytecode>>,
 }
 
-/// Committed blocks that are not in the database, and where the database stands.
+/// Committed blocks that are not in the database, and the position of the database.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct Unflushed {
     pub(super) applied: Option<Applied>,
-    /// The oldest height that can be read.
+    /// The oldest readable height.
     pub(super) oldest: u64,
-    /// By node key, in the order of heights.
+    /// By node key; versions in ascending order of heights.
     pub(super) versions: BTreeMap<Vec<u8>, Vec<Version>>,
-    /// The blocks, in order.
     pub(super) blocks: BTreeMap<u64, Block>,
     pub(super) codes: BTreeMap<B256, Bytecode>,
-    /// The caller's rows, by their whole keys.
+    /// The caller's rows, by their full keys.
     pub(super) rows: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
-/// What one block made of one node.
+/// The change that one block made to one node.
 #[derive(Debug, Clone)]
 pub(super) struct Version {
     pub(super) height: u64,
@@ -56,14 +55,14 @@ pub(super) struct Version {
     pub(super) new: Option<Bytes>,
 }
 
-/// A block that is not in the database.
+/// A block that is not flushed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block {
     pub(super) hash: B256,
     pub(super) root: B256,
 }
 
-/// Why a node cannot be read at a height.
+/// Reason that a node cannot be read as of a height.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
     #[error("the state of height {height} is pruned; {oldest} is the oldest that is kept")]
@@ -75,30 +74,30 @@ enum ReadError {
 impl<K: Kv> History<K> {
     pub(super) fn new(kv: K, applied: Option<Applied>) -> Self {
         let oldest = applied.map_or(0, |applied| applied.oldest);
-        let recent = Recent {
+        let unflushed = Unflushed {
             applied,
             oldest,
-            ..Recent::default()
+            ..Unflushed::default()
         };
         Self {
             kv,
-            recent: RwLock::new(recent),
+            unflushed: RwLock::new(unflushed),
             codes: RwLock::default(),
         }
     }
 
-    pub(super) fn recent(&self) -> RwLockReadGuard<'_, Recent> {
-        self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn unflushed(&self) -> RwLockReadGuard<'_, Unflushed> {
+        self.unflushed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {
-        self.recent.write().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn unflushed_mut(&self) -> RwLockWriteGuard<'_, Unflushed> {
+        self.unflushed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state root after a height, if it is kept.
+    /// The state root after a height, if it is stored.
     pub(super) fn root_at(&self, height: u64) -> Result<Option<B256>, KvError> {
-        let recent = self.recent();
-        if let Some(block) = recent.blocks.get(&height) {
+        let unflushed = self.unflushed();
+        if let Some(block) = unflushed.blocks.get(&height) {
             return Ok(Some(block.root));
         }
         let row = self.kv.get(&root_key(height))?;
@@ -107,29 +106,29 @@ impl<K: Kv> History<K> {
 
     /// A row of the caller.
     pub(super) fn caller_row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        let (key, recent) = (caller_key(key), self.recent());
-        match recent.rows.get(&key) {
+        let (key, unflushed) = (caller_key(key), self.unflushed());
+        match unflushed.rows.get(&key) {
             Some(row) => Ok(row.clone()),
             None => self.kv.get(&key),
         }
     }
 
     fn node_at(&self, key: &[u8], height: u64) -> Result<Option<Bytes>, ReadError> {
-        // Held to the end: a flush may finish at any moment, but not between two of these reads.
-        let recent = self.recent();
-        if height < recent.oldest {
+        // The lock is held to the end: a flush may finish at any moment, but not between two of these reads.
+        let unflushed = self.unflushed();
+        if height < unflushed.oldest {
             return Err(ReadError::Pruned {
                 height,
-                oldest: recent.oldest,
+                oldest: unflushed.oldest,
             });
         }
-        if recent.applied.is_some_and(|applied| height < applied.height) {
+        if unflushed.applied.is_some_and(|applied| height < applied.height) {
             let (from, below) = (undo_key(key, height + 1), undo_key(key, u64::MAX));
             if let Some((_, old)) = self.kv.first_at_or_after(&from, &below)? {
                 return Ok((!old.is_empty()).then(|| old.into()));
             }
         }
-        if let Some(versions) = recent.versions.get(key) {
+        if let Some(versions) = unflushed.versions.get(key) {
             let last = versions.last().expect("a node with versions has one");
             let later = versions.iter().find(|version| version.height > height);
             return Ok(later.map_or(&last.new, |later| &later.old).clone());
@@ -141,12 +140,12 @@ impl<K: Kv> History<K> {
         if let Some(code) = self.codes.read().unwrap_or_else(PoisonError::into_inner).get(hash) {
             return Ok(Some(code.clone()));
         }
-        let recent = self.recent().codes.get(hash).cloned();
-        let Some(code) = recent.map_or_else(|| self.stored_code(hash), |code| Ok(Some(code)))? else {
+        let unflushed = self.unflushed().codes.get(hash).cloned();
+        let Some(code) = unflushed.map_or_else(|| self.stored_code(hash), |code| Ok(Some(code)))? else {
             return Ok(None);
         };
         let mut codes = self.codes.write().unwrap_or_else(PoisonError::into_inner);
-        // Clearing all is crude and fair: what is hot is back at once.
+        // Dropping all is crude and enough: code in use is loaded again at once.
         if codes.values().map(Bytecode::len).sum::<usize>() + code.len() > CODES_HELD_MAX {
             codes.clear();
         }
@@ -174,7 +173,7 @@ impl<K: Kv> History<K> {
             return Err(StateError::Code(*hash));
         }
         let code = Bytes::from(code);
-        // Genesis may hold bytes that look like a delegation and are none.
+        // Genesis may contain bytes that look like an EIP-7702 delegation and are none.
         Ok(Some(
             Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code)),
         ))
@@ -183,12 +182,12 @@ impl<K: Kv> History<K> {
 
 /// The rows as they were after one block.
 #[derive(Debug)]
-pub(super) struct View<K> {
+pub(super) struct RowsAt<K> {
     pub(super) history: Arc<History<K>>,
     pub(super) height: u64,
 }
 
-impl<K: Kv> Rows for View<K> {
+impl<K: Kv> Rows for RowsAt<K> {
     fn node(&self, owner: Option<&B256>, path: &Nibbles) -> Result<Option<Bytes>, SourceError> {
         Ok(self.history.node_at(&node_key(owner, path), self.height)?)
     }

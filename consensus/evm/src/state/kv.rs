@@ -1,6 +1,7 @@
-//! What the state asks of a database: ordered keys, point reads, the next key of a range, and one atomic batch.
+//! The database that the state needs: ordered keys, point reads, the next key in a range, and an atomic batch.
 //!
-//! Durability is not part of it: the truth is the block log, and a database that lost its tail is behind, not wrong.
+//! Durability is not required. The block log is the truth, and a database that lost its last writes is behind, not
+//! wrong.
 
 use std::{
     collections::BTreeMap,
@@ -9,31 +10,30 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-/// A row to be written: its key, and its value or `None` to delete it.
+/// A write: a key, and its new value or `None` to delete it.
 pub type Row = (Vec<u8>, Option<Vec<u8>>);
 
-/// A row that is there: its key and its value.
+/// A stored row: its key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
-/// An ordered map from bytes to bytes that may be shared between threads. Values are 64 KiB at most.
+/// An ordered map from bytes to bytes, shared between threads. Values have at most 64 KiB.
 pub trait Kv: fmt::Debug + Send + Sync + 'static {
-    /// The value of a key.
+    /// The value of a key; `None` if there is none.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError>;
 
-    /// The first row whose key is `from` or after it and before `below`.
+    /// The first row with a key in `from..below`.
     fn first_at_or_after(&self, from: &[u8], below: &[u8]) -> Result<Option<Pair>, KvError>;
 
-    /// Writes all rows or none. No key occurs twice.
+    /// Writes all rows or none. No key may occur twice.
     fn apply(&self, batch: Vec<Row>) -> Result<(), KvError>;
 }
 
-/// The database failed.
+/// A failure of the database. It is this node's, never a block's or a peer's.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {what} the state database")]
 pub struct KvError {
     /// `read` or `write`.
     pub what: &'static str,
-    /// Why.
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
 }
@@ -43,7 +43,7 @@ pub struct KvError {
 pub struct MemKv(RwLock<BTreeMap<Vec<u8>, Vec<u8>>>);
 
 impl MemKv {
-    /// All rows, in order.
+    /// All rows, in the order of their keys.
     pub fn rows(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,36 +1,33 @@
-//! The keys of the state database and the two rows that are more than bytes.
+//! The keys of the state database, and the encoding of rows that are more than raw bytes.
 //!
 //! | key | value |
 //! |---|---|
 //! | `A` path | a node of the account trie |
 //! | `S` keccak(address) path | a node of a storage trie |
 //! | `C` hash chunk | code, 60,000 bytes per chunk, the last one shorter |
-//! | `U` node key, height | the node before the block of that height; empty if there was none |
+//! | `U` node key, height | undo row: the node before the block of that height; empty if there was none |
 //! | `H` height chunk | the node keys that have a `U` row at that height |
 //! | `R` height | the state root after that height |
 //! | `X` key | a row of the caller |
 //! | `M` | [`Applied`] |
 //!
-//! A path is its length and its packed nibbles, so no node key is the prefix of another and the `U` rows of one node are
-//! neighbours in the order of their heights. All integers are big-endian.
+//! A path is its length and its packed nibbles. So no node key is the prefix of another, and the `U` rows of one
+//! node are neighbours in the order of their heights. All integers are big-endian.
 
 use alloy_primitives::B256;
 use alloy_trie::Nibbles;
 
-/// The layout above.
+/// Version of the layout above.
 const FORMAT: u8 = 1;
 
-/// The length of a full chunk of code or of a key list.
+/// Length of a full chunk of code or of a key list, in bytes.
 pub(super) const CHUNK_LEN: usize = 60_000;
 
-/// The block whose state is in the database.
+/// The block whose state the database contains. Written in the batch of each flush, so it always matches the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied {
-    /// Its height.
     pub height: u64,
-    /// Its hash.
     pub hash: B256,
-    /// The state root after it.
     pub root: B256,
     /// The oldest height whose state can be read.
     pub oldest: u64,
@@ -50,7 +47,7 @@ impl Applied {
         .concat()
     }
 
-    /// `None` for another format or another length.
+    /// Decodes the row; `None` for another format or length.
     pub(super) fn decode(row: &[u8]) -> Option<Self> {
         let (&FORMAT, row) = row.split_first()? else {
             return None;
@@ -67,7 +64,7 @@ impl Applied {
     }
 }
 
-/// The key of a node: in the account trie, or in the storage trie of `owner`.
+/// The key of a node in the account trie, or in the storage trie of `owner`.
 pub(super) fn node_key(owner: Option<&B256>, path: &Nibbles) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + 32 + 1 + 32);
     match owner {
@@ -102,7 +99,7 @@ pub(super) fn caller_key(key: &[u8]) -> Vec<u8> {
     [b"X", key].concat()
 }
 
-/// Packs node keys into list rows, none longer than [`CHUNK_LEN`]: each key after its length.
+/// Packs node keys into list rows, each key after its length, no row longer than [`CHUNK_LEN`].
 pub(super) fn encode_lists<'a>(keys: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
     let mut lists = vec![Vec::new()];
     for key in keys {
@@ -117,7 +114,7 @@ pub(super) fn encode_lists<'a>(keys: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<
     lists
 }
 
-/// The node keys in a list row; stops at the first that is cut short.
+/// The node keys in a list row, up to the first one that is cut off.
 pub(super) fn decode_list(mut list: &[u8]) -> Vec<&[u8]> {
     let mut keys = Vec::new();
     while let Some((&len, rest)) = list.split_first() {
@@ -135,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_applied_survives_its_encoding() {
+    fn an_applied_row_survives_its_encoding() {
         let applied = Applied {
             height: 7,
             hash: B256::repeat_byte(1),

@@ -1,9 +1,10 @@
-//! The world state: a trie of accounts, a storage trie per account, code by its hash. The tries are the state; there is no
-//! second table of accounts.
+//! The world state: a trie of accounts, a storage trie per account, and code by hash. There is no second table of
+//! accounts beside the tries.
 //!
-//! A [`WorldState`] is a snapshot: immutable, cheap to clone, readable from any thread while later blocks are committed.
-//! [`WorldState::apply`] makes the next one from what a block changed; [`StateStore`] makes it last. What a snapshot does
-//! not have in memory it reads by path *as of its height* and checks by hash, so it answers right or not at all.
+//! A [`WorldState`] is a snapshot: immutable, cheap to clone, and readable from any thread while later blocks are
+//! committed. [`WorldState::apply`] makes the next one from the changes of a block, and [`StateStore`] stores it.
+//! Nodes that a snapshot does not have in memory are read by path *as of its height* and checked by hash, so it
+//! gives the right answer or an error.
 
 mod apply;
 mod db;
@@ -29,39 +30,33 @@ pub use reader::{AtError, StateReader};
 pub use store::{BlockId, CommitError, FlushError, OpenError, Options, StateStore};
 use tries::StorageTries;
 
-/// Why the state cannot be read.
+/// Reason that the state cannot be read: a pruned height, or damage to the database. It never means that an account
+/// is absent.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The accounts cannot be read.
     #[error("could not read the account trie")]
     Accounts(#[source] NodeError),
-    /// The storage of one account cannot be read.
     #[error("could not read the storage of the account with hash {owner}")]
     Storage {
-        /// keccak of its address.
+        /// The keccak hash of the account's address.
         owner: B256,
-        /// Why.
         #[source]
         source: NodeError,
     },
-    /// What a trie holds at a key is not what belongs there.
+    /// The value under a key does not decode.
     #[error("malformed value at the hashed key {key}")]
     Value {
-        /// keccak of the address or of the slot.
+        /// The keccak hash of the address or of the slot.
         key: B256,
-        /// What is wrong with it.
         #[source]
         source: alloy_rlp::Error,
     },
-    /// An account has code that is not stored, or not stored whole.
+    /// The account has code that is not stored completely.
     #[error("the code {0} is missing or damaged")]
     Code(B256),
-    /// The database failed.
     #[error("could not read code {hash}")]
     Database {
-        /// The hash of the code.
         hash: B256,
-        /// Why.
         #[source]
         source: KvError,
     },
@@ -70,40 +65,57 @@ pub enum StateError {
     BlockHash(u64),
 }
 
-/// A proof of an account and of some of its slots, in the form of `eth_getProof`.
+/// A Merkle proof of an account and some of its slots, as `eth_getProof` returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountProof {
-    /// The account; `None` is a proof that there is none.
+    /// `None` if the proof is one of absence.
     pub account: Option<TrieAccount>,
-    /// From the state root to the account.
+    /// Trie nodes from the state root to the account.
     pub proof: Vec<Bytes>,
-    /// The slots, in the order in which they were asked for.
+    /// In the order in which the slots were requested.
     pub slots: Vec<SlotProof>,
 }
 
-/// A proof of one slot.
+/// A Merkle proof of one slot, of presence or of absence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotProof {
-    /// Which slot.
     pub slot: U256,
-    /// Its value, zero if it was never set.
+    /// Zero if the slot was never set.
     pub value: U256,
-    /// From the storage root of the account to the slot.
+    /// Trie nodes from the account's storage root to the slot.
     pub proof: Vec<Bytes>,
 }
 
-/// The state after one block.
+/// The state after one block: an immutable snapshot, cheap to clone and safe to read from any thread.
+///
+/// ```
+/// use alloy_genesis::GenesisAccount;
+/// use alloy_primitives::{Address, U256};
+/// use evm::{
+///     alloc,
+///     state::{MemKv, Options, StateStore},
+/// };
+///
+/// let (store, address) = (StateStore::open(MemKv::default(), Options::default())?, Address::repeat_byte(1));
+/// let account = GenesisAccount::default().with_balance(U256::from(5));
+/// let before = store.tip();
+/// let after = before.apply(&alloc::creation(&[(address, account)].into()))?;
+///
+/// assert_eq!(after.account(&address)?.unwrap().balance, U256::from(5));
+/// assert!(before.account(&address)?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct WorldState {
-    /// The height of the last committed block it contains; `None` before the first one.
+    /// Height of the last committed block below or at this state; `None` before the first.
     committed: Option<u64>,
-    /// Whether it is that block's state, rather than a proposal on top of it.
+    /// True for the state of a committed block, false for a proposal on top of one.
     is_committed: bool,
-    /// The root of the state that it was applied to.
+    /// Root of the state to which the block was applied.
     parent: B256,
     accounts: Trie,
     rows: Arc<dyn Rows>,
-    /// Storage tries of committed accounts, shared along the chain of snapshots.
+    /// Storage tries of committed accounts, shared between snapshots.
     tries: Arc<StorageTries>,
     /// Storage tries that differ from the last committed state.
     changed: Arc<BTreeMap<B256, Trie>>,
@@ -111,12 +123,12 @@ pub struct WorldState {
     codes: Arc<BTreeMap<B256, Bytecode>>,
 }
 
-/// The stored rows as a snapshot sees them.
+/// The database rows as a snapshot reads them.
 trait Rows: fmt::Debug + Send + Sync {
     /// A node of the account trie, or of the storage trie of `owner`.
     fn node(&self, owner: Option<&B256>, path: &Nibbles) -> Result<Option<Bytes>, SourceError>;
 
-    /// Code by its hash, checked.
+    /// Code by its hash, checked against it.
     fn code(&self, hash: &B256) -> Result<Option<Bytecode>, StateError>;
 }
 
@@ -134,7 +146,7 @@ impl NodeSource for TrieRows {
 }
 
 impl WorldState {
-    /// The state at `root`, read from `rows`.
+    /// The state with this root, read from `rows`.
     fn open(root: B256, committed: Option<u64>, rows: Arc<dyn Rows>) -> Self {
         let source = Arc::new(TrieRows {
             rows: rows.clone(),
@@ -152,17 +164,17 @@ impl WorldState {
         }
     }
 
-    /// The height of its block; `None` before it is committed.
+    /// The height of the state's block; `None` before it is committed.
     pub fn height(&self) -> Option<u64> {
         self.committed.filter(|_| self.is_committed)
     }
 
-    /// The state root.
+    /// The state root, as a header contains it.
     pub fn root(&self) -> B256 {
         self.accounts.root()
     }
 
-    /// An account; `None` if it does not exist.
+    /// An account; `None` if it does not exist. An account that is empty by EIP-161 does not exist.
     pub fn account(&self, address: &Address) -> Result<Option<TrieAccount>, StateError> {
         self.account_at(&keccak256(address))
     }
@@ -176,7 +188,7 @@ impl WorldState {
         }
     }
 
-    /// Code by its hash; `None` if there is none with it.
+    /// Code by its hash; `None` if there is none.
     pub fn code(&self, hash: &B256) -> Result<Option<Bytes>, StateError> {
         Ok(self.bytecode(hash)?.map(|code| code.original_bytes()))
     }
@@ -207,6 +219,7 @@ impl WorldState {
 
     /// Analysed code by its hash.
     fn bytecode(&self, hash: &B256) -> Result<Option<Bytecode>, StateError> {
+        // Accounts without code have this hash, and nothing is stored for it.
         if *hash == KECCAK_EMPTY {
             return Ok(Some(Bytecode::default()));
         }
@@ -224,7 +237,7 @@ impl WorldState {
             .map_err(|source| StateError::Value { key: *owner, source })
     }
 
-    /// The storage trie of an account, given the root that its account has in this state.
+    /// The storage trie of an account, whose account has this storage root.
     fn storage_trie(&self, owner: B256, root: B256) -> Trie {
         if root == EMPTY_ROOT_HASH {
             return Trie::empty(Arc::new(NoNodes));

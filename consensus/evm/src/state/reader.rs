@@ -1,4 +1,4 @@
-//! Reading states from other threads while the chain thread writes: the tip, and every height in the window.
+//! Reads states from other threads while the chain thread commits: the tip, and every height in the history window.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -6,36 +6,27 @@ use alloy_primitives::B256;
 
 use super::{
     Kv, KvError, WorldState,
-    history::{History, View},
+    history::{History, RowsAt},
     layout::Applied,
 };
 
-/// Why there is no state of a height.
+/// Reason that the state of a height cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum AtError {
-    /// It fell out of the window.
+    /// The height is below the history window.
     #[error("the state of height {height} is pruned; {oldest} is the oldest that is kept")]
-    Pruned {
-        /// The height that was asked for.
-        height: u64,
-        /// The oldest that is kept.
-        oldest: u64,
-    },
-    /// No such block was committed.
+    Pruned { height: u64, oldest: u64 },
     #[error("height {0} is not committed")]
     Unknown(u64),
-    /// The database failed.
     #[error("could not find the state of height {height}")]
     Database {
-        /// The height that was asked for.
         height: u64,
-        /// Why.
         #[source]
         source: KvError,
     },
 }
 
-/// Reads the tip and old heights from any thread.
+/// A handle to read the tip and older heights from any thread.
 #[derive(Debug)]
 pub struct StateReader<K> {
     pub(super) history: Arc<History<K>>,
@@ -57,7 +48,7 @@ impl<K: Kv> StateReader<K> {
         self.tip.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The state after an older block. It stays readable until the height falls out of the window.
+    /// The state after an older block. It stays readable until its height falls out of the history window.
     pub fn at(&self, height: u64) -> Result<WorldState, AtError> {
         let tip = self.tip();
         if tip.height() == Some(height) {
@@ -66,7 +57,7 @@ impl<K: Kv> StateReader<K> {
         if tip.height().is_none_or(|tip| height > tip) {
             return Err(AtError::Unknown(height));
         }
-        let oldest = self.history.recent().oldest;
+        let oldest = self.history.unflushed().oldest;
         if height < oldest {
             return Err(AtError::Pruned { height, oldest });
         }
@@ -74,7 +65,7 @@ impl<K: Kv> StateReader<K> {
             .history
             .root_at(height)
             .map_err(|source| AtError::Database { height, source })?;
-        // A root that went away between the two reads was pruned.
+        // A root that disappeared between the two reads was pruned.
         let root = root.ok_or(AtError::Pruned {
             height,
             oldest: oldest.max(height + 1),
@@ -87,14 +78,15 @@ impl<K: Kv> StateReader<K> {
         self.history.caller_row(key)
     }
 
-    /// What the database holds; `None` before the first flush.
+    /// The block whose state the database contains; `None` before the first flush.
     pub fn applied(&self) -> Option<Applied> {
-        self.history.recent().applied
+        self.history.unflushed().applied
     }
 
-    /// The oldest height that [`StateReader::at`] can open.
+    /// The oldest height that [`StateReader::at`] can open. It rises with flushes, as heights leave the history
+    /// window.
     pub fn oldest(&self) -> u64 {
-        self.history.recent().oldest
+        self.history.unflushed().oldest
     }
 }
 
@@ -103,7 +95,7 @@ pub(super) fn open<K: Kv>(history: &Arc<History<K>>, root: B256, height: u64) ->
     WorldState::open(
         root,
         Some(height),
-        Arc::new(View {
+        Arc::new(RowsAt {
             history: history.clone(),
             height,
         }),

@@ -1,8 +1,9 @@
-//! Makes states last: commits blocks in memory, flushes many of them as one batch, prunes what falls out of the window.
+//! Stores states: commits blocks in memory, flushes many of them as one batch, and prunes heights that leave the
+//! history window.
 //!
-//! A commit is visible to readers at once and durable never; a flush hands the database one batch that is wholly there or
-//! not at all. After a crash the database is at [`Applied::height`] and the caller executes the blocks above it again.
-//! There is one [`StateStore`], which writes, and any number of [`StateReader`]s.
+//! A commit is visible to readers at once and is not durable. A flush gives the database one batch, which is
+//! applied completely or not at all. After a crash the database is at [`Applied::height`], and the caller executes
+//! the blocks above it again. One [`StateStore`] writes; any number of [`StateReader`]s read.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,18 +13,18 @@ use alloy_trie::EMPTY_ROOT_HASH;
 use super::{
     AtError, Kv, KvError, Row, StateError, StateReader, TrieRows, WorldState,
     flush::plan,
-    history::{Block, History, Recent, Version},
+    history::{Block, History, Unflushed, Version},
     layout::{APPLIED_KEY, Applied, caller_key, node_key},
     reader::open,
 };
 use crate::trie::{Change, NodeError, diff};
 
-/// What a store keeps.
+/// Limits of a store: how far back states can be read, and how many nodes stay in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// How many heights below the tip stay readable; `None` keeps all of them.
+    /// Heights below the tip that stay readable. `None` keeps all.
     pub history: Option<u64>,
-    /// How many trie nodes stay in memory, roughly 300 bytes each.
+    /// Most trie nodes in memory, at roughly 300 bytes each.
     pub nodes_max: usize,
 }
 
@@ -39,74 +40,56 @@ impl Default for Options {
 /// A block by height and hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockId {
-    /// Its height.
     pub height: u64,
-    /// Its hash.
     pub hash: B256,
 }
 
-/// Why a state database cannot be opened. It is a cache: move it aside and rebuild it from the block log.
+/// Reason that a state database cannot be opened. The database is a cache: it can be moved aside and
+/// rebuilt from the block log.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The database failed.
     #[error("could not open the state database")]
     Database(#[from] KvError),
-    /// Its format is another one, or it is damaged.
+    /// The database has another format or is damaged.
     #[error("the state database has an unknown format; move it aside and it is rebuilt from the block log")]
     Format,
-    /// Its state root is not there.
+    /// The state root that it claims cannot be read.
     #[error("the state of height {height} is not whole; move the database aside and it is rebuilt from the block log")]
     Root {
-        /// The height it claims to be at.
         height: u64,
-        /// What is missing.
         #[source]
         source: NodeError,
     },
 }
 
-/// Why a block cannot be committed. Nothing changed.
+/// Reason that a block cannot be committed. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// Blocks are committed one after the other.
     #[error("block {height} cannot follow block {tip}")]
-    Height {
-        /// The height of the block.
-        height: u64,
-        /// The height of the tip.
-        tip: u64,
-    },
-    /// The state was not made from the tip's.
+    Height { height: u64, tip: u64 },
+    /// The state was not applied to the tip's.
     #[error("the state was applied to {parent}, the tip is {tip}")]
-    Parent {
-        /// The state root it was applied to.
-        parent: B256,
-        /// The state root of the tip.
-        tip: B256,
-    },
-    /// What the block replaces cannot be read.
-    #[error("could not tell what block {height} changes")]
+    Parent { parent: B256, tip: B256 },
+    /// The nodes that the block replaces cannot be read.
+    #[error("could not read what block {height} replaces")]
     State {
-        /// The height of the block.
         height: u64,
-        /// Why.
         #[source]
         source: StateError,
     },
 }
 
-/// The batch was not written; the blocks stay in memory and the next flush tries again.
+/// A flush that failed. The blocks stay in memory, and the next flush tries again.
 #[derive(Debug, thiserror::Error)]
 #[error("could not flush the state of height {height}")]
 pub struct FlushError {
-    /// The height of the tip.
+    /// The height of the block up to which the flush would have written.
     pub height: u64,
-    /// Why.
     #[source]
     pub source: KvError,
 }
 
-/// The one that commits and flushes.
+/// The writing end of the state database: commits and flushes.
 #[derive(Debug)]
 pub struct StateStore<K> {
     reader: StateReader<K>,
@@ -114,7 +97,7 @@ pub struct StateStore<K> {
 }
 
 impl<K: Kv> StateStore<K> {
-    /// Opens a database, empty or written by an earlier store.
+    /// Opens a database that is empty or was written by an earlier store.
     pub fn open(kv: K, options: Options) -> Result<Self, OpenError> {
         let applied = kv
             .get(APPLIED_KEY)?
@@ -128,6 +111,7 @@ impl<K: Kv> StateStore<K> {
                 ..open(&history, EMPTY_ROOT_HASH, 0)
             },
         };
+        // Any key loads the root node, so a missing root is found now and not within a block.
         if let Some(Applied { height, .. }) = applied {
             tip.accounts
                 .get(&[0; 32])
@@ -140,7 +124,7 @@ impl<K: Kv> StateStore<K> {
         Ok(Self { reader, options })
     }
 
-    /// A handle for other threads.
+    /// A handle that reads from other threads. It follows the store: its tip is always the last committed state.
     pub fn reader(&self) -> StateReader<K> {
         self.reader.clone()
     }
@@ -160,20 +144,22 @@ impl<K: Kv> StateStore<K> {
         self.reader.applied()
     }
 
-    /// How many committed blocks the next flush will write.
+    /// Committed blocks that the next flush writes. They take memory until then.
     pub fn unflushed(&self) -> usize {
-        self.reader.history.recent().blocks.len()
+        self.reader.history.unflushed().blocks.len()
     }
 
-    /// Makes `state`, which was applied to the tip, the tip. The first block may have any height.
+    /// Makes `state`, which was applied to the tip, the new tip. The first block may have any height.
     ///
-    /// `rows` are the caller's own, written in the batch of this block and read by [`StateReader::row`].
+    /// `rows` are the caller's own. They are written in the same batch as the block, and [`StateReader::row`] reads
+    /// them.
     pub fn commit(&mut self, state: &WorldState, block: BlockId, rows: Vec<Row>) -> Result<WorldState, CommitError> {
         let (tip, BlockId { height, hash }) = (self.tip(), block);
         match tip.height() {
             Some(tip) if tip.checked_add(1) != Some(height) => return Err(CommitError::Height { height, tip }),
             Some(_) | None => (),
         }
+        // Otherwise the undo rows would restore nodes of a state that never was the tip.
         if state.parent != tip.root() {
             return Err(CommitError::Parent {
                 parent: state.parent,
@@ -182,54 +168,54 @@ impl<K: Kv> StateStore<K> {
         }
         let versions = changes(&tip, state, height).map_err(|source| CommitError::State { height, source })?;
 
-        let mut recent = self.reader.history.recent_mut();
+        let mut unflushed = self.reader.history.unflushed_mut();
         if tip.height().is_none() {
-            recent.oldest = height;
+            unflushed.oldest = height;
         }
         for (key, version) in versions {
-            recent.versions.entry(key).or_default().push(version);
+            unflushed.versions.entry(key).or_default().push(version);
         }
-        recent.blocks.insert(
+        unflushed.blocks.insert(
             height,
             Block {
                 hash,
                 root: state.root(),
             },
         );
-        recent
+        unflushed
             .codes
             .extend(state.codes.iter().map(|(hash, code)| (*hash, code.clone())));
-        recent
+        unflushed
             .rows
             .extend(rows.into_iter().map(|(key, value)| (caller_key(&key), value)));
-        drop(recent);
+        drop(unflushed);
 
-        let committed = self.settle(state, height);
+        let committed = self.as_committed(state, height);
         *self.reader.tip.write().unwrap_or_else(PoisonError::into_inner) = committed.clone();
         Ok(committed)
     }
 
-    /// `state` as a committed one: nothing pending, everything readable as of its height, memory within its bound.
-    fn settle(&self, state: &WorldState, height: u64) -> WorldState {
-        let mut settled = open(&self.reader.history, state.root(), height);
+    /// `state` as a committed one: no changes of its own, readable as of its height, within the memory bound.
+    fn as_committed(&self, state: &WorldState, height: u64) -> WorldState {
+        let mut committed = open(&self.reader.history, state.root(), height);
         let source = Arc::new(TrieRows {
-            rows: settled.rows.clone(),
+            rows: committed.rows.clone(),
             owner: None,
         });
-        settled.accounts = state.accounts.over(source);
-        settled.tries = state.tries.clone();
+        committed.accounts = state.accounts.with_source(source);
+        committed.tries = state.tries.clone();
         for (owner, trie) in state.changed.iter() {
-            settled.tries.keep(*owner, trie, height);
+            committed.tries.insert(*owner, trie, height);
         }
         let nodes_max = self.options.nodes_max / 2;
-        settled.tries.shrink_to(nodes_max);
-        if settled.accounts.held() > nodes_max {
-            settled.accounts = settled.accounts.shrink_to(nodes_max / 2);
+        committed.tries.shrink_to(nodes_max);
+        if committed.accounts.nodes_in_memory() > nodes_max {
+            committed.accounts = committed.accounts.shrink_to(nodes_max / 2);
         }
-        settled
+        committed
     }
 
-    /// Writes all committed blocks as one batch and deletes what fell out of the window.
+    /// Writes all committed blocks as one batch, and deletes what fell out of the history window.
     pub fn flush(&mut self) -> Result<Option<Applied>, FlushError> {
         let history = &self.reader.history;
         let Some((applied, batch)) = plan(history, self.options.history).map_err(|source| FlushError {
@@ -239,16 +225,16 @@ impl<K: Kv> StateStore<K> {
         else {
             return Ok(self.applied());
         };
-        // Before its rows go away a height stops being readable.
-        history.recent_mut().oldest = applied.oldest;
+        // A height stops being readable before its rows are deleted.
+        history.unflushed_mut().oldest = applied.oldest;
         history.kv.apply(batch).map_err(|source| FlushError {
             height: applied.height,
             source,
         })?;
-        *history.recent_mut() = Recent {
+        *history.unflushed_mut() = Unflushed {
             applied: Some(applied),
             oldest: applied.oldest,
-            ..Recent::default()
+            ..Unflushed::default()
         };
         Ok(Some(applied))
     }
@@ -258,7 +244,7 @@ impl<K: Kv> StateStore<K> {
     }
 }
 
-/// The nodes in which `state` differs from `tip`, storage of destroyed accounts included.
+/// The nodes in which `state` differs from `tip`, with the storage of destroyed accounts.
 fn changes(tip: &WorldState, state: &WorldState, height: u64) -> Result<Vec<(Vec<u8>, Version)>, StateError> {
     let mut versions = Vec::new();
     let mut push = |owner: Option<&B256>, changes: Vec<Change>| {

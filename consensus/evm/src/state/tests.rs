@@ -1,4 +1,4 @@
-//! Whole histories against plain maps: every height in the window, before and after flushing, pruning and reopening.
+//! Whole histories compared with plain maps: every height in the window, before and after flushing, pruning, reopening.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use revm::{
 use super::*;
 use crate::trie::diff;
 
-/// What an account is in the plain map.
+/// An account in the plain map.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Plain {
     nonce: u64,
@@ -23,7 +23,7 @@ struct Plain {
 
 type World = BTreeMap<Address, Plain>;
 
-/// What a block does to one account.
+/// A change of one account by a block.
 #[derive(Debug, Clone)]
 enum Step {
     Change { balance: u64, slots: Vec<(u64, u64)> },
@@ -31,7 +31,7 @@ enum Step {
     Recreate { code: Vec<u8>, slots: Vec<(u64, u64)> },
 }
 
-/// A block: steps by account, and what the store is asked for after it.
+/// A block: changes by account, and the operations on the store after it.
 type Round = (BTreeMap<u8, Step>, Then);
 
 #[derive(Debug, Clone, Copy, PartialEq)]

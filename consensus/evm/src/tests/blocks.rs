@@ -45,7 +45,7 @@ fn a_valid_block_is_accepted() {
 }
 
 #[test]
-fn every_rule_of_the_header_refuses() {
+fn every_broken_header_rule_is_refused() {
     let (mut chain, block) = valid();
     let wrong = B256::repeat_byte(9);
     type Change = Box<dyn FnOnce(&mut Header)>;
@@ -101,7 +101,7 @@ fn a_timestamp_may_equal_its_parents() {
 }
 
 #[test]
-fn bodies_that_this_chain_does_not_have_are_refused() {
+fn uncles_withdrawals_and_blobs_are_refused() {
     let (mut chain, bytes) = valid();
     let mut block = block::decode(&bytes).unwrap();
     block.body.ommers.push(Header::default());
@@ -161,7 +161,7 @@ fn an_unknown_height_is_refused() {
 }
 
 #[test]
-fn candidates_of_one_height_wait_until_one_is_decided() {
+fn executed_blocks_of_one_height_are_kept_until_one_is_committed() {
     let mut chain = Chain::new();
     let slot = chain.slot();
     let pays = [
@@ -189,7 +189,7 @@ fn candidates_of_one_height_wait_until_one_is_decided() {
 }
 
 #[test]
-fn candidates_are_bounded() {
+fn pending_blocks_are_bounded() {
     let mut chain = Chain::new();
     let slot = chain.slot();
     let hashes: Vec<_> = (1..=40_u128)
@@ -231,7 +231,7 @@ fn every_type_of_transaction_is_included() {
 }
 
 #[test]
-fn a_builder_leaves_out_what_cannot_be_included_and_says_what_never_can() {
+fn a_builder_skips_invalid_transactions_and_rejects_those_that_no_block_can_include() {
     let mut chain = Chain::new();
     chain.add_all(&[wallet(5).pay(0, wallet(6).address, Amount(1))]);
     let used = wallet(5).pay(0, wallet(6).address, Amount(2));
@@ -285,10 +285,10 @@ fn a_block_never_outgrows_its_limits() {
 }
 
 #[test]
-fn a_header_can_be_named_without_executing() {
+fn a_block_hash_is_read_without_executing_the_block() {
     let (chain, bytes) = valid();
-    let named = chain.ledger.name(&bytes).unwrap();
+    let named = chain.ledger.header_claim(&bytes).unwrap();
     assert_eq!(named.hash.0, header_of(&bytes).hash_slow().0);
     assert_eq!(named.parent_certificate, chain.slot().parent_certificate);
-    assert_eq!(chain.ledger.name(&bytes[..40]), None);
+    assert_eq!(chain.ledger.header_claim(&bytes[..40]), None);
 }

@@ -31,7 +31,7 @@ fn a_new_validator_votes_from_the_next_epoch_on() {
     let mut chain = Chain::new();
     let genesis = chain.ledger.epoch().unwrap();
     assert_eq!(keys(&genesis.voting), [1, 2, 3, 4]);
-    assert_eq!(genesis.voting, genesis.before);
+    assert_eq!(genesis.voting, genesis.previous);
     chain.add_all(&[register(5, 0, Amount::open(5_000))]);
     assert_eq!(succeeded(&chain), [true]);
     for _ in 2..EPOCH {
@@ -46,7 +46,7 @@ fn a_new_validator_votes_from_the_next_epoch_on() {
         edge,
         Epoch {
             voting: next.clone(),
-            before: genesis.voting
+            previous: genesis.voting
         }
     );
     chain.add(&[]);
@@ -54,7 +54,7 @@ fn a_new_validator_votes_from_the_next_epoch_on() {
         chain.ledger.epoch().unwrap(),
         Epoch {
             voting: next.clone(),
-            before: next
+            previous: next
         }
     );
 }
@@ -101,7 +101,7 @@ fn the_hub_refuses_what_its_rules_forbid() {
     assert_eq!(
         chain.balance(STAKE_HUB),
         Amount(STAKE.0 * 4),
-        "what was sent along went back"
+        "the value of the reverted call was returned"
     );
 }
 

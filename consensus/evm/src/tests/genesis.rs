@@ -93,14 +93,14 @@ fn every_public_variable_of_the_hub_reads_what_genesis_wrote() {
 }
 
 #[test]
-fn the_supply_of_genesis_is_what_there_is() {
+fn genesis_holds_the_whole_supply() {
     let state = PlainState::default().apply(&genesis().accounts);
     assert_eq!(state.supply(), U256::from(protocol::unit::SUPPLY.0));
     assert_eq!(state.root(), genesis().header.state_root);
 }
 
 #[test]
-fn a_wrong_supply_names_the_difference() {
+fn the_error_of_a_wrong_supply_names_the_difference() {
     let more = refused(|file| file.alloc.get_mut(&wallet(1).address).unwrap().balance += U256::from(5));
     assert!(more.contains("5 more than the 1000000000 OPEN"), "{more}");
     let less = refused(|file| file.alloc.get_mut(&wallet(1).address).unwrap().balance -= U256::from(7));
@@ -108,7 +108,7 @@ fn a_wrong_supply_names_the_difference() {
 }
 
 #[test]
-fn a_genesis_that_contradicts_the_rules_says_where() {
+fn the_error_of_an_invalid_genesis_names_the_field() {
     let cases: [(String, &str); 13] = [
         (
             refused(|file| drop(file.config.extra_fields.remove("openledger"))),
@@ -154,10 +154,10 @@ fn a_genesis_that_contradicts_the_rules_says_where() {
 }
 
 #[test]
-fn a_misspelt_parameter_is_not_a_default() {
+fn a_misspelt_parameter_is_an_error() {
     let mut file = genesis_file(&params());
-    let ours = file.config.extra_fields.get_mut("openledger").unwrap();
-    ours.as_object_mut().unwrap().insert("epochLenght".into(), 1.into());
+    let section = file.config.extra_fields.get_mut("openledger").unwrap();
+    section.as_object_mut().unwrap().insert("epochLenght".into(), 1.into());
     let error = ChainGenesis::new(file).expect_err("unknown key");
     assert!(matches!(error, GenesisError::Params(_)), "{error}");
     assert!(error.to_string().contains("epochLenght"), "{error}");

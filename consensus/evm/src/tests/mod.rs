@@ -1,13 +1,13 @@
-//! Tests of the chain as a whole: from genesis through the door, blocks and commits to what readers see.
+//! Tests of the whole chain: genesis, transaction checks, building and committing blocks, and reads through views.
 
 mod blocks;
 mod epochs;
-mod foreign;
 mod genesis;
-mod hostile;
-mod money;
+mod imported_chain;
+mod malformed;
 mod pool;
 mod restart;
 mod simulate;
+mod supply;
 mod support;
 mod views;

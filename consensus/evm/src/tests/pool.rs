@@ -6,10 +6,10 @@ use alloy_primitives::{Signature, TxKind, U256, keccak256};
 use protocol::{Account, Amount, TxHash};
 
 use super::support::*;
-use crate::pool_tx::{Door, TX_BYTES_MAX, TxError};
+use crate::pool_tx::{TX_BYTES_MAX, TxError, TxValidator};
 
-fn door() -> Door {
-    Chain::new().ledger.door()
+fn tx_validator() -> TxValidator {
+    Chain::new().ledger.tx_validator()
 }
 
 fn payment(nonce: u64) -> TxEip1559 {
@@ -22,13 +22,13 @@ fn payment(nonce: u64) -> TxEip1559 {
 }
 
 fn refused(raw: &[u8]) -> TxError {
-    door().admit(&raw.into()).expect_err("must be refused")
+    tx_validator().admit(&raw.into()).expect_err("must be refused")
 }
 
 #[test]
-fn a_transaction_comes_in_with_what_the_pool_needs_to_know() {
+fn an_admitted_transaction_has_every_field_that_the_mempool_needs() {
     let raw = wallet(5).sign(payment(3));
-    let pooled = door().admit(&raw).unwrap();
+    let pooled = tx_validator().admit(&raw).unwrap();
     assert_eq!(pooled.hash, TxHash(keccak256(&raw).0));
     assert_eq!(pooled.sender, Account(wallet(5).address.0.0));
     assert_eq!((pooled.nonce, pooled.gas_limit), (3, 21_000));
@@ -38,7 +38,7 @@ fn a_transaction_comes_in_with_what_the_pool_needs_to_know() {
 }
 
 #[test]
-fn legacy_access_list_and_set_code_transactions_come_in() {
+fn legacy_access_list_and_set_code_transactions_are_admitted() {
     let mut delegate = set_code(0, wallet(6).address);
     delegate.authorization_list = vec![wallet(7).authorize(wallet(8).address, 0)];
     for raw in [
@@ -46,12 +46,15 @@ fn legacy_access_list_and_set_code_transactions_come_in() {
         wallet(5).sign(with_access_list(0, wallet(6).address)),
         wallet(5).sign(delegate),
     ] {
-        assert_eq!(door().admit(&raw).unwrap().sender, Account(wallet(5).address.0.0));
+        assert_eq!(
+            tx_validator().admit(&raw).unwrap().sender,
+            Account(wallet(5).address.0.0)
+        );
     }
 }
 
 #[test]
-fn blobs_are_refused_by_name() {
+fn blob_transactions_are_refused_with_their_own_error() {
     use alloy_consensus::TxEip4844Variant;
     let transaction = TxEip4844 {
         chain_id: CHAIN_ID,
@@ -119,7 +122,7 @@ fn trailing_bytes_are_refused() {
 
 /// EIP-2: both `s` and `n - s` satisfy the curve; only the low one is a signature.
 #[test]
-fn the_other_half_of_a_signature_is_refused() {
+fn a_signature_with_high_s_is_refused() {
     let transaction = payment(0);
     let low = wallet(5).sign_hash(transaction.signature_hash());
     let order = SECP256K1N_HALF * U256::from(2) + U256::from(1);
@@ -135,7 +138,7 @@ fn the_other_half_of_a_signature_is_refused() {
 }
 
 #[test]
-fn many_are_answered_in_the_order_they_were_asked() {
+fn results_of_many_transactions_are_in_the_order_of_the_input() {
     let raw: Vec<Arc<[u8]>> = (0..50_u64)
         .map(|n| {
             if n % 7 == 3 {
@@ -145,7 +148,7 @@ fn many_are_answered_in_the_order_they_were_asked() {
             }
         })
         .collect();
-    let answers = door().admit_all(&raw);
+    let answers = tx_validator().admit_all(&raw);
     for (n, answer) in (0_u64..).zip(answers) {
         match answer {
             Ok(pooled) => assert_eq!(pooled.nonce, n),
@@ -157,15 +160,19 @@ fn many_are_answered_in_the_order_they_were_asked() {
 #[test]
 fn a_sender_is_recovered_once() {
     let chain = Chain::new();
-    let door = chain.ledger.door();
+    let tx_validator = chain.ledger.tx_validator();
     let raw = wallet(5).sign(payment(0));
-    door.admit(&raw).unwrap();
-    assert_eq!(door.senders.get(&keccak256(&raw)), Some(wallet(5).address));
-    assert_eq!(chain.ledger.senders().len(), 1, "the ledger shares the door's memory");
+    tx_validator.admit(&raw).unwrap();
+    assert_eq!(tx_validator.senders.get(&keccak256(&raw)), Some(wallet(5).address));
+    assert_eq!(
+        chain.ledger.senders().len(),
+        1,
+        "the ledger shares the tx_validator's memory"
+    );
 }
 
 #[test]
-fn the_memory_of_senders_is_bounded() {
+fn the_sender_cache_is_bounded() {
     let cache = crate::senders::SenderCache::new(100);
     for n in 0..1_000_u32 {
         cache.insert(keccak256(n.to_be_bytes()), wallet(1).address);
@@ -177,7 +184,7 @@ fn the_memory_of_senders_is_bounded() {
     );
 }
 
-/// The library in C, not the one in Rust: half the time. Which one it is, is decided by features far away.
+/// Recovery must use the library in C, which takes half the time of the one in Rust. Features of other crates choose it.
 #[test]
 fn senders_are_recovered_by_libsecp256k1() {
     let backend = std::any::type_name_of_val(&alloy_consensus::crypto::secp256k1::public_key_to_address);

@@ -52,7 +52,7 @@ fn an_empty_database_is_rebuilt_from_the_log() {
 }
 
 #[test]
-fn a_flushed_ledger_opens_where_it_was() {
+fn a_flushed_ledger_reopens_at_the_same_tip() {
     let mut chain = crashed();
     chain.ledger.flush().unwrap();
     let mut ledger = reopen(&chain.kv);
@@ -76,13 +76,13 @@ fn the_data_of_another_chain_is_not_opened() {
     let other = ChainGenesis::new(file).unwrap();
     let error = Ledger::open(chain.kv.clone(), Options::default(), &other, SenderCache::default()).unwrap_err();
     assert!(
-        matches!(error, OpenError::Foreign { wanted, .. } if wanted == other.hash),
+        matches!(error, OpenError::OtherChain { wanted, .. } if wanted == other.hash),
         "{error}"
     );
 }
 
 #[test]
-fn a_gap_in_the_log_is_noticed() {
+fn a_gap_in_the_log_is_detected() {
     let chain = crashed();
     let mut ledger = reopen(&chain.kv);
     let error = ledger.replay(&chain.log.blocks()[8]).unwrap_err();
@@ -91,7 +91,7 @@ fn a_gap_in_the_log_is_noticed() {
 }
 
 #[test]
-fn a_damaged_block_in_the_log_is_noticed() {
+fn a_damaged_block_in_the_log_is_detected() {
     let chain = crashed();
     let mut ledger = reopen(&chain.kv);
     let mut block = chain.log.blocks()[7].clone();

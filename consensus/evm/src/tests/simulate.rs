@@ -10,7 +10,7 @@ use protocol::{Amount, TxHash};
 use super::support::*;
 use crate::view::{
     At, BlockOverrides, CallOutcome, CallRequest, Overrides, TraceError, View,
-    simulate::{CallFailure, ImaginedBlock, SimulateError, Simulation},
+    simulate::{BlockStateCalls, CallFailure, SimulateError, Simulation},
 };
 
 fn view(chain: &Chain) -> View<std::sync::Arc<crate::state::MemKv>> {
@@ -25,7 +25,7 @@ fn send(to: Address, value: u64) -> Vec<u8> {
     .abi_encode()
 }
 
-/// A transaction as somebody asks for it.
+/// A request for this transaction.
 fn request(from: Address, raw: &[u8]) -> TransactionRequest {
     let transaction = TxEnvelope::decode_2718_exact(raw).unwrap();
     TransactionRequest {
@@ -35,7 +35,7 @@ fn request(from: Address, raw: &[u8]) -> TransactionRequest {
     }
 }
 
-/// The block whose header says what this one's does.
+/// A simulated block with the same header fields as this one.
 fn like(header: &Header) -> BlockOverrides {
     BlockOverrides {
         time: Some(U64::from(header.timestamp)),
@@ -48,7 +48,7 @@ fn like(header: &Header) -> BlockOverrides {
 
 fn run(
     chain: &Chain,
-    blocks: Vec<ImaginedBlock>,
+    blocks: Vec<BlockStateCalls>,
     validation: bool,
 ) -> Result<Vec<crate::view::simulate::SimulatedBlock>, SimulateError> {
     let simulation = Simulation {
@@ -59,10 +59,10 @@ fn run(
     view(chain).simulate(simulation, At::Tip)
 }
 
-fn calls(calls: Vec<TransactionRequest>) -> ImaginedBlock {
-    ImaginedBlock {
+fn calls(calls: Vec<TransactionRequest>) -> BlockStateCalls {
+    BlockStateCalls {
         calls,
-        ..ImaginedBlock::default()
+        ..BlockStateCalls::default()
     }
 }
 
@@ -71,7 +71,7 @@ fn pay(from: Address, to: Address, value: u64) -> TransactionRequest {
 }
 
 #[test]
-fn a_simulated_block_does_what_the_real_one_then_does() {
+fn a_simulated_block_has_the_results_of_the_real_one() {
     let mut chain = Chain::new();
     let token = wallet(5).address.create(0);
     let offered = [
@@ -94,19 +94,19 @@ fn a_simulated_block_does_what_the_real_one_then_does() {
         let raw = alloy_eips::Encodable2718::encoded_2718(one.inner());
         request(one.signer(), &raw)
     });
-    let imagined = ImaginedBlock {
+    let block = BlockStateCalls {
         block_overrides: Some(like(&real)),
         calls: requests.collect(),
-        ..ImaginedBlock::default()
+        ..BlockStateCalls::default()
     };
     let simulation = Simulation {
-        block_state_calls: vec![imagined],
+        block_state_calls: vec![block],
         validation: true,
         ..Simulation::default()
     };
     let simulated = before.simulate(simulation, At::Height(0)).unwrap().remove(0).header;
     let expect = Header {
-        // Nobody signed what is simulated.
+        // Simulated transactions are unsigned.
         transactions_root: simulated.transactions_root,
         ..real
     };
@@ -114,7 +114,7 @@ fn a_simulated_block_does_what_the_real_one_then_does() {
 }
 
 #[test]
-fn blocks_stand_on_each_other_and_nothing_lasts() {
+fn simulated_blocks_build_on_each_other_and_are_dropped() {
     let chain = Chain::new();
     let (a, b) = (wallet(5).address, Address::repeat_byte(0x55));
     let blocks = vec![calls(vec![pay(a, b, 7)]), calls(vec![pay(b, a, 3)])];
@@ -126,7 +126,7 @@ fn blocks_stand_on_each_other_and_nothing_lasts() {
 }
 
 #[test]
-fn transfers_are_told_as_logs_where_they_are_wanted() {
+fn transfers_are_reported_as_logs_on_request() {
     let chain = Chain::new();
     let (from, to) = (wallet(5).address, wallet(6).address);
     let simulation = Simulation {
@@ -143,12 +143,12 @@ fn transfers_are_told_as_logs_where_they_are_wanted() {
     assert_eq!(places, [vec![0], vec![], vec![1]]);
     let (_, log) = &block.calls[0].logs[0];
     assert_eq!(log.address, address!("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"));
-    // They are no logs of the block.
+    // Transfer logs are not part of the block.
     assert!(block.header.logs_bloom.is_zero());
 }
 
 #[test]
-fn what_is_not_valid_has_the_number_of_the_reason() {
+fn an_invalid_simulation_has_the_error_code_of_its_reason() {
     let chain = Chain::new();
     let (rich, poor) = (wallet(5).address, Address::repeat_byte(0x99));
     let fees = |request: TransactionRequest| request.max_fee_per_gas(FEE_CAP);
@@ -173,7 +173,7 @@ fn what_is_not_valid_has_the_number_of_the_reason() {
 }
 
 #[test]
-fn a_call_that_stops_says_at_what() {
+fn a_halted_call_names_the_instruction() {
     let chain = Chain::new();
     let creates = |code: &'static [u8]| TransactionRequest {
         to: Some(TxKind::Create),
@@ -199,7 +199,7 @@ fn a_call_that_stops_says_at_what() {
 }
 
 #[test]
-fn a_call_may_imagine_another_state_and_another_block() {
+fn a_call_accepts_state_and_block_overrides() {
     let chain = Chain::new();
     let target = Address::repeat_byte(0x42);
     // NUMBER, PUSH0, MSTORE, SLOAD of 0 added, returned.
@@ -235,28 +235,28 @@ fn a_call_may_imagine_another_state_and_another_block() {
 }
 
 #[test]
-fn a_trace_ends_where_the_receipt_does() {
+fn a_trace_agrees_with_the_receipt() {
     let mut chain = Chain::new();
     let token = wallet(5).address.create(0);
     let call = wallet(5).call(1, token, Amount::ZERO, send(wallet(6).address, 500));
     chain.add_all(&[wallet(5).deploy(0, TestToken::BYTECODE.clone()), call.clone()]);
     let options = GethDebugTracingOptions::new_tracer(GethDebugBuiltInTracerType::CallTracer);
-    let receipts = view(&chain).placed_receipts(1).unwrap().unwrap();
-    for placed in &receipts {
-        let name = TxHash(placed.included.transaction.tx_hash().0);
+    let receipts = view(&chain).receipts_with_transactions(1).unwrap().unwrap();
+    for found in &receipts {
+        let name = TxHash(found.included.transaction.tx_hash().0);
         let GethTrace::CallTracer(CallFrame { gas_used, .. }) = view(&chain).trace_transaction(name, &options).unwrap()
         else {
-            panic!("a call frame")
+            panic!("a call parts")
         };
-        assert_eq!(gas_used, U256::from(placed.gas_used));
+        assert_eq!(gas_used, U256::from(found.gas_used));
     }
-    let GethTrace::Default(frame) = view(&chain)
+    let GethTrace::Default(parts) = view(&chain)
         .trace_transaction(TxHash(alloy_primitives::keccak256(&call).0), &Default::default())
         .unwrap()
     else {
         panic!("steps")
     };
-    assert!(!frame.failed && frame.struct_logs.len() > 50);
+    assert!(!parts.failed && parts.struct_logs.len() > 50);
     assert_eq!(view(&chain).trace_block(1, &options).unwrap().len(), 2);
     assert!(matches!(
         view(&chain).trace_block(0, &options),

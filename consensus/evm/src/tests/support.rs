@@ -13,7 +13,7 @@ use alloy_eips::{Encodable2718, eip7702::Authorization};
 use alloy_genesis::{Genesis, GenesisAccount};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
 use consensus::{
-    execution::{Committed, Execution, Slot, Staker},
+    execution::{BlockContext, Committed, Execution, Staker},
     validator::ValidatorSet,
 };
 use protocol::{Account, Amount, Height, Time, ValidatorKey, unit::SUPPLY};
@@ -30,7 +30,7 @@ pub(super) const CHAIN_ID: u64 = 7777;
 pub(super) const EPOCH: u64 = 5;
 pub(super) const WALLETS: u8 = 8;
 pub(super) const START_S: u64 = 1_700_000_000;
-/// What every wallet starts with.
+/// Balance of every wallet at genesis.
 pub(super) const FUNDS: Amount = Amount::open(1_000_000);
 pub(super) const STAKE: Amount = Amount::open(1_000);
 /// Enough for every transaction of these tests.
@@ -169,7 +169,7 @@ pub(super) fn params() -> Params {
     }
 }
 
-/// A genesis whose supply is right: what the wallets and stakes leave is a treasury's.
+/// A genesis with the whole supply: a treasury has what the wallets and stakes leave.
 pub(super) fn genesis_file(params: &Params) -> Genesis {
     let mut config = osaka_from_genesis(CHAIN_ID);
     config
@@ -238,7 +238,7 @@ impl Chain {
         }
     }
 
-    pub(super) fn slot(&self) -> Slot {
+    pub(super) fn slot(&self) -> BlockContext {
         slot_above(&self.ledger)
     }
 
@@ -267,7 +267,7 @@ impl Chain {
         self.ledger.commit(verdict.unwrap()).unwrap()
     }
 
-    /// What `verify` says of a block.
+    /// The verdict of `verify` about a block.
     pub(super) fn verdict(&mut self, block: &[u8]) -> Result<(), String> {
         let slot = self.slot();
         let verdict = self
@@ -282,15 +282,15 @@ impl Chain {
     }
 }
 
-/// Who may propose in these tests: the validators of genesis.
+/// The accounts that may propose: the validators of genesis.
 pub(super) fn proposers() -> Vec<Account> {
     (1..=4).map(|number| Account(wallet(number).address.0.0)).collect()
 }
 
-/// The slot above the tip, a second later, proposed by the first validator.
-pub(super) fn slot_above<X: Execution>(ledger: &X) -> Slot {
+/// A block context above the tip, a second later, for the first validator.
+pub(super) fn slot_above<X: Execution>(ledger: &X) -> BlockContext {
     let tip = ledger.tip();
-    Slot {
+    BlockContext {
         height: Height(tip.height.0 + 1),
         time: Time::from_secs(tip.timestamp_s + 1),
         proposer: proposers()[0],

@@ -79,7 +79,7 @@ fn a_call_returns_and_changes_nothing() {
 }
 
 #[test]
-fn reasons_of_reverts_are_read() {
+fn revert_reasons_are_decoded() {
     let chain = Chain::new();
     let outcome = |data: &[u8]| {
         let request = CallRequest {
@@ -88,8 +88,8 @@ fn reasons_of_reverts_are_read() {
         };
         view(&chain).call(&request, At::Tip, &Overrides::default()).unwrap()
     };
-    let said = Revert::from("not yours").abi_encode();
-    assert!(matches!(outcome(&said), CallOutcome::Reverted { reason: Some(ref r), .. } if r == "not yours"));
+    let data = Revert::from("not yours").abi_encode();
+    assert!(matches!(outcome(&data), CallOutcome::Reverted { reason: Some(ref r), .. } if r == "not yours"));
     let panic = alloy_sol_types::Panic { code: U256::from(0x12) }.abi_encode();
     let outcome = outcome(&panic);
     assert!(
@@ -99,7 +99,7 @@ fn reasons_of_reverts_are_read() {
 }
 
 #[test]
-fn a_custom_error_comes_back_as_data_and_ours_by_name() {
+fn a_custom_error_is_returned_as_data_and_a_system_contracts_by_name() {
     let chain = Chain::new();
     let request = CallRequest {
         from: wallet(5).address,
@@ -116,7 +116,7 @@ fn a_custom_error_comes_back_as_data_and_ours_by_name() {
 }
 
 #[test]
-fn an_estimate_is_enough_and_hardly_more() {
+fn an_estimate_is_enough_gas_and_little_more() {
     let (mut chain, token) = with_token();
     let pay = CallRequest {
         from: wallet(5).address,
@@ -144,7 +144,7 @@ fn an_estimate_is_enough_and_hardly_more() {
         ..fee_market(2)
     };
     chain.add_all(&[wallet(5).sign(transaction)]);
-    let receipt = &view(&chain).placed_receipts(3).unwrap().unwrap()[0];
+    let receipt = &view(&chain).receipts_with_transactions(3).unwrap().unwrap()[0];
     assert!(receipt.receipt.is_success());
     assert!(
         gas_limit - receipt.gas_used <= gas_limit / 50,
@@ -154,7 +154,7 @@ fn an_estimate_is_enough_and_hardly_more() {
 }
 
 #[test]
-fn an_estimate_of_what_reverts_says_why() {
+fn the_estimate_of_a_reverting_call_has_its_reason() {
     let chain = Chain::new();
     let request = CallRequest {
         input: reverting(&Revert::from("no").abi_encode()),
@@ -168,7 +168,7 @@ fn an_estimate_of_what_reverts_says_why() {
 }
 
 #[test]
-fn what_a_sender_cannot_pay_is_not_estimated() {
+fn a_call_that_the_sender_cannot_pay_is_not_estimated() {
     let chain = Chain::new();
     let request = CallRequest {
         from: wallet(5).address,
@@ -185,7 +185,7 @@ fn what_a_sender_cannot_pay_is_not_estimated() {
 }
 
 #[test]
-fn blocks_and_transactions_are_found_by_name() {
+fn blocks_and_transactions_are_found_by_hash() {
     let (chain, token) = with_token();
     let view = view(&chain);
     let header = header_of(&chain.log.blocks()[1]);
@@ -197,7 +197,7 @@ fn blocks_and_transactions_are_found_by_name() {
     assert_eq!(view.block(3).unwrap(), None);
     assert_eq!(view.height_of(BlockHash([1; 32])).unwrap(), None);
 
-    let receipts = view.placed_receipts(2).unwrap().unwrap();
+    let receipts = view.receipts_with_transactions(2).unwrap().unwrap();
     assert_eq!(receipts.len(), 2);
     assert_eq!(
         (receipts[0].gas_used, receipts[0].first_log, receipts[1].first_log),
@@ -212,11 +212,14 @@ fn blocks_and_transactions_are_found_by_name() {
     assert_eq!(view.receipt(name).unwrap().unwrap().gas_used, receipts[1].gas_used);
     let logs = view.logs(2).unwrap().unwrap();
     assert_eq!((logs.len(), logs[0].0, logs[0].1.address), (1, 1, token));
-    assert_eq!(view.placed_receipts(1).unwrap().unwrap()[0].created, Some(token));
+    assert_eq!(
+        view.receipts_with_transactions(1).unwrap().unwrap()[0].created,
+        Some(token)
+    );
 }
 
 #[test]
-fn receipts_read_back_what_the_header_promises() {
+fn stored_receipts_match_the_receipts_root() {
     let (chain, _) = with_token();
     let receipts = view(&chain).receipts(2).unwrap().unwrap();
     let root = alloy_consensus::proofs::calculate_receipt_root(&receipts);
@@ -224,7 +227,7 @@ fn receipts_read_back_what_the_header_promises() {
 }
 
 #[test]
-fn receipts_larger_than_a_row_read_back() {
+fn receipts_larger_than_a_row_are_read_back() {
     let mut chain = Chain::new();
     // Init code that logs 60 kB of zeros: PUSH3 60_000, PUSH1 0, LOG0, STOP
     let log: Bytes = vec![0x62, 0x00, 0xea, 0x60, 0x60, 0x00, 0xa0, 0x00].into();

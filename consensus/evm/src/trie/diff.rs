@@ -1,7 +1,7 @@
-//! What changed between two versions of a trie, node by node.
+//! The difference of two versions of a trie, node by node.
 //!
-//! The result is both what a store has to write and what it needs to go back. Subtrees that both versions share are
-//! skipped without being loaded, so the work is proportional to the change.
+//! A store writes the new nodes, and keeps the old ones to read earlier heights. Subtrees that both versions share are skipped
+//! without being loaded, so the work is proportional to the change.
 
 use alloy_primitives::Bytes;
 use alloy_trie::Nibbles;
@@ -12,20 +12,19 @@ use super::{
     node::Node,
 };
 
-/// A node that differs. `None` means that no node is stored at the path in that version.
+/// A node that differs. `None` means that the version stores no node at the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Where it is.
     pub path: Nibbles,
-    /// Its RLP before.
+    /// RLP of the node in the old version.
     pub old: Option<Bytes>,
-    /// Its RLP after.
+    /// RLP of the node in the new version.
     pub new: Option<Bytes>,
 }
 
 /// Lists the stored nodes in which `new` differs from `old`, parents before children.
 ///
-/// A node inside its parent (below 32 bytes) is not stored; the root always is.
+/// A node below 32 bytes is contained in its parent and not stored; the root always is.
 pub fn diff(old: &Trie, new: &Trie) -> Result<Vec<Change>, NodeError> {
     let mut walk = Walk {
         old: &old.source,
@@ -44,12 +43,12 @@ struct Walk<'a> {
     changes: Vec<Change>,
 }
 
-/// What one version has at the current path.
+/// The position of one version at the current path.
 #[derive(Clone, Copy)]
 enum Cursor<'a> {
     Nothing,
     At(&'a Link),
-    /// Inside the key of an extension, of which this much is left.
+    /// Inside the key of an extension, of which these nibbles are left.
     Within(Nibbles, &'a Link),
 }
 
@@ -87,7 +86,7 @@ impl<'a> Cursor<'a> {
         link.map_or(Self::Nothing, Self::At)
     }
 
-    /// The stored bytes and the node at this cursor.
+    /// The stored bytes and the node at this position.
     fn open(self, path: &Nibbles, source: &Source) -> Result<(Option<Bytes>, Option<&'a Node>), NodeError> {
         let Self::At(link) = self else { return Ok((None, None)) };
         let node = link.load(path, source)?;

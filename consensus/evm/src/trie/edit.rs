@@ -1,6 +1,6 @@
-//! Insertion and removal below one link, copying only what another version shares.
+//! Insertion and removal below a link. Copies only nodes that another version shares.
 //!
-//! Nodes are loaded before anything changes, so a failed load leaves the trie as it was.
+//! Nodes are loaded before anything changes, so that a failed load leaves the trie as it was.
 
 use alloy_primitives::Bytes;
 use alloy_trie::Nibbles;
@@ -11,7 +11,7 @@ use super::{
     node::{Branch, Node},
 };
 
-/// Sets the value of `key`, of which the first `depth` nibbles lead to `link`.
+/// Sets the value of `key`, whose first `depth` nibbles lead to `link`.
 pub(super) fn insert(
     link: &mut Link,
     key: &Nibbles,
@@ -24,6 +24,7 @@ pub(super) fn insert(
     let node = link.change();
     match node {
         Node::Leaf { key: own, value: old } if *own == rest => *old = value,
+        // Two keys part at the first nibble that differs: a branch there, below the nibbles that they share.
         Node::Leaf { key: own, value: old } => {
             let (own, old) = (*own, old.clone());
             let shared = own.common_prefix_length(&rest);
@@ -66,10 +67,10 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// Loads what removing `key` will look at, and says whether there is anything to remove.
+/// Loads all nodes that removing `key` reads, and returns true if the key is there.
 ///
-/// Besides the nodes on the path these are the last neighbours of branches with two entries: such a branch may vanish
-/// into what is left of it.
+/// Besides the nodes on the path these are the other children of branches with two entries: such a branch may merge
+/// with the child that is left.
 pub(super) fn prepare_removal(root: &Link, key: &Nibbles, source: &Source) -> Result<bool, NodeError> {
     let (mut link, mut depth) = (root, 0);
     loop {
@@ -112,7 +113,7 @@ fn load_neighbour(branch: &Branch, chosen: Option<u8>, at: &Nibbles, source: &So
     Ok(())
 }
 
-/// Removes a key that [`prepare_removal`] found. Returns whether nothing is left below `link`.
+/// Removes a key that [`prepare_removal`] found. Returns true if nothing is left below `link`.
 pub(super) fn remove(link: &mut Link, rest: &Nibbles) -> bool {
     let node = link.change();
     match node {
@@ -143,7 +144,7 @@ pub(super) fn remove(link: &mut Link, rest: &Nibbles) -> bool {
     false
 }
 
-/// What replaces a branch with one entry.
+/// The node that replaces a branch with one entry.
 fn collapsed(branch: &mut Branch) -> Node {
     if let Some(value) = branch.value.take() {
         return Node::Leaf {
@@ -162,7 +163,7 @@ fn collapsed(branch: &mut Branch) -> Node {
     })
 }
 
-/// `child` with `key` before its own key; `None` for a branch, which has none.
+/// `child` with `key` in front of its own key; `None` for a branch, which has no key.
 fn lengthened(key: &Nibbles, child: &Link) -> Option<Node> {
     match child.node().expect("the removal was prepared") {
         Node::Leaf { key: own, value } => Some(Node::Leaf {
@@ -191,7 +192,7 @@ fn under(key: Nibbles, branch: Branch) -> Node {
 }
 
 impl Branch {
-    /// Puts a value where nothing is yet, `rest` being its key from this branch on.
+    /// Adds a value where there is none; `rest` is its key from this branch on.
     fn put_leaf(&mut self, rest: &Nibbles, value: Bytes) {
         match rest.first() {
             None => self.value = Some(value),

@@ -1,7 +1,8 @@
-//! A link from a node to its child: the reference that the parent hashes, and the child itself once it is in memory.
+//! A link from a node to a child: the reference that the parent's hash covers, and the child itself once it is in
+//! memory.
 //!
-//! Links are shared between all versions of a trie that agree on what is below them: one load or one hash computed
-//! serves them all. A link is never empty: it has a reference, a node, or both.
+//! Links are shared by all versions of a trie that have the same subtree, so one load or one hash serves all of
+//! them. A link always has a reference, a node, or both.
 
 use std::sync::{
     Arc, OnceLock,
@@ -15,28 +16,28 @@ use super::{NodeError, NodeSource, node::Node};
 
 /// A shared, lazily loaded child.
 #[derive(Clone, Debug)]
-pub(super) struct Link(Arc<Slot>);
+pub(super) struct Link(Arc<LinkCell>);
 
 #[derive(Debug, Default)]
-struct Slot {
+struct LinkCell {
     reference: OnceLock<RlpNode>,
     node: OnceLock<Node>,
 }
 
-/// Where missing nodes come from, and how many nodes this line of tries holds in memory.
+/// The source of missing nodes, and a count of the nodes in memory.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) nodes: Arc<dyn NodeSource>,
-    /// An upper bound: nodes that were replaced are not subtracted before the next shrink.
-    pub(super) held: Arc<AtomicUsize>,
+    /// An upper bound: replaced nodes are not subtracted before the next shrink.
+    pub(super) in_memory: Arc<AtomicUsize>,
 }
 
 impl Source {
     pub(super) fn count(&self, added: usize) {
-        self.held.fetch_add(added, Ordering::Relaxed);
+        self.in_memory.fetch_add(added, Ordering::Relaxed);
     }
 
-    /// The bytes at `path`, checked against the hash that the parent has.
+    /// The bytes at `path`, checked against the hash in the parent.
     fn fetch(&self, path: &Nibbles, expected: B256) -> Result<Bytes, NodeError> {
         let found = self.nodes.node(path).map_err(|source| NodeError::Source {
             path: Box::new(*path),
@@ -59,31 +60,31 @@ impl Source {
 }
 
 impl Link {
-    /// A child that is known by its hash alone.
+    /// A child of which only the hash is known.
     pub(super) fn to(hash: B256) -> Self {
-        Self(Arc::new(Slot {
+        Self(Arc::new(LinkCell {
             reference: RlpNode::word_rlp(&hash).into(),
             node: OnceLock::new(),
         }))
     }
 
-    /// A child whose encoding is part of its parent.
+    /// A child whose encoding is part of its parent's.
     pub(super) fn inline(reference: RlpNode, node: Node) -> Self {
-        Self(Arc::new(Slot {
+        Self(Arc::new(LinkCell {
             reference: reference.into(),
             node: node.into(),
         }))
     }
 
-    /// A child that is new; its reference is computed when it is asked for.
+    /// A new child. Its reference is computed when it is needed.
     pub(super) fn new(node: Node) -> Self {
-        Self(Arc::new(Slot {
+        Self(Arc::new(LinkCell {
             reference: OnceLock::new(),
             node: node.into(),
         }))
     }
 
-    /// The same child, known by the same reference, with other contents in memory (children dropped or kept).
+    /// The same child by the same reference, with another node in memory (children dropped or kept).
     pub(super) fn with_node(&self, node: Node) -> Self {
         Self::inline(self.reference().clone(), node)
     }
@@ -101,7 +102,7 @@ impl Link {
         self.0.node.get()
     }
 
-    /// The node, which lies at `path`, read from the source unless it is in memory.
+    /// The node at `path`, read from the source unless it is in memory.
     pub(super) fn load(&self, path: &Nibbles, source: &Source) -> Result<&Node, NodeError> {
         if let Some(node) = self.node() {
             return Ok(node);
@@ -117,12 +118,11 @@ impl Link {
         Ok(self.0.node.get_or_init(|| node))
     }
 
-    /// What the parent hashes: the node itself below 32 bytes, else its hash. Computed once.
+    /// The reference in the parent: the encoded node itself below 32 bytes, else its hash. Computed once.
     pub(super) fn reference(&self) -> &RlpNode {
         self.0.reference.get_or_init(|| RlpNode::from_rlp(&self.encode()))
     }
 
-    /// Whether its reference is computed.
     pub(super) fn is_hashed(&self) -> bool {
         self.0.reference.get().is_some()
     }
@@ -130,6 +130,7 @@ impl Link {
     /// The RLP of the node.
     ///
     /// # Panics
+    ///
     /// If the node is not in memory.
     pub(super) fn encode(&self) -> Vec<u8> {
         self.node().expect("a node is loaded before it is encoded").encode()
@@ -140,18 +141,18 @@ impl Link {
         self.reference().as_hash()
     }
 
-    /// Whether both lead to the same node, without loading it.
+    /// Returns true if both lead to the same node. Loads nothing.
     pub(super) fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.reference() == other.reference()
     }
 
-    /// The node for changing: copied if another version shares it, its reference forgotten.
+    /// The node for a change: copied if another version shares it, its reference dropped.
     pub(super) fn change(&mut self) -> &mut Node {
         if Arc::get_mut(&mut self.0).is_none() {
             let node = self.node().expect("a node is loaded before it is changed").clone();
             *self = Self::new(node);
         }
-        let slot = Arc::get_mut(&mut self.0).expect("nobody shares a link that was just copied");
+        let slot = Arc::get_mut(&mut self.0).expect("a link that was just copied is not shared");
         slot.reference.take();
         slot.node.get_mut().expect("a node is loaded before it is changed")
     }

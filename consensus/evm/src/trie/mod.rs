@@ -1,10 +1,17 @@
-//! The Merkle-Patricia trie of Ethereum, held as immutable shared nodes and stored by path.
+//! Ethereum's Merkle-Patricia trie, in memory as immutable shared nodes and in storage by path.
 //!
-//! A [`Trie`] is a version: a clone costs two counters, and a change copies only the nodes from the root to the key. Nodes
-//! that are not in memory come from a [`NodeSource`] by their path and are checked against the hash that the parent
-//! holds, so a source can be stale or broken but never believed. [`diff`] lists what two versions differ in.
+//! A [`Trie`] is one version: a clone costs two counters, and a change copies only the nodes from the root to the
+//! key. Nodes that are not in memory come from a [`NodeSource`] by their path and are checked against the hash in
+//! the parent, so a source may be stale or damaged but never gives a wrong answer. [`diff`] lists the differences
+//! of two versions. Left out: the storage of nodes ([`crate::state`]), and roots of ordered lists, which alloy-trie
+//! has.
 //!
-//! Left out: where nodes are stored and how long ([`crate::state`]), and roots of ordered lists, which alloy-trie has.
+//! # Why not an existing trie
+//!
+//! A trie stored by node hash cannot be pruned to a window of history without reference counts, and grows for ever.
+//! This one stores nodes by path and overwrites them in place, and its nodes in memory are shared between blocks.
+//! Of the tries on the registry, `alloy-trie` has no store and rebuilds everything (it is the oracle in tests),
+//! `eth_trie` is keyed by hash, and others have another root, licence or transaction type.
 
 mod diff;
 mod edit;
@@ -28,19 +35,20 @@ use link::{Link, Source};
 pub use node::DecodeError;
 use node::Node;
 
-/// From this many changes on hashing the sixteen subtrees in parallel costs less than starting it.
+/// Changes from which on hashing the sixteen subtrees in parallel is worth its start.
 const PARALLEL_FROM: usize = 64;
 
-/// Where the nodes of one trie are stored.
+/// The storage of one trie's nodes. What it returns is checked by hash, so it may be stale, but a stale node is an
+/// error for the reader.
 pub trait NodeSource: fmt::Debug + Send + Sync {
     /// The RLP of the node at `path`, unchecked; `None` if nothing is stored there.
     fn node(&self, path: &Nibbles) -> Result<Option<Bytes>, SourceError>;
 }
 
-/// Why a source could not be read.
+/// Reason that a source could not be read, passed through unchanged.
 pub type SourceError = Box<dyn Error + Send + Sync>;
 
-/// The source of a trie that is wholly in memory.
+/// The source of a trie that is completely in memory.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoNodes;
 
@@ -50,67 +58,75 @@ impl NodeSource for NoNodes {
     }
 }
 
-/// Why a node of a trie cannot be had.
+/// Reason that a node cannot be loaded. The trie that reported it is unchanged and usable.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// Nothing is stored there: the version is pruned, or the store is damaged.
+    /// Nothing is stored at the path: the version is pruned, or the store is damaged.
     #[error("no node at {path:?}, where {expected} was expected: this version is pruned or the store is damaged")]
     Missing {
-        /// Where.
         path: Box<Nibbles>,
-        /// The hash that its parent has.
+        /// The hash in the parent.
         expected: B256,
     },
-    /// Another node is stored there: the version is pruned, or the store is damaged.
+    /// Another node is stored at the path: the version is pruned, or the store is damaged.
     #[error("node {found} at {path:?}, where {expected} was expected: this version is pruned or the store is damaged")]
     Mismatch {
-        /// Where.
         path: Box<Nibbles>,
-        /// The hash that its parent has.
+        /// The hash in the parent.
         expected: B256,
-        /// The hash of what is there.
+        /// The hash of the stored node.
         found: B256,
     },
-    /// The right bytes, but no trie has such a node.
+    /// The stored bytes have the right hash and are not a trie node.
     #[error("malformed node {expected} at {path:?}")]
     Malformed {
-        /// Where.
         path: Box<Nibbles>,
-        /// Its hash.
         expected: B256,
-        /// What is wrong with it.
         #[source]
         source: DecodeError,
     },
-    /// The store failed.
     #[error("could not read the node at {path:?}")]
     Source {
-        /// Where.
         path: Box<Nibbles>,
-        /// Why.
         #[source]
         source: SourceError,
     },
-    /// Keys have 32 bytes at most.
     #[error("a key of {0} bytes is too long: 32 at most")]
     KeyTooLong(usize),
 }
 
 /// One version of a trie.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use alloy_primitives::Bytes;
+/// use evm::trie::{NoNodes, Trie};
+///
+/// let mut trie = Trie::empty(Arc::new(NoNodes));
+/// trie.insert(b"key", Bytes::from_static(b"value"))?;
+/// let before = trie.clone();
+/// trie.insert(b"key", Bytes::from_static(b"other"))?;
+///
+/// // A clone is a version of its own: later changes do not reach it.
+/// assert_eq!(before.get(b"key")?, Some(Bytes::from_static(b"value")));
+/// assert_ne!(before.root(), trie.root());
+/// # Ok::<(), evm::trie::NodeError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Trie {
     root: Option<Link>,
     source: Source,
-    /// Changes since the root was last computed: whether hashing in parallel pays.
+    /// Changes since the root was computed last. From [`PARALLEL_FROM`] on hashing is done in parallel.
     changes: usize,
 }
 
 impl Trie {
-    /// The empty trie.
+    /// The empty trie. [`NoNodes`] is the source of a trie that stays in memory.
     pub fn empty(nodes: Arc<dyn NodeSource>) -> Self {
         let source = Source {
             nodes,
-            held: Arc::new(AtomicUsize::new(0)),
+            in_memory: Arc::new(AtomicUsize::new(0)),
         };
         Self {
             root: None,
@@ -119,7 +135,7 @@ impl Trie {
         }
     }
 
-    /// The trie with this root; nothing is read until it is needed.
+    /// The trie with this root. Nodes are read when they are needed.
     pub fn from_root(root: B256, nodes: Arc<dyn NodeSource>) -> Self {
         let link = (root != EMPTY_ROOT_HASH).then(|| Link::to(root));
         Self {
@@ -128,11 +144,11 @@ impl Trie {
         }
     }
 
-    /// This version with another source for what is not in memory.
-    pub fn over(&self, nodes: Arc<dyn NodeSource>) -> Self {
+    /// This version with another source for nodes that are not in memory.
+    pub fn with_source(&self, nodes: Arc<dyn NodeSource>) -> Self {
         let source = Source {
             nodes,
-            held: self.source.held.clone(),
+            in_memory: self.source.in_memory.clone(),
         };
         Self {
             root: self.root.clone(),
@@ -141,12 +157,12 @@ impl Trie {
         }
     }
 
-    /// Whether there is no key in it.
+    /// Returns true if the trie has no key. Loads nothing.
     pub fn is_empty(&self) -> bool {
         self.root.is_none()
     }
 
-    /// The value of a key.
+    /// The value of a key; `None` if there is none. May load nodes.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, NodeError> {
         let path = path_of(key)?;
         let Some(mut link) = self.root.as_ref() else {
@@ -176,7 +192,7 @@ impl Trie {
         }
     }
 
-    /// Sets the value of a key; the empty value removes it. After an error the trie is what it was.
+    /// Sets the value of a key; an empty value removes the key. After an error the trie is unchanged.
     pub fn insert(&mut self, key: &[u8], value: Bytes) -> Result<(), NodeError> {
         if value.is_empty() {
             return self.remove(key);
@@ -191,7 +207,7 @@ impl Trie {
         Ok(())
     }
 
-    /// Removes a key, if it is there. After an error the trie is what it was.
+    /// Removes a key, if it is there. After an error the trie is unchanged.
     pub fn remove(&mut self, key: &[u8]) -> Result<(), NodeError> {
         let path = path_of(key)?;
         let Some(root) = &self.root else { return Ok(()) };
@@ -210,7 +226,7 @@ impl Trie {
         self.changes = if settled { 1 } else { self.changes + 1 };
     }
 
-    /// The root hash. Only what changed since it was last computed is hashed.
+    /// The root hash. Only nodes that changed since it was computed last are hashed.
     pub fn root(&self) -> B256 {
         let Some(root) = &self.root else { return EMPTY_ROOT_HASH };
         if self.changes >= PARALLEL_FROM
@@ -221,12 +237,12 @@ impl Trie {
                 child.reference();
             });
         }
-        // A root below 32 bytes is hashed all the same.
+        // A root node below 32 bytes is hashed all the same.
         root.hash().unwrap_or_else(|| keccak256(root.reference()))
     }
 }
 
-/// The root of a trie with these keys and values, in any order; a later value replaces an earlier one.
+/// The root of a trie with these keys and values in any order. A later value replaces an earlier one.
 pub fn root_of<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Result<B256, NodeError> {
     let mut trie = Trie::empty(Arc::new(NoNodes));
     for (key, value) in pairs {
@@ -235,7 +251,7 @@ pub fn root_of<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Res
     Ok(trie.root())
 }
 
-/// [`root_of`] with every key replaced by its hash, as the tries of the state have it.
+/// The root of a trie whose keys are the keccak hashes of these keys, as in the tries of the state.
 pub fn secure_root_of<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Result<B256, NodeError> {
     let mut trie = Trie::empty(Arc::new(NoNodes));
     for (key, value) in pairs {

@@ -1,7 +1,8 @@
-//! One node of the trie and its bytes: leaf, extension and branch, RLP, hex-prefix keys (Yellow Paper, appendix D).
+//! A node of the trie and its encoding: leaf, extension or branch, in RLP with hex-prefix keys (Yellow Paper,
+//! appendix D).
 //!
-//! Decoding is strict: what a correct trie never contains (an empty value, a branch with one entry, a key beyond 32
-//! bytes) is an error and never a panic. Whether bytes are the expected node is checked by hash where they are loaded.
+//! Decoding is strict. What a correct trie never contains (an empty value, a branch with one entry, a key beyond 32
+//! bytes) is an error and never a panic. The hash of a node is checked where it is loaded.
 
 use alloy_primitives::{B256, Bytes};
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header};
@@ -9,52 +10,50 @@ use alloy_trie::{Nibbles, nodes::RlpNode};
 
 use super::link::Link;
 
-/// The longest path: a key of 32 bytes.
+/// Nibbles of the longest path: a key of 32 bytes.
 pub(super) const PATH_MAX: usize = 64;
 
-/// What a path leads to.
+/// A node of the trie.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
-    /// The rest of one key and its value.
+    /// The rest of one key, and its value.
     Leaf { key: Nibbles, value: Bytes },
-    /// Nibbles that every key below shares; the child is a branch.
+    /// Nibbles that all keys below share. The child is a branch.
     Extension { key: Nibbles, child: Link },
-    /// A fork with at least two entries. Boxed so that a leaf does not pay for its size.
+    /// A fork with at least two entries. Boxed, so that leaves stay small.
     Branch(Box<Branch>),
 }
 
-/// A child per nibble, and the value of the key that ends here (never in a trie of hashed keys).
+/// A child per nibble, and the value of the key that ends here (never set in a trie of hashed keys).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Branch {
     pub(super) children: [Option<Link>; 16],
     pub(super) value: Option<Bytes>,
 }
 
-/// Why bytes are not a trie node.
+/// Reason that bytes are not a node of a correct trie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Not RLP, or not canonical RLP.
     #[error("not canonical rlp: {0}")]
     Rlp(alloy_rlp::Error),
-    /// Neither 2 nor 17 items.
     #[error("a node has 2 or 17 items, this one has {0}")]
     Items(usize),
     /// The flag nibble of a key is not 0 to 3, or its padding is not zero.
     #[error("the hex-prefix flag of the key is invalid")]
     Prefix,
-    /// The path would be longer than the longest key.
     #[error("the path is longer than {PATH_MAX} nibbles")]
     TooDeep,
     /// A child is neither a hash nor an inline node below 32 bytes.
     #[error("a child is neither a hash nor an inline node")]
     Child,
-    /// A leaf without value, an extension without key or branch, or a branch with fewer than two entries.
+    /// A leaf without a value, an extension without a key or a branch, or a branch with fewer than two entries.
     #[error("the node is not minimal")]
     NotMinimal,
 }
 
 impl Node {
-    /// Reads a node whose path has `depth` nibbles. The value of a leaf shares `rlp`'s memory.
+    /// Decodes a node whose path has `depth` nibbles. The value of a leaf shares the memory of `rlp`.
     pub(super) fn decode(rlp: &Bytes, depth: usize) -> Result<Self, DecodeError> {
         let mut rest = rlp.as_ref();
         let payload = Header::decode_bytes(&mut rest, true).map_err(DecodeError::Rlp)?;
@@ -107,7 +106,7 @@ impl Node {
         Ok(Self::Branch(Box::new(branch)))
     }
 
-    /// The RLP of this node; references of changed children are computed on the way.
+    /// The RLP of this node. Computes references of changed children.
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Leaf { key, value } => encode_short(key, true, value.length(), |out| value.encode(out)),
@@ -121,7 +120,7 @@ impl Node {
 }
 
 impl Branch {
-    /// How many children and values it has.
+    /// The number of children, plus one for a value.
     pub(super) fn entries(&self) -> usize {
         self.children.iter().flatten().count() + usize::from(self.value.is_some())
     }
@@ -153,7 +152,7 @@ impl Branch {
     }
 }
 
-/// One RLP item: its payload and its whole encoding.
+/// An RLP item: its payload and its complete encoding.
 #[derive(Clone, Copy, Default)]
 struct Item<'a> {
     list: bool,
@@ -176,7 +175,7 @@ impl<'a> Item<'a> {
         })
     }
 
-    /// The string in it, sharing the memory of `rlp`; `None` is the empty string.
+    /// The item as a string that shares the memory of `rlp`; `None` for the empty string.
     fn string(&self, rlp: &Bytes) -> Result<Option<Bytes>, DecodeError> {
         if self.list {
             return Err(DecodeError::Rlp(alloy_rlp::Error::UnexpectedList));
@@ -196,7 +195,7 @@ fn decode_child(rlp: &Bytes, item: &Item<'_>, depth: usize) -> Result<Option<Lin
         let hash = B256::try_from(item.payload).map_err(|_| DecodeError::Child)?;
         return Ok(Some(Link::to(hash)));
     }
-    // From 32 bytes on a node goes by its hash, so this also bounds the recursion.
+    // A node of 32 bytes or more is referred to by hash. The limit also bounds the recursion.
     if item.whole.len() >= 32 {
         return Err(DecodeError::Child);
     }
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_correct_trie_contains_is_refused() {
+    fn nodes_that_no_correct_trie_contains_are_refused() {
         let check = |bytes: &[u8], expect: DecodeError| assert_eq!(decode(bytes).err(), Some(expect));
         check(&[0xc2, 0x20, 0x80], DecodeError::NotMinimal); // A leaf without value.
         check(&[0xc2, 0x40, 0x01], DecodeError::Prefix); // Flag 4.
@@ -302,9 +301,9 @@ mod tests {
             let _ = decode(&bytes);
         }
 
-        /// Random bytes are seldom lists, so these are: what decodes must encode to the very same bytes.
+        /// Random bytes are rarely lists, so these are lists: what decodes must encode to the same bytes.
         #[test]
-        fn what_decodes_is_canonical(items in proptest::collection::vec(any::<Option<u8>>(), 2..18), wide in any::<bool>()) {
+        fn a_decoded_node_encodes_to_the_same_bytes(items in proptest::collection::vec(any::<Option<u8>>(), 2..18), wide in any::<bool>()) {
             let mut payload = Vec::new();
             for item in &items {
                 match item {

@@ -1,13 +1,14 @@
-//! Merkle proofs in the form of `eth_getProof` (EIP-1186): the nodes from the root towards a key.
+//! Merkle proofs as `eth_getProof` returns them (EIP-1186): the nodes from the root towards a key.
 //!
-//! The same list proves presence and absence. Verifying is left to whoever receives it.
+//! The same list proves presence and absence. Verification is the receiver's; see [`crate::light`].
 
 use alloy_primitives::Bytes;
 
 use super::{NodeError, Trie, node::Node, path_of};
 
 impl Trie {
-    /// The RLP of the nodes on the way to `key`, nodes inside their parents left out. Empty for the empty trie.
+    /// The RLP of the nodes on the path to `key`, without nodes that are part of their parents. Empty for the empty
+    /// trie.
     pub fn prove(&self, key: &[u8]) -> Result<Vec<Bytes>, NodeError> {
         let path = path_of(key)?;
         let (mut proof, mut depth) = (Vec::new(), 0);

@@ -1,4 +1,4 @@
-//! Keeping the memory of a trie bounded: deep nodes are dropped to their hashes and loaded again when they are needed.
+//! Bounds the memory of a trie: deep nodes are reduced to their hashes and loaded again when they are needed.
 
 use std::sync::{
     Arc,
@@ -12,15 +12,16 @@ use super::{
 };
 
 impl Trie {
-    /// How many nodes are in memory at most: what was replaced counts until the next [`Trie::shrink_to`].
-    pub fn held(&self) -> usize {
-        self.source.held.load(Ordering::Relaxed)
+    /// An upper bound of the nodes in memory. Replaced nodes are counted until the next [`Trie::shrink_to`].
+    pub fn nodes_in_memory(&self) -> usize {
+        self.source.in_memory.load(Ordering::Relaxed)
     }
 
     /// This trie with at most `nodes_max` nodes in memory, those nearest to the root.
     ///
-    /// Only for a trie whose nodes its source has: a dropped node that was never stored is lost.
+    /// Only for a trie whose nodes are all in its source: a dropped node that was never stored is lost.
     pub fn shrink_to(&self, nodes_max: usize) -> Self {
+        // Hashed first: a dropped node is known by its hash alone.
         self.root();
         let mut per_depth = [0_usize; PATH_MAX + 1];
         if let Some(root) = &self.root {
@@ -37,7 +38,7 @@ impl Trie {
             root: self.root.as_ref().map(|root| cut(root, depth_max)),
             source: Source {
                 nodes: self.source.nodes.clone(),
-                held: Arc::new(AtomicUsize::new(held)),
+                in_memory: Arc::new(AtomicUsize::new(held)),
             },
             changes: 0,
         }
@@ -53,7 +54,7 @@ fn count(link: &Link, depth: usize, per_depth: &mut [usize; PATH_MAX + 1]) {
     }
 }
 
-/// A copy of what lies less than `levels` links below `link`, this one included.
+/// A copy of the nodes fewer than `levels` links below `link`, including `link` itself.
 fn cut(link: &Link, levels: usize) -> Link {
     if levels == 0 {
         return link.unloaded();

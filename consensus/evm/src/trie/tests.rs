@@ -1,4 +1,4 @@
-//! Roots against alloy-trie's builder, versions against recorded maps, and damage of every kind against the loader.
+//! Roots compared with alloy-trie's, versions compared with recorded maps, and every kind of damage to the store.
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -58,7 +58,7 @@ impl Rows {
             assert_eq!(
                 rows.get(&change.path),
                 change.old.as_ref(),
-                "the undo set is what was stored"
+                "the old nodes are the stored ones"
             );
             match &change.new {
                 Some(rlp) => rows.insert(change.path, rlp.clone()),
@@ -132,7 +132,7 @@ proptest! {
             rows.apply(&changes);
             let reloaded = Trie::from_root(root, rows.clone());
             trie = trie.shrink_to(nodes_max);
-            prop_assert!(trie.held() <= nodes_max);
+            prop_assert!(trie.nodes_in_memory() <= nodes_max);
             for (key, value) in &pairs {
                 prop_assert_eq!(reloaded.get(key).unwrap(), Some(Bytes::copy_from_slice(value)));
                 prop_assert_eq!(trie.get(key).unwrap(), Some(Bytes::copy_from_slice(value)));
@@ -209,7 +209,7 @@ fn hashing_in_parallel_gives_the_same_root() {
 }
 
 #[test]
-fn what_two_versions_share_is_not_loaded_to_compare_them() {
+fn a_diff_does_not_load_subtrees_that_both_versions_share() {
     let pairs: Pairs = (0_u32..2_000)
         .map(|n| (keccak256(n.to_be_bytes()).0, vec![7; 40]))
         .collect();
@@ -223,11 +223,14 @@ fn what_two_versions_share_is_not_loaded_to_compare_them() {
     new.insert(pairs.keys().next().unwrap(), vec![8; 40].into()).unwrap();
     new.root();
     let changes = diff(&old, &new).unwrap();
-    assert_eq!((old.held(), new.held()), (changes.len(), changes.len()));
+    assert_eq!(
+        (old.nodes_in_memory(), new.nodes_in_memory()),
+        (changes.len(), changes.len())
+    );
 }
 
 #[test]
-fn a_root_below_32_bytes_is_stored_all_the_same() {
+fn a_root_below_32_bytes_is_stored() {
     let rows = Arc::new(Rows::default());
     let mut trie = Trie::empty(rows.clone());
     trie.insert(b"a", Bytes::from_static(b"1")).unwrap();

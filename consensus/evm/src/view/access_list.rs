@@ -1,4 +1,4 @@
-//! The accounts and slots that a call would touch, as an EIP-2930 list (`eth_createAccessList`).
+//! The accounts and slots that a call touches, as an EIP-2930 access list (`eth_createAccessList`).
 
 use alloy_eips::eip2930::AccessList;
 use alloy_evm::Evm;
@@ -7,44 +7,48 @@ use revm_inspectors::access_list::AccessListInspector;
 use super::{
     At, CallError, CallOutcome, CallRequest, GAS_CAP, Overrides, View,
     overrides::override_state,
-    stage::{player, stage},
+    sandbox::{sandbox, sandbox_evm},
 };
 use crate::state::Kv;
 
-/// How often a list may make the call touch more. A contract can look at its gas and never settle.
+/// Most runs of a call. A contract can depend on its gas so that the list never settles.
 const ROUNDS_MAX: usize = 16;
 
-/// An access list, and how the call went with it.
+/// An access list, and the result of the call with it.
 #[derive(Clone, Debug)]
-pub struct Listed {
-    /// What it touches; not its sender, its target and precompiles, which are free anyway.
+pub struct AccessListOutcome {
+    /// Without sender, target and precompiles, which are warm anyway.
     pub list: AccessList,
-    /// How it went.
     pub outcome: CallOutcome,
 }
 
 impl<K: Kv> View<K> {
-    /// Makes a call again and again until its access list does not change any more.
-    pub fn access_list(&self, request: &CallRequest, at: At, overrides: &Overrides) -> Result<Listed, CallError> {
+    /// Runs a call repeatedly until its access list no longer changes.
+    pub fn access_list(
+        &self,
+        request: &CallRequest,
+        at: At,
+        overrides: &Overrides,
+    ) -> Result<AccessListOutcome, CallError> {
         let (header, db) = self.database(at)?;
         let env = self.environment(request, &header, overrides)?;
-        let mut stage = stage(&self.spec, db);
+        let mut sandbox = sandbox(&self.spec, db);
         let first = AccessListInspector::new(request.access_list.clone());
-        let mut player = player(&mut stage, env, first);
-        override_state(&mut player, &overrides.state)?;
+        let mut evm = sandbox_evm(&mut sandbox, env, first);
+        override_state(&mut evm, &overrides.state)?;
         let mut request = request.clone();
         let gas = request.gas.unwrap_or(GAS_CAP).min(GAS_CAP);
         for round in 1.. {
             let transaction = request.transaction(self.spec.chain_id, gas)?;
-            let done = player.transact_raw(transaction).map_err(CallError::from)?;
-            let list = player.inspector_mut().access_list();
+            let done = evm.transact_raw(transaction).map_err(CallError::from)?;
+            let list = evm.inspector_mut().access_list();
             if list == request.access_list || round == ROUNDS_MAX {
-                return Ok(Listed {
+                return Ok(AccessListOutcome {
                     list,
                     outcome: CallOutcome::from(done.result),
                 });
             }
-            *player.inspector_mut() = AccessListInspector::new(list.clone());
+            *evm.inspector_mut() = AccessListInspector::new(list.clone());
             request.access_list = list;
         }
         unreachable!("the last round returns")

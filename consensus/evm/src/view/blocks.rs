@@ -1,4 +1,4 @@
-//! Blocks, transactions, receipts and logs by height or by name.
+//! Blocks, transactions, receipts and logs, by height or by hash.
 
 use alloy_consensus::{
     Header, ReceiptEnvelope, Transaction, TxEnvelope,
@@ -16,33 +16,28 @@ use crate::{
     state::Kv,
 };
 
-/// A transaction where it was included.
+/// An included transaction and its place in the chain.
 #[derive(Clone, Debug)]
-pub struct Included {
-    /// The transaction and its sender.
+pub struct IncludedTransaction {
     pub transaction: Recovered<TxEnvelope>,
-    /// Its place in the block.
+    /// Index in the block.
     pub index: u32,
-    /// The header of the block.
     pub header: Header,
-    /// The name of the block.
     pub block: BlockHash,
 }
 
-/// A receipt where it belongs, with what it takes its block to know.
+/// A receipt with the fields that follow from its block.
 #[derive(Clone, Debug)]
-pub struct PlacedReceipt {
-    /// What the transaction did.
+pub struct IncludedReceipt {
     pub receipt: ReceiptEnvelope,
-    /// The transaction.
-    pub included: Included,
-    /// Gas it used by itself.
+    pub included: IncludedTransaction,
+    /// Gas of this transaction alone.
     pub gas_used: u64,
-    /// What it paid per blob gas, if it carries blobs.
+    /// Price per blob gas, if the transaction carries blobs.
     pub blob_gas_price: Option<u128>,
-    /// How many logs the block has before its own.
+    /// Logs in the block before this transaction's.
     pub first_log: usize,
-    /// The address of the contract it created or, if it failed, would have created.
+    /// Address of the contract that the transaction created or, if it failed, would have created.
     pub created: Option<Address>,
 }
 
@@ -52,7 +47,7 @@ impl<K: Kv> View<K> {
         Ok(self.block(height)?.map(|block| block.header))
     }
 
-    /// The block at this height, as encoded; `None` above the tip.
+    /// The encoding of the block at this height; `None` above the tip.
     pub fn raw_block(&self, height: u64) -> Result<Option<Vec<u8>>, ViewError> {
         if height > self.head.get().header.number {
             return Ok(None);
@@ -64,7 +59,8 @@ impl<K: Kv> View<K> {
         Ok(Some(bytes))
     }
 
-    /// The block at this height; `None` above the tip. What the log holds is checked against the hash in the state.
+    /// The block at this height; `None` above the tip. The logged block is checked against the hash that was
+    /// committed.
     pub fn block(&self, height: u64) -> Result<Option<ChainBlock>, ViewError> {
         let Some(bytes) = self.raw_block(height)? else {
             return Ok(None);
@@ -76,23 +72,23 @@ impl<K: Kv> View<K> {
         Ok(Some(block))
     }
 
-    /// What a unit of blob gas costs in this block, on chains that have blobs.
+    /// The price per blob gas in this block, on chains with blobs.
     pub fn blob_fee(&self, header: &Header) -> Option<u128> {
         let params = self.spec.blob_params_at(header.timestamp)?;
         Some(params.calc_blob_fee(header.excess_blob_gas?))
     }
 
-    /// The height of a block; `None` if no such block was committed.
+    /// The height of a block; `None` if it was not committed.
     pub fn height_of(&self, hash: BlockHash) -> Result<Option<u64>, ViewError> {
         Ok(rows::height_of(&self.reader, &B256::from(hash.0))?)
     }
 
-    /// The name of the block at this height.
+    /// The hash of the block at this height; `None` above the tip.
     pub fn block_hash(&self, height: u64) -> Result<Option<BlockHash>, ViewError> {
         Ok(self.hash_at(height)?.map(|hash| BlockHash(hash.0)))
     }
 
-    /// The transactions of a block with their senders.
+    /// The transactions of a block with their senders. Cached senders are not recovered again.
     pub fn senders_of(&self, block: ChainBlock) -> Result<Vec<Recovered<TxEnvelope>>, ViewError> {
         let height = block.header.number;
         let transactions = block.body.transactions;
@@ -102,7 +98,7 @@ impl<K: Kv> View<K> {
                 .recover_all(transactions)
                 .map_err(|_| ViewError::Block(height));
         }
-        // Foreign chains: before Homestead a signature may have a high `s`.
+        // On imported chains: before Homestead a signature may have a high `s` (EIP-2).
         let recover = |transaction: TxEnvelope| {
             let sender = transaction
                 .recover_signer_unchecked()
@@ -112,20 +108,20 @@ impl<K: Kv> View<K> {
         transactions.into_iter().map(recover).collect()
     }
 
-    /// A transaction with its sender; `None` if its signature names none.
+    /// A transaction with its sender; `None` if its signature is invalid.
     pub fn recover(&self, transaction: TxEnvelope) -> Option<Recovered<TxEnvelope>> {
         self.senders.recover(transaction)
     }
 
-    /// The height and the index of a transaction that was included. Its block may still be on its way to the log: a
-    /// reader that shows only what is durable compares the height before it asks for more.
-    pub fn place(&self, hash: TxHash) -> Result<Option<(u64, u32)>, ViewError> {
-        Ok(rows::place_of(&self.reader, &B256::from(hash.0))?)
+    /// Height and index of an included transaction. Its block may not be durable yet: a reader that shows durable
+    /// blocks only must compare the height first.
+    pub fn position(&self, hash: TxHash) -> Result<Option<(u64, u32)>, ViewError> {
+        Ok(rows::transaction_position(&self.reader, &B256::from(hash.0))?)
     }
 
-    /// A transaction that was included.
-    pub fn transaction(&self, hash: TxHash) -> Result<Option<Included>, ViewError> {
-        let Some((height, index)) = rows::place_of(&self.reader, &B256::from(hash.0))? else {
+    /// An included transaction by hash; `None` if no committed block contains it.
+    pub fn transaction(&self, hash: TxHash) -> Result<Option<IncludedTransaction>, ViewError> {
+        let Some((height, index)) = rows::transaction_position(&self.reader, &B256::from(hash.0))? else {
             return Ok(None);
         };
         let block = self.block(height)?.ok_or(ViewError::Block(height))?;
@@ -135,7 +131,7 @@ impl<K: Kv> View<K> {
             .into_iter()
             .nth(index as usize)
             .ok_or(ViewError::Block(height))?;
-        Ok(Some(Included {
+        Ok(Some(IncludedTransaction {
             transaction,
             index,
             header,
@@ -149,7 +145,7 @@ impl<K: Kv> View<K> {
     }
 
     /// The receipts of the block at this height with their transactions; `None` above the tip.
-    pub fn placed_receipts(&self, height: u64) -> Result<Option<Vec<PlacedReceipt>>, ViewError> {
+    pub fn receipts_with_transactions(&self, height: u64) -> Result<Option<Vec<IncludedReceipt>>, ViewError> {
         let (Some(receipts), Some(block)) = (self.receipts(height)?, self.block(height)?) else {
             return Ok(None);
         };
@@ -164,12 +160,12 @@ impl<K: Kv> View<K> {
             let created = transaction
                 .is_create()
                 .then(|| transaction.signer().create(transaction.nonce()));
-            let placed = PlacedReceipt {
+            let found = IncludedReceipt {
                 gas_used: receipt.cumulative_gas_used() - gas_before,
                 blob_gas_price: blob_fee.filter(|_| transaction.is_eip4844()),
                 first_log,
                 created,
-                included: Included {
+                included: IncludedTransaction {
                     transaction,
                     index,
                     header: header.clone(),
@@ -177,19 +173,21 @@ impl<K: Kv> View<K> {
                 },
                 receipt,
             };
-            gas_before = placed.receipt.cumulative_gas_used();
-            first_log += placed.receipt.logs().len();
-            placed
+            gas_before = found.receipt.cumulative_gas_used();
+            first_log += found.receipt.logs().len();
+            found
         };
         Ok(Some((0_u32..).zip(transactions).zip(receipts).map(place).collect()))
     }
 
-    /// The receipt of a transaction that was included.
-    pub fn receipt(&self, hash: TxHash) -> Result<Option<PlacedReceipt>, ViewError> {
-        let Some((height, index)) = rows::place_of(&self.reader, &B256::from(hash.0))? else {
+    /// The receipt of an included transaction; `None` if no committed block contains it.
+    pub fn receipt(&self, hash: TxHash) -> Result<Option<IncludedReceipt>, ViewError> {
+        let Some((height, index)) = rows::transaction_position(&self.reader, &B256::from(hash.0))? else {
             return Ok(None);
         };
-        let receipts = self.placed_receipts(height)?.ok_or(ViewError::Block(height))?;
+        let receipts = self
+            .receipts_with_transactions(height)?
+            .ok_or(ViewError::Block(height))?;
         Ok(receipts.into_iter().nth(index as usize))
     }
 

@@ -1,4 +1,4 @@
-//! A block that could follow the tip, built and handed out and not kept: what a test asks for (`testing_buildBlockV1`).
+//! Builds a block on the tip without keeping it, for `testing_buildBlockV1`.
 
 use alloy_consensus::{
     BlockBody, BlockHeader, EMPTY_OMMER_ROOT_HASH, Header, Transaction, TxEnvelope, proofs, transaction::Recovered,
@@ -10,96 +10,91 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use super::{At, View, ViewError};
 use crate::{
     block::ChainBlock,
-    execute::{ExecuteError, Executed, Frame, execute},
+    execute::{BlockParts, ExecuteError, Executed, execute},
     fill::fill,
     seal,
     state::Kv,
 };
 
-/// The gas limit that blocks move towards, by 1/1024 of their parent's at most: what other clients do.
+/// The gas limit that blocks move towards, by less than 1/1024 of their parent's, as other clients do.
 const GAS_LIMIT_TARGET: u64 = 60_000_000;
-/// The largest extra data that a header has.
+/// Most extra data in a header, in bytes.
 const EXTRA_MAX: usize = 32;
 
-/// What a block is to be like.
+/// Header fields and withdrawals of a block to be built.
 #[derive(Clone, Debug, Default)]
-pub struct Attributes {
-    /// Its time, in seconds.
+pub struct BlockAttributes {
     pub timestamp_s: u64,
-    /// What `PREVRANDAO` returns.
+    /// The value of `PREVRANDAO`.
     pub prev_randao: B256,
-    /// Who earns its tips.
     pub fee_recipient: Address,
-    /// Its withdrawals, on chains that have them.
+    /// Withdrawals, on chains that have them.
     pub withdrawals: Option<Withdrawals>,
-    /// The root of the beacon block above it, on chains that have it.
+    /// The parent beacon block root, on chains that have it.
     pub beacon_root: Option<B256>,
-    /// Free bytes of its header.
+    /// Extra data of the header.
     pub extra: Bytes,
 }
 
-/// A block that could follow.
+/// A block that was built and not kept. Its header is complete, so the block could be executed elsewhere.
 #[derive(Clone, Debug)]
 pub struct BuiltBlock {
-    /// The block.
     pub block: ChainBlock,
-    /// Its name.
     pub hash: B256,
-    /// What its tips come to.
+    /// The sum of its tips, in the smallest unit.
     pub value: U256,
-    /// EIP-7685 requests.
+    /// The EIP-7685 requests.
     pub requests: Requests,
 }
 
-/// Why there is no block.
+/// Reason that [`View::build`] built no block.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The tip cannot be read.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// The attributes contradict the tip or the rules.
+    /// The attributes contradict the tip or the chain's rules.
     #[error("{0}")]
     Attributes(String),
-    /// A transaction that must be in it cannot be.
+    /// A transaction that must be included is invalid or does not fit.
     #[error(transparent)]
     Execute(#[from] ExecuteError),
-    /// This node's state cannot be read.
+    /// The state of this node cannot be read.
     #[error("{0}")]
     State(String),
 }
 
-/// Which transactions are in a block.
+/// The transactions of a block to be built.
 #[derive(Clone, Debug)]
-pub enum Wanted {
-    /// Exactly these, in this order.
-    All(Vec<Recovered<TxEnvelope>>),
-    /// Of these the ones that are valid and fit, in this order.
+pub enum TransactionChoice {
+    /// Exactly these, in this order. One that is invalid is an error.
+    Exactly(Vec<Recovered<TxEnvelope>>),
+    /// Those of these that are valid and fit, in this order.
     Fitting(Vec<Recovered<TxEnvelope>>),
 }
 
 impl<K: Kv> View<K> {
-    /// Builds a block on the tip.
-    pub fn build(&self, attributes: Attributes, wanted: Wanted) -> Result<BuiltBlock, BuildError> {
+    /// Builds a block on the tip and forgets it. The chain does not change.
+    pub fn build(&self, attributes: BlockAttributes, choice: TransactionChoice) -> Result<BuiltBlock, BuildError> {
         let (parent, db) = self.database(At::Tip)?;
         let template = self.next_header(&parent, &attributes)?;
-        let frame = Frame {
+        let parts = BlockParts {
             header: &template,
             ommers: &[],
             withdrawals: attributes.withdrawals.as_ref(),
         };
         let world = db.state.clone();
-        let (executed, transactions) = match wanted {
-            Wanted::All(transactions) => {
+        let (executed, transactions) = match choice {
+            TransactionChoice::Exactly(transactions) => {
                 let mut root_of = |changes: &_| match world.apply(changes) {
                     Ok(after) => Ok(after.root()),
                     Err(error) => Err(error.to_string()),
                 };
-                let executed = execute(&self.spec, db, frame, &transactions, &mut root_of)?;
+                let executed = execute(&self.spec, db, parts, &transactions, &mut root_of)?;
                 (executed, transactions)
             }
-            Wanted::Fitting(candidates) => {
+            TransactionChoice::Fitting(candidates) => {
                 let sizes = vec![0; candidates.len()];
-                let filled = fill(&self.spec, db, frame, &candidates, &sizes, usize::MAX)?;
+                let filled = fill(&self.spec, db, parts, &candidates, &sizes, usize::MAX)?;
                 let chosen = filled.included.iter().map(|index| candidates[*index].clone());
                 let transactions = chosen.collect();
                 (filled.executed, transactions)
@@ -111,7 +106,7 @@ impl<K: Kv> View<K> {
         Ok(self.assemble(template, after.root(), executed, transactions, attributes))
     }
 
-    fn next_header(&self, parent: &Header, attributes: &Attributes) -> Result<Header, BuildError> {
+    fn next_header(&self, parent: &Header, attributes: &BlockAttributes) -> Result<Header, BuildError> {
         let refuse = |why: String| Err(BuildError::Attributes(why));
         let time = attributes.timestamp_s;
         if time <= parent.timestamp {
@@ -157,7 +152,7 @@ impl<K: Kv> View<K> {
         state_root: B256,
         executed: Executed,
         transactions: Vec<Recovered<TxEnvelope>>,
-        attributes: Attributes,
+        attributes: BlockAttributes,
     ) -> BuiltBlock {
         let found = seal::summarise(&executed, &self.spec, template.timestamp);
         let transactions: Vec<TxEnvelope> = transactions.into_iter().map(Recovered::into_inner).collect();

@@ -1,4 +1,4 @@
-//! Calls that change nothing, and how much gas a transaction would need.
+//! Calls that change nothing (`eth_call`), and gas estimates (`eth_estimateGas`).
 
 use alloy_consensus::Header;
 use alloy_eips::{
@@ -19,47 +19,44 @@ use super::{
     At, View, ViewError,
     overrides::{OverrideError, Overrides, override_state},
     revert::{self, halt},
-    stage::{PlayError, balance, player, refusal, relaxed, stage},
+    sandbox::{SandboxError, balance, invalid_transaction_text, lenient_env, sandbox, sandbox_evm},
 };
 use crate::state::Kv;
 
-/// The most gas a call may use, whatever it asks for.
+/// Most gas of a call. A larger request is reduced to it.
 pub const GAS_CAP: u64 = 50_000_000;
 
-/// Gas that a call hands on for nothing; what a nested call keeps back is a 64th.
+/// Gas stipend of a call with value; a caller keeps a 64th of its gas back from a nested call.
 const STIPEND: u64 = 2_300;
 
-/// What is called.
+/// A call, or the transaction to estimate. Absent fields get geth's defaults.
 #[derive(Clone, Debug, Default)]
 pub struct CallRequest {
-    /// As whom.
     pub from: Address,
-    /// Whom; creates a contract if there is nobody.
+    /// `None` creates a contract.
     pub to: Option<Address>,
-    /// Gas at most.
+    /// Gas limit; [`GAS_CAP`] if absent.
     pub gas: Option<u64>,
-    /// Price of gas at most; free if left out.
+    /// Most price per gas; free if absent.
     pub fee_cap: Option<u128>,
-    /// Most of it that goes to the proposer.
+    /// Most price per gas that goes to the proposer.
     pub tip_cap: Option<u128>,
-    /// What is sent along, in the smallest unit.
+    /// Value in the smallest unit.
     pub value: U256,
-    /// The call's data.
     pub input: Bytes,
-    /// Its place in the sender's order, where that matters.
+    /// Nonce, which simulations use.
     pub nonce: Option<u64>,
-    /// EIP-2930.
     pub access_list: AccessList,
-    /// EIP-4844: the blobs it names.
+    /// EIP-4844: hashes of the blobs.
     pub blobs: Vec<B256>,
-    /// EIP-4844: price of blob gas at most.
+    /// EIP-4844: most price per blob gas.
     pub blob_fee_cap: Option<u128>,
-    /// EIP-7702: accounts that delegate.
+    /// EIP-7702: the accounts that delegate.
     pub authorizations: Vec<SignedAuthorization>,
 }
 
 impl CallRequest {
-    /// The transaction, with this much gas.
+    /// The transaction for the EVM, with this gas limit.
     pub(crate) fn transaction(&self, chain_id: u64, gas: u64) -> Result<TxEnv, CallError> {
         let built = TxEnv::builder()
             .caller(self.from)
@@ -80,87 +77,75 @@ impl CallRequest {
     }
 }
 
-/// How a call ended.
+/// The result of a call that ran. A call that could not run is a [`CallError`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// It returned.
     Returned {
-        /// With this.
         output: Bytes,
-        /// Gas it used.
         gas_used: u64,
-        /// What it logged.
         logs: Vec<Log>,
     },
-    /// It reverted.
     Reverted {
-        /// With this.
         output: Bytes,
-        /// What that says, if it says anything.
+        /// The message in `output`, if it has one.
         reason: Option<String>,
-        /// Gas it used.
         gas_used: u64,
     },
-    /// It stopped for another reason, such as too little gas.
+    /// The call stopped for another reason, such as too little gas.
     Halted {
-        /// Which.
         reason: String,
-        /// Whether more gas might have helped.
+        /// True if more gas might help.
         out_of_gas: bool,
-        /// Gas it used.
         gas_used: u64,
     },
 }
 
-/// Why a call was not made.
+/// Reason that a call was not run. A call that runs and reverts is a [`CallOutcome`].
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// Its state is not there.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// It contradicts itself or the sender's account.
+    /// The request contradicts itself or the sender's account.
     #[error("{0}")]
     Invalid(String),
-    /// This node's state cannot be read.
+    /// The state of this node cannot be read.
     #[error("{0}")]
     State(String),
 }
 
-/// Why there is no estimate.
+/// Reason that [`View::estimate_gas`] has no estimate.
 #[derive(Debug, thiserror::Error)]
 pub enum EstimateError {
-    /// It cannot be tried.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// It reverts however much gas it has.
+    /// The transaction reverts with any amount of gas.
     #[error("execution reverted{}{}", if reason.is_some() { ": " } else { "" }, reason.as_deref().unwrap_or(""))]
     Reverted {
-        /// With this.
         output: Bytes,
-        /// What that says, if it says anything.
+        /// The message in `output`, if it has one.
         reason: Option<String>,
     },
-    /// It fails however much gas it has.
+    /// The transaction fails with any amount of gas.
     #[error("{0}")]
     Halted(String),
-    /// No amount of gas that a transaction may have is enough.
+    /// The gas that one transaction may use is not enough.
     #[error("gas required exceeds allowance ({0})")]
     TooMuch(u64),
 }
 
 impl<K: Kv> View<K> {
-    /// Makes a call on a state and forgets what it changed (`eth_call`).
+    /// Makes a call on the state after a block and drops its changes (`eth_call`).
     pub fn call(&self, request: &CallRequest, at: At, overrides: &Overrides) -> Result<CallOutcome, CallError> {
         let (header, db) = self.database(at)?;
         let env = self.environment(request, &header, overrides)?;
-        let mut stage = stage(&self.spec, db);
-        let mut player = player(&mut stage, env, NoOpInspector);
-        override_state(&mut player, &overrides.state)?;
+        let mut sandbox = sandbox(&self.spec, db);
+        let mut evm = sandbox_evm(&mut sandbox, env, NoOpInspector);
+        override_state(&mut evm, &overrides.state)?;
         let gas = request.gas.unwrap_or(GAS_CAP).min(GAS_CAP);
-        attempt(&mut player, request.transaction(self.spec.chain_id, gas)?)
+        attempt(&mut evm, request.transaction(self.spec.chain_id, gas)?)
     }
 
-    /// The least gas with which a transaction would not fail, up to 1.5 % more (`eth_estimateGas`).
+    /// The least gas with which a transaction succeeds, or up to 1.5 % more (`eth_estimateGas`).
     pub fn estimate_gas(&self, request: &CallRequest, at: At, overrides: &Overrides) -> Result<u64, EstimateError> {
         let (header, db) = self.database(at).map_err(CallError::from)?;
         let env = self.environment(request, &header, overrides)?;
@@ -168,12 +153,12 @@ impl<K: Kv> View<K> {
         if env.cfg_env.spec.is_enabled_in(SpecId::OSAKA) {
             high = high.min(MAX_TX_GAS_LIMIT_OSAKA);
         }
-        let mut stage = stage(&self.spec, db);
-        let mut player = player(&mut stage, env, NoOpInspector);
-        override_state(&mut player, &overrides.state).map_err(CallError::from)?;
-        let balance = balance(player.db_mut(), request.from).map_err(|error| CallError::State(error.to_string()))?;
+        let mut sandbox = sandbox(&self.spec, db);
+        let mut evm = sandbox_evm(&mut sandbox, env, NoOpInspector);
+        override_state(&mut evm, &overrides.state).map_err(CallError::from)?;
+        let balance = balance(evm.db_mut(), request.from).map_err(|error| CallError::State(error.to_string()))?;
         high = high.min(request.gas.unwrap_or(high)).min(affordable(request, balance)?);
-        let mut attempt = |gas: u64| attempt(&mut player, request.transaction(self.spec.chain_id, gas)?);
+        let mut attempt = |gas: u64| attempt(&mut evm, request.transaction(self.spec.chain_id, gas)?);
 
         let used = match attempt(high) {
             Ok(CallOutcome::Returned { gas_used, .. }) => gas_used,
@@ -182,18 +167,18 @@ impl<K: Kv> View<K> {
             Ok(CallOutcome::Halted { reason, .. }) => return Err(EstimateError::Halted(reason)),
             Err(error) => return Err(error.into()),
         };
-        // Mostly a transaction runs with what it used, and then that is the answer.
+        // Most transactions need exactly the gas that they used.
         if matches!(attempt(used), Ok(CallOutcome::Returned { .. })) {
             return Ok(used);
         }
-        // With refunds or nested calls it takes more; the first guess adds what those keep back.
+        // Refunds and nested calls need more. The first guess adds what nested calls keep back.
         let mut low = used;
         let guess = (used + STIPEND).saturating_mul(64) / 63;
         let mut middle = if guess < high { guess } else { low + (high - low) / 2 };
         while low + 1 < high && (high - low) * 1_000 > high * 15 {
             match attempt(middle) {
                 Ok(CallOutcome::Returned { .. }) => high = middle,
-                // Too little even to begin with counts as too little.
+                // Too little gas to start counts as too little.
                 Ok(_) | Err(CallError::Invalid(_)) => low = middle,
                 Err(error) => return Err(error.into()),
             }
@@ -202,14 +187,14 @@ impl<K: Kv> View<K> {
         Ok(high)
     }
 
-    /// What the EVM is told: the block's environment, in which a call that names no price pays none.
+    /// The EVM environment of a call. A call without a price pays none.
     pub(crate) fn environment(
         &self,
         request: &CallRequest,
         header: &Header,
         overrides: &Overrides,
     ) -> Result<EvmEnv, CallError> {
-        let mut env = relaxed(&self.spec, header);
+        let mut env = lenient_env(&self.spec, header);
         overrides.block.apply(&mut env.block_env)?;
         if request.fee_cap.unwrap_or(0) == 0 {
             env.block_env.basefee = 0;
@@ -223,7 +208,7 @@ impl<K: Kv> View<K> {
     }
 }
 
-/// The gas that the sender can pay for, if a price is named.
+/// The gas that the sender can pay for; unlimited if the request has no price.
 fn affordable(request: &CallRequest, balance: U256) -> Result<u64, CallError> {
     let Some(price) = request.fee_cap.filter(|price| *price > 0) else {
         return Ok(u64::MAX);
@@ -237,13 +222,13 @@ fn affordable(request: &CallRequest, balance: U256) -> Result<u64, CallError> {
     Ok((left / U256::from(price)).saturating_to())
 }
 
-/// Runs a transaction and forgets what it changed.
-fn attempt<E>(player: &mut E, transaction: TxEnv) -> Result<CallOutcome, CallError>
+/// Runs a transaction and drops its changes.
+fn attempt<E>(evm: &mut E, transaction: TxEnv) -> Result<CallOutcome, CallError>
 where
     E: Evm<Tx = TxEnv, HaltReason = HaltReason>,
-    E::Error: Into<PlayError>,
+    E::Error: Into<SandboxError>,
 {
-    let result = player
+    let result = evm
         .transact_raw(transaction)
         .map_err(|error| CallError::from(error.into()))?
         .result;
@@ -273,10 +258,10 @@ impl From<ExecutionResult> for CallOutcome {
     }
 }
 
-impl From<PlayError> for CallError {
-    fn from(why: PlayError) -> Self {
+impl From<SandboxError> for CallError {
+    fn from(why: SandboxError) -> Self {
         match why {
-            EVMError::Transaction(why) => Self::Invalid(refusal(&why)),
+            EVMError::Transaction(why) => Self::Invalid(invalid_transaction_text(&why)),
             EVMError::Header(why) => Self::Invalid(why.to_string()),
             other => Self::State(other.to_string()),
         }

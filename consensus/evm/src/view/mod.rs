@@ -1,7 +1,13 @@
-//! The chain as readers see it: from any thread, while blocks are committed.
+//! Reads of the chain from any thread, while blocks are committed.
 //!
-//! A view answers at the tip or at an older height inside the window of kept states. Blocks come from the block log,
-//! which this crate cannot see; what their execution left comes from the rows that were committed with the state.
+//! A view answers at the tip or at an older height within the history window. Blocks come from the block log
+//! through [`BlockSource`]; receipts and indexes come from the rows that were committed with the state.
+//!
+//! - `blocks`: blocks, transactions, receipts and logs. `call`: calls and gas estimates. `access_list`: EIP-2930
+//!   lists.
+//! - `trace`: `debug_trace*`. [`simulate`]: `eth_simulateV1`. `build`: `testing_buildBlockV1`.
+//! - `overrides`: state and block overrides. [`revert`]: texts for reverts and halts. `sandbox`: the EVM that these
+//!   run in.
 
 mod access_list;
 mod blocks;
@@ -9,8 +15,8 @@ mod build;
 mod call;
 mod overrides;
 pub mod revert;
+mod sandbox;
 pub mod simulate;
-mod stage;
 mod trace;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -22,7 +28,7 @@ use protocol::{BlockHash, Height};
 
 use crate::{
     chain::ChainSpec,
-    foreign::ForeignLedger,
+    imported_chain::ImportedLedger,
     ledger::{
         Ledger, SharedHead,
         rows::{self, RowError},
@@ -31,57 +37,52 @@ use crate::{
     senders::SenderCache,
     state::{AccountProof, AtError, Kv, StateDb, StateError, StateReader, WorldState},
 };
-pub use access_list::Listed;
-pub use blocks::{Included, PlacedReceipt};
-pub use build::{Attributes, BuildError, BuiltBlock, Wanted};
+pub use access_list::AccessListOutcome;
+pub use blocks::{IncludedReceipt, IncludedTransaction};
+pub use build::{BlockAttributes, BuildError, BuiltBlock, TransactionChoice};
 pub use call::{CallError, CallOutcome, CallRequest, EstimateError, GAS_CAP};
 pub use overrides::{BlockOverrides, OverrideError, Overrides};
 pub use trace::TraceError;
 
-/// Where blocks are kept: the block log. Block 0 is never asked for.
+/// The source of block bodies, such as the block log. Block 0 is never requested.
 pub trait BlockSource: Send + Sync {
     /// The encoding of the block at this height, if it is there.
     fn block(&self, height: u64) -> Option<Vec<u8>>;
 }
 
-/// Which state is asked.
+/// The block whose state is read. Heights below the history window are an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
-    /// The last committed block's. It is final: `latest`, `safe` and `finalized` are one.
+    /// The last committed block. It is final, so `latest`, `safe` and `finalized` mean the same.
     Tip,
-    /// An older block's.
     Height(u64),
 }
 
-/// Why a question has no answer.
+/// Reason that a read fails. An absent block or account is no error: methods return `None` or defaults for those.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
-    /// The state of that height is not there.
     #[error(transparent)]
     At(#[from] AtError),
-    /// The state cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// What lies beside the state cannot be read.
     #[error(transparent)]
     Row(#[from] RowError),
-    /// The block log lacks a block that was committed, or has another one.
+    /// The block log lacks a committed block, or contains another one.
     #[error("the block log has no valid block {0}")]
     Block(u64),
 }
 
-/// An account at some height.
+/// An account at some height, without its storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountView {
-    /// The nonce of its next transaction.
+    /// The nonce of the account's next transaction.
     pub nonce: u64,
-    /// What it holds, in the smallest unit.
+    /// In the smallest unit.
     pub balance: U256,
-    /// Whether it has code.
     pub has_code: bool,
 }
 
-/// Reads the chain.
+/// A handle to read one chain. Clones share the same chain.
 pub struct View<K> {
     reader: StateReader<K>,
     head: SharedHead,
@@ -92,7 +93,7 @@ pub struct View<K> {
 }
 
 impl<K: Kv> Ledger<K> {
-    /// A view on this chain, with blocks from `blocks`.
+    /// A view of this chain, with blocks from `blocks`.
     pub fn view(&self, blocks: Arc<dyn BlockSource>) -> View<K> {
         View {
             reader: self.store().reader(),
@@ -105,8 +106,8 @@ impl<K: Kv> Ledger<K> {
     }
 }
 
-impl<K: Kv> ForeignLedger<K> {
-    /// A view on this chain, with blocks from `blocks`.
+impl<K: Kv> ImportedLedger<K> {
+    /// A view of this chain, with blocks from `blocks`.
     pub fn view(&self, blocks: Arc<dyn BlockSource>) -> View<K> {
         View {
             reader: self.store().reader(),
@@ -120,43 +121,43 @@ impl<K: Kv> ForeignLedger<K> {
 }
 
 impl<K: Kv> View<K> {
-    /// The last committed block.
+    /// The last committed block, which may not be durable yet.
     pub fn tip(&self) -> Tip {
         let head = self.head.get();
         tip_of(&self.spec, &head.header, head.hash)
     }
 
-    /// Its header.
+    /// The header of the last committed block, shared and not copied.
     pub fn tip_header(&self) -> Arc<Header> {
         self.head.get().header
     }
 
-    /// The name of block 0.
+    /// The hash of block 0, which identifies the chain.
     pub fn genesis(&self) -> BlockHash {
         BlockHash(self.genesis.hash_slow().0)
     }
 
-    /// The rules of the chain.
+    /// The rules of the chain: fork schedule, chain id, fees.
     pub fn spec(&self) -> &ChainSpec {
         &self.spec
     }
 
-    /// The oldest height whose state can be read.
+    /// The oldest height whose state can be read. Blocks and receipts below it stay readable.
     pub fn oldest(&self) -> Height {
         Height(self.reader.oldest())
     }
 
-    /// The state at some height.
+    /// The state at a block, to read several values of the same block.
     pub fn state(&self, at: At) -> Result<WorldState, ViewError> {
         let height = match at {
-            // Through the height, so that state and header are of the same block.
+            // By height, so that state and header are of the same block.
             At::Tip => self.head.get().header.number,
             At::Height(height) => height,
         };
         Ok(self.reader.at(height)?)
     }
 
-    /// An account; one that does not exist has nothing.
+    /// An account at a block. One that does not exist has nonce and balance 0.
     pub fn account(&self, address: &Address, at: At) -> Result<AccountView, ViewError> {
         let account = self.state(at)?.account(address)?;
         Ok(account.map_or_else(AccountView::default, |account| AccountView {
@@ -166,7 +167,7 @@ impl<K: Kv> View<K> {
         }))
     }
 
-    /// The code of an account, empty if it has none.
+    /// The code of an account; empty if it has none.
     pub fn code(&self, address: &Address, at: At) -> Result<Bytes, ViewError> {
         let state = self.state(at)?;
         let Some(account) = state.account(address)? else {
@@ -175,7 +176,7 @@ impl<K: Kv> View<K> {
         Ok(state.code(&account.code_hash)?.unwrap_or_default())
     }
 
-    /// A slot of an account, zero if it was never set.
+    /// A slot of an account; zero if it was never set.
     pub fn storage(&self, address: &Address, slot: U256, at: At) -> Result<U256, ViewError> {
         Ok(self.state(at)?.storage(address, slot)?)
     }
@@ -185,7 +186,7 @@ impl<K: Kv> View<K> {
         Ok(self.state(at)?.prove(address, slots)?)
     }
 
-    /// A header with the state after it and the hashes that `BLOCKHASH` may name above it.
+    /// The header of a block, with the state after it and the hashes that `BLOCKHASH` may return above it.
     fn database(&self, at: At) -> Result<(Arc<Header>, StateDb), ViewError> {
         let head = self.head.get();
         let height = match at {
@@ -193,6 +194,7 @@ impl<K: Kv> View<K> {
             At::Height(height) => height,
         };
         let state = self.reader.at(height)?;
+        // The head has its ancestors at hand; older blocks look them up one by one.
         if height == head.header.number {
             return Ok((head.header, state.db(head.ancestors)));
         }

@@ -1,4 +1,4 @@
-//! A state and a block as a caller imagines them: what `eth_call`, estimates, traces and simulations may override.
+//! State and block overrides of `eth_call`, estimates, traces and simulations.
 
 use std::collections::BTreeMap;
 
@@ -9,66 +9,60 @@ use alloy_rpc_types_eth::state::StateOverride;
 use revm::{Database, DatabaseCommit, context::BlockEnv, context_interface::block::BlobExcessGasAndPrice};
 use serde::Deserialize;
 
-/// Fields of a block that a caller sets. An unknown key is an error, so that a misspelt one is not silently ignored.
+/// Block fields that a caller sets. An unknown key is an error, so that a misspelt one is not silently ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct BlockOverrides {
-    /// Its height.
     #[serde(alias = "blockNumber")]
     pub number: Option<U256>,
-    /// Its difficulty, before the merge.
+    /// Only before the merge.
     pub difficulty: Option<U256>,
-    /// Its time, in seconds.
+    /// In seconds.
     #[serde(alias = "timestamp")]
     pub time: Option<U64>,
-    /// Its gas.
     pub gas_limit: Option<U64>,
-    /// Who earns its tips.
     #[serde(alias = "coinbase")]
     pub fee_recipient: Option<Address>,
-    /// What `PREVRANDAO` returns.
+    /// The value of `PREVRANDAO`.
     #[serde(alias = "random")]
     pub prev_randao: Option<B256>,
-    /// Its base fee.
     #[serde(alias = "baseFee")]
     pub base_fee_per_gas: Option<U256>,
-    /// What a unit of blob gas costs.
+    /// Price per blob gas.
     pub blob_base_fee: Option<U256>,
-    /// The root of the beacon block above it; only in simulations.
+    /// The parent beacon block root; only in simulations.
     #[serde(alias = "parentBeaconBlockRoot")]
     pub beacon_root: Option<B256>,
-    /// Its withdrawals; only in simulations.
+    /// Only in simulations.
     pub withdrawals: Option<Withdrawals>,
 }
 
-/// What a caller overrides.
+/// All overrides of one request. Empty ones change nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
-    /// Accounts.
     pub state: StateOverride,
-    /// The block.
     pub block: BlockOverrides,
 }
 
-/// Why overrides make no sense.
+/// Reason that overrides are refused. They are the caller's mistake, except for a state that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum OverrideError {
-    /// Only where a whole block is simulated.
+    /// The field can be set only where a whole block is simulated.
     #[error("block override \"{0}\" is not supported for this method; use eth_simulateV1")]
     OnlySimulated(&'static str),
-    /// There is nothing to move.
+    /// `movePrecompileTo` is set for an address without a precompile.
     #[error("account {0} is not a precompile")]
     NotAPrecompile(Address),
-    /// A precompile moves to where something else is overridden.
+    /// A precompile is moved to an address that is overridden as well.
     #[error("account {0} is already overridden")]
     Taken(Address),
-    /// The override makes no sense, or the state cannot be read.
+    /// The override is inconsistent, or the state cannot be read.
     #[error("state override: {0}")]
     State(String),
 }
 
 impl BlockOverrides {
-    /// Sets what the EVM is told about the block.
+    /// Sets the fields in the EVM's block environment.
     pub(crate) fn apply(&self, env: &mut BlockEnv) -> Result<(), OverrideError> {
         if self.beacon_root.is_some() {
             return Err(OverrideError::OnlySimulated("beaconRoot"));
@@ -87,7 +81,7 @@ impl BlockOverrides {
         Ok(())
     }
 
-    /// Sets the one field that no header has.
+    /// Sets the blob base fee, which no header contains.
     pub(crate) fn apply_blob_fee(&self, env: &mut BlockEnv) {
         if let Some(fee) = self.blob_base_fee {
             let excess_blob_gas = env.blob_excess_gas_and_price.map_or(0, |blob| blob.excess_blob_gas);
@@ -105,13 +99,13 @@ fn set<T>(field: &mut T, value: Option<T>) {
     }
 }
 
-/// Overrides accounts in the state of an EVM, and moves its precompiles. An account that is overridden is no precompile
-/// any more.
+/// Overrides accounts in the state of an EVM and moves its precompiles. An overridden account is no longer a
+/// precompile.
 pub(crate) fn override_state<E>(evm: &mut E, state: &StateOverride) -> Result<(), OverrideError>
 where
     E: Evm<Precompiles = PrecompilesMap, DB: DatabaseCommit>,
 {
-    // In the order of addresses, so that of several errors always the same is told.
+    // In the order of addresses, so that of several errors the same one is always reported.
     let ordered: BTreeMap<_, _> = state.iter().collect();
     for (address, account) in &ordered {
         let precompiles = evm.precompiles_mut();

@@ -1,11 +1,11 @@
-//! What a revert or another failure says, in words where it has any.
+//! Texts for reverts and halts, in geth's words where it has any.
 
 use alloy_sol_types::{Panic, Revert, SolError, SolInterface};
 use contracts::{StakeHub, TestToken};
 use revm::{bytecode::opcode::OpCode, context::result::HaltReason, interpreter::STACK_LIMIT};
 
-/// The reason in the data of a revert: `Error(string)` and `Panic(uint256)`, as Solidity makes them, and the errors that
-/// the contracts of this chain declare. Others need their contract's ABI, so of those only the data is there.
+/// The reason in the data of a revert: `Error(string)` and `Panic(uint256)` of Solidity, and the errors that the
+/// contracts of this chain declare. `None` for other data, which only the contract's ABI explains.
 pub fn reason(data: &[u8]) -> Option<String> {
     if let Ok(revert) = Revert::abi_decode(data) {
         return Some(revert.reason);
@@ -21,19 +21,19 @@ pub fn reason(data: &[u8]) -> Option<String> {
     )
 }
 
-/// An error of our contracts by its name, with what it says: `StakeTooSmall { given: 1, needed: 1000 }`.
+/// An error of this chain's contracts with its fields, such as `StakeTooSmall { given: 1, needed: 1000 }`.
 fn declared(data: &[u8]) -> Option<String> {
-    let ours = StakeHub::StakeHubErrors::abi_decode(data).map(|error| format!("{error:?}"));
-    let theirs = || TestToken::TestTokenErrors::abi_decode(data).map(|error| format!("{error:?}"));
-    // The outer name is the variant's, the same as the error's inside.
-    let text = ours.or_else(|_| theirs()).ok()?;
+    let hub = StakeHub::StakeHubErrors::abi_decode(data).map(|error| format!("{error:?}"));
+    let token = || TestToken::TestTokenErrors::abi_decode(data).map(|error| format!("{error:?}"));
+    // The outer name is the enum variant's and repeats the error's.
+    let text = hub.or_else(|_| token()).ok()?;
     let inner = text
         .split_once('(')
         .map_or(text.as_str(), |(_, inner)| inner.strip_suffix(')').unwrap_or(inner));
     Some(inner.to_owned())
 }
 
-/// What Solidity's panics are for, in the words of other clients.
+/// The text for a Solidity panic code.
 fn panic(code: u64) -> Option<&'static str> {
     Some(match code {
         0x00 => "generic panic",
@@ -50,16 +50,15 @@ fn panic(code: u64) -> Option<&'static str> {
     })
 }
 
-/// The last instruction that was looked at, and how much was on the stack.
+/// The last instruction that was executed, and the stack before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastStep {
-    /// The instruction.
     pub opcode: u8,
     /// Words on the stack.
     pub stack: usize,
 }
 
-/// Why execution stopped after this step, in the words of other clients, which name the instruction.
+/// The text for a halt at this instruction. Geth names the instruction.
 pub fn halt_at(reason: &HaltReason, last: Option<LastStep>) -> String {
     let Some(LastStep { opcode, stack }) = last else {
         return halt(reason);
@@ -77,7 +76,7 @@ pub fn halt_at(reason: &HaltReason, last: Option<LastStep>) -> String {
     }
 }
 
-/// Why execution stopped, in the words of other clients.
+/// The text for a halt whose instruction is not known.
 pub fn halt(reason: &HaltReason) -> String {
     let words = match reason {
         HaltReason::OutOfGas(_) => "out of gas",
@@ -106,7 +105,7 @@ mod tests {
     use alloy_primitives::{U256, hex};
 
     #[test]
-    fn an_error_of_our_contracts_is_named_with_what_it_says() {
+    fn an_error_of_a_system_contract_is_decoded_with_its_fields() {
         let error = StakeHub::StakeTooSmall {
             given: U256::from(1),
             needed: U256::from(1000),
@@ -123,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_read() {
+    fn a_revert_message_is_decoded() {
         let data = Revert::from("not yours").abi_encode();
         assert_eq!(reason(&data).as_deref(), Some("not yours"));
     }
 
     #[test]
-    fn a_panic_is_named() {
+    fn a_panic_code_has_a_text() {
         let check = |code: u64, expect: &str| {
             let data = Panic { code: U256::from(code) }.abi_encode();
             assert_eq!(reason(&data).as_deref(), Some(expect));

@@ -1,7 +1,8 @@
-//! What happens inside transactions: `debug_trace*`, with the tracers that other clients have built in.
+//! Traces of transactions for `debug_trace*`, with geth's built-in tracers.
 //!
-//! A transaction is traced where it was: on the state before its block, after the transactions before it. A trace is
-//! bounded by what it records, because one that copies the stack at every step can be a thousand times the block.
+//! A transaction is traced where it ran: on the state before its block, after the transactions before it. The
+//! recorded bytes are bounded, because a trace that copies the stack at every step can be a thousand times the size
+//! of the block.
 
 use std::sync::Arc;
 
@@ -27,53 +28,50 @@ use revm_inspectors::tracing::{DebugInspector, DebugInspectorError, TransactionC
 use super::{
     At, CallError, CallRequest, GAS_CAP, Overrides, View, ViewError,
     overrides::override_state,
-    stage::{PlayError, Stage, player, stage},
+    sandbox::{Sandbox, SandboxError, sandbox, sandbox_evm},
 };
 use crate::state::Kv;
 
-/// What one trace may record, roughly.
+/// Approximate limit of the recorded bytes of one trace.
 const RECORDED_BYTES_MAX: usize = 256 << 20;
-/// What a step takes beside its stack and memory.
+/// Bytes of a recorded step without its stack and memory.
 const STEP_BYTES: usize = 256;
 
-/// Why there is no trace.
+/// Reason that there is no trace. A transaction that reverted has one.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// Its block or state is not there.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// No transaction made genesis.
+    /// Genesis has no transactions.
     #[error("genesis is not traceable")]
     Genesis,
-    /// There is no such transaction.
     #[error("transaction not found")]
     NoTransaction,
-    /// The call cannot be made.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// There is no such tracer, or it is not configured so.
+    /// The tracer does not exist, or its configuration is invalid.
     #[error(
         "{0}; there are callTracer, prestateTracer, 4byteTracer, flatCallTracer, muxTracer, noopTracer, and the default"
     )]
     Tracer(String),
-    /// It would be too long.
+    /// The trace exceeds its limit of recorded bytes.
     #[error("the trace records more than {} MiB; disable the stack and the memory, or use callTracer", RECORDED_BYTES_MAX >> 20)]
     TooLong,
-    /// The transaction does not run a second time: this node's state is damaged.
+    /// A block that was executed before does not execute again: the state of this node is damaged.
     #[error("could not run the block again: {0}")]
-    Again(String),
+    Replay(String),
 }
 
 impl<K: Kv> View<K> {
-    /// Traces a transaction that was included.
+    /// Traces an included transaction, by executing the transactions before it again.
     pub fn trace_transaction(&self, hash: TxHash, options: &GethDebugTracingOptions) -> Result<GethTrace, TraceError> {
-        let (height, index) = self.place(hash)?.ok_or(TraceError::NoTransaction)?;
+        let (height, index) = self.position(hash)?.ok_or(TraceError::NoTransaction)?;
         let wanted = index as usize;
         let mut traces = self.trace(height, options, |index| index == wanted, wanted + 1)?;
         traces.pop().map(|(_, trace)| trace).ok_or(TraceError::NoTransaction)
     }
 
-    /// Traces every transaction of a block.
+    /// Traces every transaction of a block, by executing the block again.
     pub fn trace_block(&self, height: u64, options: &GethDebugTracingOptions) -> Result<Vec<TraceResult>, TraceError> {
         let traces = self.trace(height, options, |_| true, usize::MAX)?;
         let result = |(hash, result)| TraceResult::Success {
@@ -93,23 +91,23 @@ impl<K: Kv> View<K> {
     ) -> Result<GethTrace, TraceError> {
         let (header, db) = self.database(at)?;
         let env = self.environment(request, &header, overrides)?;
-        let mut stage = stage(&self.spec, db);
+        let mut sandbox = sandbox(&self.spec, db);
         {
-            let mut player = player(&mut stage, env.clone(), NoOpInspector);
-            override_state(&mut player, &overrides.state).map_err(CallError::from)?;
+            let mut evm = sandbox_evm(&mut sandbox, env.clone(), NoOpInspector);
+            override_state(&mut evm, &overrides.state).map_err(CallError::from)?;
         }
         let gas = request.gas.unwrap_or(GAS_CAP).min(GAS_CAP);
         let transaction = request.transaction(self.spec.chain_id, gas)?;
-        let mut player = player(&mut stage, env, Bounded::new(options)?);
-        // Its accounts are overridden already; this moves the precompiles of this EVM too.
-        override_state(&mut player, &overrides.state).map_err(CallError::from)?;
-        let done = player.transact_raw(transaction.clone()).map_err(failed)?;
-        let block = player.block().clone();
-        let (db, inspector, _) = player.components_mut();
+        let mut evm = sandbox_evm(&mut sandbox, env, BoundedTracer::new(options)?);
+        // The accounts are overridden already; this moves the precompiles of the second EVM as well.
+        override_state(&mut evm, &overrides.state).map_err(CallError::from)?;
+        let done = evm.transact_raw(transaction.clone()).map_err(failed)?;
+        let block = evm.block().clone();
+        let (db, inspector, _) = evm.components_mut();
         inspector.result(None, &transaction, &block, &done, db)
     }
 
-    /// Runs a block again and traces those transactions that are `wanted`, among its first `count`.
+    /// Executes a block again and traces its `wanted` transactions, among the first `count`.
     fn trace(
         &self,
         height: u64,
@@ -122,28 +120,28 @@ impl<K: Kv> View<K> {
         let header = block.header.clone();
         let transactions = self.senders_of(block)?;
         let (_, db): (Arc<Header>, _) = self.database(At::Height(below))?;
-        let mut stage = stage(&self.spec, db);
-        let mut player = player(&mut stage, self.spec.evm_env(&header), Bounded::new(options)?);
+        let mut sandbox = sandbox(&self.spec, db);
+        let mut evm = sandbox_evm(&mut sandbox, self.spec.evm_env(&header), BoundedTracer::new(options)?);
         SystemCaller::new(self.spec())
-            .apply_pre_execution_changes(&header, &mut player)
-            .map_err(|error| TraceError::Again(error.to_string()))?;
-        let (name, block) = (header.hash_slow(), player.block().clone());
+            .apply_pre_execution_changes(&header, &mut evm)
+            .map_err(|error| TraceError::Replay(error.to_string()))?;
+        let (name, block) = (header.hash_slow(), evm.block().clone());
         let mut traces = Vec::new();
         for (index, transaction) in transactions.iter().take(count).enumerate() {
             let env = environment_of(transaction);
-            player.inspector_mut().start(wanted(index), options)?;
-            let done = player.transact_raw(env.clone()).map_err(failed)?;
+            evm.inspector_mut().next_transaction(wanted(index), options)?;
+            let done = evm.transact_raw(env.clone()).map_err(failed)?;
             if wanted(index) {
                 let context = TransactionContext {
                     block_hash: Some(name),
                     tx_index: Some(index),
                     tx_hash: Some(*transaction.tx_hash()),
                 };
-                let (db, inspector, _) = player.components_mut();
+                let (db, inspector, _) = evm.components_mut();
                 let trace = inspector.result(Some(context), &env, &block, &done, db)?;
                 traces.push((*transaction.tx_hash(), trace));
             }
-            player.db_mut().commit(done.state);
+            evm.db_mut().commit(done.state);
         }
         Ok(traces)
     }
@@ -153,42 +151,42 @@ fn environment_of(transaction: &Recovered<TxEnvelope>) -> TxEnv {
     TxEnv::from_recovered_tx(transaction.inner(), transaction.signer())
 }
 
-fn failed(why: PlayError) -> TraceError {
+fn failed(why: SandboxError) -> TraceError {
     match why {
         EVMError::Custom(why) if why == TOO_LONG => TraceError::TooLong,
         EVMError::Transaction(_) | EVMError::Header(_) => CallError::from(why).into(),
-        other => TraceError::Again(other.to_string()),
+        other => TraceError::Replay(other.to_string()),
     }
 }
 
 const TOO_LONG: &str = "the trace is too long";
 
-/// A tracer that stops when it has recorded too much, or that does not look at all.
-struct Bounded {
+/// A tracer with a limit on recorded bytes. It can be switched off for transactions that are only executed.
+struct BoundedTracer {
     tracer: DebugInspector,
-    looks: bool,
+    enabled: bool,
     stacks: bool,
     memory: bool,
     recorded: usize,
 }
 
-impl Bounded {
+impl BoundedTracer {
     fn new(options: &GethDebugTracingOptions) -> Result<Self, TraceError> {
-        let tracer = DebugInspector::new(options.clone()).map_err(unknown)?;
+        let tracer = DebugInspector::new(options.clone()).map_err(unknown_tracer)?;
         let steps = matches!(tracer, DebugInspector::Default(..));
         Ok(Self {
             tracer,
-            looks: true,
+            enabled: true,
             stacks: steps && !options.config.disable_stack.unwrap_or(false),
             memory: steps && options.config.enable_memory.unwrap_or(false),
             recorded: 0,
         })
     }
 
-    /// Gets ready for the next transaction. What is recorded counts over all of them.
-    fn start(&mut self, looks: bool, options: &GethDebugTracingOptions) -> Result<(), TraceError> {
-        self.tracer = DebugInspector::new(options.clone()).map_err(unknown)?;
-        self.looks = looks;
+    /// Prepares for the next transaction. The recorded bytes of all transactions are counted together.
+    fn next_transaction(&mut self, enabled: bool, options: &GethDebugTracingOptions) -> Result<(), TraceError> {
+        self.tracer = DebugInspector::new(options.clone()).map_err(unknown_tracer)?;
+        self.enabled = enabled;
         Ok(())
     }
 
@@ -198,18 +196,18 @@ impl Bounded {
         transaction: &TxEnv,
         block: &BlockEnv,
         done: &ResultAndState,
-        db: &mut &mut Stage<'_>,
+        db: &mut &mut Sandbox<'_>,
     ) -> Result<GethTrace, TraceError> {
         let trace = self
             .tracer
             .get_result(context, transaction, block, done, &mut **db)
-            .map_err(|error| TraceError::Again(error.to_string()))?;
-        Ok(without_nothing(trace))
+            .map_err(|error| TraceError::Replay(error.to_string()))?;
+        Ok(without_empty_fields(trace))
     }
 }
 
-/// Leaves out of every step what is empty: that is how other clients write it.
-fn without_nothing(mut trace: GethTrace) -> GethTrace {
+/// Leaves empty fields out of every step, as geth does.
+fn without_empty_fields(mut trace: GethTrace) -> GethTrace {
     if let GethTrace::Default(frame) = &mut trace {
         for step in &mut frame.struct_logs {
             step.refund_counter = step.refund_counter.filter(|refund| *refund != 0);
@@ -220,22 +218,22 @@ fn without_nothing(mut trace: GethTrace) -> GethTrace {
     trace
 }
 
-fn unknown(error: DebugInspectorError) -> TraceError {
+fn unknown_tracer(error: DebugInspectorError) -> TraceError {
     TraceError::Tracer(error.to_string())
 }
 
-impl<CTX> Inspector<CTX> for Bounded
+impl<CTX> Inspector<CTX> for BoundedTracer
 where
     CTX: ContextTr<Journal: JournalExt>,
 {
     fn initialize_interp(&mut self, interp: &mut Interpreter, context: &mut CTX) {
-        if self.looks {
+        if self.enabled {
             self.tracer.initialize_interp(interp, context);
         }
     }
 
     fn step(&mut self, interp: &mut Interpreter, context: &mut CTX) {
-        if !self.looks {
+        if !self.enabled {
             return;
         }
         let steps = matches!(self.tracer, DebugInspector::Default(..));
@@ -251,19 +249,19 @@ where
     }
 
     fn step_end(&mut self, interp: &mut Interpreter, context: &mut CTX) {
-        if self.looks {
+        if self.enabled {
             self.tracer.step_end(interp, context);
         }
     }
 
     fn log(&mut self, context: &mut CTX, log: Log) {
-        if self.looks {
+        if self.enabled {
             self.tracer.log(context, log);
         }
     }
 
     fn call(&mut self, context: &mut CTX, inputs: &mut CallInputs) -> Option<CallEnd> {
-        if self.looks {
+        if self.enabled {
             self.tracer.call(context, inputs)
         } else {
             None
@@ -271,13 +269,13 @@ where
     }
 
     fn call_end(&mut self, context: &mut CTX, inputs: &CallInputs, outcome: &mut CallEnd) {
-        if self.looks {
+        if self.enabled {
             self.tracer.call_end(context, inputs, outcome);
         }
     }
 
     fn create(&mut self, context: &mut CTX, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
-        if self.looks {
+        if self.enabled {
             self.tracer.create(context, inputs)
         } else {
             None
@@ -285,13 +283,13 @@ where
     }
 
     fn create_end(&mut self, context: &mut CTX, inputs: &CreateInputs, outcome: &mut CreateOutcome) {
-        if self.looks {
+        if self.enabled {
             self.tracer.create_end(context, inputs, outcome);
         }
     }
 
     fn selfdestruct(&mut self, contract: Address, target: Address, value: U256) {
-        if self.looks {
+        if self.enabled {
             Inspector::<CTX>::selfdestruct(&mut self.tracer, contract, target, value);
         }
     }

@@ -1,4 +1,4 @@
-//! Numbers about the chain that metrics and status show.
+//! Counters of the chain for metrics and status.
 
 use std::{
     collections::VecDeque,
@@ -11,29 +11,28 @@ use std::{
 
 use base::lock;
 
-/// Numbers about the chain that metrics and status show.
+/// Counters of the chain since the node started. The chain thread updates them, and any thread may read them.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Blocks committed since the start.
     pub blocks: AtomicU64,
-    /// Transactions in them.
+    /// Transactions in committed blocks.
     pub transactions: AtomicU64,
-    /// Rounds beyond the first that were needed.
+    /// Rounds after the first that heights needed.
     pub extra_rounds: AtomicU64,
-    /// Blocks refused.
+    /// Proposed blocks that were refused.
     pub refused: AtomicU64,
-    /// Proofs of equivocation found.
+    /// Proofs that a validator signed contradicting messages.
     pub equivocations: AtomicU64,
-    /// Peers blamed.
-    pub blamed: AtomicU64,
-    /// Microseconds spent syncing the journal and the log.
+    /// Rules that peers broke.
+    pub faults: AtomicU64,
+    /// Microseconds spent on syncing the journal and the block log.
     pub sync_us: AtomicU64,
-    /// How long the last heights took, from beginning to final.
-    pub heights: Recent,
+    /// Time of each recent height, from its start until its block was final.
+    pub heights: RecentDurations,
 }
 
 impl Counters {
-    /// The name, the meaning and the value of each that is a whole number.
+    /// Name, help text and value of each counter that is a metric.
     pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         vec![
@@ -60,32 +59,32 @@ impl Counters {
             ),
             (
                 "consensus_faults",
-                "Broken rules that peers were blamed for.",
-                read(&self.blamed),
+                "Broken rules that peers were faults for.",
+                read(&self.faults),
             ),
         ]
     }
 }
 
-/// The last so many durations of something.
+/// The last [`RecentDurations::MAX`] durations of something, for quantiles.
 #[derive(Debug, Default)]
-pub struct Recent(Mutex<VecDeque<Duration>>);
+pub struct RecentDurations(Mutex<VecDeque<Duration>>);
 
-impl Recent {
+impl RecentDurations {
     const MAX: usize = 1024;
 
     pub(super) fn add(&self, took: Duration) {
-        let mut recent = lock::locked(&self.0);
-        if recent.len() == Self::MAX {
-            recent.pop_front();
+        let mut durations = lock::locked(&self.0);
+        if durations.len() == Self::MAX {
+            durations.pop_front();
         }
-        recent.push_back(took);
+        durations.push_back(took);
     }
 
-    /// The durations that these shares of a thousand do not exceed; nothing if there are none yet.
+    /// The durations that these shares of a thousand do not exceed; `None` if there are none yet.
     pub fn quantiles<const N: usize>(&self, per_mille: [usize; N]) -> Option<[Duration; N]> {
-        let recent = lock::locked(&self.0);
-        let mut sorted: Vec<_> = recent.iter().copied().collect();
+        let durations = lock::locked(&self.0);
+        let mut sorted: Vec<_> = durations.iter().copied().collect();
         sorted.sort_unstable();
         let last = sorted.len().checked_sub(1)?;
         Some(per_mille.map(|share| sorted[(last * share).div_ceil(1000)]))

@@ -1,4 +1,5 @@
-//! The thread itself: waits for a command or a deadline, steps the machine, and does what it says, in order.
+//! The loop of the chain thread: waits for a command or a deadline, steps the machine, and performs its effects in
+//! order.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,18 +22,18 @@ use tracing::{debug, error, warn};
 use super::{Chain, ChainError, Command, DIRECT_CHAIN, DIRECT_GOSSIP, DIRECT_TRANSACTIONS, Head, INBOX, Parts, View};
 use base::words::chained;
 
-/// Answered log entries stop short of the limit of an answer.
-const ANSWER_BUDGET: usize = REPLY_MAX / 4;
+/// Size of a reply with blocks, well below the limit of a reply.
+const REPLY_BYTES: usize = REPLY_MAX / 4;
 
-/// Digests of what was said lately.
+/// Digests of consensus messages that were sent recently.
 #[derive(Default)]
-struct Said(VecDeque<blake3::Hash>);
+struct RecentlySent(VecDeque<blake3::Hash>);
 
-impl Said {
+impl RecentlySent {
     const MAX: usize = 512;
 
-    /// Whether these bytes were said before; remembers them.
-    fn before(&mut self, bytes: &[u8]) -> bool {
+    /// Returns true if these bytes were sent recently; remembers them otherwise.
+    fn contains_or_insert(&mut self, bytes: &[u8]) -> bool {
         let digest = blake3::hash(bytes);
         let known = self.0.contains(&digest);
         if !known {
@@ -51,11 +52,11 @@ pub(super) struct Shell {
     heads: watch::Sender<Head>,
     view: View,
     inbox: mpsc::Receiver<Command>,
-    said: Said,
-    /// Gossip and questions that the machine has not answered yet, under the numbers it knows them by.
+    recently_sent: RecentlySent,
+    /// Gossip ids and request ids of the network, under the numbers that the machine knows them by.
     gossip: BTreeMap<u64, GossipId>,
-    questions: BTreeMap<u64, RequestId>,
-    numbers: u64,
+    requests: BTreeMap<u64, RequestId>,
+    last_id: u64,
     unflushed: u64,
 }
 
@@ -73,16 +74,16 @@ impl Shell {
             heads,
             view,
             inbox,
-            said: Said::default(),
+            recently_sent: RecentlySent::default(),
             gossip: BTreeMap::new(),
-            questions: BTreeMap::new(),
-            numbers: 0,
+            requests: BTreeMap::new(),
+            last_id: 0,
             unflushed: 0,
         }
     }
 
     pub(super) fn run(mut self) -> Result<(), ChainError> {
-        // A runtime of its own, only to wait for a command or a deadline, whichever comes first.
+        // A runtime of its own, only to wait for a command or a deadline.
         let waiting = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -92,9 +93,9 @@ impl Shell {
         if let Err(why) = &done {
             error!(error = %chained(why), "the chain stopped");
         }
-        // What is not flushed is executed again from the log: a failure here costs time only.
+        // Blocks whose state is not flushed are executed again from the log, so a failure here only costs time.
         if let Err(why) = self.parts.node.exec.flush() {
-            warn!(error = %chained(&why), "the state was not flushed");
+            warn!(error = %chained(&why), "could not flush the state");
         }
         done
     }
@@ -103,17 +104,18 @@ impl Shell {
         loop {
             let wait = self.parts.clock.until(self.parts.node.deadline());
             let command = tokio::select! {
+                // Commands before the timer: a vote that has arrived may make the timeout unnecessary.
                 biased;
                 command = self.inbox.recv() => command,
-                () = tokio::time::sleep(wait) => Some(Command::Heard(Input::Tick)),
+                () = tokio::time::sleep(wait) => Some(Command::Input(Input::Tick)),
             };
             let Some(command) = command else { return Ok(()) };
             let mut todo = Vec::new();
             let now = self.parts.clock.now();
             match command {
-                Command::Heard(input) => self.parts.node.step(now, input, &mut todo)?,
+                Command::Input(input) => self.parts.node.step(now, input, &mut todo)?,
                 Command::Gossip(id, from, bytes) => {
-                    let number = self.number();
+                    let number = self.next_id();
                     self.gossip.insert(number, id);
                     self.parts.node.step(
                         now,
@@ -126,38 +128,45 @@ impl Shell {
                     )?;
                 }
                 Command::Request(id, from, bytes) => {
-                    let ticket = self.number();
-                    self.questions.insert(ticket, id);
-                    self.parts
-                        .node
-                        .step(now, Input::Asked { ticket, from, bytes }, &mut todo)?;
-                    if self.questions.len() > INBOX {
-                        self.questions.pop_first();
+                    let request_id = self.next_id();
+                    self.requests.insert(request_id, id);
+                    self.parts.node.step(
+                        now,
+                        Input::Request {
+                            request_id,
+                            from,
+                            bytes,
+                        },
+                        &mut todo,
+                    )?;
+                    // The machine answers every valid request at once; what stays are ids of malformed ones.
+                    if self.requests.len() > INBOX {
+                        self.requests.pop_first();
                     }
                 }
                 Command::Submit {
                     transactions,
-                    ours,
+                    gossip,
                     reply,
                 } => {
-                    let results = self.parts.node.submit(transactions, ours, &mut todo)?;
-                    // Whoever asked may be gone; the transactions are here all the same.
+                    let results = self.parts.node.submit(transactions, gossip, &mut todo)?;
+                    // The sender of the command may be gone. The transactions are in the mempool all the same.
                     drop(reply.send(results));
                 }
-                Command::Look(look) => look(&self.parts.node),
-                Command::Damaged(why) => self.parts.node.distrust(why, &mut todo),
+                Command::Query(query) => query(&self.parts.node),
+                Command::LogDamaged(why) => self.parts.node.stop_signing(why, &mut todo),
                 Command::Stop => return Ok(()),
             }
             self.perform(todo)?;
         }
     }
 
-    fn number(&mut self) -> u64 {
-        self.numbers += 1;
-        self.numbers
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
     }
 
-    /// Does what the machine says, in its order: what must be durable is durable before the next effect is looked at.
+    /// Performs effects in order: what must be durable is durable before the next effect.
     fn perform(&mut self, todo: Vec<Effect>) -> Result<(), ChainError> {
         for effect in todo {
             match effect {
@@ -170,17 +179,21 @@ impl Shell {
                 }
                 Effect::Log { height, entry } => self.parts.log.append(height, &entry)?,
                 Effect::LogSync => self.timed(|parts| Ok(parts.log.sync()?))?,
-                Effect::Gossip(bytes) => self.say(bytes),
-                Effect::Spread(raw) => self.spread(&raw),
-                Effect::Verdict(id, verdict) => self.judge(id, verdict),
+                Effect::Gossip(bytes) => self.publish(bytes),
+                Effect::GossipTransactions(raw) => self.gossip_transactions(&raw),
+                Effect::Verdict(id, verdict) => self.give_verdict(id, verdict),
                 Effect::Send(to, bytes) => self.send(to, DIRECT_CHAIN, &bytes),
                 Effect::SendAll(bytes) => self.send_all(DIRECT_CHAIN, &bytes),
-                Effect::Ask { ticket, to, bytes } => self.ask(ticket, to, bytes),
-                Effect::Answer(ticket, bytes) => self.answer(ticket, bytes),
-                Effect::AnswerBlocks { ticket, from, count } => self.answer_blocks(ticket, from, count),
+                Effect::Request { request_id, to, bytes } => self.request(request_id, to, bytes),
+                Effect::Reply(request_id, bytes) => self.reply(request_id, bytes),
+                Effect::ReplyBlocks {
+                    request_id,
+                    from,
+                    count,
+                } => self.reply_blocks(request_id, from, count),
                 Effect::Blame(peer, fault) => self.blame(peer, fault),
-                Effect::Committed(committed) => self.show(&committed)?,
-                Effect::Happened(event) => self.tell(event),
+                Effect::Committed(committed) => self.publish_head(&committed)?,
+                Effect::Event(event) => self.record_event(event),
             }
         }
         Ok(())
@@ -194,9 +207,10 @@ impl Shell {
         Ok(())
     }
 
-    /// Says something about consensus to everyone. The machine repeats itself when nothing moves; gossip would drop that.
-    fn say(&mut self, bytes: Vec<u8>) {
-        if self.said.before(&bytes) {
+    /// Gossips a consensus message. The machine repeats messages when nothing moves, and gossip would drop repeated
+    /// bytes, so repetitions are sent directly.
+    fn publish(&mut self, bytes: Vec<u8>) {
+        if self.recently_sent.contains_or_insert(&bytes) {
             self.send_all(DIRECT_GOSSIP, &bytes);
         } else {
             self.gossip(Topic::Votes, bytes);
@@ -205,33 +219,34 @@ impl Shell {
 
     fn gossip(&self, topic: Topic, bytes: Vec<u8>) {
         if let Err(why) = self.parts.net.gossip(topic, bytes) {
-            debug!(%why, "gossip was not sent");
+            debug!(%why, "could not send gossip");
         }
     }
 
-    /// Spreads transactions in as few messages as fit the limit of gossip; what is longer goes straight to every peer.
-    fn spread(&self, raw: &[Arc<[u8]>]) {
-        const ROOM: usize = GOSSIP_MAX - 1024;
+    /// Gossips transactions in as few messages as possible. One that is too long for gossip is sent to every peer
+    /// directly.
+    fn gossip_transactions(&self, raw: &[Arc<[u8]>]) {
+        const BYTES_MAX: usize = GOSSIP_MAX - 1024;
         let mut batch: Vec<Vec<u8>> = Vec::new();
         let mut used = 0;
-        for one in raw {
-            if one.len() > ROOM {
-                self.send_all(DIRECT_TRANSACTIONS, &codec::encode(&vec![one.to_vec()]));
+        for transaction in raw {
+            if transaction.len() > BYTES_MAX {
+                self.send_all(DIRECT_TRANSACTIONS, &codec::encode(&vec![transaction.to_vec()]));
                 continue;
             }
-            if used + one.len() + 8 > ROOM {
+            if used + transaction.len() + 8 > BYTES_MAX {
                 self.gossip(Topic::Transactions, codec::encode(&std::mem::take(&mut batch)));
                 used = 0;
             }
-            used += one.len() + 8;
-            batch.push(one.to_vec());
+            used += transaction.len() + 8;
+            batch.push(transaction.to_vec());
         }
         if !batch.is_empty() {
             self.gossip(Topic::Transactions, codec::encode(&batch));
         }
     }
 
-    fn judge(&mut self, id: u64, verdict: Verdict) {
+    fn give_verdict(&mut self, id: u64, verdict: Verdict) {
         let Some(id) = self.gossip.remove(&id) else { return };
         self.parts.net.verdict(
             id,
@@ -245,7 +260,7 @@ impl Shell {
 
     fn send(&self, to: NodeId, kind: u8, bytes: &[u8]) {
         if let Err(why) = self.parts.net.send(to, [&[kind], bytes].concat()) {
-            debug!(peer = %format_args!("{to:#}"), %why, "a message was not sent");
+            debug!(peer = %format_args!("{to:#}"), %why, "could not send a message");
         }
     }
 
@@ -255,20 +270,20 @@ impl Shell {
         }
     }
 
-    fn ask(&self, ticket: u64, to: NodeId, bytes: Vec<u8>) {
+    fn request(&self, request_id: u64, to: NodeId, bytes: Vec<u8>) {
         let (net, chain) = (self.parts.net.clone(), self.chain.clone());
         self.parts.runtime.spawn(async move {
             let bytes = match net.request(to, bytes).await {
                 Ok(bytes) => Some(bytes),
                 Err(why) => {
-                    debug!(peer = %format_args!("{to:#}"), %why, "a question stayed unanswered");
+                    debug!(peer = %format_args!("{to:#}"), %why, "a request failed");
                     None
                 }
             };
-            // The chain may have stopped meanwhile, and then needs no answer.
+            // The chain may have stopped meanwhile and then needs no reply.
             let _ = chain
-                .tell(Command::Heard(Input::Answered {
-                    ticket,
+                .send(Command::Input(Input::Reply {
+                    request_id,
                     from: to,
                     bytes,
                 }))
@@ -276,21 +291,21 @@ impl Shell {
         });
     }
 
-    fn answer(&mut self, ticket: u64, bytes: Vec<u8>) {
-        if let Some(id) = self.questions.remove(&ticket) {
+    fn reply(&mut self, request_id: u64, bytes: Vec<u8>) {
+        if let Some(id) = self.requests.remove(&request_id) {
             self.parts.net.respond(id, bytes);
         }
     }
 
-    /// Reads final blocks for a peer, beside the thread: it may be a lot of disk.
-    fn answer_blocks(&mut self, ticket: u64, from: Height, count: u32) {
-        let Some(id) = self.questions.remove(&ticket) else {
+    /// Reads final blocks for a peer on another thread, because it may be a lot of disk I/O.
+    fn reply_blocks(&mut self, request_id: u64, from: Height, count: u32) {
+        let Some(id) = self.requests.remove(&request_id) else {
             return;
         };
         let (net, log) = (self.parts.net.clone(), self.parts.log.clone());
         self.parts.runtime.spawn_blocking(move || {
             let mut entries = Vec::new();
-            let mut left = ANSWER_BUDGET;
+            let mut left = REPLY_BYTES;
             for found in log.iter_from(from).take(count as usize) {
                 match found {
                     Ok((_, entry)) if entry.len() <= left || entries.is_empty() => {
@@ -299,7 +314,7 @@ impl Shell {
                     }
                     Ok(_) => break,
                     Err(why) => {
-                        error!(error = %chained(&why), "a block for a peer could not be read");
+                        error!(error = %chained(&why), "could not read a block for a peer");
                         break;
                     }
                 }
@@ -309,7 +324,7 @@ impl Shell {
     }
 
     fn blame(&self, peer: NodeId, fault: Fault) {
-        self.chain.counters.blamed.fetch_add(1, Ordering::Relaxed);
+        self.chain.counters.faults.fetch_add(1, Ordering::Relaxed);
         warn!(peer = %format_args!("{peer:#}"), %fault, "a peer broke a rule");
         let offence = match fault {
             Fault::Unreadable => Offence::Malformed,
@@ -318,9 +333,9 @@ impl Shell {
         self.parts.net.report(peer, offence);
     }
 
-    /// The block is durable: readers may see it.
+    /// Publishes a durable block to readers.
     #[tracing::instrument(name = "chain.block.show", level = "debug", skip_all)]
-    fn show(&mut self, committed: &Committed) -> Result<(), ChainError> {
+    fn publish_head(&mut self, committed: &Committed) -> Result<(), ChainError> {
         let counters = &self.chain.counters;
         counters.blocks.fetch_add(1, Ordering::Relaxed);
         counters
@@ -340,7 +355,7 @@ impl Shell {
         Ok(())
     }
 
-    fn tell(&self, event: Event) {
+    fn record_event(&self, event: Event) {
         let counters = &self.chain.counters;
         match &event {
             Event::Committed { round, took, .. } => {
@@ -351,7 +366,7 @@ impl Shell {
             }
             Event::Refused { .. } => _ = counters.refused.fetch_add(1, Ordering::Relaxed),
             Event::Equivocated { .. } => _ = counters.equivocations.fetch_add(1, Ordering::Relaxed),
-            // The machine tells what happens to the chain; of that, these are counted.
+            // Only these events are counted.
             _ => (),
         }
         self.parts.events.tell(event);

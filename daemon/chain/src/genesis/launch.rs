@@ -1,7 +1,8 @@
-//! A network's first block, from the file that describes the network and the people who found it.
+//! The genesis of a network, from the network's template in `config/genesis` and a file of its founders.
 //!
-//! The supply is shared out as the network's file says, to accounts that the founders name; the validators' stakes come
-//! out of the community's share. Unlock schedules are not in it: an account that must not spend yet is a contract.
+//! The template distributes the supply to shares, and the founders name an account for each. The validators' stakes
+//! come out of the community share. Unlock schedules are left out: an account that must not spend yet is a
+//! contract.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +12,11 @@ use evm::genesis::{ChainGenesis, GenesisError, GenesisValidator, Params, Timing,
 use protocol::{Account, Amount, unit::SUPPLY};
 use serde::Deserialize;
 
-/// Whose share the stakes of the first validators come from.
+/// The share of which the stakes of the first validators are taken.
 const STAKES_FROM: &str = "community";
 const WHOLE: u128 = 1_000_000;
 
-/// A file of `config/genesis`.
+/// The template of a network, a file of `config/genesis`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Template {
@@ -36,44 +37,43 @@ struct Rules {
     timing: Timing,
 }
 
-/// Who founds a network: `{"validators": [{"account", "key", "stake": "100000 OPEN"}], "accounts": {"community": "0x…"}}`.
+/// The founders of a network: `{"validators": [{"account", "key", "stake": "100000 OPEN"}], "accounts":
+/// {"community": "0x…"}}`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Founders {
-    /// Who validates from the first block on.
+    /// The validators from the first block on.
     pub validators: Vec<GenesisValidator>,
     /// The account of each share of the supply.
     pub accounts: BTreeMap<String, Account>,
 }
 
-/// Why founders make no network.
+/// Reason that founders cannot launch a network. Each names the entry of the founders' file.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// A share of the supply has nobody to go to.
+    /// A share of the supply has no account.
     #[error("accounts.{0} is missing: name the account that receives this share")]
-    Missing(String),
-    /// An account for a share that there is not.
+    MissingAccount(String),
+    /// An account is named for a share that the network does not have.
     #[error("accounts.{0} is no share of this network; its shares are: {1}")]
-    Unknown(String, String),
-    /// More is staked than there is to stake.
+    UnknownShare(String, String),
     #[error("the validators stake {staked}, the {STAKES_FROM} share has {share}")]
     Stakes {
-        /// What they stake together.
+        /// The sum of their stakes.
         staked: Amount,
-        /// What there is.
+        /// The share that they are taken of.
         share: Amount,
     },
-    /// Two shares would be one.
+    /// Two shares name the same account.
     #[error("accounts.{0} is the account of another share, too; name another")]
-    Twice(String),
-    /// The rules of the chain refuse it.
+    SharedAccount(String),
     #[error(transparent)]
     Genesis(#[from] GenesisError),
 }
 
 impl Template {
     pub(super) fn of(network: &str) -> Self {
-        let network = config::network(network).expect("only networks that there are are asked for");
+        let network = config::network(network).expect("the caller names a network that exists");
         serde_json::from_str(network.genesis).expect("the files of config/genesis are tested")
     }
 
@@ -105,7 +105,7 @@ impl Template {
         }
     }
 
-    /// The supply, shared out. Shares round down; what that leaves goes to the first, so that all of it is somewhere.
+    /// The shares of the supply. Each rounds down, and the first gets the remainder, so that the sum is exact.
     fn shares(&self) -> BTreeMap<&str, Amount> {
         let mut shares = BTreeMap::new();
         for (name, part) in &self.allocation {
@@ -119,7 +119,7 @@ impl Template {
     }
 }
 
-/// The genesis of a network that these founders launch; checked as a node checks it.
+/// The genesis of a network that these founders launch, checked as a node checks it.
 pub fn launch(network: &str, founders: &Founders) -> Result<Genesis, LaunchError> {
     let template = Template::of(network);
     let mut shares = template.shares();
@@ -129,12 +129,12 @@ pub fn launch(network: &str, founders: &Founders) -> Result<Genesis, LaunchError
         .find(|name| !shares.contains_key(name.as_str()))
     {
         let known: Vec<_> = shares.keys().copied().collect();
-        return Err(LaunchError::Unknown(name.clone(), known.join(", ")));
+        return Err(LaunchError::UnknownShare(name.clone(), known.join(", ")));
     }
     let staked: u128 = founders
         .validators
         .iter()
-        .fold(0, |sum, one| sum.saturating_add(one.stake.0));
+        .fold(0, |sum, validator| sum.saturating_add(validator.stake.0));
     let share = shares.get(STAKES_FROM).copied().unwrap_or_default();
     let left = share.checked_sub(Amount(staked));
     let left = left.ok_or(LaunchError::Stakes {
@@ -148,10 +148,10 @@ pub fn launch(network: &str, founders: &Founders) -> Result<Genesis, LaunchError
         let account = founders
             .accounts
             .get(name)
-            .ok_or_else(|| LaunchError::Missing(name.to_owned()))?;
+            .ok_or_else(|| LaunchError::MissingAccount(name.to_owned()))?;
         let funded = GenesisAccount::default().with_balance(U256::from(share.0));
         if alloc.insert(Address::from(account.0), funded).is_some() {
-            return Err(LaunchError::Twice(name.to_owned()));
+            return Err(LaunchError::SharedAccount(name.to_owned()));
         }
     }
     let genesis = template.genesis(&template.params(founders.validators.clone()), alloc);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn every_network_can_be_launched_and_has_all_the_open_there_is() {
+    fn every_network_can_be_launched_with_the_whole_supply() {
         for network in ["test", "main"] {
             let genesis = launch(network, &founders()).unwrap();
             let team = genesis.alloc[&Address::from([4; 20])].balance;
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn the_error_names_the_missing_account_or_share() {
         let mut lacking = founders();
         lacking.accounts.remove("team");
         assert_eq!(

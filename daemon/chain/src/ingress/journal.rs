@@ -1,8 +1,8 @@
-//! Transactions that were taken in from wallets, kept until they are included: an acknowledged one survives kill -9 and
-//! power loss.
+//! The journal of wallets' transactions: an acknowledged transaction survives `kill -9` and power loss until it is
+//! included.
 //!
-//! A list of records, which a rewrite replaces in one step by what still waits. Keeping a transaction too long is harmless:
-//! it is refused when it is offered again.
+//! It is a list of records, which a rewrite replaces atomically by those that are still pending. A transaction that
+//! is kept too long does no harm: it is refused when it is submitted again.
 
 use std::{path::Path, sync::Arc};
 
@@ -12,66 +12,67 @@ use storage::{
 };
 use tracing::warn;
 
-/// Where an earlier version kept them.
+/// Folders of the journal in an earlier format.
 const EARLIER_SIDES: [&str; 2] = ["a", "b"];
 const LAYOUT: RecordLayout = RecordLayout {
     step_bytes: 4 << 20,
-    advice: "it holds transactions that wait to be included: move its folder away, and whoever sent them sends them again",
+    advice: "it holds transactions that are not included yet: move its folder away, and their senders can send them again",
 };
 
-/// It is rewritten when it is longer than this, and twice as long as when it was last tried.
+/// Bytes from which on the journal is rewritten, if it has also doubled since the last attempt.
 const BYTES_MAX: u64 = 64 << 20;
 
-/// Why transactions are not kept: the disk did not take them.
+/// The disk did not take the transactions. They are in the mempool and may be lost in a crash.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct KeepError(#[from] JournalError);
+pub struct PoolJournalError(#[from] JournalError);
 
-/// The list on disk.
+/// The journal of pending transactions on disk. One process has it open at a time.
 pub struct PoolJournal {
     log: RecordLog,
-    /// How long it was when a rewrite was last tried.
+    /// Bytes of the journal at the last attempt to rewrite it.
     tried_at: u64,
 }
 
 impl PoolJournal {
-    /// Opens the list under `root`, which need not exist.
-    pub fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Self, KeepError> {
+    /// Opens the journal under `root`, which need not exist.
+    pub fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Self, PoolJournalError> {
         for side in EARLIER_SIDES {
             refuse_earlier_format(&*disk, &root.join(side), LAYOUT.advice)?;
         }
         let (log, damage) = RecordLog::open_undamaged_part(disk, root, LAYOUT)?;
         if let Some(damage) = damage {
-            warn!(%damage, "waiting transactions behind the damage are lost; whoever sent them can send them again");
+            warn!(%damage, "lost the transactions behind the damage; their senders can send them again");
         }
         Ok(Self { log, tried_at: 0 })
     }
 
-    /// The transactions in it, in the order they came, up to the first that does not read back.
+    /// The journalled transactions in the order of arrival, up to the first that cannot be read.
     pub fn transactions(&self) -> impl Iterator<Item = Arc<[u8]>> + '_ {
         self.log.iter().map_while(|record| match record {
             Ok(raw) => Some(raw.into()),
             Err(why) => {
-                warn!(error = %why, "waiting transactions could not be read");
+                warn!(error = %why, "could not read journalled transactions");
                 None
             }
         })
     }
 
-    /// Whether a rewrite is due. One that found little to forget, or failed, is not tried again at once.
-    pub fn is_long(&self) -> bool {
+    /// Returns true if a rewrite is due. One that dropped little, or failed, is not repeated at once.
+    pub fn needs_rewrite(&self) -> bool {
         is_long(self.log.bytes(), self.tried_at)
     }
 
-    /// Adds transactions; they are durable when this returns.
-    pub fn keep(&mut self, transactions: &[Arc<[u8]>]) -> Result<(), KeepError> {
+    /// Appends transactions; they are durable when this returns.
+    pub fn append(&mut self, transactions: &[Arc<[u8]>]) -> Result<(), PoolJournalError> {
         Ok(self.log.append(transactions)?)
     }
 
-    /// Forgets the transactions for which `waits` is false.
-    pub fn rewrite(&mut self, waits: impl Fn(&[u8]) -> bool) -> Result<(), KeepError> {
+    /// Drops the transactions for which `is_pending` is false. A crash leaves the old records or the new ones,
+    /// never a mixture.
+    pub fn rewrite(&mut self, is_pending: impl Fn(&[u8]) -> bool) -> Result<(), PoolJournalError> {
         self.tried_at = self.log.bytes();
-        self.log.rewrite(waits)?;
+        self.log.rewrite(is_pending)?;
         self.tried_at = self.log.bytes();
         Ok(())
     }
@@ -100,49 +101,49 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_survives_every_power_cut() {
+    fn journalled_transactions_survive_every_power_cut() {
         for seed in 0..50 {
             let disk = FaultDisk::new();
             let mut journal = open(&disk);
-            journal.keep(&txs(0..3)).unwrap();
-            journal.keep(&txs(3..5)).unwrap();
+            journal.append(&txs(0..3)).unwrap();
+            journal.append(&txs(3..5)).unwrap();
             disk.crash(seed);
             assert_eq!(open(&disk).transactions().collect::<Vec<_>>(), txs(0..5), "seed {seed}");
         }
     }
 
     #[test]
-    fn a_rewrite_forgets_what_no_longer_waits() {
+    fn a_rewrite_drops_transactions_that_are_no_longer_pending() {
         let disk = FaultDisk::new();
         let mut journal = open(&disk);
-        journal.keep(&txs(0..10)).unwrap();
+        journal.append(&txs(0..10)).unwrap();
         let before = journal.log.bytes();
         journal.rewrite(|raw| raw[1] >= 7).unwrap();
         assert!(journal.log.bytes() < before);
-        journal.keep(&txs(10..11)).unwrap();
+        journal.append(&txs(10..11)).unwrap();
         drop(journal);
         disk.kill();
         assert_eq!(open(&disk).transactions().collect::<Vec<_>>(), txs(7..11));
     }
 
     #[test]
-    fn a_long_list_is_rewritten_once_and_not_again_before_it_doubled() {
-        assert!(!open(&FaultDisk::new()).is_long());
+    fn a_long_journal_is_rewritten_once_and_not_again_before_it_doubled() {
+        assert!(!open(&FaultDisk::new()).needs_rewrite());
         let long = BYTES_MAX + 1;
         assert!(is_long(long, 0));
-        // Everything in it still waits.
+        // Everything in it still is_pending.
         assert!(!is_long(long, long));
         assert!(is_long(2 * long + 1, long));
     }
 
     #[test]
-    fn power_may_fail_anywhere_in_a_rewrite() {
+    fn a_power_cut_at_any_point_of_a_rewrite_loses_nothing() {
         let mut cut_short = 0;
         for at in 0..40 {
             for seed in 0..5 {
                 let disk = FaultDisk::new();
                 let mut journal = open(&disk);
-                journal.keep(&txs(0..20)).unwrap();
+                journal.append(&txs(0..20)).unwrap();
                 disk.fail_after(at, Fault::PowerCut);
                 let done = journal.rewrite(|raw| raw[1] >= 15);
                 disk.crash(seed);
@@ -155,7 +156,7 @@ mod tests {
                 );
                 cut_short += u32::from(found.len() == 20);
                 // And it goes on from there.
-                journal.keep(&txs(20..21)).unwrap();
+                journal.append(&txs(20..21)).unwrap();
                 journal.rewrite(|raw| raw[1] >= 15).unwrap();
                 disk.crash(seed);
                 assert_eq!(open(&disk).transactions().collect::<Vec<_>>(), txs(15..21));
@@ -168,25 +169,25 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_was_full_is_used_again_when_it_is_not() {
+    fn a_journal_is_written_again_once_a_full_disk_has_space() {
         let disk = FaultDisk::new();
         let mut journal = open(&disk);
-        journal.keep(&txs(0..2)).unwrap();
+        journal.append(&txs(0..2)).unwrap();
         disk.fail_after(0, Fault::NoSpace);
-        assert!(journal.keep(&txs(2..3)).is_err());
-        assert!(journal.keep(&txs(3..4)).is_err(), "still full");
+        assert!(journal.append(&txs(2..3)).is_err());
+        assert!(journal.append(&txs(3..4)).is_err(), "still full");
         disk.heal();
-        journal.keep(&txs(4..5)).unwrap();
+        journal.append(&txs(4..5)).unwrap();
         disk.crash(1);
         let found: Vec<_> = open(&disk).transactions().collect();
         assert!(txs(0..2).iter().chain(&txs(4..5)).all(|raw| found.contains(raw)));
     }
 
     #[test]
-    fn damage_at_rest_loses_what_lies_behind_it_and_no_more() {
+    fn damage_at_rest_loses_only_the_records_behind_it() {
         let disk = FaultDisk::new();
         let mut journal = open(&disk);
-        journal.keep(&txs(0..3)).unwrap();
+        journal.append(&txs(0..3)).unwrap();
         drop(journal);
         disk.kill();
         let file = disk.list(Path::new("/pool")).unwrap().pop().unwrap();
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn transactions_that_an_earlier_version_kept_do_not_vanish_without_a_word() {
+    fn a_journal_in_an_earlier_format_is_an_error() {
         let disk = FaultDisk::new();
         disk.create(Path::new("/pool/b/blocks-0000.log")).unwrap();
         let error = PoolJournal::open(Arc::new(disk), Path::new("/pool")).err().unwrap();

@@ -1,4 +1,4 @@
-//! `debug_`: blocks, receipts and transactions as bytes, and what happened inside transactions.
+//! `debug_`: encoded blocks, receipts and transactions, and traces.
 
 use alloy_eips::{BlockId, BlockNumberOrTag, Encodable2718};
 use alloy_primitives::{B256, Bytes};
@@ -9,9 +9,9 @@ use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::TxHash;
 use serde::Deserialize;
 
-use super::{Rpc, Shown, eth::calls, failure::Failure, param::Hex};
+use super::{Rpc, Snapshot, eth::calls, failure::Failure, param::Hex};
 
-/// How a call is traced.
+/// Options of `debug_traceCall`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct CallTracing {
@@ -21,26 +21,26 @@ pub(crate) struct CallTracing {
     block_overrides: Option<BlockOverrides>,
 }
 
-/// Methods under `debug_`.
+/// Methods of `debug_`.
 #[rpc(server, namespace = "debug")]
 pub(crate) trait Debug {
-    /// A block, RLP.
+    /// The RLP of a block.
     #[method(name = "getRawBlock")]
     async fn raw_block(&self, block: BlockId) -> Result<Bytes, Failure>;
 
-    /// A header, RLP.
+    /// The RLP of a header.
     #[method(name = "getRawHeader")]
     async fn raw_header(&self, block: BlockId) -> Result<Bytes, Failure>;
 
-    /// The receipts of a block, each in its EIP-2718 form.
+    /// The receipts of a block in EIP-2718 encoding.
     #[method(name = "getRawReceipts")]
     async fn raw_receipts(&self, block: BlockId) -> Result<Vec<Bytes>, Failure>;
 
-    /// A transaction in its EIP-2718 form; no bytes if there is none.
+    /// A transaction in EIP-2718 encoding; no bytes if there is none.
     #[method(name = "getRawTransaction")]
     async fn raw_transaction(&self, hash: Hex<B256>) -> Result<Bytes, Failure>;
 
-    /// What happened inside a transaction.
+    /// A trace of an included transaction.
     #[method(name = "traceTransaction")]
     async fn trace_transaction(
         &self,
@@ -48,7 +48,7 @@ pub(crate) trait Debug {
         options: Option<GethDebugTracingOptions>,
     ) -> Result<GethTrace, Failure>;
 
-    /// What happened inside every transaction of a block.
+    /// Traces of every transaction of a block.
     #[method(name = "traceBlockByNumber")]
     async fn trace_by_number(
         &self,
@@ -56,7 +56,7 @@ pub(crate) trait Debug {
         options: Option<GethDebugTracingOptions>,
     ) -> Result<Vec<TraceResult>, Failure>;
 
-    /// What happened inside every transaction of a block.
+    /// Traces of every transaction of a block.
     #[method(name = "traceBlockByHash")]
     async fn trace_by_hash(
         &self,
@@ -64,7 +64,7 @@ pub(crate) trait Debug {
         options: Option<GethDebugTracingOptions>,
     ) -> Result<Vec<TraceResult>, Failure>;
 
-    /// What would happen inside a call.
+    /// A trace of a call.
     #[method(name = "traceCall")]
     async fn trace_call(
         &self,
@@ -77,27 +77,27 @@ pub(crate) trait Debug {
 #[async_trait]
 impl DebugServer for Rpc {
     async fn raw_block(&self, block: BlockId) -> Result<Bytes, Failure> {
-        self.read(move |shown| {
-            let height = height(shown, block)?;
-            let bytes = shown.view.raw_block(height)?.ok_or_else(|| none(block))?;
+        self.read(move |snapshot| {
+            let height = height(snapshot, block)?;
+            let bytes = snapshot.view.raw_block(height)?.ok_or_else(|| none(block))?;
             Ok(bytes.into())
         })
         .await
     }
 
     async fn raw_header(&self, block: BlockId) -> Result<Bytes, Failure> {
-        self.read(move |shown| {
-            let height = height(shown, block)?;
-            let header = shown.view.header(height)?.ok_or_else(|| none(block))?;
+        self.read(move |snapshot| {
+            let height = height(snapshot, block)?;
+            let header = snapshot.view.header(height)?.ok_or_else(|| none(block))?;
             Ok(alloy_rlp::encode(header).into())
         })
         .await
     }
 
     async fn raw_receipts(&self, block: BlockId) -> Result<Vec<Bytes>, Failure> {
-        self.read(move |shown| {
-            let height = height(shown, block)?;
-            let receipts = shown.view.receipts(height)?.ok_or_else(|| none(block))?;
+        self.read(move |snapshot| {
+            let height = height(snapshot, block)?;
+            let receipts = snapshot.view.receipts(height)?.ok_or_else(|| none(block))?;
             Ok(receipts.iter().map(|receipt| receipt.encoded_2718().into()).collect())
         })
         .await
@@ -113,10 +113,10 @@ impl DebugServer for Rpc {
         options: Option<GethDebugTracingOptions>,
     ) -> Result<GethTrace, Failure> {
         let (name, options) = (TxHash(hash.0), options.unwrap_or_default());
-        if !self.is_shown(name).await? {
+        if !self.is_durable(name).await? {
             return Err(Failure::refused("transaction not found"));
         }
-        self.work(move |shown| Ok(shown.view.trace_transaction(name, &options)?))
+        self.work(move |snapshot| Ok(snapshot.view.trace_transaction(name, &options)?))
             .await
     }
 
@@ -152,10 +152,10 @@ impl DebugServer for Rpc {
             block: block_overrides.unwrap_or_default(),
         };
         let request = calls::read(request, self.head().view.spec().chain_id)?;
-        self.work(move |shown| {
-            Ok(shown
+        self.work(move |snapshot| {
+            Ok(snapshot
                 .view
-                .trace_call(&request, shown.at(block)?, &overrides, &options)?)
+                .trace_call(&request, snapshot.at(block)?, &overrides, &options)?)
         })
         .await
     }
@@ -168,13 +168,13 @@ impl Rpc {
         options: Option<GethDebugTracingOptions>,
     ) -> Result<Vec<TraceResult>, Failure> {
         let options = options.unwrap_or_default();
-        self.work(move |shown| Ok(shown.view.trace_block(height(shown, block)?, &options)?))
+        self.work(move |snapshot| Ok(snapshot.view.trace_block(height(snapshot, block)?, &options)?))
             .await
     }
 }
 
-fn height(shown: &Shown, block: BlockId) -> Result<u64, Failure> {
-    shown.find(Some(block))?.ok_or_else(|| none(block))
+fn height(snapshot: &Snapshot, block: BlockId) -> Result<u64, Failure> {
+    snapshot.find(Some(block))?.ok_or_else(|| none(block))
 }
 
 fn none(block: BlockId) -> Failure {

@@ -1,4 +1,4 @@
-//! What goes wrong in a method, and the code that clients know for it.
+//! Errors of JSON-RPC methods and their codes.
 
 use alloy_primitives::Bytes;
 use evm::{
@@ -14,53 +14,46 @@ use tracing::error;
 use crate::{actor::Stopped, ingress::IngressError};
 use base::words::chained;
 
-/// Refused, for a reason that is in the text. Geth's code; wallets look at the text.
+/// Code of a refused request. Geth's code; wallets match on the text.
 const REFUSED_CODE: i32 = -32000;
-/// The call reverted; the data is what it reverted with.
+/// Code of a reverted call. `data` is the revert data.
 const REVERTED_CODE: i32 = 3;
 
-/// Why a method has no result.
+/// Reason that a method has no result, with the error code that clients know for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The parameters cannot be meant.
+    /// A parameter is invalid.
     #[error("{0}")]
     Params(String),
-    /// What was asked cannot be done or answered.
+    /// The request is valid and cannot be fulfilled.
     #[error("{0}")]
     Refused(String),
-    /// The call reverted.
     #[error("execution reverted{}{}", if reason.is_some() { ": " } else { "" }, reason.as_deref().unwrap_or(""))]
     Reverted {
-        /// With this.
         output: Bytes,
-        /// What that says, if it says anything.
+        /// The message in `output`, if it has one.
         reason: Option<String>,
     },
-    /// Refused with a number of the method's own.
+    /// An error with a code that the method defines.
     #[error("{text}")]
-    Coded {
-        /// The number.
-        code: i32,
-        /// Why.
-        text: String,
-    },
+    Coded { code: i32, text: String },
     /// This node failed.
     #[error("{0}")]
     Internal(String),
 }
 
 impl Failure {
-    /// A parameter that cannot be meant.
+    /// An invalid parameter: the caller must change the request.
     pub fn params(text: impl Into<String>) -> Self {
         Self::Params(text.into())
     }
 
-    /// A request that is understood and refused.
+    /// A valid request that is refused, for instance because of the chain's state.
     pub fn refused(text: impl Into<String>) -> Self {
         Self::Refused(text.into())
     }
 
-    /// No such block, where one is needed to answer.
+    /// A block that is needed for the answer does not exist.
     pub fn no_block() -> Self {
         Self::refused("header not found")
     }
@@ -86,7 +79,7 @@ impl From<ViewError> for Failure {
             ViewError::At(pruned @ AtError::Pruned { .. }) => Self::refused(pruned.to_string()),
             why => {
                 let why = chained(&why);
-                error!(error = why, "a request could not be answered");
+                error!(error = why, "could not read the chain for a request");
                 Self::Internal(format!("this node cannot read its chain: {why}"))
             }
         }
@@ -99,7 +92,7 @@ impl From<CallError> for Failure {
             CallError::View(why) => why.into(),
             CallError::Invalid(why) => Self::Refused(why),
             CallError::State(why) => {
-                error!(error = why, "a call could not be made");
+                error!(error = why, "could not read the state for a call");
                 Self::Internal(format!("this node cannot read its state: {why}"))
             }
         }
@@ -133,7 +126,7 @@ impl From<SimulateError> for Failure {
             SimulateError::Invalid { code, .. } => coded(code),
             SimulateError::Override(_) | SimulateError::Request(_) => Self::Refused(text),
             SimulateError::State(why) => {
-                error!(error = why, "a simulation could not be made");
+                error!(error = why, "could not read the state for a simulation");
                 Self::Internal(format!("this node cannot read its state: {why}"))
             }
         }
@@ -149,8 +142,8 @@ impl From<TraceError> for Failure {
             TraceError::Genesis | TraceError::NoTransaction | TraceError::Tracer(_) | TraceError::TooLong => {
                 Self::Refused(text)
             }
-            TraceError::Again(_) => {
-                error!(error = text, "a block could not be traced");
+            TraceError::Replay(_) => {
+                error!(error = text, "could not trace a block");
                 Self::Internal(text)
             }
         }
@@ -171,7 +164,7 @@ impl From<BuildError> for Failure {
 impl From<IngressError> for Failure {
     fn from(why: IngressError) -> Self {
         match why {
-            IngressError::Door(_) | IngressError::Pool(_) => Self::refused(why.to_string()),
+            IngressError::TxValidator(_) | IngressError::Pool(_) => Self::refused(why.to_string()),
             IngressError::Disk(_) | IngressError::Stopped(_) => Self::Internal(why.to_string()),
         }
     }
@@ -197,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_transaction_says_what_wallets_look_for() {
+    fn a_refused_transaction_has_the_text_that_wallets_match_on() {
         let pool = |why| IngressError::Pool(why);
         check(pool(PoolError::Known), -32000, "already known");
         check(
@@ -211,14 +204,14 @@ mod tests {
             "insufficient funds for gas * price + value: balance 1, tx cost 2",
         );
         check(
-            IngressError::Door(TxError::Chain { found: 1, wanted: 2 }),
+            IngressError::TxValidator(TxError::Chain { found: 1, wanted: 2 }),
             -32000,
             "invalid chain id for signer: have 1 want 2",
         );
     }
 
     #[test]
-    fn a_revert_carries_its_data() {
+    fn a_revert_error_contains_its_data() {
         let output = Bytes::from_static(&[0xab, 0xcd]);
         let reverted = Failure::Reverted {
             output: output.clone(),
@@ -230,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_height_without_state_says_which_is_the_oldest() {
+    fn the_error_for_a_pruned_height_names_the_oldest_one() {
         check(ViewError::At(AtError::Unknown(7)), -32000, "header not found");
         check(
             ViewError::At(AtError::Pruned { height: 1, oldest: 44 }),

@@ -1,24 +1,29 @@
 //! Ethereum's JSON-RPC, over HTTP and WebSocket on one port.
 //!
-//! Blocks are final when they are committed, so `latest`, `safe` and `finalized` are the last block that is durable here,
-//! and so is `pending`. Everything that reads the disk or runs the EVM is done away from the async threads, in a bounded
-//! number of turns.
+//! A block is final once it is committed, so `latest`, `safe`, `finalized` and `pending` all mean the last durable
+//! block. Disk reads and EVM runs are done on blocking threads, a bounded number at a time.
+//!
+//! - `eth`: `eth_` methods. `debug`, `net`, `openledger`, `testing`, `txpool`, `web3`: the other namespaces, a file
+//!   each.
+//! - [`backend`]: the chain and mempool behind the methods. [`failure`]: errors and their codes.
+//! - `block_id`, `param`: parsing of parameters. `convert`: from chain types to JSON-RPC types.
+//! - `cors`, `param_errors`: middleware for cross-origin rules and for the text of parameter errors.
 
+pub mod backend;
+mod block_id;
+mod convert;
+mod cors;
 mod debug;
-mod doorman;
 mod eth;
 pub mod failure;
-pub mod ground;
 mod net;
 mod openledger;
 mod param;
-mod place;
-mod shape;
+mod param_errors;
 mod testing;
 #[cfg(test)]
 mod tests;
 mod txpool;
-mod unread;
 mod web3;
 
 use std::{io, net::SocketAddr, sync::Arc};
@@ -33,7 +38,7 @@ use protocol::Height;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use self::{failure::Failure, ground::Ground};
+use self::{backend::Backend, failure::Failure};
 pub use self::{
     openledger::{Certified, CommitSignature},
     web3::client_version,
@@ -41,35 +46,35 @@ pub use self::{
 use crate::actor::{Head, View};
 use base::entropy;
 
-/// Answers longer than this are refused: a filter or a page of the mempool was too wide.
+/// Largest response in bytes. A longer one becomes an error: the filter or the mempool listing was too wide.
 const ANSWER_BYTES_MAX: u32 = 64 << 20;
 /// Subscriptions of one WebSocket connection.
 const SUBSCRIPTIONS_MAX: u32 = 64;
-/// Messages that wait for a slow WebSocket reader before it is not read from either.
+/// Messages queued for a slow WebSocket client before its requests are no longer read.
 const BUFFERED_MAX: u32 = 256;
-/// Reads of the disk at once.
+/// Disk reads at a time.
 const READS_MAX: usize = 64;
 
-/// How much JSON-RPC takes.
+/// Settings of the JSON-RPC server, from the `rpc` section of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where it listens: `rpc.listen`.
+    /// Address to listen on: `rpc.listen`.
     pub listen: SocketAddr,
-    /// The largest request: `rpc.max_body`.
+    /// Largest request in bytes: `rpc.max_body`.
     pub body_bytes_max: u32,
-    /// Calls in one batch: `rpc.max_batch`.
+    /// Most calls in one batch: `rpc.max_batch`.
     pub batch_max: u32,
-    /// Connections at once: `rpc.max_connections`.
+    /// Most connections at a time: `rpc.max_connections`.
     pub connections_max: u32,
-    /// Web pages that may call it: `rpc.allow_origins`.
+    /// Origins of web pages that may call it: `rpc.allow_origins`.
     pub origins: Vec<String>,
-    /// Calls and searches of logs at once.
-    pub turns_max: usize,
-    /// Blocks that one search of logs may cover.
+    /// EVM calls and log searches at a time. More wait.
+    pub heavy_calls_max: usize,
+    /// Most blocks that one log search may cover.
     pub log_blocks_max: u64,
-    /// Logs that one search may find.
+    /// Most logs that one search may find.
     pub logs_max: usize,
-    /// Whether the methods of `testing_` are there.
+    /// If true, the methods of `testing_` are served.
     pub testing: bool,
 }
 
@@ -81,7 +86,7 @@ impl Default for Settings {
             batch_max: 100,
             connections_max: 512,
             origins: Vec::new(),
-            turns_max: std::thread::available_parallelism().map_or(4, usize::from).max(2),
+            heavy_calls_max: std::thread::available_parallelism().map_or(4, usize::from).max(2),
             log_blocks_max: 10_000,
             logs_max: 20_000,
             testing: false,
@@ -89,73 +94,73 @@ impl Default for Settings {
     }
 }
 
-/// What every method answers from. Clones are the same.
+/// State that all methods share. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Rpc {
-    pub(crate) ground: Arc<dyn Ground>,
+    pub(crate) backend: Arc<dyn Backend>,
     pub(crate) log_blocks_max: u64,
     pub(crate) logs_max: usize,
-    pub(crate) tips: eth::fees::Tips,
-    pub(crate) watches: eth::filters::Watches,
-    /// The height when it started.
+    pub(crate) suggested_tip_cache: eth::fees::SuggestedTip,
+    pub(crate) filters: eth::filters::InstalledFilters,
+    /// The height at the start of the server.
     pub(crate) started_at: u64,
     pub(crate) stop: CancellationToken,
-    reads: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
+    read_permits: Arc<Semaphore>,
+    heavy_permits: Arc<Semaphore>,
 }
 
 impl Rpc {
-    fn new(settings: &Settings, ground: Arc<dyn Ground>, stop: &CancellationToken) -> Self {
-        let started_at = ground.heads().borrow().height.0;
+    fn new(settings: &Settings, backend: Arc<dyn Backend>, stop: &CancellationToken) -> Self {
+        let started_at = backend.heads().borrow().height.0;
         Self {
             started_at,
-            ground,
+            backend,
             log_blocks_max: settings.log_blocks_max,
             logs_max: settings.logs_max,
-            tips: eth::fees::Tips::default(),
-            watches: eth::filters::Watches::default(),
+            suggested_tip_cache: eth::fees::SuggestedTip::default(),
+            filters: eth::filters::InstalledFilters::default(),
             stop: stop.clone(),
-            reads: Arc::new(Semaphore::new(READS_MAX)),
-            turns: Arc::new(Semaphore::new(settings.turns_max)),
+            read_permits: Arc::new(Semaphore::new(READS_MAX)),
+            heavy_permits: Arc::new(Semaphore::new(settings.heavy_calls_max)),
         }
     }
 
-    /// The last block shown.
+    /// The last published head.
     pub(crate) fn head(&self) -> Head {
-        self.ground.heads().borrow().clone()
+        self.backend.heads().borrow().clone()
     }
 
-    /// Reads the chain away from the async threads.
+    /// Reads the chain on a blocking thread.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shown) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&Snapshot) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.turn(&self.reads, work).await
+        self.run_blocking(&self.read_permits, work).await
     }
 
-    /// Reads the chain for long, or runs the EVM.
+    /// Runs the EVM or a long read on a blocking thread.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shown) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&Snapshot) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.turn(&self.turns, work).await
+        self.run_blocking(&self.heavy_permits, work).await
     }
 
-    async fn turn<T: Send + 'static>(
+    async fn run_blocking<T: Send + 'static>(
         &self,
-        turns: &Arc<Semaphore>,
-        work: impl FnOnce(&Shown) -> Result<T, Failure> + Send + 'static,
+        permits: &Arc<Semaphore>,
+        work: impl FnOnce(&Snapshot) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let turn = turns
+        let permit = permits
             .clone()
             .acquire_owned()
             .await
-            .expect("nobody closes the semaphore");
+            .expect("the semaphore is never closed");
         let head = self.head();
         let done = tokio::task::spawn_blocking(move || {
-            // Held by the work and not by whoever asked: they may hang up before it is done.
-            let _turn = turn;
-            work(&Shown {
+            // The permit belongs to the work, not to the request: a client may hang up before the work is done.
+            let _permit = permit;
+            work(&Snapshot {
                 height: head.height,
                 view: head.view,
             })
@@ -194,27 +199,27 @@ impl Rpc {
     }
 }
 
-/// The chain up to the last block shown, which may be behind what is committed by a sync of the disk.
-pub(crate) struct Shown {
+/// The chain up to the last published head. A block that is committed but not durable yet is beyond it.
+pub(crate) struct Snapshot {
     pub(crate) height: Height,
     pub(crate) view: View,
 }
 
-/// Subscriptions are named as other nodes name them: hexadecimal digits that nobody can guess.
+/// Makes subscription ids as other nodes do: random hexadecimal digits that cannot be guessed.
 #[derive(Debug)]
-struct Names;
+struct SubscriptionIds;
 
-impl IdProvider for Names {
+impl IdProvider for SubscriptionIds {
     fn next_id(&self) -> SubscriptionId<'static> {
         SubscriptionId::Str(format!("0x{}", hex::encode(entropy::bytes::<16>())).into())
     }
 }
 
-/// Serves on `listener` until the handle is stopped.
+/// Serves JSON-RPC on `listener` until the returned handle is stopped. `stop` ends subscriptions.
 pub fn serve(
     listener: TcpListener,
     settings: &Settings,
-    ground: Arc<dyn Ground>,
+    backend: Arc<dyn Backend>,
     stop: &CancellationToken,
 ) -> io::Result<ServerHandle> {
     let config = ServerConfig::builder()
@@ -225,13 +230,13 @@ pub fn serve(
         .set_batch_request_config(BatchRequestConfig::Limit(settings.batch_max))
         .set_message_buffer_capacity(BUFFERED_MAX)
         .enable_ws_ping(PingConfig::new())
-        .set_id_provider(Names)
+        .set_id_provider(SubscriptionIds)
         .build();
     let server = ServerBuilder::with_config(config)
-        .set_rpc_middleware(RpcServiceBuilder::new().layer_fn(unread::Unread))
-        .set_http_middleware(tower::ServiceBuilder::new().layer(doorman::Doorman::new(&settings.origins)))
+        .set_rpc_middleware(RpcServiceBuilder::new().layer_fn(param_errors::ParamErrors))
+        .set_http_middleware(tower::ServiceBuilder::new().layer(cors::CorsLayer::new(&settings.origins)))
         .build_from_tcp(listener.into_std()?)?;
-    let rpc = Rpc::new(settings, ground, stop);
+    let rpc = Rpc::new(settings, backend, stop);
     let mut methods = rpc.clone().methods();
     if settings.testing {
         let testing = testing::TestingServer::into_rpc(rpc);

@@ -1,22 +1,22 @@
-//! `net_`: what this node says about its network.
+//! `net_`: the network of this node.
 
 use alloy_primitives::U64;
 use jsonrpsee::proc_macros::rpc;
 
 use super::{Rpc, failure::Failure};
 
-/// Methods under `net_`.
+/// Methods of `net_`.
 #[rpc(server, namespace = "net")]
 pub(crate) trait Net {
-    /// The chain id, in decimal.
+    /// The chain id in decimal.
     #[method(name = "version")]
     fn version(&self) -> String;
 
-    /// How many peers are connected.
+    /// Number of connected peers.
     #[method(name = "peerCount")]
     fn peer_count(&self) -> Result<U64, Failure>;
 
-    /// Whether it takes connections.
+    /// True, because a node always accepts connections.
     #[method(name = "listening")]
     fn listening(&self) -> bool;
 }
@@ -27,7 +27,7 @@ impl NetServer for Rpc {
     }
 
     fn peer_count(&self) -> Result<U64, Failure> {
-        Ok(U64::from(self.ground.peers()))
+        Ok(U64::from(self.backend.peers()))
     }
 
     fn listening(&self) -> bool {

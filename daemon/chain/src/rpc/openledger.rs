@@ -1,4 +1,4 @@
-//! `openledger_`: what this chain has and Ethereum's methods have no place for.
+//! `openledger_`: data of this chain for which Ethereum has no method.
 
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{B256, Bytes, U64};
@@ -8,35 +8,32 @@ use serde::{Deserialize, Serialize};
 
 use super::{Rpc, failure::Failure};
 
-/// A block's header and what made the block final.
+/// The header of a block and the certificate that made the block final.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Certified {
-    /// Its height.
     pub number: U64,
-    /// Its name.
     pub hash: B256,
-    /// The RLP of its header.
+    /// RLP of the header.
     pub header: Bytes,
-    /// The round that decided.
+    /// The consensus round that decided.
     pub round: U64,
-    /// Who signed, in the order of their keys.
+    /// Precommits, in the order of the validators' keys.
     pub signatures: Vec<CommitSignature>,
 }
 
-/// One precommit for a block.
+/// A validator's precommit for a block, part of the commit certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitSignature {
-    /// Whose.
     pub validator: ValidatorKey,
-    /// 64 bytes, under ZIP-215.
+    /// 64 bytes, verified under ZIP-215.
     pub signature: Bytes,
 }
 
-/// Methods under `openledger_`.
+/// Methods of `openledger_`, which Ethereum clients do not have.
 #[rpc(server, namespace = "openledger")]
 pub trait Openledger {
-    /// The commit certificate of a block; null for block 0, above the tip, and where blocks are not this chain's own.
+    /// The commit certificate of a block; null for block 0, for heights above the tip, and on imported chains.
     #[method(name = "getCertificate")]
     async fn certificate(&self, number: BlockNumberOrTag) -> Result<Option<Certified>, Failure>;
 }
@@ -44,13 +41,13 @@ pub trait Openledger {
 #[async_trait]
 impl OpenledgerServer for Rpc {
     async fn certificate(&self, number: BlockNumberOrTag) -> Result<Option<Certified>, Failure> {
-        let log = self.ground.log();
-        let find = move |shown: &super::Shown| {
-            let height = shown.number(number);
-            if height > shown.height.0 {
+        let log = self.backend.log();
+        let find = move |snapshot: &super::Snapshot| {
+            let height = snapshot.number(number);
+            if height > snapshot.height.0 {
                 return Ok(None);
             }
-            let Some(header) = shown.view.header(height)? else {
+            let Some(header) = snapshot.view.header(height)? else {
                 return Ok(None);
             };
             let certificate = log.entry(Height(height)).map(|entry| entry.certificate);

@@ -1,19 +1,19 @@
-//! `testing_`: a block as it would be built on the tip, for suites that compare clients. Only where a chain is served
-//! alone; a node that votes builds blocks for its turn and for nobody else.
+//! `testing_`: builds a block on the tip, for test suites that compare clients. Served for imported chains only: a
+//! node builds blocks as a validator and not on request.
 
 use alloy_consensus::TxEnvelope;
 use alloy_eips::{Decodable2718, Encodable2718, eip4895::Withdrawals};
 use alloy_primitives::{Address, B256, Bloom, Bytes, U64, U256};
-use evm::view::{Attributes, BuiltBlock, Wanted};
+use evm::view::{BlockAttributes, BuiltBlock, TransactionChoice};
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use serde::{Deserialize, Serialize};
 
-use super::{Rpc, Shown, failure::Failure, ground::Whose, param::Hex, shape};
+use super::{Rpc, Snapshot, backend::SenderFilter, convert, failure::Failure, param::Hex};
 
-/// Transactions that may be given.
+/// Most transactions in a request.
 const TRANSACTIONS_MAX: usize = 10_000;
 
-/// What the block is to be like.
+/// Attributes of the block to be built.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PayloadAttributes {
@@ -26,7 +26,7 @@ pub(crate) struct PayloadAttributes {
     parent_beacon_block_root: Option<B256>,
 }
 
-/// The block, as the engine API writes it.
+/// The block, in the form of the engine API.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Payload {
@@ -52,7 +52,7 @@ pub(crate) struct Payload {
     excess_blob_gas: Option<U64>,
 }
 
-/// The block and what goes with it.
+/// The response: a block and its value.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Envelope {
@@ -63,7 +63,7 @@ pub(crate) struct Envelope {
     should_override_builder: bool,
 }
 
-/// The blobs of a block: none, since transactions that carry some are left waiting.
+/// The blobs of the block. Always empty, because blob transactions are not included.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct BlobsBundle {
     commitments: Vec<Bytes>,
@@ -71,10 +71,10 @@ pub(crate) struct BlobsBundle {
     blobs: Vec<Bytes>,
 }
 
-/// Methods under `testing_`.
+/// Methods of `testing_`.
 #[rpc(server, namespace = "testing")]
 pub(crate) trait Testing {
-    /// A block on the tip: of exactly these transactions, or of what waits if none are named.
+    /// A block on the tip with exactly these transactions, or with those of the mempool if none are given.
     #[method(name = "buildBlockV1")]
     async fn build(
         &self,
@@ -96,9 +96,9 @@ impl TestingServer for Rpc {
     ) -> Result<Envelope, Failure> {
         let waiting = match &transactions {
             Some(_) => Vec::new(),
-            None => self.ground.waiting(Whose::Everyones).await?,
+            None => self.backend.pooled_of(SenderFilter::Any).await?,
         };
-        let attributes = Attributes {
+        let attributes = BlockAttributes {
             timestamp_s: attributes.timestamp.to(),
             prev_randao: attributes.prev_randao,
             fee_recipient: attributes.suggested_fee_recipient,
@@ -106,25 +106,28 @@ impl TestingServer for Rpc {
             beacon_root: attributes.parent_beacon_block_root,
             extra: extra.unwrap_or_default(),
         };
-        let build = move |shown: &Shown| {
-            if shown.view.tip().hash.0 != parent.0 {
+        let build = move |snapshot: &Snapshot| {
+            if snapshot.view.tip().hash.0 != parent.0 {
                 return Err(Failure::refused("parentHash is not current head"));
             }
             let wanted = match transactions {
-                Some(raw) => Wanted::All(read(shown, &raw)?),
+                Some(raw) => TransactionChoice::Exactly(read(snapshot, &raw)?),
                 None => {
                     let ready = waiting.iter().filter(|(_, ready)| *ready);
-                    let ready = ready.map(|(pooled, _)| shape::waiting(pooled).inner);
-                    Wanted::Fitting(ready.filter(|one| !one.is_eip4844()).collect())
+                    let ready = ready.map(|(pooled, _)| convert::pending_transaction(pooled).inner);
+                    TransactionChoice::Fitting(ready.filter(|transaction| !transaction.is_eip4844()).collect())
                 }
             };
-            Ok(envelope(shown.view.build(attributes, wanted)?))
+            Ok(envelope(snapshot.view.build(attributes, wanted)?))
         };
         self.work(build).await
     }
 }
 
-fn read(shown: &Shown, raw: &[Bytes]) -> Result<Vec<alloy_consensus::transaction::Recovered<TxEnvelope>>, Failure> {
+fn read(
+    snapshot: &Snapshot,
+    raw: &[Bytes],
+) -> Result<Vec<alloy_consensus::transaction::Recovered<TxEnvelope>>, Failure> {
     if raw.len() > TRANSACTIONS_MAX {
         return Err(Failure::params(format!(
             "too many transactions: {}, the limit is {TRANSACTIONS_MAX}",
@@ -134,7 +137,7 @@ fn read(shown: &Shown, raw: &[Bytes]) -> Result<Vec<alloy_consensus::transaction
     let decode = |(index, bytes): (usize, &Bytes)| {
         let transaction = TxEnvelope::decode_2718_exact(bytes)
             .map_err(|why| Failure::params(format!("invalid transaction {index}: {why}")))?;
-        let recovered = shown.view.recover(transaction);
+        let recovered = snapshot.view.recover(transaction);
         recovered.ok_or_else(|| Failure::params(format!("invalid transaction {index}: its signature is invalid")))
     };
     raw.iter().enumerate().map(decode).collect()
@@ -157,7 +160,11 @@ fn envelope(built: BuiltBlock) -> Envelope {
             extra_data: header.extra_data,
             base_fee_per_gas: U256::from(header.base_fee_per_gas.unwrap_or(0)),
             block_hash: built.hash,
-            transactions: body.transactions.iter().map(|one| one.encoded_2718().into()).collect(),
+            transactions: body
+                .transactions
+                .iter()
+                .map(|transaction| transaction.encoded_2718().into())
+                .collect(),
             withdrawals: body.withdrawals,
             blob_gas_used: header.blob_gas_used.map(U64::from),
             excess_blob_gas: header.excess_blob_gas.map(U64::from),

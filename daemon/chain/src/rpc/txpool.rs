@@ -1,64 +1,65 @@
-//! `txpool_`: transactions that wait. *Pending* could go into the next block, *queued* waits for an earlier nonce.
+//! `txpool_`: transactions in the mempool. *Pending* ones could go into the next block; *queued* ones wait for an
+//! earlier nonce.
 
 use std::collections::BTreeMap;
 
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, U64};
 use alloy_rpc_types_eth::Transaction;
-use consensus::mempool::Pooled;
+use consensus::mempool::PooledTransaction;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::Account;
 use serde::{Deserialize, Serialize};
 
-use super::{Rpc, failure::Failure, ground::Whose, param::Hex, shape};
+use super::{Rpc, backend::SenderFilter, convert, failure::Failure, param::Hex};
 
-/// How many wait.
+/// Number of transactions in the mempool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Status {
     pending: U64,
     queued: U64,
 }
 
-/// By nonce, in decimal: that is how other clients write it here.
+/// Transactions by nonce in decimal, as other clients write them here.
 type ByNonce = BTreeMap<String, Transaction>;
 
-/// What waits, by sender.
+/// All transactions by sender.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Content {
     pending: BTreeMap<Address, ByNonce>,
     queued: BTreeMap<Address, ByNonce>,
 }
 
-/// What waits, by sender and nonce, in words.
+/// All transactions by sender and nonce, as a line of text each.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Inspected {
     pending: BTreeMap<Address, BTreeMap<String, String>>,
     queued: BTreeMap<Address, BTreeMap<String, String>>,
 }
 
-/// What waits of one sender.
+/// Transactions of one sender.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SenderContent {
     pending: ByNonce,
     queued: ByNonce,
 }
 
-/// Methods under `txpool_`.
+/// Methods of `txpool_`.
 #[rpc(server, namespace = "txpool")]
 pub(crate) trait Txpool {
-    /// How many wait.
+    /// Number of transactions.
     #[method(name = "status")]
     async fn status(&self) -> Result<Status, Failure>;
 
-    /// All that wait.
+    /// All transactions.
     #[method(name = "content")]
     async fn content(&self) -> Result<Content, Failure>;
 
-    /// All that wait, a line of text each.
+    /// All transactions as a line of text each.
     #[method(name = "inspect")]
     async fn inspect(&self) -> Result<Inspected, Failure>;
 
-    /// Those of one sender.
+    /// Transactions of one sender.
     #[method(name = "contentFrom")]
     async fn content_from(&self, sender: Hex<Address>) -> Result<SenderContent, Failure>;
 }
@@ -66,7 +67,7 @@ pub(crate) trait Txpool {
 #[async_trait]
 impl TxpoolServer for Rpc {
     async fn status(&self) -> Result<Status, Failure> {
-        let (pending, queued) = self.ground.waiting_counts().await?;
+        let (pending, queued) = self.backend.pool_counts().await?;
         Ok(Status {
             pending: U64::from(pending),
             queued: U64::from(queued),
@@ -74,7 +75,7 @@ impl TxpoolServer for Rpc {
     }
 
     async fn content(&self) -> Result<Content, Failure> {
-        let waiting = self.waiting(Whose::Everyones).await?;
+        let waiting = self.pooled_of(SenderFilter::Any).await?;
         let shape = move |_: &_| {
             let mut content = Content::default();
             for (pooled, ready) in waiting {
@@ -84,7 +85,7 @@ impl TxpoolServer for Rpc {
                     &mut content.queued
                 };
                 let sender = side.entry(Address::from(pooled.sender.0)).or_default();
-                sender.insert(pooled.nonce.to_string(), shape::waiting(&pooled));
+                sender.insert(pooled.nonce.to_string(), convert::pending_transaction(&pooled));
             }
             Ok(content)
         };
@@ -92,8 +93,8 @@ impl TxpoolServer for Rpc {
     }
 
     async fn inspect(&self) -> Result<Inspected, Failure> {
-        let waiting = self.waiting(Whose::Everyones).await?;
-        let tell = move |_: &_| {
+        let waiting = self.pooled_of(SenderFilter::Any).await?;
+        let list = move |_: &_| {
             let mut inspected = Inspected::default();
             for (pooled, ready) in waiting {
                 let side = if ready {
@@ -106,26 +107,26 @@ impl TxpoolServer for Rpc {
             }
             Ok(inspected)
         };
-        self.work(tell).await
+        self.work(list).await
     }
 
     async fn content_from(&self, Hex(sender): Hex<Address>) -> Result<SenderContent, Failure> {
         let mut content = SenderContent::default();
-        for (pooled, ready) in self.waiting(Whose::Of(Account(sender.0.0))).await? {
+        for (pooled, ready) in self.pooled_of(SenderFilter::Only(Account(sender.0.0))).await? {
             let side = if ready {
                 &mut content.pending
             } else {
                 &mut content.queued
             };
-            side.insert(pooled.nonce.to_string(), shape::waiting(&pooled));
+            side.insert(pooled.nonce.to_string(), convert::pending_transaction(&pooled));
         }
         Ok(content)
     }
 }
 
-/// Whom it calls, what it sends, what it pays: as other clients write it.
-fn in_words(pooled: &Pooled) -> String {
-    let transaction = shape::waiting(pooled);
+/// Target, value, gas and price, in the form of other clients.
+fn in_words(pooled: &PooledTransaction) -> String {
+    let transaction = convert::pending_transaction(pooled);
     let target = match transaction.to() {
         Some(to) => to.to_string(),
         None => "contract creation".into(),
@@ -139,10 +140,14 @@ fn in_words(pooled: &Pooled) -> String {
 }
 
 impl Rpc {
-    /// Copies of what waits, with whether each could go into the next block.
-    async fn waiting(&self, whose: Whose) -> Result<Vec<(Pooled, bool)>, Failure> {
-        // A full mempool is copied in milliseconds, on the thread that votes: few at a time.
-        let _turn = self.turns.acquire().await.expect("nobody closes the semaphore");
-        self.ground.waiting(whose).await
+    /// Copies of transactions in the mempool, each with true if the next block could include it.
+    async fn pooled_of(&self, senders: SenderFilter) -> Result<Vec<(PooledTransaction, bool)>, Failure> {
+        // A full mempool takes milliseconds to copy, on the thread that votes, so few are copied at a time.
+        let _permit = self
+            .heavy_permits
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        self.backend.pooled_of(senders).await
     }
 }

@@ -1,18 +1,18 @@
-//! `web3_`: what software this is, and a hash.
+//! `web3_`: the version of the client, and Keccak-256.
 
 use alloy_primitives::{B256, Bytes, keccak256};
 use jsonrpsee::proc_macros::rpc;
 
 use super::{failure::Failure, param::Hex};
 
-/// Methods under `web3_`.
+/// Methods of `web3_`.
 #[rpc(server, namespace = "web3")]
 pub(crate) trait Web3 {
-    /// Name, version and platform.
+    /// Name, version and platform of this client.
     #[method(name = "clientVersion")]
     fn client_version(&self) -> String;
 
-    /// Keccak-256.
+    /// The Keccak-256 hash of `data`.
     #[method(name = "sha3")]
     fn sha3(&self, data: Hex<Bytes>) -> Result<B256, Failure>;
 }
@@ -29,7 +29,7 @@ impl Web3Server for Web3 {
     }
 }
 
-/// Name, version and platform, in the form that other clients use.
+/// Name, version and platform, in the form of other clients.
 pub fn client_version() -> String {
     let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
     format!("openledger/v{}/{os}-{arch}", env!("CARGO_PKG_VERSION"))

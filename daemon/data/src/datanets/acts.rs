@@ -1,4 +1,4 @@
-//! What the operator of this node says in a datanet.
+//! Statements that the operator of this node makes in a datanet: checks the right to make them, and builds them.
 
 use std::collections::BTreeMap;
 
@@ -13,25 +13,25 @@ use protocol::{
     seal::{Header, KeyEpoch, MemberKey},
 };
 
-use super::{DatanetError, Datanets, Room};
-use base::operator::datanet::{CreateAsk, DatanetVerb, GrantAsk};
+use super::{DatanetError, Datanets, LocalDatanet};
+use base::{
+    argument::InvalidArgument,
+    operator::datanet::{CreateAsk, DatanetVerb, GrantAsk},
+};
 
-fn ask(field: &'static str, what: impl ToString) -> DatanetError {
-    DatanetError::Ask {
-        field,
-        what: what.to_string(),
-    }
+fn invalid(field: &'static str, what: impl ToString) -> DatanetError {
+    InvalidArgument::new(field, what).into()
 }
 
 fn licence(text: &str) -> Result<Licence, DatanetError> {
     text.parse()
-        .map_err(|wrong: protocol::licence::LicenceError| ask("licence", wrong))
+        .map_err(|wrong: protocol::licence::LicenceError| invalid("licence", wrong))
 }
 
-/// A key as people write it.
+/// Parses a member key, 0x and 64 hex digits.
 pub(super) fn member_key(text: &str) -> Result<MemberKey, DatanetError> {
     let read: Result<BlobHash, _> = text.parse();
-    Ok(MemberKey(read.map_err(|wrong| ask("key", wrong))?.0))
+    Ok(MemberKey(read.map_err(|wrong| invalid("key", wrong))?.0))
 }
 
 fn charter(terms: CreateAsk, owner: NodeId, founded: Time) -> Result<Charter, DatanetError> {
@@ -40,9 +40,9 @@ fn charter(terms: CreateAsk, owner: NodeId, founded: Time) -> Result<Charter, Da
         "curated" => Contribution::Curated,
         "members" => Contribution::Members,
         other => {
-            return Err(ask(
+            return Err(invalid(
                 "contribution",
-                format!("`{other}` is none of open, curated and members"),
+                format!("`{other}` is not one of open, curated and members"),
             ));
         }
     };
@@ -67,27 +67,27 @@ fn charter(terms: CreateAsk, owner: NodeId, founded: Time) -> Result<Charter, Da
 }
 
 impl Datanets {
-    /// Founds a datanet.
-    pub(crate) async fn found(&self, ask: CreateAsk) -> Result<std::sync::Arc<Room>, DatanetError> {
+    /// Creates a datanet that this node owns.
+    pub(crate) async fn create_owned(&self, ask: CreateAsk) -> Result<std::sync::Arc<LocalDatanet>, DatanetError> {
         let charter = charter(ask, self.0.peer.id(), self.0.peer.now())?;
         self.establish(charter).await
     }
 
-    /// Says something in this node's name. `key` is the member key of a grant that names none.
+    /// Makes a statement in this node's name. `key` is the member key for a grant that has none.
     pub(crate) async fn act(
         &self,
         id: DatanetId,
         verb: DatanetVerb,
         key: Option<MemberKey>,
     ) -> Result<(StatementId, Signed<Statement>), DatanetError> {
-        let room = self.room(id)?;
+        let local = self.get(id)?;
         let (me, now) = (self.0.peer.id(), self.0.peer.now());
         let seals = match &verb {
-            DatanetVerb::Publish { roots } => seals(&room, roots).await,
+            DatanetVerb::Publish { roots } => seals(&local, roots).await,
             _ => BTreeMap::new(),
         };
-        let act = |registry: &Registry| act_of(verb, registry, &room, Speaker { me, now, key, seals });
-        room.say(&self.0.peer, now, act).await
+        let act = |registry: &Registry| act_of(verb, registry, &local, Speaker { me, now, key, seals });
+        local.say(&self.0.peer, now, act).await
     }
 }
 
@@ -95,14 +95,14 @@ struct Speaker {
     me: NodeId,
     now: Time,
     key: Option<MemberKey>,
-    /// Under which key each dataset is sealed.
+    /// The key number with which each dataset is sealed.
     seals: BTreeMap<BlobHash, KeyEpoch>,
 }
 
-/// What a verb comes to as an act, if the speaker may say it.
-fn act_of(verb: DatanetVerb, registry: &Registry, room: &Room, speaker: Speaker) -> Result<Act, DatanetError> {
+/// Turns a verb into an act, if the speaker has the right to it.
+fn act_of(verb: DatanetVerb, registry: &Registry, local: &LocalDatanet, speaker: Speaker) -> Result<Act, DatanetError> {
     let (me, now) = (speaker.me, speaker.now);
-    let owner = |what: &str| match me == room.charter.owner {
+    let owner = |what: &str| match me == local.charter.owner {
         true => Ok(()),
         false => Err(DatanetError::Denied(format!("only the owner of a datanet {what}"))),
     };
@@ -116,7 +116,7 @@ fn act_of(verb: DatanetVerb, registry: &Registry, room: &Room, speaker: Speaker)
             Act::Grant(membership(&grant, registry, speaker.key, now)?)
         }
         DatanetVerb::Revoke { node } => {
-            owner("takes members out")?;
+            owner("removes members")?;
             registry.revocation(node)
         }
         DatanetVerb::Rotate => {
@@ -133,15 +133,15 @@ fn act_of(verb: DatanetVerb, registry: &Registry, room: &Room, speaker: Speaker)
                 return Err(DatanetError::Denied(what.to_owned()));
             }
             let (licence, account) = (licence(&terms)?, account.unwrap_or_default());
-            protocol::datanet::admit_contribution(&room.charter.licence, &licence)
-                .map_err(|refused| ask("licence", refused))?;
+            protocol::datanet::admit_contribution(&local.charter.licence, &licence)
+                .map_err(|refused| invalid("licence", refused))?;
             Act::Propose { root, licence, account }
         }
         DatanetVerb::Decide { proposal, approve, why } => {
             curator("decide about proposals")?;
             let proposal = proposed(registry, proposal)?;
             if registry.status(&proposal) == Some(ProposalStatus::Withdrawn) {
-                return Err(ask("proposal", "its contributor took it back"));
+                return Err(invalid("proposal", "its contributor has withdrawn it"));
             }
             Act::Decide { proposal, approve, why }
         }
@@ -149,13 +149,13 @@ fn act_of(verb: DatanetVerb, registry: &Registry, room: &Room, speaker: Speaker)
         DatanetVerb::Appeal { proposal, why } => {
             let proposal = own(registry, proposal, me)?;
             if !matches!(registry.status(&proposal), Some(ProposalStatus::Declined { .. })) {
-                return Err(ask("proposal", "it was not declined"));
+                return Err(invalid("proposal", "it was not declined"));
             }
             Act::Appeal { proposal, why }
         }
         DatanetVerb::Publish { roots } => {
             curator("publish versions")?;
-            Act::Publish(version(registry, room, &roots, &speaker))
+            Act::Publish(version(registry, local, &roots, &speaker))
         }
         DatanetVerb::Bury { root, why } => {
             curator("bury datasets")?;
@@ -175,18 +175,18 @@ fn membership(
         "contributor" => Role::Contributor,
         "curator" => Role::Curator,
         other => {
-            return Err(ask(
+            return Err(invalid(
                 "role",
-                format!("`{other}` is none of reader, contributor and curator"),
+                format!("`{other}` is not one of reader, contributor and curator"),
             ));
         }
     };
     let key = match &grant.key {
         Some(text) => member_key(text)?,
         None => fetched.ok_or_else(|| {
-            ask(
+            invalid(
                 "key",
-                "the node does not answer; give its key, which `openledger datanet key` prints there",
+                "the node does not reply; give its key, which `openledger datanet key` prints on that node",
             )
         })?,
     };
@@ -195,12 +195,12 @@ fn membership(
         key,
         role,
         until: now.after_ms(u64::from(grant.days) * 24 * 60 * 60 * 1000),
-        // A new member reads what is published now, so it is given the keys from the first on.
+        // A new member may read everything that is published now, so it gets all keys from the first one in use.
         epoch: first_epoch(registry),
     })
 }
 
-/// The first key under which something is published.
+/// The oldest key with which a published dataset is sealed.
 fn first_epoch(registry: &Registry) -> KeyEpoch {
     let sealed = registry.published().values().filter_map(|entry| entry.epoch);
     sealed.min().unwrap_or(registry.epoch())
@@ -209,9 +209,9 @@ fn first_epoch(registry: &Registry) -> KeyEpoch {
 fn proposed(registry: &Registry, name: BlobHash) -> Result<StatementId, DatanetError> {
     let id = StatementId(name.0);
     registry.status(&id).map(|_| id).ok_or_else(|| {
-        ask(
+        invalid(
             "proposal",
-            format!("{name:#} is no proposal that is known here; `openledger datanet show` lists them"),
+            format!("{name:#} is not a known proposal; `openledger datanet show` lists the proposals"),
         )
     })
 }
@@ -222,13 +222,13 @@ fn own(registry: &Registry, name: BlobHash, me: NodeId) -> Result<StatementId, D
     match speaker == Some(me) {
         true => Ok(id),
         false => Err(DatanetError::Denied(
-            "only its contributor takes a proposal back or appeals".to_owned(),
+            "only the contributor of a proposal may withdraw it or appeal".to_owned(),
         )),
     }
 }
 
-/// The next version: everything of the last, every proposal that counts, and what is put in directly.
-fn version(registry: &Registry, room: &Room, roots: &[BlobHash], speaker: &Speaker) -> Version {
+/// Builds the next version: the datasets of the last one, all accepted proposals, and the given roots.
+fn version(registry: &Registry, local: &LocalDatanet, roots: &[BlobHash], speaker: &Speaker) -> Version {
     let last = registry.head();
     let mut entries: BTreeMap<BlobHash, Entry> = BTreeMap::new();
     let before = last.iter().flat_map(|(_, version)| &version.entries);
@@ -239,10 +239,10 @@ fn version(registry: &Registry, room: &Room, roots: &[BlobHash], speaker: &Speak
     );
     let epoch = |root: BlobHash| {
         let sealed = speaker.seals.get(&root).copied().unwrap_or(registry.epoch());
-        room.is_permissioned().then_some(sealed)
+        local.is_permissioned().then_some(sealed)
     };
     for (id, standing) in registry.proposals() {
-        let counts = match room.charter.contribution {
+        let counts = match local.charter.contribution {
             Contribution::Curated => *standing == ProposalStatus::Approved,
             Contribution::Open | Contribution::Members => {
                 matches!(standing, ProposalStatus::Approved | ProposalStatus::Proposed)
@@ -281,12 +281,15 @@ fn version(registry: &Registry, room: &Room, roots: &[BlobHash], speaker: &Speak
     }
 }
 
-/// Under which key each dataset that is here is sealed: its first shard says.
-async fn seals(room: &Room, roots: &[BlobHash]) -> BTreeMap<BlobHash, KeyEpoch> {
-    let Some(store) = &room.store else {
+/// Reads the key number of each dataset in the local store from the header of its first shard.
+async fn seals(local: &LocalDatanet, roots: &[BlobHash]) -> BTreeMap<BlobHash, KeyEpoch> {
+    let Some(store) = &local.store else {
         return BTreeMap::new();
     };
-    let proposals: Vec<_> = super::view::proposals(room).into_iter().map(|line| line.root).collect();
+    let proposals: Vec<_> = super::view::proposals(local)
+        .into_iter()
+        .map(|line| line.root)
+        .collect();
     let mut seals = BTreeMap::new();
     for root in roots.iter().chain(&proposals) {
         if let Ok(children) = store.children(*root).await

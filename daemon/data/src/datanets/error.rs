@@ -1,92 +1,59 @@
-//! What goes wrong in a datanet, and what to do.
+//! Errors of requests about datanets.
 
 use protocol::{DatanetId, NodeId, datanet::InsertError, seal::KeyEpoch};
 
-use crate::{notes::NoteError, peer::Offline, stage::StoreError, talk::TalkError};
-use base::report::{Failure, Kind};
+use crate::{open::StoreError, peer::Offline, record_list::RecordListError, requests::RequestError};
+use base::{
+    argument::InvalidArgument,
+    report::{Failure, Kind},
+};
 
-/// Why something about a datanet was not done.
+/// Reason that a request about a datanet failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DatanetError {
-    /// It is not known here.
-    #[error("datanet {id:#} is not known here; `openledger datanet join {id} --from NODE` asks a member for it")]
-    Absent {
-        /// Its name.
-        id: DatanetId,
-    },
-    /// What was asked for cannot be meant.
-    #[error("`{field}`: {what}")]
-    Ask {
-        /// The argument.
-        field: &'static str,
-        /// What is wrong with it and what would be right.
-        what: String,
-    },
-    /// This node may not.
+    #[error("this node does not know datanet {id:#}; `openledger datanet join {id} --from NODE` asks a member for it")]
+    Absent { id: DatanetId },
+    #[error(transparent)]
+    Argument(#[from] InvalidArgument),
     #[error("{0}")]
     Denied(String),
-    /// The charter or a statement is no good.
-    #[error("that cannot be said in this datanet")]
+    #[error("the statement is not valid in this datanet")]
     Learn(#[from] InsertError),
-    /// It could not be remembered.
     #[error(transparent)]
-    Note(#[from] NoteError),
-    /// The owner's secret could not be kept.
+    Record(#[from] RecordListError),
     #[error(transparent)]
     Secret(#[from] storage::secret::SecretError),
-    /// Its store does not open.
-    #[error("the store of datanet {id:#} does not open")]
+    #[error("could not open the store of datanet {id:#}")]
     Store {
-        /// Which.
         id: DatanetId,
-        /// Why.
         #[source]
         source: Box<StoreError>,
     },
-    /// Its folder cannot be made or read.
-    #[error("could not make or read {}", path.display())]
+    #[error("could not create or read {}", path.display())]
     Folder {
-        /// Which.
         path: std::path::PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// There is no key to seal with.
     #[error(
-        "the key of datanet {datanet:#}, epoch {epoch}, is not here; `openledger datanet sync {datanet}` asks for it"
+        "this node does not hold key {epoch} of datanet {datanet:#}; `openledger datanet sync {datanet}` requests it"
     )]
-    NoKey {
-        /// Which datanet.
-        datanet: DatanetId,
-        /// Which epoch.
-        epoch: KeyEpoch,
-    },
-    /// A peer did not answer.
-    #[error("node {node:#} did not answer")]
+    NoKey { datanet: DatanetId, epoch: KeyEpoch },
+    #[error("node {node:#} did not reply")]
     Peer {
-        /// Who.
         node: NodeId,
-        /// Why.
         #[source]
-        source: TalkError,
+        source: RequestError,
     },
-    /// A peer does not know it, or does not say.
     #[error(
-        "node {node:#} says nothing about datanet {id:#}: it does not know it, or this node is no member; ask the owner for a grant"
+        "node {node:#} gives no information about datanet {id:#}: it does not know it, or this node is not a member; ask the owner for a grant"
     )]
-    Silent {
-        /// Who.
-        node: NodeId,
-        /// About what.
-        id: DatanetId,
-    },
-    /// It needs peers, or a chain.
+    NotAMember { node: NodeId, id: DatanetId },
     #[error(transparent)]
     Offline(#[from] Offline),
 }
 
-/// As the command that asked shows it.
+/// The failure that the operator's API reports.
 impl From<DatanetError> for Failure {
     fn from(why: DatanetError) -> Self {
         Self::of(why.kind(), &why)
@@ -94,13 +61,15 @@ impl From<DatanetError> for Failure {
 }
 
 impl DatanetError {
-    /// What kind of failure it is.
+    /// Classifies the error, which decides the exit code of a command.
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Absent { .. } | Self::Silent { .. } => Kind::NotFound,
-            Self::Ask { .. } => Kind::Usage,
+            Self::Absent { .. } | Self::NotAMember { .. } => Kind::NotFound,
+            Self::Argument(_) => Kind::Usage,
             Self::Denied(_) | Self::NoKey { .. } | Self::Learn(InsertError::NotOwner { .. }) => Kind::Denied,
-            Self::Learn(_) | Self::Note(_) | Self::Secret(_) | Self::Store { .. } | Self::Folder { .. } => Kind::Failed,
+            Self::Learn(_) | Self::Record(_) | Self::Secret(_) | Self::Store { .. } | Self::Folder { .. } => {
+                Kind::Failed
+            }
             Self::Peer { .. } => Kind::Timeout,
             Self::Offline(_) => Kind::NotRunning,
         }

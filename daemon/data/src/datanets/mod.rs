@@ -1,13 +1,13 @@
-//! The datanets that this node knows: founded here or joined.
+//! The datanets that this node knows: created here or joined.
 //!
-//! What was said lies in `data/datanets/ID/said`, the owner's secret in `keys/datanets/ID.key`, sealed shards in
-//! `data/datanets/ID/blobs`. A permissioned datanet is served on a protocol of its own, to members only, and to anybody
-//! else it does not exist.
+//! On disk, statements are in `data/datanets/ID/said`, the owner's secret in `keys/datanets/ID.key`, and sealed shards in
+//! `data/datanets/ID/blobs`. A permissioned datanet is served under a protocol name of its own and to members only; other
+//! nodes cannot find out that it exists.
 
 mod acts;
 mod error;
-mod exchange;
-mod room;
+mod local;
+mod peer_requests;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -30,13 +30,13 @@ use protocol::{
 use storage::secret;
 
 pub use error::DatanetError;
-pub(crate) use room::Room;
+pub(crate) use local::LocalDatanet;
 
-use self::room::Parts;
+use self::local::Parts;
 use crate::{
+    open::open_store,
     peer::{Offline, Peer},
-    shelf::Shelf,
-    stage::open_store,
+    shard_store::ShardStore,
 };
 use base::{
     entropy,
@@ -44,7 +44,7 @@ use base::{
     lock,
 };
 
-/// All datanets of a node. Clones are the same.
+/// All datanets of a node. Clones share them.
 #[derive(Clone)]
 pub struct Datanets(Arc<Inner>);
 
@@ -54,13 +54,13 @@ struct Inner {
     home: Home,
     data: config::Data,
     floor: config::Size,
-    rooms: RwLock<BTreeMap<DatanetId, Arc<Room>>>,
-    /// Something was said that others may know more about.
+    all: RwLock<BTreeMap<DatanetId, Arc<LocalDatanet>>>,
+    /// Wakes the synchronisation: a statement changed keys or members.
     wake: tokio::sync::Notify,
 }
 
 impl Datanets {
-    /// Opens everything that is remembered in a home; nothing where there is no chain to sign for.
+    /// Opens all datanets of a home. Without a chain to sign for there are none.
     pub(crate) async fn open(home: &Home, config: &config::Config, peer: Peer) -> Result<Self, DatanetError> {
         let datanets = Self(Arc::new(Inner {
             member: MemberSecret::of_node(peer.key()),
@@ -68,7 +68,7 @@ impl Datanets {
             home: home.clone(),
             data: config.data.clone(),
             floor: config.storage.min_free_space,
-            rooms: RwLock::default(),
+            all: RwLock::default(),
             wake: tokio::sync::Notify::new(),
         }));
         if datanets.domain().is_err() {
@@ -76,8 +76,8 @@ impl Datanets {
         }
         let path = home.datanets();
         for folder in folders(&path).map_err(|source| DatanetError::Folder { path, source })? {
-            // A folder without a charter is what a kill left of a datanet that nobody was told of.
-            if let Some(charter) = room::founded(&folder)? {
+            // A folder without a charter is left by a crash before the datanet was announced.
+            if let Some(charter) = local::read_charter(&folder)? {
                 let secret = datanets.secret(charter.message.id())?;
                 datanets.enter(charter, secret).await?;
             }
@@ -85,80 +85,82 @@ impl Datanets {
         Ok(datanets)
     }
 
-    /// Serves them and follows what is said in them, until the node ends.
+    /// Handles requests of peers, serves the stores and synchronises, until the node stops.
     pub(crate) fn start(&self) {
-        self.0.peer.answer(exchange::desk(self));
-        for room in self.all() {
-            self.serve(&room);
+        self.0.peer.handle(peer_requests::request_handler(self));
+        for local in self.all() {
+            self.serve(&local);
         }
-        self.0.peer.keep(|stop| sync::follow(self.clone(), stop));
+        self.0.peer.spawn_until_stopped(|stop| sync::follow(self.clone(), stop));
     }
 
-    /// The chain that everything in them is signed for.
+    /// The domain that statements are signed for.
     fn domain(&self) -> Result<Domain, Offline> {
         self.0.peer.domain().ok_or(Offline)
     }
 
-    /// How many there are.
+    /// Number of datanets.
     pub fn count(&self) -> usize {
         self.all().len()
     }
 
-    /// The stores of permissioned ones.
-    pub(crate) fn shelves(&self) -> Vec<Shelf> {
-        self.all().iter().filter_map(Room::shelf).collect()
+    /// The stores of the permissioned datanets.
+    pub(crate) fn stores(&self) -> Vec<ShardStore> {
+        self.all().iter().filter_map(LocalDatanet::shard_store).collect()
     }
 
-    /// The permissioned datanet of that name, or the one that has published a dataset.
-    pub(crate) fn room_for(
+    /// Finds the permissioned datanet with this ID, or else the one that has published the dataset.
+    pub(crate) fn permissioned(
         &self,
         root: Option<BlobHash>,
         named: Option<DatanetId>,
-    ) -> Result<Option<Arc<Room>>, DatanetError> {
-        let sealed = |room: &Arc<Room>| room.is_permissioned();
+    ) -> Result<Option<Arc<LocalDatanet>>, DatanetError> {
+        let sealed = |local: &Arc<LocalDatanet>| local.is_permissioned();
         Ok(match named {
-            Some(id) => Some(self.room(id)?).filter(sealed),
+            Some(id) => Some(self.get(id)?).filter(sealed),
             None => {
-                let has = |room: &Arc<Room>| root.is_some_and(|root| room.registry().published().contains_key(&root));
+                let has = |local: &Arc<LocalDatanet>| {
+                    root.is_some_and(|root| local.registry().published().contains_key(&root))
+                };
                 self.all().into_iter().filter(sealed).find(has)
             }
         })
     }
 
-    /// Closes the stores.
+    /// Closes the stores of the datanets.
     pub(crate) async fn close(&self) {
-        for room in self.all() {
-            if let Some(store) = &room.store {
+        for local in self.all() {
+            if let Some(store) = &local.store {
                 store.shutdown().await;
             }
         }
     }
 
-    /// Every datanet.
-    pub(crate) fn all(&self) -> Vec<Arc<Room>> {
-        let rooms = lock::read(&self.0.rooms);
-        rooms.values().cloned().collect()
+    /// All datanets.
+    pub(crate) fn all(&self) -> Vec<Arc<LocalDatanet>> {
+        let all = lock::read(&self.0.all);
+        all.values().cloned().collect()
     }
 
-    /// One of them, if it is known.
-    pub(crate) fn find(&self, id: DatanetId) -> Option<Arc<Room>> {
-        lock::read(&self.0.rooms).get(&id).cloned()
+    /// Finds a datanet.
+    pub(crate) fn find(&self, id: DatanetId) -> Option<Arc<LocalDatanet>> {
+        lock::read(&self.0.all).get(&id).cloned()
     }
 
-    /// One of them.
-    pub(crate) fn room(&self, id: DatanetId) -> Result<Arc<Room>, DatanetError> {
+    /// Finds a datanet, or returns an error that says how to join it.
+    pub(crate) fn get(&self, id: DatanetId) -> Result<Arc<LocalDatanet>, DatanetError> {
         self.domain()?;
         self.find(id).ok_or(DatanetError::Absent { id })
     }
 
-    /// The key that grants to this node carry.
+    /// The public key to which datanet keys are encrypted for this node.
     pub fn member_key(&self) -> Result<MemberKey, DatanetError> {
         self.domain()?;
         Ok(self.0.member.public())
     }
 
-    /// Founds a datanet. Its secret is on disk before its charter is.
-    async fn establish(&self, charter: Charter) -> Result<Arc<Room>, DatanetError> {
+    /// Creates a datanet. Its secret is written before its charter, so that a crash never leaves a datanet without it.
+    async fn establish(&self, charter: Charter) -> Result<Arc<LocalDatanet>, DatanetError> {
         self.domain()?;
         charter.check().map_err(protocol::datanet::InsertError::from)?;
         let id = charter.id();
@@ -175,15 +177,15 @@ impl Datanets {
         self.enter(self.0.peer.sign(charter), secret).await
     }
 
-    /// Opens a datanet, known before or not.
+    /// Opens a datanet, and adds it if it is new.
     pub(super) async fn enter(
         &self,
         charter: protocol::crypto::Signed<Charter>,
         secret: Option<DatanetSecret>,
-    ) -> Result<Arc<Room>, DatanetError> {
+    ) -> Result<Arc<LocalDatanet>, DatanetError> {
         let id = charter.message.id();
-        if let Some(room) = self.find(id) {
-            return Ok(room);
+        if let Some(local) = self.find(id) {
+            return Ok(local);
         }
         let dir = self.0.home.datanets().join(hex::encode(id.0));
         let store = match charter.message.access {
@@ -204,10 +206,10 @@ impl Datanets {
             secret,
             store,
         };
-        let room = Arc::new(Room::open(charter, parts).await?);
-        room.refresh(self.0.peer.now()).await;
-        let mut rooms = lock::write(&self.0.rooms);
-        Ok(rooms.entry(id).or_insert(room).clone())
+        let local = Arc::new(LocalDatanet::open(charter, parts).await?);
+        local.refresh(self.0.peer.now()).await;
+        let mut all = lock::write(&self.0.all);
+        Ok(all.entry(id).or_insert(local).clone())
     }
 
     fn secret_path(&self, id: DatanetId) -> PathBuf {

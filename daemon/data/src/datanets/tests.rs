@@ -34,10 +34,10 @@ async fn what_was_said_is_there_after_a_restart_and_a_former_member_is_given_no_
     let member = SecretKey::from_seed([2; 32]);
     let (secret, node) = (MemberSecret::of_node(&member), NodeId(member.public()));
     let datanets = opened(&home, 1).await;
-    let room = datanets.found(terms()).await.unwrap();
+    let local = datanets.create_owned(terms()).await.unwrap();
     let now = datanets.0.peer.now();
 
-    assert!(!room.knows(node, now), "to a stranger it does not exist");
+    assert!(!local.knows(node, now), "to a stranger it does not exist");
     let grant = GrantAsk {
         node,
         role: "reader".into(),
@@ -45,23 +45,26 @@ async fn what_was_said_is_there_after_a_restart_and_a_former_member_is_given_no_
         days: 1,
     };
     datanets
-        .act(room.id, DatanetVerb::Grant(grant), Some(secret.public()))
+        .act(local.id, DatanetVerb::Grant(grant), Some(secret.public()))
         .await
         .unwrap();
-    let boxes = room.boxed(node, protocol::seal::KeyEpoch(0), now);
-    assert_eq!(boxes[0].open(&secret).unwrap(), room.sealing().unwrap().key);
+    let boxes = local.wrapped_keys(node, protocol::seal::KeyEpoch(0), now);
+    assert_eq!(boxes[0].open(&secret).unwrap(), local.sealing().unwrap().key);
 
-    datanets.act(room.id, DatanetVerb::Revoke { node }, None).await.unwrap();
-    assert!(!room.knows(node, now) && room.boxed(node, protocol::seal::KeyEpoch(0), now).is_empty());
-    let (said, key) = (room.registry().statements().count(), room.sealing().unwrap());
+    datanets
+        .act(local.id, DatanetVerb::Revoke { node }, None)
+        .await
+        .unwrap();
+    assert!(!local.knows(node, now) && local.wrapped_keys(node, protocol::seal::KeyEpoch(0), now).is_empty());
+    let (said, key) = (local.registry().statements().count(), local.sealing().unwrap());
     assert_eq!(key.epoch.0, 1, "what comes after is sealed with another key");
     datanets.close().await;
-    drop((room, datanets));
+    drop((local, datanets));
 
     let again = opened(&home, 1).await;
-    let room = again.all().remove(0);
-    assert_eq!(room.registry().statements().count(), said);
-    assert_eq!(room.sealing().unwrap().key, key.key, "the owner's secret is the same");
+    let local = again.all().remove(0);
+    assert_eq!(local.registry().statements().count(), said);
+    assert_eq!(local.sealing().unwrap().key, key.key, "the owner's secret is the same");
     again.close().await;
 }
 
@@ -69,13 +72,13 @@ async fn what_was_said_is_there_after_a_restart_and_a_former_member_is_given_no_
 async fn only_the_owner_says_who_is_a_member() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let owner = opened(&Home::new(one.path()), 1).await;
-    let room = owner.found(terms()).await.unwrap();
+    let local = owner.create_owned(terms()).await.unwrap();
     let other = opened(&Home::new(two.path()), 2).await;
-    let charter = room.registry().charter().clone();
+    let charter = local.registry().charter().clone();
     other.enter(charter, None).await.unwrap();
     let refused = other
         .act(
-            room.id,
+            local.id,
             DatanetVerb::Revoke {
                 node: owner.0.peer.id(),
             },
@@ -86,7 +89,7 @@ async fn only_the_owner_says_who_is_a_member() {
     assert!(matches!(refused, DatanetError::Denied(_)), "{refused}");
     let refused = other
         .act(
-            room.id,
+            local.id,
             DatanetVerb::Bury {
                 root: BlobHash([1; 32]),
                 why: String::new(),
@@ -94,7 +97,7 @@ async fn only_the_owner_says_who_is_a_member() {
             None,
         )
         .await;
-    assert!(refused.is_err() && other.room(room.id).unwrap().registry().statements().count() == 0);
+    assert!(refused.is_err() && other.get(local.id).unwrap().registry().statements().count() == 0);
     // Nothing of it reached the disk either.
     other.close().await;
     drop(other);

@@ -1,16 +1,16 @@
-//! A datanet as people are shown it.
+//! Descriptions of datanets for the operator's API.
 
 use protocol::{
     BlobHash, NodeId, Time,
     datanet::{Act, ProposalStatus},
 };
 
-use super::Room;
+use super::LocalDatanet;
 use base::operator::datanet::{DatanetAnswer, MemberLine, ProposalLine, VersionLine};
 
-/// A datanet as `me` sees it.
-pub(super) fn answer(room: &Room, me: NodeId, now: Time) -> DatanetAnswer {
-    let (registry, charter) = (room.registry(), &room.charter);
+/// Describes a datanet, with the rights that `me` has in it.
+pub(super) fn answer(local: &LocalDatanet, me: NodeId, now: Time) -> DatanetAnswer {
+    let (registry, charter) = (local.registry(), &local.charter);
     let may = [
         ("reads", registry.may_read(&me, now)),
         ("contributes", registry.may_contribute(&me, now)),
@@ -18,14 +18,14 @@ pub(super) fn answer(room: &Room, me: NodeId, now: Time) -> DatanetAnswer {
         ("owns", charter.owner == me),
     ];
     DatanetAnswer {
-        id: room.id,
+        id: local.id,
         name: charter.name.clone(),
         owner: charter.owner,
         access: format!("{:?}", charter.access).to_lowercase(),
         contribution: format!("{:?}", charter.contribution).to_lowercase(),
         licence: charter.licence.to_string(),
         epoch: registry.epoch().0,
-        has_key: !room.is_permissioned() || room.epoch_key(registry.epoch()).is_some(),
+        has_key: !local.is_permissioned() || local.epoch_key(registry.epoch()).is_some(),
         may: may
             .into_iter()
             .filter(|(_, may)| *may)
@@ -39,14 +39,14 @@ pub(super) fn answer(room: &Room, me: NodeId, now: Time) -> DatanetAnswer {
         statements: registry.statements().count() as u64,
         proposals: {
             drop(registry);
-            proposals(room)
+            proposals(local)
         },
     }
 }
 
-/// What was proposed, and what became of it.
-pub(super) fn proposals(room: &Room) -> Vec<ProposalLine> {
-    let registry = room.registry();
+/// Lists the proposals with their status.
+pub(super) fn proposals(local: &LocalDatanet) -> Vec<ProposalLine> {
+    let registry = local.registry();
     let line = |(id, standing): (&protocol::datanet::StatementId, &ProposalStatus)| {
         let said = &registry.statement(id)?.message;
         let Act::Propose { root, licence, .. } = &said.act else {
@@ -71,9 +71,9 @@ pub(super) fn proposals(room: &Room) -> Vec<ProposalLine> {
     registry.proposals().iter().filter_map(line).collect()
 }
 
-/// Everybody who reads.
-pub(super) fn members(room: &Room, now: Time) -> Vec<MemberLine> {
-    let registry = room.registry();
+/// Lists the members.
+pub(super) fn members(local: &LocalDatanet, now: Time) -> Vec<MemberLine> {
+    let registry = local.registry();
     let line = |member: protocol::datanet::Member| MemberLine {
         node: member.node,
         epoch: member.epoch.0,

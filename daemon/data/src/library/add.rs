@@ -1,4 +1,4 @@
-//! Files become a dataset: read, compared with what is here, stored, kept and announced.
+//! Adding files as a dataset: reads them, compares the records with those of other datasets, stores, pins and announces.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -10,21 +10,22 @@ use storage::{
 
 use super::{
     Library, LibraryError,
-    known::{self, Known},
+    duplicates::{self, Known},
     open::keep,
 };
 use crate::{
+    shard_store::ShardStore,
     shards::{Sealing, Sink},
-    shelf::Shelf,
 };
 use base::{
+    argument::InvalidArgument,
     operator::dataset::{AddAnswer, AddAsk},
     report::Progress,
 };
 use protocol::event::Event;
 
 impl Library {
-    /// Adds files as a dataset, and announces it.
+    /// Adds files as a dataset and announces it. The dataset is durable when this returns.
     #[tracing::instrument(name = "data.add", skip_all, fields(name = ask.name))]
     pub async fn add(
         &self,
@@ -36,7 +37,7 @@ impl Library {
         let reading = tell.clone();
         let known = self.comparable(ask.datanet, ask.previous, move |name, done| {
             reading(Progress {
-                what: format!("reading {name}, which is here, to compare with"),
+                what: format!("reading {name} to compare with"),
                 done,
                 ..Progress::default()
             });
@@ -51,21 +52,21 @@ impl Library {
             });
             ControlFlow::Continue(())
         };
-        let room = match ask.datanet {
-            Some(_) => self.datanets.room_for(None, ask.datanet)?,
+        let local = match ask.datanet {
+            Some(_) => self.datanets.permissioned(None, ask.datanet)?,
             None => None,
         };
-        if let Some(room) = room {
-            let (shelf, sealing) = (
-                room.shelf().expect("a permissioned datanet has a store"),
-                room.sealing()?,
+        if let Some(local) = local {
+            let (store, sealing) = (
+                local.shard_store().expect("a permissioned datanet has a store"),
+                local.sealing()?,
             );
-            let added = import(&shelf, Some(sealing), self.peer.id(), now_ms, (ask, known), progress).await?;
+            let added = import(&store, Some(sealing), self.peer.id(), now_ms, (ask, known), progress).await?;
             self.told(&added);
             return Ok(added);
         }
         let added = import(
-            &self.public.shelf(),
+            &self.public.shard_store(),
             None,
             self.peer.id(),
             now_ms,
@@ -88,9 +89,9 @@ impl Library {
     }
 }
 
-/// Adds files to a store. What is acknowledged is on disk and stays.
+/// Imports files into a store, and pins the dataset.
 async fn import(
-    shelf: &Shelf,
+    store: &ShardStore,
     sealing: Option<Sealing>,
     me: NodeId,
     created_ms: u64,
@@ -103,8 +104,8 @@ async fn import(
         known: Arc::new(known.clone()),
         ..options(&ask)?
     };
-    let blobs = shelf.blobs.clone();
-    // Until the dataset has its own reason, its blobs are kept for the import; the next start forgets those.
+    let blobs = store.blobs.clone();
+    // The import pins its blobs under a reason of its own until the dataset is pinned. The next start drops leftovers.
     let working = Reason::Job(format!("add {} {created_ms}", ask.name));
     let mut sink = Sink::new(blobs.clone(), working.clone(), ask.by_reference, sealing);
     let imported = tokio::task::spawn_blocking(move || {
@@ -120,17 +121,17 @@ async fn import(
         Ok((root, done)) => keep(&blobs, *root, &done.manifest.name).await,
         Err(_) => Ok(()),
     };
-    // What fails here is left for the next start to forget.
+    // A failure leaves the pins for the next start to drop.
     drop(blobs.unpin_all(&working).await);
     let (root, done) = imported?;
     kept?;
     let (compared_with, repeats) = known.report(&done.duplicates);
     let within = |found: &&DuplicateRecord| matches!(found.of, DuplicateOf::Record(_));
     let duplicates_within = done.duplicates.iter().filter(within).count() as u64;
-    let card = known::card(root, &done.manifest, created_ms);
+    let card = duplicates::card(root, &done.manifest, created_ms);
     let entries = done.entries;
-    let remembering = tokio::task::spawn_blocking(move || known.remember(card, &entries));
-    remembering.await.expect("remembering does not panic");
+    let storing = tokio::task::spawn_blocking(move || known.store_sketches(card, &entries));
+    storing.await.expect("storing sketches does not panic");
     Ok(AddAnswer {
         root,
         records: done.manifest.records,
@@ -152,14 +153,11 @@ async fn import(
 }
 
 fn about(ask: &AddAsk, me: NodeId, created_ms: u64) -> Result<About, LibraryError> {
-    protocol::manifest::check_name(&ask.name).map_err(|what| LibraryError::Ask { field: "name", what })?;
+    protocol::manifest::check_name(&ask.name).map_err(|what| InvalidArgument::new("name", what))?;
     let licence: Licence = ask
         .licence
         .parse()
-        .map_err(|wrong: protocol::licence::LicenceError| LibraryError::Ask {
-            field: "licence",
-            what: wrong.to_string(),
-        })?;
+        .map_err(|wrong: protocol::licence::LicenceError| InvalidArgument::new("licence", wrong))?;
     Ok(About {
         name: ask.name.clone(),
         datanet: ask.datanet,
@@ -180,8 +178,8 @@ fn options(ask: &AddAsk) -> Result<Options, LibraryError> {
         "paragraph" => TextRecords::Paragraph,
         "line" => TextRecords::Line,
         other => {
-            let what = format!("`{other}` is none of document, paragraph and line");
-            return Err(LibraryError::Ask { field: "text", what });
+            let what = format!("`{other}` is not one of document, paragraph and line");
+            return Err(InvalidArgument::new("text", what).into());
         }
     };
     Ok(Options {

@@ -1,4 +1,4 @@
-//! What goes wrong with datasets that are here, and what kind of failure each is to a command.
+//! Errors of requests about datasets, and the kind of failure that each is to a command.
 
 use std::io;
 
@@ -9,98 +9,68 @@ use storage::{
 };
 
 use crate::{datanets::DatanetError, fetching::GetError, peer::Offline};
-use base::report::{Failure, Kind};
+use base::{
+    argument::InvalidArgument,
+    report::{Failure, Kind},
+};
 
-/// Why something about a dataset failed.
+/// Reason that a request about a dataset failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
-    /// What was asked for cannot be meant.
-    #[error("`{field}`: {what}")]
-    Ask {
-        /// The argument.
-        field: &'static str,
-        /// What is wrong with it and what would be right.
-        what: String,
-    },
-    /// It is not here.
-    #[error("dataset {root:#} is not here; `openledger data get {root}` fetches it")]
-    Absent {
-        /// Its name.
-        root: BlobHash,
-    },
-    /// The import failed.
+    #[error(transparent)]
+    Argument(#[from] InvalidArgument),
+    #[error("dataset {root:#} is not in this home; `openledger data get {root}` fetches it")]
+    Absent { root: BlobHash },
     #[error(transparent)]
     Ingest(#[from] IngestError),
-    /// It cannot be read.
-    #[error("dataset {root:#} cannot be read")]
+    #[error("could not read dataset {root:#}")]
     Read {
-        /// Its name.
         root: BlobHash,
-        /// Why.
         #[source]
         source: dataset::ReadError,
     },
-    /// A record of it is none that can be learned from.
     #[error(transparent)]
     Object(#[from] dataset::ObjectError),
-    /// Its sealed blobs cannot be opened, or its root not be stored.
-    #[error("dataset {root:#} cannot be opened or stored")]
+    #[error("could not decrypt or store dataset {root:#}")]
     Seal {
-        /// Its name.
         root: BlobHash,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// Its files were not written.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// It could not be kept, or not be let go.
     #[error(transparent)]
     Pin(#[from] storage::blob::PinError),
-    /// It is not safely on disk.
     #[error(transparent)]
     Settle(#[from] storage::blob::SettleError),
-    /// Its blobs could not be looked at.
     #[error(transparent)]
     Blob(#[from] ReadError),
-    /// It did not come.
     #[error(transparent)]
     Get(#[from] GetError),
-    /// Not every blob can be deleted.
     #[error(transparent)]
     Collect(#[from] storage::blob::CollectError),
-    /// The check did not end.
     #[error(transparent)]
     Check(#[from] storage::blob::FsckError),
-    /// Some of what is kept is not what it should be.
     #[error(
-        "{damaged} blobs are damaged and {missing} are missing; `openledger repo fsck --drop-damaged` and then \
-             `openledger data get` of what misses them mend it"
+        "{damaged} blobs are damaged and {missing} are missing; run `openledger repo fsck --drop-damaged`, then \
+             `openledger data get` for each incomplete dataset"
     )]
-    Unsound {
-        /// How many are damaged.
-        damaged: usize,
-        /// How many are missing.
-        missing: usize,
-    },
-    /// In the datanet that it is for.
+    Unsound { damaged: usize, missing: usize },
     #[error(transparent)]
     Datanet(#[from] DatanetError),
-    /// It needs peers.
     #[error(transparent)]
     Offline(#[from] Offline),
-    /// Whoever asked went away.
-    #[error("it was called off")]
-    CalledOff,
+    /// The client of the request closed its connection.
+    #[error("the request was cancelled")]
+    Cancelled,
 }
 
 impl LibraryError {
-    /// What kind of failure it is.
+    /// Classifies the error, which decides the exit code of a command.
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Ask { .. } => Kind::Usage,
-            Self::Absent { .. } | Self::Get(GetError::Nobody { .. }) => Kind::NotFound,
+            Self::Argument(_) => Kind::Usage,
+            Self::Absent { .. } | Self::Get(GetError::NoProvider { .. }) => Kind::NotFound,
             Self::Get(GetError::Fetch(net::data::FetchError::NoProvider { .. })) => Kind::NotFound,
             Self::Read { source, .. } if !is_absent(source) => Kind::Unverified,
             Self::Unsound { .. } => Kind::Unverified,
@@ -117,19 +87,19 @@ impl LibraryError {
             | Self::Get(_)
             | Self::Collect(_)
             | Self::Check(_)
-            | Self::CalledOff => Kind::Failed,
+            | Self::Cancelled => Kind::Failed,
         }
     }
 }
 
-/// As the command that asked shows it.
+/// The failure that the operator's API reports.
 impl From<LibraryError> for Failure {
     fn from(why: LibraryError) -> Self {
         Self::of(why.kind(), &why)
     }
 }
 
-/// Whether a blob that is not here is all that is wrong.
+/// Returns true if the cause is a missing blob, and not a damaged one.
 fn is_absent(error: &dataset::ReadError) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {

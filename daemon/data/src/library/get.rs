@@ -1,4 +1,4 @@
-//! A dataset from whoever has it to the store that it belongs in.
+//! Fetching a dataset from its providers into the store it belongs to.
 
 use net::data::Alpn;
 use protocol::{BlobHash, DatanetId, NodeId};
@@ -8,12 +8,12 @@ use super::{
     Library, LibraryError,
     open::{self, open},
 };
-use crate::fetching::{self, Errand};
+use crate::fetching::{self, FetchRequest};
 use base::{operator::dataset::Got, report::Progress};
 use protocol::event::Event;
 
 impl Library {
-    /// Fetches a dataset from whoever has it.
+    /// Fetches a dataset from all nodes that have it, and pins it if `keep` is set.
     #[tracing::instrument(name = "data.get", skip_all, fields(root = %format_args!("{root:#}")))]
     pub async fn get(
         &self,
@@ -23,13 +23,13 @@ impl Library {
         keep: bool,
         tell: impl Fn(Progress) + Send + 'static,
     ) -> Result<Got, LibraryError> {
-        let room = self.datanets.room_for(Some(root), datanet)?;
-        let shelf = room
+        let local = self.datanets.permissioned(Some(root), datanet)?;
+        let store = local
             .as_ref()
-            .and_then(|room| room.shelf())
-            .unwrap_or_else(|| self.public.shelf());
+            .and_then(|local| local.shard_store())
+            .unwrap_or_else(|| self.public.shard_store());
         let content = Content::sequence(root);
-        let fetched = match shelf.blobs.settle(content).await {
+        let fetched = match store.blobs.settle(content).await {
             Ok(bytes) => net::data::Fetched {
                 bytes,
                 had: bytes,
@@ -37,26 +37,28 @@ impl Library {
             },
             Err(_) => {
                 let network = self.peer.network()?;
-                let errand = Errand {
+                let request = FetchRequest {
                     plane: &network.plane,
                     net: &network.net,
-                    shelf: &shelf,
+                    store: &store,
                     content,
                     bytes: self.announcements.announced_bytes(root),
-                    providers: match &room {
-                        Some(room) => self.datanets.members_of(room, from),
+                    providers: match &local {
+                        Some(local) => self.datanets.members_of(local, from),
                         None => self.announcements.providers_or(root, from).await,
                     },
-                    alpn: room.as_ref().map_or_else(Alpn::public, |room| Alpn::datanet(room.id)),
+                    alpn: local
+                        .as_ref()
+                        .map_or_else(Alpn::public, |local| Alpn::datanet(local.id)),
                 };
-                fetching::fetch(errand, tell).await?
+                fetching::fetch(request, tell).await?
             }
         };
-        let name = open(&shelf, root).await?.manifest().name.clone();
+        let name = open(&store, root).await?.manifest().name.clone();
         if keep {
-            open::keep(&shelf.blobs, root, &name).await?;
-            match &room {
-                Some(room) => drop(room.refresh(self.peer.now()).await),
+            open::keep(&store.blobs, root, &name).await?;
+            match &local {
+                Some(local) => drop(local.refresh(self.peer.now()).await),
                 None => {
                     self.public.refresh().await;
                     self.announcements.announce(root).await;
@@ -67,8 +69,8 @@ impl Library {
             let bytes = fetched.bytes - fetched.had;
             self.peer.tell(Event::DatasetFetched { root, bytes });
         }
-        let blamed = fetching::blamed(&fetched);
-        for peer in blamed.iter().copied() {
+        let banned = fetching::banned_providers(&fetched);
+        for peer in banned.iter().copied() {
             self.peer.tell(Event::ProviderBlamed { peer, root });
         }
         Ok(Got {
@@ -76,8 +78,8 @@ impl Library {
             name,
             bytes: fetched.bytes,
             had: fetched.had,
-            providers: fetching::credited(&fetched),
-            blamed,
+            providers: fetching::bytes_by_provider(&fetched),
+            blamed: banned,
         })
     }
 }

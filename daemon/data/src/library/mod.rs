@@ -1,16 +1,16 @@
-//! The datasets that are here: added, fetched, listed, shown, checked, compared, written back to files, dropped.
+//! The datasets of this node: adding, fetching, listing, verifying, comparing, restoring to files, removing.
 //!
-//! All but fetching needs no network, so the commands do it without a running node too. A dataset is here if a pin says
-//! so; what is fetched but not kept is not listed. What everybody may read lies in one store and is announced; what is
-//! for a permissioned datanet lies in the store of that datanet.
+//! Everything except fetching works without a network, so commands do it without a running node. A dataset belongs to the
+//! node if a pin keeps it; one that was fetched without being kept is not listed. Public datasets are in one store and are
+//! announced; those of a permissioned datanet are in that datanet's store.
 
 mod add;
+mod duplicates;
 mod error;
 mod get;
-mod known;
+mod maintenance;
 mod open;
 mod records;
-mod upkeep;
 
 use std::{ops::ControlFlow, path::Path, path::PathBuf};
 
@@ -27,7 +27,9 @@ pub use error::LibraryError;
 pub use records::payees;
 
 use self::open::open;
-use crate::{announcements::Announcements, datanets::Datanets, peer::Peer, public_store::PublicStore, shelf::Shelf};
+use crate::{
+    announcements::Announcements, datanets::Datanets, peer::Peer, public_store::PublicStore, shard_store::ShardStore,
+};
 use base::{
     home::Home,
     operator::dataset::{Listed, VerifyAnswer},
@@ -35,19 +37,19 @@ use base::{
 };
 use protocol::event::Event;
 
-/// The datasets of this node. Clones are the same.
+/// The datasets of this node. Clones share them.
 #[derive(Clone)]
 pub struct Library {
     peer: Peer,
     public: PublicStore,
     announcements: Announcements,
     datanets: Datanets,
-    /// Where it is remembered what new records are compared with.
+    /// Folder of the sketches that new records are compared with.
     sketches: PathBuf,
 }
 
 impl Library {
-    /// The datasets in the public store and in those of datanets.
+    /// Opens the library over the public store and the stores of datanets.
     pub(crate) fn new(
         home: &Home,
         peer: Peer,
@@ -64,46 +66,46 @@ impl Library {
         }
     }
 
-    /// The stores: what everybody may read first, then those of permissioned datanets.
-    pub(crate) fn shelves(&self) -> Vec<Shelf> {
-        [self.public.shelf()]
+    /// All stores: the public one first, then those of permissioned datanets.
+    pub(crate) fn stores(&self) -> Vec<ShardStore> {
+        [self.public.shard_store()]
             .into_iter()
-            .chain(self.datanets.shelves())
+            .chain(self.datanets.stores())
             .collect()
     }
 
-    /// The store that a dataset lies in; the public one if it lies in none.
-    pub(crate) async fn shelf_of(&self, root: BlobHash) -> Shelf {
-        for shelf in self.shelves() {
-            if matches!(shelf.blobs.status(root).await, Status::Complete { .. }) {
-                return shelf;
+    /// The store that has a dataset; the public one if none has it.
+    pub(crate) async fn store_of(&self, root: BlobHash) -> ShardStore {
+        for store in self.stores() {
+            if matches!(store.blobs.status(root).await, Status::Complete { .. }) {
+                return store;
             }
         }
-        self.public.shelf()
+        self.public.shard_store()
     }
 
-    /// The datasets that are here.
+    /// Lists the datasets that are kept.
     pub async fn list(&self) -> Vec<Listed> {
         let mut listed = Vec::new();
-        for shelf in self.shelves() {
-            listed.extend(list_on(&shelf).await);
+        for store in self.stores() {
+            listed.extend(list_on(&store).await);
         }
         listed
     }
 
-    /// What a dataset says of itself.
+    /// Reads the manifest of a dataset.
     pub async fn show(&self, root: BlobHash) -> Result<Manifest, LibraryError> {
-        Ok(open(&self.shelf_of(root).await, root).await?.manifest().clone())
+        Ok(open(&self.store_of(root).await, root).await?.manifest().clone())
     }
 
-    /// Checks every byte of a dataset.
+    /// Checks every byte of a dataset against its manifest.
     #[tracing::instrument(name = "data.verify", skip_all, fields(root = %format_args!("{root:#}")))]
     pub async fn verify(
         &self,
         root: BlobHash,
         tell: impl Fn(Progress) + Send + 'static,
     ) -> Result<VerifyAnswer, LibraryError> {
-        let dataset = open(&self.shelf_of(root).await, root).await?;
+        let dataset = open(&self.store_of(root).await, root).await?;
         let mut done = 0;
         let mut progress = move |bytes: u64| {
             done += bytes;
@@ -118,7 +120,7 @@ impl Library {
         let verified = verifying.await.expect("verifying does not panic");
         let verified = verified.map_err(|source| LibraryError::Read { root, source })?;
         if verified.stopped {
-            return Err(LibraryError::CalledOff);
+            return Err(LibraryError::Cancelled);
         }
         Ok(VerifyAnswer {
             root,
@@ -129,14 +131,14 @@ impl Library {
         })
     }
 
-    /// Writes the files of a dataset that is here under `folder`.
+    /// Restores the original files of a dataset below `folder`.
     pub async fn restore(
         &self,
         root: BlobHash,
         folder: &Path,
         tell: impl Fn(Progress) + Send + 'static,
     ) -> Result<(), LibraryError> {
-        let (dataset, folder) = (open(&self.shelf_of(root).await, root).await?, folder.to_owned());
+        let (dataset, folder) = (open(&self.store_of(root).await, root).await?, folder.to_owned());
         let mut done = 0;
         let restoring = tokio::task::spawn_blocking(move || {
             dataset.restore(&folder, &mut |source| {
@@ -151,19 +153,19 @@ impl Library {
         Ok(restoring.await.expect("restoring does not panic")?)
     }
 
-    /// What changed from one dataset to another.
+    /// Compares the records of two versions of a dataset.
     pub async fn diff(&self, old: BlobHash, new: BlobHash) -> Result<Diff, LibraryError> {
-        let before = open(&self.shelf_of(old).await, old).await?;
-        let after = open(&self.shelf_of(new).await, new).await?;
+        let before = open(&self.store_of(old).await, old).await?;
+        let after = open(&self.store_of(new).await, new).await?;
         let comparing = tokio::task::spawn_blocking(move || dataset::diff(&before, &after));
         let compared = comparing.await.expect("comparing does not panic");
         compared.map_err(|source| LibraryError::Read { root: new, source })
     }
 
-    /// Lets a dataset go: whatever it was kept for as a dataset or by its user. What a deal or a datanet keeps stays,
-    /// and is said.
+    /// Removes the pins that keep a dataset for the user. Returns the remaining reasons, such as deals and datanets, for
+    /// which its blobs stay.
     pub async fn remove(&self, root: BlobHash) -> Result<Vec<String>, LibraryError> {
-        let blobs = self.shelf_of(root).await.blobs;
+        let blobs = self.store_of(root).await.blobs;
         let kept = blobs.reasons(root).ok_or(LibraryError::Absent { root })?;
         let mut left = Vec::new();
         for why in kept.reasons {
@@ -183,32 +185,32 @@ impl Library {
     }
 }
 
-/// The datasets that are kept on a shelf.
-async fn list_on(shelf: &Shelf) -> Vec<Listed> {
+/// Lists the datasets that are kept in a store.
+async fn list_on(store: &ShardStore) -> Vec<Listed> {
     let mut listed = Vec::new();
-    for (root, kept) in shelf.blobs.kept() {
+    for (root, kept) in store.blobs.kept() {
         if kept.format != Format::Sequence {
             continue;
         }
         let kept_for: Vec<_> = kept.reasons.iter().map(reason).collect();
-        let manifest = open(shelf, root).await.map(|dataset| dataset.manifest().clone());
-        let complete = shelf.blobs.settle(Content::sequence(root)).await.is_ok();
+        let manifest = open(store, root).await.map(|dataset| dataset.manifest().clone());
+        let complete = store.blobs.settle(Content::sequence(root)).await.is_ok();
         listed.push(match manifest {
             Ok(manifest) => Listed {
                 root,
                 name: manifest.name,
-                datanet: manifest.datanet.or(shelf.datanet),
+                datanet: manifest.datanet.or(store.datanet),
                 licence: manifest.licence.to_string(),
                 records: manifest.records,
                 bytes: manifest.bytes,
                 complete,
                 kept_for,
             },
-            // Not all here yet, or sealed under a key that is not here.
+            // Incomplete, or sealed with a key that this node does not hold.
             Err(_) => Listed {
                 root,
                 name: kept.reasons.iter().find_map(dataset_name).unwrap_or_default(),
-                datanet: shelf.datanet,
+                datanet: store.datanet,
                 licence: String::new(),
                 records: 0,
                 bytes: 0,
@@ -227,7 +229,7 @@ fn dataset_name(reason: &Reason) -> Option<String> {
     }
 }
 
-/// A reason for people.
+/// Describes the reason of a pin.
 pub(crate) fn reason(reason: &Reason) -> String {
     match reason {
         Reason::User => "pinned by its user".to_owned(),

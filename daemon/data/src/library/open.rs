@@ -1,4 +1,4 @@
-//! Opening a dataset that lies in a store, sealed or not.
+//! Opening and pinning a dataset in a store, sealed or not.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use storage::{
 
 use super::LibraryError;
 use crate::{
-    shards::{Opened, Source},
-    shelf::Shelf,
+    shard_store::ShardStore,
+    shards::{Source, Unsealed},
 };
 
-/// A dataset that is here, to be read on a thread that may block.
-pub(crate) async fn open(shelf: &Shelf, root: BlobHash) -> Result<Dataset, LibraryError> {
-    if !matches!(shelf.blobs.status(root).await, Status::Complete { .. }) {
+/// Opens a dataset for reading. The reader blocks, so use it on a blocking thread only.
+pub(crate) async fn open(store: &ShardStore, root: BlobHash) -> Result<Dataset, LibraryError> {
+    if !matches!(store.blobs.status(root).await, Status::Complete { .. }) {
         return Err(LibraryError::Absent { root });
     }
-    let shelf = shelf.clone();
+    let store = store.clone();
     let opening = tokio::task::spawn_blocking(move || {
-        let source = Source::new(shelf.blobs.clone());
+        let source = Source::new(store.blobs.clone());
         let read = |source| LibraryError::Read { root, source };
-        let (manifest, blobs): (Manifest, Arc<dyn ShardSource>) = match shelf.datanet {
+        let (manifest, blobs): (Manifest, Arc<dyn ShardSource>) = match store.datanet {
             None => (dataset::read_root(root, &source).map_err(read)?, Arc::new(source)),
             Some(_) => {
-                let opened = Opened::read(source, root, |header| (shelf.keys)(header));
-                let (manifest, blobs) = opened.map_err(|source| LibraryError::Seal { root, source })?;
+                let unsealed = Unsealed::read(source, root, |header| (store.keys)(header));
+                let (manifest, blobs) = unsealed.map_err(|source| LibraryError::Seal { root, source })?;
                 (manifest, Arc::new(blobs))
             }
         };
@@ -36,7 +36,7 @@ pub(crate) async fn open(shelf: &Shelf, root: BlobHash) -> Result<Dataset, Libra
     opening.await.expect("reading does not panic")
 }
 
-/// Keeps a dataset that is all here.
+/// Pins a dataset, after checking that it is complete on disk.
 pub(crate) async fn keep(blobs: &BlobStore, root: BlobHash, name: &str) -> Result<(), LibraryError> {
     let content = Content::sequence(root);
     blobs.settle(content).await?;

@@ -1,36 +1,36 @@
-//! The records of a dataset that is here, one after another, as objects: for those who learn from them.
+//! Reading the records of a dataset as JSON objects, for training.
 
 use std::fmt::Display;
 
 use protocol::BlobHash;
 
 use super::{Library, LibraryError, open::open};
-use crate::shelf::Shelf;
+use crate::shard_store::ShardStore;
 use base::operator::dataset::{RecordPart, RecordsAnswer};
 
-/// Who is paid for what contributors made: the account that each names, or else its node.
+/// Returns who is paid for each contributor's records: its account, or its node ID if it names none.
 pub fn payees<N: Display, A: Display>(contributors: impl IntoIterator<Item = (N, Option<A>)>) -> Vec<String> {
     let payee = |(node, account): (N, Option<A>)| account.map_or_else(|| node.to_string(), |it| it.to_string());
     contributors.into_iter().map(payee).collect()
 }
 
 impl Library {
-    /// Hands on the records of a dataset, each checked against its digest, as long as they are taken.
+    /// Passes the records of a dataset to `take`, each checked against its digest, until `take` returns false.
     pub async fn records(
         &self,
         root: BlobHash,
         take: impl FnMut(RecordPart) -> bool + Send + 'static,
     ) -> Result<RecordsAnswer, LibraryError> {
-        records(&self.shelf_of(root).await, root, take).await
+        records(&self.store_of(root).await, root, take).await
     }
 }
 
 async fn records(
-    shelf: &Shelf,
+    store: &ShardStore,
     root: BlobHash,
     mut take: impl FnMut(RecordPart) -> bool + Send + 'static,
 ) -> Result<RecordsAnswer, LibraryError> {
-    let dataset = open(shelf, root).await?;
+    let dataset = open(store, root).await?;
     let reading = tokio::task::spawn_blocking(move || {
         for record in dataset.records() {
             let record = record.map_err(|source| LibraryError::Read { root, source })?;
@@ -39,7 +39,7 @@ async fn records(
                 object: dataset.object(&record)?,
             };
             if !take(part) {
-                return Err(LibraryError::CalledOff);
+                return Err(LibraryError::Cancelled);
             }
         }
         let manifest = dataset.manifest();

@@ -1,4 +1,4 @@
-//! What the operator asks for: copies here, copies with others, and no more of them.
+//! Requests of the operator: pin a dataset here, make a deal for copies on other nodes, and unpin.
 
 use std::sync::Arc;
 
@@ -9,27 +9,28 @@ use protocol::{
 };
 use storage::blob::{BlobStore, Content, Reason, Status};
 
-use super::{PinError, Pins, note::OwnerSaid, owner::Owned};
+use super::{PinError, Pins, owner::Owned, record::PinRecord};
 use crate::{fetching::GetError, library::LibraryError};
 use base::{
+    argument::InvalidArgument,
     entropy,
     operator::pin::{PinAddAsk, PinStatus},
     report::Progress,
 };
 use protocol::event::Event;
 
-/// Chunks that are drawn per epoch.
+/// Chunks that an audit draws per epoch.
 const CHALLENGES: u16 = 16;
-/// How long a host may take to answer.
+/// Longest time in which a host must answer a challenge.
 const ANSWER_WITHIN_MS: u64 = 10_000;
-/// How long a host may fetch: this, and a second for each MiB.
+/// Time in which a host must fetch the data, plus one second per MiB.
 const FETCH_WITHIN_MS: u64 = 10 * 60 * 1000;
 
 impl Pins {
-    /// Keeps a dataset here, or has others keep copies of it.
+    /// Pins a dataset in this home, or makes a deal for copies on other nodes.
     pub async fn add(&self, ask: PinAddAsk, tell: impl Fn(Progress) + Send + 'static) -> Result<PinStatus, PinError> {
         let root = ask.root;
-        let shelf = self.0.library.shelf_of(root).await;
+        let store = self.0.library.store_of(root).await;
         match ask.copies {
             None => {
                 self.pin_here(root, tell).await?;
@@ -40,7 +41,7 @@ impl Pins {
             }
             Some(copies) => {
                 self.0.peer.network()?;
-                if let Some(datanet) = shelf.datanet {
+                if let Some(datanet) = store.datanet {
                     return Err(PinError::Sealed { root, datanet });
                 }
                 let deal = self.deal(&ask, copies).await?;
@@ -50,13 +51,13 @@ impl Pins {
         self.status(root).await
     }
 
-    /// Pinned before it is fetched: there is no moment in which it is here and could be cleared away.
+    /// Pins before it fetches, so that the garbage collector never sees the blobs without a pin.
     async fn pin_here(&self, root: BlobHash, tell: impl Fn(Progress) + Send + 'static) -> Result<(), PinError> {
         let content = Content::sequence(root);
-        let room = self.0.datanets.room_for(Some(root), None)?;
-        let blobs = match room.as_ref().and_then(|room| room.shelf()) {
-            Some(shelf) => shelf.blobs,
-            None => self.0.library.shelf_of(root).await.blobs,
+        let local = self.0.datanets.permissioned(Some(root), None)?;
+        let blobs = match local.as_ref().and_then(|local| local.shard_store()) {
+            Some(store) => store.blobs,
+            None => self.0.library.store_of(root).await.blobs,
         };
         let had = blobs
             .reasons(root)
@@ -73,13 +74,13 @@ impl Pins {
     }
 
     async fn deal(&self, ask: &PinAddAsk, copies: u16) -> Result<Deal, PinError> {
-        let wrong = |field, what: String| PinError::Ask { field, what };
+        let wrong = |field, what: String| PinError::from(InvalidArgument { field, what });
         let shards = shards(&self.0.public.blobs, ask.root)
             .await
-            .ok_or(GetError::Nobody { root: ask.root })?;
+            .ok_or(GetError::NoProvider { root: ask.root })?;
         if shards.len() > SHARDS_MAX {
             let what = format!(
-                "{} blobs where a deal holds {SHARDS_MAX}; add the dataset with larger --shard-size",
+                "the dataset has {} blobs and a deal allows {SHARDS_MAX}; add it again with a larger --shard-size",
                 shards.len()
             );
             return Err(wrong("root", what));
@@ -122,35 +123,35 @@ impl Pins {
         });
         self.0.deals.add_own(owned.clone());
         for host in hosts {
-            owned.tell(self, OwnerSaid::Candidate(host)).await?;
+            owned.apply(self, PinRecord::Candidate(host)).await?;
         }
-        owned.tell(self, OwnerSaid::Tick).await?;
+        owned.apply(self, PinRecord::Tick).await?;
         Ok(())
     }
 
-    /// Ends this node's deals about a dataset, and keeps it here no longer as its user's. Gives how many deals ended.
+    /// Ends this node's deals about a dataset and removes the user's pin. Returns the number of ended deals.
     pub async fn remove(&self, root: BlobHash) -> Result<usize, PinError> {
         let mut ended = 0;
         for owned in self.0.deals.owned() {
             if owned.signed.message.set == root && !owned.is_over() {
                 self.0.peer.network()?;
-                owned.tell(self, OwnerSaid::Cancelled).await?;
+                owned.apply(self, PinRecord::Cancelled).await?;
                 ended += 1;
             }
         }
-        let shelf = self.0.library.shelf_of(root).await;
-        let kept = shelf
+        let store = self.0.library.store_of(root).await;
+        let kept = store
             .blobs
             .reasons(root)
             .is_some_and(|kept| kept.reasons.contains(&Reason::User));
         if kept {
-            shelf
+            store
                 .blobs
                 .unpin(root, Reason::User)
                 .await
                 .map_err(LibraryError::from)?;
             self.0.public.refresh().await;
-            if shelf.blobs.reasons(root).is_none() {
+            if store.blobs.reasons(root).is_none() {
                 self.0.announcements.withdraw(root);
             }
         }
@@ -161,7 +162,7 @@ impl Pins {
     }
 }
 
-/// The blobs of a dataset that is all here, its root first.
+/// Lists the blobs of a complete dataset with their sizes, the root first.
 pub(super) async fn shards(blobs: &BlobStore, root: BlobHash) -> Option<Vec<Shard>> {
     let mut shards = Vec::new();
     for hash in [root].into_iter().chain(blobs.children(root).await.ok()?) {

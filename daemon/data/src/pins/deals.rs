@@ -1,4 +1,4 @@
-//! All deals of a node, as they are remembered in its home.
+//! All deals of a node: those it owns and those it hosts, read from its home at start.
 
 use std::{
     collections::BTreeMap,
@@ -12,30 +12,28 @@ use protocol::{
 };
 use storage::disk::free_bytes;
 
-use super::{PinError, figures::Tally, hosted::Hosted, owner::Owned};
-use base::{home::Home, lock};
+use super::{PinError, hosted::Hosted, metrics::Tally, owner::Owned};
+use base::{argument::InvalidArgument, home::Home, lock};
 
-/// The shortest time in which this node promises to answer.
+/// Shortest answer time of a deal that this node accepts as a host.
 const ANSWER_WITHIN_MS: u64 = 500;
 
 /// All deals of a node.
 pub(crate) struct Deals {
     home: Home,
-    /// What it takes for others.
+    /// Bytes that this node offers to keep for others.
     host: u64,
     price_per_gib: Amount,
-    /// Blocks of an epoch.
     audit_blocks: u32,
     owned: Mutex<BTreeMap<DealId, Arc<Owned>>>,
     hosted: Mutex<BTreeMap<DealId, Arc<Hosted>>>,
-    /// Verdicts since the start.
     pub(super) tally: Tally,
-    /// One offer is weighed at a time, so that room is promised once.
+    /// Held while an offer is considered, so that the same free space is not promised twice.
     pub(super) weighing: tokio::sync::Mutex<()>,
 }
 
 impl Deals {
-    /// Every deal that is remembered in a home.
+    /// Reads all deals of a home.
     pub(crate) fn open(home: &Home, config: &config::Config, me: NodeId) -> Result<Self, PinError> {
         let (mut owned, mut hosted) = (BTreeMap::new(), BTreeMap::new());
         for folder in folders(home.deals().join("own"))? {
@@ -49,10 +47,8 @@ impl Deals {
             }
         }
         let price = config.data.host_price.parse();
-        let price = price.map_err(|wrong: protocol::unit::ParseAmountError| PinError::Ask {
-            field: "data.host_price",
-            what: wrong.to_string(),
-        })?;
+        let price =
+            price.map_err(|wrong: protocol::unit::ParseAmountError| InvalidArgument::new("data.host_price", wrong))?;
         Ok(Self {
             home: home.clone(),
             host: config.data.host.0,
@@ -93,25 +89,25 @@ impl Deals {
         lock::locked(&self.hosted).remove(&id);
     }
 
-    /// The folder of one of this node's own deals.
+    /// Folder of a deal that this node owns.
     pub(super) fn own_folder(&self, id: DealId) -> PathBuf {
         self.home.deals().join("own").join(hex::encode(id.0))
     }
 
-    /// The folder of a deal that this node keeps for somebody.
+    /// Folder of a deal that this node hosts.
     pub(super) fn hosted_folder(&self, id: DealId) -> PathBuf {
         self.home.deals().join("hosted").join(hex::encode(id.0))
     }
 
-    /// What so many copies cost for so long.
+    /// Cost of the copies for their whole time.
     pub(super) fn escrow(&self, price: Amount, copies: u16, life_ms: u64) -> Amount {
-        // Blocks come no faster than one a second when nothing happens; under load the escrow is spent earlier.
+        // Assumes one block per second, the pace of an idle chain. Under load the escrow is spent earlier.
         let epochs = u128::from(life_ms / 1000 / u64::from(self.audit_blocks.max(1)) + 1);
         Amount(price.0.saturating_mul(u128::from(copies)).saturating_mul(epochs))
     }
 
-    /// What may still be promised, and for how much.
-    pub(super) fn appetite(&self) -> HostTerms {
+    /// Free space that may still be promised to others, and the price.
+    pub(super) fn host_terms(&self) -> HostTerms {
         let promised: u64 = self.hosted().iter().map(|deal| deal.deal.bytes()).sum();
         let disk = free_bytes(self.home.root()).unwrap_or(0);
         HostTerms {

@@ -1,86 +1,63 @@
-//! What goes wrong with pins, and what to do.
+//! Errors of requests about pins.
 
 use std::{io, path::PathBuf};
 
 use protocol::{BlobHash, DatanetId, NodeId};
 
 use crate::{
-    datanets::DatanetError, fetching::GetError, library::LibraryError, notes::NoteError, peer::Offline, talk::TalkError,
+    datanets::DatanetError, fetching::GetError, library::LibraryError, peer::Offline, record_list::RecordListError,
+    requests::RequestError,
 };
-use base::report::{Failure, Kind};
+use base::{
+    argument::InvalidArgument,
+    report::{Failure, Kind},
+};
 
-/// Why something about a pin was not done.
+/// Reason that a request about a pin failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
-    /// It could not be remembered.
     #[error(transparent)]
-    Note(#[from] NoteError),
-    /// The folder of deals cannot be read.
+    Record(#[from] RecordListError),
     #[error("could not read {}", path.display())]
     Folder {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// What was asked for cannot be meant.
-    #[error("`{field}`: {what}")]
-    Ask {
-        /// The argument.
-        field: &'static str,
-        /// What is wrong with it and what would be right.
-        what: String,
-    },
-    /// There are no such pins.
-    #[error("{root:#} is not pinned here; `openledger pin ls` shows what is")]
-    Absent {
-        /// The dataset.
-        root: BlobHash,
-    },
-    /// There is nothing to renew.
+    #[error(transparent)]
+    Argument(#[from] InvalidArgument),
+    #[error("{root:#} is not pinned in this home; `openledger pin ls` lists the pins")]
+    Absent { root: BlobHash },
     #[error(
-        "no deal of this node about {root:#} runs; `openledger pin add {root} --copies N` makes one, and a dataset that is \
-         kept here only needs no renewal"
+        "this node has no running deal about {root:#}; `openledger pin add {root} --copies N` makes one. A pin in this home \
+         needs no renewal"
     )]
-    NoDeal {
-        /// The dataset.
-        root: BlobHash,
-    },
-    /// Copies of what only members may read.
-    #[error("{root:#} belongs to datanet {datanet:#}, whose members alone may keep it; they pin it themselves")]
-    Sealed {
-        /// The dataset.
-        root: BlobHash,
-        /// The datanet.
-        datanet: DatanetId,
-    },
-    /// Somebody does not have what it should have.
+    NoDeal { root: BlobHash },
+    #[error(
+        "{root:#} belongs to the permissioned datanet {datanet:#}: only its members may keep copies, with `openledger pin add` on their own nodes"
+    )]
+    Sealed { root: BlobHash, datanet: DatanetId },
+    /// Copies that failed their proof, one sentence each.
     #[error("{}", .0.join("; "))]
     Unverified(Vec<String>),
-    /// With the datasets that are here.
     #[error(transparent)]
     Library(#[from] LibraryError),
-    /// It needs peers.
     #[error(transparent)]
     Offline(#[from] Offline),
-    /// A peer did not answer.
-    #[error("node {node:#} did not answer")]
+    #[error("node {node:#} did not reply")]
     Peer {
-        /// Who.
         node: NodeId,
-        /// Why.
         #[source]
-        source: TalkError,
+        source: RequestError,
     },
 }
 
 impl PinError {
-    /// What kind of failure it is.
+    /// Classifies the error, which decides the exit code of a command.
     fn kind(&self) -> Kind {
         match self {
-            Self::Note(_) | Self::Folder { .. } => Kind::Failed,
-            Self::Ask { .. } => Kind::Usage,
+            Self::Record(_) | Self::Folder { .. } => Kind::Failed,
+            Self::Argument(_) => Kind::Usage,
             Self::Absent { .. } | Self::NoDeal { .. } => Kind::NotFound,
             Self::Sealed { .. } => Kind::Denied,
             Self::Unverified(_) => Kind::Unverified,
@@ -91,7 +68,7 @@ impl PinError {
     }
 }
 
-/// As the command that asked shows it.
+/// The failure that the operator's API reports.
 impl From<PinError> for Failure {
     fn from(why: PinError) -> Self {
         Self::of(why.kind(), &why)

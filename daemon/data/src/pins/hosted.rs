@@ -1,4 +1,5 @@
-//! The shell around a host's machine of one deal: fetch, register, prove, forget.
+//! A deal that this node hosts: the shell around the host's state machine, which fetches, registers, proves and drops the
+//! copy.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,63 +22,64 @@ use tracing::{info, warn};
 
 use super::{
     PinError, Pins,
-    note::{self, HostSaid, Note},
-    told::Told,
+    journaled::Journaled,
+    record::{self, HostRecord, Record},
 };
 use crate::{
-    fetching::{self, Errand},
+    fetching::{self, FetchRequest},
     library::LibraryError,
-    notes::Notes,
+    record_list::RecordList,
 };
 use base::lock;
 use protocol::event::Event;
 
-/// How long after a failed fetch it is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+/// Wait before a failed fetch is repeated.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 type Proven = (Signed<StorageAnswer>, Bundle);
 
-/// A deal that this node took.
+/// A deal that this node accepted as a host.
 pub(super) struct Hosted {
     pub(super) id: DealId,
     pub(super) deal: Deal,
     dir: PathBuf,
-    told: Told<Hosting>,
-    /// What is to be done first after a start.
+    machine: Journaled<Hosting>,
+    /// Effects to perform after a start: the last ones before the node stopped.
     first: Mutex<Vec<HostEffect>>,
-    asked: Mutex<Vec<(Beacon, oneshot::Sender<Proven>)>>,
+    /// Challenges that wait for their proof.
+    challenges: Mutex<Vec<(Beacon, oneshot::Sender<Proven>)>>,
 }
 
 impl Hosted {
-    /// A deal that was weighed and taken; on disk when this returns.
+    /// Accepts a deal. It is durable when this returns.
     pub(super) async fn take(dir: &Path, signed: Signed<Deal>, me: NodeId, now: Time) -> Result<Self, PinError> {
-        let notes = note::begin(dir, &signed, now).await?;
-        Ok(Self::new(dir, notes, signed.message, me, now))
+        let records = record::begin(dir, &signed, now).await?;
+        Ok(Self::new(dir, records, signed.message, me, now))
     }
 
-    fn new(dir: &Path, notes: Notes, deal: Deal, me: NodeId, now: Time) -> Self {
+    fn new(dir: &Path, records: RecordList, deal: Deal, me: NodeId, now: Time) -> Self {
         let mut first = Vec::new();
         let machine = Hosting::take(deal.clone(), me, now, &mut first);
         Self {
             id: machine.id(),
             deal,
             dir: dir.to_owned(),
-            told: Told::new(machine, notes),
+            machine: Journaled::new(machine, records),
             first: Mutex::new(first),
-            asked: Mutex::default(),
+            challenges: Mutex::default(),
         }
     }
 
-    /// A deal as it was when the node last ran; none if nothing was promised yet.
+    /// Reads a deal and replays its recorded inputs. `None` if a crash left no deal in the folder.
     pub(super) fn read(dir: &Path, me: NodeId) -> Result<Option<Self>, PinError> {
-        let Some(known) = note::read(dir)? else {
+        let Some(known) = record::read(dir)? else {
             return Ok(None);
         };
-        let hosted = Self::new(dir, known.notes, known.signed.message, me, known.at);
+        let hosted = Self::new(dir, known.records, known.signed.message, me, known.at);
         for record in known.rest {
-            if let Note::Host(at, said) = record {
-                let mut todo = hosted.told.step(at, said.into());
-                // Of all that was wanted, the last is what may not have been done; registering is said again by itself.
+            if let Record::Host(at, said) = record {
+                let mut todo = hosted.machine.step(at, said.into());
+                // Only the effects of the last input may be undone. Registration is repeated by the machine itself.
                 todo.retain(|effect| !matches!(effect, HostEffect::Register { .. } | HostEffect::Answer(..)));
                 *lock::locked(&hosted.first) = todo;
             }
@@ -85,34 +87,34 @@ impl Hosted {
         Ok(Some(hosted))
     }
 
-    /// Does what was left to do.
-    pub(super) fn begin(self: &Arc<Self>, pins: &Pins) {
+    /// Performs the effects that were left at the last stop.
+    pub(super) fn resume(self: &Arc<Self>, pins: &Pins) {
         let first = std::mem::take(&mut *lock::locked(&self.first));
         self.perform_all(pins, first);
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.told.machine().is_over()
+        self.machine.machine().is_over()
     }
 
-    /// Until when, as it was renewed.
+    /// End of the deal, with renewals.
     pub(super) fn until(&self) -> Time {
-        self.told.machine().deal().until
+        self.machine.machine().deal().until
     }
 
     pub(super) fn is_registered(&self) -> bool {
-        self.told.machine().is_registered()
+        self.machine.machine().is_registered()
     }
 
-    async fn tell(self: &Arc<Self>, pins: &Pins, said: HostSaid) {
-        match self.told.tell(&pins.0.peer, said, |_| ()).await {
+    async fn apply(self: &Arc<Self>, pins: &Pins, input: HostRecord) {
+        match self.machine.apply(&pins.0.peer, input, |_| ()).await {
             Ok((effects, ())) => self.perform_all(pins, effects),
-            Err(error) => warn!(%error, deal = %format_args!("{:#}", self.id), "a deal could not be written down"),
+            Err(error) => warn!(%error, deal = %format_args!("{:#}", self.id), "could not store an input of a deal"),
         }
     }
 
     fn step(self: &Arc<Self>, pins: &Pins, input: HostInput) {
-        self.perform_all(pins, self.told.step(pins.0.peer.now(), input));
+        self.perform_all(pins, self.machine.step(pins.0.peer.now(), input));
     }
 
     fn perform_all(self: &Arc<Self>, pins: &Pins, effects: Vec<HostEffect>) {
@@ -130,7 +132,7 @@ impl Hosted {
                 if let Ok(PinReply::Accepted) = pins.ask(hosted.deal.owner, &ask).await {
                     let parts = hosted.deal.parts();
                     info!(deal = %format_args!("{deal:#}"), part, parts, "registered as a host");
-                    hosted.tell(&pins, HostSaid::Registered { part }).await;
+                    hosted.apply(&pins, HostRecord::Registered { part }).await;
                 }
             }),
             HostEffect::Answer(beacon, bundle) => {
@@ -141,10 +143,10 @@ impl Hosted {
                     bundle: bundle.hash(),
                 };
                 let signed = pins.0.peer.sign(said);
-                let asked = std::mem::take(&mut *lock::locked(&self.asked));
-                for (wanted, reply) in asked {
+                let challenges = std::mem::take(&mut *lock::locked(&self.challenges));
+                for (wanted, reply) in challenges {
                     if wanted == beacon {
-                        // Whoever asked may be gone.
+                        // The waiting request may be gone.
                         drop(reply.send((signed.clone(), bundle.clone())));
                     }
                 }
@@ -162,24 +164,24 @@ impl Hosted {
     async fn fetch(self: &Arc<Self>, pins: &Pins) {
         while !self.is_over() {
             match self.fetch_once(pins).await {
-                Ok(()) => return self.tell(pins, HostSaid::Fetched).await,
+                Ok(()) => return self.apply(pins, HostRecord::Fetched).await,
                 Err(error) => {
                     let why = base::words::chained(&error);
-                    warn!(why, deal = %format_args!("{:#}", self.id), "a deal's shards did not come; tried again");
+                    warn!(why, deal = %format_args!("{:#}", self.id), "could not fetch the shards of a deal; trying again");
                 }
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_AFTER).await;
         }
     }
 
     async fn fetch_once(&self, pins: &Pins) -> Result<(), PinError> {
         let content = Content::sequence(self.deal.set);
-        let (shelf, network) = (pins.0.public.shelf(), pins.0.peer.network()?);
-        if shelf.blobs.settle(content).await.is_err() {
-            let errand = Errand {
+        let (store, network) = (pins.0.public.shard_store(), pins.0.peer.network()?);
+        if store.blobs.settle(content).await.is_err() {
+            let request = FetchRequest {
                 plane: &network.plane,
                 net: &network.net,
-                shelf: &shelf,
+                store: &store,
                 content,
                 bytes: self.deal.bytes(),
                 providers: pins
@@ -189,9 +191,9 @@ impl Hosted {
                     .await,
                 alpn: Alpn::public(),
             };
-            fetching::fetch(errand, |_| ()).await?;
+            fetching::fetch(request, |_| ()).await?;
         }
-        shelf
+        store
             .blobs
             .pin(content, Reason::Deal(self.id.0))
             .await
@@ -210,8 +212,8 @@ impl Hosted {
                 Ok(proof) => bundle.proofs.push(proof),
                 Err(error) => {
                     let why = base::words::chained(&error);
-                    warn!(why, deal = %format_args!("{:#}", self.id), "a shard is no longer what it was; fetched again");
-                    // Damaged blobs are dropped, so that they can come again.
+                    warn!(why, deal = %format_args!("{:#}", self.id), "a shard is damaged; fetching it again");
+                    // Damaged blobs must be dropped before they can be fetched again.
                     drop(
                         pins.0
                             .public
@@ -219,48 +221,48 @@ impl Hosted {
                             .fsck(storage::blob::Repair::Damaged, |_, _| ())
                             .await,
                     );
-                    return self.tell(pins, HostSaid::Damaged).await;
+                    return self.apply(pins, HostRecord::Damaged).await;
                 }
             }
         }
         if self.is_registered() {
             self.step(pins, HostInput::Proven(bundle));
         } else {
-            self.tell(pins, HostSaid::Registering(bundle)).await;
+            self.apply(pins, HostRecord::Registering(bundle)).await;
         }
     }
 
-    /// What this host proves under a beacon that the chain has.
+    /// Proves the chunks that a beacon of the chain draws.
     pub(super) async fn challenged(self: &Arc<Self>, pins: &Pins, beacon: Beacon) -> Option<Proven> {
         if !self.is_registered() {
-            // An owner audits whom it has registered: the word of it was lost.
+            // The owner audits only registered hosts, so its confirmation of the registration was lost.
             let part = self.deal.parts() - 1;
-            self.tell(pins, HostSaid::Registered { part }).await;
+            self.apply(pins, HostRecord::Registered { part }).await;
         }
-        let (reply, answer) = oneshot::channel();
-        lock::locked(&self.asked).push((beacon, reply));
+        let (reply, proven) = oneshot::channel();
+        lock::locked(&self.challenges).push((beacon, reply));
         self.step(pins, HostInput::Challenged(beacon));
         let within = Duration::from_millis(self.deal.answer_within_ms);
-        tokio::time::timeout(within, answer).await.ok()?.ok()
+        tokio::time::timeout(within, proven).await.ok()?.ok()
     }
 
     pub(super) async fn renewed(self: &Arc<Self>, pins: &Pins, until: Time) {
-        self.tell(pins, HostSaid::Renewed { until }).await;
+        self.apply(pins, HostRecord::Renewed { until }).await;
     }
 
     pub(super) async fn released(self: &Arc<Self>, pins: &Pins) {
-        self.tell(pins, HostSaid::Released).await;
+        self.apply(pins, HostRecord::Released).await;
     }
 
     pub(super) async fn tick(self: &Arc<Self>, pins: &Pins) {
-        if self.told.is_due(pins.0.peer.now()) {
-            self.tell(pins, HostSaid::Tick).await;
+        if self.machine.is_due(pins.0.peer.now()) {
+            self.apply(pins, HostRecord::Tick).await;
         }
     }
 
     async fn forget(&self, pins: &Pins) {
         if let Err(error) = pins.0.public.blobs.unpin_all(&Reason::Deal(self.id.0)).await {
-            warn!(%error, "a copy could not be let go");
+            warn!(%error, "could not unpin a copy");
             return;
         }
         pins.0.public.refresh().await;
@@ -268,7 +270,7 @@ impl Hosted {
             pins.0.announcements.withdraw(self.deal.set);
         }
         pins.0.deals.hosted_gone(self.id);
-        // The next start finds a deal that is over otherwise.
+        // If this fails, the next start finds a deal that is over.
         drop(std::fs::remove_dir_all(&self.dir));
     }
 }

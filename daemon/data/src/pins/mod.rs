@@ -1,21 +1,22 @@
-//! Pins: copies that others keep for this node, and those that it keeps for others, audited every epoch.
+//! Pins: deals with hosts that keep copies for this node, and copies that it keeps for others, audited every epoch.
 //!
-//! The machines decide; the shells here write down what they are told before they act. What is owed is counted and not
-//! paid: payment is the chain's. Hosts are audited by the owner of the deal.
+//! The state machines in `protocol::machine` decide. The shells here ([`owner`], [`hosted`]) write each input to disk,
+//! step the machine, and perform its effects. Amounts owed are counted and not paid; payment comes with the chain's
+//! contracts. The owner of a deal audits its hosts.
 
 mod ask;
 mod deals;
-mod desk;
 mod error;
-mod figures;
 mod hosted;
-mod note;
+mod journaled;
+mod metrics;
 mod owner;
+mod peer_requests;
 mod probe;
+mod record;
 mod renew;
 #[cfg(test)]
 mod tests;
-mod told;
 mod verify;
 mod view;
 
@@ -32,17 +33,17 @@ use crate::{
     announcements::Announcements, datanets::Datanets, library::Library, peer::Peer, public_store::PublicStore,
 };
 
-/// How often it is looked whether something is due.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Interval at which deadlines are checked.
+const TICK_EVERY: Duration = Duration::from_millis(250);
 
-/// The latest beacons by epoch, as the chain gives them.
+/// The latest beacons of the chain, by epoch.
 pub type Beacons = watch::Receiver<BTreeMap<u64, Beacon>>;
 
-/// Copies here and with others. Clones are the same.
+/// The deals and hosted copies of this node. Clones share them.
 #[derive(Clone)]
 pub struct Pins(Arc<Parts>);
 
-/// What pins stand on.
+/// The parts that pins use.
 pub(crate) struct Parts {
     pub(crate) peer: Peer,
     pub(crate) public: PublicStore,
@@ -50,44 +51,48 @@ pub(crate) struct Parts {
     pub(crate) datanets: Datanets,
     pub(crate) library: Library,
     pub(crate) deals: Deals,
-    /// What the chain says about audits; none without one.
+    /// Beacons from which audits are drawn; `None` without a running chain.
     pub(crate) beacons: Option<Beacons>,
 }
 
 impl Pins {
-    /// The pins of a home.
+    /// Combines the parts. Nothing runs until [`Pins::start`].
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
     }
 
-    /// Answers other nodes, takes up what was left, and audits, until the node ends.
+    /// Handles requests of other nodes, resumes unfinished work, and audits, until the node stops.
     pub(crate) fn start(&self) {
-        self.0.peer.answer(desk::desk(self));
+        self.0.peer.handle(peer_requests::request_handler(self));
         let Some(beacons) = self.0.beacons.clone() else { return };
-        self.0.peer.keep(|stop| keep(self.clone(), beacons, stop));
+        self.0.peer.spawn_until_stopped(|stop| run(self.clone(), beacons, stop));
     }
 
-    /// Begins something that is cut off when the node ends.
+    /// Spawns a task that is dropped when the node stops.
     fn spawn<F: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(Pins) -> F) {
         self.0.peer.spawn(work(self.clone()));
     }
 }
 
-/// Takes up what was left, does what is due, and audits when an epoch begins.
-async fn keep(pins: Pins, mut beacons: Beacons, stop: CancellationToken) {
-    pins.0.deals.hosted().iter().for_each(|deal| deal.begin(&pins));
+/// Resumes unfinished work, checks deadlines, and audits when an epoch begins.
+async fn run(pins: Pins, mut beacons: Beacons, stop: CancellationToken) {
+    pins.0.deals.hosted().iter().for_each(|deal| deal.resume(&pins));
     let mut judged = None;
     loop {
         let latest = beacons.borrow_and_update().last_key_value().map(|(_, beacon)| *beacon);
         if let Some(beacon) = latest.filter(|beacon| judged != Some(beacon.epoch)) {
             judged = Some(beacon.epoch);
-            pins.0.deals.owned().iter().for_each(|deal| deal.epoch(&pins, beacon));
-            probe::now_and_then(&pins, beacon);
+            pins.0
+                .deals
+                .owned()
+                .iter()
+                .for_each(|deal| deal.start_epoch(&pins, beacon));
+            probe::start_probe(&pins, beacon);
         }
         tokio::select! {
             () = stop.cancelled() => return,
             _ = beacons.changed() => (),
-            () = tokio::time::sleep(LOOK_EVERY) => (),
+            () = tokio::time::sleep(TICK_EVERY) => (),
         }
         for deal in pins.0.deals.owned() {
             deal.tick(&pins).await;

@@ -1,4 +1,5 @@
-//! The shell around the owner's machine of one deal: written down, stepped, performed.
+//! A deal that this node owns: the shell around the owner's state machine. Inputs are recorded, then stepped, then their
+//! effects performed.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,39 +19,39 @@ use tracing::{info, warn};
 
 use super::{
     PinError, Pins,
-    note::{self, Note, OwnerSaid},
-    told::Told,
+    journaled::Journaled,
+    record::{self, PinRecord, Record},
 };
-use crate::notes::Notes;
+use crate::record_list::RecordList;
 use base::lock;
 use protocol::event::Event;
 
-/// Receipts that are kept at hand.
-const AT_HAND: usize = 512;
+/// Most receipts per deal that are kept in memory.
+const RECEIPTS_KEPT: usize = 512;
 
-/// A deal of this node's own.
+/// A deal that this node owns.
 pub(super) struct Owned {
     pub(super) id: DealId,
     pub(super) signed: Signed<Deal>,
-    told: Told<Pin>,
+    machine: Journaled<Pin>,
     audits: Mutex<BTreeMap<NodeId, Audit>>,
     receipts: Mutex<VecDeque<Signed<StorageReceipt>>>,
     retrievals: Mutex<VecDeque<Signed<RetrievalReceipt>>>,
-    /// Until when each host was told that the deal goes on.
+    /// The end of the deal as last confirmed by each host.
     informed: Mutex<BTreeMap<NodeId, Time>>,
 }
 
 impl Owned {
-    /// A new deal, on disk when this returns.
+    /// Makes a deal. It is durable when this returns.
     pub(super) async fn make(dir: &Path, signed: Signed<Deal>, now: Time) -> Result<Self, PinError> {
-        let notes = note::begin(dir, &signed, now).await?;
-        Ok(Self::new(notes, signed))
+        let records = record::begin(dir, &signed, now).await?;
+        Ok(Self::new(records, signed))
     }
 
-    fn new(notes: Notes, signed: Signed<Deal>) -> Self {
+    fn new(records: RecordList, signed: Signed<Deal>) -> Self {
         Self {
             id: signed.message.id(),
-            told: Told::new(Pin::new(signed.message.clone()), notes),
+            machine: Journaled::new(Pin::new(signed.message.clone()), records),
             signed,
             audits: Mutex::default(),
             receipts: Mutex::default(),
@@ -59,56 +60,56 @@ impl Owned {
         }
     }
 
-    /// A deal as it was when the node last ran; none if nothing was promised to anybody yet.
+    /// Reads a deal and replays its recorded inputs. `None` if a crash left no deal in the folder.
     pub(super) fn read(dir: &Path) -> Result<Option<Self>, PinError> {
-        let Some(known) = note::read(dir)? else {
+        let Some(known) = record::read(dir)? else {
             return Ok(None);
         };
-        let owned = Self::new(known.notes, known.signed);
+        let owned = Self::new(known.records, known.signed);
         for record in known.rest {
             match record {
-                // What the machine wanted done was done, or is asked for again by its deadlines.
-                Note::Owner(at, said) => drop(owned.told.step(at, said.into())),
-                Note::Storage(receipt) => push(&owned.receipts, receipt),
-                Note::Retrieval(receipt) => push(&owned.retrievals, receipt),
-                Note::Deal(..) | Note::Host(..) | Note::False(_) => (),
+                // Effects were performed, or are repeated by the machine's deadlines.
+                Record::Owner(at, said) => drop(owned.machine.step(at, said.into())),
+                Record::Storage(receipt) => push(&owned.receipts, receipt),
+                Record::Retrieval(receipt) => push(&owned.retrievals, receipt),
+                Record::Deal(..) | Record::Host(..) | Record::False(_) => (),
             }
         }
         Ok(Some(owned))
     }
 
     pub(super) fn deal(&self) -> Deal {
-        self.told.machine().deal().clone()
+        self.machine.machine().deal().clone()
     }
 
     pub(super) fn holding(&self) -> Vec<NodeId> {
-        self.told.machine().holding().collect()
+        self.machine.machine().holding().collect()
     }
 
-    /// How many parts of a host's registration came.
+    /// Number of registration parts received from a host.
     pub(super) fn parts(&self, host: NodeId) -> u32 {
-        self.told.machine().parts(host)
+        self.machine.machine().parts(host)
     }
 
-    /// Whether a host was told that the deal goes on until then.
-    pub(super) fn has_heard(&self, host: NodeId, until: Time) -> bool {
+    /// Returns true if a host has confirmed a renewal until then.
+    pub(super) fn has_confirmed(&self, host: NodeId, until: Time) -> bool {
         lock::locked(&self.informed)
             .get(&host)
             .is_some_and(|told| *told >= until)
     }
 
-    /// A host was told.
-    pub(super) fn heard(&self, host: NodeId, until: Time) {
+    /// Notes that a host has confirmed a renewal.
+    pub(super) fn set_confirmed(&self, host: NodeId, until: Time) {
         lock::locked(&self.informed).insert(host, until);
     }
 
     pub(super) fn spent(&self) -> protocol::Amount {
-        self.told.machine().spent()
+        self.machine.machine().spent()
     }
 
-    /// A machine that has no deadline wants nothing any more.
+    /// Returns true if the deal has ended: the machine has no deadline left.
     pub(super) fn is_over(&self) -> bool {
-        self.told.machine().deadline().is_none()
+        self.machine.machine().deadline().is_none()
     }
 
     pub(super) fn receipts(&self) -> Vec<Signed<StorageReceipt>> {
@@ -119,10 +120,10 @@ impl Owned {
         lock::locked(&self.retrievals).iter().cloned().collect()
     }
 
-    /// Tells the machine something: durable first, then stepped, then performed.
-    pub(super) async fn tell(self: &Arc<Self>, pins: &Pins, said: OwnerSaid) -> Result<(), PinError> {
+    /// Records an input, steps the machine, and performs the effects.
+    pub(super) async fn apply(self: &Arc<Self>, pins: &Pins, input: PinRecord) -> Result<(), PinError> {
         let holding = |pin: &Pin| pin.holding().collect::<Vec<_>>();
-        let (effects, before) = self.told.tell(&pins.0.peer, said, holding).await?;
+        let (effects, before) = self.machine.apply(&pins.0.peer, input, holding).await?;
         for effect in effects {
             self.perform(pins, effect, &before);
         }
@@ -137,12 +138,12 @@ impl Owned {
                 info!(deal = %format_args!("{deal:#}"), missing, "looking for hosts");
                 pins.spawn(|pins| async move {
                     for peer in pins.0.peer.peers() {
-                        drop(owned.tell(&pins, OwnerSaid::Candidate(peer)).await);
+                        drop(owned.apply(&pins, PinRecord::Candidate(peer)).await);
                     }
                 });
             }
             PinEffect::Offer(node) => pins.spawn(move |pins| async move { owned.offer(&pins, node).await }),
-            // The answer to the host says so.
+            // The reply to the host confirms it.
             PinEffect::Acknowledge { .. } => (),
             PinEffect::Registered(host) => tell(Event::CopyHeld { deal, host }),
             PinEffect::Pay { host, epoch, amount } => {
@@ -172,32 +173,32 @@ impl Owned {
     }
 
     async fn offer(self: &Arc<Self>, pins: &Pins, node: NodeId) {
-        // Who does not answer is asked again by the machine.
+        // The machine repeats an offer that gets no reply.
         let (deal, renewal) = (Box::new(self.signed.clone()), self.renewal(pins));
         let said = match pins.ask(node, &PinRequest::Offer { deal, renewal }).await {
-            Ok(PinReply::Accepted) => OwnerSaid::Accepted(node),
+            Ok(PinReply::Accepted) => PinRecord::Accepted(node),
             Ok(PinReply::Declined(why)) => {
                 info!(host = %format_args!("{node:#}"), %why, "a host declined");
-                OwnerSaid::Declined(node)
+                PinRecord::Declined(node)
             }
-            Ok(_) => OwnerSaid::Declined(node),
+            Ok(_) => PinRecord::Declined(node),
             Err(_) => return,
         };
         self.report(pins, said).await;
     }
 
-    async fn report(self: &Arc<Self>, pins: &Pins, said: OwnerSaid) {
-        if let Err(error) = self.tell(pins, said).await {
-            warn!(%error, deal = %format_args!("{:#}", self.id), "a deal could not be written down");
+    async fn report(self: &Arc<Self>, pins: &Pins, input: PinRecord) {
+        if let Err(error) = self.apply(pins, input).await {
+            warn!(%error, deal = %format_args!("{:#}", self.id), "could not store an input of a deal");
         }
     }
 
-    /// An epoch began: every host that holds a copy is asked to prove it.
-    pub(super) fn epoch(self: &Arc<Self>, pins: &Pins, beacon: Beacon) {
-        self.spread(pins);
-        // Deals are made on a chain; without one there are no beacons either.
+    /// Starts an epoch: challenges every host that holds a copy.
+    pub(super) fn start_epoch(self: &Arc<Self>, pins: &Pins, beacon: Beacon) {
+        self.send_renewal(pins);
+        // Without a chain there are no beacons and no deals.
         let Some(domain) = pins.0.peer.domain() else { return };
-        // As it was signed: a renewal changes its end and not its name, which every answer carries.
+        // The deal as signed: a renewal changes its end but not its ID, which every answer contains.
         let deal = &self.signed.message;
         for host in self.holding() {
             let audit = || Audit::new(deal.clone(), host, pins.0.peer.id(), domain);
@@ -228,36 +229,36 @@ impl Owned {
                 return;
             }
             AuditEffect::Verdict(receipt) => {
-                let said = OwnerSaid::Audited {
+                let said = PinRecord::Audited {
                     host,
                     epoch: receipt.epoch,
                     outcome: receipt.outcome,
                 };
                 pins.0.deals.tally.note(receipt.outcome);
                 let signed = pins.0.peer.sign(receipt);
-                let kept = self.told.notes.add(&[Note::Storage(signed.clone())]).await;
+                let kept = self.machine.records.add(&[Record::Storage(signed.clone())]).await;
                 push(&self.receipts, signed);
                 self.report(pins, said).await;
                 kept
             }
             AuditEffect::Accuse(proof) => {
-                warn!(host = %format_args!("{host:#}"), deal = %format_args!("{:#}", self.id), "a host signed a false proof; the evidence is kept");
-                self.told.notes.add(&[Note::False(proof)]).await
+                warn!(host = %format_args!("{host:#}"), deal = %format_args!("{:#}", self.id), "stored evidence of a false proof");
+                self.machine.records.add(&[Record::False(proof)]).await
             }
         };
         if let Err(error) = kept {
-            warn!(%error, "a verdict could not be written down");
+            warn!(%error, "could not store an audit result");
         }
     }
 
-    /// What a peer got that asked a host for a chunk.
-    pub(super) async fn retrieved(&self, receipt: Signed<RetrievalReceipt>) -> Result<(), PinError> {
-        self.told.notes.add(&[Note::Retrieval(receipt.clone())]).await?;
+    /// Stores the result of a chunk request to a host.
+    pub(super) async fn add_retrieval(&self, receipt: Signed<RetrievalReceipt>) -> Result<(), PinError> {
+        self.machine.records.add(&[Record::Retrieval(receipt.clone())]).await?;
         push(&self.retrievals, receipt);
         Ok(())
     }
 
-    /// Does what is due.
+    /// Steps the machines whose deadlines have passed.
     pub(super) async fn tick(self: &Arc<Self>, pins: &Pins) {
         let now = pins.0.peer.now();
         let due: Vec<_> = {
@@ -272,15 +273,15 @@ impl Owned {
         for host in due {
             self.audit(pins, host, AuditInput::Tick);
         }
-        if self.told.is_due(now) {
-            self.report(pins, OwnerSaid::Tick).await;
+        if self.machine.is_due(now) {
+            self.report(pins, PinRecord::Tick).await;
         }
     }
 }
 
 fn push<T>(list: &Mutex<VecDeque<T>>, item: T) {
     let mut list = lock::locked(list);
-    if list.len() == AT_HAND {
+    if list.len() == RECEIPTS_KEPT {
         list.pop_front();
     }
     list.push_back(item);

@@ -1,7 +1,7 @@
-//! Looking at a provider as a reader would: one chunk of one dataset that is here too, once an epoch.
+//! Probes a provider like a client would: requests one chunk of a dataset that this node also has, once per epoch.
 //!
-//! Whom and what follows from the beacon and this node's name, so peers look at different ones. What came of it is written
-//! down with the deal if this node has one about that dataset, and only logged otherwise.
+//! The beacon and this node's ID select the provider and the chunk, so that nodes probe different ones. The result is
+//! stored with the deal if this node has one about the dataset, and otherwise only logged.
 
 use protocol::{
     NodeId,
@@ -15,16 +15,16 @@ use tracing::{info, warn};
 
 use super::{Pins, ask};
 
-/// Begins a look at somebody, if there is anybody to look at.
-pub(super) fn now_and_then(pins: &Pins, beacon: Beacon) {
+/// Starts a probe, if a provider of a held dataset is known.
+pub(super) fn start_probe(pins: &Pins, beacon: Beacon) {
     pins.spawn(move |pins| async move {
         if let Some((shard, provider)) = draw(&pins, &beacon).await {
-            look(&pins, beacon, shard, provider).await;
+            probe_provider(&pins, beacon, shard, provider).await;
         }
     });
 }
 
-/// One provider of one shard.
+/// Selects a provider and a shard from the beacon.
 async fn draw(pins: &Pins, beacon: &Beacon) -> Option<(Shard, NodeId)> {
     let kept = pins.0.public.blobs.kept().into_iter();
     let datasets = kept.filter(|(_, kept)| kept.format == Format::Sequence);
@@ -45,7 +45,7 @@ async fn draw(pins: &Pins, beacon: &Beacon) -> Option<(Shard, NodeId)> {
     Some((shard, provider))
 }
 
-async fn look(pins: &Pins, beacon: Beacon, shard: Shard, provider: NodeId) {
+async fn probe_provider(pins: &Pins, beacon: Beacon, shard: Shard, provider: NodeId) {
     let (mut probe, mut todo) = (Probe::new(shard, provider, pins.0.peer.id()), Vec::new());
     probe.step(pins.0.peer.now(), ProbeInput::Epoch(beacon), &mut todo);
     let Some(ProbeEffect::Request(chunk)) = todo.pop() else {
@@ -63,7 +63,7 @@ async fn look(pins: &Pins, beacon: Beacon, shard: Shard, provider: NodeId) {
         Ok(Ok(PinReply::Chunk(proof))) => ProbeInput::Served(proof),
         Ok(Ok(_)) => ProbeInput::Refused,
         Ok(Err(_)) | Err(_) => {
-            // Whoever cannot be reached is as silent as who says nothing.
+            // A node that cannot be reached counts as one that does not reply: wait for the deadline.
             tokio::time::sleep(
                 probe
                     .deadline()
@@ -77,13 +77,13 @@ async fn look(pins: &Pins, beacon: Beacon, shard: Shard, provider: NodeId) {
     for effect in todo {
         let ProbeEffect::Report(receipt) = effect else { continue };
         info!(node = %format_args!("{provider:#}"), blob = %format_args!("{:#}", shard.root), chunk, came = ?receipt.retrieved,
-            took_ms = receipt.took_ms, "looked at a provider");
+            took_ms = receipt.took_ms, "probed a provider");
         let signed = pins.0.peer.sign(receipt);
         for owned in pins.0.deals.owned() {
             if owned.signed.message.shards.contains(&shard)
-                && let Err(error) = owned.retrieved(signed.clone()).await
+                && let Err(error) = owned.add_retrieval(signed.clone()).await
             {
-                warn!(%error, "a receipt could not be written down");
+                warn!(%error, "could not store a receipt");
             }
         }
     }

@@ -8,7 +8,7 @@ use protocol::{
     receipt::Outcome,
 };
 
-use super::{hosted::Hosted, note::OwnerSaid, owner::Owned, *};
+use super::{hosted::Hosted, owner::Owned, record::PinRecord, *};
 use crate::Data;
 use base::{clock::Clock, home::Home};
 
@@ -51,16 +51,16 @@ async fn an_owner_that_was_killed_knows_its_hosts_and_what_it_owes_them() {
         proofs: vec![Proof::of_bytes(&bytes, Shard::of(&bytes).last()).unwrap()],
     };
     for said in [
-        OwnerSaid::Candidate(host),
-        OwnerSaid::Accepted(host),
-        OwnerSaid::Registered { host, part: 0, bundle },
-        OwnerSaid::Audited {
+        PinRecord::Candidate(host),
+        PinRecord::Accepted(host),
+        PinRecord::Registered { host, part: 0, bundle },
+        PinRecord::Audited {
             host,
             epoch: 4,
             outcome: Outcome::Held,
         },
     ] {
-        owned.tell(&data.pins, said).await.unwrap();
+        owned.apply(&data.pins, said).await.unwrap();
     }
     assert_eq!((owned.holding(), owned.spent()), (vec![host], Amount(3)));
     drop(owned);
@@ -73,9 +73,9 @@ async fn an_owner_that_was_killed_knows_its_hosts_and_what_it_owes_them() {
     );
     // The same epoch is not paid twice.
     owned
-        .tell(
+        .apply(
             &data.pins,
-            OwnerSaid::Audited {
+            PinRecord::Audited {
                 host,
                 epoch: 4,
                 outcome: Outcome::Held,
@@ -101,5 +101,5 @@ async fn a_host_that_was_killed_keeps_what_it_took_and_promises_the_room_once() 
         pins.host(id)
             .is_some_and(|deal| !deal.is_over() && !deal.is_registered())
     );
-    assert!(pins.appetite().free <= config.data.host.0 - 40_000);
+    assert!(pins.host_terms().free <= config.data.host.0 - 40_000);
 }

@@ -1,4 +1,4 @@
-//! A check by hand: chunks are drawn now, and whoever should have them proves it.
+//! `pin verify`: challenges every copy of a dataset now, with randomly drawn chunks.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +14,11 @@ use base::{
     operator::pin::{CheckedLine, VerifyAsk},
 };
 
-/// Chunks that are drawn of each copy.
+/// Chunks drawn per copy.
 const CHUNKS: u16 = 32;
 
 impl Pins {
-    /// Has copies proven; fails if one of them is not.
+    /// Challenges the copies; fails if one does not prove its chunks.
     pub async fn verify(&self, wanted: VerifyAsk) -> Result<Vec<CheckedLine>, PinError> {
         let root = wanted.root;
         let deals: Vec<_> = self
@@ -28,9 +28,9 @@ impl Pins {
             .into_iter()
             .filter(|deal| deal.signed.message.set == root)
             .collect();
-        let blobs = self.0.library.shelf_of(root).await.blobs;
+        let blobs = self.0.library.store_of(root).await.blobs;
         let here = ask::shards(&blobs, root).await;
-        // A copy that lost a whole blob has a root all the same.
+        // A copy that lost a blob still has its root pinned.
         let kept = blobs.reasons(root).is_some();
         let known = deals.first().map(|deal| deal.signed.message.shards.clone());
         let shards = here.clone().or(known);
@@ -47,13 +47,13 @@ impl Pins {
             return Err(PinError::Absent { root });
         }
         let Some(shards) = shards else {
-            let what = "it is here in part only; `openledger data get` fetches the rest";
+            let what = "it is incomplete in this home; `openledger data get` fetches the rest";
             return Err(PinError::Unverified(vec![format!("{root:#}: {what}")]));
         };
         for node in nodes {
             match self.prove_by(node, &shards, root, &blobs).await {
                 Ok(chunks) => checked.push(CheckedLine { node, chunks }),
-                Err(why) => failed.push(format!("the copy of {root:#} at {node:#} does not verify: {why}")),
+                Err(why) => failed.push(format!("the copy of {root:#} on {node:#} failed its proof: {why}")),
             }
         }
         match failed.is_empty() {
@@ -80,7 +80,7 @@ impl Pins {
             shards,
             count: CHUNKS,
         };
-        // The end of every shard too: only that proves how long it is.
+        // Also the last chunk of every shard, which alone proves its length.
         let ends = shards
             .iter()
             .enumerate()

@@ -1,4 +1,4 @@
-//! Pins as people are shown them.
+//! Descriptions of pins for the operator's API.
 
 use protocol::{
     BlobHash, NodeId,
@@ -12,13 +12,13 @@ use crate::library::reason;
 use base::operator::pin::{DealLine, HostLine, HostedLine, KeptLine, PinStatus, PinsAnswer};
 
 impl Pins {
-    /// Everything that is pinned.
+    /// Lists all pins, deals and hosted copies.
     pub async fn list(&self) -> PinsAnswer {
         let mut kept = Vec::new();
-        for shelf in self.0.library.shelves() {
-            for (root, why) in shelf.blobs.kept() {
+        for store in self.0.library.stores() {
+            for (root, why) in store.blobs.kept() {
                 if why.format == Format::Sequence {
-                    let complete = shelf.blobs.settle(Content::sequence(root)).await.is_ok();
+                    let complete = store.blobs.settle(Content::sequence(root)).await.is_ok();
                     let kept_for = why.reasons.iter().map(reason).collect();
                     kept.push(KeptLine {
                         root,
@@ -35,7 +35,7 @@ impl Pins {
         }
     }
 
-    /// How one dataset is kept.
+    /// Describes how one dataset is kept.
     pub async fn status(&self, root: BlobHash) -> Result<PinStatus, PinError> {
         let all = self.list().await;
         let status = PinStatus {

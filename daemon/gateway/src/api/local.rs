@@ -88,7 +88,7 @@ impl Local {
     /// Returns when the questions under way are answered or were cut off.
     pub async fn stop(self) {
         let abort = self.server.abort_handle();
-        if tokio::time::timeout(super::PATIENCE, self.server).await.is_err() {
+        if tokio::time::timeout(super::DRAIN_WITHIN, self.server).await.is_err() {
             abort.abort();
         }
         // The next node removes it otherwise.

@@ -40,7 +40,7 @@ struct Inside {
     signing: Signing,
     waiting: u64,
     waiting_bytes: u64,
-    lone: bool,
+    node: bool,
 }
 
 /// Why a node is not well.
@@ -96,11 +96,11 @@ async fn healthz(State(parts): State<Parts>) -> Result<&'static str, Unwell> {
 
 async fn readyz(State(parts): State<Parts>) -> Result<&'static str, Unwell> {
     let inside = inside(&parts).await?;
-    ready(parts.about.wants_peers, parts.net.peers().len(), inside.lone).map(|()| "ready\n")
+    ready(parts.about.wants_peers, parts.net.peers().len(), inside.node).map(|()| "ready\n")
 }
 
-fn ready(wants_peers: bool, peers: usize, lone: bool) -> Result<(), Unwell> {
-    if wants_peers && peers == 0 && !lone {
+fn ready(wants_peers: bool, peers: usize, node: bool) -> Result<(), Unwell> {
+    if wants_peers && peers == 0 && !node {
         Err(Unwell::Alone)
     } else {
         Ok(())
@@ -150,19 +150,19 @@ async fn status(State(parts): State<Parts>) -> Result<Json<Status>, Unwell> {
 
 /// Asks the chain's thread.
 async fn inside(parts: &Parts) -> Result<Inside, Unwell> {
-    let look = parts.chain.look(|node| {
-        let (signing, validators) = (node.signing().clone(), node.voting().voters().len());
+    let query = parts.chain.query(|node| {
+        let (signing, validators) = (node.signing().clone(), node.voting().validators().len());
         Inside {
             best_known: node.best_known().0,
             round: node.round(),
             validators: validators as u64,
-            lone: validators == 1 && signing == Signing::On,
+            node: validators == 1 && signing == Signing::On,
             signing,
             waiting: node.pool.len() as u64,
             waiting_bytes: node.pool.bytes() as u64,
         }
     });
-    Ok(tokio::time::timeout(ANSWERS_WITHIN, look)
+    Ok(tokio::time::timeout(ANSWERS_WITHIN, query)
         .await
         .map_err(|_| Unwell::Stuck)??)
 }
@@ -174,8 +174,8 @@ mod tests {
     #[test]
     fn a_node_that_wants_peers_is_ready_with_one_or_as_the_only_validator() {
         assert!(matches!(ready(true, 0, false), Err(Unwell::Alone)));
-        for (wants, peers, lone) in [(true, 1, false), (true, 0, true), (false, 0, false)] {
-            assert!(ready(wants, peers, lone).is_ok());
+        for (wants, peers, node) in [(true, 1, false), (true, 0, true), (false, 0, false)] {
+            assert!(ready(wants, peers, node).is_ok());
         }
     }
 }

@@ -2,25 +2,25 @@
 
 use super::*;
 use base::operator::status::Status;
-use lone::Lone;
+use test_node::TestNode;
 
 /// A chain with one validator, in this process: the chain's own tests start it too.
 #[expect(dead_code, reason = "the chain's own tests ask JSON-RPC too")]
-#[path = "../../../chain/src/rpc/tests/lone.rs"]
-mod lone;
+#[path = "../../../chain/src/rpc/tests/test_node.rs"]
+mod test_node;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_figures_and_status_are_told_to_this_machine_only() {
     let dir = tempfile::tempdir().unwrap();
-    let lone = Lone::start(dir.path()).await;
-    let running = lone.running.clone();
+    let node = TestNode::start(dir.path()).await;
+    let running = node.running.clone();
     let parts = Parts {
         chain: running.chain,
         ingress: running.ingress,
         net: running.net,
         data: Arc::default(),
         about: Arc::new(About {
-            moniker: "lone".into(),
+            moniker: "node".into(),
             network: "devnet".into(),
             wants_peers: true,
             started: Instant::now(),
@@ -62,8 +62,8 @@ async fn health_figures_and_status_are_told_to_this_machine_only() {
     let status: Status = serde_json::from_str(&get("/v1/status", None).await.1).unwrap();
     assert_eq!(
         (status.chain_id, status.moniker.as_str(), status.signing.as_str()),
-        (1337, "lone", "on")
+        (1337, "node", "on")
     );
     api.stop().await;
-    lone.end().await;
+    node.end().await;
 }

@@ -1,4 +1,4 @@
-//! What work would be done with: the device, the processor, the memory, and the base models that are here.
+//! The machine and the base models that an offer announces.
 
 use compute::{Host, device, model::Store};
 use protocol::{
@@ -9,14 +9,14 @@ use protocol::{
 use super::WorkError;
 use base::home::Home;
 
-/// What computes here, within the limits set on this process.
-pub(super) fn found() -> Machine {
+/// Describes the device, threads and memory, within the limits set on this process.
+pub(super) fn probe() -> Machine {
     let device = match device::probe().first() {
         Some(device::Place::Cuda(_)) => Device::Cuda,
         Some(device::Place::Cpu) | None => Device::Cpu,
     };
     let host = Host::probe();
-    // 0 says that the system does not tell.
+    // 0 means unknown.
     let memory_gib = host.memory.map_or(0, |memory| memory.total_bytes >> 30);
     Machine {
         device,
@@ -25,7 +25,7 @@ pub(super) fn found() -> Machine {
     }
 }
 
-/// Base models that are here, by their content.
+/// Hashes of the base models stored in the home.
 pub(super) fn bases(home: &Home) -> Result<Vec<BlobHash>, WorkError> {
     if !home.models().is_dir() {
         return Ok(Vec::new());
@@ -39,7 +39,7 @@ pub(super) fn bases(home: &Home) -> Result<Vec<BlobHash>, WorkError> {
     Ok(bases)
 }
 
-/// A device as people write it.
+/// Name of a device on the command line.
 pub(super) fn device_name(device: Device) -> String {
     match device {
         Device::Cpu => "cpu",

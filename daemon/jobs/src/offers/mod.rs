@@ -1,12 +1,12 @@
-//! Work that this node offers, by its operator's word, and who else offers any.
+//! Offers of work: the one of this node, which its operator makes, and those of other nodes.
 //!
-//! An offer lies in `data/work.json` until it is taken back, so a restart does not end it. While the node runs it is
-//! announced with the base models that are here and with what computes, holds for ten minutes, and is announced again
-//! before it runs out. It is a hint: nothing comes of it before a job is agreed on.
+//! The offer is stored in `data/work.json` until it is withdrawn, so a restart keeps it. While the node runs, the offer is
+//! announced with the machine and the stored base models. An announcement expires after ten minutes and is repeated
+//! before that. It is only a hint: it commits nobody to a job.
 
-mod heard;
 mod machine;
 mod offer;
+mod workers;
 
 use std::{
     io,
@@ -19,8 +19,9 @@ use protocol::message::announce::{Announcement, Term, Work, Worker};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use self::{heard::Workers, offer::Offer};
+use self::{offer::Offer, workers::Workers};
 use base::{
+    argument::InvalidArgument,
     home::Home,
     lock,
     operator::work::{OfferAnswer, OfferAsk, WorkerLine},
@@ -29,48 +30,38 @@ use base::{
 };
 use data::Peer;
 
-/// How long an offer holds.
+/// Lifetime of an announcement.
 const LIFE_MS: u64 = 10 * 60 * 1000;
-/// How long one holds that only says that the last holds no longer.
-const FAREWELL_MS: u64 = 1_000;
+/// Lifetime of the announcement that withdraws an offer.
+const WITHDRAWAL_LIFE_MS: u64 = 1_000;
 
-/// Why work is not offered.
+/// Reason that a request about offers failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
-    /// What was asked for cannot be meant.
-    #[error("`{field}`: {what}")]
-    Ask {
-        /// The argument.
-        field: &'static str,
-        /// What is wrong with it and what would be right.
-        what: String,
-    },
-    /// The offer could not be remembered.
+    #[error(transparent)]
+    Argument(#[from] InvalidArgument),
     #[error("could not read or write the offer in {}; correct or remove the file", path.display())]
     File {
-        /// Where.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The models that are here could not be listed.
     #[error(transparent)]
     Models(#[from] compute::model::StoreError),
 }
 
-/// As the command that asked shows it.
+/// The failure that the operator's API reports.
 impl From<WorkError> for Failure {
     fn from(why: WorkError) -> Self {
         let kind = match &why {
-            WorkError::Ask { .. } => Kind::Usage,
+            WorkError::Argument(_) => Kind::Usage,
             WorkError::File { .. } | WorkError::Models(_) => Kind::Failed,
         };
         Self::of(kind, &why)
     }
 }
 
-/// What this node offers, and what others do. Clones are the same.
+/// The offers of this node and of others. Clones share them.
 #[derive(Clone)]
 pub struct Offers(Arc<Inner>);
 
@@ -82,7 +73,7 @@ struct Inner {
 }
 
 impl Offers {
-    /// What was last offered in a home.
+    /// Reads the stored offer of a home.
     pub fn open(home: &Home, peer: Peer) -> Result<Self, WorkError> {
         Ok(Self(Arc::new(Inner {
             peer,
@@ -92,54 +83,56 @@ impl Offers {
         })))
     }
 
-    /// Hears others, and says again what this node offers, until the node ends.
+    /// Starts the tasks that listen to others and repeat this node's announcement until the node stops.
     pub fn start(&self) {
         let (peer, again, own) = (self.0.peer.clone(), Duration::from_millis(LIFE_MS / 3), self.clone());
         let tell = move || {
             let own = own.clone();
             async move { own.announce().await }
         };
-        self.0.peer.keep(|stop| peer.keep_telling(again, stop, tell));
-        self.0.peer.keep(|stop| self.clone().hear(stop));
+        self.0
+            .peer
+            .spawn_until_stopped(|stop| peer.repeat_announcing(again, stop, tell));
+        self.0.peer.spawn_until_stopped(|stop| self.clone().listen(stop));
     }
 
     fn heard(&self) -> MutexGuard<'_, Workers> {
         lock::locked(&self.0.workers)
     }
 
-    /// Offers work from now on, in place of what was offered.
+    /// Replaces the offer of this node, and announces it.
     pub async fn offer(&self, ask: OfferAsk) -> Result<OfferAnswer, WorkError> {
         let (kinds, _) = offer::terms(&ask)?;
         let answer = self.with(Some(ask.clone())).await?;
-        // An auditor computes on what it is sent; the others need a model.
+        // An auditor gets its model with the job; training and inference need one here.
         if answer.bases.is_empty() && kinds.iter().any(|work| *work != Work::Audit) {
-            let what = "training and inference need a base model; keep one with `openledger model add DIR`".to_owned();
-            return Err(WorkError::Ask { field: "kind", what });
+            let what = "training and inference need a base model; store one with `openledger model add DIR`";
+            return Err(InvalidArgument::new("kind", what).into());
         }
         self.0.offer.set(Some(ask))?;
         self.announce().await;
         Ok(answer)
     }
 
-    /// Offers nothing any more. Peers forget the last offer as soon as they hear so, and within ten minutes otherwise.
+    /// Withdraws the offer. Connected peers drop it at once, others within ten minutes.
     pub async fn withdraw(&self) -> Result<bool, WorkError> {
         let offered = self.0.offer.get();
         self.0.offer.set(None)?;
         let any = offered.is_some();
-        self.say(offered, FAREWELL_MS).await;
+        self.announce_for(offered, WITHDRAWAL_LIFE_MS).await;
         Ok(any)
     }
 
-    /// What is offered.
+    /// Returns the offer, the machine and the base models.
     pub async fn status(&self) -> Result<OfferAnswer, WorkError> {
         self.with(self.0.offer.get()).await
     }
 
     async fn with(&self, offer: Option<OfferAsk>) -> Result<OfferAnswer, WorkError> {
         let home = self.0.home.clone();
-        // Looking for devices may load a driver.
-        let found = tokio::task::spawn_blocking(move || Ok::<_, WorkError>((machine::bases(&home)?, machine::found())));
-        let (bases, machine) = found.await.expect("looking around does not panic")?;
+        // Probing for devices may load a driver, which blocks.
+        let found = tokio::task::spawn_blocking(move || Ok::<_, WorkError>((machine::bases(&home)?, machine::probe())));
+        let (bases, machine) = found.await.expect("probing does not panic")?;
         Ok(OfferAnswer {
             offer,
             bases,
@@ -149,22 +142,22 @@ impl Offers {
         })
     }
 
-    /// Tells everybody what is offered, if anything is.
+    /// Announces the offer, if there is one.
     async fn announce(&self) {
-        self.say(self.0.offer.get(), LIFE_MS).await;
+        self.announce_for(self.0.offer.get(), LIFE_MS).await;
     }
 
-    async fn say(&self, offer: Option<OfferAsk>, life_ms: u64) {
+    async fn announce_for(&self, offer: Option<OfferAsk>, life_ms: u64) {
         let (Some(net), Some(offer)) = (self.0.peer.net(), offer) else {
             return;
         };
         let home = self.0.home.clone();
         let found = tokio::task::spawn_blocking(move || {
-            Ok::<_, WorkError>((machine::bases(&home)?, machine::found(), offer::terms(&offer)?))
+            Ok::<_, WorkError>((machine::bases(&home)?, machine::probe(), offer::terms(&offer)?))
         });
-        let (bases, machine, (kinds, prices)) = match found.await.expect("looking around does not panic") {
+        let (bases, machine, (kinds, prices)) = match found.await.expect("probing does not panic") {
             Ok(found) => found,
-            Err(error) => return tracing::warn!(error = chained(&error), "work is not announced"),
+            Err(error) => return tracing::warn!(error = chained(&error), "could not announce the offer of work"),
         };
         let worker = Worker {
             worker: self.0.peer.id(),
@@ -178,8 +171,8 @@ impl Offers {
         net.announce(Announcement::Worker(self.0.peer.sign(worker)));
     }
 
-    /// Remembers what others offer.
-    async fn hear(self, stop: CancellationToken) {
+    /// Keeps the offers of others until the node stops.
+    async fn listen(self, stop: CancellationToken) {
         let Some(net) = self.0.peer.net() else { return };
         let mut announcements = net.announcements();
         loop {
@@ -190,14 +183,14 @@ impl Offers {
             match said {
                 Ok(Announcement::Worker(said)) => self.heard().note(self.0.peer.now(), said.message),
                 Ok(Announcement::Dataset(_) | Announcement::Claim(_)) => (),
-                // Those that were missed come again.
+                // Missed announcements are repeated by their senders.
                 Err(RecvError::Lagged(_)) => (),
                 Err(RecvError::Closed) => return,
             }
         }
     }
 
-    /// Who offers work, this node included.
+    /// Lists the nodes that offer work, with this node.
     pub fn workers(&self) -> Vec<WorkerLine> {
         self.heard().lines(self.0.peer.now())
     }

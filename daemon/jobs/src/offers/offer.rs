@@ -1,4 +1,4 @@
-//! The operator's word: on disk before it is said, and read back at the next start.
+//! The stored offer of this node: durable before it is announced, and read again at the next start.
 
 use std::{collections::BTreeSet, fs, io, path::PathBuf, sync::Mutex};
 
@@ -8,16 +8,16 @@ use protocol::{
 };
 
 use super::WorkError;
-use base::{home::Home, lock, operator::work::OfferAsk};
+use base::{argument::InvalidArgument, home::Home, lock, operator::work::OfferAsk};
 
-/// The operator's word, on disk and in memory.
+/// The offer, on disk and in memory.
 pub(super) struct Offer {
     path: PathBuf,
     now: Mutex<Option<OfferAsk>>,
 }
 
 impl Offer {
-    /// What was last offered in a home.
+    /// Reads the offer of a home, if there is one.
     pub(super) fn open(home: &Home) -> Result<Self, WorkError> {
         let path = home.offer();
         let now = match fs::read(&path) {
@@ -34,12 +34,12 @@ impl Offer {
         }
     }
 
-    /// What is offered.
+    /// Returns the current offer.
     pub(super) fn get(&self) -> Option<OfferAsk> {
         lock::locked(&self.now).clone()
     }
 
-    /// Offers this from now on; durable before it is said.
+    /// Replaces the offer. It is durable when this returns.
     pub(super) fn set(&self, offer: Option<OfferAsk>) -> Result<(), WorkError> {
         let path = self.path.clone();
         let failed = |source| WorkError::File { path, source };
@@ -69,26 +69,25 @@ fn kind(name: &str) -> Result<Work, WorkError> {
         "train" => Ok(Work::Train),
         "infer" => Ok(Work::Infer),
         "audit" => Ok(Work::Audit),
-        other => Err(WorkError::Ask {
-            field: "kind",
-            what: format!("`{other}` is none of train, infer and audit"),
-        }),
+        other => {
+            let what = format!("`{other}` is not one of train, infer and audit");
+            Err(InvalidArgument::new("kind", what).into())
+        }
     }
 }
 
-/// The kinds and prices of an offer, read.
+/// Parses the kinds and prices of an offer.
 pub(super) fn terms(offer: &OfferAsk) -> Result<(BTreeSet<Work>, Vec<PriceHint>), WorkError> {
     let kinds: BTreeSet<Work> = offer.kinds.iter().map(|name| kind(name)).collect::<Result<_, _>>()?;
     if kinds.is_empty() {
-        let what = "name at least one of train, infer and audit".to_owned();
-        return Err(WorkError::Ask { field: "kind", what });
+        return Err(InvalidArgument::new("kind", "name at least one of train, infer and audit").into());
     }
     let mut prices = Vec::new();
     for (name, text) in &offer.prices {
-        let wrong = |what| WorkError::Ask { field: "price", what };
+        let wrong = |what: String| InvalidArgument::new("price", what);
         let work = kind(name)?;
         if !kinds.contains(&work) {
-            return Err(wrong(format!("{name} has a price and is not offered")));
+            return Err(wrong(format!("{name} has a price but is not offered")).into());
         }
         let per_million_tokens: Amount = text
             .parse()

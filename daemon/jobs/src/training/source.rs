@@ -1,4 +1,4 @@
-//! What a run learns from: files of records, and datasets of the home by their roots.
+//! Sources of training records: files, folders, and datasets of the home.
 
 use std::path::PathBuf;
 
@@ -13,41 +13,42 @@ use train::{Corpus, Owner, Reading, Recipe};
 
 use crate::error::JobError;
 
-/// Records that are read ahead of the one that is being cut into tokens.
-const AHEAD: usize = 64;
+/// Records read ahead of the one that is being tokenised.
+const READ_AHEAD: usize = 64;
 
-/// Where records come from.
+/// A source of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A file of lines, or a folder of such files, whose name is their contributor's.
+    /// A file with one record per line, or a folder of such files whose name is the contributor.
     File(PathBuf),
-    /// A dataset that is in the home, in the order of its records.
+    /// A dataset of the home, by its root.
     Dataset(BlobHash),
 }
 
 impl Source {
-    /// A root is 0x and 64 digits; a file that is called so is named with its folder.
+    /// Parses a source: 0x and 64 hex digits are a root, anything else a path. Write `./` before a file with such a name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let is_root = text.len() == 66 && text.starts_with("0x");
         match is_root.then(|| text.parse()) {
             Some(Ok(root)) => Ok(Self::Dataset(root)),
-            Some(Err(_)) => Err(format!("{text} is neither a file nor the root of a dataset")),
+            Some(Err(_)) => Err(format!(
+                "{text} is not the root of a dataset; write 0x and 64 hex digits, or ./NAME for a file"
+            )),
             None => Ok(Self::File(PathBuf::from(text))),
         }
     }
 }
 
-/// A dataset, before its records are read.
+/// Name and owner of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// What people call it.
     pub name: String,
-    /// Who answers for all of its records, and is paid for them.
+    /// The contributor that all its records count for, and who is paid.
     pub owner: String,
 }
 
 impl Described {
-    /// Of a manifest as the operator's API shows it.
+    /// Reads name and owner from a manifest in JSON.
     pub fn of(root: BlobHash, manifest: &Value) -> Result<Self, JobError> {
         let nobody = || {
             let text = format!("the manifest of {root} names no contributor");
@@ -60,15 +61,14 @@ impl Described {
     }
 }
 
-/// Datasets that can be read: those of this very node, or of one that is asked over its socket.
+/// Access to datasets: in this process, or of a running node over its socket.
 pub trait Datasets {
-    /// What reading fails with.
     type Error: From<JobError>;
 
-    /// What a dataset is, and whose.
+    /// Returns name and owner of a dataset.
     fn describe(&self, root: BlobHash) -> impl Future<Output = Result<Described, Self::Error>>;
 
-    /// Hands over the records of a dataset in order; the first that is not taken ends it.
+    /// Passes the records of a dataset to `take`, in order. An error of `take` ends the reading.
     fn records(
         &self,
         root: BlobHash,
@@ -90,8 +90,8 @@ impl Datasets for Library {
         root: BlobHash,
         take: &mut dyn FnMut(RecordPart) -> Result<(), JobError>,
     ) -> Result<(), JobError> {
-        let (sender, mut parts) = mpsc::channel(AHEAD);
-        // The library reads on a thread of its own and stops when nobody takes any more.
+        let (sender, mut parts) = mpsc::channel(READ_AHEAD);
+        // The library reads on a thread of its own and stops when the receiver is dropped.
         let reading = self.records(root, move |part| sender.blocking_send(part).is_ok());
         let taking = async move {
             while let Some(part) = parts.recv().await {
@@ -108,12 +108,12 @@ impl Datasets for Library {
 fn unread(root: BlobHash) -> impl FnOnce(LibraryError) -> JobError {
     move |error| {
         let failure = Failure::from(error);
-        let text = format!("{root:#} could not be read: {}", failure.message);
+        let text = format!("could not read {root:#}: {}", failure.message);
         JobError::refused(failure.kind, text)
     }
 }
 
-/// Reads all of it, in the order in which it is named.
+/// Reads all sources, in order.
 pub(super) async fn corpus<D: Datasets>(
     sources: &[Source],
     datasets: &D,
@@ -132,7 +132,7 @@ pub(super) async fn corpus<D: Datasets>(
     Ok(reading.finish().map_err(JobError::from)?)
 }
 
-/// The records of a dataset. They are all whose the manifest says: whoever signed for them is who is paid.
+/// Reads the records of a dataset. All of them count for the contributors in its manifest, whatever a record says.
 async fn dataset<D: Datasets>(datasets: &D, root: BlobHash, reading: &mut Reading<'_>) -> Result<(), D::Error> {
     let Described { name, owner } = datasets.describe(root).await?;
     reading.begin(&format!("{name}@{root:#}"));
@@ -144,7 +144,7 @@ async fn dataset<D: Datasets>(datasets: &D, root: BlobHash, reading: &mut Readin
     datasets.records(root, &mut take).await
 }
 
-/// Who answers for a dataset: the accounts that are paid for it, or the nodes that made it.
+/// Returns the contributors of a manifest: their accounts, or their node IDs.
 fn owner(manifest: &Value) -> Option<String> {
     let contributors = manifest["contributors"].as_array()?;
     let who = contributors

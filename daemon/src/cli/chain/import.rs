@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::{Globals, exit::Exit};
-use chain::foreign::{ForeignChain, Imported};
+use chain::imported_chain::{Imported, ImportedChain};
 
 /// Execute the blocks of an Ethereum chain into --home
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ struct Shown {
 impl Import {
     pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         let start = Instant::now();
-        let mut chain = ForeignChain::create(&globals.home(), &self.genesis)?;
+        let mut chain = ImportedChain::create(&globals.home(), &self.genesis)?;
         let imported = chain.import(&self.blocks, |_| ())?;
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let shown = Shown {

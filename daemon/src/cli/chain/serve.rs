@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::cli::{Globals, exit::Exit};
 use chain::{
-    foreign::{self, ForeignChain},
+    imported_chain::{self, ImportedChain},
     rpc,
 };
 
@@ -35,7 +35,7 @@ struct Shown {
 
 impl Serve {
     pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
-        let chain = ForeignChain::open(&globals.home())?;
+        let chain = ImportedChain::open(&globals.home())?;
         let (height, hash) = (chain.height().0, format!("0x{}", hex::encode(chain.hash().0)));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("could not start threads; raise the limit on threads (ulimit -u)")?;
@@ -44,7 +44,7 @@ impl Serve {
                 listen: self.rpc,
                 ..rpc::Settings::default()
             };
-            let serving = foreign::serve(chain, settings).await?;
+            let serving = imported_chain::serve(chain, settings).await?;
             let shown = Shown {
                 rpc: serving.address,
                 height,

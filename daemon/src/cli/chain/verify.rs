@@ -16,7 +16,7 @@ use clap::Args;
 use consensus::{execution::Staker, validator::ValidatorSet};
 use evm::{
     genesis::ChainGenesis,
-    light::{self, FILE_BYTES_MAX, Final, LightProof},
+    light::{self, FILE_BYTES_MAX, FinalBlock, LightProof},
 };
 use protocol::{Account, Amount, ValidatorKey, crypto::Domain};
 use serde::Deserialize;
@@ -128,7 +128,7 @@ fn listed(file: &Path) -> anyhow::Result<ValidatorSet> {
     ValidatorSet::new(&stakers).with_context(wrong)
 }
 
-fn shown(proof: &LightProof, block: &Final, source: &str) -> Value {
+fn shown(proof: &LightProof, block: &FinalBlock, source: &str) -> Value {
     let account = &proof.account;
     let slot = |slot: &light::ProvenSlot| json!({ "slot": slot.slot, "value": B256::from(slot.value) });
     json!({
@@ -149,7 +149,7 @@ fn shown(proof: &LightProof, block: &Final, source: &str) -> Value {
     })
 }
 
-fn text(proof: &LightProof, block: &Final, source: &str) -> String {
+fn text(proof: &LightProof, block: &FinalBlock, source: &str) -> String {
     let account = &proof.account;
     let per_mille = u128::from(block.signed) * 1_000 / u128::from(block.total);
     let whose = match source {

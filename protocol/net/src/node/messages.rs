@@ -3,9 +3,7 @@
 use libp2p::{
     PeerId,
     gossipsub::{self, MessageAcceptance, PublishError},
-    request_response::{
-        self, InboundFailure, InboundRequestId, OutboundFailure, OutboundRequestId, ResponseChannel,
-    },
+    request_response::{self, InboundFailure, InboundRequestId, OutboundFailure, OutboundRequestId, ResponseChannel},
 };
 use protocol::NodeId;
 

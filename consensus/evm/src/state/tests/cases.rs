@@ -1,4 +1,4 @@
-//! One fact each: proposals, crashes, damage, failed flushes, code, proofs, the EVM, readers on other threads.
+//! Single cases: proposals, crashes, damage, failed flushes, code, proofs, the EVM, and readers on other threads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -115,7 +115,7 @@ fn a_damaged_database_is_refused_and_a_missing_node_is_named() {
     ));
 }
 
-/// A database that refuses to write while it is told to.
+/// A database whose writes fail while a switch is on.
 #[derive(Debug, Default)]
 struct Stubborn(MemKv, AtomicBool);
 
@@ -140,7 +140,7 @@ impl Kv for Stubborn {
 }
 
 #[test]
-fn a_flush_that_failed_is_made_up_for_by_the_next() {
+fn the_flush_after_a_failed_one_writes_everything() {
     let kv = Arc::new(Stubborn::default());
     let mut store = StateStore::open(kv.clone(), Options::default()).unwrap();
     let mut world = World::new();
@@ -201,7 +201,7 @@ fn a_height_stops_being_readable_before_its_rows_go_away() {
 }
 
 #[test]
-fn a_snapshot_that_outlived_the_window_says_so() {
+fn a_snapshot_below_the_window_returns_an_error() {
     let options = Options {
         history: Some(1),
         ..Options::default()
@@ -305,7 +305,7 @@ fn touched(n: u8, balance: u64, evm: &mut impl revm::Database) -> Account {
 }
 
 #[test]
-fn the_evm_reads_a_snapshot_and_its_bundle_makes_the_next() {
+fn the_evm_reads_a_snapshot_and_its_changes_apply_to_it() {
     let mut store = StateStore::open(Arc::new(MemKv::default()), Options::default()).unwrap();
     let mut world = World::new();
     let steps = [(
@@ -355,7 +355,7 @@ fn the_evm_reads_a_snapshot_and_its_bundle_makes_the_next() {
 
 /// Readers on other threads see whole blocks, whatever the chain thread is doing.
 #[test]
-fn snapshots_stay_whole_while_blocks_are_committed_flushed_and_pruned() {
+fn snapshots_stay_readable_while_blocks_are_committed_flushed_and_pruned() {
     let options = Options {
         history: Some(40),
         nodes_max: 16,

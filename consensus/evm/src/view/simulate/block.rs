@@ -1,4 +1,4 @@
-//! One simulated block: its header from the one below, its transactions in order, its roots from what they did.
+//! Simulates one block: its header from the one below, its calls in order, and its roots from their results.
 
 use alloy_consensus::{
     BlockBody, BlockHeader, EMPTY_OMMER_ROOT_HASH, Eip658Value, Header, Receipt, ReceiptEnvelope, Transaction,
@@ -21,25 +21,25 @@ use revm::{
 };
 
 use super::{
-    Budget, CallFailure, SimulateError, SimulatedBlock, SimulatedCall,
-    order::Ordered,
+    CallFailure, GasBudget, SimulateError, SimulatedBlock, SimulatedCall,
+    order::OrderedBlock,
     transaction::{Prepared, check_account, encode, prepare},
     transfers::Logs,
 };
 use crate::{
     block::ChainBlock,
     chain::ChainSpec,
-    collision::Guarded,
+    collision::CollisionDb,
     state::{StateDb, WorldState},
     view::{
         overrides::override_state,
         revert::{self, LastStep, halt_at},
-        stage::{PlayError, Player, Stage, player, refusal, relaxed},
+        sandbox::{Sandbox, SandboxError, SandboxEvm, invalid_transaction_text, lenient_env, sandbox_evm},
     },
 };
 
-/// What holds for all blocks of a simulation.
-pub(super) struct Rules<'a> {
+/// Settings of all blocks of a simulation.
+pub(super) struct SimulationRules<'a> {
     pub(super) spec: &'a ChainSpec,
     /// The state below the first block.
     pub(super) world: &'a WorldState,
@@ -47,9 +47,9 @@ pub(super) struct Rules<'a> {
     pub(super) transfers: bool,
 }
 
-/// What the transactions of a block did.
+/// Results of the calls of a block so far.
 #[derive(Default)]
-struct Done {
+struct BlockResult {
     transactions: Vec<Recovered<TxEnvelope>>,
     receipts: Vec<ReceiptEnvelope>,
     calls: Vec<SimulatedCall>,
@@ -59,48 +59,45 @@ struct Done {
 }
 
 pub(super) fn run(
-    rules: &Rules<'_>,
-    stage: &mut Stage<'_>,
+    rules: &SimulationRules<'_>,
+    sandbox: &mut Sandbox<'_>,
     parent: &Header,
-    block: Ordered<'_>,
-    budget: &mut Budget,
+    block: OrderedBlock<'_>,
+    budget: &mut GasBudget,
 ) -> Result<SimulatedBlock, SimulateError> {
     let header = template(rules, parent, &block);
     let withdrawals = header
         .withdrawals_root
         .map(|_| block.overrides.withdrawals.clone().unwrap_or_default());
     let (done, requests) = {
-        let mut env = relaxed(rules.spec, &header);
+        let mut env = lenient_env(rules.spec, &header);
         env.cfg_env.disable_nonce_check = !rules.validation;
         block.overrides.apply_blob_fee(&mut env.block_env);
-        let mut player = player(stage, env, Logs::new(rules.transfers));
+        let mut evm = sandbox_evm(sandbox, env, Logs::new(rules.transfers));
         if let Some(state) = block.state {
-            override_state(&mut player, state)?;
+            override_state(&mut evm, state)?;
         }
         SystemCaller::new(rules.spec)
-            .apply_pre_execution_changes(&header, &mut player)
+            .apply_pre_execution_changes(&header, &mut evm)
             .map_err(broken)?;
-        let mut done = Done::default();
+        let mut done = BlockResult::default();
         for request in block.calls {
-            let account = player
-                .db_mut()
-                .basic(request.from.unwrap_or_default())
-                .map_err(broken)?;
+            let account = evm.db_mut().basic(request.from.unwrap_or_default()).map_err(broken)?;
             let left = header.gas_limit.saturating_sub(done.gas_used);
             let prepared = prepare(request, account.as_ref(), &header, rules.spec.chain_id, left, budget)?;
             let base_fee = header.base_fee_per_gas.unwrap_or(0);
             check_account(&prepared, account.as_ref(), base_fee, rules.validation)?;
-            transact(rules, &mut player, &header, prepared, budget, &mut done)?;
+            transact(rules, &mut evm, &header, prepared, budget, &mut done)?;
         }
-        let requests = finish(rules, &mut player, &header, withdrawals.as_ref(), &done)?;
+        let requests = finish(rules, &mut evm, &header, withdrawals.as_ref(), &done)?;
         (done, requests)
     };
-    let state_root = root(rules, stage)?;
+    let state_root = root(rules, sandbox)?;
     Ok(assemble(header, state_root, done, requests, withdrawals))
 }
 
-/// The header, as far as it is known before anything runs.
-fn template(rules: &Rules<'_>, parent: &Header, block: &Ordered<'_>) -> Header {
+/// The header as far as it is known before the calls run.
+fn template(rules: &SimulationRules<'_>, parent: &Header, block: &OrderedBlock<'_>) -> Header {
     let (spec, overrides) = (rules.spec, &block.overrides);
     let cancun = spec.is_cancun_active_at_timestamp(block.time_s);
     let merged = spec.is_paris_active_at_block(block.number);
@@ -134,19 +131,19 @@ fn template(rules: &Rules<'_>, parent: &Header, block: &Ordered<'_>) -> Header {
     }
 }
 
-/// Runs one transaction and keeps what it changed.
+/// Runs one call and keeps its changes.
 fn transact(
-    rules: &Rules<'_>,
-    player: &mut Player<'_, '_, Logs>,
+    rules: &SimulationRules<'_>,
+    evm: &mut SandboxEvm<'_, '_, Logs>,
     header: &Header,
     prepared: Prepared,
-    budget: &mut Budget,
-    done: &mut Done,
+    budget: &mut GasBudget,
+    done: &mut BlockResult,
 ) -> Result<(), SimulateError> {
-    // Who offers nothing is not asked for the base fee, but contracts still see it.
-    player.cfg.disable_base_fee = !rules.validation && prepared.is_free;
-    let outcome = player.transact_raw(prepared.env.clone()).map_err(invalid)?;
-    player.db_mut().commit(outcome.state);
+    // A call without a price is not charged the base fee, but contracts see it.
+    evm.cfg.disable_base_fee = !rules.validation && prepared.is_free;
+    let outcome = evm.transact_raw(prepared.env.clone()).map_err(invalid)?;
+    evm.db_mut().commit(outcome.state);
     let result = outcome.result;
     let gas_used = result.tx_gas_used();
     budget.0 = budget.0.checked_sub(gas_used).ok_or_else(|| {
@@ -160,7 +157,7 @@ fn transact(
     let outcome = if rules.spec.is_byzantium_active_at_block(header.number) {
         Eip658Value::Eip658(result.is_success())
     } else {
-        Eip658Value::PostState(root(rules, player.db_mut())?)
+        Eip658Value::PostState(root(rules, evm.db_mut())?)
     };
     done.receipts.push(receipt(
         prepared.envelope.tx_type(),
@@ -170,11 +167,11 @@ fn transact(
             logs: result.logs().to_vec(),
         },
     ));
-    let last = player.inspector_mut().last();
-    let told = player.inspector_mut().take();
+    let last = evm.inspector_mut().last();
+    let logged = evm.inspector_mut().take();
     let first = done.logs;
-    done.logs += told.len() as u64;
-    let logs = (first..).zip(told).collect();
+    done.logs += logged.len() as u64;
+    let logs = (first..).zip(logged).collect();
     done.calls.push(call(result, logs, last, prepared.is_capped));
     done.transactions
         .push(Recovered::new_unchecked(prepared.envelope, prepared.sender));
@@ -219,13 +216,13 @@ fn call(result: ExecutionResult, logs: Vec<(u64, Log)>, last: Option<LastStep>, 
     }
 }
 
-/// What happens after the last transaction: requests, withdrawals, rewards, the base fee to whom it belongs.
+/// The end of the block: requests, withdrawals, rewards, and the base fee to its collector.
 fn finish(
-    rules: &Rules<'_>,
-    player: &mut Player<'_, '_, Logs>,
+    rules: &SimulationRules<'_>,
+    evm: &mut SandboxEvm<'_, '_, Logs>,
     header: &Header,
     withdrawals: Option<&Withdrawals>,
-    done: &Done,
+    done: &BlockResult,
 ) -> Result<Option<Requests>, SimulateError> {
     let spec = rules.spec;
     let mut requests = None;
@@ -238,40 +235,40 @@ fn finish(
             all.push_request_with_type(DEPOSIT_REQUEST_TYPE, deposits);
         }
         SystemCaller::new(spec)
-            .append_post_execution_changes(player, &mut all)
+            .append_post_execution_changes(evm, &mut all)
             .map_err(broken)?;
         requests = Some(all);
     }
     let list = withdrawals.map(|list| list.as_slice());
-    let mut credits = post_block_balance_increments(spec, player.block(), &[] as &[Header], list);
+    let mut credits = post_block_balance_increments(spec, evm.block(), &[] as &[Header], list);
     let fees = u128::from(header.base_fee_per_gas.unwrap_or(0)) * u128::from(done.gas_used);
     if let Some(collector) = spec.fee_collector.filter(|_| fees > 0) {
         *credits.entry(collector).or_default() += fees;
     }
-    player.db_mut().increment_balances(credits).map_err(broken)?;
+    evm.db_mut().increment_balances(credits).map_err(broken)?;
     Ok(requests)
 }
 
-/// The root of the state as it is now.
-fn root(rules: &Rules<'_>, stage: &mut Stage<'_>) -> Result<B256, SimulateError> {
-    stage.merge_transitions(BundleRetention::PlainState);
-    let mut changes = stage.bundle_state.clone();
-    Guarded::<StateDb>::translate(&rules.spec.bare_storage, &mut changes);
+/// The root of the state at this point.
+fn root(rules: &SimulationRules<'_>, sandbox: &mut Sandbox<'_>) -> Result<B256, SimulateError> {
+    sandbox.merge_transitions(BundleRetention::PlainState);
+    let mut changes = sandbox.bundle_state.clone();
+    CollisionDb::<StateDb>::restore(&rules.spec.bare_storage, &mut changes);
     Ok(rules.world.apply(&changes).map_err(broken)?.root())
 }
 
 fn assemble(
     template: Header,
     state_root: B256,
-    done: Done,
+    done: BlockResult,
     requests: Option<Requests>,
     withdrawals: Option<Withdrawals>,
 ) -> SimulatedBlock {
     let bloom = |bloom: Bloom, receipt: &ReceiptEnvelope| bloom | *receipt.logs_bloom();
     let header = Header {
         state_root,
-        transactions_root: ordered_trie_root_with_encoder(&done.transactions, |one, buffer| {
-            buffer.extend(encode(one.inner()));
+        transactions_root: ordered_trie_root_with_encoder(&done.transactions, |transaction, buffer| {
+            buffer.extend(encode(transaction.inner()));
         }),
         receipts_root: proofs::calculate_receipt_root(&done.receipts),
         withdrawals_root: withdrawals
@@ -284,7 +281,11 @@ fn assemble(
         ..template
     };
     let body = BlockBody {
-        transactions: done.transactions.iter().map(|one| one.inner().clone()).collect(),
+        transactions: done
+            .transactions
+            .iter()
+            .map(|transaction| transaction.inner().clone())
+            .collect(),
         ommers: Vec::new(),
         withdrawals: withdrawals.clone(),
     };
@@ -299,8 +300,8 @@ fn assemble(
     }
 }
 
-/// The numbers that this method has for transactions that are not valid.
-fn invalid(why: PlayError) -> SimulateError {
+/// The error codes that this method defines for invalid transactions.
+fn invalid(why: SandboxError) -> SimulateError {
     let EVMError::Transaction(why) = why else {
         return broken(why);
     };
@@ -317,7 +318,7 @@ fn invalid(why: PlayError) -> SimulateError {
     };
     SimulateError::Invalid {
         code,
-        why: refusal(&why),
+        why: invalid_transaction_text(&why),
     }
 }
 

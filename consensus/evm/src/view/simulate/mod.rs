@@ -1,8 +1,8 @@
-//! A chain of blocks as a caller imagines it, executed on a state and forgotten (`eth_simulateV1`).
+//! Simulates blocks on a state and drops them (`eth_simulateV1`).
 //!
-//! Every block says what its transactions are, which accounts are different from what they are, and which fields its
-//! header has; the rest follows from the block below. What comes out are whole blocks with their roots, as if they had
-//! been built. Without `validation` nonces and prices are not looked at and the base fee is zero unless it is set.
+//! Each block gives its calls, the accounts to override before it, and header fields; the rest follows from the
+//! block below. The result are complete blocks with their roots, as if they had been built. Without `validation`
+//! nonces and prices are not checked, and the base fee is zero unless it is set.
 
 mod block;
 mod order;
@@ -15,139 +15,111 @@ use alloy_primitives::{B256, Bytes, Log};
 use alloy_rpc_types_eth::{TransactionRequest, state::StateOverride};
 use serde::Deserialize;
 
-use super::{At, BlockOverrides, CallError, GAS_CAP, OverrideError, View, ViewError, stage::stage};
+use super::{At, BlockOverrides, CallError, GAS_CAP, OverrideError, View, ViewError, sandbox::sandbox};
 use crate::state::Kv;
 
-/// Blocks of one simulation, those that fill gaps included.
+/// Most blocks of one simulation, including those that fill gaps.
 pub const BLOCKS_MAX: u64 = 256;
-/// Calls of one block.
+/// Most calls of one block. More are refused with the method's limit error.
 pub const BLOCK_CALLS_MAX: usize = 5_000;
-/// Calls of one simulation.
+/// Most calls of all blocks together. More are refused with the method's limit error.
 pub const CALLS_MAX: usize = 10_000;
 
-/// What is simulated.
+/// The request of `eth_simulateV1`, in its JSON form.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Simulation {
     /// The blocks, lowest first.
-    pub block_state_calls: Vec<ImaginedBlock>,
-    /// Whether transfers of coin are told as if they were logs of a token.
+    pub block_state_calls: Vec<BlockStateCalls>,
+    /// If true, transfers of OPEN are reported as logs of a token.
     pub trace_transfers: bool,
-    /// Whether transactions have to be valid.
+    /// If true, transactions must be valid.
     pub validation: bool,
-    /// Whether blocks come with their transactions in full.
+    /// If true, blocks contain their transactions in full.
     pub return_full_transactions: bool,
 }
 
-/// A block of a simulation.
+/// A block of the request: overrides, then calls.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ImaginedBlock {
-    /// What its header says.
+pub struct BlockStateCalls {
     pub block_overrides: Option<BlockOverrides>,
-    /// Which accounts are different before it.
+    /// Overrides of accounts, applied before the block.
     pub state_overrides: Option<StateOverride>,
-    /// Its transactions.
     pub calls: Vec<TransactionRequest>,
 }
 
-/// A block that was simulated.
+/// A simulated block with everything that its JSON form needs.
 #[derive(Clone, Debug)]
 pub struct SimulatedBlock {
-    /// Its header.
     pub header: Header,
-    /// Its name.
     pub hash: B256,
-    /// Its transactions with their senders. Nobody signed them: their signatures are zero.
+    /// The transactions with their senders. They are unsigned: all signatures are zero.
     pub transactions: Vec<Recovered<TxEnvelope>>,
-    /// Its withdrawals, on chains that have them.
+    /// Withdrawals, on chains that have them.
     pub withdrawals: Option<Withdrawals>,
-    /// Bytes of its encoding.
+    /// Bytes of the block's encoding.
     pub size: usize,
-    /// What its transactions did.
     pub calls: Vec<SimulatedCall>,
 }
 
-/// What a simulated transaction did.
+/// The result of a simulated call, successful or not.
 #[derive(Clone, Debug)]
 pub struct SimulatedCall {
-    /// What it returned.
     pub output: Bytes,
-    /// What it logged, each with its place among the logs of the block.
+    /// The logs, each with its index in the block.
     pub logs: Vec<(u64, Log)>,
-    /// Gas it used.
     pub gas_used: u64,
-    /// Gas it needed before refunds.
+    /// Gas that was needed before refunds.
     pub gas_needed: u64,
-    /// How it failed, if it did.
     pub failure: Option<CallFailure>,
 }
 
-/// How a simulated transaction failed.
+/// The failure of a simulated call. The call is part of its block all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallFailure {
-    /// It reverted.
     Reverted {
-        /// With this.
         output: Bytes,
-        /// What that says, if it says anything.
+        /// The message in `output`, if it has one.
         reason: Option<String>,
     },
-    /// It stopped for another reason.
+    /// The call stopped for this reason.
     Halted(String),
 }
 
-/// Why nothing is simulated.
+/// Reason that nothing is simulated. A call that reverts is a [`CallFailure`] instead.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
-    /// The state below is not there.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// There is no block.
     #[error("empty input")]
     Empty,
-    /// A limit that is named.
+    /// A limit of this method, named in the text.
     #[error("{0}")]
     Limit(String),
-    /// A block is not above the one before it.
     #[error("block numbers must be in order: {found} <= {before}")]
-    Number {
-        /// Its height.
-        found: u128,
-        /// The height of the one before.
-        before: u64,
-    },
-    /// A block is not later than the one before it.
+    Number { found: u128, before: u64 },
     #[error("block timestamps must be in order: {found} <= {before}")]
     Time {
-        /// Its time, in seconds.
+        /// In seconds.
         found: u64,
-        /// The time of the one before.
+        /// In seconds.
         before: u64,
     },
-    /// Its transactions take more gas than a block has.
     #[error("block gas limit reached: remaining: {left}, required: {wanted}")]
-    BlockGas {
-        /// What is left.
-        left: u64,
-        /// What the transaction asks for.
-        wanted: u64,
-    },
-    /// Overrides make no sense.
+    BlockGas { left: u64, wanted: u64 },
     #[error(transparent)]
     Override(#[from] OverrideError),
-    /// A transaction makes no sense, with or without validation.
+    /// A call that is inconsistent, with or without validation.
     #[error("{0}")]
     Request(String),
-    /// A transaction is not valid.
     #[error("{why}")]
     Invalid {
-        /// The number that this method has for it.
+        /// The error code that this method defines for the reason.
         code: i32,
-        /// Why.
         why: String,
     },
-    /// This node's state cannot be read.
+    /// The state of this node cannot be read.
     #[error("{0}")]
     State(String),
 }
@@ -162,27 +134,27 @@ impl From<CallError> for SimulateError {
     }
 }
 
-/// Gas that all blocks of a simulation share, so that nobody keeps a node busy with one request.
-struct Budget(u64);
+/// Gas left for all blocks of a simulation, so that one request cannot keep a node busy.
+struct GasBudget(u64);
 
 impl<K: Kv> View<K> {
-    /// Simulates blocks on the state after a block.
+    /// Simulates blocks on the state after a block and drops them. Either all blocks are simulated or none.
     pub fn simulate(&self, simulation: Simulation, at: At) -> Result<Vec<SimulatedBlock>, SimulateError> {
         check_limits(&simulation.block_state_calls)?;
         let (base, db) = self.database(at)?;
         let world = db.state.clone();
-        let ordered = order::complete(&simulation.block_state_calls, &base)?;
-        let mut stage = stage(&self.spec, db);
-        let rules = block::Rules {
+        let ordered = order::fill_gaps(&simulation.block_state_calls, &base)?;
+        let mut sandbox = sandbox(&self.spec, db);
+        let rules = block::SimulationRules {
             spec: &self.spec,
             world: &world,
             validation: simulation.validation,
             transfers: simulation.trace_transfers,
         };
-        let (mut parent, mut budget, mut blocks) = (Header::clone(&base), Budget(GAS_CAP), Vec::new());
-        for imagined in ordered {
-            let done = block::run(&rules, &mut stage, &parent, imagined, &mut budget)?;
-            stage.block_hashes.insert(done.header.number, done.hash);
+        let (mut parent, mut budget, mut blocks) = (Header::clone(&base), GasBudget(GAS_CAP), Vec::new());
+        for block in ordered {
+            let done = block::run(&rules, &mut sandbox, &parent, block, &mut budget)?;
+            sandbox.block_hashes.insert(done.header.number, done.hash);
             parent = done.header.clone();
             blocks.push(done);
         }
@@ -190,7 +162,7 @@ impl<K: Kv> View<K> {
     }
 }
 
-fn check_limits(blocks: &[ImaginedBlock]) -> Result<(), SimulateError> {
+fn check_limits(blocks: &[BlockStateCalls]) -> Result<(), SimulateError> {
     if blocks.is_empty() {
         return Err(SimulateError::Empty);
     }

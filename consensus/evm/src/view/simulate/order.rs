@@ -1,17 +1,18 @@
-//! Which blocks a simulation consists of: heights and times rise, and gaps are filled with empty blocks.
+//! Heights and timestamps of simulated blocks. Both must rise, and gaps between heights are filled with empty
+//! blocks.
 
 use alloy_consensus::Header;
 use alloy_primitives::{U64, U256};
 use alloy_rpc_types_eth::{TransactionRequest, state::StateOverride};
 
-use super::{BLOCKS_MAX, ImaginedBlock, SimulateError};
+use super::{BLOCKS_MAX, BlockStateCalls, SimulateError};
 use crate::view::BlockOverrides;
 
-/// Time between blocks where none is given.
+/// Seconds between blocks where none are given.
 const STEP_S: u64 = 12;
 
-/// A block whose height and time are known.
-pub(super) struct Ordered<'a> {
+/// A block with its height and timestamp.
+pub(super) struct OrderedBlock<'a> {
     pub(super) number: u64,
     pub(super) time_s: u64,
     pub(super) overrides: BlockOverrides,
@@ -19,9 +20,12 @@ pub(super) struct Ordered<'a> {
     pub(super) calls: &'a [TransactionRequest],
 }
 
-/// Gives every block its height and its time, and fills the gaps between them.
-pub(super) fn complete<'a>(blocks: &'a [ImaginedBlock], base: &Header) -> Result<Vec<Ordered<'a>>, SimulateError> {
-    let mut ordered: Vec<Ordered<'a>> = Vec::new();
+/// Gives every block its height and timestamp, and fills gaps with empty blocks.
+pub(super) fn fill_gaps<'a>(
+    blocks: &'a [BlockStateCalls],
+    base: &Header,
+) -> Result<Vec<OrderedBlock<'a>>, SimulateError> {
+    let mut ordered: Vec<OrderedBlock<'a>> = Vec::new();
     let (mut number, mut time_s) = (base.number, base.timestamp);
     for block in blocks {
         let overrides = block.block_overrides.clone().unwrap_or_default();
@@ -38,7 +42,7 @@ pub(super) fn complete<'a>(blocks: &'a [ImaginedBlock], base: &Header) -> Result
         let wanted: u64 = wanted.to();
         while number + 1 < wanted {
             (number, time_s) = (number + 1, time_s.saturating_add(STEP_S));
-            ordered.push(Ordered {
+            ordered.push(OrderedBlock {
                 number,
                 time_s,
                 overrides: BlockOverrides::default(),
@@ -56,7 +60,7 @@ pub(super) fn complete<'a>(blocks: &'a [ImaginedBlock], base: &Header) -> Result
             });
         }
         (number, time_s) = (wanted, time);
-        ordered.push(Ordered {
+        ordered.push(OrderedBlock {
             number,
             time_s,
             overrides,
@@ -71,24 +75,24 @@ pub(super) fn complete<'a>(blocks: &'a [ImaginedBlock], base: &Header) -> Result
 mod tests {
     use super::*;
 
-    fn at(number: Option<u64>, time: Option<u64>) -> ImaginedBlock {
-        ImaginedBlock {
+    fn at(number: Option<u64>, time: Option<u64>) -> BlockStateCalls {
+        BlockStateCalls {
             block_overrides: Some(BlockOverrides {
                 number: number.map(U256::from),
                 time: time.map(U64::from),
                 ..BlockOverrides::default()
             }),
-            ..ImaginedBlock::default()
+            ..BlockStateCalls::default()
         }
     }
 
-    fn check(blocks: &[ImaginedBlock]) -> Result<Vec<(u64, u64)>, String> {
+    fn check(blocks: &[BlockStateCalls]) -> Result<Vec<(u64, u64)>, String> {
         let base = Header {
             number: 10,
             timestamp: 100,
             ..Header::default()
         };
-        let ordered = complete(blocks, &base).map_err(|why| why.to_string())?;
+        let ordered = fill_gaps(blocks, &base).map_err(|why| why.to_string())?;
         Ok(ordered.iter().map(|block| (block.number, block.time_s)).collect())
     }
 
@@ -107,13 +111,13 @@ mod tests {
 
     #[test]
     fn heights_and_times_rise() {
-        let text = |blocks: &[ImaginedBlock]| check(blocks).unwrap_err();
+        let text = |blocks: &[BlockStateCalls]| check(blocks).unwrap_err();
         assert_eq!(text(&[at(Some(10), None)]), "block numbers must be in order: 10 <= 10");
         assert_eq!(
             text(&[at(None, Some(100))]),
             "block timestamps must be in order: 100 <= 100"
         );
-        // The empty blocks in between take their time too.
+        // The empty blocks in between take time, too.
         assert_eq!(
             text(&[at(Some(13), Some(120))]),
             "block timestamps must be in order: 120 <= 124"

@@ -1,4 +1,4 @@
-//! From a request to a transaction: what is left out is filled in, and nobody signs it.
+//! Turns a call request into an unsigned transaction, with defaults for absent fields.
 
 use alloy_consensus::{
     Header, Signed, Transaction, TxEip1559, TxEip4844, TxEip4844Variant, TxEip7702, TxEnvelope, TxLegacy,
@@ -9,28 +9,28 @@ use alloy_rlp::Encodable;
 use alloy_rpc_types_eth::TransactionRequest;
 use revm::{context::TxEnv, state::AccountInfo};
 
-use super::{Budget, SimulateError};
+use super::{GasBudget, SimulateError};
 use crate::view::CallRequest;
 
-/// A transaction that is about to be simulated.
+/// A transaction that is ready to be simulated.
 pub(super) struct Prepared {
     pub(super) sender: Address,
     pub(super) envelope: TxEnvelope,
     pub(super) env: TxEnv,
-    /// Whether it offers nothing for its gas.
+    /// True if it offers no price for its gas.
     pub(super) is_free: bool,
-    /// Whether it got less gas than it asked for.
+    /// True if it got less gas than it requested.
     pub(super) is_capped: bool,
 }
 
-/// Fills in what `request` leaves out: the next nonce, all the gas that is left, no price.
+/// Fills in the fields that `request` leaves out: the next nonce, all the gas that is left, no price.
 pub(super) fn prepare(
     request: &TransactionRequest,
     account: Option<&AccountInfo>,
     header: &Header,
     chain_id: u64,
     gas_left: u64,
-    budget: &Budget,
+    budget: &GasBudget,
 ) -> Result<Prepared, SimulateError> {
     check(request, chain_id)?;
     let wanted = request.gas.unwrap_or(gas_left);
@@ -92,7 +92,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// A price of the old form makes it an old transaction, whatever else is set.
+    /// A legacy gas price makes a legacy transaction, whatever else is set.
     fn of(request: &TransactionRequest, legacy: bool) -> Self {
         if legacy {
             Self::Legacy
@@ -107,7 +107,7 @@ impl Kind {
 }
 
 fn envelope(kind: Kind, call: CallRequest, chain_id: u64, nonce: u64, gas: u64) -> Result<TxEnvelope, SimulateError> {
-    let nobody = Signature::new(U256::ZERO, U256::ZERO, false);
+    let no_signature = Signature::new(U256::ZERO, U256::ZERO, false);
     let to = call.to.map_or(TxKind::Create, TxKind::Call);
     let target = || {
         call.to
@@ -126,7 +126,7 @@ fn envelope(kind: Kind, call: CallRequest, chain_id: u64, nonce: u64, gas: u64) 
                 input: call.input,
             };
             let hash = keccak256(encode_legacy(&legacy));
-            TxEnvelope::Legacy(Signed::new_unchecked(legacy, nobody, hash))
+            TxEnvelope::Legacy(Signed::new_unchecked(legacy, no_signature, hash))
         }
         Kind::Dynamic => TxEnvelope::Eip1559(Signed::new_unhashed(
             TxEip1559 {
@@ -140,7 +140,7 @@ fn envelope(kind: Kind, call: CallRequest, chain_id: u64, nonce: u64, gas: u64) 
                 access_list: call.access_list,
                 input: call.input,
             },
-            nobody,
+            no_signature,
         )),
         Kind::Blobs => {
             let blobs = TxEip4844 {
@@ -156,7 +156,7 @@ fn envelope(kind: Kind, call: CallRequest, chain_id: u64, nonce: u64, gas: u64) 
                 max_fee_per_blob_gas: call.blob_fee_cap.unwrap_or(0),
                 input: call.input,
             };
-            TxEnvelope::Eip4844(Signed::new_unhashed(TxEip4844Variant::TxEip4844(blobs), nobody))
+            TxEnvelope::Eip4844(Signed::new_unhashed(TxEip4844Variant::TxEip4844(blobs), no_signature))
         }
         Kind::SetCode => TxEnvelope::Eip7702(Signed::new_unhashed(
             TxEip7702 {
@@ -171,12 +171,12 @@ fn envelope(kind: Kind, call: CallRequest, chain_id: u64, nonce: u64, gas: u64) 
                 authorization_list: call.authorizations,
                 input: call.input,
             },
-            nobody,
+            no_signature,
         )),
     })
 }
 
-/// The bytes that a transaction of a simulated block goes into the root with.
+/// The encoding of a simulated transaction in the transactions root.
 pub(super) fn encode(transaction: &TxEnvelope) -> Vec<u8> {
     match transaction {
         TxEnvelope::Legacy(legacy) => encode_legacy(legacy.tx()),
@@ -184,7 +184,7 @@ pub(super) fn encode(transaction: &TxEnvelope) -> Vec<u8> {
     }
 }
 
-/// An old transaction that nobody signed has a `v` of zero, which no signature has.
+/// An unsigned legacy transaction has `v`, `r` and `s` of zero.
 fn encode_legacy(transaction: &TxLegacy) -> Vec<u8> {
     let mut fields = Vec::new();
     transaction.nonce.encode(&mut fields);
@@ -204,8 +204,7 @@ fn encode_legacy(transaction: &TxLegacy) -> Vec<u8> {
     bytes
 }
 
-/// Whether `account` may send it, as far as an EVM asks and in the order in which other clients do. The number is what
-/// this method has for the reason.
+/// Checks that `account` may send the transaction: the checks of an EVM, in the order and with the codes of geth.
 pub(super) fn check_account(
     prepared: &Prepared,
     account: Option<&AccountInfo>,
@@ -234,8 +233,8 @@ pub(super) fn check_account(
             format!("max priority fee per gas higher than max fee per gas: {tip} > {cap}"),
         );
     }
-    let asks_no_base_fee = !validation && prepared.is_free;
-    if cap < u128::from(base_fee) && !asks_no_base_fee {
+    let ignores_base_fee = !validation && prepared.is_free;
+    if cap < u128::from(base_fee) && !ignores_base_fee {
         return refuse(
             -38012,
             format!(

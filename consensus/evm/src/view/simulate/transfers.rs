@@ -1,5 +1,5 @@
-//! Logs as a simulation tells them: those of the contracts and, if wanted, one for every transfer of coin, as if coin were
-//! a token. What a call that failed had logged is gone with it, and its place is given to the next.
+//! Collects the logs of simulated calls and, if requested, one log per transfer of OPEN, as if OPEN were a token.
+//! The logs of a failed call are dropped.
 
 use alloy_primitives::{Address, B256, Log, LogData, U256, address, b256};
 use revm::{
@@ -13,18 +13,18 @@ use revm::{
 
 use crate::view::revert::LastStep;
 
-/// Who tells of transfers (ERC-7528).
+/// The address in transfer logs (ERC-7528).
 const COIN: Address = address!("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee");
-/// `Transfer(address,address,uint256)`.
+/// Topic of `Transfer(address,address,uint256)`.
 const TRANSFER: B256 = b256!("ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef");
 
 /// Collects the logs of one transaction after the other.
 #[derive(Debug, Default)]
 pub(super) struct Logs {
     transfers: bool,
-    /// One list per open call.
+    /// Logs of each open call.
     frames: Vec<Vec<Log>>,
-    /// What the finished transaction logged.
+    /// Logs of the finished transaction.
     done: Vec<Log>,
     last: Option<LastStep>,
 }
@@ -37,7 +37,7 @@ impl Logs {
         }
     }
 
-    /// What the last transaction logged.
+    /// Takes the logs of the last transaction.
     pub(super) fn take(&mut self) -> Vec<Log> {
         self.frames.clear();
         self.last = None;

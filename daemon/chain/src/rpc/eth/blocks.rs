@@ -1,4 +1,4 @@
-//! `eth_`: blocks, how many transactions they have, and their receipts.
+//! `eth_`: blocks, headers, uncles and the receipts of a block.
 
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{B256, U64};
@@ -6,24 +6,24 @@ use alloy_rpc_types_eth::{Block, Header, Index, TransactionReceipt};
 use evm::block::ChainBlock;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 
-use crate::rpc::{Rpc, Shown, failure::Failure, param::Hex, shape};
+use crate::rpc::{Rpc, Snapshot, convert, failure::Failure, param::Hex};
 
-/// Methods of `eth_` about blocks.
+/// Methods of `eth_` for blocks.
 #[rpc(server, namespace = "eth")]
 pub(crate) trait EthBlocks {
-    /// A block by height or tag, with its transactions in full or by name.
+    /// A block by height or tag, with full transactions or their hashes.
     #[method(name = "getBlockByNumber")]
     async fn block_by_number(&self, number: BlockNumberOrTag, full: Option<bool>) -> Result<Option<Block>, Failure>;
 
-    /// A block by hash.
+    /// A block by hash, with full transactions or their hashes.
     #[method(name = "getBlockByHash")]
     async fn block_by_hash(&self, hash: Hex<B256>, full: Option<bool>) -> Result<Option<Block>, Failure>;
 
-    /// How many transactions a block has.
+    /// Number of transactions of a block.
     #[method(name = "getBlockTransactionCountByNumber")]
     async fn count_by_number(&self, number: BlockNumberOrTag) -> Result<Option<U64>, Failure>;
 
-    /// How many transactions a block has.
+    /// Number of transactions of a block.
     #[method(name = "getBlockTransactionCountByHash")]
     async fn count_by_hash(&self, hash: Hex<B256>) -> Result<Option<U64>, Failure>;
 
@@ -31,11 +31,11 @@ pub(crate) trait EthBlocks {
     #[method(name = "getBlockReceipts")]
     async fn receipts(&self, block: BlockId) -> Result<Option<Vec<TransactionReceipt>>, Failure>;
 
-    /// How many uncles a block has: this chain has none, foreign chains may before the merge.
+    /// Number of uncles of a block. Only imported chains have any, before the merge.
     #[method(name = "getUncleCountByBlockNumber")]
     async fn uncles_by_number(&self, number: BlockNumberOrTag) -> Result<Option<U64>, Failure>;
 
-    /// How many uncles a block has.
+    /// Number of uncles of a block.
     #[method(name = "getUncleCountByBlockHash")]
     async fn uncles_by_hash(&self, hash: Hex<B256>) -> Result<Option<U64>, Failure>;
 
@@ -59,86 +59,86 @@ pub(crate) trait EthBlocks {
 #[async_trait]
 impl EthBlocksServer for Rpc {
     async fn block_by_number(&self, number: BlockNumberOrTag, full: Option<bool>) -> Result<Option<Block>, Failure> {
-        self.read(move |shown| find(shown, number.into(), full.unwrap_or(false)))
+        self.read(move |snapshot| find(snapshot, number.into(), full.unwrap_or(false)))
             .await
     }
 
     async fn block_by_hash(&self, Hex(hash): Hex<B256>, full: Option<bool>) -> Result<Option<Block>, Failure> {
-        self.read(move |shown| find(shown, hash.into(), full.unwrap_or(false)))
+        self.read(move |snapshot| find(snapshot, hash.into(), full.unwrap_or(false)))
             .await
     }
 
     async fn count_by_number(&self, number: BlockNumberOrTag) -> Result<Option<U64>, Failure> {
-        self.read(move |shown| count(shown, number.into())).await
+        self.read(move |snapshot| count(snapshot, number.into())).await
     }
 
     async fn count_by_hash(&self, Hex(hash): Hex<B256>) -> Result<Option<U64>, Failure> {
-        self.read(move |shown| count(shown, hash.into())).await
+        self.read(move |snapshot| count(snapshot, hash.into())).await
     }
 
     async fn receipts(&self, block: BlockId) -> Result<Option<Vec<TransactionReceipt>>, Failure> {
-        let found = move |shown: &Shown| {
-            let Some(height) = shown.find(Some(block))? else {
+        let found = move |snapshot: &Snapshot| {
+            let Some(height) = snapshot.find(Some(block))? else {
                 return Ok(None);
             };
-            let receipts = shown.view.placed_receipts(height)?;
-            Ok(receipts.map(|receipts| receipts.into_iter().map(shape::receipt).collect()))
+            let receipts = snapshot.view.receipts_with_transactions(height)?;
+            Ok(receipts.map(|receipts| receipts.into_iter().map(convert::receipt).collect()))
         };
         self.read(found).await
     }
 
     async fn uncles_by_number(&self, number: BlockNumberOrTag) -> Result<Option<U64>, Failure> {
-        self.read(move |shown| uncles(shown, number.into())).await
+        self.read(move |snapshot| uncles(snapshot, number.into())).await
     }
 
     async fn uncles_by_hash(&self, Hex(hash): Hex<B256>) -> Result<Option<U64>, Failure> {
-        self.read(move |shown| uncles(shown, hash.into())).await
+        self.read(move |snapshot| uncles(snapshot, hash.into())).await
     }
 
     async fn uncle_by_number(&self, number: BlockNumberOrTag, index: Index) -> Result<Option<Block>, Failure> {
-        self.read(move |shown| uncle(shown, number.into(), index)).await
+        self.read(move |snapshot| uncle(snapshot, number.into(), index)).await
     }
 
     async fn uncle_by_hash(&self, Hex(hash): Hex<B256>, index: Index) -> Result<Option<Block>, Failure> {
-        self.read(move |shown| uncle(shown, hash.into(), index)).await
+        self.read(move |snapshot| uncle(snapshot, hash.into(), index)).await
     }
 
     async fn header_by_number(&self, number: BlockNumberOrTag) -> Result<Option<Header>, Failure> {
-        self.read(move |shown| header(shown, number.into())).await
+        self.read(move |snapshot| header(snapshot, number.into())).await
     }
 
     async fn header_by_hash(&self, Hex(hash): Hex<B256>) -> Result<Option<Header>, Failure> {
-        self.read(move |shown| header(shown, hash.into())).await
+        self.read(move |snapshot| header(snapshot, hash.into())).await
     }
 }
 
-fn find(shown: &Shown, block: BlockId, full: bool) -> Result<Option<Block>, Failure> {
-    match body(shown, block)? {
-        Some(block) => shape::block(shown, block, full).map(Some),
+fn find(snapshot: &Snapshot, block: BlockId, full: bool) -> Result<Option<Block>, Failure> {
+    match body(snapshot, block)? {
+        Some(block) => convert::block(snapshot, block, full).map(Some),
         None => Ok(None),
     }
 }
 
-fn body(shown: &Shown, block: BlockId) -> Result<Option<ChainBlock>, Failure> {
-    match shown.find(Some(block))? {
-        Some(height) => Ok(shown.view.block(height)?),
+fn body(snapshot: &Snapshot, block: BlockId) -> Result<Option<ChainBlock>, Failure> {
+    match snapshot.find(Some(block))? {
+        Some(height) => Ok(snapshot.view.block(height)?),
         None => Ok(None),
     }
 }
 
-fn uncles(shown: &Shown, block: BlockId) -> Result<Option<U64>, Failure> {
-    Ok(body(shown, block)?.map(|block| U64::from(block.body.ommers.len())))
+fn uncles(snapshot: &Snapshot, block: BlockId) -> Result<Option<U64>, Failure> {
+    Ok(body(snapshot, block)?.map(|block| U64::from(block.body.ommers.len())))
 }
 
-fn uncle(shown: &Shown, block: BlockId, index: Index) -> Result<Option<Block>, Failure> {
-    let uncle = body(shown, block)?.and_then(|block| block.body.ommers.into_iter().nth(index.0));
-    Ok(uncle.map(shape::uncle))
+fn uncle(snapshot: &Snapshot, block: BlockId, index: Index) -> Result<Option<Block>, Failure> {
+    let uncle = body(snapshot, block)?.and_then(|block| block.body.ommers.into_iter().nth(index.0));
+    Ok(uncle.map(convert::uncle))
 }
 
-fn header(shown: &Shown, block: BlockId) -> Result<Option<Header>, Failure> {
-    Ok(body(shown, block)?.map(|block| shape::header(block.header)))
+fn header(snapshot: &Snapshot, block: BlockId) -> Result<Option<Header>, Failure> {
+    Ok(body(snapshot, block)?.map(|block| convert::header(block.header)))
 }
 
-fn count(shown: &Shown, block: BlockId) -> Result<Option<U64>, Failure> {
-    Ok(body(shown, block)?.map(|block| U64::from(block.body.transactions.len())))
+fn count(snapshot: &Snapshot, block: BlockId) -> Result<Option<U64>, Failure> {
+    Ok(body(snapshot, block)?.map(|block| U64::from(block.body.transactions.len())))
 }

@@ -1,9 +1,9 @@
-//! `eth_`: calls that change nothing, and estimates of gas.
+//! `eth_`: calls that change nothing, gas estimates and access lists.
 
 use alloy_eips::{BlockId, eip2930::AccessList};
 use alloy_primitives::{Bytes, U64};
 use alloy_rpc_types_eth::{AccessListResult, TransactionRequest, state::StateOverride};
-use evm::view::{BlockOverrides, CallOutcome, CallRequest, Listed, Overrides};
+use evm::view::{AccessListOutcome, BlockOverrides, CallOutcome, CallRequest, Overrides};
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 
 use crate::rpc::{Rpc, failure::Failure};
@@ -11,7 +11,7 @@ use crate::rpc::{Rpc, failure::Failure};
 /// Methods of `eth_` that run the EVM.
 #[rpc(server, namespace = "eth")]
 pub(crate) trait EthCalls {
-    /// What a call would return.
+    /// The return data of a call.
     #[method(name = "call")]
     async fn call(
         &self,
@@ -21,7 +21,7 @@ pub(crate) trait EthCalls {
         block_overrides: Option<BlockOverrides>,
     ) -> Result<Bytes, Failure>;
 
-    /// The gas that a transaction would need.
+    /// The gas that a transaction needs.
     #[method(name = "estimateGas")]
     async fn estimate_gas(
         &self,
@@ -31,7 +31,7 @@ pub(crate) trait EthCalls {
         block_overrides: Option<BlockOverrides>,
     ) -> Result<U64, Failure>;
 
-    /// The accounts and slots that a call would touch.
+    /// The accounts and slots that a call touches.
     #[method(name = "createAccessList")]
     async fn access_list(
         &self,
@@ -53,7 +53,7 @@ impl EthCallsServer for Rpc {
         let overrides = overrides(state_overrides, block_overrides);
         let request = read(request, self.head().view.spec().chain_id)?;
         match self
-            .work(move |shown| Ok(shown.view.call(&request, shown.at(block)?, &overrides)?))
+            .work(move |snapshot| Ok(snapshot.view.call(&request, snapshot.at(block)?, &overrides)?))
             .await?
         {
             CallOutcome::Returned { output, .. } => Ok(output),
@@ -72,7 +72,7 @@ impl EthCallsServer for Rpc {
         let overrides = overrides(state_overrides, block_overrides);
         let request = read(request, self.head().view.spec().chain_id)?;
         let gas = self
-            .work(move |shown| Ok(shown.view.estimate_gas(&request, shown.at(block)?, &overrides)?))
+            .work(move |snapshot| Ok(snapshot.view.estimate_gas(&request, snapshot.at(block)?, &overrides)?))
             .await?;
         Ok(U64::from(gas))
     }
@@ -86,7 +86,7 @@ impl EthCallsServer for Rpc {
         let overrides = overrides(state_overrides, None);
         let request = read(request, self.head().view.spec().chain_id)?;
         let listed = self
-            .work(move |shown| Ok(shown.view.access_list(&request, shown.at(block)?, &overrides)?))
+            .work(move |snapshot| Ok(snapshot.view.access_list(&request, snapshot.at(block)?, &overrides)?))
             .await?;
         Ok(shape_list(listed))
     }
@@ -99,8 +99,8 @@ fn overrides(state: Option<StateOverride>, block: Option<BlockOverrides>) -> Ove
     }
 }
 
-/// A call that fails has a list too: of what it touched until then.
-fn shape_list(Listed { list, outcome }: Listed) -> AccessListResult {
+/// A failed call has a list, too: of the slots that it touched before it failed.
+fn shape_list(AccessListOutcome { list, outcome }: AccessListOutcome) -> AccessListResult {
     let (gas_used, error) = match outcome {
         CallOutcome::Returned { gas_used, .. } => (gas_used, None),
         CallOutcome::Reverted { gas_used, .. } => (gas_used, Some("execution reverted".into())),
@@ -113,7 +113,7 @@ fn shape_list(Listed { list, outcome }: Listed) -> AccessListResult {
     }
 }
 
-/// Reads what is called; refuses what would otherwise be ignored.
+/// Reads a call request. Fields that would have no effect are refused.
 pub(crate) fn read(request: TransactionRequest, chain_id: u64) -> Result<CallRequest, Failure> {
     if request.gas_price.is_some() && (request.max_fee_per_gas.is_some() || request.max_priority_fee_per_gas.is_some())
     {
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_refused() {
+    fn a_contradictory_request_is_refused() {
         let check = |json: &str, expect: &str| {
             let why = parse(json).unwrap_err().to_string();
             assert!(why.contains(expect), "{json}: {why}");

@@ -1,4 +1,4 @@
-//! `eth_`: what gas costs, what it did cost, and what is suggested.
+//! `eth_`: gas prices of the next block and of past ones, and suggestions.
 
 #![expect(
     clippy::float_arithmetic,
@@ -15,28 +15,28 @@ use evm::block::ChainBlock;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::BlockHash;
 
-use crate::rpc::{Rpc, Shown, failure::Failure};
+use crate::rpc::{Rpc, Snapshot, failure::Failure};
 use base::lock;
 
-/// Blocks that one history may cover.
+/// Most blocks of one fee history.
 const HISTORY_MAX: u64 = 1024;
-/// Percentiles that may be asked for.
+/// Most percentiles in a request.
 const PERCENTILES_MAX: usize = 100;
-/// Blocks whose tips are looked at for a suggestion.
+/// Recent blocks whose tips a suggestion is based on.
 const SAMPLED: u64 = 20;
-/// The cheapest transactions of each: the ones that show what is enough.
+/// Transactions of each block that count, the cheapest ones: they show which tip is enough.
 const CHEAPEST: usize = 3;
-/// Among those tips, this share is below the suggestion.
+/// Percentage of those tips below the suggestion.
 const SUGGESTED_PERCENT: usize = 60;
 
-/// Methods of `eth_` about fees.
+/// Methods of `eth_` for fees.
 #[rpc(server, namespace = "eth")]
 pub(crate) trait EthFees {
-    /// A price that gets a legacy transaction in soon.
+    /// A gas price that gets a legacy transaction included soon.
     #[method(name = "gasPrice")]
     async fn gas_price(&self) -> Result<U256, Failure>;
 
-    /// A tip that gets a transaction in soon.
+    /// A tip that gets a transaction included soon.
     #[method(name = "maxPriorityFeePerGas")]
     async fn tip(&self) -> Result<U256, Failure>;
 
@@ -44,11 +44,11 @@ pub(crate) trait EthFees {
     #[method(name = "baseFee")]
     fn base_fee(&self) -> Result<U256, Failure>;
 
-    /// What a unit of blob gas costs.
+    /// The price of a unit of blob gas.
     #[method(name = "blobBaseFee")]
     fn blob_base_fee(&self) -> Result<U256, Failure>;
 
-    /// Base fees, use and tips of past blocks.
+    /// Base fees, gas used and tips of past blocks.
     #[method(name = "feeHistory")]
     async fn fee_history(
         &self,
@@ -58,9 +58,9 @@ pub(crate) trait EthFees {
     ) -> Result<FeeHistory, Failure>;
 }
 
-/// The last suggestion, which holds until the next block.
+/// The last suggestion, valid until the next block.
 #[derive(Clone, Default)]
-pub(crate) struct Tips(Arc<Mutex<Option<(BlockHash, u128)>>>);
+pub(crate) struct SuggestedTip(Arc<Mutex<Option<(BlockHash, u128)>>>);
 
 #[async_trait]
 impl EthFeesServer for Rpc {
@@ -90,7 +90,7 @@ impl EthFeesServer for Rpc {
     ) -> Result<FeeHistory, Failure> {
         check_percentiles(percentiles.as_deref().unwrap_or_default())?;
         let count = count.to::<u64>().min(HISTORY_MAX);
-        self.work(move |shown| history(shown, count, newest, percentiles.as_deref()))
+        self.work(move |snapshot| history(snapshot, count, newest, percentiles.as_deref()))
             .await
     }
 }
@@ -98,7 +98,7 @@ impl EthFeesServer for Rpc {
 impl Rpc {
     async fn suggested_tip(&self) -> Result<u128, Failure> {
         let head = self.head().hash;
-        let last = || lock::locked(&self.tips.0);
+        let last = || lock::locked(&self.suggested_tip_cache.0);
         if let Some((_, tip)) = last().filter(|(at, _)| *at == head) {
             return Ok(tip);
         }
@@ -108,12 +108,12 @@ impl Rpc {
     }
 }
 
-/// What was enough lately; the least base fee where blocks are empty.
-fn suggest(shown: &Shown) -> Result<u128, Failure> {
-    let floor = u128::from(shown.view.spec().base_fee_min.max(1));
+/// The tip that was enough recently, or the lowest base fee if blocks are empty.
+fn suggest(snapshot: &Snapshot) -> Result<u128, Failure> {
+    let floor = u128::from(snapshot.view.spec().base_fee_min.max(1));
     let mut tips = Vec::new();
-    for height in shown.height.0.saturating_sub(SAMPLED - 1)..=shown.height.0 {
-        let Some(block) = shown.view.block(height)? else {
+    for height in snapshot.height.0.saturating_sub(SAMPLED - 1)..=snapshot.height.0 {
+        let Some(block) = snapshot.view.block(height)? else {
             continue;
         };
         let base = block.header.base_fee_per_gas.unwrap_or_default();
@@ -121,7 +121,7 @@ fn suggest(shown: &Shown) -> Result<u128, Failure> {
             .body
             .transactions
             .iter()
-            .filter_map(|one| one.effective_tip_per_gas(base))
+            .filter_map(|transaction| transaction.effective_tip_per_gas(base))
             .collect();
         paid.sort_unstable();
         tips.extend(paid.into_iter().take(CHEAPEST));
@@ -140,7 +140,10 @@ fn check_percentiles(percentiles: &[f64]) -> Result<(), Failure> {
             "over the query limit {PERCENTILES_MAX} of reward percentiles"
         )));
     }
-    if let Some(wrong) = percentiles.iter().find(|one| !(0.0..=100.0).contains(*one)) {
+    if let Some(wrong) = percentiles
+        .iter()
+        .find(|percentile| !(0.0..=100.0).contains(*percentile))
+    {
         return Err(Failure::params(format!("invalid reward percentile: {wrong}")));
     }
     if let Some(pair) = percentiles.windows(2).find(|pair| pair[0] >= pair[1]) {
@@ -153,16 +156,16 @@ fn check_percentiles(percentiles: &[f64]) -> Result<(), Failure> {
 }
 
 fn history(
-    shown: &Shown,
+    snapshot: &Snapshot,
     count: u64,
     newest: BlockNumberOrTag,
     percentiles: Option<&[f64]>,
 ) -> Result<FeeHistory, Failure> {
-    let newest = shown.number(newest);
-    if newest > shown.height.0 {
+    let newest = snapshot.number(newest);
+    if newest > snapshot.height.0 {
         return Err(Failure::refused(format!(
             "request beyond head block: requested {newest}, head {}",
-            shown.height.0
+            snapshot.height.0
         )));
     }
     let count = count.min(newest + 1);
@@ -170,6 +173,7 @@ fn history(
         oldest_block: newest + 1 - count,
         ..FeeHistory::default()
     };
+    // Geth answers an empty history with block 0 as the oldest.
     if count == 0 {
         return Ok(FeeHistory {
             oldest_block: 0,
@@ -179,7 +183,7 @@ fn history(
     let mut rewards = Vec::new();
     let mut last = None;
     for height in history.oldest_block..=newest {
-        let block = shown.view.block(height)?.ok_or_else(Failure::no_block)?;
+        let block = snapshot.view.block(height)?.ok_or_else(Failure::no_block)?;
         history
             .base_fee_per_gas
             .push(block.header.base_fee_per_gas.unwrap_or_default().into());
@@ -188,19 +192,19 @@ fn history(
             .push(ratio(block.header.gas_used, block.header.gas_limit));
         history
             .base_fee_per_blob_gas
-            .push(shown.view.blob_fee(&block.header).unwrap_or(0));
-        history.blob_gas_used_ratio.push(blob_ratio(shown, &block.header));
+            .push(snapshot.view.blob_fee(&block.header).unwrap_or(0));
+        history.blob_gas_used_ratio.push(blob_ratio(snapshot, &block.header));
         last = Some(block.header.clone());
         if let Some(percentiles) = percentiles {
-            rewards.push(reward(&tips(shown, block)?, percentiles));
+            rewards.push(reward(&tips(snapshot, block)?, percentiles));
         }
     }
     let next = last
         .as_ref()
-        .and_then(|header| shown.view.spec().next_base_fee(header))
+        .and_then(|header| snapshot.view.spec().next_base_fee(header))
         .unwrap_or_default();
     history.base_fee_per_gas.push(next.into());
-    let next = last.and_then(|header| next_blob_fee(shown, &header));
+    let next = last.and_then(|header| next_blob_fee(snapshot, &header));
     history.base_fee_per_blob_gas.push(next.unwrap_or(0));
     history.reward = percentiles.map(|_| rewards);
     Ok(history)
@@ -210,23 +214,23 @@ fn ratio(used: u64, limit: u64) -> f64 {
     if limit == 0 { 0.0 } else { used as f64 / limit as f64 }
 }
 
-fn blob_ratio(shown: &Shown, header: &Header) -> f64 {
-    let params = shown.view.spec().blob_params_at(header.timestamp);
+fn blob_ratio(snapshot: &Snapshot, header: &Header) -> f64 {
+    let params = snapshot.view.spec().blob_params_at(header.timestamp);
     let limit = params.map_or(0, |params| params.max_blob_gas_per_block());
     ratio(header.blob_gas_used.unwrap_or(0), limit)
 }
 
-/// What a unit of blob gas costs in the block above, if that comes under the same rules.
-fn next_blob_fee(shown: &Shown, header: &Header) -> Option<u128> {
-    let params = shown.view.spec().blob_params_at(header.timestamp)?;
+/// The blob base fee of the next block, assuming that it follows the same fork.
+fn next_blob_fee(snapshot: &Snapshot, header: &Header) -> Option<u128> {
+    let params = snapshot.view.spec().blob_params_at(header.timestamp)?;
     let excess = header.maybe_next_block_excess_blob_gas(Some(params))?;
     Some(params.calc_blob_fee(excess))
 }
 
-/// The tip and the gas of every transaction of a block, cheapest first.
-fn tips(shown: &Shown, block: ChainBlock) -> Result<Vec<(u128, u64)>, Failure> {
+/// Tip and gas of every transaction of a block, lowest tip first.
+fn tips(snapshot: &Snapshot, block: ChainBlock) -> Result<Vec<(u128, u64)>, Failure> {
     let base = block.header.base_fee_per_gas.unwrap_or_default();
-    let receipts = shown.view.receipts(block.header.number)?.unwrap_or_default();
+    let receipts = snapshot.view.receipts(block.header.number)?.unwrap_or_default();
     let mut before = 0;
     let used = receipts.iter().map(|receipt| {
         let used = receipt.cumulative_gas_used() - before;
@@ -237,7 +241,7 @@ fn tips(shown: &Shown, block: ChainBlock) -> Result<Vec<(u128, u64)>, Failure> {
         .body
         .transactions
         .iter()
-        .map(|one| one.effective_tip_per_gas(base).unwrap_or_default());
+        .map(|transaction| transaction.effective_tip_per_gas(base).unwrap_or_default());
     let mut tips: Vec<_> = paid.zip(used).collect();
     tips.sort_unstable();
     Ok(tips)
@@ -263,14 +267,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_of_gas_is_the_tip_of_whoever_used_it() {
+    fn a_percentile_of_gas_is_the_tip_of_the_transaction_that_used_it() {
         let tips = [(1, 100), (5, 800), (9, 100)];
         assert_eq!(reward(&tips, &[0.0, 10.0, 11.0, 90.0, 91.0, 100.0]), [1, 1, 5, 5, 9, 9]);
         assert_eq!(reward(&[], &[50.0]), [0]);
     }
 
     #[test]
-    fn percentiles_rise_and_lie_within_a_hundred() {
+    fn percentiles_must_rise_and_be_at_most_a_hundred() {
         assert_eq!(check_percentiles(&[0.0, 50.0, 100.0]), Ok(()));
         for wrong in [&[101.0][..], &[-1.0], &[50.0, 50.0], &[f64::NAN], &[0.0; 101]] {
             assert!(matches!(check_percentiles(wrong), Err(Failure::Params(_))), "{wrong:?}");
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_nothing_is_nothing() {
+    fn a_ratio_with_a_limit_of_zero_is_zero() {
         assert!(ratio(0, 0) == 0.0 && ratio(1, 2) == 0.5);
     }
 }

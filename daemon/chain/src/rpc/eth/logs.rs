@@ -1,15 +1,15 @@
-//! `eth_`: searching logs by address and topics, over a bounded range of blocks.
+//! `eth_`: log searches by address and topics, over a bounded range of blocks.
 
 use alloy_primitives::B256;
 use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 
-use crate::rpc::{Rpc, Shown, failure::Failure, shape};
+use crate::rpc::{Rpc, Snapshot, convert, failure::Failure};
 
-/// Methods of `eth_` about logs.
+/// Methods of `eth_` for logs.
 #[rpc(server, namespace = "eth")]
 pub(crate) trait EthLogs {
-    /// The logs that match, in the order they were written.
+    /// The matching logs, in the order of the chain.
     #[method(name = "getLogs")]
     async fn logs(&self, filter: Filter) -> Result<Vec<Log>, Failure>;
 }
@@ -18,26 +18,31 @@ pub(crate) trait EthLogs {
 impl EthLogsServer for Rpc {
     async fn logs(&self, filter: Filter) -> Result<Vec<Log>, Failure> {
         let (blocks_max, logs_max) = (self.log_blocks_max, self.logs_max);
-        self.work(move |shown| {
-            let (from, to) = range(shown, &filter, blocks_max)?;
-            search(shown, &filter, from, to, logs_max)
+        self.work(move |snapshot| {
+            let (from, to) = range(snapshot, &filter, blocks_max)?;
+            search(snapshot, &filter, from, to, logs_max)
         })
         .await
     }
 }
 
-/// The heights that a filter is about.
-pub(crate) fn range(shown: &Shown, filter: &Filter, blocks_max: u64) -> Result<(u64, u64), Failure> {
+/// The range of heights that a filter covers.
+pub(crate) fn range(snapshot: &Snapshot, filter: &Filter, blocks_max: u64) -> Result<(u64, u64), Failure> {
     match filter.block_option {
         FilterBlockOption::AtBlockHash(hash) => {
-            let height = shown
+            let height = snapshot
                 .find_hash(hash)?
                 .ok_or_else(|| Failure::refused("unknown block"))?;
             Ok((height, height))
         }
         FilterBlockOption::Range { from_block, to_block } => {
             let (from, to) = (from_block.unwrap_or_default(), to_block.unwrap_or_default());
-            check_range(shown.number(from), shown.number(to), shown.height.0, blocks_max)
+            check_range(
+                snapshot.number(from),
+                snapshot.number(to),
+                snapshot.height.0,
+                blocks_max,
+            )
         }
     }
 }
@@ -59,10 +64,16 @@ fn check_range(from: u64, to: u64, head: u64, blocks_max: u64) -> Result<(u64, u
 }
 
 /// The matching logs of these heights.
-pub(crate) fn search(shown: &Shown, filter: &Filter, from: u64, to: u64, logs_max: usize) -> Result<Vec<Log>, Failure> {
+pub(crate) fn search(
+    snapshot: &Snapshot,
+    filter: &Filter,
+    from: u64,
+    to: u64,
+    logs_max: usize,
+) -> Result<Vec<Log>, Failure> {
     let mut found = Vec::new();
     for height in from..=to {
-        found.extend(matching(shown, filter, height)?);
+        found.extend(matching(snapshot, filter, height)?);
         if found.len() > logs_max {
             return Err(Failure::refused(format!(
                 "query returned more than {logs_max} results; narrow the filter, or ask for blocks {from} to {} first",
@@ -74,8 +85,8 @@ pub(crate) fn search(shown: &Shown, filter: &Filter, from: u64, to: u64, logs_ma
 }
 
 /// The matching logs of one block.
-pub(crate) fn matching(shown: &Shown, filter: &Filter, height: u64) -> Result<Vec<Log>, Failure> {
-    let Some(logs) = shown.view.logs(height)? else {
+pub(crate) fn matching(snapshot: &Snapshot, filter: &Filter, height: u64) -> Result<Vec<Log>, Failure> {
+    let Some(logs) = snapshot.view.logs(height)? else {
         return Ok(Vec::new());
     };
     let matches: Vec<_> = (0_u64..)
@@ -85,19 +96,24 @@ pub(crate) fn matching(shown: &Shown, filter: &Filter, height: u64) -> Result<Ve
     if matches.is_empty() {
         return Ok(Vec::new());
     }
-    // Only now the block itself, for the names.
-    let Some(block) = shown.view.block(height)? else {
+    // The block is only needed for the hashes in a match.
+    let Some(block) = snapshot.view.block(height)? else {
         return Ok(Vec::new());
     };
     let name = block.header.hash_slow();
-    let hashes: Vec<B256> = block.body.transactions.iter().map(|one| *one.tx_hash()).collect();
-    let place = |(log_index, (index, log)): (u64, (u32, _))| {
+    let hashes: Vec<B256> = block
+        .body
+        .transactions
+        .iter()
+        .map(|transaction| *transaction.tx_hash())
+        .collect();
+    let position = |(log_index, (index, log)): (u64, (u32, _))| {
         let transaction = *hashes.get(index as usize).ok_or_else(|| {
             Failure::Internal(format!(
                 "this node's receipts of block {height} do not belong to its block"
             ))
         })?;
-        let place = shape::LogPlace {
+        let position = convert::LogPosition {
             block: name,
             height,
             timestamp_s: block.header.timestamp,
@@ -105,9 +121,9 @@ pub(crate) fn matching(shown: &Shown, filter: &Filter, height: u64) -> Result<Ve
             transaction_index: u64::from(index),
             log_index,
         };
-        Ok(shape::log(log, place))
+        Ok(convert::log(log, position))
     };
-    matches.into_iter().map(place).collect()
+    matches.into_iter().map(position).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `eth_`: one file per thing that is asked about.
+//! `eth_`, one file per topic.
 
 pub(crate) mod blocks;
 pub(crate) mod calls;

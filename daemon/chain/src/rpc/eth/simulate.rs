@@ -1,4 +1,4 @@
-//! `eth_simulateV1`: blocks as a caller imagines them.
+//! `eth_simulateV1`: simulated blocks.
 
 use alloy_consensus::{Sealable, TxEnvelope};
 use alloy_eips::BlockId;
@@ -11,11 +11,11 @@ use evm::view::simulate::{CallFailure, SimulatedBlock, SimulatedCall, Simulation
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use serde_json::{Value, json};
 
-use crate::rpc::{Rpc, Shown, failure::Failure, shape};
+use crate::rpc::{Rpc, Snapshot, convert, failure::Failure};
 
-/// The call reverted.
+/// Code of a reverted call.
 const REVERTED_CODE: i32 = 3;
-/// The call stopped for another reason.
+/// Code of a call that stopped for another reason.
 const HALTED_CODE: i32 = -32015;
 
 type Simulated = Shape<Block<Value>>;
@@ -23,7 +23,7 @@ type Simulated = Shape<Block<Value>>;
 /// Methods of `eth_` that simulate.
 #[rpc(server, namespace = "eth")]
 pub(crate) trait EthSimulate {
-    /// What blocks of calls would do.
+    /// Simulates blocks of calls.
     #[method(name = "simulateV1")]
     async fn simulate(&self, simulation: Simulation, block: Option<BlockId>) -> Result<Vec<Simulated>, Failure>;
 }
@@ -32,8 +32,8 @@ pub(crate) trait EthSimulate {
 impl EthSimulateServer for Rpc {
     async fn simulate(&self, simulation: Simulation, block: Option<BlockId>) -> Result<Vec<Simulated>, Failure> {
         let full = simulation.return_full_transactions;
-        let run = move |shown: &Shown| {
-            let blocks = shown.view.simulate(simulation, shown.at(block)?)?;
+        let run = move |snapshot: &Snapshot| {
+            let blocks = snapshot.view.simulate(simulation, snapshot.at(block)?)?;
             Ok(blocks.into_iter().map(|block| shaped(block, full)).collect())
         };
         self.work(run).await
@@ -49,13 +49,14 @@ fn shaped(block: SimulatedBlock, full: bool) -> Simulated {
         size,
         calls,
     } = block;
-    let names: Vec<B256> = transactions.iter().map(|one| *one.tx_hash()).collect();
+    let names: Vec<B256> = transactions.iter().map(|transaction| *transaction.tx_hash()).collect();
     let calls = (0_u64..).zip(calls).zip(&names);
     let calls = calls.map(|((index, call), name)| outcome(call, &header, hash, index, *name));
     let calls = calls.collect();
     let transactions = if full {
-        let place = |(index, transaction)| unsigned(&shape::placed(transaction, index, &header, hash));
-        BlockTransactions::Full((0_u64..).zip(transactions).map(place).collect())
+        let position =
+            |(index, transaction)| unsigned(&convert::transaction_in_block(transaction, index, &header, hash));
+        BlockTransactions::Full((0_u64..).zip(transactions).map(position).collect())
     } else {
         BlockTransactions::Hashes(names)
     };
@@ -70,11 +71,11 @@ fn shaped(block: SimulatedBlock, full: bool) -> Simulated {
     }
 }
 
-/// A transaction that nobody signed. One of the old form has a `v` that no signature has, and other clients read the
-/// chain's id out of it all the same.
+/// An unsigned transaction. A legacy one has a `v` of zero, which no signature has, and other clients derive a
+/// chain id from it all the same.
 fn unsigned(transaction: &alloy_rpc_types_eth::Transaction<TxEnvelope>) -> Value {
     let legacy = transaction.inner.is_legacy();
-    let mut object = serde_json::to_value(transaction).expect("a transaction has only keys that are text");
+    let mut object = serde_json::to_value(transaction).expect("a transaction has text keys only");
     if let Some(fields) = object.as_object_mut().filter(|_| legacy) {
         fields.insert("v".into(), json!("0x0"));
         fields.insert("chainId".into(), json!("0x7fffffffffffffee"));
@@ -89,8 +90,8 @@ fn outcome(
     index: u64,
     transaction: B256,
 ) -> SimCallResult {
-    let place = |(log_index, inner): (u64, alloy_primitives::Log)| -> Log {
-        let place = shape::LogPlace {
+    let position = |(log_index, inner): (u64, alloy_primitives::Log)| -> Log {
+        let position = convert::LogPosition {
             block,
             height: header.number,
             timestamp_s: header.timestamp,
@@ -98,7 +99,7 @@ fn outcome(
             transaction_index: index,
             log_index,
         };
-        shape::log(inner, place)
+        convert::log(inner, position)
     };
     let error = call.failure.map(|failure| match failure {
         CallFailure::Reverted { output, reason } => CallError {
@@ -118,7 +119,7 @@ fn outcome(
     });
     SimCallResult {
         return_data: call.output,
-        logs: call.logs.into_iter().map(place).collect(),
+        logs: call.logs.into_iter().map(position).collect(),
         gas_used: call.gas_used,
         max_used_gas: Some(call.gas_needed),
         status: error.is_none(),

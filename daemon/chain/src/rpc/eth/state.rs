@@ -1,4 +1,4 @@
-//! `eth_`: the chain's id and height, accounts, code, storage and proofs of them.
+//! `eth_`: chain id, height, accounts, code, storage, and proofs.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use evm::view::ViewError;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::Account;
 
-use crate::rpc::{Rpc, Shown, failure::Failure, param::Hex};
+use crate::rpc::{Rpc, Snapshot, failure::Failure, param::Hex};
 
-/// Slots that one proof may cover.
+/// Most slots of one proof.
 const PROOF_SLOTS_MAX: usize = 1024;
-/// Slots that one question may cover.
+/// Most slots of one request for storage values.
 const VALUES_MAX: usize = 1024;
-/// What other clients answer where a limit is exceeded.
+/// The code that other clients use for an exceeded limit.
 const LIMIT_CODE: i32 = -38026;
-/// A tip this far below what peers claim is how it always is: they told us a moment ago.
+/// A difference to the highest claimed tip that is normal, since claims arrive a moment before blocks.
 const BEHIND: u64 = 2;
 
-/// Methods of `eth_` about state.
+/// Methods of `eth_` for state.
 #[rpc(server, namespace = "eth")]
 pub(crate) trait EthState {
-    /// EIP-155: what transactions are signed for.
+    /// The chain id that transactions are signed for (EIP-155).
     #[method(name = "chainId")]
     fn chain_id(&self) -> Result<U64, Failure>;
 
@@ -32,31 +32,31 @@ pub(crate) trait EthState {
     #[method(name = "blockNumber")]
     fn block_number(&self) -> Result<U64, Failure>;
 
-    /// Whether it is catching up, and how far it is.
+    /// The progress of block sync; false if the node is not behind.
     #[method(name = "syncing")]
     async fn syncing(&self) -> Result<SyncStatus, Failure>;
 
-    /// Accounts that this node signs for: none, keys are a wallet's business.
+    /// Accounts that this node signs for. Always empty: keys belong in wallets.
     #[method(name = "accounts")]
     fn accounts(&self) -> Vec<Address>;
 
-    /// What an account holds.
+    /// The balance of an account.
     #[method(name = "getBalance")]
     async fn balance(&self, address: Hex<Address>, block: Option<BlockId>) -> Result<U256, Failure>;
 
-    /// The nonce of its next transaction; at `pending` behind those that wait.
+    /// The nonce of an account's next transaction. At `pending`, after its transactions in the mempool.
     #[method(name = "getTransactionCount")]
     async fn transaction_count(&self, address: Hex<Address>, block: Option<BlockId>) -> Result<U64, Failure>;
 
-    /// Its code.
+    /// The code of an account.
     #[method(name = "getCode")]
     async fn code(&self, address: Hex<Address>, block: Option<BlockId>) -> Result<Bytes, Failure>;
 
-    /// One of its slots.
+    /// The value of a slot.
     #[method(name = "getStorageAt")]
     async fn storage_at(&self, address: Hex<Address>, slot: String, block: Option<BlockId>) -> Result<B256, Failure>;
 
-    /// Slots of several accounts at once.
+    /// Values of slots of several accounts.
     #[method(name = "getStorageValues")]
     async fn storage_values(
         &self,
@@ -64,7 +64,7 @@ pub(crate) trait EthState {
         block: Option<BlockId>,
     ) -> Result<BTreeMap<Address, Vec<B256>>, Failure>;
 
-    /// EIP-1186: a proof of an account and some of its slots.
+    /// A proof of an account and some of its slots (EIP-1186).
     #[method(name = "getProof")]
     async fn proof(
         &self,
@@ -85,7 +85,7 @@ impl EthStateServer for Rpc {
     }
 
     async fn syncing(&self) -> Result<SyncStatus, Failure> {
-        let best = self.ground.best_known().await?;
+        let best = self.backend.best_known().await?;
         let height = self.head().height;
         if best.0 <= height.0 + BEHIND {
             return Ok(SyncStatus::None);
@@ -103,25 +103,25 @@ impl EthStateServer for Rpc {
     }
 
     async fn balance(&self, Hex(address): Hex<Address>, block: Option<BlockId>) -> Result<U256, Failure> {
-        self.read(move |shown| Ok(shown.view.account(&address, shown.at(block)?)?.balance))
+        self.read(move |snapshot| Ok(snapshot.view.account(&address, snapshot.at(block)?)?.balance))
             .await
     }
 
     async fn transaction_count(&self, Hex(address): Hex<Address>, block: Option<BlockId>) -> Result<U64, Failure> {
         let account = Account(address.0.0);
         let waiting = if block == Some(BlockId::Number(BlockNumberOrTag::Pending)) {
-            self.ground.next_nonce(account).await?
+            self.backend.next_nonce(account).await?
         } else {
             None
         };
         let nonce = self
-            .read(move |shown| Ok(shown.view.account(&address, shown.at(block)?)?.nonce))
+            .read(move |snapshot| Ok(snapshot.view.account(&address, snapshot.at(block)?)?.nonce))
             .await?;
         Ok(U64::from(waiting.map_or(nonce, |waiting| waiting.max(nonce))))
     }
 
     async fn code(&self, Hex(address): Hex<Address>, block: Option<BlockId>) -> Result<Bytes, Failure> {
-        self.read(move |shown| Ok(shown.view.code(&address, shown.at(block)?)?))
+        self.read(move |snapshot| Ok(snapshot.view.code(&address, snapshot.at(block)?)?))
             .await
     }
 
@@ -132,7 +132,7 @@ impl EthStateServer for Rpc {
         block: Option<BlockId>,
     ) -> Result<B256, Failure> {
         let slot = U256::from_be_bytes(storage_key(&slot)?.as_b256().0);
-        self.read(move |shown| Ok(shown.view.storage(&address, slot, shown.at(block)?)?.into()))
+        self.read(move |snapshot| Ok(snapshot.view.storage(&address, slot, snapshot.at(block)?)?.into()))
             .await
     }
 
@@ -151,8 +151,8 @@ impl EthStateServer for Rpc {
                 });
             }
         }
-        let look = move |shown: &Shown| {
-            let state = shown.view.state(shown.at(block)?)?;
+        let look = move |snapshot: &Snapshot| {
+            let state = snapshot.view.state(snapshot.at(block)?)?;
             let value = |address: &Address, slot: &B256| {
                 let value = state.storage(address, (*slot).into()).map_err(ViewError::from)?;
                 Ok::<_, Failure>(B256::from(value))
@@ -182,7 +182,7 @@ impl EthStateServer for Rpc {
         let keys: Vec<_> = slots.iter().map(|slot| storage_key(slot)).collect::<Result<_, _>>()?;
         let slots: Vec<_> = keys.iter().map(|key| U256::from_be_bytes(key.as_b256().0)).collect();
         let proof = self
-            .work(move |shown| Ok(shown.view.proof(&address, &slots, shown.at(block)?)?))
+            .work(move |snapshot| Ok(snapshot.view.proof(&address, &slots, snapshot.at(block)?)?))
             .await?;
         let account = proof.account.unwrap_or_default();
         let slot = |(key, found): (JsonStorageKey, evm::state::SlotProof)| EIP1186StorageProof {
@@ -202,7 +202,7 @@ impl EthStateServer for Rpc {
     }
 }
 
-/// Reads a storage key of at most 32 bytes. One that was given in full is later shown in full.
+/// Reads a storage key of at most 32 bytes. A key in full length is returned in full length.
 fn storage_key(text: &str) -> Result<JsonStorageKey, Failure> {
     let digits = text
         .strip_prefix("0x")
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_storage_key_is_shown_as_it_was_given() {
+    fn a_storage_key_is_returned_in_the_form_it_was_given() {
         let check = |text: &str, expect: &str| {
             let key = storage_key(text).map(|key| serde_json::to_string(&key).unwrap());
             assert_eq!(key, Ok(format!("{expect:?}")), "{text}");
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storage_key_that_is_none_says_why() {
+    fn an_invalid_storage_key_has_an_error_text() {
         let long = format!("0x{}", "0".repeat(65));
         assert_eq!(
             storage_key(&long),

@@ -1,7 +1,6 @@
-//! `eth_subscribe`: new heads, logs and waiting transactions, as they come, over WebSocket.
+//! `eth_subscribe`: new heads, logs and accepted transactions over WebSocket.
 //!
-//! Heads and logs miss nothing: a reader that is slow gets later what it would have got at once. Of waiting transactions
-//! a slow reader misses some.
+//! Heads and logs miss nothing: a slow client gets them late. Of accepted transactions a slow client misses some.
 
 use alloy_rpc_types_eth::pubsub::{Params, SubscriptionKind};
 use alloy_rpc_types_eth::{Filter, FilterBlockOption};
@@ -16,38 +15,38 @@ use tokio::sync::broadcast::error::RecvError;
 use tracing::debug;
 
 use super::logs::matching;
-use crate::rpc::{Rpc, Shown, failure::Failure, shape};
+use crate::rpc::{Rpc, Snapshot, convert, failure::Failure};
 
 /// Subscriptions of `eth_`.
 #[rpc(server, namespace = "eth")]
 pub(crate) trait EthSubscribe {
-    /// Tells the caller what happens from now on.
+    /// Sends events of this kind from now on.
     #[subscription(name = "subscribe" => "subscription", unsubscribe = "unsubscribe", item = Value)]
     async fn subscribe(&self, kind: SubscriptionKind, params: Option<Value>) -> SubscriptionResult;
 }
 
-/// What a subscriber wants.
+/// The subject of a subscription.
 #[derive(Debug, PartialEq)]
-enum Wanted {
+enum Topic {
     Heads,
     Logs(Box<Filter>),
     Hashes,
     Transactions,
 }
 
-fn read(kind: SubscriptionKind, params: Option<Value>) -> Result<Wanted, Failure> {
+fn read(kind: SubscriptionKind, params: Option<Value>) -> Result<Topic, Failure> {
     let params = Params::from_json_value(params.unwrap_or_default());
     let params = params.map_err(|why| Failure::params(format!("invalid subscription parameters: {why}")))?;
     match (kind, params) {
-        (SubscriptionKind::NewHeads, _) => Ok(Wanted::Heads),
-        (SubscriptionKind::Logs, Params::None) => Ok(Wanted::Logs(Box::default())),
+        (SubscriptionKind::NewHeads, _) => Ok(Topic::Heads),
+        (SubscriptionKind::Logs, Params::None) => Ok(Topic::Logs(Box::default())),
         (SubscriptionKind::Logs, Params::Logs(mut filter)) => {
-            // A subscription is about what comes, whatever range is named.
+            // A subscription is for new blocks, whatever range the filter has.
             filter.block_option = FilterBlockOption::default();
-            Ok(Wanted::Logs(filter))
+            Ok(Topic::Logs(filter))
         }
-        (SubscriptionKind::NewPendingTransactions, Params::Bool(true)) => Ok(Wanted::Transactions),
-        (SubscriptionKind::NewPendingTransactions, Params::None | Params::Bool(false)) => Ok(Wanted::Hashes),
+        (SubscriptionKind::NewPendingTransactions, Params::Bool(true)) => Ok(Topic::Transactions),
+        (SubscriptionKind::NewPendingTransactions, Params::None | Params::Bool(false)) => Ok(Topic::Hashes),
         (SubscriptionKind::Logs | SubscriptionKind::NewPendingTransactions, _) => Err(Failure::params(format!(
             "these parameters do not belong to the subscription {kind}"
         ))),
@@ -65,33 +64,33 @@ impl EthSubscribeServer for Rpc {
         kind: SubscriptionKind,
         params: Option<Value>,
     ) -> SubscriptionResult {
-        let wanted = match read(kind, params) {
-            Ok(wanted) => wanted,
+        let topic = match read(kind, params) {
+            Ok(topic) => topic,
             Err(why) => {
                 pending.reject(why).await;
                 return Ok(());
             }
         };
         let sink = pending.accept().await?;
-        let told = async {
-            match wanted {
-                Wanted::Heads => {
-                    self.tell_blocks(&sink, |shown, height| {
-                        let header = shown.view.header(height)?;
-                        Ok(header.map(shape::header).into_iter().collect())
+        let sending = async {
+            match topic {
+                Topic::Heads => {
+                    self.send_blocks(&sink, |snapshot, height| {
+                        let header = snapshot.view.header(height)?;
+                        Ok(header.map(convert::header).into_iter().collect())
                     })
                     .await
                 }
-                Wanted::Logs(filter) => {
-                    self.tell_blocks(&sink, move |shown, height| matching(shown, &filter, height))
+                Topic::Logs(filter) => {
+                    self.send_blocks(&sink, move |snapshot, height| matching(snapshot, &filter, height))
                         .await
                 }
-                Wanted::Hashes => self.tell_waiting(&sink, false).await,
-                Wanted::Transactions => self.tell_waiting(&sink, true).await,
+                Topic::Hashes => self.send_pending(&sink, false).await,
+                Topic::Transactions => self.send_pending(&sink, true).await,
             }
         };
         tokio::select! {
-            () = told => (),
+            () = sending => (),
             () = sink.closed() => (),
             () = self.stop.cancelled() => (),
         }
@@ -100,19 +99,19 @@ impl EthSubscribeServer for Rpc {
 }
 
 impl Rpc {
-    /// Tells what `of` finds in every block from the next one on, until nobody listens.
-    async fn tell_blocks<T: Serialize + Send + 'static>(
+    /// Sends the items of every block from the next one on, until the client is gone.
+    async fn send_blocks<T: Serialize + Send + 'static>(
         &self,
         sink: &SubscriptionSink,
-        of: impl Fn(&Shown, u64) -> Result<Vec<T>, Failure> + Clone + Send + 'static,
+        of: impl Fn(&Snapshot, u64) -> Result<Vec<T>, Failure> + Clone + Send + 'static,
     ) {
-        let mut heads = self.ground.heads();
-        let mut told = heads.borrow_and_update().height.0;
+        let mut heads = self.backend.heads();
+        let mut sent = heads.borrow_and_update().height.0;
         while heads.changed().await.is_ok() {
             let height = heads.borrow_and_update().height.0;
-            while told < height {
-                let (of, next) = (of.clone(), told + 1);
-                let items = match self.read(move |shown| of(shown, next)).await {
+            while sent < height {
+                let (of, next) = (of.clone(), sent + 1);
+                let items = match self.read(move |snapshot| of(snapshot, next)).await {
                     Ok(items) => items,
                     Err(why) => {
                         debug!(%why, "a subscription ended");
@@ -120,46 +119,46 @@ impl Rpc {
                     }
                 };
                 for item in items {
-                    if !tell(sink, &item).await {
+                    if !send(sink, &item).await {
                         return;
                     }
                 }
-                told = next;
+                sent = next;
             }
         }
     }
 
-    /// Tells the transactions that are taken in, until nobody listens.
-    async fn tell_waiting(&self, sink: &SubscriptionSink, full: bool) {
-        let mut accepted = self.ground.accepted();
+    /// Sends accepted transactions until the client is gone.
+    async fn send_pending(&self, sink: &SubscriptionSink, full: bool) {
+        let mut accepted = self.backend.accepted();
         loop {
             let hash = match accepted.recv().await {
                 Ok(hash) => hash,
-                // The reader is slow and misses some.
+                // The client is slow and misses some.
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return,
             };
-            let going = if full {
-                match self.ground.pooled(hash).await {
-                    Ok(Some(pooled)) => tell(sink, &shape::waiting(&pooled)).await,
-                    // It was included meanwhile.
+            let open = if full {
+                match self.backend.pooled(hash).await {
+                    Ok(Some(pooled)) => send(sink, &convert::pending_transaction(&pooled)).await,
+                    // The transaction was included meanwhile.
                     Ok(None) => true,
                     Err(_) => return,
                 }
             } else {
-                tell(sink, &hash).await
+                send(sink, &hash).await
             };
-            if !going {
+            if !open {
                 return;
             }
         }
     }
 }
 
-/// Sends one item, waiting for a slow reader; false if nobody listens any more.
-async fn tell(sink: &SubscriptionSink, item: &impl Serialize) -> bool {
+/// Sends one item, waiting for a slow client. Returns false if the client is gone.
+async fn send(sink: &SubscriptionSink, item: &impl Serialize) -> bool {
     let message = SubscriptionMessage::new(sink.method_name(), sink.subscription_id(), item);
-    let message = message.expect("what is sent has only keys that are text");
+    let message = message.expect("an item has text keys only");
     sink.send(message).await.is_ok()
 }
 
@@ -173,23 +172,23 @@ mod tests {
     use super::*;
     use crate::rpc::{
         Settings,
-        tests::{asking, lone::Lone},
+        tests::{requests, test_node::TestNode},
     };
 
-    fn check(kind: &str, params: Option<Value>) -> Result<Wanted, Failure> {
+    fn check(kind: &str, params: Option<Value>) -> Result<Topic, Failure> {
         read(serde_json::from_value(json!(kind)).unwrap(), params)
     }
 
     #[test]
-    fn a_subscription_says_what_it_wants() {
-        assert_eq!(check("newHeads", None), Ok(Wanted::Heads));
-        assert_eq!(check("newPendingTransactions", None), Ok(Wanted::Hashes));
+    fn subscription_parameters_are_parsed() {
+        assert_eq!(check("newHeads", None), Ok(Topic::Heads));
+        assert_eq!(check("newPendingTransactions", None), Ok(Topic::Hashes));
         assert_eq!(
             check("newPendingTransactions", Some(json!(true))),
-            Ok(Wanted::Transactions)
+            Ok(Topic::Transactions)
         );
         let filter = json!({"address": "0x0101010101010101010101010101010101010101", "fromBlock": "0x1"});
-        let Ok(Wanted::Logs(filter)) = check("logs", Some(filter)) else {
+        let Ok(Topic::Logs(filter)) = check("logs", Some(filter)) else {
             panic!("logs")
         };
         assert_eq!(
@@ -199,12 +198,12 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_subscriber_hears_every_head_and_what_waits() {
+    async fn a_subscriber_gets_every_head_and_accepted_transactions() {
         let dir = tempfile::tempdir().unwrap();
-        let lone = Lone::start(dir.path()).await;
+        let node = TestNode::start(dir.path()).await;
         let rpc = Rpc::new(
             &Settings::default(),
-            Arc::new(lone.running.clone()),
+            Arc::new(node.running.clone()),
             &CancellationToken::new(),
         );
         let methods = rpc.methods();
@@ -216,8 +215,8 @@ mod tests {
             .subscribe_unbounded("eth_subscribe", ["newPendingTransactions"])
             .await
             .unwrap();
-        let raw = asking::payment(1, 0, alloy_primitives::Address::ZERO, 1);
-        let hash = lone.ask("eth_sendRawTransaction", json!([raw])).await.unwrap();
+        let raw = requests::payment(1, 0, alloy_primitives::Address::ZERO, 1);
+        let hash = node.ask("eth_sendRawTransaction", json!([raw])).await.unwrap();
         assert_eq!(waiting.next::<Value>().await.unwrap().unwrap().0, hash);
         let mut last = None;
         for _ in 0..3 {
@@ -226,11 +225,11 @@ mod tests {
             assert!(last.is_none_or(|last| number == last + 1), "{last:?} then {number}");
             last = Some(number);
         }
-        lone.end().await;
+        node.end().await;
     }
 
     #[test]
-    fn what_is_not_offered_is_refused_by_name() {
+    fn an_unsupported_subscription_is_refused_by_name() {
         assert!(
             check("syncing", None)
                 .unwrap_err()

@@ -1,52 +1,52 @@
-//! `eth_`: transactions: handing one in, finding one, and what became of it.
+//! `eth_`: sending a transaction, finding one, and receipts.
 
 use std::time::Duration;
 
 use alloy_eips::{BlockId, BlockNumberOrTag, Encodable2718};
 use alloy_primitives::{B256, Bytes};
 use alloy_rpc_types_eth::{Index, Transaction, TransactionReceipt};
-use evm::view::Included;
+use evm::view::IncludedTransaction;
 use jsonrpsee::{core::async_trait, proc_macros::rpc};
 use protocol::{BlockHash, TxHash};
 
-use crate::rpc::{Rpc, Shown, failure::Failure, param::Hex, shape};
+use crate::rpc::{Rpc, Snapshot, convert, failure::Failure, param::Hex};
 
-/// A disk that takes longer for one block is stuck.
+/// Longest wait for a block to become durable. A disk that takes longer is stuck.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Methods of `eth_` about transactions.
+/// Methods of `eth_` for transactions.
 #[rpc(server, namespace = "eth")]
 pub(crate) trait EthTransactions {
-    /// Takes a signed transaction. Once its hash is returned, it survives a crash of this node.
+    /// Submits a signed transaction. Once its hash is returned it survives a crash of this node.
     #[method(name = "sendRawTransaction")]
     async fn send_raw(&self, raw: Hex<Bytes>) -> Result<B256, Failure>;
 
-    /// A transaction that was included, or that waits.
+    /// An included transaction, or one in the mempool.
     #[method(name = "getTransactionByHash")]
     async fn by_hash(&self, hash: Hex<B256>) -> Result<Option<Transaction>, Failure>;
 
-    /// A transaction by its place.
+    /// An included transaction by block and index.
     #[method(name = "getTransactionByBlockNumberAndIndex")]
     async fn by_number_and_index(&self, number: BlockNumberOrTag, index: Index)
     -> Result<Option<Transaction>, Failure>;
 
-    /// A transaction by its place.
+    /// An included transaction by block and index.
     #[method(name = "getTransactionByBlockHashAndIndex")]
     async fn by_block_and_index(&self, hash: Hex<B256>, index: Index) -> Result<Option<Transaction>, Failure>;
 
-    /// The bytes of a transaction that was included, or that waits.
+    /// The bytes of an included transaction, or of one in the mempool.
     #[method(name = "getRawTransactionByHash")]
     async fn raw_by_hash(&self, hash: Hex<B256>) -> Result<Option<Bytes>, Failure>;
 
-    /// The bytes of a transaction by its place.
+    /// The bytes of an included transaction by block and index.
     #[method(name = "getRawTransactionByBlockNumberAndIndex")]
     async fn raw_by_number_and_index(&self, number: BlockNumberOrTag, index: Index) -> Result<Option<Bytes>, Failure>;
 
-    /// The bytes of a transaction by its place.
+    /// The bytes of an included transaction by block and index.
     #[method(name = "getRawTransactionByBlockHashAndIndex")]
     async fn raw_by_block_and_index(&self, hash: Hex<B256>, index: Index) -> Result<Option<Bytes>, Failure>;
 
-    /// What a transaction that was included did.
+    /// The receipt of an included transaction.
     #[method(name = "getTransactionReceipt")]
     async fn receipt(&self, hash: Hex<B256>) -> Result<Option<TransactionReceipt>, Failure>;
 }
@@ -54,17 +54,17 @@ pub(crate) trait EthTransactions {
 #[async_trait]
 impl EthTransactionsServer for Rpc {
     async fn send_raw(&self, Hex(raw): Hex<Bytes>) -> Result<B256, Failure> {
-        Ok(B256::from(self.ground.submit(&raw).await?.0))
+        Ok(B256::from(self.backend.submit(&raw).await?.0))
     }
 
     async fn by_hash(&self, Hex(hash): Hex<B256>) -> Result<Option<Transaction>, Failure> {
         let name = TxHash(hash.0);
-        // The mempool first: one that is included in between is found in its block then.
-        let waiting = self.ground.pooled(name).await?;
-        if !self.is_shown(name).await? {
-            return Ok(waiting.map(|waiting| shape::waiting(&waiting)));
+        // The mempool first: a transaction that is included in between is then found in its block.
+        let waiting = self.backend.pooled(name).await?;
+        if !self.is_durable(name).await? {
+            return Ok(waiting.map(|waiting| convert::pending_transaction(&waiting)));
         }
-        self.read(move |shown| Ok(shown.view.transaction(name)?.map(shape::included)))
+        self.read(move |snapshot| Ok(snapshot.view.transaction(name)?.map(convert::included_transaction)))
             .await
     }
 
@@ -73,11 +73,11 @@ impl EthTransactionsServer for Rpc {
         number: BlockNumberOrTag,
         index: Index,
     ) -> Result<Option<Transaction>, Failure> {
-        self.read(move |shown| at(shown, number.into(), index)).await
+        self.read(move |snapshot| at(snapshot, number.into(), index)).await
     }
 
     async fn by_block_and_index(&self, Hex(hash): Hex<B256>, index: Index) -> Result<Option<Transaction>, Failure> {
-        self.read(move |shown| at(shown, hash.into(), index)).await
+        self.read(move |snapshot| at(snapshot, hash.into(), index)).await
     }
 
     async fn raw_by_hash(&self, Hex(hash): Hex<B256>) -> Result<Option<Bytes>, Failure> {
@@ -96,55 +96,59 @@ impl EthTransactionsServer for Rpc {
 
     async fn receipt(&self, Hex(hash): Hex<B256>) -> Result<Option<TransactionReceipt>, Failure> {
         let name = TxHash(hash.0);
-        if !self.is_shown(name).await? {
+        if !self.is_durable(name).await? {
             return Ok(None);
         }
-        self.read(move |shown| Ok(shown.view.receipt(name)?.map(shape::receipt)))
+        self.read(move |snapshot| Ok(snapshot.view.receipt(name)?.map(convert::receipt)))
             .await
     }
 }
 
 impl Rpc {
-    /// The bytes of a transaction that was included, or that waits.
+    /// The bytes of an included transaction, or of one in the mempool.
     pub(crate) async fn raw(&self, hash: B256) -> Result<Option<Bytes>, Failure> {
         let name = TxHash(hash.0);
-        let waiting = self.ground.pooled(name).await?;
-        if !self.is_shown(name).await? {
+        let waiting = self.backend.pooled(name).await?;
+        if !self.is_durable(name).await? {
             return Ok(waiting.map(|waiting| waiting.raw.to_vec().into()));
         }
-        let found = self.read(move |shown| Ok(shown.view.transaction(name)?)).await?;
+        let found = self.read(move |snapshot| Ok(snapshot.view.transaction(name)?)).await?;
         Ok(found.map(|found| found.transaction.inner().encoded_2718().into()))
     }
 
-    /// Whether a transaction is in a block that is shown. The state learns of a block a moment before it is durable;
-    /// in that moment its transactions wait no longer and are shown nowhere, so the moment is waited for.
-    pub(crate) async fn is_shown(&self, name: TxHash) -> Result<bool, Failure> {
-        let Some((height, _)) = self.read(move |shown| Ok(shown.view.place(name)?)).await? else {
+    /// Returns true if a transaction is in a published block. The state knows a block a moment before it is
+    /// durable; in that moment its transactions are neither in the mempool nor in a published block, so this waits
+    /// for the block.
+    pub(crate) async fn is_durable(&self, name: TxHash) -> Result<bool, Failure> {
+        let Some((height, _)) = self.read(move |snapshot| Ok(snapshot.view.position(name)?)).await? else {
             return Ok(false);
         };
-        let mut heads = self.ground.heads();
-        let shown = heads.wait_for(|head| head.height.0 >= height);
-        Ok(matches!(tokio::time::timeout(DURABLE_WITHIN, shown).await, Ok(Ok(_))))
+        let mut heads = self.backend.heads();
+        let snapshot = heads.wait_for(|head| head.height.0 >= height);
+        Ok(matches!(
+            tokio::time::timeout(DURABLE_WITHIN, snapshot).await,
+            Ok(Ok(_))
+        ))
     }
 }
 
-fn at(shown: &Shown, block: BlockId, index: Index) -> Result<Option<Transaction>, Failure> {
-    let Some(height) = shown.find(Some(block))? else {
+fn at(snapshot: &Snapshot, block: BlockId, index: Index) -> Result<Option<Transaction>, Failure> {
+    let Some(height) = snapshot.find(Some(block))? else {
         return Ok(None);
     };
-    let Some(block) = shown.view.block(height)? else {
+    let Some(block) = snapshot.view.block(height)? else {
         return Ok(None);
     };
-    let Ok(place) = u32::try_from(index.0) else {
+    let Ok(position) = u32::try_from(index.0) else {
         return Ok(None);
     };
     let header = block.header.clone();
     let name = BlockHash(header.hash_slow().0);
-    let transaction = shown.view.senders_of(block)?.into_iter().nth(index.0);
+    let transaction = snapshot.view.senders_of(block)?.into_iter().nth(index.0);
     Ok(transaction.map(|transaction| {
-        shape::included(Included {
+        convert::included_transaction(IncludedTransaction {
             transaction,
-            index: place,
+            index: position,
             header,
             block: name,
         })

@@ -1,4 +1,4 @@
-//! The interfaces of a running chain, asked as programs ask them.
+//! Tests of JSON-RPC against a running chain.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use tokio::{
     net::TcpStream,
 };
 
-pub(super) mod asking;
-mod garbage;
-pub(super) mod lone;
+mod malformed_requests;
+pub(super) mod requests;
+pub(super) mod test_node;
 
 use base::home::Home;
 
-use self::{asking::*, lone::*};
+use self::{requests::*, test_node::*};
 use crate::ingress::journal::PoolJournal;
 
 const PAYEE: Address = address!("0x00000000000000000000000000000000000000aa");
 
-/// Init code of a contract that logs `data = 1` under the topic 7 when it is called, and reverts with two bytes when it
+/// Init code of a contract that logs `data = 1` with topic 7 when it is called, and reverts with two bytes when it
 /// is called with data.
 const LOGGER: Bytes =
     bytes!("601e600c600039601e6000f3" "3615601057" "61abcd6000526002601efd" "5b6001600052600760206000a100");
@@ -36,14 +36,14 @@ fn keys(object: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_payment_is_sent_included_and_found_in_every_way() {
+async fn a_payment_is_sent_included_and_found_by_every_method() {
     let dir = tempfile::tempdir().unwrap();
-    let lone = Lone::start(dir.path()).await;
-    let hash = lone
+    let node = TestNode::start(dir.path()).await;
+    let hash = node
         .ask("eth_sendRawTransaction", json!([payment(1, 0, PAYEE, 5)]))
         .await
         .unwrap();
-    let receipt = lone.receipt(&hash).await;
+    let receipt = node.receipt(&hash).await;
     assert_eq!(
         (&receipt["status"], &receipt["gasUsed"]),
         (&json!("0x1"), &json!("0x5208"))
@@ -69,7 +69,7 @@ async fn a_payment_is_sent_included_and_found_in_every_way() {
         ]
     );
     let number = &receipt["blockNumber"];
-    let found = lone.ask("eth_getTransactionByHash", json!([hash])).await.unwrap();
+    let found = node.ask("eth_getTransactionByHash", json!([hash])).await.unwrap();
     assert_eq!(
         keys(&found),
         [
@@ -96,7 +96,7 @@ async fn a_payment_is_sent_included_and_found_in_every_way() {
             "yParity"
         ]
     );
-    let block = lone.ask("eth_getBlockByNumber", json!([number, true])).await.unwrap();
+    let block = node.ask("eth_getBlockByNumber", json!([number, true])).await.unwrap();
     assert_eq!(
         keys(&block),
         [
@@ -174,13 +174,13 @@ async fn a_payment_is_sent_included_and_found_in_every_way() {
         ),
     ];
     for (method, params, expect) in same {
-        assert_eq!(lone.ask(method, params.clone()).await, Ok(expect), "{method} {params}");
+        assert_eq!(node.ask(method, params.clone()).await, Ok(expect), "{method} {params}");
     }
-    let head = lone
+    let head = node
         .ask("eth_getBlockByNumber", json!(["latest", false]))
         .await
         .unwrap();
-    let proof = lone
+    let proof = node
         .ask("eth_getProof", json!([PAYEE, ["0x0"], {"blockHash": head["hash"]}]))
         .await
         .unwrap();
@@ -188,62 +188,62 @@ async fn a_payment_is_sent_included_and_found_in_every_way() {
         (&proof["balance"], &proof["storageProof"][0]["key"]),
         (&json!("0x5"), &json!("0x0"))
     );
-    let history = lone.ask("eth_feeHistory", json!(["0x1", number, [50]])).await.unwrap();
+    let history = node.ask("eth_feeHistory", json!(["0x1", number, [50]])).await.unwrap();
     assert_eq!(history["reward"], json!([["0xf4240"]]));
     assert_eq!(history["baseFeePerGas"].as_array().unwrap().len(), 2);
-    lone.end().await;
+    node.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contract_logs_reverts_and_is_estimated() {
     let dir = tempfile::tempdir().unwrap();
-    let lone = Lone::start(dir.path()).await;
+    let node = TestNode::start(dir.path()).await;
     let create = signed(1, 0, TxKind::Create, U256::ZERO, LOGGER);
-    let created = lone.ask("eth_sendRawTransaction", json!([create])).await.unwrap();
-    let contract = lone.receipt(&created).await["contractAddress"].clone();
+    let created = node.ask("eth_sendRawTransaction", json!([create])).await.unwrap();
+    let contract = node.receipt(&created).await["contractAddress"].clone();
     let address: Address = serde_json::from_value(contract.clone()).unwrap();
-    let call = lone
+    let call = node
         .ask("eth_sendRawTransaction", json!([payment(1, 1, address, 0)]))
         .await
         .unwrap();
-    let receipt = lone.receipt(&call).await;
+    let receipt = node.receipt(&call).await;
     assert_eq!(receipt["logs"].as_array().unwrap().len(), 1, "{receipt}");
 
     let topic = format!("0x{:0>64}", "7");
     let filter = json!({"fromBlock": "earliest", "address": contract, "topics": [topic]});
     assert_eq!(
-        lone.ask("eth_getLogs", json!([filter])).await,
+        node.ask("eth_getLogs", json!([filter])).await,
         Ok(receipt["logs"].clone())
     );
     let other = json!({"fromBlock": "earliest", "address": contract, "topics": [[], topic]});
-    assert_eq!(lone.ask("eth_getLogs", json!([other])).await, Ok(json!([])));
+    assert_eq!(node.ask("eth_getLogs", json!([other])).await, Ok(json!([])));
     let at = json!({"blockHash": receipt["blockHash"]});
-    assert_eq!(lone.ask("eth_getLogs", json!([at])).await, Ok(receipt["logs"].clone()));
+    assert_eq!(node.ask("eth_getLogs", json!([at])).await, Ok(receipt["logs"].clone()));
 
     let reverted = (3, "execution reverted".to_owned());
     let wrong = json!({"to": contract, "input": "0x01"});
     assert_eq!(
-        lone.ask("eth_call", json!([wrong, "latest"])).await,
+        node.ask("eth_call", json!([wrong, "latest"])).await,
         Err(reverted.clone())
     );
-    assert_eq!(lone.ask("eth_estimateGas", json!([wrong])).await, Err(reverted));
-    assert_eq!(lone.ask("eth_call", json!([{"to": contract}])).await, Ok(json!("0x")));
-    let gas = lone.ask("eth_estimateGas", json!([{"to": contract}])).await.unwrap();
+    assert_eq!(node.ask("eth_estimateGas", json!([wrong])).await, Err(reverted));
+    assert_eq!(node.ask("eth_call", json!([{"to": contract}])).await, Ok(json!("0x")));
+    let gas = node.ask("eth_estimateGas", json!([{"to": contract}])).await.unwrap();
     assert_eq!(gas, receipt["gasUsed"]);
-    lone.end().await;
+    node.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refused_says_why_in_the_words_wallets_know() {
+async fn refused_requests_have_the_texts_that_wallets_match_on() {
     let dir = tempfile::tempdir().unwrap();
-    let lone = Lone::start(dir.path()).await;
-    let hash = lone
+    let node = TestNode::start(dir.path()).await;
+    let hash = node
         .ask("eth_sendRawTransaction", json!([payment(2, 0, PAYEE, 1)]))
         .await
         .unwrap();
-    lone.receipt(&hash).await;
+    node.receipt(&hash).await;
     let refuse = async |method: &str, params: Value, code: i64, text: &str| {
-        let (found, why) = lone.ask(method, params).await.unwrap_err();
+        let (found, why) = node.ask(method, params).await.unwrap_err();
         assert!(found == code && why.contains(text), "{method}: {found} {why}");
     };
     let send = "eth_sendRawTransaction";
@@ -268,53 +268,53 @@ async fn what_is_refused_says_why_in_the_words_wallets_know() {
     )
     .await;
     refuse("eth_nonsense", json!([]), -32601, "").await;
-    lone.end().await;
+    node.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_acknowledged_transaction_waits_again_after_a_restart() {
+async fn an_acknowledged_transaction_is_in_the_mempool_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let lone = Lone::start(dir.path()).await;
-    // A gap before it: it can only wait.
-    let hash = lone
+    let node = TestNode::start(dir.path()).await;
+    // The nonce has a gap before it, so the transaction can only be queued.
+    let hash = node
         .ask("eth_sendRawTransaction", json!([payment(3, 7, PAYEE, 1)]))
         .await
         .unwrap();
     assert_eq!(
-        lone.ask("eth_sendRawTransaction", json!([payment(3, 7, PAYEE, 1)]))
+        node.ask("eth_sendRawTransaction", json!([payment(3, 7, PAYEE, 1)]))
             .await,
         Err((-32000, "already known".into()))
     );
-    lone.end().await;
-    let lone = Lone::start(dir.path()).await;
-    let mut heads = lone.running.chain.head.clone();
-    while lone.ask("txpool_status", json!([])).await != Ok(json!({"pending": "0x0", "queued": "0x1"})) {
+    node.end().await;
+    let node = TestNode::start(dir.path()).await;
+    let mut heads = node.running.chain.head.clone();
+    while node.ask("txpool_status", json!([])).await != Ok(json!({"pending": "0x0", "queued": "0x1"})) {
         heads.changed().await.unwrap();
     }
-    let content = lone.ask("txpool_content", json!([])).await.unwrap();
+    let content = node.ask("txpool_content", json!([])).await.unwrap();
     let by_sender = content["queued"].as_object().unwrap().values().next().unwrap();
     assert_eq!(by_sender["7"]["hash"], hash);
-    let waiting = lone.ask("eth_getTransactionByHash", json!([hash])).await.unwrap();
+    let waiting = node.ask("eth_getTransactionByHash", json!([hash])).await.unwrap();
     assert_eq!(
         (&waiting["blockHash"], &waiting["nonce"]),
         (&Value::Null, &json!("0x7"))
     );
-    lone.end().await;
+    node.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_is_there_when_the_power_fails_and_what_was_not_says_so() {
+async fn an_acknowledged_transaction_survives_a_power_cut_and_an_unjournalled_one_is_an_error() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), FaultDisk::new());
-    let lone = Lone::start_with(dir.path(), Arc::new(disk.clone())).await;
+    let node = TestNode::start_with(dir.path(), Arc::new(disk.clone())).await;
     let (kept, lost) = (payment(4, 3, PAYEE, 1), payment(4, 4, PAYEE, 1));
-    lone.ask("eth_sendRawTransaction", json!([kept])).await.unwrap();
+    node.ask("eth_sendRawTransaction", json!([kept])).await.unwrap();
     disk.fail_after(0, Fault::NoSpace);
-    let (code, why) = lone.ask("eth_sendRawTransaction", json!([lost])).await.unwrap_err();
+    let (code, why) = node.ask("eth_sendRawTransaction", json!([lost])).await.unwrap_err();
     assert!(
         code == -32603 && why.contains("the disk of this node did not keep it"),
         "{code} {why}"
     );
-    lone.end().await;
+    node.end().await;
     disk.crash(1);
     let journal = PoolJournal::open(Arc::new(disk), &Home::new(dir.path()).mempool()).unwrap();
     let found: Vec<_> = journal
@@ -325,11 +325,11 @@ async fn what_was_acknowledged_is_there_when_the_power_fails_and_what_was_not_sa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_websocket_opens_for_programs_and_not_for_pages_that_nobody_named() {
+async fn a_websocket_opens_for_programs_and_not_for_pages_of_other_origins() {
     let dir = tempfile::tempdir().unwrap();
-    let lone = Lone::start(dir.path()).await;
+    let node = TestNode::start(dir.path()).await;
     let open = async |origin: &str| {
-        let mut stream = TcpStream::connect(lone.rpc).await.unwrap();
+        let mut stream = TcpStream::connect(node.rpc).await.unwrap();
         let request = format!(
             "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{origin}\r\n"
@@ -341,5 +341,5 @@ async fn a_websocket_opens_for_programs_and_not_for_pages_that_nobody_named() {
     };
     assert_eq!(open("").await, "HTTP/1.1 101");
     assert_eq!(open("origin: https://evil.example\r\n").await, "HTTP/1.1 403");
-    lone.end().await;
+    node.end().await;
 }

@@ -25,7 +25,7 @@ pub(super) fn page(parts: &Parts, inside: &Inside) -> String {
             "Datanets that are known here, counted.",
             data.datanets.count(),
         );
-        page.figures("openledger_pin", data.pins.figures());
+        page.figures("openledger_pin", data.pins.metrics());
         if let Some(counts) = data.peer.transfers() {
             page.counters("openledger_data", counts.each());
         }
