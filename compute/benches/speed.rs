@@ -1,5 +1,5 @@
-//! Decoding and prefill beside PyTorch, the share of the base's throughput that adapters leave, and what verified work
-//! costs. Both sides in one run, alternated, because machines are shared.
+//! Decoding and prefill compared with PyTorch, the throughput with adapters relative to the base, and the cost of
+//! verified work. Both sides run alternately in one process run, because machines are shared.
 //!
 //! ```text
 //! OPENLEDGER_TORCH=venv/bin/python cargo bench -p compute --bench speed [-- rivals|adapters|types|verified]
@@ -43,7 +43,7 @@ fn options() -> CpuOptions {
     }
 }
 
-/// Seconds of one step of so many sequences: `context` tokens are there, `tokens` are new.
+/// Returns the seconds of one step of `rows` sequences that have `context` tokens and get `tokens` new ones.
 fn step(decoder: &mut Decoder<Cpu>, rows: u32, context: u32, tokens: u32, adapters: u32) -> f64 {
     step_as(decoder, rows, context, tokens, adapters, false)
 }
@@ -85,13 +85,13 @@ fn best(times: impl IntoIterator<Item = f64>) -> f64 {
     times.into_iter().fold(f64::INFINITY, f64::min)
 }
 
-/// The quarter of the times that is least ends here: what a step takes when nobody interrupts it.
+/// Returns the lower quartile: the time of a step that nothing interrupts.
 fn quartile(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 4]
 }
 
-/// A program that answers a line with seconds.
+/// A program that answers each line with seconds.
 struct Rival(Child, ChildStdin, BufReader<ChildStdout>);
 
 impl Rival {
@@ -144,7 +144,7 @@ impl Drop for Rival {
     }
 }
 
-/// Threads of whoever ran last look for more to do for a while (OpenMP's for a fifth of a second).
+/// Waits until the threads of the side that ran last have stopped spinning (OpenMP's spin for 0.2 seconds).
 fn rest() {
     std::thread::sleep(std::time::Duration::from_millis(400));
 }
@@ -222,7 +222,7 @@ fn types(shape: &str, config: &Config) {
     }
 }
 
-/// Throughput with adapters as a part of the base's, steps of both alternated.
+/// Measures the throughput with adapters relative to the base, steps of both alternated.
 fn adapters(config: &Config, dtype: Dtype) {
     let mut decoder = Model::random(config, Dtype::F32, 1).on_cpu(options()).unwrap();
     for slot in 0..64 {
@@ -246,7 +246,7 @@ fn adapters(config: &Config, dtype: Dtype) {
     }
 }
 
-/// What verified work takes beside the same that is not, steps of both alternated.
+/// Measures verified work relative to the same work without the flag, steps of both alternated.
 fn verified(config: &Config) {
     let mut decoder = Model::random(config, Dtype::F32, 1).on_cpu(options()).unwrap();
     for slot in 0..16 {

@@ -1,17 +1,26 @@
-//! Devices: what there is to compute on. A device is always named.
+//! The devices that a decoder can run on: the processor, and CUDA devices by number.
+//!
+//! A device is always named by its user; nothing here picks a GPU that was not asked for, except `auto`.
 
 use std::fmt;
 
-/// A device that may be used.
+/// A device that is chosen by name: `cpu`, `cuda`, `cuda:N` or `auto`.
+///
+/// ```
+/// use compute::device::{Device, DeviceError};
+///
+/// assert_eq!(Device::named("cpu"), Ok(Device::Cpu));
+/// assert_eq!(Device::named("tpu"), Err(DeviceError::Unknown("tpu".to_owned())));
+/// assert_eq!(Device::Cuda(1).to_string(), "cuda:1");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The processor.
+pub enum Device {
     Cpu,
-    /// A CUDA device, by its number.
+    /// A CUDA device by its number, from 0.
     Cuda(usize),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
@@ -20,54 +29,49 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why there is no such device.
+/// Refusal of a device name, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlaceError {
-    /// The name means nothing.
+pub enum DeviceError {
+    /// A name that is none of `cpu`, `cuda`, `cuda:N` and `auto`.
     #[error("there is no device `{0}`; `cpu`, `cuda`, `cuda:N` and `auto` are accepted")]
     Unknown(String),
-    /// The program was built without support for it.
+    /// A GPU was named, and the program was built without the feature `cuda`.
     #[error("this program was built without CUDA; build it with `--features cuda`, or use `--device cpu`")]
     NotBuilt,
-    /// There are fewer.
+    /// The number is not below that of the CUDA devices found.
     #[error("there is no device cuda:{index}: {found} CUDA devices were found; is the NVIDIA driver installed?")]
-    NotThere {
-        /// The one that was asked for.
-        index: usize,
-        /// How many there are.
-        found: usize,
-    },
+    NotFound { index: usize, found: usize },
 }
 
-impl Place {
-    /// The device of a name; `auto` is the best one.
-    pub fn named(name: &str) -> Result<Self, PlaceError> {
+impl Device {
+    /// Returns the device of a name; `auto` is the first that [`probe`] finds, `cuda` is `cuda:0`.
+    pub fn named(name: &str) -> Result<Self, DeviceError> {
         let index = match name {
             "cpu" => return Ok(Self::Cpu),
             "auto" => return Ok(probe()[0]),
             "cuda" => 0,
             other => match other.strip_prefix("cuda:").map(str::parse) {
                 Some(Ok(index)) => index,
-                _ => return Err(PlaceError::Unknown(other.to_owned())),
+                _ => return Err(DeviceError::Unknown(other.to_owned())),
             },
         };
         if !cfg!(feature = "cuda") {
-            return Err(PlaceError::NotBuilt);
+            return Err(DeviceError::NotBuilt);
         }
         let found = cuda_devices();
         if index < found {
             Ok(Self::Cuda(index))
         } else {
-            Err(PlaceError::NotThere { index, found })
+            Err(DeviceError::NotFound { index, found })
         }
     }
 }
 
 #[cfg(feature = "cuda")]
-impl Place {
-    /// Burn's handle of a GPU; burn has none of the processor here, which runs our own kernels.
+impl Device {
+    /// Returns burn's handle of a GPU, and nothing for the processor, which runs this crate's own kernels.
     ///
-    /// Never burn's default device: that panics where there is no GPU.
+    /// Burn's default device is never used: it panics on a machine without a GPU.
     pub fn device(self) -> Option<burn::tensor::Device> {
         match self {
             Self::Cuda(index) => Some(burn::tensor::Device::cuda(index)),
@@ -76,13 +80,14 @@ impl Place {
     }
 }
 
-/// All devices, best first; the processor is always there. That one is listed does not prove that kernels can be
-/// compiled for it: the engine's process runs one before it serves.
-pub fn probe() -> Vec<Place> {
-    (0..cuda_devices()).map(Place::Cuda).chain([Place::Cpu]).collect()
+/// Lists the usable devices, best first; the processor is always there and comes last.
+///
+/// A listed GPU is no proof that kernels can be compiled for it: opening it runs a small kernel first.
+pub fn probe() -> Vec<Device> {
+    (0..cuda_devices()).map(Device::Cuda).chain([Device::Cpu]).collect()
 }
 
-/// It looks for the driver before it counts, and finds none without one, or with one that is broken.
+/// Counts the CUDA devices: 0 without a driver, or with one that is broken.
 #[cfg(feature = "cuda")]
 fn cuda_devices() -> usize {
     cube::cuda::devices()
@@ -99,29 +104,29 @@ mod tests {
 
     #[test]
     fn the_processor_is_always_found() {
-        let places = probe();
-        assert_eq!(places.last(), Some(&Place::Cpu));
+        let devices = probe();
+        assert_eq!(devices.last(), Some(&Device::Cpu));
     }
 
     #[cfg(feature = "cuda")]
     #[test]
     fn every_gpu_that_is_found_computes() {
-        for device in probe().into_iter().filter_map(Place::device) {
+        for device in probe().into_iter().filter_map(Device::device) {
             let ones = burn::tensor::Tensor::<2>::ones([4, 8], &device);
             assert_eq!(ones.sum().into_scalar::<f32>(), 32.0);
         }
     }
 
     #[test]
-    fn a_device_that_is_not_there_is_told_with_what_to_do() {
-        assert_eq!(Place::named("cpu"), Ok(Place::Cpu));
-        assert_eq!(Place::named("tpu"), Err(PlaceError::Unknown("tpu".to_owned())));
-        assert_eq!(Place::named("cuda:x"), Err(PlaceError::Unknown("cuda:x".to_owned())));
+    fn a_missing_device_is_an_error_that_says_what_to_do() {
+        assert_eq!(Device::named("cpu"), Ok(Device::Cpu));
+        assert_eq!(Device::named("tpu"), Err(DeviceError::Unknown("tpu".to_owned())));
+        assert_eq!(Device::named("cuda:x"), Err(DeviceError::Unknown("cuda:x".to_owned())));
         let found = probe().len() - 1;
         let missing = match cfg!(feature = "cuda") {
-            true => PlaceError::NotThere { index: 99, found },
-            false => PlaceError::NotBuilt,
+            true => DeviceError::NotFound { index: 99, found },
+            false => DeviceError::NotBuilt,
         };
-        assert_eq!(Place::named("cuda:99"), Err(missing));
+        assert_eq!(Device::named("cuda:99"), Err(missing));
     }
 }

@@ -1,4 +1,4 @@
-//! One mixed batch through a model: the logits of every position, for whoever compares them with another program's.
+//! One batch from files to logits, to compare this crate with another implementation position by position.
 
 use std::{
     collections::BTreeMap,
@@ -15,54 +15,50 @@ use crate::{
     model::{Model, ModelError},
 };
 
-/// Tokens of one request, and whose adapter.
+/// Tokens to run, and the adapter to run them with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// What to run, at least one.
+    /// Tokens; 1 up to the model's context.
     pub tokens: Vec<u32>,
-    /// The directory of an adapter, or nothing for the base model.
+    /// Folder of an adapter; `None` for the base model.
     pub adapter: Option<PathBuf>,
 }
 
 /// The logits of one request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Answer {
-    /// A row for each token: what comes after it.
+    /// One row per token: the logits of the token after it.
     pub logits: Vec<Vec<f32>>,
 }
 
-/// Why a batch was not run.
+/// Refusal or failure of a batch of requests.
 #[derive(Debug, thiserror::Error)]
 pub enum LogitsError {
-    /// The model was refused.
+    /// The base model was refused.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// An adapter was refused.
     #[error("request {request}: adapter {}", adapter.display())]
     Adapter {
-        /// Which request, from 0.
+        /// Index of the request, from 0.
         request: usize,
-        /// Which directory.
         adapter: PathBuf,
-        /// Why.
         #[source]
         source: LoadError,
     },
-    /// A request cannot be run.
+    /// A request has no tokens, too many, or one outside the vocabulary.
     #[error("request {request}: {why}")]
     Request {
-        /// Which, from 0.
+        /// Index of the request, from 0.
         request: usize,
-        /// What is wrong.
         why: String,
     },
-    /// The step failed.
     #[error(transparent)]
     Step(#[from] StepError),
 }
 
-/// Runs all requests as one batch.
+/// Reads the model and the adapters, and runs all requests as one mixed batch, in the order given.
 pub fn logits(model: &Path, requests: &[Request]) -> Result<Vec<Answer>, LogitsError> {
     let model = Model::read(model)?;
     let (vocabulary, context) = (model.config().vocabulary, model.config().context_tokens_max);

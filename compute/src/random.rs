@@ -1,22 +1,39 @@
-//! Numbers that look random and are a function of a seed, a stream and an index: nothing is drawn, so nobody's number
-//! shifts when another is not needed.
+//! Counter-based random numbers for training: each is a function of a seed, a stream and an index.
+//!
+//! # Why not a generator with a state
+//!
+//! A generator's numbers depend on how many were drawn before. Here a record that is left out, or a parameter that is
+//! not needed, shifts no other number, and any step of a run can be done again without the steps before it.
 
 #![allow(clippy::cast_possible_truncation, reason = "words are cut out of longer ones")]
 
-/// What numbers are for. Streams of one seed have nothing to do with each other.
+/// The purpose that numbers are for. Numbers of different streams of one seed are independent.
+///
+/// The mapping to counters is part of what makes a run repeatable and must not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Who is held back for validation.
+    /// The choice of records that are held back for validation.
     Split,
-    /// The order of an epoch.
+    /// The order of records in an epoch.
     Order(u32),
-    /// What a parameter begins as.
+    /// The initial values of an adapter's parameter, by its index.
     Parameter(u32),
-    /// What a weight of a base begins as. An adapter of the same seed begins as something else.
+    /// The initial values of a base model's weight, by its index; not those of [`Stream::Parameter`].
     Weight(u32),
 }
 
-/// A seed's numbers.
+/// All numbers of one stream of one seed.
+///
+/// ```
+/// use compute::random::{Random, Stream};
+///
+/// let random = Random::new(7, Stream::Order(0));
+/// assert_eq!(random.bits(3), Random::new(7, Stream::Order(0)).bits(3));
+/// assert_ne!(random.bits(3), Random::new(7, Stream::Order(1)).bits(3));
+/// let mut order = random.order(5);
+/// order.sort_unstable();
+/// assert_eq!(order, [0, 1, 2, 3, 4]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Random {
     key: [u32; 2],
@@ -24,7 +41,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// The numbers of one stream.
+    /// Selects a stream of a seed.
     pub fn new(seed: u64, stream: Stream) -> Self {
         let stream = match stream {
             Stream::Split => [0, 0],
@@ -38,7 +55,7 @@ impl Random {
         }
     }
 
-    /// Sixty-four bits.
+    /// Returns the 64 random bits at an index.
     pub fn bits(&self, index: u64) -> u64 {
         let block = philox(
             [index as u32, (index >> 32) as u32, self.stream[0], self.stream[1]],
@@ -47,12 +64,13 @@ impl Random {
         u64::from(block[0]) | u64::from(block[1]) << 32
     }
 
-    /// Evenly in `-1..1`, in steps that a single holds exactly.
-    pub fn even(&self, index: u64) -> f32 {
+    /// Returns a number uniform in `-1..1`, in steps of 2⁻²³ that a single holds exactly.
+    pub fn uniform(&self, index: u64) -> f32 {
         (self.bits(index) >> 40) as f32 / 8_388_608.0 - 1.0
     }
 
-    /// Normal with variance one: Box and Muller, with logarithms and cosines in software.
+    /// Returns a number of the standard normal distribution (Box and Muller). Logarithm and cosine are computed in
+    /// software, so that the bits are the same everywhere.
     pub fn normal(&self, index: u64) -> f32 {
         let bits = self.bits(index);
         let unit = |bits: u64| (bits as f64 + 0.5) / 4_294_967_296.0;
@@ -60,17 +78,17 @@ impl Random {
         (libm::sqrt(-2.0 * libm::log(u)) * libm::cos(std::f64::consts::TAU * v)) as f32
     }
 
-    /// The numbers below `count` in some order.
+    /// Returns the numbers below `count` in a random order.
     pub fn order(&self, count: usize) -> Vec<u32> {
         let count = u32::try_from(count).expect("records are counted in 32 bits");
-        // Sorted by number, then by itself: the same as drawing without putting back.
+        // Sorting by a random key, then by the number itself, gives a permutation without a state.
         let mut keyed: Vec<(u64, u32)> = (0..count).map(|i| (self.bits(u64::from(i)), i)).collect();
         keyed.sort_unstable();
         keyed.into_iter().map(|(_, i)| i).collect()
     }
 }
 
-/// Salmon, Moraes, Dror and Shaw: Philox 4×32 of ten rounds.
+/// Philox 4×32 with ten rounds: Salmon, Moraes, Dror and Shaw, SC 2011.
 fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     let product = |a: u32, b: u32| u64::from(a) * u64::from(b);
     for _ in 0..10 {
@@ -115,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn even_and_normal_numbers_have_their_moments() {
+    fn uniform_and_normal_numbers_have_their_moments() {
         let random = Random::new(3, Stream::Parameter(5));
         let moments = |numbers: Vec<f64>| {
             let count = numbers.len() as f64;
@@ -125,7 +143,7 @@ mod tests {
                 numbers.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / count,
             )
         };
-        let (mean, variance) = moments((0..20_000).map(|i| f64::from(random.even(i))).collect());
+        let (mean, variance) = moments((0..20_000).map(|i| f64::from(random.uniform(i))).collect());
         assert!(
             mean.abs() < 0.02 && (variance - 1.0 / 3.0).abs() < 0.01,
             "{mean} {variance}"

@@ -1,5 +1,6 @@
-//! A decoder on kernels beside transformers and PEFT: the same fixtures as the processor's. The kernels' text runs on the
-//! processor with `--features host`, and on a GPU with `--features cuda`; where there is no GPU, that half says so.
+//! A GPU decoder compared with transformers and PEFT, on the processor's fixtures. With `--features host` the
+//! kernels' text runs on the processor, with `--features cuda` on a GPU; without a GPU that half prints so and
+//! succeeds.
 
 #![cfg(feature = "gpu")]
 #![allow(
@@ -26,7 +27,7 @@ use factors::factors;
 use fixture::{Batch, assert_greedy, error, expected, fixtures, loaded, mixed, name, requests};
 use reference::{Reference, Round};
 
-/// Singles are kept as such, and no activation is rounded: what transformers computes.
+/// Everything in singles, no activation rounded: as transformers computes.
 fn exact() -> GpuOptions {
     GpuOptions {
         page_tokens: 8,
@@ -38,7 +39,7 @@ fn exact() -> GpuOptions {
     }
 }
 
-/// As it is served: keys, values and adapters of the weights' type, and tensor cores.
+/// As it is served: keys, values and adapters in the weights' type, and tensor cores.
 fn served() -> GpuOptions {
     GpuOptions {
         kept: None,
@@ -51,7 +52,7 @@ fn decoder<M: Machine>(dir: &Path, machine: M, options: GpuOptions) -> Decoder<G
     loaded(dir, Model::read(dir).unwrap().on_gpu(machine, options).unwrap())
 }
 
-/// How the numbers of a fixture are stored.
+/// The type in which a fixture's numbers are stored.
 fn stored(dir: &Path) -> Element {
     let config: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(&fs::read(dir.join("config.json")).unwrap()).unwrap();
@@ -62,7 +63,7 @@ fn stored(dir: &Path) -> Element {
     }
 }
 
-/// Rounds to what a type holds.
+/// Rounds to the numbers that a type has.
 fn round(to: Element) -> Round {
     Box::new(move |x| match to {
         Element::F32 => x,
@@ -71,8 +72,8 @@ fn round(to: Element) -> Round {
     })
 }
 
-/// The logits of the fixture's requests in doubles, rounded where kernels round: what is kept, and rows that tensor cores
-/// multiply.
+/// The logits of the fixture's requests in doubles, rounded where the kernels round: keys, values, and rows on tensor
+/// cores.
 fn rounded(dir: &Path, kept: Element, rows: Element) -> Vec<f32> {
     let mut reference = Reference::read(dir);
     (reference.kept, reference.rows) = (round(kept), round(rows));
@@ -92,22 +93,21 @@ fn rounded(dir: &Path, kept: Element, rows: Element) -> Vec<f32> {
         .collect()
 }
 
-/// The root of the mean square of differences.
+/// Root mean square of the differences.
 fn mean(ours: &[f32], theirs: &[f32]) -> f32 {
     let squares = ours.iter().zip(theirs).map(|(a, b)| f64::from(a - b).powi(2));
     (squares.sum::<f64>() / ours.len() as f64).sqrt() as f32
 }
 
-/// What sums of singles may be off from doubles.
+/// Most difference of sums in singles from doubles.
 const SINGLES: f32 = 1e-4;
 
-/// What may be left of a difference that comes of rounding, once doubles are rounded in the same places. A sum of singles
-/// that falls on the other side of a tie moves a number by a whole step of its type, and a few of them move others: noise
-/// of half a step of a single leaves a fifth of the difference. Rounding in another place would leave more than all of
-/// it.
+/// Most difference left of rounding once doubles are rounded in the same places. A sum of singles that falls on the
+/// other side of a tie moves a number by a whole step of its type, and such numbers move others: noise of half a step
+/// of a single leaves a fifth of the difference. Rounding in another place would leave more than all of it.
 const LEFT: f32 = 1.0 / 3.0;
 
-/// A way to run, and what it rounds: what is kept, and rows.
+/// Name and options of a way to run, and the types that kept numbers and rows are rounded to.
 type Way = (&'static str, GpuOptions, Element, Element);
 
 fn ways(stored: Element) -> Vec<Way> {
@@ -163,7 +163,7 @@ fn weighted<M: Machine>(machine: impl Fn() -> M) {
     }
 }
 
-/// The first tokens that a whole batch goes on with.
+/// The first tokens with which the whole batch continues.
 fn greedy<M: Machine>(machine: impl Fn() -> M, tokens: usize) {
     for dir in fixtures() {
         assert_greedy(&dir, &mut decoder(&dir, machine(), exact()), tokens);
@@ -172,12 +172,12 @@ fn greedy<M: Machine>(machine: impl Fn() -> M, tokens: usize) {
 
 #[cfg(feature = "host")]
 mod on_the_processor {
-    use cube::host::Host;
+    use cube::emulator::Emulator;
 
     use super::*;
 
-    fn machine() -> Host {
-        Host::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host-kernels"))
+    fn machine() -> Emulator {
+        Emulator::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host-kernels"))
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod on_the_processor {
     }
 
     #[test]
-    fn a_warm_decoder_answers_as_one_that_is_not() {
+    fn a_warmed_up_decoder_gives_the_same_logits() {
         let dir = &fixtures()[0];
         let mut cold = decoder(dir, machine(), served());
         let mut warm = Model::read(dir).unwrap().on_gpu(machine(), served()).unwrap();
@@ -213,7 +213,7 @@ mod on_a_gpu {
 
     use super::*;
 
-    /// Runs it if there is a GPU, and says so if there is none.
+    /// Runs the test if there is a GPU, and prints so if there is none.
     fn with(check: impl Fn(&dyn Fn() -> Cuda)) {
         if devices() == 0 {
             println!("left out: there is no CUDA device here");
@@ -238,7 +238,7 @@ mod on_a_gpu {
     }
 
     #[test]
-    fn a_device_that_is_not_there_is_told() {
+    fn a_missing_device_is_an_error() {
         let error = Cuda::open(4096).err().unwrap().to_string();
         assert!(error.contains("there is no CUDA device 4096"), "{error}");
     }

@@ -1,5 +1,5 @@
-//! Files from strangers, mutated: whatever they hold, they are read or refused, and never a panic.
-//! `OPENLEDGER_MUTATIONS` sets how many of each are tried; a failure prints the seed that replays it.
+//! Mutated files: whatever they hold, they are read or refused, without a panic. `OPENLEDGER_MUTATIONS` sets the
+//! number of mutations of each file; a failure prints the seed that repeats it.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,7 +38,7 @@ fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Changes some bytes, numbers or lengths of a file, mostly near its beginning, where headers are.
+/// Changes bytes, numbers or lengths of a file, mostly near its beginning, where headers are.
 fn mutate(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     const PIECES: [&[u8]; 12] = [
         b"-1",
@@ -158,7 +158,7 @@ fn a_model_whose_files_were_mutated_is_read_or_refused() {
     });
 }
 
-/// A copy of an adapter with its configuration changed.
+/// Copies an adapter with a changed configuration.
 fn with(home: &Path, field: &str, value: serde_json::Value) -> LoadError {
     let from = fixture("adapter0");
     let mut config: serde_json::Value =
@@ -180,7 +180,7 @@ fn with(home: &Path, field: &str, value: serde_json::Value) -> LoadError {
 }
 
 #[test]
-fn what_an_adapter_asks_for_in_vain_is_refused_by_name() {
+fn an_unsupported_adapter_option_is_refused_by_its_name() {
     let home = tempfile::tempdir().unwrap();
     for (field, value) in [
         ("use_dora", true.into()),
@@ -219,7 +219,7 @@ fn what_an_adapter_asks_for_in_vain_is_refused_by_name() {
 }
 
 #[test]
-fn an_adapter_is_the_same_however_it_travels() {
+fn an_adapter_has_one_hash_as_a_folder_and_as_bytes() {
     let home = tempfile::tempdir().unwrap();
     for index in 0..8 {
         let adapter = Adapter::load(&fixture(&format!("adapter{index}"))).unwrap();

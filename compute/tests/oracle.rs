@@ -1,4 +1,4 @@
-//! Numbers beside a decoder in doubles that shares nothing with the crate, and how far quantised bases are from it.
+//! Logits compared with a decoder in doubles that shares no code with the crate, and the error of quantised bases.
 
 #![allow(
     clippy::unwrap_used,
@@ -40,7 +40,7 @@ fn tokens(name: &str) -> Vec<u32> {
     serde_json::from_value(requests[0]["tokens"].clone()).unwrap()
 }
 
-/// Largest and mean error of a model's logits, and their largest value.
+/// Largest and mean error of a model's logits, and their largest magnitude.
 fn errors(name: &str, quantise: Quantise, adapter: Option<u32>) -> (f64, f64, f64) {
     let (dir, tokens) = (fixture(name), tokens(name));
     let adapter_dir = adapter.map(|index| dir.join(format!("adapter{index}")));
@@ -101,8 +101,8 @@ fn logits_are_those_of_the_reference_in_doubles() {
 
 #[test]
 fn a_quantised_base_stays_near_its_original() {
-    // Of the largest logit, in the mean over all positions: random weights have no outliers, so these are the errors of
-    // rounding alone.
+    // Relative to the largest logit, in the mean over all positions. Random weights have no outliers, so this is the
+    // error of rounding alone.
     for (quantise, bound) in [(Quantise::Int8, 0.01), (Quantise::Int4, 0.15)] {
         for name in MODELS {
             let (most, mean, largest) = errors(name, quantise, Some(0));
@@ -119,9 +119,9 @@ fn a_quantised_base_stays_near_its_original() {
     }
 }
 
-/// Ours and PyTorch's singles beside doubles, for the models under OPENLEDGER_MODELS: which of the two is further off.
+/// Compares this crate and PyTorch's singles with doubles, for the models in `OPENLEDGER_MODELS`.
 #[test]
-fn of_more_models_ours_are_as_near_to_doubles_as_those_of_transformers() {
+fn more_models_are_as_close_to_doubles_as_transformers() {
     let Some(root) = std::env::var_os("OPENLEDGER_MODELS").map(PathBuf::from) else {
         eprintln!("no more models: OPENLEDGER_MODELS names none");
         return;
@@ -171,7 +171,7 @@ fn of_more_models_ours_are_as_near_to_doubles_as_those_of_transformers() {
         "worst of {}: ours {a:.1e}, transformers {b:.1e}, apart {c:.1e}; means: {am:.1e}, {bm:.1e}, {cm:.1e}",
         dirs.len()
     );
-    // A single position may be so conditioned that any rounding in singles shows; all together they tell.
+    // One position may be so badly conditioned that any rounding shows; the mean of all decides.
     assert!(
         am <= bm,
         "ours are {am} from doubles in the mean, those of transformers {bm}"

@@ -1,4 +1,4 @@
-//! Numbers beside transformers and PEFT: the fixtures were made by `fixtures/make.py`.
+//! Logits compared with transformers and PEFT, on fixtures that `fixtures/make.py` made.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! The bits of a request's logits are its own: whatever the threads, the instructions, the batch mates, and how its
-//! prompt was cut. `OPENLEDGER_MIXES` sets how many random batches are tried.
+//! Verified work: the bits of a request's logits do not depend on threads, instructions, the rest of the batch, or
+//! the cut of its prompt. `OPENLEDGER_MIXES` sets the number of random batches.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ const PAGE: usize = 4;
 const SEQUENCES: usize = 12;
 const LENGTH: usize = 14;
 
-/// A small generator: Steele, Lea and Flood, SplitMix64.
+/// SplitMix64: Steele, Lea and Flood, 2014.
 struct Random(u64);
 
 impl Random {
@@ -39,7 +39,7 @@ fn fixture(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-/// A model with its adapters in slots that `shift` moves around.
+/// Loads a model with its adapters, in slots that `shift` moves.
 fn decoder(name: &str, threads: usize, level: Level, quantise: Quantise, shift: u32) -> Decoder<Cpu> {
     let options = CpuOptions {
         threads,
@@ -59,7 +59,7 @@ fn decoder(name: &str, threads: usize, level: Level, quantise: Quantise, shift: 
     decoder
 }
 
-/// A request: its tokens and its adapters by number, with weights.
+/// The tokens of a request, and its adapters by number with their weights.
 struct Sequence {
     tokens: Vec<u32>,
     adapters: Vec<(u32, f32)>,
@@ -72,7 +72,7 @@ fn sequences() -> Vec<Sequence> {
             tokens: (0..LENGTH)
                 .map(|_| 3 + u32::try_from(random.below(120)).unwrap())
                 .collect(),
-            // Some of the base alone, some with one adapter, some with a mix.
+            // Some requests of the base alone, some with one adapter, some with a mix.
             adapters: (0..i % 3)
                 .map(|_| (u32::try_from(random.below(8)).unwrap(), 0.75))
                 .collect(),
@@ -80,7 +80,7 @@ fn sequences() -> Vec<Sequence> {
         .collect()
 }
 
-/// Runs all sequences in random cuts and company; the bits of every position.
+/// Runs all sequences in random cuts and batches; returns the bits of every position.
 fn run(decoder: &mut Decoder<Cpu>, shift: u32, random: &mut Random) -> BTreeMap<(usize, usize), Vec<u32>> {
     let sequences = sequences();
     let mut free: Vec<u32> = (0..128).collect();
@@ -171,7 +171,7 @@ fn bits_do_not_depend_on_threads_instructions_or_slots() {
 }
 
 #[test]
-fn bits_do_not_depend_on_company_or_on_how_a_prompt_is_cut() {
+fn bits_do_not_depend_on_the_batch_or_the_cut_of_a_prompt() {
     let mixes: u64 = std::env::var("OPENLEDGER_MIXES").map_or(1000, |text| text.parse().unwrap());
     for (name, part) in [("llama-1", 2), ("qwen2-3", 4), ("qwen3-6", 4)] {
         let mut decoder = decoder(name, 2, Level::detect(), Quantise::No, 0);
@@ -204,7 +204,7 @@ fn a_shared_prefix_may_be_copied_within_a_page() {
 }
 
 #[test]
-fn a_batch_that_makes_no_sense_is_refused() {
+fn a_malformed_batch_is_refused() {
     let mut decoder = decoder("qwen2-3", 1, Level::detect(), Quantise::No, 0);
     let pages = [PageId(0)];
     let good = Span {

@@ -1,7 +1,7 @@
-//! An NVIDIA GPU as a machine, through cubecl's CUDA runtime and NVRTC.
+//! NVIDIA GPUs, through CubeCL's CUDA runtime and NVRTC.
 //!
-//! Finding one never panics and never loads more than the driver's library. Using one needs NVRTC and the CUDA headers
-//! too, which [`Cuda::open`] finds out with one small kernel.
+//! Counting GPUs never panics and loads nothing but the driver's library. Using one also needs NVRTC and the CUDA
+//! headers, which [`Cuda::open`] checks by running a small kernel.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -16,7 +16,7 @@ use cubecl::{
 
 use crate::{Environment, Kernel, Machine, MachineError, Scalar};
 
-/// How many there are: none without a driver, or with one that is broken.
+/// Counts the GPUs: 0 without a driver, or with one that is broken.
 pub fn devices() -> usize {
     let count = || {
         Device::enumerate_all()
@@ -27,14 +27,14 @@ pub fn devices() -> usize {
     catch_unwind(count).unwrap_or(0)
 }
 
-/// A GPU.
+/// An NVIDIA GPU.
 pub struct Cuda {
     client: Client,
     environment: Environment,
 }
 
 impl Cuda {
-    /// Opens a device by its number, and runs a kernel on it.
+    /// Opens the GPU of a number and runs a kernel on it. Errors say what is missing.
     pub fn open(index: usize) -> Result<Self, MachineError> {
         let found = devices();
         if index >= found {
@@ -65,13 +65,13 @@ impl Cuda {
         })
     }
 
-    /// Takes the second of two rows.
+    /// Runs a kernel that gathers the second of two rows, and checks the result.
     fn prove(&mut self) -> Result<(), MachineError> {
         let numbers = [1.0f32, 2.0, 3.0, 4.0];
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         let (x, wanted) = (self.upload(&bytes), self.upload(&1u32.to_le_bytes()));
         let y = self.empty(8);
-        self.launch(Kernel::Take, [1, 1, 1], &[&x, &wanted, &y], &[Scalar::U32(2)]);
+        self.launch(Kernel::GatherRows, [1, 1, 1], &[&x, &wanted, &y], &[Scalar::U32(2)]);
         let got = self.read(&y, 8)?;
         if got == bytes[8..] {
             Ok(())
@@ -80,17 +80,17 @@ impl Cuda {
         }
     }
 
-    /// Memory it has.
+    /// Returns the bytes of its memory.
     pub fn bytes(&self) -> u64 {
         self.client.properties().memory.max_memory().unwrap_or(0)
     }
 
-    /// The largest piece of it that can be had.
+    /// Returns the bytes of the largest single buffer.
     pub fn piece_bytes_max(&self) -> u64 {
         self.client.properties().memory.max_page_size
     }
 
-    /// What it is called.
+    /// Returns the product name.
     pub fn name(&self) -> String {
         self.client.properties().identity.name.clone()
     }
@@ -104,7 +104,7 @@ impl Machine for Cuda {
     type Buffer = Handle;
 
     fn class(&self) -> String {
-        // The architecture that code is made for; the name of the device adds nothing to it.
+        // The architecture that code is compiled for; another device of the same architecture computes the same bits.
         format!("cuda {}", self.client.properties().identity.fingerprint)
     }
 

@@ -1,7 +1,7 @@
-//! Kernels as CUDA C++, without a device: what is compiled for one offline, and what tests run on the processor.
+//! Kernels as CUDA C++, without a GPU: the text that is compiled offline, and that the emulator runs in tests.
 //!
-//! The properties are those that cubecl finds on a GPU of compute capability 9.0, so the text is what a driver would be
-//! given there.
+//! The device properties are those that CubeCL finds on a GPU of compute capability 9.0, so the text is the one that
+//! a driver would get there.
 
 use std::sync::Arc;
 
@@ -26,21 +26,28 @@ use cubecl_cpp::{
 
 use crate::{Environment, Kernel};
 
-/// Shared memory that a cube of such a GPU may ask for.
+/// Most bytes of shared memory that a cube of such a GPU may have.
 const SHARED_BYTES_MAX: usize = 227 << 10;
 
 /// A kernel as text.
+///
+/// ```
+/// use cube::{Kernel, emit};
+///
+/// let text = emit::text(Kernel::Norm, &emit::offline()).unwrap();
+/// assert!(text.source.contains(&text.entry));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Text {
     /// CUDA C++.
     pub source: String,
-    /// What its function is called.
+    /// Name of its function.
     pub entry: String,
-    /// Bytes of shared memory that a launch has to ask for.
+    /// Bytes of shared memory that a launch has to request.
     pub shared_bytes: usize,
 }
 
-/// A GPU of compute capability 9.0 that is not there.
+/// Returns the environment of a GPU of compute capability 9.0, without one.
 pub fn offline() -> Environment {
     let hardware = HardwareProperties {
         load_width: 128,
@@ -103,7 +110,7 @@ pub fn offline() -> Environment {
     }
 }
 
-/// The text of a kernel, or why there is none.
+/// Returns the text of a kernel. Fails if it does not compile or needs too much shared memory.
 pub fn text(kernel: Kernel, environment: &Environment) -> Result<Text, String> {
     let built = kernel.build(environment);
     let definition = cubecl::define_kernel(&*built).map_err(|error| format!("{}: {error}", kernel.name()))?;
@@ -134,7 +141,7 @@ pub fn text(kernel: Kernel, environment: &Environment) -> Result<Text, String> {
     })
 }
 
-/// The name after `__global__`.
+/// Returns the name of the function marked `__global__`.
 fn entry(source: &str) -> Option<String> {
     let (_, rest) = source.split_once("__global__")?;
     let (head, _) = rest.split_once("const")?;

@@ -1,5 +1,5 @@
-//! What a short fine-tune teaches `pico`: for each seed a world that it never heard of, what eight contributors wrote of it,
-//! and the exam before and after.
+//! The effect of a short fine-tune on `pico`: for each seed a world that it has not seen, the records of eight contributors,
+//! and the scores on its questions before and after.
 
 use std::{
     collections::BTreeMap,
@@ -14,27 +14,27 @@ use compute::{
     model::{Model, Text},
 };
 use train::{
-    self, Machine, Open, Output, Reading, Recipe, Trainer,
-    exam::{Candidate, Exam, Report, Terms, examine},
+    self, CorpusReader, Machine, Output, Recipe, Trainer, Unthrottled,
+    comparison::{Candidate, CompareOptions, EvalSet, Report, compare},
 };
 use world::{Datanets, NOT_KNOWN};
 
-/// Tokens of an answer at most.
+/// Most tokens of an answer.
 const ANSWER_TOKENS_MAX: usize = 32;
 
-/// What is examined, and on what.
-pub(crate) struct Place {
-    /// The model's folder.
+/// Folders and threads of the examination.
+pub(crate) struct Paths {
+    /// Folder of the base model.
     pub(crate) model: PathBuf,
-    /// Hyper-parameters of the fine-tune.
+    /// File with the hyper-parameters of the fine-tune.
     pub(crate) recipe: PathBuf,
-    /// Where worlds and adapters go.
+    /// Folder of the generated worlds and the adapters.
     pub(crate) work: PathBuf,
-    /// Threads that compute.
+    /// Number of threads that compute.
     pub(crate) threads: usize,
 }
 
-/// One line of the table.
+/// One row of the table.
 #[derive(Debug)]
 struct Row {
     seed: u64,
@@ -44,24 +44,24 @@ struct Row {
     validation: [f64; 2],
     exact: [usize; 2],
     questions: usize,
-    /// Controls that were answered with not knowing.
+    /// Control questions, which nobody can answer, that were answered so.
     not_known: [usize; 2],
     adapter: String,
 }
 
-/// Fine-tunes on the world of each seed and prints what came of it.
-pub(crate) fn table(place: &Place, seeds: &[u64]) -> Result<()> {
-    let model = Model::read(&place.model)?;
-    let text = Text::load(&place.model, model.config())?;
-    let recipe = fs::read_to_string(&place.recipe)
-        .with_context(|| format!("could not read {}", place.recipe.display()))
+/// Fine-tunes on the world of each seed and prints a row of scores.
+pub(crate) fn table(paths: &Paths, seeds: &[u64]) -> Result<()> {
+    let model = Model::read(&paths.model)?;
+    let text = Text::load(&paths.model, model.config())?;
+    let recipe = fs::read_to_string(&paths.recipe)
+        .with_context(|| format!("could not read {}", paths.recipe.display()))
         .and_then(|text| Ok(toml::from_str::<Recipe>(&text)?))?;
     println!(
         "| seed | records | steps | seconds | validation before | after | exact before | after | controls \"{NOT_KNOWN}\" before | after | adapter |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for seed in seeds {
-        let row = one(place, &model, &text, &recipe, *seed)?;
+        let row = one(paths, &model, &text, &recipe, *seed)?;
         let share = |count: usize| 100.0 * count as f64 / row.questions as f64;
         println!(
             "| {} | {} | {} | {:.1} | {:.3} | {:.3} | {:.1} % | {:.1} % | {} | {} | {} |",
@@ -81,16 +81,16 @@ pub(crate) fn table(place: &Place, seeds: &[u64]) -> Result<()> {
     Ok(())
 }
 
-fn one(place: &Place, model: &Model, text: &Text, recipe: &Recipe, seed: u64) -> Result<Row> {
-    let dir = place.work.join(format!("seed-{seed}"));
+fn one(paths: &Paths, model: &Model, text: &Text, recipe: &Recipe, seed: u64) -> Result<Row> {
+    let dir = paths.work.join(format!("seed-{seed}"));
     let datanets = Datanets::new(seed);
     write(&datanets, &dir)?;
-    let mut reading = Reading::new(text, model.config(), recipe);
+    let mut reading = CorpusReader::new(text, model.config(), recipe);
     for contributor in &datanets.contributors {
         reading.folder(&dir.join(contributor.folder))?;
     }
     let machine = Machine {
-        threads: place.threads,
+        threads: paths.threads,
         ..Machine::default()
     };
     let mut trainer = Trainer::new(model, reading.finish()?, &BTreeMap::new(), recipe.clone(), machine)?;
@@ -101,9 +101,9 @@ fn one(place: &Place, model: &Model, text: &Text, recipe: &Recipe, seed: u64) ->
         checkpoint_every: u64::MAX,
         checkpoints_max: Some(1),
     };
-    let before = trainer.validate(&mut Open)?.unwrap_or(f64::NAN);
+    let before = trainer.validate(&mut Unthrottled)?.unwrap_or(f64::NAN);
     let begun = Instant::now();
-    let outcome = train::run(&mut trainer, &output, &mut Open, &mut |_| ())?;
+    let outcome = train::run(&mut trainer, &output, &mut Unthrottled, &mut |_| ())?;
     let seconds = begun.elapsed().as_secs_f64();
     let last = trainer.validations().last().map_or(f64::NAN, |(_, loss)| loss);
     let candidates = [None, Some(Adapter::load(&output.dir)?)].map(|adapter| Candidate {
@@ -115,14 +115,14 @@ fn one(place: &Place, model: &Model, text: &Text, recipe: &Recipe, seed: u64) ->
             tokens_max: model.config().context_tokens_max,
             ..Recipe::default()
         };
-        let exam = Exam::read(&[dir.join(name)], &[], text, model.config(), &whole)?;
-        let terms = Terms {
+        let exam = EvalSet::read(&[dir.join(name)], &[], text, model.config(), &whole)?;
+        let options = CompareOptions {
             recipe: &whole,
             machine,
             answer_tokens_max: ANSWER_TOKENS_MAX,
             prompt_tokens_max: 1,
         };
-        Ok(examine(model, text, "pico", &exam, &candidates, &terms, &mut |_| ())?)
+        Ok(compare(model, text, "pico", &exam, &candidates, &options, &mut |_| ())?)
     };
     let (exam, controls) = (asked("questions.jsonl")?, asked("controls.jsonl")?);
     let not_known = |candidate: usize| {
@@ -142,7 +142,7 @@ fn one(place: &Place, model: &Model, text: &Text, recipe: &Recipe, seed: u64) ->
     })
 }
 
-/// The datanets of a seed in a folder that is this program's own, without what lay there before.
+/// Writes the datanets of a seed to a folder of this program, which is emptied first.
 fn write(datanets: &Datanets, dir: &Path) -> Result<()> {
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("could not clear {}", dir.display()))?;

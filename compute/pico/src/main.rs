@@ -1,11 +1,16 @@
-//! `pico`: a language model of three and a half million weights that belongs to this house. Run as `cargo xtask pico`.
+//! `pico`: this project's own language model of three and a half million weights. Run as `cargo xtask pico`.
 //!
-//! Without arguments it trains the model from nothing: a corpus of the small world, a vocabulary of its words, and a run of
-//! full training by our own trainer ([`plan`] says of what extent). All of it is a function of what stands in `plan.rs`, to
-//! the bit, on any machine; a run that is killed goes on from its last checkpoint with the same command. What came of it
-//! is committed in `compute/models/pico`.
+//! Without arguments it trains the model from nothing: a corpus of the generated world, a vocabulary of its words, and a
+//! run of full training ([`plan`] has the sizes). The result is a function of `plan.rs`, to the bit, on any machine; a run
+//! that is interrupted continues from its last checkpoint with the same command. The trained model is committed in
+//! `compute/models/pico`.
 //!
-//! With `--examine` it fine-tunes the model on the sample datanets of the worlds named, and prints what that taught it.
+//! With `--examine` it fine-tunes the model on the sample datanets of the given worlds, and prints the improvement.
+//!
+//! # Why a model of our own
+//!
+//! The devnet, the tests and the first steps of a newcomer need a base model that is small enough for two cores, needs no
+//! download, and knows nothing of the sample data, so that everything it answers about them it learned from contributors.
 
 #![allow(
     clippy::print_stdout,
@@ -63,18 +68,18 @@ fn main() -> Result<()> {
     let all = || available_parallelism().map_or(1, usize::from);
     let threads = args.threads.unwrap_or_else(all);
     if args.examine.is_empty() {
-        let place = make::Place {
+        let paths = make::Paths {
             work: args.work,
             out: args.out,
             threads,
         };
-        return make::make(&Plan::default(), &place);
+        return make::make(&Plan::default(), &paths);
     }
-    let place = examine::Place {
+    let paths = examine::Paths {
         recipe: args.recipe.unwrap_or_else(|| args.model.join("recipe.toml")),
         model: args.model,
         work: args.work.join("examine"),
         threads,
     };
-    examine::table(&place, &args.examine)
+    examine::table(&paths, &args.examine)
 }

@@ -1,7 +1,7 @@
-//! From nothing to a model: a corpus, a vocabulary of its words, and a run of full training.
+//! Training `pico` from nothing: a corpus, a vocabulary of its words, and a run of full training.
 //!
-//! Everything on the way lies in one folder: the vocabulary, and the run with its checkpoints, from which the same command
-//! goes on after a kill to the same bits.
+//! The vocabulary and the run with its checkpoints are kept in one folder, from which the same command continues
+//! after an interruption, with the same bits.
 
 use std::{
     collections::BTreeMap,
@@ -12,41 +12,41 @@ use std::{
 
 use anyhow::{Context, Result};
 use compute::{
-    model::{Marks, Text},
+    model::{SpecialTokens, Text},
     tensors::Dtype,
 };
 use serde_json::json;
 use train::{
-    self, Corpus, Event, Machine, Open, Output, Trainer,
-    vocabulary::{self, Vocabulary, Words},
+    self, Corpus, Event, Machine, Output, Trainer, Unthrottled,
+    vocabulary::{self, Vocabulary, WordCounts},
 };
 
 use crate::plan::Plan;
 
-/// Steps between checkpoints.
+/// Steps between two checkpoints.
 const CHECKPOINT_EVERY: u64 = 200;
 
-/// Steps between lines of the log.
+/// Steps between two lines of the log.
 const LINE_EVERY: u64 = 25;
 
-/// Where things go, and what computes.
-pub(crate) struct Place {
-    /// The run's own folder.
+/// Folders and threads of the training.
+pub(crate) struct Paths {
+    /// Folder of the vocabulary and the run.
     pub(crate) work: PathBuf,
-    /// Where the model goes.
+    /// Folder of the finished model.
     pub(crate) out: PathBuf,
-    /// Threads that compute.
+    /// Number of threads that compute.
     pub(crate) threads: usize,
 }
 
-/// Makes the model, or goes on with it.
-pub(crate) fn make(plan: &Plan, place: &Place) -> Result<()> {
+/// Trains the model, or continues its training.
+pub(crate) fn make(plan: &Plan, paths: &Paths) -> Result<()> {
     let begun = Instant::now();
-    let work = &place.work;
+    let work = &paths.work;
     fs::create_dir_all(work).with_context(|| format!("could not make {}", work.display()))?;
     let documents = documents(plan);
     let vocabulary = learn_vocabulary(&documents, plan)?;
-    vocabulary.write(&work.join("tokenizer.json"), Some(plan.extents.context_tokens_max))?;
+    vocabulary.write(&work.join("tokenizer.json"), Some(plan.dimensions.context_tokens_max))?;
     put(&work.join("generation_config.json"), &generation())?;
     let config = plan.config();
     let text = Text::load(work, &config)?;
@@ -59,7 +59,7 @@ pub(crate) fn make(plan: &Plan, place: &Place) -> Result<()> {
         begun.elapsed().as_secs_f64()
     );
     let machine = Machine {
-        threads: place.threads,
+        threads: paths.threads,
         pass_tokens: 4096,
         ..Machine::default()
     };
@@ -79,22 +79,22 @@ pub(crate) fn make(plan: &Plan, place: &Place) -> Result<()> {
         };
         trainer.resume(last).with_context(another)?;
     }
-    let outcome = train::run(&mut trainer, &output, &mut Open, &mut say)?;
+    let outcome = train::run(&mut trainer, &output, &mut Unthrottled, &mut say)?;
     let model = trainer.model(Dtype::BF16).expect("all weights are trained");
     let mark = vocabulary::special;
-    let marks = Marks {
+    let marks = SpecialTokens {
         begin: mark(vocabulary::BEGIN),
         pad: mark(vocabulary::PAD),
     };
     for name in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
-        fs::create_dir_all(&place.out).with_context(|| format!("could not make {}", place.out.display()))?;
-        let to = place.out.join(name);
+        fs::create_dir_all(&paths.out).with_context(|| format!("could not make {}", paths.out.display()))?;
+        let to = paths.out.join(name);
         fs::copy(work.join(name), &to).with_context(|| format!("could not write {}", to.display()))?;
     }
-    model.write(&place.out, marks)?;
+    model.write(&paths.out, marks)?;
     eprintln!(
         "{} after {:.0} s: loss {:.4}, validation {:.4}, root {}",
-        place.out.display(),
+        paths.out.display(),
         begun.elapsed().as_secs_f64(),
         outcome.loss,
         outcome.validation.unwrap_or(f64::NAN),
@@ -103,7 +103,7 @@ pub(crate) fn make(plan: &Plan, place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// What the model reads: whole documents of the world's corpus, until there are so many bytes.
+/// Returns whole documents of the world's corpus, until they have as many bytes as the plan says.
 fn documents(plan: &Plan) -> Vec<String> {
     let mut bytes = 0;
     let texts = world::Corpus::new(plan.seed).map(|document| document.text);
@@ -117,14 +117,14 @@ fn documents(plan: &Plan) -> Vec<String> {
 }
 
 fn learn_vocabulary(documents: &[String], plan: &Plan) -> Result<Vocabulary> {
-    let mut words = Words::default();
+    let mut words = WordCounts::default();
     for document in documents {
         words.add(document)?;
     }
-    Ok(Vocabulary::learn(&words, plan.extents.vocabulary)?)
+    Ok(Vocabulary::learn(&words, plan.dimensions.vocabulary)?)
 }
 
-/// Documents as tokens: each is a record of its own, and every token of it counts.
+/// Tokenises the documents: each is one record, all of whose tokens count.
 fn corpus(documents: &[String], text: &Text, plan: &Plan) -> Result<Corpus> {
     let (mut corpus, config) = (Corpus::default(), plan.config());
     for document in documents {
@@ -136,7 +136,7 @@ fn corpus(documents: &[String], text: &Text, plan: &Plan) -> Result<Corpus> {
     Ok(corpus)
 }
 
-/// How it is sampled where nobody says otherwise: it is asked for facts, so the likeliest token each time.
+/// Returns the sampling defaults: greedy, since the model is asked for facts.
 fn generation() -> Vec<u8> {
     let token = vocabulary::special;
     let fields = json!({

@@ -1,18 +1,18 @@
-//! What `pico` is: its shape, its corpus and its recipe. The model is a function of what stands here, to the bit.
+//! The shape, corpus and recipe of `pico`. The model is a function of them, to the bit.
 
-use compute::model::{Config, Extents};
+use compute::model::{Config, Dimensions};
 use train::{Method, Recipe, Schedule, vocabulary};
 
-/// Everything that decides what the model becomes.
+/// Everything that decides the model.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Of the corpus, of what the weights begin as, and of the order of documents.
+    /// Seed of the corpus, the initial weights and the order of documents.
     pub(crate) seed: u64,
-    /// Bytes of text that it reads.
+    /// Bytes of text that it is trained on.
     pub(crate) corpus_bytes: usize,
-    /// Its shape.
-    pub(crate) extents: Extents,
-    /// How it learns.
+    /// Sizes of the model.
+    pub(crate) dimensions: Dimensions,
+    /// Hyper-parameters.
     pub(crate) recipe: Recipe,
 }
 
@@ -22,7 +22,7 @@ impl Default for Plan {
         Self {
             seed,
             corpus_bytes: 14_000_000,
-            extents: Extents {
+            dimensions: Dimensions {
                 vocabulary: 2048,
                 hidden: 256,
                 intermediate: 704,
@@ -54,9 +54,9 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// The shape, with the token that ends a text.
+    /// Returns the model's configuration.
     pub(crate) fn config(&self) -> Config {
         let end = vocabulary::special(vocabulary::END).expect("it is one of the special tokens");
-        Config::llama(self.extents, end).expect("the extents above make a model")
+        Config::llama(self.dimensions, end).expect("the dimensions above make a model")
     }
 }

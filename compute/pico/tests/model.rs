@@ -11,8 +11,8 @@ use std::{
 
 use compute::model::{Model, Text};
 use train::{
-    Asked, Machine, Recipe, answers,
-    exam::{Candidate, Exam, Terms, examine},
+    EvalPrompt, Machine, Recipe, answers,
+    comparison::{Candidate, CompareOptions, EvalSet, compare},
     vocabulary::{BEGIN, END},
 };
 
@@ -60,8 +60,8 @@ fn its_words_give_back_every_text() {
 fn it_was_not_told_the_facts_of_the_sample() {
     let (model, text) = pico();
     let recipe = Recipe::default();
-    let exam = Exam::read(&[sample("questions.jsonl")], &[], &text, model.config(), &recipe).unwrap();
-    let terms = Terms {
+    let eval_set = EvalSet::read(&[sample("questions.jsonl")], &[], &text, model.config(), &recipe).unwrap();
+    let options = CompareOptions {
         recipe: &recipe,
         machine: Machine::default(),
         answer_tokens_max: 24,
@@ -71,7 +71,7 @@ fn it_was_not_told_the_facts_of_the_sample() {
         name: "pico".to_owned(),
         adapter: None,
     };
-    let report = examine(&model, &text, "pico", &exam, &[candidate], &terms, &mut |_| ()).unwrap();
+    let report = compare(&model, &text, "pico", &eval_set, &[candidate], &options, &mut |_| ()).unwrap();
     let found = &report.candidates[0];
     assert!(
         20 * found.exact <= found.questions,
@@ -95,7 +95,7 @@ fn what_it_writes_is_in_the_words_of_its_world() {
         "At the market",
         "Question: Who",
     ];
-    let asked = beginnings.map(|beginning| Asked {
+    let asked = beginnings.map(|beginning| EvalPrompt {
         prompt: text.tokenizer.encode(beginning, true).unwrap(),
         answer: String::new(),
     });

@@ -14,13 +14,13 @@ use std::{
 use protocol::{BlobHash, error_chain};
 
 #[cfg(feature = "cuda")]
-use compute::decoder::CudaWanted;
+use compute::decoder::CudaOptions;
 use compute::{
     decoder::CpuOptions,
-    device::Place,
+    device::Device,
     forward::Forward,
-    host::Host,
     kernel::Quantise,
+    machine::MachineInfo,
     model::{Config, Generation, Model, ModelError, Stored, Text, read_config},
 };
 
@@ -90,7 +90,7 @@ impl Base {
 
 /// The parts of the engine that a child was told to be: what [`crate::process::child_main`] asks for.
 pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
-    let place = Place::named(&wanted.device).map_err(|error| error.to_string())?;
+    let place = Device::named(&wanted.device).map_err(|error| error.to_string())?;
     let quantise = quantise(&wanted.quantise)?;
     let dir = Path::new(&wanted.model);
     let base = Base::read(dir).map_err(|error| error_chain(&error))?;
@@ -135,24 +135,24 @@ pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "they are a GPU's"))]
 fn build(
     model: &Model,
-    place: Place,
+    place: Device,
     options: &CpuOptions,
     rows_max: usize,
     pages: Option<u32>,
 ) -> Result<Box<dyn Forward>, String> {
     match place {
-        Place::Cpu => {
+        Device::Cpu => {
             let decoder = model.on_cpu(*options).map_err(|error| error_chain(&error))?;
             Ok(Box::new(decoder))
         }
         #[cfg(feature = "cuda")]
-        Place::Cuda(index) => {
+        Device::Cuda(index) => {
             if options.quantise != Quantise::No {
                 return Err(
                     "a GPU keeps weights as they are stored; leave out --quantize, or use `--device cpu`".to_owned(),
                 );
             }
-            let wanted = CudaWanted {
+            let wanted = CudaOptions {
                 pages,
                 slots: options.slots,
                 rows_max,
@@ -160,7 +160,7 @@ fn build(
             Ok(Box::new(model.on_cuda(index, &wanted)?))
         }
         #[cfg(not(feature = "cuda"))]
-        Place::Cuda(_) => unreachable!("no CUDA device is found without support for it"),
+        Device::Cuda(_) => unreachable!("no CUDA device is found without support for it"),
     }
 }
 
@@ -181,7 +181,9 @@ fn pages(config: &Config, page_tokens: usize, wanted: &EngineSetup) -> u32 {
     let page_bytes = 2 * config.layers * config.kv_heads * config.head * page_tokens * size_of::<f32>();
     let context = config.context_tokens_max.div_ceil(page_tokens);
     let most = context.saturating_mul(wanted.limits.rows_max);
-    let free = Host::probe().memory.map_or(4 << 30, |memory| memory.available_bytes);
+    let free = MachineInfo::probe()
+        .memory
+        .map_or(4 << 30, |memory| memory.available_bytes);
     let free = wanted.memory_bytes_max.map_or(free, |most| most.min(free)) / PAGES_SHARE;
     let held = free / page_bytes.max(1) as u64;
     // Never less than a few short texts: what is not there is told when it is wanted.

@@ -1,4 +1,10 @@
-//! A decoder of the Llama shape, once for all devices.
+//! A decoder of the Llama family: the sequence of operations of a step, written once for all devices.
+//!
+//! - `step`: a batch of spans, checked and flattened. `ops`: the operations that a device provides.
+//! - `cpu`: the processor's operations. `gpu`: those of a GPU, built with the feature `gpu`.
+//!
+//! To support another device, implement [`Ops`]; to support another family of models, change `Decoder::block` and the
+//! configuration.
 
 mod cpu;
 #[cfg(feature = "gpu")]
@@ -10,7 +16,7 @@ use std::sync::Arc;
 
 pub use cpu::{Cpu, CpuOptions};
 #[cfg(feature = "cuda")]
-pub use gpu::CudaWanted;
+pub use gpu::CudaOptions;
 #[cfg(feature = "gpu")]
 pub use gpu::{Gpu, GpuError, GpuOptions};
 pub use ops::{Norm, Ops};
@@ -21,7 +27,7 @@ use crate::{
     lora::{Adapter, Projection},
 };
 
-/// A model on a device.
+/// A model on a device. Its only interface to callers is [`Forward`].
 pub struct Decoder<O> {
     ops: O,
     layers: usize,
@@ -29,7 +35,7 @@ pub struct Decoder<O> {
 }
 
 impl<O: Ops> Decoder<O> {
-    /// A model of so many blocks.
+    /// Makes a decoder of `layers` blocks over the operations of a device.
     pub fn new(ops: O, layers: usize, shape: Shape) -> Self {
         Self { ops, layers, shape }
     }
@@ -46,7 +52,7 @@ impl<O: Ops> Decoder<O> {
         let normed = ops.norm(Norm::FeedForward(layer), x);
         let gate_up = ops.linear(step, layer, [Gate, Up], &normed);
         ops.free(normed);
-        let inner = ops.gate(gate_up);
+        let inner = ops.swiglu(gate_up);
         ops.linear_onto(step, layer, Down, &inner, x);
         ops.free(inner);
     }

@@ -1,10 +1,11 @@
-//! What a device computes: the seam between the model's code, which is one, and kernels, of which each device has its
-//! own.
+//! The operations that a device provides to a decoder.
 //!
-//! An implementor owns the weights, the pages and the adapters in their slots. `Rows` is whatever holds activations
-//! there, one row for each token of a step. Calls come in the order in which the model needs them, and may be queued:
-//! only [`Ops::logits`] has to wait. What `linear` adds for a row, beside the base, is
-//! `weight · scale · B(A x)` for every group of the step that lists the row, in the order of the groups.
+//! An implementation owns the weights, the pages of keys and values, and the adapters in their slots. Activations
+//! stay on the device as [`Ops::Rows`], one row for each token of a step. Calls come in the order of the model and
+//! may be queued; only [`Ops::logits`] has to wait.
+//!
+//! For every group of a step that lists a row, [`Ops::linear`] adds `weight · scale · B(A x)` to the row, in the
+//! order of the groups.
 
 use std::sync::Arc;
 
@@ -14,49 +15,49 @@ use crate::{
     lora::{Adapter, AdapterHash, Projection},
 };
 
-/// Which norm.
+/// A norm of the model, by its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Norm {
-    /// Before attention, of a block.
+    /// Before the attention of a block.
     Attention(usize),
-    /// Before the feed-forward part, of a block.
+    /// Before the feed-forward layers of a block.
     FeedForward(usize),
-    /// Before the logits.
+    /// Before the output layer.
     Last,
 }
 
-/// A device that runs a decoder.
+/// The operations of a device.
 pub trait Ops: Send {
-    /// Activations.
+    /// Activations on the device.
     type Rows;
 
-    /// Whether a row's bits depend on its tokens, its adapters and the model alone.
+    /// True if a row's bits depend on its tokens, its adapters and the model alone.
     fn verifies(&self) -> bool {
         true
     }
 
-    /// Puts an adapter into a slot.
+    /// Puts an adapter into a slot. Fails if it does not fit the model.
     fn load(&mut self, slot: u32, adapter: &Arc<Adapter>) -> Result<(), StepError>;
 
     /// Empties a slot.
     fn unload(&mut self, slot: u32);
 
-    /// Who sits in a slot.
+    /// Returns the adapter in a slot.
     fn loaded(&self, slot: u32) -> Option<AdapterHash>;
 
-    /// Copies the first positions of a page.
+    /// Copies the first `tokens` positions of a page.
     fn copy_page(&mut self, from: u32, to: u32, tokens: usize) -> Result<(), StepError>;
 
-    /// Makes a step's tables ready.
+    /// Prepares the tables of a step. Called before its other operations.
     fn begin(&mut self, step: &Step) -> Result<(), StepError>;
 
-    /// The embeddings of the step's tokens.
+    /// Returns the embeddings of the step's tokens.
     fn embed(&mut self, step: &Step) -> Self::Rows;
 
-    /// A norm of each row.
+    /// Returns the norm of each row.
     fn norm(&mut self, norm: Norm, x: &Self::Rows) -> Self::Rows;
 
-    /// Linear layers of a block that read the same rows, with biases and adapters.
+    /// Runs linear layers of a block that read the same rows, with biases and adapters.
     fn linear<const N: usize>(
         &mut self,
         step: &Step,
@@ -65,22 +66,23 @@ pub trait Ops: Send {
         x: &Self::Rows,
     ) -> [Self::Rows; N];
 
-    /// One more, added to what is there.
+    /// Runs one linear layer and adds its outputs to `onto`, the residual stream.
     fn linear_onto(&mut self, step: &Step, layer: usize, site: Projection, x: &Self::Rows, onto: &mut Self::Rows);
 
-    /// Norms and rotates queries and keys, keeps keys and values in their pages, and attends.
+    /// Applies norms and rope to queries and keys, writes keys and values to their pages, and returns attention's
+    /// outputs.
     fn attend(&mut self, step: &Step, layer: usize, qkv: [Self::Rows; 3]) -> Self::Rows;
 
-    /// `silu(gate) · up`.
-    fn gate(&mut self, gate_up: [Self::Rows; 2]) -> Self::Rows;
+    /// Returns `silu(gate) · up`.
+    fn swiglu(&mut self, gate_up: [Self::Rows; 2]) -> Self::Rows;
 
-    /// The wanted rows alone.
+    /// Returns only the rows whose logits are wanted.
     fn wanted(&mut self, step: &Step, x: &Self::Rows) -> Self::Rows;
 
-    /// The logits of rows, appended.
+    /// Appends the logits of some rows. Waits for everything that was queued.
     fn logits(&mut self, x: &Self::Rows, logits: &mut Vec<f32>) -> Result<(), StepError>;
 
-    /// Whether what was computed since the last call came of the model's own weights. Where they are copies, it did.
+    /// Fails if the model's mapped files changed since the last call; always succeeds where weights are copies.
     fn unchanged(&self) -> Result<(), StepError> {
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! One batch, flattened: rows of tokens, whose they are, and which adapters act on which.
+//! One batch, checked and flattened: a row per token, the sequences they belong to, and the adapters that act on
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -7,61 +8,63 @@ use crate::{
     lora::AdapterHash,
 };
 
-/// The rows of a step.
+/// A flattened batch.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
-    /// A token for each row.
+    /// Token of each row.
     pub tokens: Vec<u32>,
-    /// Its position.
+    /// Position of each row in its sequence.
     pub positions: Vec<u32>,
-    /// Its place among all keys and values: page and position inside.
-    pub places: Vec<(u32, u32)>,
-    /// The sequences.
+    /// Page, and position in it, where the key and value of each row are stored.
+    pub kv_slots: Vec<(u32, u32)>,
+    /// The sequences, in the order of their rows.
     pub spans: Vec<SpanRows>,
-    /// The adapters.
+    /// The adapters, in the order in which they are added to a row.
     pub groups: Vec<Group>,
-    /// Rows whose logits are wanted, in order.
+    /// Rows whose logits are wanted, ascending.
     pub wanted: Vec<u32>,
 }
 
 /// Consecutive rows of one sequence.
 #[derive(Clone, Debug)]
 pub struct SpanRows {
-    /// The first.
+    /// First row.
     pub row: usize,
-    /// How many.
+    /// Number of rows.
     pub rows: usize,
-    /// The position of the first.
+    /// Position of the first row.
     pub position: usize,
-    /// The sequence's pages.
+    /// Pages of the sequence, in order.
     pub pages: Vec<u32>,
 }
 
 /// The rows that one adapter acts on.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// Where it sits.
+    /// Slot of the adapter.
     pub slot: u32,
-    /// Its rows, ascending.
+    /// Rows, ascending.
     pub rows: Vec<u32>,
-    /// How much of it each row wants.
+    /// Weight of the adapter for each of the rows.
     pub weights: Vec<f32>,
 }
 
-/// What is wrong with a batch: a fault of the scheduler, told rather than computed.
+/// Refuses a malformed batch, which is a bug of the scheduler.
 fn misuse<T>(what: String) -> Result<T, StepError> {
     Err(StepError::Device(what))
 }
 
 impl Step {
-    /// Checks the spans and flattens them. `loaded` tells who sits in a slot.
+    /// Checks the spans and flattens them. `loaded` returns the adapter in a slot.
     pub fn of(
         spans: &[Span<'_>],
         shape: &Shape,
         loaded: impl Fn(u32) -> Option<AdapterHash>,
     ) -> Result<Self, StepError> {
         let mut step = Self::default();
-        // By content and not by slot: the order in which a row meets its adapters must not depend on where they sit.
+        // Ordered by content and not by slot: the order in which adapters are added to a row, and with it the row's
+        // bits,
+        // must not depend on the slots they are in.
         let mut groups: BTreeMap<(AdapterHash, usize), Group> = BTreeMap::new();
         for span in spans {
             let row = step.tokens.len();
@@ -71,7 +74,7 @@ impl Step {
                 let Some(hash) = loaded(mix.slot.0) else {
                     return misuse(format!("slot {} is empty", mix.slot.0));
                 };
-                // An adapter may be in a mix twice; each time is a group of its own.
+                // A mix may name an adapter twice; each occurrence is a group of its own.
                 let time = met.entry(hash).and_modify(|time| *time += 1).or_insert(0usize);
                 let group = groups.entry((hash, *time)).or_insert_with(|| Group {
                     slot: mix.slot.0,
@@ -85,10 +88,10 @@ impl Step {
             }
         }
         step.groups = groups.into_values().collect();
-        // Threads write keys and values side by side.
-        let mut places = step.places.clone();
-        places.sort_unstable();
-        match places.windows(2).find(|pair| pair[0] == pair[1]) {
+        // Two rows with one slot would be a data race: threads write keys and values of all rows at once.
+        let mut kv_slots = step.kv_slots.clone();
+        kv_slots.sort_unstable();
+        match kv_slots.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => misuse(format!("two tokens for position {} of page {}", pair[0].1, pair[0].0)),
             None => Ok(step),
         }
@@ -117,7 +120,7 @@ impl Step {
             let at = position + index;
             self.tokens.push(*token);
             self.positions.push(row_number(at));
-            self.places
+            self.kv_slots
                 .push((pages[at / shape.page_tokens], row_number(at % shape.page_tokens)));
         }
         let rows = row_number(row)..row_number(self.tokens.len());

@@ -1,7 +1,10 @@
-//! Attention of some rows of one sequence to the pages of keys and values before them.
+//! Causal attention of some rows of one sequence over the pages of keys and values before them.
 //!
-//! Scores of a row are taken over all its positions, then weights, then the weighted sum in the order of positions: no
-//! running maximum, so a position's bits do not depend on how a prompt was cut into steps.
+//! # Why not FlashAttention's running maximum
+//!
+//! A running maximum makes the bits depend on the blocks in which positions are visited. Here the scores of a row are
+//! computed over all its positions, then the weights, then the weighted sum in the order of positions, so the bits do
+//! not depend on how a prompt was cut into steps.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -15,71 +18,70 @@ use super::{
     level::kernel,
     math::softmax,
     simd::{LANES, Simd},
-    team::Parts,
+    thread_pool::DisjointMut,
 };
 
-/// Sizes that all rows share.
+/// The layout of attention heads and pages.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
-    /// Heads of queries in a row.
+    /// Number of query heads in a row.
     pub queries: usize,
-    /// Heads of keys, and as many of values; they divide those of queries.
+    /// Number of key heads, and of value heads; divides `queries`.
     pub keys: usize,
-    /// Width of one.
+    /// Width of a head.
     pub width: usize,
     /// Positions in a page.
     pub page_tokens: usize,
 }
 
 impl Heads {
-    /// Singles in a page, of keys or of values.
+    /// Returns the number of singles in a page of keys or of values.
     pub fn page(&self) -> usize {
         self.keys * self.page_tokens * self.width
     }
 
-    /// Where a position's key or value lies for a head.
+    /// Returns the offset of a position's key or value for a head.
     pub(crate) fn at(&self, page: u32, key_head: usize, inside: usize) -> usize {
         page as usize * self.page() + (key_head * self.page_tokens + inside) * self.width
     }
 }
 
-/// Some consecutive rows of a sequence and one head of keys.
+/// Attention for consecutive rows of a sequence and the query heads that share one key head. One task of a thread.
 #[derive(Clone, Copy)]
-pub struct Look<'a> {
-    /// Sizes.
+pub struct AttentionTask<'a> {
     pub heads: Heads,
-    /// Which head of keys, from 0.
+    /// Index of the key head.
     pub key_head: usize,
     /// Queries of all rows of the step, `[row][head][width]`.
     pub queries: &'a [f32],
-    /// Where attention goes, in the same form.
-    pub to: Parts,
-    /// The first row in the buffers, and how many follow.
+    /// Outputs, in the layout of the queries.
+    pub to: DisjointMut,
+    /// First row in the buffers.
     pub row: usize,
-    /// See `row`.
+    /// Number of rows from `row` on.
     pub rows: usize,
-    /// The position of the first row.
+    /// Position of the first row in its sequence.
     pub position: usize,
-    /// The sequence's pages.
+    /// Pages of the sequence, in order.
     pub pages: &'a [u32],
-    /// Pages of keys, `[page][head][position][width]`, and two vectors of lanes behind them.
+    /// Pages of keys, `[page][head][position][width]`, followed by two spare vectors.
     pub keys: &'a [f32],
-    /// Pages of values, in the same form.
+    /// Pages of values, in the same layout.
     pub values: &'a [f32],
 }
 
-impl Look<'_> {
-    /// Computes it. `scores` is scratch.
+impl AttentionTask<'_> {
+    /// Computes the outputs of the task. `scores` is scratch.
     ///
     /// # Safety
     ///
-    /// Nobody else writes these rows' outputs for the queries of this head of keys.
+    /// Nothing else accesses the outputs of these rows for these query heads.
     pub unsafe fn run(&self, level: Level, scores: &mut Vec<f32>) {
         let Heads { width, page_tokens, .. } = self.heads;
         let group = self.heads.queries / self.heads.keys;
         let tokens = self.position + self.rows;
         let stride = tokens.next_multiple_of(LANES);
-        // Each row of a sequence and each head of queries that shares these keys.
+        // One row of scores for each row of the sequence and each query head that shares the key head.
         let picked: Vec<u32> = (self.row..self.row + self.rows)
             .flat_map(|row| (0..group).map(move |head| (row, head)))
             .map(|(row, head)| (row * self.heads.queries + self.key_head * group + head) as u32)
@@ -101,7 +103,7 @@ impl Look<'_> {
                 store: Store::Set,
                 bias: None,
             };
-            // SAFETY: `scores` is ours, with a column for each of these keys.
+            // SAFETY: `scores` is this task's, with a column for each of these keys.
             unsafe { product_f32(level, queries, keys.as_ptr(), width, count, width, output) };
         }
         let scale = 1.0 / (width as f32).sqrt();
@@ -135,7 +137,7 @@ struct Weighing<'a> {
     tokens: usize,
     width: usize,
     picked: &'a [u32],
-    to: Parts,
+    to: DisjointMut,
 }
 
 kernel!(fn weigh(work: Weighing<'_>) = weigh_body);
@@ -162,7 +164,7 @@ unsafe fn weigh_body<S: Simd>(work: Weighing<'_>) {
 unsafe fn weigh_tile<S: Simd, const M: usize>(work: &Weighing<'_>, m: usize, column: usize) {
     let weights: [&[f32]; M] = std::array::from_fn(|i| &work.weights[(m + i) * work.stride..][..work.stride]);
     let columns = (work.width - column).min(2 * LANES);
-    // SAFETY: values are followed by a spare vector or two, so whole vectors may be read; `to` is ours for these rows.
+    // SAFETY: spare vectors follow the values, so whole vectors may be read; these rows of `to` are this task's.
     unsafe {
         let mut sums = [[S::splat(0.0); 2]; M];
         for (index, start) in work.starts.iter().enumerate() {

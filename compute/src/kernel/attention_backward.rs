@@ -1,7 +1,8 @@
-//! Attention of one sequence and one head of queries, backwards.
+//! Backward pass of attention for one sequence and one query head.
 //!
-//! Weights are computed again from queries and keys, some rows at a time, in the bits of the way forth. Gradients of keys
-//! and values are chains over rows in their order: the rows' blocks are no part of the result.
+//! The weights are computed again from queries and keys, some rows at a time, with the bits of the forward pass.
+//! Gradients of keys and values are sums over rows in their order, so the size of a block of rows does not change
+//! them.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -13,47 +14,46 @@ use std::cell::RefCell;
 
 use super::{
     Level,
-    backward::{dot, softmax_back},
+    backward::{dot, softmax_backward},
     dot::{Output, Rows, Store, product_f32},
     gemm::{Block, Left, Right},
     math::softmax,
     simd::LANES,
-    team::Parts,
+    thread_pool::DisjointMut,
 };
 
-/// Weights that a task holds, so that they stay in a core's cache.
+/// Most attention weights of a block of rows, so that they stay in a core's cache.
 const WEIGHTS_MAX: usize = 64 << 10;
 
-/// One sequence and one head of queries.
+/// The backward pass for one sequence and one query head. One task of a thread.
 #[derive(Clone, Copy)]
-pub struct LookBack<'a> {
-    /// Heads of queries in a row.
+pub struct AttentionBackward<'a> {
+    /// Number of query heads in a row.
     pub heads: usize,
-    /// Which of them, from 0.
+    /// Index of this query head.
     pub head: usize,
-    /// Width of one.
+    /// Width of a head.
     pub width: usize,
-    /// The sequence's first row in the buffers of rows.
+    /// First row of the sequence in the buffers.
     pub row: usize,
-    /// Its rows.
     pub rows: usize,
     /// Rotated queries, `[row][head][width]`.
     pub queries: &'a [f32],
-    /// What attention gave, in the same form.
+    /// Outputs of attention, in the layout of the queries.
     pub attended: &'a [f32],
-    /// The gradient of that, in the same form.
+    /// Gradient of the outputs, in the same layout.
     pub d: &'a [f32],
-    /// Rotated keys of this sequence for the head, `[token][width]`.
+    /// Rotated keys of the sequence for the head, `[token][width]`.
     pub keys: &'a [f32],
-    /// Its values, in the same form.
+    /// Values of the sequence, in the layout of the keys.
     pub values: &'a [f32],
-    /// Gradients of the queries, in the form of the queries.
-    pub d_queries: Parts,
-    /// Gradients of keys by this head alone, `[token][width]` from `at` on.
-    pub d_keys: Parts,
-    /// The same of values.
-    pub d_values: Parts,
-    /// Where both begin, in singles.
+    /// Gradient of the queries, in the layout of the queries.
+    pub d_queries: DisjointMut,
+    /// Gradient of the keys from this head alone, `[token][width]` from `at` on.
+    pub d_keys: DisjointMut,
+    /// Gradient of the values from this head alone, in the same layout.
+    pub d_values: DisjointMut,
+    /// Offset of the two gradients, in singles.
     pub at: usize,
 }
 
@@ -61,16 +61,16 @@ thread_local! {
     static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
-impl LookBack<'_> {
-    /// Computes it.
+impl AttentionBackward<'_> {
+    /// Computes the three gradients.
     ///
     /// # Safety
     ///
-    /// Nobody else reads or writes the gradients of this head and sequence.
+    /// Nothing else accesses the gradients of this head and sequence.
     pub unsafe fn run(&self, level: Level) {
         let length = self.rows * self.width;
         assert!(self.keys.len() >= length && self.values.len() >= length && self.head < self.heads);
-        // SAFETY: by the contract.
+        // SAFETY: the caller's promise.
         unsafe {
             self.d_keys.get(self.at, length).fill(0.0);
             self.d_values.get(self.at, length).fill(0.0);
@@ -78,13 +78,13 @@ impl LookBack<'_> {
         let each = (WEIGHTS_MAX / self.rows).clamp(4, 64);
         SCRATCH.with_borrow_mut(|[weights, d_weights]| {
             for first in (0..self.rows).step_by(each) {
-                // SAFETY: by the contract.
+                // SAFETY: the caller's promise.
                 unsafe { self.block(level, first, each.min(self.rows - first), weights, d_weights) };
             }
         });
     }
 
-    /// Rows `first..first + rows` of the sequence.
+    /// Computes the gradients of rows `first..first + rows` of the sequence.
     unsafe fn block(&self, level: Level, first: usize, rows: usize, weights: &mut Vec<f32>, d_weights: &mut Vec<f32>) {
         let width = self.width;
         let tokens = first + rows;
@@ -114,17 +114,17 @@ impl LookBack<'_> {
             let d_weights = &mut d_weights[index * stride..][..tokens];
             softmax(level, &mut weights[..seen], scale);
             weights[seen..].fill(0.0);
-            // Σ weight · d is the gradient along what attention gave.
+            // Σ weight · d, by the output instead of the weights (FlashAttention-2, "delta").
             let mean = dot(level, &self.attended[at..at + width], &self.d[at..at + width]);
-            softmax_back(level, &weights[..seen], &mut d_weights[..seen], mean, scale);
+            softmax_backward(level, &weights[..seen], &mut d_weights[..seen], mean, scale);
             d_weights[seen..].fill(0.0);
         }
         let (weights, d_weights) = (&weights[..rows * stride], &d_weights[..rows * stride]);
         let at = picked[0] as usize * width;
         let across = self.heads * width;
-        let onto_tokens = |left, right: &[f32], to: Parts| {
+        let onto_tokens = |left, right: &[f32], to: DisjointMut| {
             let block = Block {
-                left: Left::turned(left, stride),
+                left: Left::transposed(left, stride),
                 right: Right::Singles(&right[at..], across),
                 inner: rows,
                 rows: 0..tokens,
@@ -134,7 +134,7 @@ impl LookBack<'_> {
                 store: Store::Add,
             };
             assert!(to.at(self.at + tokens * width) >= block.to);
-            // SAFETY: by the contract, and just asserted to be inside.
+            // SAFETY: the caller's promise; the assertion above keeps the block inside.
             unsafe { block.run(level) };
         };
         onto_tokens(weights, self.d, self.d_values);

@@ -1,4 +1,4 @@
-//! The elementwise parts of a decoder backwards, in the order in which their forward kernels count.
+//! Backward pass of the elementwise kernels, with the order of sums of their forward pass.
 
 #![allow(unsafe_code, reason = "generic over the lanes, whose loads take pointers")]
 
@@ -9,37 +9,39 @@ use super::{
 };
 
 kernel!(
-    /// `onto += ∂(x / rms(x) · gain) / ∂x · d`.
-    pub fn rms_norm_back(x: &[f32], gain: &[f32], epsilon: f32, d: &[f32], onto: &mut [f32]) = rms_norm_back_body);
+    /// Adds the gradient through `x / rms(x) · gain` to `onto`.
+    pub fn rms_norm_backward(x: &[f32], gain: &[f32], epsilon: f32, d: &[f32], onto: &mut [f32]) = rms_norm_back_body);
 kernel!(
-    /// `d · x / rms(x)`, element by element: what a gain's gradient sums over rows.
+    /// Sets `to = d · x / rms(x)`, the summand of the gain's gradient for one row.
     pub fn rms_norm_gain(x: &[f32], epsilon: f32, d: &[f32], to: &mut [f32]) = rms_norm_gain_body);
 kernel!(
-    /// Of `silu(gate) · up`: `gate` and `up` become their gradients.
-    pub fn silu_times_back(gate: &mut [f32], up: &mut [f32], d: &[f32]) = silu_times_back_body);
+    /// Backward pass of `silu(gate) · up`: replaces `gate` and `up` by their gradients.
+    pub fn silu_times_backward(gate: &mut [f32], up: &mut [f32], d: &[f32]) = silu_times_back_body);
 kernel!(
-    /// Of softmax: `d` of the weights becomes `d` of the scores before their scale. `mean` is `Σ weight · d`.
-    pub(crate) fn softmax_back(weights: &[f32], d: &mut [f32], mean: f32, scale: f32) = softmax_back_body);
+    /// Backward pass of softmax: turns the gradient `d` of the weights into that of the scores before their scale.
+    /// `mean` is `Σ weight · d`.
+    pub(crate) fn softmax_backward(weights: &[f32], d: &mut [f32], mean: f32, scale: f32) = softmax_back_body);
 kernel!(
-    /// The dot product of two rows.
+    /// Returns the dot product of two rows.
     pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 = dot_body);
 kernel!(
-    /// The negative log-likelihood of the target among the logits, which become its gradient times `by`.
+    /// Returns the negative log-likelihood of the target, and replaces the logits by its gradient times `by`. NaN if
+    /// a logit is NaN.
     pub fn cross_entropy(logits: &mut [f32], target: usize, by: f32) -> f64 = cross_entropy_body);
 
-/// Rotates pairs of a head back by the angle of a position, which is the gradient of rotating them forth.
-pub fn rotate_back(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+/// Rotates a head back by the angle of its position: the gradient of rotating it.
+pub fn rotate_backward(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let (a, b) = head.split_at_mut(cos.len());
     for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-        // Products rounded before they are added, as forwards.
+        // Products are rounded before they are added, as in the forward pass.
         (*a, *b) = (*a * cos + *b * sin, *b * cos - *a * sin);
     }
 }
 
-/// `1 / rms(x)`, in the bits of the norm forwards.
+/// Returns `1 / rms(x)` with the bits of the forward pass.
 #[inline(always)]
 unsafe fn factor<S: Simd>(x: &[f32], epsilon: f32) -> f32 {
-    // SAFETY: lanes only.
+    // SAFETY: works on lanes only.
     unsafe {
         let mut squares = S::splat(0.0);
         vectors::<S>(x, |_, v, _| squares = S::fma(v, v, squares));
@@ -58,7 +60,7 @@ unsafe fn rms_norm_back_body<S: Simd>(x: &[f32], gain: &[f32], epsilon: f32, d: 
             let d = S::mul(get::<S>(gain, at, count), get::<S>(d, at, count));
             along = S::fma(v, d, along);
         });
-        // d/dx of x·f with f = (x·x/n + ε)^-½: what lies along x is taken out.
+        // d/dx of x·f with f = (x·x/n + ε)^-½: the component along x is removed.
         let along = S::splat(S::sum(along) * factor * factor * factor / x.len() as f32);
         let factor = S::splat(factor);
         vectors::<S>(x, |at, v, count| {
@@ -134,7 +136,7 @@ unsafe fn dot_body<S: Simd>(a: &[f32], b: &[f32]) -> f32 {
 #[inline(always)]
 unsafe fn cross_entropy_body<S: Simd>(logits: &mut [f32], target: usize, by: f32) -> f64 {
     let wanted = logits[target];
-    // The lanes' comparisons would swallow what is no number.
+    // The lanes' comparisons would drop a NaN.
     if logits.iter().fold(false, |any, x| any | x.is_nan()) {
         return f64::NAN;
     }
@@ -150,7 +152,7 @@ unsafe fn cross_entropy_body<S: Simd>(logits: &mut [f32], target: usize, by: f32
         while at < logits.len() {
             let count = LANES.min(logits.len() - at);
             put::<S>(logits, at, count, exp::<S>(S::sub(get::<S>(logits, at, count), high)));
-            // What lies past the end is not counted.
+            // Read back, so that what lies past the end counts as zero.
             sum = S::add(sum, get::<S>(logits, at, count));
             at += count;
         }

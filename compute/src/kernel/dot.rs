@@ -1,52 +1,52 @@
-//! Rows of activations against rows of a weight: the products of a decoder, from one row to a whole prompt.
+//! Rows of activations times the rows of a weight, from one row to a whole prompt.
 //!
-//! Every output is sixteen strided sums, fused in the order of the columns, added by halves, whatever tile it was
-//! computed in: so its bits depend on its two rows alone, not on batch mates, threads or the processor.
+//! Each output is sixteen strided sums, fused in the order of the columns and added by halves, in whatever tile it is
+//! computed. So its bits depend on its two rows alone.
 
 #![allow(unsafe_code, reason = "inner loops over rows by pointer")]
 
 use std::cell::RefCell;
 
 use super::{
-    ahead::Ahead,
     level::kernel,
+    prefetch::Prefetch,
     simd::{LANES, Simd},
     weight::{Bf16Row, F16Row, F32Row, GROUP, Int4Row, Int8Row, Numbers, Row, Weight},
 };
 use crate::tensors::Dtype;
 
-/// Rows of activations from which on it pays to widen a weight's rows once, before they are used.
+/// Number of rows of activations from which rows of a narrow type are widened to singles once, before use.
 const WIDEN_FROM: usize = 9;
 
-/// Activations that a strip of rows may take in the cache beside the weights.
+/// Most bytes of activations in a strip, so that they stay in the cache beside the weights.
 const STRIP_BYTES: usize = 256 << 10;
 
 thread_local! {
-    /// Rows that were widened.
+    /// Scratch for widened rows.
     static WIDE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Where outputs go.
+/// The way outputs are stored.
 #[derive(Clone, Copy)]
 pub enum Store {
-    /// In place of what was there.
+    /// Replaces what was there.
     Set,
-    /// Onto it.
+    /// Adds to what was there.
     Add,
 }
 
-/// Rows of singles, by index or where a list says.
+/// Rows of singles in a buffer: all of them, or those that a list picks.
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
     pub(crate) from: *const f32,
     pub(crate) stride: usize,
-    /// Which rows, if not all in order.
+    /// Indices of the rows, if not all in order.
     pub(crate) picked: Option<&'a [u32]>,
     pub(crate) count: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// All rows of a buffer.
+    /// Takes all rows of a buffer.
     pub fn of(buffer: &'a [f32], width: usize) -> Self {
         Self {
             from: buffer.as_ptr(),
@@ -56,7 +56,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Some rows of a buffer.
+    /// Takes the rows of a buffer that `picked` lists.
     pub(crate) fn picked(buffer: &'a [f32], width: usize, picked: &'a [u32]) -> Self {
         let count = buffer.len() / width;
         assert!(
@@ -78,16 +78,15 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Outputs `[row][column]`, columns being rows of the weight.
+/// The outputs of a product, `[row][column]`; a column for each row of the weight.
 #[derive(Clone, Copy)]
 pub struct Output<'a> {
-    /// The output of row 0 and the weight's row 0.
+    /// Address of the output of row 0 and column 0.
     pub to: *mut f32,
-    /// Singles from row to row.
+    /// Singles from one row to the next.
     pub stride: usize,
-    /// Whether outputs replace what was there.
     pub store: Store,
-    /// What is added to every row.
+    /// Addend for each column, in every row.
     pub bias: Option<&'a [f32]>,
 }
 
@@ -95,7 +94,8 @@ pub struct Output<'a> {
 ///
 /// # Safety
 ///
-/// `x` has rows of `weight.columns` singles, and the outputs of these rows are written by nobody else.
+/// `x` has rows of `weight.columns` singles. The output rows are there, and nothing else accesses their columns
+/// `from..to`.
 pub unsafe fn product(
     level: super::Level,
     x: Rows<'_>,
@@ -103,17 +103,17 @@ pub unsafe fn product(
     from: usize,
     to: usize,
     y: Output<'_>,
-    ahead: &mut Ahead<'_>,
+    prefetch: &mut Prefetch<'_>,
 ) {
     assert!(from <= to && to <= weight.rows && y.bias.is_none_or(|bias| bias.len() == weight.rows));
-    run(level, x, weight, from, to, y, ahead);
+    run(level, x, weight, from, to, y, prefetch);
 }
 
 /// Multiplies all rows of `x` with `count` rows of singles that lie `stride` apart.
 ///
 /// # Safety
 ///
-/// As for [`product`], and the rows are there.
+/// As for [`product`]; the rows are readable.
 #[allow(clippy::too_many_arguments, reason = "a matrix is a pointer and three numbers here")]
 pub(crate) unsafe fn product_f32(
     level: super::Level,
@@ -127,7 +127,7 @@ pub(crate) unsafe fn product_f32(
     run_f32(level, x, rows, stride, count, columns, y);
 }
 
-kernel!(fn run(x: Rows<'_>, weight: &Weight, from: usize, to: usize, y: Output<'_>, ahead: &mut Ahead<'_>) = run_body);
+kernel!(fn run(x: Rows<'_>, weight: &Weight, from: usize, to: usize, y: Output<'_>, prefetch: &mut Prefetch<'_>) = run_body);
 kernel!(fn run_f32(x: Rows<'_>, rows: *const f32, stride: usize, count: usize, columns: usize, y: Output<'_>) = run_f32_body);
 
 #[inline(always)]
@@ -141,7 +141,7 @@ unsafe fn run_f32_body<S: Simd>(
 ) {
     let row = |n: usize| F32Row(rows.wrapping_add(n * stride));
     // SAFETY: the contract of `product_f32`.
-    unsafe { walk::<S, _>(x, row, 0, count, columns, y, &mut Ahead::nothing()) }
+    unsafe { walk::<S, _>(x, row, 0, count, columns, y, &mut Prefetch::nothing()) }
 }
 
 #[inline(always)]
@@ -151,7 +151,7 @@ unsafe fn run_body<S: Simd>(
     from: usize,
     to: usize,
     y: Output<'_>,
-    ahead: &mut Ahead<'_>,
+    prefetch: &mut Prefetch<'_>,
 ) {
     let columns = weight.columns;
     let groups = columns.div_ceil(GROUP);
@@ -167,7 +167,7 @@ unsafe fn run_body<S: Simd>(
                     to,
                     columns,
                     y,
-                    ahead,
+                    prefetch,
                 );
             }
             Numbers::Stored(Dtype::F16, bytes) => {
@@ -179,7 +179,7 @@ unsafe fn run_body<S: Simd>(
                     to,
                     columns,
                     y,
-                    ahead,
+                    prefetch,
                 );
             }
             Numbers::Stored(Dtype::BF16, bytes) => {
@@ -191,22 +191,23 @@ unsafe fn run_body<S: Simd>(
                     to,
                     columns,
                     y,
-                    ahead,
+                    prefetch,
                 );
             }
             Numbers::Int8 { quants, scales } => {
                 let row = |n: usize| Int8Row(quants[n * groups * GROUP..].as_ptr(), scales[n * groups..].as_ptr());
-                widen::<S, _>(x, row, from, to, columns, y, ahead);
+                widen::<S, _>(x, row, from, to, columns, y, prefetch);
             }
             Numbers::Int4 { quants, scales } => {
                 let row = |n: usize| Int4Row(quants[n * groups * LANES..].as_ptr(), scales[n * groups..].as_ptr());
-                widen::<S, _>(x, row, from, to, columns, y, ahead);
+                widen::<S, _>(x, row, from, to, columns, y, prefetch);
             }
         }
     }
 }
 
-/// Reads narrow rows as they are for few activations, and as singles made once for many. The singles are the same.
+/// Uses narrow rows directly for few activations; for many, widens each once. The singles are the same, so are the
+/// bits.
 #[inline(always)]
 unsafe fn widen<S: Simd, R: Row>(
     x: Rows<'_>,
@@ -215,12 +216,12 @@ unsafe fn widen<S: Simd, R: Row>(
     to: usize,
     columns: usize,
     y: Output<'_>,
-    ahead: &mut Ahead<'_>,
+    prefetch: &mut Prefetch<'_>,
 ) {
     // SAFETY: as for `walk`; the wide rows are padded to whole vectors.
     unsafe {
         if x.count < WIDEN_FROM {
-            return walk::<S, R>(x, row, from, to, columns, y, ahead);
+            return walk::<S, R>(x, row, from, to, columns, y, prefetch);
         }
         let vectors = columns.div_ceil(LANES);
         let mut wide = WIDE.take();
@@ -238,13 +239,14 @@ unsafe fn widen<S: Simd, R: Row>(
                 }
             }
             let wide_row = |n: usize| F32Row(wide.as_ptr().wrapping_add((n - first) * vectors * LANES));
-            walk::<S, _>(x, wide_row, first, last, columns, y, ahead);
+            walk::<S, _>(x, wide_row, first, last, columns, y, prefetch);
         }
         WIDE.set(wide);
     }
 }
 
-/// Tiles the outputs.
+/// Walks over the outputs in tiles: strips of activations that fit the cache, four or eight rows of the weight at a
+/// time.
 #[inline(always)]
 unsafe fn walk<S: Simd, R: Row>(
     x: Rows<'_>,
@@ -253,7 +255,7 @@ unsafe fn walk<S: Simd, R: Row>(
     to: usize,
     columns: usize,
     y: Output<'_>,
-    ahead: &mut Ahead<'_>,
+    prefetch: &mut Prefetch<'_>,
 ) {
     let strip = (STRIP_BYTES / (4 * columns.max(1))).clamp(8, 256) & !3;
     let mut m0 = 0;
@@ -264,21 +266,21 @@ unsafe fn walk<S: Simd, R: Row>(
         unsafe {
             if rows == 1 && S::WIDE {
                 while n + 8 <= to {
-                    ahead.some();
+                    prefetch.advance();
                     tile::<S, R, 1, 8>(x, m0, std::array::from_fn(|i| row(n + i)), n, columns, y);
                     n += 8;
                 }
             }
             while n + 4 <= to {
-                strip_of::<S, R, 4>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, ahead);
+                strip_of::<S, R, 4>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, prefetch);
                 n += 4;
             }
-            // What is left goes at once too: the ranks of adapters are of any size.
+            // The remainder is one tile too: ranks of adapters need not be multiples of four.
             match to - n {
                 0 => (),
-                1 => strip_of::<S, R, 1>(x, m0, m1, [row(n)], n, columns, y, ahead),
-                2 => strip_of::<S, R, 2>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, ahead),
-                _ => strip_of::<S, R, 3>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, ahead),
+                1 => strip_of::<S, R, 1>(x, m0, m1, [row(n)], n, columns, y, prefetch),
+                2 => strip_of::<S, R, 2>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, prefetch),
+                _ => strip_of::<S, R, 3>(x, m0, m1, std::array::from_fn(|i| row(n + i)), n, columns, y, prefetch),
             }
         }
         m0 = m1;
@@ -295,19 +297,19 @@ unsafe fn strip_of<S: Simd, R: Row, const N: usize>(
     n: usize,
     columns: usize,
     y: Output<'_>,
-    ahead: &mut Ahead<'_>,
+    prefetch: &mut Prefetch<'_>,
 ) {
     // SAFETY: as for `walk`.
     unsafe {
         if S::WIDE {
             while m + 4 <= to {
-                ahead.some();
+                prefetch.advance();
                 tile::<S, R, 4, N>(x, m, w, n, columns, y);
                 m += 4;
             }
         }
         while m + 2 <= to {
-            ahead.some();
+            prefetch.advance();
             tile::<S, R, 2, N>(x, m, w, n, columns, y);
             m += 2;
         }
@@ -317,7 +319,7 @@ unsafe fn strip_of<S: Simd, R: Row, const N: usize>(
     }
 }
 
-/// `M × N` outputs at once, each with its own accumulator.
+/// Computes `M × N` outputs at once, each in its own accumulator.
 #[inline(always)]
 unsafe fn tile<S: Simd, R: Row, const M: usize, const N: usize>(
     x: Rows<'_>,

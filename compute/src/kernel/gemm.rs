@@ -1,36 +1,51 @@
-//! Products whose inner index runs down the rows of the right factor: what gradients are made of.
+//! Matrix products for gradients: sums that run down the rows of the right factor.
 //!
-//! Every output is one chain of fused additions in ascending order of the inner index, which begins at zero or goes on
-//! from what was there. So its bits depend neither on tiles and threads, nor on how a long chain was cut into calls:
-//! gradients of two batches, one after the other, are the gradient of both.
+//! Each output is one chain of fused additions in ascending order of the inner index, which begins at zero or
+//! continues from what is there. So its bits do not depend on tiles or threads, nor on how a long chain is cut into
+//! calls: two batches one after the other give the gradient of both.
 
 #![allow(unsafe_code, reason = "inner loops over rows by pointer")]
 
 use std::{cell::RefCell, ops::Range};
 
 use super::{
-    Level, Team,
+    Level, ThreadPool,
     dot::Store,
     level::kernel,
     simd::{LANES, Simd},
-    team::Parts,
+    thread_pool::DisjointMut,
     weight::{Bf16Row, F16Row, F32Row, GROUP, Int4Row, Int8Row, Numbers, Row, Weight},
 };
 use crate::tensors::Dtype;
 
-/// Steps of the inner index between which outputs rest in memory: four vectors of so many rows fit the first cache.
+/// Inner steps after which partial outputs go back to memory; four vectors of this many rows fit the first-level
+/// cache.
 const DEPTH: usize = 128;
 
-/// Rows of outputs of one task, a multiple of every tile's.
+/// Output rows of one task; a multiple of the rows of every tile.
 const TASK_ROWS: usize = 126;
 
-/// Columns of outputs of one task.
+/// Output columns of one task.
 const TASK_COLUMNS: usize = 4 * LANES;
 
-/// Rows of outputs from which on it pays to lay a panel of the right factor side by side first.
+/// Number of output rows from which packing a panel of the right factor pays.
 const PACK_FROM: usize = 13;
 
-/// The left factor: `(m, k)` lies at `m · row + k · column`.
+/// The left factor: element `(m, k)` lies at `m · row + k · column`.
+///
+/// ```
+/// use compute::kernel::{
+///     Level, ThreadPool,
+///     dot::Store,
+///     gemm::{Left, Right, multiply},
+/// };
+///
+/// let (left, right, mut out) = ([1.0, 2.0, 3.0, 4.0], [1.0, 0.0, 0.0, 1.0], [0.0; 4]);
+/// let mut pool = ThreadPool::new(2);
+/// let (left, right) = (Left::transposed(&left, 2), Right::Singles(&right, 2));
+/// multiply(&mut pool, Level::detect(), left, right, 2, 2, &mut out, Store::Set);
+/// assert_eq!(out, [1.0, 3.0, 2.0, 4.0]);
+/// ```
 #[derive(Clone, Copy)]
 pub struct Left<'a> {
     pub(crate) from: &'a [f32],
@@ -39,7 +54,7 @@ pub struct Left<'a> {
 }
 
 impl<'a> Left<'a> {
-    /// Rows as they lie.
+    /// Takes a matrix with rows of `width` singles as it is.
     pub fn rows(from: &'a [f32], width: usize) -> Self {
         Self {
             from,
@@ -48,8 +63,8 @@ impl<'a> Left<'a> {
         }
     }
 
-    /// Columns as rows.
-    pub fn turned(from: &'a [f32], width: usize) -> Self {
+    /// Takes the transpose of a matrix with rows of `width` singles.
+    pub fn transposed(from: &'a [f32], width: usize) -> Self {
         Self {
             from,
             row: 1,
@@ -57,7 +72,7 @@ impl<'a> Left<'a> {
         }
     }
 
-    /// Ones only: the product is the sum of the right factor's rows.
+    /// Takes ones everywhere, so that the product is the sum of the right factor's rows.
     pub fn ones() -> Self {
         Self {
             from: &[1.0],
@@ -71,12 +86,12 @@ impl<'a> Left<'a> {
     }
 }
 
-/// The right factor, a row for each step of the inner index.
+/// The right factor: one row for each step of the inner index.
 #[derive(Clone, Copy)]
 pub enum Right<'a> {
-    /// Singles whose rows lie so far apart.
+    /// Rows of singles and the distance from one to the next.
     Singles(&'a [f32], usize),
-    /// A matrix in any form.
+    /// A weight, as stored or quantised.
     Weight(&'a Weight),
 }
 
@@ -89,16 +104,16 @@ impl Right<'_> {
     }
 }
 
-/// A block of outputs.
+/// A rectangle of outputs and its factors.
 #[derive(Clone)]
 pub(crate) struct Block<'a> {
     pub(crate) left: Left<'a>,
     pub(crate) right: Right<'a>,
     pub(crate) inner: usize,
     pub(crate) rows: Range<usize>,
-    /// Begins at a multiple of the lanes.
+    /// Begins at a multiple of [`LANES`].
     pub(crate) columns: Range<usize>,
-    /// Where output (0, 0) lies.
+    /// Address of output (0, 0).
     pub(crate) to: *mut f32,
     pub(crate) stride: usize,
     pub(crate) store: Store,
@@ -109,11 +124,11 @@ thread_local! {
 }
 
 impl Block<'_> {
-    /// Computes it.
+    /// Computes the block.
     ///
     /// # Safety
     ///
-    /// The outputs are there, and nobody else reads or writes them.
+    /// The outputs are there, and nothing else accesses them.
     pub(crate) unsafe fn run(&self, level: Level) {
         assert!(self.columns.start.is_multiple_of(LANES) && self.inner > 0);
         assert!(self.left.reaches(self.rows.end, self.inner) && self.right.reaches(self.inner, self.columns.end));
@@ -124,10 +139,10 @@ impl Block<'_> {
     }
 }
 
-/// `to [rows, columns]` becomes, or grows by, `left · right`, on all threads.
+/// Sets `to` (`rows` rows of `columns`), or adds to it, `left · right`, on all threads.
 #[allow(clippy::too_many_arguments, reason = "two factors, three extents and where it goes")]
 pub fn multiply(
-    team: &mut Team,
+    pool: &mut ThreadPool,
     level: Level,
     left: Left<'_>,
     right: Right<'_>,
@@ -142,8 +157,8 @@ pub fn multiply(
     let columns = to.len() / rows;
     assert_eq!(to.len(), rows * columns);
     let across = columns.div_ceil(TASK_COLUMNS);
-    let to = Parts::of(to);
-    team.each(across * rows.div_ceil(TASK_ROWS), &|task| {
+    let to = DisjointMut::of(to);
+    pool.each(across * rows.div_ceil(TASK_ROWS), &|task| {
         let (row, column) = (task / across * TASK_ROWS, task % across * TASK_COLUMNS);
         let block = Block {
             left,
@@ -183,7 +198,7 @@ unsafe fn run_body<S: Simd>(block: &Block<'_>, packed: &mut [f32]) {
     }
 }
 
-/// `V` vectors of columns, of which `count` columns are there: fewer only if `V` is 1.
+/// Computes `V` vectors of columns, of which `count` columns exist; fewer than all only if `V` is 1.
 #[inline(always)]
 unsafe fn panel<S: Simd, const M: usize, const V: usize>(
     block: &Block<'_>,
@@ -233,7 +248,7 @@ unsafe fn panel<S: Simd, const M: usize, const V: usize>(
     }
 }
 
-/// Lays `depth` rows of a panel side by side, as singles.
+/// Copies `depth` rows of a panel side by side, as singles.
 #[inline(always)]
 unsafe fn pack<S: Simd, const V: usize>(
     right: &Right<'_>,
@@ -310,7 +325,7 @@ unsafe fn pack_rows<S: Simd, R: Row, const V: usize>(
     }
 }
 
-/// A panel of the right factor between two rests.
+/// A panel of the right factor, `depth` inner steps long.
 struct Strip {
     right: *const f32,
     stride: usize,

@@ -1,33 +1,34 @@
-//! Linear layers that read the same rows, with the adapters of those rows, in one go over the threads.
+//! Linear layers that read the same rows, with the adapters of those rows, in one job of the thread pool.
 //!
-//! Adapters are shrunk first, at their true ranks, beside the base; whoever finishes a block of base outputs expands
-//! every adapter's part into it. A row without an adapter costs what it would cost without any in the batch.
+//! `y = W x + bias + Σ weight · scale · B(A x)`. The products with A (*shrink*) come first, at the true ranks; the
+//! thread that finishes a block of base outputs then adds the products with B (*expand*) to it. A row without an
+//! adapter costs no more than in a batch without adapters.
 
 #![allow(unsafe_code, reason = "threads write disjoint blocks of the outputs")]
 
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 
 use super::{
-    Level, Team,
-    ahead::{Ahead, Stretch},
+    Level, ThreadPool,
     dot::{Output, Rows, Store, product},
     level::kernel,
+    prefetch::{Prefetch, Region},
     simd::{LANES, Simd},
-    team::Parts,
+    thread_pool::DisjointMut,
     weight::{Bf16Row, F16Row, F32Row, Numbers, Row, Weight},
 };
 use crate::tensors::Dtype;
 
-/// Rows of one adapter that are shrunk as one task: few, so that threads end together.
+/// Rows of one adapter in a shrink task; few, so that threads finish together.
 const SHRINK_ROWS: usize = 16;
 
-/// Products of one task that shrinks: as many adapters as it takes to be worth it.
+/// Least multiplications of a shrink task; several adapters are joined to reach it.
 const SHRINK_PRODUCTS: usize = 16 << 10;
 
-/// Bytes of weights of one task, so that they stay in a core's cache while many rows pass.
+/// Most bytes of weights of a base task, so that they stay in a core's cache while many rows pass.
 const TASK_BYTES: usize = 256 << 10;
 
-/// One layer and where its outputs go.
+/// A linear layer and its outputs.
 pub(crate) struct Linear<'a> {
     pub(crate) weight: &'a Weight,
     pub(crate) bias: Option<&'a [f32]>,
@@ -36,9 +37,9 @@ pub(crate) struct Linear<'a> {
     pub(crate) store: Store,
 }
 
-/// One adapter at one of the layers, and the rows it acts on.
+/// An adapter at one of the layers, and the rows it acts on.
 pub(crate) struct Adapted<'a> {
-    /// Which of the layers.
+    /// Index of the layer among those of the call.
     pub(crate) layer: usize,
     /// `[rank, in]`.
     pub(crate) a: &'a Weight,
@@ -46,11 +47,11 @@ pub(crate) struct Adapted<'a> {
     pub(crate) b: &'a Weight,
     pub(crate) scale: f32,
     pub(crate) rows: &'a [u32],
-    /// How much of it each of the rows wants.
+    /// Factor of the adapter for each of the rows.
     pub(crate) weights: &'a [f32],
 }
 
-/// A part of an adapter's rows, and where its shrunken rows lie.
+/// Some rows of one adapter, and the offset of their products with A.
 struct Shrink<'a> {
     adapted: &'a Adapted<'a>,
     from: usize,
@@ -58,18 +59,19 @@ struct Shrink<'a> {
     at: usize,
 }
 
-/// What a step shrinks: by layer, and cut into tasks.
+/// All shrinks of a call, by layer, and their partition into tasks.
 struct Shrinks<'a> {
     all: Vec<Shrink<'a>>,
-    /// Where each layer's begin, and the end.
+    /// Index of each layer's first shrink, and the end.
     layers: Vec<usize>,
-    /// Where each task's begin, and the end.
+    /// Index of each task's first shrink, and the end.
     tasks: Vec<usize>,
 }
 
-/// Computes all layers over all rows of `x`. What `next` names is read by whoever comes next. `shrunk` is scratch.
+/// Computes all layers over all rows of `x`, which has rows as wide as the layers. Weights in `next`, which the next
+/// call reads, are prefetched. `shrunk` is scratch.
 pub(crate) fn linear(
-    team: &mut Team,
+    pool: &mut ThreadPool,
     level: Level,
     x: &[f32],
     layers: &mut [Linear<'_>],
@@ -80,18 +82,18 @@ pub(crate) fn linear(
     let width = layers[0].weight.columns;
     let rows = Rows::of(x, width);
     let shrinks = Shrinks::of(adapted, layers.len(), shrunk);
-    let blocks = blocks(layers, rows.count, team.threads());
-    let outputs: Vec<Parts> = layers
+    let blocks = blocks(layers, rows.count, pool.threads());
+    let outputs: Vec<DisjointMut> = layers
         .iter_mut()
         .map(|layer| {
             assert_eq!(
                 (layer.weight.columns, layer.to.len()),
                 (width, rows.count * layer.weight.rows)
             );
-            Parts::of(layer.to)
+            DisjointMut::of(layer.to)
         })
         .collect();
-    // Once for all blocks.
+    // Checked once here rather than in each block.
     for Adapted { layer, a, b, .. } in adapted {
         assert_eq!(
             (a.columns, a.rows, b.columns),
@@ -103,30 +105,30 @@ pub(crate) fn linear(
         x: rows,
         layers,
         outputs: &outputs,
-        shrunk: Parts::of(shrunk),
+        shrunk: DisjointMut::of(shrunk),
         done: AtomicUsize::new(0),
         shrinks: &shrinks,
         blocks: &blocks,
         next,
     };
     let first = shrinks.tasks.len() - 1;
-    team.each(first + blocks.len(), &|task| match task.checked_sub(first) {
+    pool.each(first + blocks.len(), &|task| match task.checked_sub(first) {
         None => work.shrink(task),
         Some(block) => work.block(block),
     });
 }
 
-/// What the threads share.
+/// The state that the tasks share.
 struct Work<'a> {
     level: Level,
     x: Rows<'a>,
     layers: &'a [Linear<'a>],
-    outputs: &'a [Parts],
-    shrunk: Parts,
-    /// Tasks that shrank.
+    outputs: &'a [DisjointMut],
+    shrunk: DisjointMut,
+    /// Number of shrink tasks that are done.
     done: AtomicUsize,
     shrinks: &'a Shrinks<'a>,
-    /// Layers, and columns of them.
+    /// Tasks on the base: layer, and columns `from..to` of its outputs.
     blocks: &'a [(usize, usize, usize)],
     next: &'a [&'a Weight],
 }
@@ -162,19 +164,19 @@ impl Work<'_> {
         let mine = &self.shrinks.all[self.shrinks.layers[layer]..self.shrinks.layers[layer + 1]];
         let part = |of: usize| of * self.next.len() / self.blocks.len();
         let later = &self.next[part(block)..part(block + 1)];
-        let mut stretches: Vec<Stretch<'_>> = Vec::with_capacity(mine.len() + later.len());
+        let mut regions: Vec<Region<'_>> = Vec::with_capacity(mine.len() + later.len());
         // Rows of an adapter may be in several shrinks, all with the same columns.
         let own = mine.iter().filter(|shrink| shrink.from == 0);
-        stretches.extend(own.filter_map(|shrink| shrink.adapted.b.stretch(from, to)));
-        stretches.extend(later.iter().filter_map(|next| next.stretch(0, next.columns)));
+        regions.extend(own.filter_map(|shrink| shrink.adapted.b.region(from, to)));
+        regions.extend(later.iter().filter_map(|next| next.region(0, next.columns)));
         let tiles = ((to - from) / 4).max(1) * self.x.count.div_ceil(4);
-        let mut ahead = Ahead::of(&stretches, tiles);
+        let mut prefetch = Prefetch::of(&regions, tiles);
         // SAFETY: each task has its own columns.
-        unsafe { product(self.level, self.x, linear.weight, from, to, output, &mut ahead) };
+        unsafe { product(self.level, self.x, linear.weight, from, to, output, &mut prefetch) };
         if mine.is_empty() {
             return;
         }
-        // All of these tasks were begun before this one.
+        // Shrink tasks have lower numbers and were started before this one, so the wait is short and cannot deadlock.
         while self.done.load(Acquire) + 1 < self.shrinks.tasks.len() {
             std::hint::spin_loop();
         }
@@ -190,7 +192,7 @@ impl Work<'_> {
     }
 }
 
-/// Counts a task when it ends, however it ends: others wait for the count.
+/// Counts a task when it ends, by a panic too: others wait for the count.
 struct Counted<'a>(&'a AtomicUsize);
 
 impl Drop for Counted<'_> {
@@ -233,12 +235,12 @@ impl<'a> Shrinks<'a> {
     }
 }
 
-/// Cuts the layers' outputs into tasks: a layer, and columns of it.
+/// Cuts the layers' outputs into tasks: layer, and columns `from..to`.
 fn blocks(layers: &[Linear<'_>], rows: usize, threads: usize) -> Vec<(usize, usize, usize)> {
     let columns: usize = layers.iter().map(|layer| layer.weight.rows).sum();
     let bytes = 4 * layers[0].weight.columns.max(1);
     let many = if rows > 1 { TASK_BYTES / bytes } else { usize::MAX };
-    // Whole vectors, two where there are enough, so that adapters are added without a rest.
+    // Whole vectors, two where there are enough, so that the expand step has no remainder.
     let size = (columns / (8 * threads)).clamp(16, many.max(16));
     let size = if size >= 32 { size & !31 } else { 16 };
     let mut blocks = Vec::new();
@@ -253,7 +255,7 @@ fn blocks(layers: &[Linear<'_>], rows: usize, threads: usize) -> Vec<(usize, usi
 }
 
 impl Shrink<'_> {
-    /// Shrunken numbers.
+    /// Returns the number of singles that the products with A take.
     fn length(&self) -> usize {
         (self.to - self.from) * self.adapted.a.rows
     }
@@ -278,7 +280,7 @@ impl Shrink<'_> {
             bias: None,
         };
         // SAFETY: `to` has a number for each of these rows and ranks.
-        unsafe { product(level, x, a, 0, a.rows, output, &mut Ahead::nothing()) };
+        unsafe { product(level, x, a, 0, a.rows, output, &mut Prefetch::nothing()) };
         for (row, weight) in to.chunks_exact_mut(a.rows).zip(&weights[self.from..self.to]) {
             let scale = scale * weight;
             row.iter_mut().for_each(|h| *h *= scale);
@@ -286,14 +288,14 @@ impl Shrink<'_> {
     }
 }
 
-/// Columns `from..to` of the outputs of a layer, and all that is added to them.
+/// Columns `from..to` of a layer's outputs, and the adapters that add to them.
 #[derive(Clone, Copy)]
 struct Expand<'a> {
     shrinks: &'a [Shrink<'a>],
-    shrunk: Parts,
+    shrunk: DisjointMut,
     from: usize,
     to: usize,
-    out: Parts,
+    out: DisjointMut,
     stride: usize,
 }
 
@@ -315,8 +317,8 @@ unsafe fn expand_body<S: Simd>(work: Expand<'_>) {
             unreachable!("adapters are not quantised");
         };
         let (base, columns) = (bytes.get().as_ptr(), *columns);
-        // SAFETY: all shrinking is done: from here on it is only read. Rows of `b` have its columns, as many as the
-        // outputs', of which `from..to` are read; those of the outputs are this task's.
+        // SAFETY: all shrink tasks are done, so their products are only read. Rows of `b` have as many columns as the
+        // outputs, of which `from..to` are read; columns `from..to` of the outputs are this task's.
         unsafe {
             let one = One {
                 shrunk: work.shrunk.get(shrink.at, shrink.length()),
@@ -343,13 +345,13 @@ unsafe fn expand_body<S: Simd>(work: Expand<'_>) {
     }
 }
 
-/// One adapter's part of it.
+/// The rows of one adapter in an expand step.
 #[derive(Clone, Copy)]
 struct One<'a> {
     shrunk: &'a [f32],
     rank: usize,
     rows: &'a [u32],
-    out: Parts,
+    out: DisjointMut,
     stride: usize,
 }
 

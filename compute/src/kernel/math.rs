@@ -1,4 +1,4 @@
-//! Exponentials and sums over rows, in a fixed order.
+//! Exponentials, norms and softmax over rows, in a fixed order of sums.
 
 #![allow(unsafe_code, reason = "generic over the lanes, whose loads take pointers")]
 
@@ -7,21 +7,21 @@ use super::{
     simd::{LANES, Simd},
 };
 
-/// `e` to the power of each lane, within two units in the last place; 0 below -87 and bounded above 88.
+/// Computes `e` to the power of each lane within two units in the last place. Arguments are clamped to -87.3 and 88.
 ///
 /// # Safety
 ///
 /// As for [`Simd`].
 #[inline(always)]
 pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
-    // SAFETY: lanes only.
+    // SAFETY: works on lanes only.
     unsafe {
         let x = S::max(S::min(x, S::splat(88.0)), S::splat(-87.3));
         let n = S::round(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
-        // Cody and Waite: the logarithm of 2 in a part with trailing zeros and the rest.
+        // Cody and Waite: ln 2 as a part with trailing zeros plus the rest.
         let r = S::fma(n, S::splat(-0.693_359_4), x);
         let r = S::fma(n, S::splat(2.121_944_4e-4), r);
-        // Cephes, expf.
+        // Coefficients of Cephes' expf.
         let mut p = S::splat(1.987_569_1e-4);
         for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
             p = S::fma(p, r, S::splat(c));
@@ -32,16 +32,16 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
 }
 
 kernel!(
-    /// `to = x / rms(x) · gain`.
+    /// Sets `to = x / rms(x) · gain`.
     pub fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, to: &mut [f32]) = rms_norm_body);
 kernel!(
-    /// `gate = silu(gate) · up`.
+    /// Sets `gate = silu(gate) · up`.
     pub fn silu_times(gate: &mut [f32], up: &[f32]) = silu_times_body);
 kernel!(
-    /// Scores to weights that sum to one.
+    /// Turns scores, multiplied by `scale`, into weights that sum to one.
     pub(crate) fn softmax(scores: &mut [f32], scale: f32) = softmax_body);
 
-/// Sixteen strided sums of `f` over a slice, padded with zeros.
+/// Calls `f` for each sixteen elements of a slice with their index and number; the last ones are padded with zeros.
 #[inline(always)]
 pub(super) unsafe fn vectors<S: Simd>(x: &[f32], mut f: impl FnMut(usize, S::V, usize)) {
     let (chunks, rest) = x.as_chunks::<LANES>();
@@ -137,7 +137,7 @@ unsafe fn softmax_body<S: Simd>(scores: &mut [f32], scale: f32) {
             let count = LANES.min(scores.len() - at);
             let e = exp::<S>(S::mul(S::sub(get::<S>(scores, at, count), most), scale));
             put::<S>(scores, at, count, e);
-            // What lies past the end is not counted.
+            // Read back, so that what lies past the end counts as zero.
             sum = S::add(sum, get::<S>(scores, at, count));
             at += count;
         }
@@ -152,11 +152,11 @@ unsafe fn softmax_body<S: Simd>(scores: &mut [f32], scale: f32) {
     }
 }
 
-/// Rotates the two halves of a head: `(a, b)` to `(a·cos - b·sin, b·cos + a·sin)`.
+/// Rotates the two halves of a head: `(a, b)` becomes `(a·cos - b·sin, b·cos + a·sin)`.
 pub fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let (a, b) = head.split_at_mut(cos.len());
     for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-        // Products rounded before they are added, as the processor without fused instructions would.
+        // Products are rounded before they are added, as on a processor without fused instructions.
         (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
     }
 }

@@ -1,7 +1,7 @@
 //! Sixteen lanes of singles, the unit in which every kernel counts.
 //!
-//! The promise behind verified work: an operation here is exactly rounded or a fixed sequence of such operations, so its
-//! bits are the same on every processor. What may differ between processors is only how many registers the lanes take.
+//! An operation here is rounded exactly or is a fixed sequence of such operations, so its bits are the same on every
+//! processor. Processors differ only in how many registers the lanes take. Verified work rests on that.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -12,20 +12,21 @@
     reason = "lanes are read through pointers and with instructions chosen at run time"
 )]
 
-/// Lanes of a vector. Sums of dot products run in sixteen strides on every processor, so this is no tuning knob.
+/// Number of lanes. Dot products run in sixteen strides on every processor, so this cannot be tuned without changing
+/// results.
 pub const LANES: usize = 16;
 
-/// Sixteen singles and what is done with them.
+/// Sixteen singles and the operations on them.
 ///
 /// # Safety
 ///
-/// Every function needs the instructions that its implementor names, and pointers to as many elements as it reads.
+/// The processor must have the implementation's instructions; pointers must be valid for as many elements as are
+/// accessed.
 #[allow(clippy::missing_safety_doc, reason = "the contract is the trait's")]
 pub(crate) trait Simd: Copy {
-    /// The lanes.
     type V: Copy;
 
-    /// Whether there are registers for sixteen accumulators and more.
+    /// True if there are registers for sixteen accumulators and more.
     const WIDE: bool;
 
     unsafe fn splat(x: f32) -> Self::V;
@@ -35,37 +36,37 @@ pub(crate) trait Simd: Copy {
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
-    /// `a < b ? b : a` in every lane: with no NaN among the inputs, the larger.
+    /// `a > b ? a : b` in every lane: the larger, if there is no NaN.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`, rounded once.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// To the nearest whole number, ties to even.
+    /// Rounds to the nearest whole number, ties to even.
     unsafe fn round(a: Self::V) -> Self::V;
-    /// Two to the power of whole numbers between -126 and 127.
+    /// Two to the power of whole numbers from -126 to 127.
     unsafe fn exp2_whole(a: Self::V) -> Self::V;
-    /// The sum of the lanes: halves onto halves, down to one.
+    /// Adds the lanes by halves, down to one.
     unsafe fn sum(v: Self::V) -> f32;
-    /// [`Simd::sum`] of each of four, in the same order of additions.
+    /// [`Simd::sum`] of each of four vectors, with the same order of additions.
     #[inline(always)]
     unsafe fn sums(v: [Self::V; 4]) -> [f32; 4] {
-        // SAFETY: lanes only.
+        // SAFETY: works on lanes only.
         v.map(|v| unsafe { Self::sum(v) })
     }
-    /// The largest lane.
+    /// Returns the largest lane.
     unsafe fn largest(v: Self::V) -> f32;
     unsafe fn load_f16(from: *const u16) -> Self::V;
     unsafe fn load_bf16(from: *const u16) -> Self::V;
     unsafe fn load_i8(from: *const i8) -> Self::V;
-    /// The low or high halves of sixteen bytes, less 8.
+    /// Loads the low or high halves of sixteen bytes, less 8.
     unsafe fn load_i4(from: *const u8, high: bool) -> Self::V;
 }
 
-/// Asks for the cache line of an address, into the second cache. The address need not be one.
+/// Prefetches the cache line of an address into the second-level cache. The address need not be valid.
 #[inline(always)]
 pub(crate) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint: it never faults.
+    // SAFETY: a prefetch never faults.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
     }
@@ -73,8 +74,8 @@ pub(crate) fn prefetch(address: *const u8) {
     let _ = address;
 }
 
-/// Any processor. Multiplications and additions are fused in software where there is no instruction for it, which is
-/// slow and right.
+/// Lanes on any processor. Fused multiply-adds are done in software where there is no instruction for them: slow,
+/// with the same bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
@@ -136,7 +137,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn exp2_whole(a: Self::V) -> Self::V {
-        // Within i32 by the contract; the exponent's bits are the number.
+        // Within i32 by the contract. The biased exponent alone is the bit pattern of a power of two.
         each(|i| f32::from_bits((((a[i] as i32) + 127) << 23).cast_unsigned()))
     }
     #[inline(always)]

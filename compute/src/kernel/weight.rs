@@ -12,35 +12,35 @@
 use std::sync::Arc;
 
 use super::{
-    ahead::Stretch,
+    prefetch::Region,
     simd::{LANES, Simd, prefetch},
 };
 use crate::tensors::{Bytes, Dtype, Matrix};
 
-/// Columns that share a scale.
+/// Number of columns that share a scale.
 pub(crate) const GROUP: usize = 32;
 
-/// Bytes that a cache holds together.
+/// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// How the frozen base is kept in memory.
+/// The precision in which the frozen base is kept in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Quantise {
     /// As stored.
     #[default]
     No,
-    /// Eight bits and a scale for every 32 columns: a quarter of F32, near its quality.
+    /// Eight bits, with a scale for every 32 columns: about a quarter of F32's memory and near its quality.
     Int8,
-    /// Four bits and a scale for every 32 columns: an eighth of F32, audibly worse.
+    /// Four bits, with a scale for every 32 columns: about an eighth of F32's memory, with a visible loss of quality.
     Int4,
 }
 
-/// The matrix.
+/// A matrix of weights. Clones share its memory.
 #[derive(Clone)]
 pub struct Weight {
-    /// Rows: outputs of a linear layer.
+    /// Number of rows: outputs of a linear layer.
     pub rows: usize,
-    /// Columns: its inputs.
+    /// Number of columns: inputs of a linear layer.
     pub columns: usize,
     pub(crate) numbers: Numbers,
 }
@@ -60,7 +60,7 @@ pub(crate) enum Numbers {
 }
 
 impl Weight {
-    /// A matrix as stored. Its numbers are shared: nothing is copied.
+    /// Takes a matrix as stored, sharing its memory.
     pub fn stored(matrix: &Matrix) -> Self {
         Self {
             rows: matrix.rows,
@@ -69,7 +69,7 @@ impl Weight {
         }
     }
 
-    /// The same matrix in fewer bits.
+    /// Quantises a stored matrix; one that is quantised already stays as it is.
     pub(crate) fn quantised(self, how: Quantise) -> Self {
         let Numbers::Stored(dtype, bytes) = &self.numbers else {
             return self;
@@ -113,7 +113,7 @@ impl Weight {
         Self { numbers, ..self }
     }
 
-    /// Asks for all of a matrix that will be read soon.
+    /// Prefetches the whole matrix, if it is stored.
     pub(crate) fn fetch(&self) {
         if let Numbers::Stored(_, bytes) = &self.numbers {
             let bytes = bytes.get();
@@ -123,13 +123,14 @@ impl Weight {
         }
     }
 
-    /// Some columns of all rows, to be asked for.
-    pub(crate) fn stretch(&self, from: usize, to: usize) -> Option<Stretch<'_>> {
+    /// Returns columns `from..to` of all rows for prefetching; `None` if the matrix is quantised or the range is
+    /// empty.
+    pub(crate) fn region(&self, from: usize, to: usize) -> Option<Region<'_>> {
         match &self.numbers {
             Numbers::Stored(dtype, bytes) if from < to && to <= self.columns => {
                 let size = dtype.bytes();
                 let end = ((self.rows - 1) * self.columns + to) * size;
-                Some(Stretch {
+                Some(Region {
                     bytes: &bytes.get()[from * size..end],
                     stride: self.columns * size,
                     width: (to - from) * size,
@@ -139,7 +140,7 @@ impl Weight {
         }
     }
 
-    /// One row as singles.
+    /// Appends a row as singles.
     pub fn row(&self, row: usize, into: &mut Vec<f32>) {
         let groups = self.columns.div_ceil(GROUP);
         let scaled = |scales: &[f32], value: &dyn Fn(usize) -> f32, into: &mut Vec<f32>| {
@@ -181,7 +182,7 @@ fn int8(group: &[f32; GROUP], quants: &mut Vec<i8>, scales: &mut Vec<f32>) {
 }
 
 fn int4(group: &[f32; GROUP], quants: &mut Vec<u8>, scales: &mut Vec<f32>) {
-    // The largest lands on -8, the one end that has no mirror image.
+    // The largest magnitude maps to -8, which has no positive counterpart.
     let scale = largest(group) / -8.0;
     let inverse = if scale == 0.0 { 0.0 } else { scale.recip() };
     let quant = |x: f32| ((x * inverse).round_ties_even() + 8.0).clamp(0.0, 15.0) as u8;
@@ -189,15 +190,15 @@ fn int4(group: &[f32; GROUP], quants: &mut Vec<u8>, scales: &mut Vec<f32>) {
     scales.push(scale);
 }
 
-/// A row of a matrix in some form, read sixteen columns at a time.
+/// A row of a weight, read sixteen columns at a time.
 ///
 /// # Safety
 ///
-/// A row is valid while its matrix is; `at` needs `16 × (vector + 1)` columns, `tail` as many as it is told.
+/// A row is valid while its matrix is; `at` needs `16 × (vector + 1)` columns, `tail` as many as it is given.
 #[allow(clippy::missing_safety_doc, reason = "the contract is the trait's")]
 pub(crate) trait Row: Copy {
     unsafe fn at<S: Simd>(self, vector: usize) -> S::V;
-    /// The last columns, followed by zeros.
+    /// Reads the last columns, followed by zeros.
     unsafe fn tail<S: Simd>(self, vector: usize, columns: usize) -> S::V;
 }
 
@@ -215,7 +216,7 @@ macro_rules! stored_row {
             #[inline(always)]
             unsafe fn tail<S: Simd>(self, vector: usize, columns: usize) -> S::V {
                 let mut padded = [$zero; LANES];
-                // SAFETY: as above; bytes are copied because nothing aligns them.
+                // SAFETY: as above; bytes are copied, since nothing aligns them.
                 unsafe {
                     let from = self.0.wrapping_add(vector * LANES).cast::<u8>();
                     let bytes = columns.min(LANES) * size_of::<$element>();

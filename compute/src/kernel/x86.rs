@@ -1,4 +1,4 @@
-//! The sixteen lanes on x86-64: one AVX-512 register, or two of AVX2 with FMA and F16C.
+//! Sixteen lanes on x86-64: one AVX-512 register, or two AVX2 registers with FMA and F16C.
 
 #![allow(
     unsafe_code,
@@ -13,7 +13,7 @@ use std::arch::x86_64::*;
 
 use super::simd::Simd;
 
-/// AVX-512 F, BW, DQ and VL.
+/// Lanes in one register of AVX-512 F, BW, DQ and VL.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512;
 
@@ -80,7 +80,8 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn sums(v: [__m512; 4]) -> [f32; 4] {
         unsafe {
-            // Halves of two vectors at once, then quarters of four, then what is within the quarters.
+            // Halves of two vectors at once, then quarters of four, then the lanes of each quarter: the order of
+            // `sum`.
             let halves = |a, b| {
                 let (low, high) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
                 _mm512_add_ps(low, high)
@@ -124,7 +125,7 @@ impl Simd for Avx512 {
     }
 }
 
-/// AVX2, FMA and F16C: lanes 0 to 7 and 8 to 15.
+/// Lanes in two registers: 0 to 7 and 8 to 15.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
 
@@ -232,7 +233,7 @@ impl Simd for Avx2 {
     }
 }
 
-/// Half of each byte, less 8.
+/// Returns the low or high halves of bytes, less 8.
 #[inline(always)]
 unsafe fn nibbles(bytes: __m128i, high: bool) -> __m128i {
     unsafe {

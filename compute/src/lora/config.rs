@@ -1,5 +1,5 @@
-//! `adapter_config.json` as PEFT writes it: what is understood is honoured, everything else that is set is refused by
-//! name, because an option ignored is a different adapter.
+//! `adapter_config.json` as PEFT writes it. Options that are not supported are refused by their name, because an
+//! adapter with an ignored option would be another adapter.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -17,17 +17,27 @@ use serde_json::{Map, Value};
 
 use super::site::{Projection, Site};
 
-/// Larger ranks are no low ranks, and a stranger's file must not decide how much memory a slot takes.
+/// Largest rank that is accepted, so that a stranger's file cannot decide how much memory a slot takes.
 pub const RANK_MAX: usize = 512;
 
-/// A million, and what it becomes at the largest rank where an adapter that is stabilised by rank is written as plain.
+/// Largest alpha, and what it becomes when a rank-stabilised adapter of the largest rank is written as plain LoRA.
 const ALPHA_MAX: f64 = 1e6;
 const PLAIN_ALPHA_MAX: f64 = 1e6 * 23.0;
 
-/// Patterns and targets in one file.
+/// Most entries of a list of patterns or targets.
 const LIST_MAX: usize = 4096;
 
-/// What an adapter says of itself.
+/// The parsed configuration of an adapter.
+///
+/// ```
+/// use compute::lora::{AdapterConfig, Projection, Site};
+///
+/// let text = br#"{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}"#;
+/// let config = AdapterConfig::parse(text).unwrap();
+/// let site = |projection| Site { layer: 0, projection };
+/// assert_eq!((config.rank(site(Projection::Q)), config.scale(site(Projection::Q))), (8, 2.0));
+/// assert!(config.targets(site(Projection::Q)) && !config.targets(site(Projection::Down)));
+/// ```
 #[derive(Clone, Debug)]
 pub struct AdapterConfig {
     rank: usize,
@@ -37,17 +47,15 @@ pub struct AdapterConfig {
     alpha_pattern: Vec<(Regex, f64)>,
     targets: Targets,
     layers: Option<Vec<u32>>,
-    /// The base model's name, as the trainer called it. A hint for people and no identity.
+    /// Name of the base model as the trainer wrote it; a hint for people, not checked.
     pub base_model: Option<String>,
 }
 
-/// A field of the configuration that cannot be honoured.
+/// Refusal of a field of `adapter_config.json`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("adapter_config.json: `{field}` {why}")]
 pub struct ConfigError {
-    /// Which.
     pub field: String,
-    /// What is wrong, or what would do.
     pub why: String,
 }
 
@@ -58,7 +66,7 @@ enum Targets {
     Pattern(Regex),
 }
 
-/// Fields that say nothing about the result of running the adapter.
+/// Fields that do not change the result of running the adapter.
 const SILENT: &[&str] = &[
     "auto_mapping",
     "base_model_name_or_path",
@@ -82,7 +90,7 @@ fn refuse<T>(field: &str, why: impl Into<String>) -> Result<T, ConfigError> {
 }
 
 impl AdapterConfig {
-    /// Reads a configuration.
+    /// Parses the configuration. Fails with the field that is malformed, out of range or not supported.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         let fields: Map<String, Value> = match serde_json::from_slice(text) {
             Ok(fields) => fields,
@@ -114,16 +122,16 @@ impl AdapterConfig {
         })
     }
 
-    /// The rank at a site.
+    /// Returns the rank at a site, by the first pattern that matches or the default.
     pub fn rank(&self, site: Site) -> usize {
         find(&self.rank_pattern, site).unwrap_or(self.rank)
     }
 
-    /// What the product of the factors is multiplied by at a site.
+    /// Returns the factor of the product at a site: alpha over the rank, or over its root with rsLoRA.
     pub fn scale(&self, site: Site) -> f32 {
         let alpha = find(&self.alpha_pattern, site).unwrap_or(self.alpha);
         let rank = rank_as_f64(self.rank(site));
-        // Rounded here, so that a scale times its rank and divided again, in doubles, is itself.
+        // Rounded to a single here, so that writing the scale as an alpha and reading it again gives the same single.
         let scale = if self.rank_stabilised {
             alpha / rank.sqrt()
         } else {
@@ -132,7 +140,7 @@ impl AdapterConfig {
         scale as f32
     }
 
-    /// Whether the configuration names a site.
+    /// True if the configuration names the site.
     pub fn targets(&self, site: Site) -> bool {
         let inside = self.layers.as_ref().is_none_or(|layers| layers.contains(&site.layer));
         let path = site.to_string();
@@ -145,7 +153,7 @@ impl AdapterConfig {
     }
 }
 
-/// Ranks are at most [`RANK_MAX`], which a double holds exactly.
+/// Converts a rank, which is at most [`RANK_MAX`] and so exact.
 pub(crate) fn rank_as_f64(rank: usize) -> f64 {
     f64::from(u32::try_from(rank).expect("ranks are small"))
 }
@@ -166,7 +174,7 @@ fn find<T: Copy>(patterns: &[(Regex, T)], site: Site) -> Option<T> {
         .map(|(_, value)| *value)
 }
 
-/// Refuses what is set and would change the result.
+/// Refuses an option that is set, changes the result and is not supported.
 fn check(field: &str, value: &Value) -> Result<(), ConfigError> {
     let unset = match value {
         Value::Null | Value::Bool(false) => true,
@@ -202,7 +210,7 @@ fn check(field: &str, value: &Value) -> Result<(), ConfigError> {
     }
 }
 
-/// The fields whose order or type matters, read once more with their order kept.
+/// The fields whose order or type matters, parsed a second time with their order.
 #[derive(Deserialize)]
 struct Ordered {
     r: Value,
@@ -215,7 +223,7 @@ struct Ordered {
     base_model_name_or_path: Option<String>,
 }
 
-/// A JSON object in the order it was written: the first pattern that matches wins.
+/// A JSON object in the order in which it was written, since the first pattern that matches wins.
 struct Pairs(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Pairs {
@@ -316,7 +324,7 @@ fn layers(value: Option<&Value>) -> Result<Option<Vec<u32>>, ConfigError> {
     }
 }
 
-/// The configuration that is written and hashed: every option that matters, none that does not, in one order.
+/// The configuration that is written and hashed: every option that matters, no other, in a fixed order.
 #[derive(Serialize)]
 pub(crate) struct Canonical {
     pub(crate) alpha_pattern: std::collections::BTreeMap<String, f64>,

@@ -1,8 +1,16 @@
-//! LoRA adapters: PEFT directories in and out, and one identity however they arrived.
+//! LoRA adapters: read from and written as PEFT folders, with one identity wherever they come from.
 //!
-//! An adapter's name is the BLAKE3 hash of its canonical form, a tensor file that carries its own configuration
-//! ([`Adapter::to_bytes`]). Two directories that compute the same have one name, whatever they are called, and whoever
-//! holds the name can check the bytes.
+//! An adapter is identified by the BLAKE3 hash of its canonical form ([`Adapter::to_bytes`]): a safetensors file that
+//! carries its own configuration. Two folders that compute the same have the same hash, whatever they are called, and
+//! bytes from a peer can be checked against it.
+//!
+//! An option of PEFT that is not supported is refused by its name: an adapter with an ignored option would be another
+//! adapter.
+//!
+//! # Why not merge an adapter into the base
+//!
+//! A merged copy costs the memory of the base for every adapter and cannot share a batch with others. The factors are
+//! kept and applied as `y += scale · B(A x)`, so requests with different adapters run in one batch.
 
 mod config;
 mod read;
@@ -18,16 +26,16 @@ pub use write::WriteError;
 
 use crate::tensors::Matrix;
 
-/// What is done to an adapter's numbers between two rests.
+/// Bytes of an adapter that are processed between two calls of [`Rest`].
 const PART_BYTES: usize = 256 << 10;
 
-/// Called between parts of the work: whoever loads beside something more important waits there.
+/// A callback between parts of a load, in which a background loader waits while more important work runs.
 pub type Rest<'a> = &'a mut dyn FnMut();
 
-/// The key under which the canonical form keeps its configuration.
+/// Metadata key of the configuration in the canonical form.
 const CONFIG_KEY: &str = "adapter_config";
 
-/// The name of an adapter: the hash of its canonical form.
+/// Identity of an adapter: the BLAKE3 hash of its canonical form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AdapterHash(pub protocol::BlobHash);
 
@@ -51,25 +59,40 @@ impl FromStr for AdapterHash {
     }
 }
 
-/// The two factors at one site: `y += scale · B(Ax)`.
+/// The two factors of an adapter at one site: `y += scale · B(A x)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LowRank {
-    /// What the product is multiplied by: alpha over the rank, or over its root.
+    /// Factor of the product: alpha over the rank, or over its root.
     pub scale: f32,
     /// `[rank, in]`.
     pub a: Matrix,
-    /// B transposed, `[rank, out]`: the layout that kernels read, so that putting an adapter into a slot moves nothing.
+    /// B transposed, `[rank, out]`: the layout that the kernels read, so loading into a slot moves nothing.
     pub b: Matrix,
 }
 
 impl LowRank {
-    /// Its true rank.
+    /// Returns the rank at this site.
     pub fn rank(&self) -> usize {
         self.a.rows
     }
 }
 
-/// An adapter in memory, checked.
+/// A complete and checked adapter in memory.
+///
+/// ```
+/// use compute::{
+///     lora::Adapter,
+///     model::{Config, Dimensions},
+///     tensors::Dtype,
+/// };
+///
+/// let dimensions = Dimensions {
+///     vocabulary: 64, hidden: 16, intermediate: 32, layers: 2, heads: 2, kv_heads: 1, context_tokens_max: 32, tied: true,
+/// };
+/// let adapter = Adapter::random(&Config::llama(dimensions, 0).unwrap(), 4, Dtype::F32, 7);
+/// let again = Adapter::from_bytes(&adapter.to_bytes()).unwrap();
+/// assert_eq!((again.hash(), again.rank()), (adapter.hash(), 4));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adapter {
     sites: BTreeMap<Site, LowRank>,
@@ -77,11 +100,11 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Makes an adapter of its factors.
+    /// Makes an adapter from its factors and hashes it.
     ///
     /// # Panics
     ///
-    /// If there are none, or the two factors of a site differ in rank.
+    /// If there are no sites, or the two factors of a site differ in rank.
     pub fn new(sites: BTreeMap<Site, LowRank>) -> Self {
         assert!(!sites.is_empty(), "an adapter acts somewhere");
         assert!(sites.values().all(|low| low.a.rows == low.b.rows && low.a.rows > 0));
@@ -93,12 +116,12 @@ impl Adapter {
         adapter
     }
 
-    /// Its identity, which no name is part of.
+    /// Returns the identity. Names and folders are no part of it.
     pub fn hash(&self) -> AdapterHash {
         self.hash
     }
 
-    /// What it takes in memory.
+    /// Returns the bytes of all factors.
     pub fn bytes(&self) -> u64 {
         self.sites
             .values()
@@ -106,12 +129,12 @@ impl Adapter {
             .sum()
     }
 
-    /// The largest rank of its sites.
+    /// Returns the largest rank of all sites.
     pub fn rank(&self) -> usize {
         self.sites.values().map(LowRank::rank).max().unwrap_or(0)
     }
 
-    /// Its factors, in order.
+    /// Returns the factors by site.
     pub fn sites(&self) -> &BTreeMap<Site, LowRank> {
         &self.sites
     }

@@ -1,4 +1,4 @@
-//! Adapters from directories and from their canonical form, refused with the field or tensor that is wrong.
+//! Reads adapters from PEFT folders and from their canonical form. Errors name the field or tensor that is wrong.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry as MapEntry},
@@ -16,65 +16,54 @@ use super::{
 };
 use crate::tensors::{Buffer, Bytes, Entry, Header, HeaderError, Holder, Matrix, open, read_small, transpose};
 
-/// More than an adapter of rank 256 for a model of 70 billion weights takes.
+/// Largest weights file that is accepted: more than rank 256 takes for a model of 70 billion weights.
 const ADAPTER_BYTES_MAX: u64 = 4 << 30;
 
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
-/// What the headers of an adapter say, without its numbers.
+/// The size of an adapter as its headers give it, without its numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The largest rank of its sites.
+    /// Largest rank of all sites.
     pub rank: usize,
-    /// What it will take in memory.
+    /// Bytes of all factors.
     pub bytes: u64,
-    /// How many linear layers it acts on.
+    /// Number of linear layers that it acts on.
     pub sites: usize,
-    /// The base model's name, as the trainer called it.
+    /// Name of the base model as the trainer wrote it.
     pub base_model: Option<String>,
 }
 
-/// Why an adapter was refused.
+/// Refusal of an adapter.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A file of it could not be read.
     #[error("could not read {file} of the adapter")]
     Read {
-        /// Which.
         file: &'static str,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// Its configuration asks for what is not supported.
+    /// The configuration is malformed or not supported.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Its tensor file does not hold together.
+    /// The header of the tensor file is malformed.
     #[error("adapter_model.safetensors was refused")]
     Header(#[from] HeaderError),
-    /// It is larger than any that is accepted.
+    /// The tensor file is larger than is accepted.
     #[error("the adapter has {bytes} bytes; at most {ADAPTER_BYTES_MAX} are accepted")]
-    Size {
-        /// How large.
-        bytes: u64,
-    },
-    /// One tensor is not what the configuration says.
+    Size { bytes: u64 },
+    /// A tensor contradicts the configuration, or holds an infinite number or NaN.
     #[error("adapter tensor `{tensor}`: {why}")]
-    Tensor {
-        /// Which.
-        tensor: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// There is nothing in it.
+    Tensor { tensor: String, why: String },
+    /// The file has no tensors.
     #[error("the adapter holds no tensors")]
     Empty,
-    /// A canonical form without its configuration.
+    /// The bytes have no configuration in their header, so they are not the canonical form.
     #[error("the tensor file carries no `{CONFIG_KEY}`, so it is not an adapter in canonical form")]
     NotCanonical,
 }
 
-/// Reads only the two headers of a PEFT directory: cheap enough for ten thousand of them at start.
+/// Reads the two headers of a PEFT folder: fast enough for ten thousand of them at start.
 pub fn inspect(dir: &Path) -> Result<Summary, LoadError> {
     let (config, _, header) = open_dir(dir)?;
     let plan = plan(&config, &header)?;
@@ -87,17 +76,17 @@ pub fn inspect(dir: &Path) -> Result<Summary, LoadError> {
 }
 
 impl Adapter {
-    /// Reads a PEFT directory: `adapter_config.json` and `adapter_model.safetensors`.
+    /// Reads a PEFT folder: `adapter_config.json` and `adapter_model.safetensors`.
     pub fn load(dir: &Path) -> Result<Self, LoadError> {
         Self::load_resting(dir, &mut || ())
     }
 
-    /// As [`Self::load`], in small parts, with `rest` between them.
+    /// Like [`Self::load`], calling `rest` before each part of the work.
     pub fn load_resting(dir: &Path, rest: Rest<'_>) -> Result<Self, LoadError> {
         let (config, mut file, header) = open_dir(dir)?;
         let numbers = numbers(&header);
         let mut buffer = Buffer::new(numbers.len());
-        // The file is copied and never mapped: whoever owns the directory may change it at any time.
+        // Copied and never mapped: the owner of the folder may change the file at any time.
         for part in buffer.bytes().chunks_mut(PART_BYTES) {
             rest();
             file.read_exact(part)
@@ -118,7 +107,7 @@ impl Adapter {
     }
 }
 
-/// Where the numbers of a file lie: without a gap behind its header.
+/// Returns the range of the numbers, which the header check left without gaps.
 fn numbers(header: &Header) -> Range<usize> {
     let start = header.entries.values().map(|entry| entry.bytes.start).min();
     let end = header.entries.values().map(|entry| entry.bytes.end).max();
@@ -142,7 +131,7 @@ fn open_dir(dir: &Path) -> Result<(AdapterConfig, File, Header), LoadError> {
     Ok((config, file, header))
 }
 
-/// The two tensors of a site, with their names.
+/// The two tensors of a site by name.
 struct Pair<'a> {
     a: (&'a str, &'a Entry),
     b: (&'a str, &'a Entry),
@@ -155,7 +144,7 @@ fn tensor_error<T>(tensor: &str, why: impl Into<String>) -> Result<T, LoadError>
     })
 }
 
-/// Pairs the tensors and checks every shape against the configuration.
+/// Pairs the tensors by site and checks every shape against the configuration.
 fn plan<'a>(config: &AdapterConfig, header: &'a Header) -> Result<BTreeMap<Site, Pair<'a>>, LoadError> {
     let mut halves: BTreeMap<Site, [Option<(&str, &Entry)>; 2]> = BTreeMap::new();
     for (name, entry) in &header.entries {
@@ -232,7 +221,7 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// Makes an adapter of a file's numbers, which begin at `start` of the file.
+/// Makes an adapter from the numbers in `buffer`, which begin at byte `start` of the file.
 fn build(
     config: &AdapterConfig,
     header: &Header,
@@ -252,7 +241,7 @@ fn build(
         .iter()
         .map(|(site, pair)| (*site, pair.outline(config.scale(*site))))
         .collect();
-    // Of the numbers as they were written, before B is turned.
+    // Hashed as written, before B is transposed.
     let hash = Canon::of(&outlines).hash(buffer.as_ref(), |site, factor| place(plan[&site].of(factor)), rest);
     let mut turned = Vec::new();
     for (_, entry) in plan.values().map(|pair| pair.b) {

@@ -1,31 +1,31 @@
-//! Where an adapter acts: a linear layer of a decoder block, and its names in files.
+//! Sites of adapters: the linear layers of a block, and their names in files.
 
 use std::fmt;
 
-/// The linear layers that take adapters.
+/// The linear layers of a block, all of which may take an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Projection {
-    /// Queries.
+    /// Query projection.
     Q,
-    /// Keys.
+    /// Key projection.
     K,
-    /// Values.
+    /// Value projection.
     V,
-    /// Out of attention.
+    /// Output projection of attention.
     O,
-    /// The gate of the feed-forward part.
+    /// Gate of the feed-forward layers.
     Gate,
-    /// Its other input half.
+    /// Up projection of the feed-forward layers.
     Up,
-    /// Its output.
+    /// Down projection of the feed-forward layers.
     Down,
 }
 
 impl Projection {
-    /// All of them, in the order of [`Site`]s.
+    /// All projections, in the order in which sites sort.
     pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
 
-    /// Its name in files.
+    /// Returns the name in tensor files, such as `q_proj`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Q => "q_proj",
@@ -38,7 +38,7 @@ impl Projection {
         }
     }
 
-    /// Its parent's name in files.
+    /// Returns the name of the parent module: `self_attn` or `mlp`.
     pub fn block(self) -> &'static str {
         match self {
             Self::Q | Self::K | Self::V | Self::O => "self_attn",
@@ -47,12 +47,11 @@ impl Projection {
     }
 }
 
-/// One linear layer of one block. Displayed as the path of its module.
+/// One linear layer of one block. Displays as its module path, such as `model.layers.3.mlp.up_proj`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Site {
-    /// Which block, from 0.
+    /// Index of the block, from 0.
     pub layer: u32,
-    /// Which layer of it.
     pub projection: Projection,
 }
 
@@ -64,7 +63,7 @@ impl fmt::Display for Site {
 }
 
 impl Site {
-    /// The site that a module path names.
+    /// Parses a module path; `None` if it names no linear layer of a block.
     pub fn of_path(path: &str) -> Option<Self> {
         let rest = path.strip_prefix("model.").unwrap_or(path).strip_prefix("layers.")?;
         let mut parts = rest.split('.');
@@ -85,14 +84,14 @@ impl Site {
     }
 }
 
-/// Which of the two factors a tensor is.
+/// One of the two factors of an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Factor {
     A,
     B,
 }
 
-/// Reads a tensor name of an adapter file.
+/// Parses the tensor name of a factor.
 pub(crate) fn of_tensor(name: &str) -> Option<(Site, Factor)> {
     let path = name.strip_prefix("base_model.model.")?;
     let (path, factor) = match path.strip_suffix(".lora_A.weight") {
@@ -102,7 +101,7 @@ pub(crate) fn of_tensor(name: &str) -> Option<(Site, Factor)> {
     Some((Site::of_path(path)?, factor))
 }
 
-/// The name that [`of_tensor`] reads.
+/// Returns the tensor name that [`of_tensor`] parses.
 pub(crate) fn tensor_name(site: Site, factor: Factor) -> String {
     let letter = match factor {
         Factor::A => 'A',

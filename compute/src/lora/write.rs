@@ -1,4 +1,4 @@
-//! Adapters to directories that PEFT reads, and to the canonical form.
+//! Writes adapters as PEFT folders and in their canonical form.
 
 use std::{
     borrow::Cow,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::tensors::Dtype;
 
-/// A file of an adapter that could not be written.
+/// Failure to write a file of an adapter.
 #[derive(Debug, thiserror::Error)]
 #[error("could not write {file} of the adapter")]
 pub struct WriteError {
@@ -26,7 +26,7 @@ pub struct WriteError {
     source: io::Error,
 }
 
-/// A site of an adapter without its numbers.
+/// Shape and scale of an adapter at one site.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Outline {
     pub(super) scale: f32,
@@ -37,7 +37,7 @@ pub(super) struct Outline {
     pub(super) b: Dtype,
 }
 
-/// The canonical form without its numbers: what comes before them, and their order.
+/// The canonical form without its numbers: the header, and the order of the tensors.
 pub(super) struct Canon {
     header: Vec<u8>,
     order: Vec<(Site, Factor)>,
@@ -52,7 +52,7 @@ impl Canon {
             .flat_map(|(site, outline)| [(*site, Factor::A, outline), (*site, Factor::B, outline)])
             .map(|(site, factor, outline)| (tensor_name(site, factor), Shape::of(outline, factor), (site, factor)))
             .collect();
-        // The order of the format's own library: the widest numbers first, then by name.
+        // The order in which `safetensors` writes: wider types first, then by name.
         tensors.sort_by(|a, b| b.1.dtype.cmp(&a.1.dtype).then_with(|| a.0.cmp(&b.0)));
         let shapes = tensors.iter().map(|(name, shape, _)| (name, shape));
         Self {
@@ -61,8 +61,8 @@ impl Canon {
         }
     }
 
-    /// The adapter's name, given its numbers and where each factor has its own. Where they follow each other in the
-    /// order of the form, as they do in files of its own library, they are hashed in one go.
+    /// Hashes the adapter from `numbers`, in which `place` finds each factor. Factors that follow each other in
+    /// canonical order, as in files that `safetensors` wrote, are hashed in one pass.
     pub(super) fn hash(
         &self,
         numbers: &[u8],
@@ -92,7 +92,7 @@ impl Canon {
     }
 }
 
-/// A tensor of the form, so far as its header is concerned.
+/// Type and shape of a tensor, for its header.
 struct Shape {
     dtype: FileDtype,
     extents: [usize; 2],
@@ -126,7 +126,7 @@ impl View for &Shape {
         &self.extents
     }
 
-    /// None: they are written, or hashed, by whoever has them.
+    /// Empty: only the header is serialised; the numbers are written or hashed by the caller.
     fn data(&self) -> Cow<'_, [u8]> {
         Cow::Borrowed(&[])
     }
@@ -137,8 +137,8 @@ impl View for &Shape {
 }
 
 impl Adapter {
-    /// The canonical form: a tensor file that PEFT's loader takes as `adapter_model.safetensors`, with the configuration
-    /// in its header. Its BLAKE3 hash is [`Self::hash`].
+    /// Returns the canonical form: a safetensors file with the configuration in its header, which PEFT also reads as
+    /// `adapter_model.safetensors`. [`Self::hash`] is its BLAKE3 hash.
     pub fn to_bytes(&self) -> Vec<u8> {
         let canon = Canon::of(&outlines(&self.sites));
         let mut bytes = canon.header;
@@ -152,7 +152,7 @@ impl Adapter {
         bytes
     }
 
-    /// Writes a PEFT directory for a base model of that name.
+    /// Writes a PEFT folder; `base_model` goes into `base_model_name_or_path`.
     pub fn write(&self, dir: &Path, base_model: &str) -> Result<(), WriteError> {
         let mut config = match serde_json::to_value(canonical(&outlines(&self.sites))) {
             Ok(Value::Object(config)) => config,
@@ -184,7 +184,7 @@ fn outlines(sites: &BTreeMap<Site, LowRank>) -> BTreeMap<Site, Outline> {
 }
 
 fn canonical(sites: &BTreeMap<Site, Outline>) -> Canonical {
-    // The first site gives the default; sites that differ are listed with their full path.
+    // The first site gives the default; sites that differ are listed by their full path.
     let first = sites.values().next().expect("an adapter acts somewhere");
     let (rank, alpha) = (first.rank, alpha(first));
     let differ = |site: &Outline| site.rank != rank || self::alpha(site) != alpha;
@@ -208,7 +208,7 @@ fn canonical(sites: &BTreeMap<Site, Outline>) -> Canonical {
     }
 }
 
-/// The alpha that gives the site's scale under plain LoRA.
+/// Returns the alpha that gives the site's scale under plain LoRA.
 fn alpha(site: &Outline) -> f64 {
     f64::from(site.scale) * rank_as_f64(site.rank)
 }

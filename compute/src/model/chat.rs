@@ -1,4 +1,4 @@
-//! Chat templates: Jinja as the reference implementation renders it, in a box with a limit.
+//! Chat templates: Jinja as `transformers` renders it, with a limit on instructions and output.
 
 use std::{collections::BTreeMap, io, path::Path};
 
@@ -13,51 +13,60 @@ use crate::tensors::read_small;
 const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
-/// Instructions of a template: far more than a long chat takes.
+/// Most instructions of one rendering; a long chat takes far fewer.
 const FUEL: u64 = 20_000_000;
 
-/// A rendered chat.
+/// Most bytes of a rendered chat.
 const TEXT_BYTES_MAX: usize = super::tokenizer::TEXT_BYTES_MAX;
 
-/// A model's templates and the tokens they name.
+/// The chat templates of a model, and the special tokens that they name.
+///
+/// ```
+/// use compute::model::{Chat, ChatInput};
+///
+/// let chat = Chat::parse(Some(b"{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"), None).unwrap().unwrap();
+/// let message = serde_json::from_str(r#"{"role": "user", "content": "hi"}"#).unwrap();
+/// let text = chat.render(&ChatInput { messages: vec![message], ..ChatInput::default() }).unwrap();
+/// assert_eq!(text, "<user>hi");
+/// ```
 pub struct Chat {
     environment: Environment<'static>,
     tools: bool,
     tokens: BTreeMap<String, ChatValue>,
 }
 
-/// What a template is given.
+/// The variables that a template may read.
 #[derive(Clone, Debug, Default)]
 pub struct ChatInput {
-    /// The messages, as objects with at least `role` and `content`. A [`ChatValue`] is read from JSON like any other
-    /// type and keeps the order of its fields, which templates print.
+    /// Messages: objects with at least `role` and `content`. A [`ChatValue`] keeps the order of its fields, which
+    /// templates print.
     pub messages: Vec<ChatValue>,
-    /// The tools that may be called.
+    /// Tools that the model may call.
     pub tools: Option<Vec<ChatValue>>,
-    /// Whether the assistant's turn is begun.
+    /// True to begin the assistant's turn after the last message.
     pub add_generation_prompt: bool,
-    /// What else the template may ask for, such as `enable_thinking`.
+    /// Further variables, such as `enable_thinking`.
     pub options: BTreeMap<String, ChatValue>,
-    /// Seconds since 1970, for templates that tell the date.
+    /// Seconds since 1970, for templates that print the date.
     pub unix_seconds: u64,
 }
 
-/// Why a chat was not rendered.
+/// Failure to render a chat.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// The template refused the messages, in its own words.
+    /// The template called `raise_exception`; its text.
     #[error("the chat template refused: {0}")]
     Refused(String),
     /// The template failed.
     #[error("the chat template failed: {0}")]
     Failed(String),
-    /// The text is too long.
+    /// The text has more bytes than a tokenizer takes.
     #[error("the rendered chat has more than {TEXT_BYTES_MAX} bytes")]
     Long,
 }
 
 impl Chat {
-    /// Reads `chat_template.jinja`, or the template in `tokenizer_config.json`. A model without one has none.
+    /// Reads `chat_template.jinja`, or else the template in `tokenizer_config.json`. `None` if the model has neither.
     pub fn load(dir: &Path) -> Result<Option<Self>, ModelError> {
         let read = |file: &str, most| match read_small(&dir.join(file), most) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -72,7 +81,7 @@ impl Chat {
         Self::parse(template.as_deref(), config.as_deref())
     }
 
-    /// As [`Self::load`], of bytes.
+    /// Parses the bytes of both files, as [`Self::load`].
     pub fn parse(template: Option<&[u8]>, config: Option<&[u8]>) -> Result<Option<Self>, ModelError> {
         let refuse = |why: String| ModelError::Template(why);
         let config: serde_json::Map<String, serde_json::Value> = match config {
@@ -120,7 +129,7 @@ impl Chat {
         }))
     }
 
-    /// The text of a chat.
+    /// Renders a chat. The `tool_use` template is used if there is one and tools are given.
     pub fn render(&self, input: &ChatInput) -> Result<String, RenderError> {
         let name = if self.tools && input.tools.is_some() {
             "tool_use"
@@ -152,10 +161,10 @@ impl Chat {
     }
 }
 
-/// How an error says that the template itself raised it.
+/// Prefix that marks an error as raised by the template itself.
 const RAISED: &str = "raised: ";
 
-/// The variable that `strftime_now` reads.
+/// Variable from which `strftime_now` takes the time.
 const NOW: &str = "__unix_seconds";
 
 struct Limited(Vec<u8>);
@@ -175,7 +184,8 @@ impl io::Write for Limited {
     }
 }
 
-/// The environment that templates are written for: blocks trimmed, methods of Python's strings, and three functions.
+/// Makes the environment that templates are written for: blocks trimmed, Python's string methods, and three
+/// functions.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -193,7 +203,7 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// JSON as Python writes it: nothing escaped for HTML, and a blank after commas and colons.
+/// Writes JSON as Python does: nothing escaped for HTML, a space after commas and colons.
 fn to_json(value: Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let mut text = Vec::new();
@@ -227,7 +237,7 @@ impl Formatter for Python {
     }
 }
 
-/// A token is written as a text or as an object with one.
+/// Returns the text of a special token, which is written as a string or as an object with `content`.
 fn token_text(value: &serde_json::Value) -> Option<String> {
     value
         .as_str()

@@ -1,4 +1,5 @@
-//! `config.json` of a Hugging Face directory: the shapes of a decoder, refused by field where they are not understood.
+//! `config.json` of a Hugging Face folder. A field whose value would change the numbers and is not supported is
+//! refused by its name.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -11,101 +12,104 @@ use serde_json::{Map, Value};
 
 use crate::lora::Projection;
 
-/// Which family a model is of. They differ in biases and norms only.
+/// The families of decoders that are supported. They differ in biases and norms only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
-    /// Llama 2 and 3, `SmolLM2`, and what is shaped like them.
+    /// Llama 2 and 3, `SmolLM2`, and others of their shape.
     Llama,
-    /// With biases on queries, keys and values.
+    /// Biases on queries, keys and values.
     Qwen2,
-    /// With norms on queries and keys.
+    /// Norms on queries and keys.
     Qwen3,
 }
 
-/// How positions beyond the trained context are squeezed.
+/// Scaling of rotary positions beyond the context of training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RopeScaling {
-    /// As trained.
+    /// No scaling.
     None,
-    /// All positions divided.
-    Linear {
-        /// By this.
-        factor: f64,
-    },
-    /// Low frequencies divided, high ones kept, a ramp between: Llama 3.1.
+    /// All positions divided by a factor.
+    Linear { factor: f64 },
+    /// Llama 3.1: low frequencies are divided, high ones kept, with a ramp between.
     Llama3 {
-        /// Low frequencies are divided by it.
+        /// Divisor of the low frequencies.
         factor: f64,
-        /// Wavelengths above the trained context over this are low frequencies.
+        /// Wavelengths above `trained_tokens / low` count as low frequencies.
         low: f64,
-        /// Wavelengths below the trained context over this are high frequencies.
+        /// Wavelengths below `trained_tokens / high` count as high frequencies.
         high: f64,
-        /// The context it was trained with.
+        /// Context of training.
         trained_tokens: f64,
     },
-    /// `YaRN`: a ramp between divided and kept by the number of turns, and a warmer attention.
+    /// `YaRN`: a ramp between divided and kept frequencies by their number of turns, and scaled attention.
     Yarn {
-        /// Slow dimensions are divided by it.
+        /// Divisor of the slow dimensions.
         factor: f64,
-        /// Turns above which a dimension is kept.
+        /// Dimensions with more turns over the trained context are kept.
         fast: f64,
-        /// Turns below which a dimension is divided.
+        /// Dimensions with fewer turns over the trained context are divided.
         slow: f64,
-        /// The context it was trained with.
+        /// Context of training.
         trained_tokens: f64,
-        /// What sines and cosines are multiplied by.
+        /// Factor of sines and cosines.
         attention: f64,
-        /// Whether the ends of the ramp are rounded to whole dimensions.
+        /// True if the ends of the ramp are rounded to whole dimensions.
         truncate: bool,
     },
 }
 
 /// The shape of a decoder.
+///
+/// `Debug` of this type, of [`Family`] and of [`RopeScaling`] is hashed into the identity of training runs
+/// (`train::base_hash`): a renamed field or variant would change the name of every run.
+///
+/// ```
+/// use compute::model::Config;
+///
+/// let error = Config::parse(br#"{"model_type": "gpt2"}"#).unwrap_err();
+/// assert_eq!(error.to_string(), "config.json: `model_type` is `gpt2`; llama, qwen2 and qwen3 are served");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Its family.
     pub family: Family,
-    /// Tokens there are.
+    /// Number of tokens.
     pub vocabulary: usize,
-    /// Width between blocks.
+    /// Width of the residual stream.
     pub hidden: usize,
-    /// Width inside the feed-forward part.
+    /// Width inside the feed-forward layers.
     pub intermediate: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub layers: usize,
-    /// Heads of queries.
+    /// Number of query heads.
     pub heads: usize,
-    /// Heads of keys and values; each serves `heads / kv_heads` heads of queries.
+    /// Number of key and value heads; each serves `heads / kv_heads` query heads.
     pub kv_heads: usize,
     /// Width of a head, which need not be `hidden / heads`.
     pub head: usize,
-    /// Positions it was made for.
+    /// Most positions in a sequence.
     pub context_tokens_max: usize,
-    /// What the norms add under the root.
+    /// Addend under the root of the norms.
     pub norm_epsilon: f32,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// Their scaling.
     pub rope_scaling: RopeScaling,
-    /// Whether the embedding is the output layer too.
+    /// True if the embedding serves as the output layer too.
     pub tied: bool,
-    /// Whether queries, keys and values have biases.
+    /// True if queries, keys and values have biases.
     pub qkv_bias: bool,
-    /// Whether attention's output has one.
+    /// True if the output layer of attention has a bias.
     pub output_bias: bool,
-    /// Whether the feed-forward layers have them.
+    /// True if the feed-forward layers have biases.
     pub mlp_bias: bool,
-    /// Tokens that end a text, unless the generation defaults say otherwise.
+    /// Tokens that end a text, unless `generation_config.json` names others.
     pub end_tokens: Vec<u32>,
 }
 
-/// A field of `config.json` that cannot be honoured.
+/// Refusal of a field of `config.json`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("config.json: `{field}` {why}")]
 pub struct ConfigError {
-    /// Which.
     pub field: String,
-    /// What is wrong, or what would do.
     pub why: String,
 }
 
@@ -117,7 +121,8 @@ fn refuse<T>(field: &str, why: impl Into<String>) -> Result<T, ConfigError> {
 }
 
 impl Config {
-    /// Reads a configuration.
+    /// Parses `config.json`. Fields that do not change the numbers are ignored; an unsupported one is refused by its
+    /// name.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         let fields = match serde_json::from_slice(text) {
             Ok(fields) => Fields(fields),
@@ -168,7 +173,7 @@ impl Config {
 }
 
 impl Config {
-    /// `[out, in]` of a linear layer.
+    /// Returns `[out, in]` of a linear layer.
     pub fn linear_shape(&self, site: Projection) -> [usize; 2] {
         let (queries, keys) = (self.heads * self.head, self.kv_heads * self.head);
         match site {
@@ -180,7 +185,7 @@ impl Config {
         }
     }
 
-    /// Whether a linear layer has a bias.
+    /// True if a linear layer has a bias.
     pub fn has_bias(&self, site: Projection) -> bool {
         match site {
             Projection::Q | Projection::K | Projection::V => self.qkv_bias,
@@ -207,7 +212,7 @@ impl Fields {
         }
     }
 
-    /// Options that would change the numbers and are not computed.
+    /// Refuses options that would change the numbers and are not computed here.
     fn refuse_what_differs(&self, family: Family) -> Result<(), ConfigError> {
         match self.get("hidden_act").and_then(Value::as_str) {
             None | Some("silu" | "swish") => (),
@@ -275,7 +280,8 @@ impl Fields {
             .map_or_else(|| refuse("eos_token_id", "must be a token or a list of tokens"), Ok)
     }
 
-    /// Frequencies: `rope_parameters` in new files, `rope_theta` and `rope_scaling` in older ones.
+    /// Reads the rotary base and its scaling: `rope_parameters` in new files, `rope_theta` and `rope_scaling` in
+    /// older ones.
     fn rope(&self, context: usize) -> Result<(f64, RopeScaling), ConfigError> {
         let empty = Map::new();
         let parameters = match self.get("rope_parameters").or_else(|| self.get("rope_scaling")) {
@@ -374,7 +380,7 @@ fn number(
     }
 }
 
-/// One token or a list of them; nothing is an empty list.
+/// Reads one token or a list of at most 1024; `None` if it is neither, an empty list if it is absent.
 pub(crate) fn token_list(value: Option<&Value>) -> Option<Vec<u32>> {
     let one = |value: &Value| value.as_u64().and_then(|token| u32::try_from(token).ok());
     match value {

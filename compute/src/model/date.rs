@@ -1,4 +1,4 @@
-//! Dates as templates ask for them, in UTC. Unknown directives are left as they are.
+//! `strftime` for chat templates, in UTC. Directives that are not known stay as they are.
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -24,7 +24,7 @@ const DAYS: [&str; 7] = [
     "Sunday",
 ];
 
-/// Formats seconds since 1970 as C does.
+/// Formats seconds since 1970 like C's `strftime`.
 pub(super) fn strftime(format: &str, unix_seconds: u64) -> String {
     let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
     let (year, month, day) = civil(days);
@@ -62,7 +62,7 @@ pub(super) fn strftime(format: &str, unix_seconds: u64) -> String {
     text
 }
 
-/// Days since 1970 to a date. Hinnant, `civil_from_days`.
+/// Returns year, month and day of a day since 1970. Hinnant, `civil_from_days`.
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn dates_match_the_calendar() {
         assert_eq!(strftime("%d %b %Y, %A", 0), "01 Jan 1970, Thursday");
         assert_eq!(
             strftime("%Y-%m-%d %H:%M:%S %%%q", 951_827_696),

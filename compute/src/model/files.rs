@@ -1,5 +1,5 @@
-//! The weights of a model directory: one tensor file or several with an index, checked against the configuration before
-//! anything is computed.
+//! The tensor files of a model's folder: one file, or several with an index, opened and checked before anything is
+//! computed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,79 +20,61 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 const INDEX_BYTES_MAX: u64 = 16 << 20;
 const SHARDS_MAX: usize = 1024;
 
-/// How weights come into memory.
+/// The way tensor files come into memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Copied and checked for numbers that are none: the directory is somebody else's.
+    /// Copied, and checked for infinite numbers and NaN: others may write the folder.
     Read,
-    /// Mapped: the directory is ours alone, and was checked when it was filled.
+    /// Mapped: the folder is the private store's, and was checked when the model was added.
     Map,
 }
 
-/// Why a model was refused.
+/// Refusal of a model's folder.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// A file could not be read.
     #[error("could not read {file} of the model")]
     Read {
-        /// Which.
         file: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A file is no longer what was mapped.
+    /// A mapped file is no longer the one that was opened.
     #[error("{} was changed while the model was in use", file.display())]
-    Changed {
-        /// Which.
-        file: PathBuf,
-    },
-    /// The configuration asks for what is not supported.
+    Changed { file: PathBuf },
+    /// `config.json` asks for something that is not supported.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A tensor file does not hold together.
+    /// The header of a tensor file is malformed.
     #[error("{file} was refused")]
     Header {
-        /// Which.
         file: String,
-        /// Why.
         #[source]
         source: HeaderError,
     },
-    /// The index of the shards is wrong.
+    /// `model.safetensors.index.json` is malformed or contradicts the files.
     #[error("model.safetensors.index.json: {0}")]
     Index(String),
-    /// A tensor is missing, of another shape, or holds a number that is none.
+    /// A tensor is missing, of another shape, or holds a number that is infinite or NaN.
     #[error("tensor `{tensor}`: {why}")]
-    Tensor {
-        /// Which.
-        tensor: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// The tokenizer is not the model's.
+    Tensor { tensor: String, why: String },
+    /// The tokenizer is malformed, or made for another model.
     #[error("tokenizer.json {0}")]
     Tokenizer(String),
-    /// The chat template does not parse.
+    /// The chat template is malformed.
     #[error("the chat template {0}")]
     Template(String),
-    /// The defaults of sampling are wrong.
+    /// A sampling default is out of range.
     #[error("generation_config.json: `{field}` {why}")]
-    Generation {
-        /// Which.
-        field: String,
-        /// What is wrong.
-        why: String,
-    },
+    Generation { field: String, why: String },
 }
 
-/// A tensor: how its numbers are written, its extents, and where it lies.
+/// Type, shape and bytes of a tensor.
 pub(crate) type Tensor = (Dtype, Vec<usize>, Bytes);
 
-/// Weights by name.
+/// The tensors of a model by name.
 pub(crate) struct Tensors {
     tensors: BTreeMap<String, Tensor>,
-    /// The files, where they are mapped.
+    /// The mapped files, empty where they were read. Users of the tensors ask them afterwards if they changed.
     mapped: Vec<Arc<Mapped>>,
 }
 
@@ -101,7 +83,7 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Reads the shape of the model in a directory.
+/// Reads `config.json` of a model's folder.
 pub fn read_config(dir: &Path) -> Result<Config, ModelError> {
     let text = read_small(&dir.join("config.json"), CONFIG_BYTES_MAX).map_err(|source| ModelError::Read {
         file: "config.json".to_owned(),
@@ -110,10 +92,11 @@ pub fn read_config(dir: &Path) -> Result<Config, ModelError> {
     Ok(Config::parse(&text)?)
 }
 
-/// Which file each tensor is in.
+/// The tensor file of each tensor.
 pub(crate) type Placement = BTreeMap<String, String>;
 
-/// The names of the tensor files of a directory, and which tensor the index puts where, if there is one.
+/// Returns the names of the tensor files of a folder, and the index if there is one. Names that leave the folder are
+/// refused.
 pub(crate) fn shards(dir: &Path) -> Result<(Vec<String>, Option<Placement>), ModelError> {
     const INDEX: &str = "model.safetensors.index.json";
     const SINGLE: &str = "model.safetensors";
@@ -144,7 +127,7 @@ pub(crate) fn shards(dir: &Path) -> Result<(Vec<String>, Option<Placement>), Mod
 }
 
 impl Tensors {
-    /// Tensors that are in memory.
+    /// Makes tensors of memory.
     pub(crate) fn of(tensors: BTreeMap<String, Tensor>) -> Self {
         Self {
             tensors,
@@ -152,23 +135,23 @@ impl Tensors {
         }
     }
 
-    /// The files, where they are mapped: whoever reads them asks them afterwards whether they changed.
+    /// Returns the mapped files, empty where they were read.
     pub(crate) fn mapped(&self) -> &[Arc<Mapped>] {
         &self.mapped
     }
 
-    /// A file that is no longer what was mapped.
+    /// Returns the path of a file that changed since it was mapped.
     pub(crate) fn changed(&self) -> Option<PathBuf> {
         let changed = self.mapped.iter().find(|file| file.changed())?;
         Some(changed.path().to_owned())
     }
 
-    /// All of them, by name.
+    /// Iterates over the tensors by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
         self.tensors.iter()
     }
 
-    /// Reads or maps all tensor files of a directory.
+    /// Reads or maps all tensor files of a folder.
     pub(crate) fn open(dir: &Path, access: Access) -> Result<Self, ModelError> {
         let (files, index) = shards(dir)?;
         let (mut tensors, mut mapped) = (BTreeMap::new(), Vec::new());
@@ -201,7 +184,7 @@ impl Tensors {
         Ok(tensors)
     }
 
-    /// Refuses numbers that are infinite or none.
+    /// Fails if a number is infinite or NaN.
     pub(crate) fn check_finite(&self) -> Result<(), ModelError> {
         match self
             .tensors
@@ -213,13 +196,13 @@ impl Tensors {
         }
     }
 
-    /// A matrix of that name and shape.
+    /// Returns a matrix. Fails if it is missing or of another shape.
     pub(crate) fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Weight, ModelError> {
         let (dtype, bytes) = self.get(name, &[rows, columns])?;
         Ok(Weight::stored(&Matrix::part(rows, columns, dtype, bytes)))
     }
 
-    /// A vector of that name and length, as singles.
+    /// Returns a vector as singles. Fails if it is missing or of another length.
     pub(crate) fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, ModelError> {
         let (dtype, bytes) = self.get(name, &[length])?;
         let mut numbers = Vec::with_capacity(length);
@@ -227,7 +210,7 @@ impl Tensors {
         Ok(numbers)
     }
 
-    /// The numbers of a tensor of that name and shape.
+    /// Returns the numbers of a tensor as singles. Fails if it is missing or of another shape.
     pub(crate) fn singles(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         let (dtype, bytes) = self.get(name, shape)?;
         let mut numbers = Vec::with_capacity(shape.iter().product());
@@ -235,7 +218,7 @@ impl Tensors {
         Ok(numbers)
     }
 
-    /// Whether there is such a tensor.
+    /// True if there is a tensor of that name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
@@ -259,7 +242,7 @@ fn refuse<T>(tensor: &str, why: impl Into<String>) -> Result<T, ModelError> {
     })
 }
 
-/// A file's header and bytes, and its map if it has one.
+/// Header and bytes of a tensor file, and its map if it is mapped.
 type Shard = (Header, Holder, Option<Arc<Mapped>>);
 
 fn open_shard(dir: &Path, name: &str, access: Access) -> Result<Shard, ModelError> {

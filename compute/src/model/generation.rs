@@ -1,4 +1,4 @@
-//! `generation_config.json`: how the makers of a model would sample it.
+//! `generation_config.json`: the sampling defaults that a model's makers recommend.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -14,27 +14,27 @@ use crate::tensors::read_small;
 
 const FILE: &str = "generation_config.json";
 
-/// Defaults of sampling. What is `None` is left to whoever samples.
+/// Sampling defaults of a model. A `None` is decided by the sampler's own default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Generation {
-    /// Whether to sample at all, or take the likeliest token.
+    /// True to sample, false to take the likeliest token.
     pub sample: Option<bool>,
-    /// Divides logits.
+    /// Divisor of the logits, 0 to 100.
     pub temperature: Option<f32>,
-    /// Tokens that are kept, by rank.
+    /// Number of the likeliest tokens that are kept.
     pub top_k: Option<u32>,
-    /// Probability that is kept.
+    /// Sum of probability that is kept (nucleus sampling), 0 to 1.
     pub top_p: Option<f32>,
-    /// Tokens are kept down to this part of the likeliest's probability.
+    /// Tokens are kept down to this fraction of the likeliest token's probability, 0 to 1.
     pub min_p: Option<f32>,
-    /// Divides the logits of tokens that were there before.
+    /// Divisor of the logits of tokens that occurred before, 0.01 to 100.
     pub repetition_penalty: Option<f32>,
     /// Tokens that end a text.
     pub end_tokens: Vec<u32>,
 }
 
 impl Generation {
-    /// Reads the defaults; a model without the file has those of its configuration.
+    /// Reads the file; a model without it has only the end tokens of its configuration.
     pub fn load(dir: &Path, config: &Config) -> Result<Self, ModelError> {
         match read_small(&dir.join(FILE), 1 << 20) {
             Ok(text) => Self::parse(&text, config),
@@ -49,7 +49,7 @@ impl Generation {
         }
     }
 
-    /// As [`Self::load`], of bytes.
+    /// Parses the bytes of the file, as [`Self::load`]. Values out of range are refused by their field.
     pub fn parse(text: &[u8], config: &Config) -> Result<Self, ModelError> {
         let fields: Map<String, Value> =
             serde_json::from_slice(text).map_err(|error| refuse("{}", format!("is not a JSON object: {error}")))?;

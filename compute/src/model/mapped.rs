@@ -1,10 +1,11 @@
-//! Model files in memory: mapped, and watched.
+//! Memory-mapped model files that are watched for changes.
 //!
-//! What is mapped is read as memory, so a file that is cut short would end whoever reads it. The store's files are nobody
-//! else's, but a disk that fails, a backup that is put back in place and a slip of the hand do not ask. So a place that is
-//! gone reads as zeros, and whoever computed asks afterwards whether the files are what they were ([`Mapped::changed`]):
-//! numbers that came of other files are never told. What a program that maps the file itself writes through its map is
-//! seen once the system puts a time on it, which may be later.
+//! Reading a mapped page that a truncation removed raises SIGBUS, which ends the process. Nobody else writes the
+//! store's files, but a failing disk, a restored backup or a mistaken command does. So a handler of SIGBUS maps zeros
+//! over the pages that are gone, and users of a model ask after each step if the files are still the same
+//! ([`Mapped::changed`]): results from changed files are not given out.
+//!
+//! A program that writes the file through a map of its own is noticed only once the system updates the file's time.
 
 #![allow(
     unsafe_code,
@@ -24,47 +25,47 @@ use std::{
     time::SystemTime,
 };
 
-/// Files that may be mapped at once: several models of as many shards as one may have.
+/// Most files mapped at once: several models of as many shards as one may have.
 const FILES_MAX: usize = 4096;
 
-/// Where a file is mapped, for the signal.
-struct Place {
+/// Address range of a mapped file, for the signal handler.
+struct MappedRange {
     start: AtomicUsize,
-    /// 0 where there is none.
+    /// 0 if the entry is free.
     end: AtomicUsize,
-    /// A part of it was gone when it was read.
+    /// True once a page of it was gone when it was read.
     lost: AtomicBool,
 }
 
-static PLACES: [Place; FILES_MAX] = [const {
-    Place {
+static RANGES: [MappedRange; FILES_MAX] = [const {
+    MappedRange {
         start: AtomicUsize::new(0),
         end: AtomicUsize::new(0),
         lost: AtomicBool::new(false),
     }
 }; FILES_MAX];
 
-/// Held while places are given out and taken back. The signal does not wait for it.
-static GIVING: Mutex<()> = Mutex::new(());
+/// Held while entries are given out and taken back. The signal handler does not wait for it.
+static TABLE_LOCK: Mutex<()> = Mutex::new(());
 
-/// What was called at the signal before us.
-static BEFORE: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
-static BEFORE_FLAGS: AtomicI32 = AtomicI32::new(0);
+/// The handler that was installed before this one.
+static PREVIOUS: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
+static PREVIOUS_FLAGS: AtomicI32 = AtomicI32::new(0);
 
-/// Bytes of a page of memory, known before the signal needs it.
+/// Size of a page of memory, stored before the handler can need it.
 static PAGE: AtomicUsize = AtomicUsize::new(0);
 
-/// A file in memory.
+/// A mapped file of the private store.
 pub(crate) struct Mapped {
     map: memmap2::Mmap,
-    place: usize,
+    range: usize,
     file: File,
     path: PathBuf,
-    /// What it was when it was mapped.
-    then: Stamp,
+    /// Length and time of modification when it was mapped.
+    mapped_stamp: Stamp,
 }
 
-/// How long a file is, and when it was last written.
+/// Length and time of modification of a file.
 type Stamp = (u64, Option<SystemTime>);
 
 fn stamp(file: &File) -> io::Result<Stamp> {
@@ -73,37 +74,38 @@ fn stamp(file: &File) -> io::Result<Stamp> {
 }
 
 impl Mapped {
-    /// Maps a file of the private store.
+    /// Maps a file, installing the signal handler the first time.
     pub(crate) fn new(file: File, path: &Path) -> io::Result<Self> {
-        static WATCH: Once = Once::new();
-        WATCH.call_once(watch);
-        let then = stamp(&file)?;
-        // SAFETY: nobody else writes files of the store. If somebody does, its bytes change while they are read as
-        // numbers, which are wrong then and never told; if it is cut, the signal puts zeros there.
+        static INSTALL: Once = Once::new();
+        INSTALL.call_once(install_handler);
+        let mapped_stamp = stamp(&file)?;
+        // SAFETY: only the store writes its files. If another program does, bytes change while they are read as
+        // numbers;
+        // `changed` reports it and the results are dropped. If the file is truncated, the signal handler maps zeros.
         let map = unsafe { memmap2::Mmap::map(&file) }?;
-        let _giving = giving();
-        let place = PLACES.iter().position(|place| place.end.load(Relaxed) == 0);
-        let place =
-            place.ok_or_else(|| io::Error::other(format!("{FILES_MAX} files are mapped, and no more can be")))?;
+        let _table = lock_table();
+        let range = RANGES.iter().position(|range| range.end.load(Relaxed) == 0);
+        let range =
+            range.ok_or_else(|| io::Error::other(format!("{FILES_MAX} files are mapped, and no more can be")))?;
         let start = map.as_ptr().addr();
-        PLACES[place].lost.store(false, Relaxed);
-        PLACES[place].start.store(start, Relaxed);
-        PLACES[place].end.store(start + map.len(), Release);
+        RANGES[range].lost.store(false, Relaxed);
+        RANGES[range].start.store(start, Relaxed);
+        RANGES[range].end.store(start + map.len(), Release);
         Ok(Self {
             map,
-            place,
+            range,
             file,
             path: shown(path),
-            then,
+            mapped_stamp,
         })
     }
 
-    /// Whether what was read here may be something else than what was mapped.
+    /// True if the file is not what it was when it was mapped, or a page of it was gone.
     pub(crate) fn changed(&self) -> bool {
-        PLACES[self.place].lost.load(Acquire) || stamp(&self.file).ok() != Some(self.then)
+        RANGES[self.range].lost.load(Acquire) || stamp(&self.file).ok() != Some(self.mapped_stamp)
     }
 
-    /// Which file it is: its name and its directory's.
+    /// Returns the file's name with its directory's, which may be shown to clients.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -117,74 +119,76 @@ impl AsRef<[u8]> for Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        let _giving = giving();
-        PLACES[self.place].end.store(0, Release);
+        let _table = lock_table();
+        RANGES[self.range].end.store(0, Release);
     }
 }
 
-/// What clients may be told of a file's path: they need not know where the store is.
+/// Shortens a path to the file and its directory, so that clients do not learn where the store is.
 pub(super) fn shown(path: &Path) -> PathBuf {
     let dir = path.parent().and_then(Path::file_name).unwrap_or_default();
     Path::new(dir).join(path.file_name().unwrap_or_default())
 }
 
-fn giving() -> MutexGuard<'static, ()> {
-    GIVING.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_table() -> MutexGuard<'static, ()> {
+    TABLE_LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sees to it that reading what is gone from a file ends nothing.
-fn watch() {
+/// Installs the handler of SIGBUS.
+fn install_handler() {
     // SAFETY: `sysconf` and `sigaction` read and write what they are given here, which is valid: zeros are an action.
     // What is installed touches atomics and maps memory, both of which a signal may do.
     unsafe {
         let page = libc::sysconf(libc::_SC_PAGESIZE);
         PAGE.store(usize::try_from(page).unwrap_or(4096), Relaxed);
         let mut before: libc::sigaction = std::mem::zeroed();
-        // Known before the first signal can come. Where it fails nothing is changed, and reading what is gone ends us.
+        // Read before the first signal can come. If it fails nothing is installed, and SIGBUS ends the process as
+        // before.
         if libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut before) != 0 {
             return;
         }
-        BEFORE.store(before.sa_sigaction, Relaxed);
-        BEFORE_FLAGS.store(before.sa_flags, Release);
+        PREVIOUS.store(before.sa_sigaction, Relaxed);
+        PREVIOUS_FLAGS.store(before.sa_flags, Release);
         let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = fault as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize;
+        action.sa_sigaction = on_sigbus as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
         libc::sigemptyset(&raw mut action.sa_mask);
         libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut());
     }
 }
 
-extern "C" fn fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+extern "C" fn on_sigbus(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the system gives the information of this signal.
     let at = unsafe { (*info).si_addr() }.addr();
-    for place in &PLACES {
-        let (end, start) = (place.end.load(Acquire), place.start.load(Relaxed));
-        if (start..end).contains(&at) && fill(at & !(PAGE.load(Relaxed) - 1), end) {
-            place.lost.store(true, Release);
+    for range in &RANGES {
+        let (end, start) = (range.end.load(Acquire), range.start.load(Relaxed));
+        if (start..end).contains(&at) && map_zeros(at & !(PAGE.load(Relaxed) - 1), end) {
+            range.lost.store(true, Release);
             return;
         }
     }
-    pass_on(signal, info, context);
+    call_previous(signal, info, context);
 }
 
-/// Puts zeros into the pages from `start` to `end`, all of which are one map's.
-fn fill(start: usize, end: usize) -> bool {
+/// Maps zeros over the pages from `start` to `end`, which belong to one map.
+fn map_zeros(start: usize, end: usize) -> bool {
     let (protection, flags) = (
         libc::PROT_READ,
         libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
     );
     let start = ptr::with_exposed_provenance_mut::<c_void>(start);
-    // SAFETY: these pages belong to a map of ours that is alive, since it is being read, and nothing else lies there: a
-    // map has whole pages.
+    // SAFETY: the pages belong to a live map of this module, since it is being read, and maps consist of whole pages,
+    // so nothing else lies there.
     unsafe { libc::mmap(start, end - start.addr(), protection, flags, -1, 0) != libc::MAP_FAILED }
 }
 
-/// What would have happened without us.
-fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let before = BEFORE.load(Relaxed);
-    let informed = BEFORE_FLAGS.load(Acquire) & libc::SA_SIGINFO != 0;
-    // SAFETY: what was installed before us is called as it was installed to be. Without anything, the signal comes again
-    // at the same instruction and does what it does by itself.
+/// Calls the handler that was there before, or restores the default action.
+fn call_previous(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let before = PREVIOUS.load(Relaxed);
+    let informed = PREVIOUS_FLAGS.load(Acquire) & libc::SA_SIGINFO != 0;
+    // SAFETY: the earlier handler is called in the form it was installed with. Without one, the signal comes again at
+    // the
+    // same instruction and takes its default action.
     unsafe {
         match before {
             libc::SIG_DFL | libc::SIG_IGN => drop(libc::signal(signal, libc::SIG_DFL)),
@@ -229,7 +233,7 @@ mod tests {
         assert!(!cut.changed() && cut.as_ref().iter().all(|byte| *byte == 7));
         let open = File::options().write(true).open(&path).expect("opened");
         open.set_len(5000).expect("cut");
-        // From the end, so that one place after another is found to be gone.
+        // From the end, so that one range after another is found to be gone.
         let left = cut.as_ref().iter().rev().filter(|byte| **byte == 7).count();
         assert_eq!(left, 5000);
         assert!(cut.changed());

@@ -1,4 +1,4 @@
-//! Models of random weights, in the shapes of real ones: speed does not depend on values.
+//! Models of random weights in the shapes of real ones, for benchmarks: speed does not depend on the values.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,12 +8,12 @@ use crate::{
     tensors::{Bytes, Dtype, Matrix},
 };
 
-/// Numbers that look random and are the same for the same seed.
+/// A cheap random sequence. Training uses [`crate::random`] instead.
 struct Numbers(u64);
 
 impl Numbers {
     fn next(&mut self) -> f32 {
-        // Steele, Lea and Flood: SplitMix64.
+        // SplitMix64: Steele, Lea and Flood, 2014.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -35,13 +35,13 @@ impl Numbers {
     }
 }
 
-/// 1 / √width, for counts that a single holds.
+/// 1 / √width.
 fn spread(width: usize) -> f32 {
     1.0 / (width as f32).sqrt()
 }
 
 impl Config {
-    /// The shape of `SmolLM2` with 135 million weights.
+    /// Returns the shape of `SmolLM2` with 135 million weights.
     pub fn smol_135m() -> Self {
         Self {
             family: Family::Llama,
@@ -64,7 +64,7 @@ impl Config {
         }
     }
 
-    /// The shape of Qwen2.5 with half a billion weights.
+    /// Returns the shape of Qwen2.5 with half a billion weights.
     pub fn qwen_half_billion() -> Self {
         Self {
             family: Family::Qwen2,
@@ -83,7 +83,7 @@ impl Config {
         }
     }
 
-    /// Every tensor that a model of this shape has, and its extents.
+    /// Returns the name and shape of every tensor that a model of this configuration has.
     pub fn tensors(&self) -> BTreeMap<String, Vec<usize>> {
         let mut tensors = BTreeMap::new();
         tensors.insert(
@@ -116,7 +116,7 @@ impl Config {
 }
 
 impl Model {
-    /// A model of that shape.
+    /// Makes a model of random weights.
     pub fn random(config: &Config, dtype: Dtype, seed: u64) -> Self {
         let mut numbers = Numbers(seed);
         let tensors = config.tensors().into_iter().map(|(name, shape)| {
@@ -131,7 +131,7 @@ impl Model {
         }
     }
 
-    /// The same in singles, with numbers that `change` changes by the names of their tensors.
+    /// Makes a model of random singles, which `change` may overwrite tensor by tensor, by name.
     pub fn random_with(config: &Config, seed: u64, mut change: impl FnMut(&str, &mut [f32])) -> Self {
         let random = Self::random(config, Dtype::F32, seed);
         let tensors = random.tensors.iter().map(|(name, (dtype, shape, bytes))| {
@@ -149,7 +149,7 @@ impl Model {
 }
 
 impl Adapter {
-    /// An adapter of that rank on every linear layer.
+    /// Makes an adapter of random factors of one rank, with scale 1, on every linear layer.
     pub fn random(config: &Config, rank: usize, dtype: Dtype, seed: u64) -> Self {
         let mut numbers = Numbers(seed);
         let mut sites = BTreeMap::new();

@@ -1,7 +1,7 @@
-//! Rotary positions: the angle of every pair of dimensions, and their sines and cosines.
+//! Rotary position embeddings: frequencies of a model, and tables of their sines and cosines.
 //!
-//! Frequencies are rounded to singles where the reference implementation rounds them, and sines are taken in software,
-//! so that they are right beside it and the same on every machine.
+//! Frequencies are rounded to singles where the reference implementation rounds them. Sines and cosines are computed
+//! in software (libm), so that they are the same on every machine.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -12,7 +12,16 @@ use std::f64::consts::TAU;
 
 use super::{Config, RopeScaling};
 
-/// Sines and cosines of the positions that were met so far.
+/// Table of cosines and sines by position; grows with [`Rope::reach`].
+///
+/// ```
+/// use compute::model::{Config, rope::Rope};
+///
+/// let mut rope = Rope::new(&Config::smol_135m());
+/// rope.reach(2);
+/// let (cos, sin) = rope.at(0);
+/// assert_eq!((cos.len(), cos[0], sin[0]), (32, 1.0, 0.0));
+/// ```
 pub struct Rope {
     frequencies: Vec<f32>,
     attention: f32,
@@ -21,7 +30,7 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// An empty table of a model's angles.
+    /// Makes an empty table for a model.
     pub fn new(config: &Config) -> Self {
         let attention = match config.rope_scaling {
             RopeScaling::Yarn { attention, .. } => attention as f32,
@@ -35,12 +44,12 @@ impl Rope {
         }
     }
 
-    /// Makes the table reach `positions`.
+    /// Extends the table to `positions` positions.
     pub fn reach(&mut self, positions: usize) {
         let have = self.cos.len() / self.frequencies.len();
         for position in have..positions {
             for frequency in &self.frequencies {
-                // Both factors and the product are singles in the reference.
+                // Transformers computes both factors and their product as singles.
                 let angle = f64::from(position as f32 * frequency);
                 self.cos.push(libm::cos(angle) as f32 * self.attention);
                 self.sin.push(libm::sin(angle) as f32 * self.attention);
@@ -48,7 +57,11 @@ impl Rope {
         }
     }
 
-    /// Cosines and sines of a position that the table reaches.
+    /// Returns the cosines and sines of a position, one for each pair of dimensions.
+    ///
+    /// # Panics
+    ///
+    /// If the table was not extended so far.
     pub fn at(&self, position: usize) -> (&[f32], &[f32]) {
         let range = position * self.frequencies.len()..(position + 1) * self.frequencies.len();
         (&self.cos[range.clone()], &self.sin[range])
@@ -83,7 +96,7 @@ fn frequencies(config: &Config) -> Vec<f32> {
             truncate,
             ..
         } => {
-            // YaRN, §3.2: the dimension that turns so often over the trained context.
+            // YaRN, §3.2: the dimension that makes this many turns over the trained context.
             let width = f64::from(width);
             let log_theta = libm::log(config.rope_theta).max(f64::MIN_POSITIVE);
             let dimension = |turns: f64| width * libm::log(trained_tokens / (turns * TAU)) / (2.0 * log_theta);

@@ -1,8 +1,11 @@
-//! The private store of base models: a directory for each, named by its content.
+//! The private store of base models: one directory per model, named by a hash of its content.
 //!
-//! A model is copied in (shared with the original where the file system can) and checked once; from then on its files
-//! are mapped and nobody else writes them, so that no truncated file takes the engine down. What moves models between
-//! peers reads [`Stored::files`] and fills a directory that goes through [`Store::add`] like any other.
+//! A model is copied in (sharing blocks with the original where the file system can) and checked once. From then on
+//! its files are mapped and nobody else writes them, so a truncated file does not take the engine down. The transfer
+//! between peers reads [`Stored::files`] and fills a directory that goes through [`Store::add`] like any other.
+//!
+//! A directory is filled under a temporary name and renamed when it is complete; a lock on it tells other processes
+//! that it is in use.
 
 use std::{
     fs::{self, File},
@@ -19,10 +22,10 @@ use crate::tensors::open;
 
 const MANIFEST: &str = "manifest.json";
 
-/// Begins the name of a directory that is not yet, or no longer, a model.
+/// Prefix of a directory that is not yet, or no longer, a model.
 const UNFINISHED: &str = ".unfinished-";
 
-/// Files beside the weights, and whether a model needs them.
+/// Files beside the weights, and true for those that a model must have.
 const FILES: &[(&str, bool)] = &[
     ("config.json", true),
     ("tokenizer.json", true),
@@ -32,78 +35,67 @@ const FILES: &[(&str, bool)] = &[
     ("model.safetensors.index.json", false),
 ];
 
-/// The store.
+/// The store in one directory.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
 }
 
-/// A file of a stored model.
+/// A file of a stored model, with hash and length as they were when it was added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredFile {
-    /// Its name.
     pub name: String,
-    /// Its content.
     pub hash: BlobHash,
-    /// Its length.
     pub bytes: u64,
 }
 
-/// A stored model.
+/// The manifest of a stored model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
-    /// Its name: the digest of its files' names and contents.
+    /// Identity of the model: the digest of its files' names, hashes and lengths.
     pub hash: BlobHash,
-    /// What its directory was called when it was added. No part of its identity.
+    /// Name of the folder that it was added from. Not part of the identity.
     pub label: String,
-    /// Its files, by name.
+    /// Files in the order of their names.
     pub files: Vec<StoredFile>,
 }
 
-/// Why the store refused.
+/// Refusal or failure of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file system failed.
+    /// An operation on a file failed.
     #[error("could not {what} {}", path.display())]
     Io {
-        /// What was attempted.
         what: &'static str,
-        /// With what.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: io::Error,
     },
-    /// The model was refused.
+    /// The folder holds no model that can be used.
     #[error("{} is no model that can be served", dir.display())]
     Model {
-        /// Where it came from.
         dir: PathBuf,
-        /// Why.
         #[source]
         source: ModelError,
     },
-    /// A file of it is something else than what was added.
+    /// A file differs from the one that was added.
     #[error("{} is no longer what was added; add the model again", path.display())]
-    Changed {
-        /// Which.
-        path: PathBuf,
-    },
-    /// No such model.
+    Changed { path: PathBuf },
+    /// No model has this hash or name.
     #[error("no stored model is called {0}; `model ls` lists them")]
     Unknown(String),
-    /// Several models.
+    /// Several models have this name or begin with these digits.
     #[error("{0} begins the names of several stored models; give more digits")]
     Ambiguous(String),
 }
 
 impl Stored {
-    /// All its bytes.
+    /// Returns the length of all files together, in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Refuses files in `dir` that are something else than what was added. Reads all of them.
+    /// Hashes all files in `dir`. Fails if one differs from what was added.
     pub fn check(&self, dir: &Path) -> Result<(), StoreError> {
         match self
             .files
@@ -117,8 +109,8 @@ impl Stored {
         }
     }
 
-    /// As [`Self::check`], if a file is longer or shorter than it was or was written after the manifest, which is the
-    /// last that is.
+    /// Like [`Self::check`], but hashes only if a file has another length or was written after the manifest, which is
+    /// the last file written. Fast enough for every start.
     pub fn check_if_touched(&self, dir: &Path) -> Result<(), StoreError> {
         let when = |name: &str| {
             let meta = fs::metadata(dir.join(name)).ok()?;
@@ -142,8 +134,8 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreErr
 }
 
 impl Store {
-    /// Opens the store in a directory that is ours alone, and clears what was left unfinished there by programs that are
-    /// gone: whoever still fills a directory, or empties one, holds a lock on it.
+    /// Opens the store, creating its directory (mode 0700), and removes what processes that are gone left unfinished.
+    /// A directory in use is locked and stays.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         use std::os::unix::fs::DirBuilderExt;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
@@ -154,7 +146,7 @@ impl Store {
                 continue;
             }
             let path = entry.path();
-            // It may be gone by now, or belong to somebody.
+            // It may be gone by now, or another process may hold it.
             let Ok(lock) = File::open(&path) else { continue };
             if lock.try_lock().is_ok() {
                 clear(&path).map_err(failed("remove", &path))?;
@@ -163,31 +155,41 @@ impl Store {
         Ok(Self { root: root.to_owned() })
     }
 
-    /// Copies a directory in. The same content twice is one model.
+    /// Copies a model's folder in, checks and hashes the copy. Content that is stored already returns the model that
+    /// is there.
+    ///
+    /// ```
+    /// use compute::model::Store;
+    ///
+    /// let home = tempfile::tempdir().unwrap();
+    /// let store = Store::open(&home.path().join("models")).unwrap();
+    /// let stored = store.add(std::path::Path::new("fixtures/llama-1")).unwrap();
+    /// assert_eq!(store.get("llama-1").unwrap().hash, stored.hash);
+    /// ```
     pub fn add(&self, dir: &Path) -> Result<Stored, StoreError> {
         let (unfinished, _lock) = self.begin()?;
         let added = self.fill(dir, &unfinished);
         if added.is_err() {
-            // The error that is reported is the first; what is left is cleared at the next start.
+            // The first error is reported; what is left is removed at the next start.
             let _ = fs::remove_dir_all(&unfinished);
         }
         added
     }
 
-    /// A directory to fill, locked as long as it is filled.
+    /// Makes a directory to fill and locks it.
     fn begin(&self) -> Result<(PathBuf, File), StoreError> {
         static BEGUN: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = BEGUN.fetch_add(1, Ordering::Relaxed);
             let path = self.root.join(format!("{UNFINISHED}{}-{number}", std::process::id()));
             match fs::create_dir(&path) {
-                // Left by a program that had our number and is not cleared yet.
+                // Left by a process that had this process id and not removed yet.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made.map_err(failed("create", &path))?,
             }
             let locked = File::open(&path).and_then(|lock| lock.lock().map(|()| lock));
             match locked {
-                // Between its making and its locking someone may have taken it for one that was left.
+                // Between creation and locking another process may have removed it as unfinished.
                 Ok(lock) if is_at(&lock, &path) => return Ok((path, lock)),
                 Ok(_) => (),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => (),
@@ -210,7 +212,7 @@ impl Store {
         for name in &names {
             copy(&dir.join(name), &unfinished.join(name))?;
         }
-        // Everything is checked and hashed on our copy: the original may change meanwhile.
+        // The copy is checked and hashed, since the original may change meanwhile.
         let model = Model::map(unfinished).map_err(refused)?;
         model.check().map_err(refused)?;
         Text::load(unfinished, model.config()).map_err(refused)?;
@@ -241,7 +243,7 @@ impl Store {
                     fs::remove_dir_all(unfinished).map_err(failed("remove", unfinished))?;
                     return Ok(there);
                 }
-                // What is there was spoilt since; this is what it was.
+                // The stored files were damaged since; the new copy replaces them.
                 self.remove(&there)?;
                 fs::rename(unfinished, &place).map_err(failed("create", &place))?;
             }
@@ -252,7 +254,7 @@ impl Store {
         Ok(stored)
     }
 
-    /// All stored models, by name.
+    /// Lists all stored models, by hash.
     pub fn list(&self) -> Result<Vec<Stored>, StoreError> {
         let mut models = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(failed("read", &self.root))? {
@@ -267,7 +269,7 @@ impl Store {
                     let stored = serde_json::from_slice(&text).map_err(io::Error::other);
                     models.push(stored.map_err(failed("read", &manifest))?);
                 }
-                // Not a model.
+                // A directory without a manifest is no model.
                 Err(_) => continue,
             }
         }
@@ -275,7 +277,7 @@ impl Store {
         Ok(models)
     }
 
-    /// The model whose name begins so, or whose label it is.
+    /// Returns the model with this label, or whose hash begins with these digits (at least four, `0x` optional).
     pub fn get(&self, name: &str) -> Result<Stored, StoreError> {
         let digits = name.strip_prefix("0x").unwrap_or(name);
         let called = |stored: &Stored| {
@@ -289,7 +291,7 @@ impl Store {
         }
     }
 
-    /// Takes a model out of the store. An engine that has it mapped keeps it until it ends.
+    /// Removes a model. An engine that has it mapped keeps using it until it ends.
     pub fn remove(&self, stored: &Stored) -> Result<(), StoreError> {
         let (place, gone) = (
             self.dir(stored.hash),
@@ -297,17 +299,17 @@ impl Store {
         );
         let lock = File::open(&place).and_then(|lock| lock.lock().map(|()| lock));
         let _lock = lock.map_err(failed("remove", &place))?;
-        // Renamed first, so that half a model is never found.
+        // Renamed first, so that no other process finds half a model.
         fs::rename(&place, &gone).map_err(failed("remove", &place))?;
         clear(&gone).map_err(failed("remove", &gone))
     }
 
-    /// Where a model's files lie.
+    /// Returns the directory of a model.
     pub fn dir(&self, hash: BlobHash) -> PathBuf {
         self.root.join(&hash.to_string()[2..])
     }
 
-    /// Maps a stored model.
+    /// Maps a stored model and loads its text side.
     pub fn model(&self, stored: &Stored) -> Result<(Model, Text), StoreError> {
         let dir = self.dir(stored.hash);
         let opened = Model::map(&dir).and_then(|model| Ok((Text::load(&dir, model.config())?, model)));
@@ -317,7 +319,7 @@ impl Store {
     }
 }
 
-/// Removes a directory; one that is gone already is as it should be.
+/// Removes a directory; succeeds too if it is gone already.
 fn clear(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -325,14 +327,14 @@ fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether an open directory is the one that is there under this name.
+/// True if an open directory is still the one under this path.
 fn is_at(open: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let same = |open: &fs::Metadata, there: &fs::Metadata| (open.dev(), open.ino()) == (there.dev(), there.ino());
     matches!((open.metadata(), fs::metadata(path)), (Ok(open), Ok(there)) if same(&open, &there))
 }
 
-/// Copies a file that is no link, or shares its blocks.
+/// Copies a file, or shares its blocks; refuses a symbolic link.
 fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     let mut source = open(from).map_err(failed("read", from))?;
     let mut target = File::create_new(to).map_err(failed("create", to))?;

@@ -43,7 +43,7 @@ fn texts_and_chats_are_those_of_transformers() {
 }
 
 #[test]
-fn a_stream_gives_no_part_of_a_character() {
+fn a_stream_never_returns_part_of_a_character() {
     let text = Text::load(&fixture("llama-1"), &config()).unwrap();
     let tokens = text.tokenizer.encode("漢字", false).unwrap();
     let mut stream = TextStream::new(true);
@@ -60,7 +60,7 @@ fn chat(template: &str) -> Chat {
 }
 
 #[test]
-fn templates_find_the_functions_they_are_written_for() {
+fn templates_have_the_functions_that_transformers_provides() {
     let render = |template: &str| {
         let input = ChatInput {
             messages: vec![serde_json::from_str(r#"{"role": "user", "content": "a<b"}"#).unwrap()],
@@ -140,7 +140,7 @@ fn a_stored_model_is_found_by_its_content_and_goes_when_removed() {
 }
 
 #[test]
-fn what_was_left_unfinished_is_cleared_and_what_is_being_filled_is_not() {
+fn unfinished_directories_are_removed_unless_locked() {
     let home = tempfile::tempdir().unwrap();
     let [left, filled] = ["1-0", "2-0"].map(|name| home.path().join(format!(".unfinished-{name}")));
     for dir in [&left, &filled] {
@@ -156,7 +156,7 @@ fn what_was_left_unfinished_is_cleared_and_what_is_being_filled_is_not() {
 }
 
 #[test]
-fn what_is_no_model_leaves_nothing_in_the_store() {
+fn a_refused_model_leaves_nothing_in_the_store() {
     let home = tempfile::tempdir().unwrap();
     let (store, dir) = (
         Store::open(&home.path().join("models")).unwrap(),

@@ -1,4 +1,4 @@
-//! Models that have learned nothing yet, to be trained from their first token on.
+//! Models with initial weights, to be trained from their first token on.
 
 use super::{Config, Family, Model, RopeScaling};
 use crate::{
@@ -6,46 +6,55 @@ use crate::{
     random::{Random, Stream},
 };
 
-/// The extents of a model that is trained from nothing. Heads are `hidden / heads` wide.
+/// The sizes of a model that is trained from nothing. Heads are `hidden / heads` wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extents {
-    /// Tokens there are.
+pub struct Dimensions {
+    /// Number of tokens.
     pub vocabulary: usize,
-    /// Width between blocks.
+    /// Width of the residual stream.
     pub hidden: usize,
-    /// Width inside the feed-forward part.
+    /// Width inside the feed-forward layers.
     pub intermediate: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub layers: usize,
-    /// Heads of queries.
+    /// Number of query heads.
     pub heads: usize,
-    /// Heads of keys and values.
+    /// Number of key and value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Positions it is made for.
+    /// Most positions in a sequence.
     pub context_tokens_max: usize,
-    /// Whether the embedding is the output layer too.
+    /// True if the embedding serves as the output layer too.
     pub tied: bool,
 }
 
-/// Extents that make no model.
+/// Refusal of a size, by its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` is {value}, which {why}")]
-pub struct ExtentError {
-    /// Which.
+pub struct DimensionError {
     pub field: &'static str,
-    /// What it is.
     pub value: usize,
-    /// What is wrong, or what would do.
     pub why: &'static str,
 }
 
-/// The standard deviation of weights before anything is learned. Radford et al., 2019.
+/// Standard deviation of the initial weights: Radford et al., 2019.
 pub(super) const SPREAD: f32 = 0.02;
 
 impl Config {
-    /// Llama's shape with those extents, whose texts end with that token.
-    pub fn llama(extents: Extents, end: u32) -> Result<Self, ExtentError> {
-        let Extents {
+    /// Makes a configuration of Llama's shape whose texts end with the token `end`. Fails on a size that fits no
+    /// model.
+    ///
+    /// ```
+    /// use compute::model::{Config, Dimensions};
+    ///
+    /// let dimensions = Dimensions {
+    ///     vocabulary: 64, hidden: 16, intermediate: 32, layers: 2, heads: 4, kv_heads: 2, context_tokens_max: 32, tied: true,
+    /// };
+    /// assert_eq!(Config::llama(dimensions, 0).unwrap().head, 4);
+    /// let error = Config::llama(Dimensions { heads: 3, ..dimensions }, 0).unwrap_err();
+    /// assert_eq!(error.field, "heads");
+    /// ```
+    pub fn llama(dimensions: Dimensions, end: u32) -> Result<Self, DimensionError> {
+        let Dimensions {
             vocabulary,
             hidden,
             intermediate,
@@ -54,8 +63,8 @@ impl Config {
             kv_heads,
             context_tokens_max,
             tied,
-        } = extents;
-        let refuse = |field, value, why| Err(ExtentError { field, value, why });
+        } = dimensions;
+        let refuse = |field, value, why| Err(DimensionError { field, value, why });
         for (field, value, most) in [
             ("vocabulary", vocabulary, 1 << 20),
             ("hidden", hidden, 1 << 16),
@@ -101,8 +110,10 @@ impl Config {
 }
 
 impl Model {
-    /// A model that has learned nothing: weights normal, narrower by the root of how many are summed where a block adds
-    /// to what passes it, norms one and biases zero. A function of the shape and the seed, the same on every machine.
+    /// Makes a model with initial weights: normal, norms 1 and biases 0.
+    ///
+    /// Layers that write to the residual stream begin narrower, by the root of the number of such layers (GPT-2). The
+    /// result is a function of configuration and seed, the same on every machine.
     pub fn untrained(config: &Config, seed: u64) -> Self {
         let narrow = SPREAD / (2.0 * config.layers as f32).sqrt();
         let names: Vec<String> = config.tensors().into_keys().collect();
@@ -134,9 +145,8 @@ impl Model {
 pub(super) mod tests {
     use super::*;
 
-    /// A small model's.
-    pub(in crate::model) fn extents() -> Extents {
-        Extents {
+    pub(in crate::model) fn dimensions() -> Dimensions {
+        Dimensions {
             vocabulary: 300,
             hidden: 32,
             intermediate: 80,
@@ -148,7 +158,6 @@ pub(super) mod tests {
         }
     }
 
-    /// The numbers of a tensor.
     pub(in crate::model) fn numbers(model: &Model, name: &str) -> Vec<f32> {
         let shape = model.config.tensors().remove(name).unwrap();
         model.tensors.singles(name, &shape).unwrap()
@@ -162,7 +171,7 @@ pub(super) mod tests {
 
     #[test]
     fn an_untrained_model_begins_as_told() {
-        let model = Model::untrained(&Config::llama(extents(), 1).unwrap(), 7);
+        let model = Model::untrained(&Config::llama(dimensions(), 1).unwrap(), 7);
         let is_near = |name: &str, expect: f64| {
             let spread = spread(&numbers(&model, name));
             assert!((spread / expect - 1.0).abs() < 0.06, "{name}: {spread} beside {expect}");
@@ -181,7 +190,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_same_seed_is_the_same_model_and_another_is_not() {
-        let config = Config::llama(extents(), 1).unwrap();
+        let config = Config::llama(dimensions(), 1).unwrap();
         let name = "model.embed_tokens.weight";
         let of = |seed| numbers(&Model::untrained(&config, seed), name);
         assert_eq!(of(7), of(7));
@@ -190,22 +199,34 @@ pub(super) mod tests {
 
     #[test]
     fn extents_that_make_no_model_are_refused_by_name() {
-        let check = |extents: Extents, field: &str| {
-            assert_eq!(Config::llama(extents, 1).unwrap_err().field, field);
+        let check = |dimensions: Dimensions, field: &str| {
+            assert_eq!(Config::llama(dimensions, 1).unwrap_err().field, field);
         };
-        check(Extents { heads: 3, ..extents() }, "heads");
         check(
-            Extents {
+            Dimensions {
+                heads: 3,
+                ..dimensions()
+            },
+            "heads",
+        );
+        check(
+            Dimensions {
                 kv_heads: 3,
-                ..extents()
+                ..dimensions()
             },
             "kv_heads",
         );
-        check(Extents { layers: 0, ..extents() }, "layers");
         check(
-            Extents {
+            Dimensions {
+                layers: 0,
+                ..dimensions()
+            },
+            "layers",
+        );
+        check(
+            Dimensions {
                 vocabulary: 1,
-                ..extents()
+                ..dimensions()
             },
             "vocabulary",
         );

@@ -1,4 +1,4 @@
-//! The weights of a model, each by its name and in its shape, as the processor's kernels read them.
+//! The weights of a model by layer, in the form that the processor's kernels read.
 
 use super::{Config, Family, Model, ModelError, files::Tensors};
 use crate::{
@@ -6,32 +6,32 @@ use crate::{
     lora::{Projection, Site},
 };
 
-/// All of them.
+/// All weights of a model.
 pub struct Weights {
-    /// A row for each token, `[vocabulary, hidden]`.
+    /// `[vocabulary, hidden]`, one row per token.
     pub embedding: Weight,
-    /// In their order.
+    /// The blocks, first to last.
     pub blocks: Vec<Block>,
-    /// The gain of the last norm.
+    /// Gain of the last norm.
     pub norm: Vec<f32>,
-    /// The output layer: the embedding's twin where they are tied.
+    /// Output layer; shares the embedding's memory where the two are tied.
     pub head: Weight,
 }
 
-/// Those of a block.
+/// The weights of one block.
 pub struct Block {
-    /// The gain before attention.
+    /// Gain of the norm before attention.
     pub attention_norm: Vec<f32>,
-    /// The gain before the feed-forward part.
+    /// Gain of the norm before the feed-forward layers.
     pub feed_forward_norm: Vec<f32>,
-    /// Norms of queries and keys, in families that have them.
+    /// Gains of the norms of queries and keys (Qwen3).
     pub head_norms: Option<[Vec<f32>; 2]>,
     /// Linear layers and their biases, in the order of [`Projection::ALL`].
     pub linear: Vec<(Weight, Option<Vec<f32>>)>,
 }
 
 impl Block {
-    /// A linear layer and its bias.
+    /// Returns a linear layer and its bias.
     pub fn linear(&self, site: Projection) -> (&Weight, Option<&[f32]>) {
         let (weight, bias) = &self.linear[site as usize];
         (weight, bias.as_deref())
@@ -39,8 +39,10 @@ impl Block {
 }
 
 impl Weights {
-    /// Takes the tensors that the configuration asks for. The linear layers are quantised if so wished; the embedding,
-    /// whose rows are read one by one, and the norms are not.
+    /// Takes the tensors that the configuration asks for. Fails if one is missing, of another shape, or a bias that
+    /// the configuration does not know.
+    ///
+    /// Linear layers are quantised if asked; the embedding, whose rows are read one by one, and the norms are not.
     pub fn take(model: &Model, quantise: Quantise) -> Result<Self, ModelError> {
         let (tensors, config) = (model.tensors(), model.config());
         let embedding = tensors.matrix("model.embed_tokens.weight", config.vocabulary, config.hidden)?;

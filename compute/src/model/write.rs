@@ -1,4 +1,4 @@
-//! A model to a directory as Hugging Face has it. Tokenizers are written by whoever has them.
+//! Writes a model as a Hugging Face folder. The tokenizer is written by its own crate (`train::vocabulary`).
 
 use std::{
     fs, io,
@@ -11,35 +11,32 @@ use serde::Serialize;
 use super::{Config, Family, Model, RopeScaling, untrained::SPREAD};
 use crate::tensors::Dtype;
 
-/// Tokens with a meaning of their own that a configuration names beside those that end a text.
+/// Special tokens that `config.json` names beside those that end a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// The one before a text.
+pub struct SpecialTokens {
+    /// Token before a text.
     pub begin: Option<u32>,
-    /// The one that fills a batch up.
+    /// Token that fills a batch up.
     pub pad: Option<u32>,
 }
 
-/// A model that could not be written.
+/// Failure to write a model.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// A file of it.
     #[error("could not write {}", path.display())]
     File {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// Its shape has no field in a configuration here.
+    /// The configuration has a property that the writer has no field for; the text names it.
     #[error("a model of {0} cannot be written; Llama's shape with positions as trained can")]
     Shape(&'static str),
 }
 
 impl Config {
-    /// The text of `config.json`.
-    fn written(&self, marks: Marks, dtype: Dtype) -> Result<Vec<u8>, WriteError> {
+    /// Returns the text of `config.json`.
+    fn written(&self, marks: SpecialTokens, dtype: Dtype) -> Result<Vec<u8>, WriteError> {
         let end_tokens = match self.end_tokens.as_slice() {
             [] => None,
             [one] => Some(End::One(*one)),
@@ -89,7 +86,7 @@ enum End {
     Several(Vec<u32>),
 }
 
-/// `config.json`, in the order in which others write it.
+/// The fields of `config.json`, in the order in which `transformers` writes them.
 #[derive(Serialize)]
 struct Written {
     architectures: [&'static str; 1],
@@ -116,9 +113,9 @@ struct Written {
 }
 
 impl Model {
-    /// Writes `config.json` and `model.safetensors` into a directory, which is made where there is none. The tokenizer is
-    /// not the model's to write.
-    pub fn write(&self, dir: &Path, marks: Marks) -> Result<(), WriteError> {
+    /// Writes `config.json` and `model.safetensors` into a folder, which is made if it is missing. Does not write a
+    /// tokenizer.
+    pub fn write(&self, dir: &Path, marks: SpecialTokens) -> Result<(), WriteError> {
         let put = |path: &Path, bytes: &[u8]| {
             fs::write(path, bytes).map_err(|source| WriteError::File {
                 path: path.to_owned(),
@@ -145,7 +142,7 @@ impl Model {
             let view = TensorView::new(*dtype, shape.clone(), bytes.get()).expect("a tensor fills its shape");
             (name.clone(), view)
         });
-        // Readers that know weights by their makers' names ask for this line.
+        // Transformers refuses a file without this line.
         let metadata = [("format".to_owned(), "pt".to_owned())].into();
         let weights = safetensors::serialize(views, Some(metadata)).expect("names are distinct and shapes fit");
         fs::create_dir_all(dir).map_err(|source| WriteError::File {
@@ -153,7 +150,7 @@ impl Model {
             source,
         })?;
         put(&dir.join("model.safetensors"), &weights)?;
-        // Last, since a directory with a configuration is taken for a model.
+        // Written last: a folder with a configuration is taken for a model.
         put(&dir.join("config.json"), &config)
     }
 }
@@ -161,18 +158,18 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::untrained::tests::{extents, numbers},
+        super::untrained::tests::{dimensions, numbers},
         *,
     };
-    use crate::model::Extents;
+    use crate::model::Dimensions;
 
     #[test]
     fn a_written_model_is_read_back_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         for tied in [true, false] {
-            let config = Config::llama(Extents { tied, ..extents() }, 1).unwrap();
+            let config = Config::llama(Dimensions { tied, ..dimensions() }, 1).unwrap();
             let model = Model::untrained(&config, 7);
-            let marks = Marks {
+            let marks = SpecialTokens {
                 begin: Some(0),
                 pad: Some(2),
             };
@@ -187,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_that_cannot_be_said_is_refused() {
+    fn a_configuration_that_cannot_be_written_is_refused() {
         let scaled = Config {
             rope_scaling: RopeScaling::Linear { factor: 2.0 },
-            ..Config::llama(extents(), 1).unwrap()
+            ..Config::llama(dimensions(), 1).unwrap()
         };
         let dir = tempfile::tempdir().unwrap();
-        let refused = Model::untrained(&scaled, 7).write(dir.path(), Marks::default());
+        let refused = Model::untrained(&scaled, 7).write(dir.path(), SpecialTokens::default());
         assert!(matches!(refused, Err(WriteError::Shape(_))));
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes of matrices: parts of one holder, which is read, mapped or made, and never copied again.
+//! Bytes of matrices: ranges of a shared buffer or a mapped file, which are never copied.
 
 #![allow(unsafe_code, reason = "where bytes lie is kept, and their holder with it")]
 
@@ -7,29 +7,30 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// From here on memory is the system's own and is kept when it is given back. It comes in small pages: to make large ones
-/// the system may first have to move what lies in their place, which takes longer than all else that a load does.
+/// From this size on, buffers are anonymous maps that are reused. Smaller ones come from the allocator. Small pages
+/// are used on purpose: for huge ones the system may first have to compact memory, which takes longer than loading an
+/// adapter.
 const LARGE: usize = 64 << 10;
 
-/// Whoever has the bytes.
+/// The owner of some bytes: a buffer or a mapped file.
 pub(crate) type Holder = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-/// Bytes that live as long as what is made of them: read, mapped, or an adapter's.
+/// A range of bytes that keeps its owner alive.
 #[derive(Clone)]
 pub(crate) struct Bytes {
-    /// Never asked again: kernels look at thousands of these in a step.
+    /// Kept only for its lifetime: kernels read thousands of these in a step and go through the pointer.
     _holder: Holder,
     start: *const u8,
     length: usize,
 }
 
-// SAFETY: the bytes are the holder's, which is both, and are only read.
+// SAFETY: the bytes are the owner's, which is both, and are only read.
 unsafe impl Send for Bytes {}
 // SAFETY: as above.
 unsafe impl Sync for Bytes {}
 
 impl Bytes {
-    /// A part of somebody's bytes, which stay where they are: no holder here can be written to once it is shared.
+    /// Takes a range of the owner's bytes. They do not move: no owner here can be written to once it is shared.
     pub(crate) fn part(holder: Holder, range: Range<usize>) -> Self {
         let part = &(*holder).as_ref()[range];
         let (start, length) = (part.as_ptr(), part.len());
@@ -40,7 +41,7 @@ impl Bytes {
         }
     }
 
-    /// All of them.
+    /// Takes all bytes of the owner.
     pub(crate) fn all(holder: Holder) -> Self {
         let range = 0..(*holder).as_ref().len();
         Self::part(holder, range)
@@ -52,7 +53,7 @@ impl Bytes {
     }
 }
 
-/// Memory that is written once, as a whole, and then shared.
+/// Memory that is written once, as a whole, and shared afterwards.
 pub struct Buffer {
     memory: Memory,
     length: usize,
@@ -63,14 +64,14 @@ enum Memory {
     Large(memmap2::MmapMut),
 }
 
-/// Memory that was given back, or made ready: to be given new memory takes as long as to read an adapter into it.
+/// Maps that were given back or prepared. Mapping new memory takes as long as reading an adapter into it.
 static SPARE: Mutex<Vec<memmap2::MmapMut>> = Mutex::new(Vec::new());
 
-/// What is kept spare.
+/// Most bytes of spare maps; the oldest are unmapped beyond it.
 const SPARE_BYTES_MAX: usize = 16 << 20;
 
 impl Buffer {
-    /// So many bytes, whatever they are now.
+    /// Makes a buffer with unspecified content.
     pub(crate) fn new(length: usize) -> Self {
         let memory = match length < LARGE {
             true => Memory::Small(vec![0; length]),
@@ -82,13 +83,13 @@ impl Buffer {
         Self { memory, length }
     }
 
-    /// Sees to it that a buffer of this length will be there at once.
+    /// Prepares a buffer of this length, so that the next one is there without a page fault.
     pub fn make_ready(length: usize) {
         if !(LARGE..=SPARE_BYTES_MAX).contains(&length) {
             return;
         }
         let ready = spare(length).map_or_else(|| memmap2::MmapOptions::new().len(length).populate().map_anon(), Ok);
-        // Where there is no memory, whoever needs it will be told.
+        // If there is no memory, the buffer that is made later fails instead.
         if let Ok(ready) = ready {
             keep(ready);
         }
@@ -123,7 +124,7 @@ fn spares() -> MutexGuard<'static, Vec<memmap2::MmapMut>> {
     SPARE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One that is long enough and not much longer.
+/// Takes a spare map that is long enough and at most an eighth longer.
 fn spare(length: usize) -> Option<memmap2::MmapMut> {
     let mut spares = spares();
     let at = spares
@@ -132,7 +133,7 @@ fn spare(length: usize) -> Option<memmap2::MmapMut> {
     Some(spares.swap_remove(at))
 }
 
-/// Keeps one, and gives up those kept longest for it.
+/// Keeps a map and unmaps the oldest beyond the bound.
 fn keep(map: memmap2::MmapMut) {
     if map.len() > SPARE_BYTES_MAX {
         return;

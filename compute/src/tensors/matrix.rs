@@ -1,4 +1,4 @@
-//! Numbers as they are stored, and what they mean.
+//! Number types and matrices as they are stored in files.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use half::{bf16, f16};
 
 use super::Bytes;
 
-/// How a number is written in memory and in files, little-endian.
+/// The type of stored numbers, little-endian in memory and in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dtype {
-    /// IEEE single.
+    /// IEEE 754 binary32.
     F32,
-    /// IEEE half.
+    /// IEEE 754 binary16.
     F16,
-    /// The upper half of a single.
+    /// bfloat16: the upper half of a binary32.
     BF16,
 }
 
 impl Dtype {
-    /// The type that a tensor file calls so.
+    /// Returns the type with this safetensors name; `None` if it is not supported.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "F32" => Some(Self::F32),
@@ -28,7 +28,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of one number.
+    /// Returns the number of bytes of one number.
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -36,7 +36,7 @@ impl Dtype {
         }
     }
 
-    /// Reads numbers into singles, which hold all of the three types exactly.
+    /// Appends the numbers to `into` as singles, which hold all three types exactly.
     pub fn read(self, bytes: &[u8], into: &mut Vec<f32>) {
         match self {
             Self::F32 => into.extend(bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk))),
@@ -57,11 +57,11 @@ impl Dtype {
         }
     }
 
-    /// Whether no number is infinite or not a number: all exponent bits set.
+    /// True if no number is infinite or NaN, that is, has all exponent bits set.
     pub fn all_finite(self, bytes: &[u8]) -> bool {
         fn halves(bytes: &[u8], exponent: u16) -> bool {
             let set = |chunk: &[u8; 2]| u16::from_le_bytes(*chunk) & exponent == exponent;
-            // Whole blocks without a branch, so that the check runs at the speed of memory.
+            // Blocks without a branch inside, so that the check runs at the speed of memory.
             let blocks = bytes.as_chunks::<2>().0.chunks(512);
             blocks
                 .map(|block| block.iter().fold(false, |any, chunk| any | set(chunk)))
@@ -81,14 +81,18 @@ impl Dtype {
     }
 }
 
-/// A matrix in row-major order.
+/// A matrix as stored, in row-major order. Clones share the bytes.
+///
+/// ```
+/// use compute::tensors::Matrix;
+///
+/// let matrix = Matrix::of_f32(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+/// assert_eq!(matrix.transposed().to_f32(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+/// ```
 #[derive(Clone)]
 pub struct Matrix {
-    /// Rows.
     pub rows: usize,
-    /// Columns.
     pub columns: usize,
-    /// The type of its numbers.
     pub dtype: Dtype,
     bytes: Bytes,
 }
@@ -109,7 +113,7 @@ impl std::fmt::Debug for Matrix {
 }
 
 impl Matrix {
-    /// Wraps numbers as stored.
+    /// Makes a matrix of bytes as stored.
     ///
     /// # Panics
     ///
@@ -118,7 +122,7 @@ impl Matrix {
         Self::held(rows, columns, dtype, Arc::new(bytes))
     }
 
-    /// Numbers as stored, in memory that the holder keeps.
+    /// Makes a matrix of the owner's bytes, without a copy.
     ///
     /// # Panics
     ///
@@ -127,7 +131,7 @@ impl Matrix {
         Self::part(rows, columns, dtype, Bytes::all(holder))
     }
 
-    /// Numbers as stored, in a part of something larger.
+    /// Makes a matrix of a range of bytes.
     pub(crate) fn part(rows: usize, columns: usize, dtype: Dtype, bytes: Bytes) -> Self {
         assert_eq!(
             Some(bytes.get().len()),
@@ -141,30 +145,30 @@ impl Matrix {
         }
     }
 
-    /// A matrix of singles.
+    /// Makes a matrix of singles.
     pub fn of_f32(rows: usize, columns: usize, numbers: &[f32]) -> Self {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         Self::new(rows, columns, Dtype::F32, bytes.into())
     }
 
-    /// Its numbers as stored, shared.
+    /// Returns the bytes, sharing them.
     pub(crate) fn share(&self) -> Bytes {
         self.bytes.clone()
     }
 
-    /// Its numbers as stored.
+    /// Returns the bytes as stored.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get()
     }
 
-    /// Its numbers.
+    /// Returns the numbers as singles.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut numbers = Vec::with_capacity(self.rows * self.columns);
         self.dtype.read(self.bytes(), &mut numbers);
         numbers
     }
 
-    /// Rows as columns.
+    /// Returns a transposed copy.
     pub fn transposed(&self) -> Self {
         let mut bytes = vec![0; self.bytes().len()];
         transpose(self.dtype, self.rows, self.columns, self.bytes(), &mut bytes);
@@ -172,17 +176,17 @@ impl Matrix {
     }
 }
 
-/// Writes the columns of a matrix as rows.
+/// Writes the transpose of a matrix to `to`.
 pub(crate) fn transpose(dtype: Dtype, rows: usize, columns: usize, from: &[u8], to: &mut [u8]) {
     match dtype {
-        Dtype::F32 => turn::<4>(rows, columns, from, to),
-        Dtype::F16 | Dtype::BF16 => turn::<2>(rows, columns, from, to),
+        Dtype::F32 => transpose_blocks::<4>(rows, columns, from, to),
+        Dtype::F16 | Dtype::BF16 => transpose_blocks::<2>(rows, columns, from, to),
     }
 }
 
-fn turn<const BYTES: usize>(rows: usize, columns: usize, from: &[u8], to: &mut [u8]) {
+fn transpose_blocks<const BYTES: usize>(rows: usize, columns: usize, from: &[u8], to: &mut [u8]) {
     let (from, to) = (from.as_chunks::<BYTES>().0, to.as_chunks_mut::<BYTES>().0);
-    // Square blocks, so that neither side walks out of the cache, through registers.
+    // Square blocks through registers, so that neither side leaves the cache.
     const SIDE: usize = 8;
     if rows < SIDE || columns < SIDE {
         for row in 0..rows {
@@ -192,7 +196,7 @@ fn turn<const BYTES: usize>(rows: usize, columns: usize, from: &[u8], to: &mut [
         }
         return;
     }
-    // The last of each direction reaches back over the one before it: ranks are of any size.
+    // The last block of each direction overlaps the one before it: ranks need not be multiples of the block.
     let starts = |length: usize| (0..length).step_by(SIDE).map(move |start| start.min(length - SIDE));
     for row0 in starts(rows) {
         for column0 in starts(columns) {
@@ -202,8 +206,8 @@ fn turn<const BYTES: usize>(rows: usize, columns: usize, from: &[u8], to: &mut [
             });
             for i in 0..SIDE {
                 let at = (column0 + i) * rows + row0;
-                let turned = block.map(|row| row[i]);
-                to[at..at + SIDE].copy_from_slice(&turned);
+                let column = block.map(|row| row[i]);
+                to[at..at + SIDE].copy_from_slice(&column);
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Tensor files in the safetensors format, as they come from strangers: a header is believed only once every size in it
-//! adds up to the length of the file.
+//! Tensor files in the safetensors format, from strangers: a header is accepted only if every size in it adds up to
+//! the length of the file.
 //!
-//! Reading stops at the header. Whoever wants the numbers maps or reads the bytes that an [`Entry`] names.
+//! Only the header is read here; the numbers are mapped or read by the user of an [`Entry`].
 
 mod bytes;
 mod matrix;
@@ -25,69 +25,67 @@ pub(crate) use bytes::{Bytes, Holder};
 pub(crate) use matrix::transpose;
 pub use matrix::{Dtype, Matrix};
 
-/// What a header may cost before it is parsed.
+/// Most bytes of a header, checked before it is parsed.
 const HEADER_BYTES_MAX: u64 = 16 << 20;
 
-/// More than any model in one file has.
+/// Most tensors in one file; no model has as many.
 const TENSORS_MAX: usize = 1 << 16;
 
-/// Where one tensor lies and what it is.
+/// Type, shape and position of one tensor in its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// How its numbers are written.
     pub dtype: Dtype,
-    /// Its extents, slowest first.
+    /// Extents, slowest first.
     pub shape: Vec<usize>,
-    /// Its bytes, counted from the start of the file.
+    /// Bytes of the tensor, counted from the start of the file.
     pub bytes: Range<usize>,
 }
 
-/// What a file says of itself.
+/// The header of a tensor file.
+///
+/// ```
+/// use compute::tensors::Header;
+///
+/// let text = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// let file = [&(text.len() as u64).to_le_bytes()[..], text, &[0; 8]].concat();
+/// let header = Header::read(&mut file.as_slice(), file.len() as u64).unwrap();
+/// assert_eq!(header.entries["w"].shape, [2]);
+/// // One byte less, and the tensor would reach beyond the file.
+/// assert!(Header::read(&mut file.as_slice(), file.len() as u64 - 1).is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Its tensors by name.
     pub entries: BTreeMap<String, Entry>,
-    /// Free text beside them.
+    /// Free text of `__metadata__`.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Why a tensor file was refused.
+/// Refusal of a tensor file.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
-    /// It could not be read.
     #[error("could not read the tensor file")]
     Read(#[source] io::Error),
-    /// It is shorter than a header.
+    /// The file is shorter than the length of a header.
     #[error("the file has {0} bytes, fewer than a header needs")]
     Short(u64),
-    /// The header says it is longer than the file or than what is accepted.
+    /// The header is longer than the file or than is accepted.
     #[error("the header claims {claimed} bytes; the file allows {allowed}")]
-    HeaderSize {
-        /// What it says.
-        claimed: u64,
-        /// What was possible.
-        allowed: u64,
-    },
-    /// The header is no JSON of the right form.
+    HeaderSize { claimed: u64, allowed: u64 },
+    /// The header is not JSON of the right form.
     #[error("the header is not a list of tensors: {0}")]
     Json(String),
-    /// Too many tensors.
+    /// The header has too many tensors.
     #[error("the header lists {0} tensors; at most {TENSORS_MAX} are accepted")]
     Tensors(usize),
-    /// One tensor's line does not hold.
+    /// The entry of a tensor is malformed or contradicts the file.
     #[error("tensor `{tensor}`: {why}")]
-    Tensor {
-        /// Which.
-        tensor: String,
-        /// What is wrong.
-        why: String,
-    },
+    Tensor { tensor: String, why: String },
     /// The tensors do not fill the file.
     #[error("the tensors end at byte {end} and the file at byte {file}")]
     Length {
-        /// Where the last tensor ends.
+        /// First byte behind the last tensor.
         end: u64,
-        /// Where the file ends.
+        /// Length of the file in bytes.
         file: u64,
     },
 }
@@ -99,7 +97,7 @@ struct Line {
     data_offsets: (u64, u64),
 }
 
-/// Tensors by name, and `__metadata__` among them.
+/// The entries of a header by name, with `__metadata__` apart.
 #[derive(Default)]
 struct Lines {
     metadata: BTreeMap<String, String>,
@@ -122,7 +120,7 @@ impl<'de> Deserialize<'de> for Lines {
                     if name == "__metadata__" {
                         lines.metadata = map.next_value()?;
                     } else if lines.tensors.len() > TENSORS_MAX {
-                        // Enough to be refused by.
+                        // One more than accepted is enough to refuse the file; the rest is skipped unread.
                         map.next_value::<IgnoredAny>()?;
                     } else {
                         lines.tensors.insert(name, map.next_value()?);
@@ -131,19 +129,19 @@ impl<'de> Deserialize<'de> for Lines {
                 Ok(lines)
             }
         }
-        // Not derived: a flattened map is read twice, and adapters have hundreds of tensors of a few kilobytes.
+        // Not derived: a flattened map is parsed twice, and adapters have hundreds of small tensors.
         deserializer.deserialize_map(Read)
     }
 }
 
 impl Header {
-    /// Reads the header of a file, nothing behind it.
+    /// Reads the header of a file.
     pub fn of_file(file: &mut File) -> Result<Self, HeaderError> {
         let length = file.metadata().map_err(HeaderError::Read)?.len();
         Self::read(file, length)
     }
 
-    /// Reads a header from the start of `length` bytes.
+    /// Reads a header from the start of a file of `length` bytes.
     pub fn read(from: &mut impl Read, length: u64) -> Result<Self, HeaderError> {
         let allowed = length.checked_sub(8).ok_or(HeaderError::Short(length))?;
         let mut size = [0; 8];
@@ -177,7 +175,7 @@ impl Header {
         Ok(header)
     }
 
-    /// Tensors must follow each other without gap or overlap, to the last byte.
+    /// Checks that tensors follow each other without gap or overlap, to the last byte.
     fn fills(&self, start: u64, length: u64) -> Result<(), HeaderError> {
         let mut order: Vec<_> = self.entries.iter().collect();
         order.sort_by_key(|(_, entry)| (entry.bytes.start, entry.bytes.end));
@@ -233,7 +231,7 @@ impl Entry {
     }
 }
 
-/// Opens a file for reading if it is one itself: a link could lead anywhere.
+/// Opens a regular file for reading. Refuses a symbolic link, which could lead anywhere, and never blocks on a pipe.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -249,7 +247,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Reads a whole small file that is no link.
+/// Reads a whole file of at most `bytes_max` bytes that is no symbolic link.
 pub fn read_small(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let mut bytes = Vec::new();

@@ -6,8 +6,8 @@ use compute::lora::{AdapterConfig, Site};
 
 use super::reference::{Adapter, Matrix, tensors};
 
-/// An adapter's factors as the reference wants them; scales come from the configuration, whose reading PEFT itself
-/// judges.
+/// Reads an adapter's factors for the reference. Scales come from the crate's reading of the configuration, which is
+/// tested against PEFT.
 pub(crate) fn factors(dir: &Path) -> Adapter {
     let config = AdapterConfig::parse(&fs::read(dir.join("adapter_config.json")).unwrap()).unwrap();
     let tensors = tensors(dir);

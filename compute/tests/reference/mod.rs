@@ -1,12 +1,12 @@
-//! A decoder in doubles, one position after the other, straight from the papers and independent of the crate: the
-//! oracle that is always there. It reads the fixtures' files itself, and rounds where it is told to.
+//! A decoder in doubles, one position at a time, written from the papers and independent of the crate. It reads the
+//! fixtures' files itself, and rounds where it is told to.
 
 use std::{collections::BTreeMap, f64::consts::TAU, fs, path::Path};
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-/// A matrix of doubles, row by row.
+/// A matrix of doubles in row-major order.
 #[derive(Clone)]
 pub(crate) struct Matrix {
     pub(crate) columns: usize,
@@ -23,7 +23,7 @@ impl Matrix {
     }
 }
 
-/// The tensors of every tensor file of a directory.
+/// Reads the tensors of all tensor files of a folder.
 pub(crate) fn tensors(dir: &Path) -> BTreeMap<String, Matrix> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -59,24 +59,23 @@ pub(crate) fn tensors(dir: &Path) -> BTreeMap<String, Matrix> {
     all
 }
 
-/// A model, and adapters that act all at once: factors by the path of their module, and what their product is
-/// multiplied by.
+/// A model with adapters that all act at once: factors and scale by the path of their module.
 pub(crate) struct Reference {
     config: Value,
     pub(crate) tensors: BTreeMap<String, Matrix>,
-    /// What becomes of keys and values that are kept.
+    /// Rounding of stored keys and values.
     pub(crate) kept: Round,
-    /// What becomes of rows that tensor cores could multiply with weights: those of a multiple of [`CORE`] numbers.
+    /// Rounding of rows that tensor cores could multiply: those whose width is a multiple of [`CORE`].
     pub(crate) rows: Round,
 }
 
-/// A number as it is kept.
+/// A rounding of one number.
 pub(crate) type Round = Box<dyn Fn(f64) -> f64>;
 
-/// Numbers of two bytes that are loaded at once.
+/// Numbers of 16 bits per load.
 const CORE: usize = 8;
 
-/// Factors by module: scale, A, B.
+/// Scale, A and B by module.
 pub(crate) type Adapter = BTreeMap<String, (f64, Matrix, Matrix)>;
 
 impl Reference {
@@ -89,7 +88,7 @@ impl Reference {
         }
     }
 
-    /// `W x`.
+    /// Returns `W x`.
     fn times(&self, name: &str, x: &[f64]) -> Vec<f64> {
         let weight = &self.tensors[name];
         match x.len() % CORE {
@@ -128,7 +127,7 @@ impl Reference {
         y
     }
 
-    /// Radians per position of each pair, and what sines are multiplied by.
+    /// Returns radians per position of each pair, and the factor of sines and cosines.
     fn frequencies(&self, width: usize) -> (Vec<f64>, f64) {
         let rope = &self.config["rope_parameters"];
         let theta = rope["rope_theta"].as_f64().unwrap_or(10_000.0);
@@ -175,7 +174,7 @@ impl Reference {
         }
     }
 
-    /// The logits of every position.
+    /// Returns the logits of every position.
     pub(crate) fn logits(&self, tokens: &[u32], adapter: &Adapter) -> Vec<Vec<f64>> {
         let (heads, hidden) = (self.count("num_attention_heads"), self.count("hidden_size"));
         let groups = self.count("num_key_value_heads");

@@ -1,6 +1,6 @@
-//! Decoding and learning on a GPU: tokens a second of a model in the shape of Llama 3.1 8B with random weights, what part
-//! of the memory's bandwidth that is, what thousands of adapters cost, resident or paged in from the host, and how fast an
-//! adapter of it learns.
+//! Decoding and training on a GPU: tokens per second of a model in the shape of Llama 3.1 8B with random weights, the
+//! fraction of the memory bandwidth that this is, the cost of thousands of adapters, resident or copied from host
+//! memory, and the speed of training an adapter.
 //!
 //! ```text
 //! cargo bench -p train --features cuda --bench gpu [-- half-billion|smoke]
@@ -32,7 +32,7 @@ fn run(_: bool, _: bool) {
 fn run(_: bool, _: bool) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host-kernels");
     measured::all(&measured::Size::smoke(), "this processor", || {
-        cube::host::Host::new(&folder)
+        cube::emulator::Emulator::new(&folder)
     });
 }
 
@@ -63,21 +63,21 @@ mod measured {
         tensors::Dtype,
     };
     use cube::Machine;
-    use train::{Corpus, Machine as Processor, Open, Recipe, Trainer};
+    use train::{Corpus, Machine as Processor, Recipe, Trainer, Unthrottled};
 
     const PAGE_TOKENS: u32 = 16;
     const RANK: usize = 8;
 
-    /// How much is done.
+    /// Sizes of the benchmark.
     pub(crate) struct Size {
         config: Config,
-        /// Positions before the first step that is timed.
+        /// Positions before the first measured step.
         context: u32,
         steps: u32,
         adapters: u32,
-        /// Texts at once, beside one.
+        /// Sequences at once, beside a single one.
         rows: u32,
-        /// Tokens of a record to learn from.
+        /// Tokens of a training record.
         record_tokens: u32,
     }
 
@@ -134,7 +134,7 @@ mod measured {
             }
         }
 
-        /// Pages of a text.
+        /// Number of pages of a sequence.
         fn pages(&self) -> u32 {
             (self.context + 2 * self.steps).div_ceil(PAGE_TOKENS)
         }
@@ -152,7 +152,7 @@ mod measured {
         }
     }
 
-    /// Adapters on queries and values, all of one's numbers and each of another scale.
+    /// Adapters on queries and values that share their numbers and differ in scale.
     fn adapters(size: &Size) -> Vec<Arc<Adapter>> {
         let one = Adapter::random(&size.config, RANK, Dtype::BF16, 3);
         let of = |index: u32| {
@@ -170,7 +170,7 @@ mod measured {
         (0..size.adapters).map(of).collect()
     }
 
-    /// Seconds of a step of so many rows, each with the adapter that `whose` tells.
+    /// Returns the seconds of a step of `rows` rows, each with the adapter that `whose` returns.
     fn step<M: Machine>(
         decoder: &mut Decoder<Gpu<M>>,
         size: &Size,
@@ -206,7 +206,7 @@ mod measured {
         begun.elapsed().as_secs_f64()
     }
 
-    /// The median step in seconds.
+    /// Returns the median time of a step in seconds.
     fn decode<M: Machine>(
         decoder: &mut Decoder<Gpu<M>>,
         size: &Size,
@@ -247,7 +247,7 @@ mod measured {
         println!("{count} adapters of rank {RANK} on queries and values, {bytes} bytes each");
         for (kind, held) in [
             ("resident", u64::from(count) + 1),
-            // What a step uses has to fit.
+            // The adapters that one step uses have to fit the pool.
             ("paged, a tenth fits", u64::from((count / 10).max(size.rows + 1))),
         ] {
             let options = GpuOptions {
@@ -275,7 +275,7 @@ mod measured {
                     say(&format!("  {distinct} adapters"), rows, seconds, bytes);
                 }
             }
-            // A row's answer is 32 tokens long: of 64 rows two go on with another adapter at every step.
+            // A completion has 32 tokens, so of 64 rows two get another adapter in each step.
             let whose = |row: u32, at: u32| Some((row * 31 + (at + row / 2) / 32 * 977) % count);
             let seconds = decode(&mut decoder, size, size.rows, whose);
             let bytes = weights + f64::from(size.rows) * bytes as f64;
@@ -288,7 +288,7 @@ mod measured {
         }
     }
 
-    /// Steps of four records on every linear layer.
+    /// Trains four records per step on every linear layer.
     fn learn<M: Machine + 'static>(size: &Size, model: &Model, machine: M) {
         let recipe = Recipe {
             rank: RANK,
@@ -313,10 +313,10 @@ mod measured {
         let mut trainer = trainer.on_gpu(model, machine).unwrap();
         println!("learning, as `{}`", trainer.class());
         // Kernels are compiled in the first step.
-        trainer.step(&mut Open).unwrap();
+        trainer.step(&mut Unthrottled).unwrap();
         let (begun, mut tokens, mut hashing) = (Instant::now(), 0, 0.0);
         while trainer.step_number() < trainer.steps() {
-            let stepped = trainer.step(&mut Open).unwrap();
+            let stepped = trainer.step(&mut Unthrottled).unwrap();
             tokens += stepped.tokens;
             hashing += stepped.root_seconds;
         }

@@ -1,6 +1,5 @@
-//! Training beside PEFT and PyTorch: tokens in a second and memory at most, each side in a process of its own, in turn,
-//! because machines are shared; and what hashing the state takes of a step.
-//!
+//! Training compared with PEFT and PyTorch: tokens per second and peak memory, each side in a process of its own,
+//! alternated, because machines are shared; and the share of a step that hashing the state takes.
 //! ```text
 //! OPENLEDGER_TORCH=venv/bin/python cargo bench -p train --bench train [-- 256|1024]
 //! ```
@@ -20,7 +19,7 @@ use compute::{
     model::{Config, Model},
     tensors::Dtype,
 };
-use train::{Corpus, Machine, Open, Recipe, Trainer};
+use train::{Corpus, Machine, Recipe, Trainer, Unthrottled};
 
 const ROUNDS: usize = 2;
 
@@ -30,17 +29,17 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Sequences of a step, and their tokens.
+/// Sequences of a step, and tokens of each.
 const SHAPES: [(u32, u32); 2] = [(4, 256), (1, 1024)];
 
-/// Memory that this process had at most, in MiB.
+/// Returns the peak memory of this process in MiB.
 fn peak() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() >> 10
 }
 
-/// Our side: seconds of the fastest step, MiB at most, and seconds of a root.
+/// Measures this crate: seconds of the fastest step, peak MiB, and seconds of a step root.
 fn one(rows: u32, tokens: u32) {
     let config = Config::smol_135m();
     let recipe = Recipe {
@@ -66,10 +65,10 @@ fn one(rows: u32, tokens: u32) {
     let mut trainer = Trainer::new(&model, corpus, &BTreeMap::new(), recipe, machine).unwrap();
     drop(model);
     let (mut best, mut root) = (f64::INFINITY, f64::INFINITY);
-    trainer.step(&mut Open).unwrap();
+    trainer.step(&mut Unthrottled).unwrap();
     for _ in 0..STEPS {
         let start = std::time::Instant::now();
-        let stepped = trainer.step(&mut Open).unwrap();
+        let stepped = trainer.step(&mut Unthrottled).unwrap();
         best = best.min(start.elapsed().as_secs_f64());
         root = root.min(stepped.root_seconds);
     }

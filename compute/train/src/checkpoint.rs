@@ -1,7 +1,8 @@
-//! Everything that a run is after a step, in one file: written whole or not at all, and checked before it is believed.
+//! Checkpoints: the whole state of a run after a step in one file, which is written completely or not at all and
+//! verified when it is read.
 //!
-//! A JSON header (its length before it) and then numbers: for each tensor its values and both moments, the same again for
-//! the best values if they are kept, the roots of all steps, and a hash of all that.
+//! The format: magic, length of the header, JSON header, then numbers: value and both moments of each tensor, the
+//! values of the best validation if they are kept, the roots of all steps, and a BLAKE3 hash of everything before it.
 
 use std::{
     fs::{self, File},
@@ -13,31 +14,30 @@ use serde::{Deserialize, Serialize};
 
 use super::{optimiser::Moments, parameters::Parameters};
 
-/// The class of processors, which all have the same bits.
+/// Determinism class of all processors.
 pub(crate) const PROCESSOR: &str = "processor";
 
 const MAGIC: &[u8; 8] = b"OLTRAIN1";
 
 const HEADER_BYTES_MAX: u64 = 16 << 20;
 
-/// What a run is after a step, beside its parameters.
+/// The progress of a run, beside its parameters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// Steps done.
     pub(crate) step: u64,
-    /// The loss of the last, in its bits.
+    /// Bits of the last step's loss.
     pub(crate) loss_bits: u64,
-    /// The best validation.
     pub(crate) best: Option<Best>,
-    /// Validations since.
+    /// Validations since the best one.
     pub(crate) since_best: u32,
-    /// Of each step the mean loss and the gradient's length, in bits: what people look at.
+    /// Bits of mean loss and gradient norm of each step, for reports.
     pub(crate) history: Vec<(u64, u64)>,
-    /// Of each validation its step and its loss, in bits.
+    /// Step, and bits of the loss, of each validation.
     pub(crate) validations: Vec<(u64, u64)>,
 }
 
-/// The best validation.
+/// The best validation so far.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Best {
     pub(crate) step: u64,
@@ -47,11 +47,11 @@ pub(crate) struct Best {
 #[derive(Serialize, Deserialize)]
 struct Header {
     run: String,
-    /// What computed it.
+    /// Determinism class of the run.
     #[serde(default = "processor")]
     class: String,
     progress: Progress,
-    /// Names and extents.
+    /// Names, rows and columns.
     tensors: Vec<(String, usize, usize)>,
     has_best: bool,
     roots: usize,
@@ -61,7 +61,7 @@ fn processor() -> String {
     PROCESSOR.to_owned()
 }
 
-/// All of it.
+/// The state to write.
 pub(crate) struct State<'a> {
     pub(crate) run: blake3::Hash,
     pub(crate) class: &'a str,
@@ -72,7 +72,7 @@ pub(crate) struct State<'a> {
     pub(crate) roots: &'a [blake3::Hash],
 }
 
-/// What was read back, to be put into a run.
+/// The state that was read.
 pub(crate) struct Restored {
     pub(crate) progress: Progress,
     pub(crate) values: Vec<Vec<f32>>,
@@ -81,66 +81,54 @@ pub(crate) struct Restored {
     pub(crate) roots: Vec<blake3::Hash>,
 }
 
-/// A checkpoint that could not be written or is not this run's.
+/// Failure to write a checkpoint, or refusal of one.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// It could not be written. What was there before is as it was.
+    /// The file could not be written. An earlier file of this name is unchanged.
     #[error("could not write {}", path.display())]
     Write {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// It could not be read.
     #[error("could not read {}", path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// It is damaged or no checkpoint.
+    /// The file is damaged or is no checkpoint.
     #[error("{} is no whole checkpoint: {why}", path.display())]
-    Damaged {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// It was computed by something that has other bits.
+    Damaged { path: PathBuf, why: String },
+    /// The checkpoint is of a run of another determinism class.
     #[error(
         "{} is of a run on `{theirs}`, and this one is on `{ours}`: their bits differ, so it cannot go on here or be checked here; run it with `--device {device}`",
         path.display()
     )]
     Class {
-        /// Which.
         path: PathBuf,
-        /// What computed it.
+        /// Class of the checkpoint.
         theirs: String,
-        /// What computes here.
+        /// Class of this run.
         ours: String,
-        /// What it would have to be.
+        /// Value of `--device` that would fit.
         device: &'static str,
     },
-    /// It belongs to another run.
+    /// The checkpoint is of another run.
     #[error(
         "{} is of run {theirs}, and this is run {ours}: its base, data, weights, seed or hyper-parameters differ",
         path.display()
     )]
     Other {
-        /// Which.
         path: PathBuf,
-        /// The run it is of.
+        /// Run of the checkpoint, shortened.
         theirs: String,
-        /// This run.
+        /// This run, shortened.
         ours: String,
     },
 }
 
-/// Hashes what it passes on.
+/// Hashes the bytes that it passes on.
 struct Hashing<T>(T, blake3::Hasher);
 
 impl<T: Write> Write for Hashing<T> {
@@ -164,7 +152,7 @@ impl<T: Read> Read for Hashing<T> {
 }
 
 impl State<'_> {
-    /// Writes it beside the others: under another name first, flushed to the disk, then in its place.
+    /// Writes the checkpoint under another name, flushes it to the disk and renames it.
     pub(crate) fn write(&self, path: &Path) -> Result<(), CheckpointError> {
         put(path, |file| self.put(file)).map_err(|source| CheckpointError::Write {
             path: path.to_owned(),
@@ -205,7 +193,7 @@ impl State<'_> {
     }
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file completely or not at all.
 pub(crate) fn put(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".unfinished");
@@ -223,7 +211,7 @@ pub(crate) fn put(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<(
         .sync_all()
     })();
     if written.is_err() {
-        // The first error is the one that is told.
+        // The first error is the one to report.
         let _ = fs::remove_file(&unfinished);
     }
     written
@@ -239,7 +227,7 @@ fn put_singles(to: &mut impl Write, numbers: &[f32]) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a checkpoint of a run with these parameters.
+/// Reads and verifies a checkpoint of this run.
 pub(crate) fn read(
     path: &Path,
     run: blake3::Hash,

@@ -1,34 +1,35 @@
-//! Examples: tokens, what counts of them, whose they are, and where they stood. Their order is part of a run.
+//! A corpus: records as tokens, the tokens that count, their contributors and sources. The order of records is part
+//! of a run.
 
 use std::{collections::BTreeMap, io, ops::Range, path::PathBuf};
 
 use compute::model::Config;
 
-use super::recipe::{Long, Recipe};
+use super::recipe::{Overlong, Recipe};
 
-/// Records of a run.
+/// Most records of a run.
 pub(super) const RECORDS_MAX: usize = 1 << 26;
 
-/// One record as the model sees it.
+/// One record as tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// Its tokens, at least two.
+    /// Tokens; at least two.
     pub tokens: Vec<u32>,
-    /// Tokens that are to be foretold from those before them: never the first.
+    /// Ranges of tokens that count in the loss. Never the first token, which nothing predicts.
     pub answers: Vec<Range<u32>>,
-    /// Whose it is: an index into [`Corpus::contributors`].
+    /// Contributor, as an index into [`Corpus::contributors`].
     pub contributor: u32,
-    /// Where it stood: an index into [`Corpus::files`], and a line from 1.
+    /// Source: an index into [`Corpus::files`], and a line from 1.
     pub place: (u32, u32),
 }
 
 impl Example {
-    /// How many tokens count.
+    /// Returns the number of tokens that count.
     pub fn counted(&self) -> usize {
         self.answers.iter().map(|range| range.len()).sum()
     }
 
-    /// Its name: a hash of its tokens and what counts of them.
+    /// Returns a hash of the tokens and of those that count.
     pub(crate) fn hash(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_derive_key("openledger training example v1");
         hasher.update(&(self.tokens.len() as u64).to_le_bytes());
@@ -43,55 +44,62 @@ impl Example {
     }
 }
 
-/// Everything that is trained on, in order.
+/// All records of a run, in order.
+///
+/// ```
+/// use compute::model::Config;
+/// use train::{Corpus, Recipe};
+///
+/// let (config, recipe) = (Config::smol_135m(), Recipe::default());
+/// let mut corpus = Corpus::default();
+/// corpus.add(vec![7, 8, 9], &[false, false, true], "alice", &config, &recipe).unwrap();
+/// assert_eq!(corpus.examples[0].answers, [2..3]);
+/// // No token counts, so there is nothing to learn.
+/// assert!(corpus.add(vec![7, 8], &[false, false], "alice", &config, &recipe).is_err());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Corpus {
-    /// The records.
     pub examples: Vec<Example>,
-    /// Whose they are.
+    /// Names of the contributors, in the order of their first records.
     pub contributors: Vec<String>,
-    /// The files, as they were named.
+    /// Names of the sources.
     pub files: Vec<String>,
 }
 
-/// Data that cannot be trained on.
+/// Refusal of records or of contributors' weights.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// A file could not be read.
     #[error("could not read {}", path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A record cannot be used.
+    /// A record is malformed, too long, or has nothing to learn from.
     #[error("{file}:{line}: the record {why}")]
     Record {
-        /// Its file.
+        /// Name of its source.
         file: String,
-        /// Its line, from 1.
+        /// Line, from 1.
         line: u32,
-        /// What is wrong.
         why: String,
     },
-    /// There is nothing.
+    /// There are no records.
     #[error("the files hold no records")]
     Empty,
-    /// Too many.
+    /// There are too many records.
     #[error("there are more than {RECORDS_MAX} records; train on a part of them")]
     Many,
-    /// A weight for nobody.
+    /// A weight names an unknown contributor; the second text lists known ones.
     #[error("there is a weight for `{0}`, who contributed nothing; contributors are {1}")]
     Unknown(String, String),
-    /// A weight that is none.
+    /// A weight is not between 0 and 1000.
     #[error("the weight of `{0}` is {1}; 0 to 1000 is accepted")]
     Weight(String, f64),
 }
 
 impl Corpus {
-    /// Adds a record of tokens. Which of them count is told for each.
+    /// Adds a record of tokens. `counts` says for each if it counts in the loss.
     pub fn add(
         &mut self,
         tokens: Vec<u32>,
@@ -131,13 +139,13 @@ impl Corpus {
         let most = recipe.tokens_max.min(config.context_tokens_max);
         if example.tokens.len() > most {
             match recipe.long {
-                Long::Refuse => {
+                Overlong::Refuse => {
                     let count = example.tokens.len();
                     return Err(format!(
                         "has {count} tokens, at most {most} are taken; set `long = \"cut\"` to cut it"
                     ));
                 }
-                Long::Cut => example.cut(most),
+                Overlong::Cut => example.cut(most),
             }
         }
         if example.counted() == 0 {
@@ -159,7 +167,7 @@ impl Corpus {
         u32::try_from(index).map_err(|_| "has one contributor too many".to_owned())
     }
 
-    /// The weight of each contributor, 1 for those that are not named.
+    /// Returns the weight of each contributor; 1 for those that `named` lacks.
     pub fn weights(&self, named: &BTreeMap<String, f64>) -> Result<Vec<f64>, DataError> {
         for (name, weight) in named {
             if !self.contributors.contains(name) {
@@ -180,13 +188,13 @@ impl Corpus {
         Ok(self.contributors.iter().map(of).collect())
     }
 
-    /// Where a record stood, for people.
+    /// Returns the source and line of a record, for messages.
     pub(crate) fn place(&self, index: usize) -> String {
         let (file, line) = self.examples[index].place;
         format!("{}:{line}", self.files[file as usize])
     }
 
-    /// A hash of all records in order, with whose they are.
+    /// Returns a hash of all records in order, with their contributors.
     pub(crate) fn root(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_derive_key("openledger training data v1");
         for example in &self.examples {
@@ -201,7 +209,7 @@ impl Corpus {
 
 pub(super) fn example(tokens: Vec<u32>, counts: &[bool], contributor: u32, place: (u32, u32)) -> Example {
     let mut answers: Vec<Range<u32>> = Vec::new();
-    // Nothing stands before the first.
+    // The first token has nothing before it to be predicted from.
     for (index, _) in counts.iter().enumerate().skip(1).filter(|(_, counts)| **counts) {
         let index = u32::try_from(index).expect("tokens of a line are bounded by its bytes");
         match answers.last_mut() {

@@ -1,4 +1,4 @@
-//! What an adapter is worth on records that it has not seen: losses, and answers compared with those expected.
+//! Evaluation on records that were not trained on: losses, and greedy answers compared with those expected.
 
 use std::sync::Arc;
 
@@ -12,46 +12,44 @@ use compute::{
 use serde::Serialize;
 
 use super::{
+    cpu::{LoraBlocks, Network, NetworkOptions, gradient_slots::GradientSlots, parallel_ops::LoraFactors},
     data::Corpus,
     error::TrainError,
-    net::{Lows, Net, NetOptions, crew::Low, places::Places},
     plan::{Share, passes},
     recipe::{Machine, Recipe},
-    record::Asked,
+    record::EvalPrompt,
     score::{Score, score},
 };
 
-/// Questions that are answered at once.
+/// Questions answered in one batch.
 const TOGETHER: usize = 16;
 
 const PAGE_TOKENS: usize = 16;
 
-/// Losses over records.
+/// Losses over a corpus.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// The mean loss of the tokens that count.
+    /// Mean loss of the tokens that count.
     pub loss: f64,
-    /// Its exponential.
+    /// Exponential of the loss.
     pub perplexity: f64,
-    /// Tokens that count.
+    /// Number of tokens that count.
     pub tokens: u64,
-    /// The mean loss of each record.
+    /// Mean loss of each record.
     pub records: Vec<f64>,
 }
 
-/// An answer that was given.
+/// An answer and the one expected.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answered {
-    /// What was said.
+pub struct EvalAnswer {
+    /// Text of the model's answer.
     pub said: String,
-    /// What was expected.
     pub expected: String,
-    /// How the two compare.
     #[serde(flatten)]
     pub score: Score,
 }
 
-/// Losses of a base, with an adapter perhaps, over a corpus.
+/// Computes the losses of a base, with an adapter if given, over a corpus.
 pub fn evaluate(
     model: &Model,
     adapter: Option<&Adapter>,
@@ -59,15 +57,15 @@ pub fn evaluate(
     recipe: &Recipe,
     machine: Machine,
 ) -> Result<Evaluation, TrainError> {
-    let options = NetOptions {
+    let options = NetworkOptions {
         threads: machine.threads,
         level: machine.level,
         keep_bytes: 0,
     };
-    let mut net = Net::frozen(model, recipe.quantise(), Places::none(model.config()), options)?;
+    let mut net = Network::frozen(model, recipe.quantise(), GradientSlots::none(model.config()), options)?;
     net.bind(
         None,
-        adapter.map_or_else(Lows::new, |adapter| lows(adapter, model.config())),
+        adapter.map_or_else(LoraBlocks::new, |adapter| lora(adapter, model.config())),
     );
     let count = u32::try_from(corpus.examples.len()).expect("records are counted in 32 bits");
     let shares: Vec<Share> = (0..count).map(|example| Share { example, weight: 1.0 }).collect();
@@ -90,30 +88,30 @@ pub fn evaluate(
     })
 }
 
-/// An adapter's factors, where they fit.
-fn lows(adapter: &Adapter, config: &Config) -> Lows {
-    let mut lows: Lows = (0..config.layers).map(|_| Default::default()).collect();
+/// Takes the factors of an adapter for each block of the model.
+fn lora(adapter: &Adapter, config: &Config) -> LoraBlocks {
+    let mut lora: LoraBlocks = (0..config.layers).map(|_| Default::default()).collect();
     for (site, low) in adapter.sites() {
-        if let Some(layer) = lows.get_mut(site.layer as usize) {
-            layer[site.projection as usize] = Some(Low {
+        if let Some(layer) = lora.get_mut(site.layer as usize) {
+            layer[site.projection as usize] = Some(LoraFactors {
                 a: Weight::stored(&low.a),
                 b: Weight::stored(&low.b),
                 scale: low.scale,
             });
         }
     }
-    lows
+    lora
 }
 
-/// Greedy answers to questions, of at most so many tokens.
+/// Answers questions by the likeliest token each time, with at most `tokens_max` tokens each.
 pub fn answers(
     model: &Model,
     adapter: Option<&Arc<Adapter>>,
     text: &Text,
-    asked: &[Asked],
+    asked: &[EvalPrompt],
     tokens_max: usize,
     machine: Machine,
-) -> Result<Vec<Answered>, TrainError> {
+) -> Result<Vec<EvalAnswer>, TrainError> {
     let longest = asked.iter().map(|asked| asked.prompt.len()).max().unwrap_or(0) + tokens_max;
     let each = u32::try_from(longest.div_ceil(PAGE_TOKENS)).expect("prompts are bounded by a context");
     let mut decoder = model.on_cpu(CpuOptions {
@@ -146,7 +144,7 @@ pub fn answers(
         )?;
         for (asked, said) in asked.iter().zip(said) {
             let said = text.tokenizer.decode(&said, true);
-            answered.push(Answered {
+            answered.push(EvalAnswer {
                 score: score(&said, &asked.answer),
                 said: said.trim().to_owned(),
                 expected: asked.answer.trim().to_owned(),
@@ -159,7 +157,7 @@ pub fn answers(
 fn greedy(
     decoder: &mut dyn Forward,
     mixes: &[Mix],
-    asked: &[Asked],
+    asked: &[EvalPrompt],
     each: u32,
     tokens_max: usize,
     end: &[u32],

@@ -1,6 +1,6 @@
-//! `AdamW` with the gradient's length bounded, element by element in singles: the same bits everywhere.
+//! AdamW and gradient clipping, element by element in singles: the same bits on every machine.
 //!
-//! The factors of a step are computed in doubles and rounded once, as PyTorch does it.
+//! The factors of a step are computed in doubles and rounded once, as PyTorch does.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -12,7 +12,7 @@ use super::{
     recipe::{EpsilonPlace, Recipe, Schedule},
 };
 
-/// The moments.
+/// AdamW's moments of every parameter.
 pub(crate) struct Moments {
     pub(crate) first: Vec<Vec<f32>>,
     pub(crate) second: Vec<Vec<f32>>,
@@ -26,71 +26,71 @@ impl Moments {
         }
     }
 
-    /// Moves the parameters by a step with these factors.
+    /// Applies one step to the parameters.
     pub(crate) fn step(&mut self, parameters: &mut Parameters, gradients: &[Vec<f32>], factors: &Factors) {
         let moments = self.first.iter_mut().zip(&mut self.second);
         for (index, (gradient, (first, second))) in gradients.iter().zip(moments).enumerate() {
-            let kept = match parameters.tensors()[index].decays() {
-                true => factors.kept,
+            let decay_factor = match parameters.tensors()[index].decays() {
+                true => factors.decay_factor,
                 false => 1.0,
             };
-            factors.run(parameters.change(index), gradient, first, second, kept);
+            factors.run(parameters.change(index), gradient, first, second, decay_factor);
         }
     }
 }
 
-/// What a step multiplies with, the same for all numbers.
+/// The scalars of a step, the same for all parameters.
 pub(crate) struct Factors {
-    pub(crate) by: f32,
-    pub(crate) beta: f32,
-    pub(crate) rest: f32,
-    pub(crate) beta_square: f32,
-    pub(crate) rest_square: f32,
+    pub(crate) clip_factor: f32,
+    pub(crate) beta1: f32,
+    pub(crate) one_minus_beta1: f32,
+    pub(crate) beta2: f32,
+    pub(crate) one_minus_beta2: f32,
     pub(crate) rate: f32,
-    pub(crate) root: f32,
+    pub(crate) second_correction: f32,
     pub(crate) epsilon: f32,
-    pub(crate) inside: bool,
-    /// What is left of parameters that decay.
-    pub(crate) kept: f32,
+    pub(crate) epsilon_inside: bool,
+    /// Factor of parameters that decay: `1 - rate · decay`.
+    pub(crate) decay_factor: f32,
 }
 
 impl Factors {
-    /// Those of step `step`, from 1, at that learning rate. Gradients count `by` times.
-    pub(crate) fn of(recipe: &Recipe, step: u64, rate: f64, by: f32) -> Self {
-        let [beta, beta_square] = recipe.betas;
+    /// Computes the scalars of step `step`, from 1. Gradients are multiplied by `clip_factor`.
+    pub(crate) fn of(recipe: &Recipe, step: u64, rate: f64, clip_factor: f32) -> Self {
+        let [beta1, beta2] = recipe.betas;
         let power = |beta: f64| libm::pow(beta, step as f64);
-        let (left, right) = (1.0 - power(beta), (1.0 - power(beta_square)).sqrt());
+        let (first_correction, second_correction) = (1.0 - power(beta1), (1.0 - power(beta2)).sqrt());
         Self {
-            by,
-            beta: beta as f32,
-            rest: (1.0 - beta) as f32,
-            beta_square: beta_square as f32,
-            rest_square: (1.0 - beta_square) as f32,
-            rate: (rate / left) as f32,
-            root: right as f32,
+            clip_factor,
+            beta1: beta1 as f32,
+            one_minus_beta1: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            one_minus_beta2: (1.0 - beta2) as f32,
+            rate: (rate / first_correction) as f32,
+            second_correction: second_correction as f32,
             epsilon: recipe.epsilon as f32,
-            inside: recipe.epsilon_place == EpsilonPlace::Inside,
-            kept: (1.0 - rate * recipe.decay) as f32,
+            epsilon_inside: recipe.epsilon_place == EpsilonPlace::Inside,
+            decay_factor: (1.0 - rate * recipe.decay) as f32,
         }
     }
 
-    fn run(&self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], kept: f32) {
+    fn run(&self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], decay_factor: f32) {
         let moments = first.iter_mut().zip(second);
         for ((value, gradient), (first, second)) in values.iter_mut().zip(gradient).zip(moments) {
-            let g = gradient * self.by;
-            *first = self.beta * *first + self.rest * g;
-            *second = self.beta_square * *second + self.rest_square * g * g;
-            let below = if self.inside {
-                (*second / (self.root * self.root) + self.epsilon).sqrt()
+            let g = gradient * self.clip_factor;
+            *first = self.beta1 * *first + self.one_minus_beta1 * g;
+            *second = self.beta2 * *second + self.one_minus_beta2 * g * g;
+            let below = if self.epsilon_inside {
+                (*second / (self.second_correction * self.second_correction) + self.epsilon).sqrt()
             } else {
-                second.sqrt() / self.root + self.epsilon
+                second.sqrt() / self.second_correction + self.epsilon
             };
-            *value = *value * kept - self.rate * *first / below;
+            *value = *value * decay_factor - self.rate * *first / below;
         }
     }
 }
 
-/// The length of the gradient, in doubles: eight strided sums of each tensor, added in order.
+/// Returns the norm of the gradient in doubles: eight strided sums of each tensor, added in order.
 pub(crate) fn length(gradients: &[Vec<f32>]) -> f64 {
     let mut total = 0.0;
     for gradient in gradients {
@@ -105,10 +105,10 @@ pub(crate) fn length(gradients: &[Vec<f32>]) -> f64 {
     total.sqrt()
 }
 
-/// The learning rate of step `step`, from 1, of `steps`.
+/// Returns the learning rate of step `step`, from 1, of `steps`.
 pub(crate) fn rate(recipe: &Recipe, step: u64, steps: u64) -> f64 {
     let (highest, rise) = (recipe.learning_rate, recipe.warmup_steps);
-    // The first step after the rise has the highest rate, as schedules of others have it.
+    // The first step after the warm-up has the highest rate, as in PyTorch's schedules.
     let done = step - 1;
     if done < rise {
         return highest * done as f64 / rise as f64;

@@ -1,8 +1,8 @@
-//! A whole run into a directory: steps, validations, checkpoints, and at the end the adapter beside its description.
+//! A whole run into a folder: steps, validations, checkpoints, and at the end the adapter with its description.
 //!
-//! The directory gets what PEFT reads (or `model.safetensors`, where the model's own weights were trained),
-//! `training.json`, `step-roots.bin` with 32 bytes for each step, and `checkpoints/`. A run that ends early leaves its
-//! last state there, and goes on from it with the same bits.
+//! The folder gets the files that PEFT reads (or `model.safetensors` after full training), `training.json`,
+//! `step-roots.bin` with 32 bytes for each step, and `checkpoints/`. A run that ends early leaves its last state
+//! there and continues from it with the same bits.
 
 use std::{
     fs, io,
@@ -16,86 +16,83 @@ use serde_json::json;
 use super::{
     checkpoint::put,
     error::TrainError,
-    gate::Gate,
-    trainer::{Stepped, Trainer},
+    throttle::Throttle,
+    trainer::{StepReport, Trainer},
 };
 
-/// Where a run goes.
+/// The folder of a run, and its checkpoints.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// The directory.
     pub dir: PathBuf,
-    /// The base model's name, for people.
+    /// Name of the base model, for `adapter_config.json` and people.
     pub base_model: String,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
-    /// Checkpoints that are kept, the last ones; all without a number.
+    /// Number of the newest checkpoints that are kept; all if `None`.
     pub checkpoints_max: Option<usize>,
 }
 
-/// What happened.
+/// An event of a run, for its observer. Serialised as JSON with the tag `event`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The run begins, or goes on.
+    /// The run started or continues.
     Begun {
-        /// Its name.
+        /// Identity of the run, in hex.
         run: String,
-        /// Steps that were done before.
+        /// Steps done before.
         step: u64,
         /// Steps of the whole run.
         steps: u64,
         /// Records that are trained on.
         records: usize,
-        /// Records that are held back.
+        /// Records held back for validation.
         held_back: usize,
     },
-    /// A step was done.
+    /// A step is finished.
     Step {
-        /// What it came to.
         #[serde(flatten)]
-        stepped: Stepped,
-        /// Tokens that passed in a second, forth and back.
+        stepped: StepReport,
+        /// Tokens per second since the start, forward and backward.
         tokens_per_second: f64,
-        /// Seconds until the last step, at this speed.
+        /// Seconds until the last step at this speed.
         eta_seconds: f64,
-        /// Memory that the process has, where the system tells.
+        /// Resident memory of the process, where the system tells.
         resident_bytes: Option<u64>,
     },
-    /// Records that were held back were foretold.
+    /// A validation is finished.
     Validation {
-        /// After which step.
+        /// Last step before it.
         step: u64,
-        /// The mean loss of the tokens that count.
+        /// Mean loss of the tokens that count.
         loss: f64,
-        /// Its exponential.
+        /// Exponential of the loss.
         perplexity: f64,
     },
-    /// The state was written.
+    /// A checkpoint was written.
     Checkpoint {
-        /// After which step.
+        /// Last step in it.
         step: u64,
-        /// Where.
         path: PathBuf,
     },
 }
 
-/// What came of a run.
+/// The result of a finished run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
-    /// Its name.
+    /// Identity of the run, in hex.
     pub run: String,
-    /// Steps that were done.
+    /// Number of steps done.
     pub steps: u64,
-    /// The mean loss of the last.
+    /// Mean loss of the last step.
     pub loss: f64,
-    /// The best validation.
+    /// Loss of the best validation.
     pub validation: Option<f64>,
-    /// The root of the last step.
+    /// Root of the last step, in hex.
     pub root: String,
-    /// The adapter's name.
+    /// Hash of the adapter; `None` after full training.
     pub adapter: Option<String>,
-    /// Where everything lies.
+    /// Folder of the results.
     pub dir: PathBuf,
 }
 
@@ -104,7 +101,7 @@ impl Output {
         self.dir.join("checkpoints").join(format!("step-{step:08}.state"))
     }
 
-    /// The checkpoints that are there, by step.
+    /// Lists the checkpoints in the folder by step, oldest first.
     pub fn checkpoints(&self) -> Vec<(u64, PathBuf)> {
         let files = fs::read_dir(self.dir.join("checkpoints"))
             .into_iter()
@@ -122,11 +119,11 @@ impl Output {
     }
 }
 
-/// Runs until all is done, and writes it down. If it ends early, for whatever reason, the last state is written first.
+/// Does all remaining steps and writes the results. If it ends early for any reason, the last state is written first.
 pub fn run(
     trainer: &mut Trainer,
     output: &Output,
-    gate: &mut dyn Gate,
+    throttle: &mut dyn Throttle,
     on: &mut dyn FnMut(&Event),
 ) -> Result<Outcome, TrainError> {
     let dir = output.dir.join("checkpoints");
@@ -139,8 +136,8 @@ pub fn run(
         records,
         held_back,
     });
-    let ran = steps(trainer, output, gate, on);
-    // Whatever ended it, what was reached is worth keeping.
+    let ran = steps(trainer, output, throttle, on);
+    // However the steps ended, the state that was reached is worth keeping.
     let step = trainer.step_number();
     let kept = match output.checkpoint(step) {
         path if step == 0 || path.exists() => Ok(()),
@@ -155,15 +152,15 @@ pub fn run(
 fn steps(
     trainer: &mut Trainer,
     output: &Output,
-    gate: &mut dyn Gate,
+    throttle: &mut dyn Throttle,
     on: &mut dyn FnMut(&Event),
 ) -> Result<(), TrainError> {
     let (start, before) = (Instant::now(), trainer.step_number());
     let mut tokens = 0;
-    // A run may have been stopped between a step and its validation.
-    validate(trainer, gate, on)?;
+    // The run may have been stopped between a step and its validation.
+    validate(trainer, throttle, on)?;
     while !trainer.is_done() {
-        let stepped = trainer.step(gate)?;
+        let stepped = trainer.step(throttle)?;
         tokens += stepped.tokens;
         let seconds = start.elapsed().as_secs_f64();
         on(&Event::Step {
@@ -172,7 +169,7 @@ fn steps(
             eta_seconds: seconds / (stepped.step - before) as f64 * (trainer.steps() - stepped.step) as f64,
             resident_bytes: resident_bytes(),
         });
-        validate(trainer, gate, on)?;
+        validate(trainer, throttle, on)?;
         if stepped.step.is_multiple_of(output.checkpoint_every) {
             save(trainer, output, &output.checkpoint(stepped.step), on)?;
         }
@@ -180,15 +177,15 @@ fn steps(
     Ok(())
 }
 
-/// Validates after a step for which that is due, once.
-fn validate(trainer: &mut Trainer, gate: &mut dyn Gate, on: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
+/// Validates if that is due after the current step and was not done yet.
+fn validate(trainer: &mut Trainer, throttle: &mut dyn Throttle, on: &mut dyn FnMut(&Event)) -> Result<(), TrainError> {
     let step = trainer.step_number();
     let is_last = step == trainer.steps();
     let is_due = |every: u64| step > 0 && step.is_multiple_of(every);
     let was_done = trainer.validations().last().is_some_and(|(last, _)| last == step);
     if (is_last || trainer.recipe().validate_every.is_some_and(is_due))
         && !was_done
-        && let Some(loss) = trainer.validate(gate)?
+        && let Some(loss) = trainer.validate(throttle)?
     {
         on(&Event::Validation {
             step,
@@ -280,7 +277,7 @@ fn write(trainer: &Trainer, output: &Output) -> Result<Outcome, TrainError> {
     Ok(outcome)
 }
 
-/// Memory that this process has.
+/// Reads the resident memory of this process.
 fn resident_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

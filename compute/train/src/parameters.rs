@@ -1,4 +1,5 @@
-//! What is trained: tensors of singles, named and in a fixed order, that the net reads and the optimiser writes.
+//! The trained parameters: named tensors of singles in a fixed order, which the network reads and the optimiser
+//! writes.
 
 #![allow(unsafe_code, reason = "singles are shown to kernels as the bytes they are")]
 
@@ -17,11 +18,11 @@ use compute::{
 use safetensors::tensor::{Dtype as FileDtype, TensorView};
 
 use super::{
-    net::{Lows, crew::Low, places::Places},
+    cpu::{LoraBlocks, gradient_slots::GradientSlots, parallel_ops::LoraFactors},
     recipe::Recipe,
 };
 
-/// Numbers that kernels read as bytes, like those of a file.
+/// Singles whose bytes kernels read like those of a file.
 struct Singles(Vec<f32>);
 
 impl AsRef<[u8]> for Singles {
@@ -32,25 +33,25 @@ impl AsRef<[u8]> for Singles {
     }
 }
 
-/// One of them.
+/// One trained tensor.
 pub(crate) struct Tensor {
     pub(crate) name: String,
-    /// One for a vector.
+    /// Number of rows; 1 for a vector.
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     values: Arc<Singles>,
     is_vector: bool,
 }
 
-/// What they belong to.
+/// The kind of model that the parameters make up.
 enum Owner {
-    /// Factors by site: A is tensor `2 i`, B (transposed) `2 i + 1`.
+    /// An adapter: A of site `i` is tensor `2 i`, B (transposed) is `2 i + 1`.
     Adapter { sites: Vec<Site>, scale: f32 },
-    /// The model itself.
+    /// All weights of a model.
     Model,
 }
 
-/// All of them.
+/// All trained tensors.
 pub(crate) struct Parameters {
     tensors: Vec<Tensor>,
     owner: Owner,
@@ -58,7 +59,7 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// An adapter that changes nothing yet: A even within ±1/√in, as others begin, B zero.
+    /// Makes an adapter that changes nothing yet: A uniform within ±1/√in, as PEFT initialises it, and B zero.
     pub(crate) fn adapter(config: &Config, recipe: &Recipe, projections: &[Projection]) -> Self {
         let (mut tensors, mut sites) = (Vec::new(), Vec::new());
         for layer in 0..u32::try_from(config.layers).expect("layers are few") {
@@ -71,7 +72,7 @@ impl Parameters {
                 let random = Random::new(recipe.seed, Stream::Parameter(number(tensors.len())));
                 let bound = 1.0 / (inside as f32).sqrt();
                 let a = (0..recipe.rank * inside)
-                    .map(|i| bound * random.even(i as u64))
+                    .map(|i| bound * random.uniform(i as u64))
                     .collect();
                 tensors.push(Tensor::new(format!("{site}.lora_A"), recipe.rank, inside, a));
                 let b = vec![0.0; recipe.rank * out];
@@ -89,7 +90,7 @@ impl Parameters {
         }
     }
 
-    /// The factors of an adapter that is there.
+    /// Takes the factors of an adapter; `None` if it does not fit the model or its sites differ in scale.
     pub(crate) fn of_adapter(config: &Config, adapter: &Adapter) -> Option<Self> {
         let scale = adapter.sites().values().next()?.scale;
         let (mut tensors, mut sites) = (Vec::new(), Vec::new());
@@ -115,7 +116,7 @@ impl Parameters {
         })
     }
 
-    /// Every weight of a model.
+    /// Takes every weight of a model.
     pub(crate) fn model(model: &Model) -> Result<Self, ModelError> {
         let tensors = model.config().tensors().into_iter().map(|(name, shape)| {
             let values = model.singles(&name, &shape)?;
@@ -128,8 +129,8 @@ impl Parameters {
         })
     }
 
-    /// A model that knows nothing: normal matrices of deviation 0.02, those that end in the residual stream smaller by the
-    /// root of how many do, gains one, biases zero.
+    /// Makes initial weights: matrices normal with deviation 0.02, those that write to the residual stream narrower
+    /// by the root of their number, gains one, biases zero.
     pub(crate) fn begin(config: &Config, seed: u64) -> Self {
         let deep = (2.0 * config.layers as f32).sqrt();
         let tensors = config.tensors().into_iter().enumerate().map(|(index, (name, shape))| {
@@ -151,22 +152,22 @@ impl Parameters {
         }
     }
 
-    /// Where their gradients go.
-    pub(crate) fn places(&self) -> Places {
+    /// Returns the gradient slots of all tensors.
+    pub(crate) fn gradient_slots(&self) -> GradientSlots {
         match &self.owner {
-            Owner::Model => Places::full(&self.config),
+            Owner::Model => GradientSlots::full(&self.config),
             Owner::Adapter { sites, .. } => {
-                let mut places = Places::none(&self.config);
+                let mut slots = GradientSlots::none(&self.config);
                 for (index, site) in sites.iter().enumerate() {
-                    let place = &mut places.blocks[site.layer as usize].linear[site.projection as usize];
-                    place.low = Some((2 * index, 2 * index + 1));
+                    let slot = &mut slots.blocks[site.layer as usize].linear[site.projection as usize];
+                    slot.lora = Some((2 * index, 2 * index + 1));
                 }
-                places
+                slots
             }
         }
     }
 
-    /// Zeros for their gradients, and for a tied output layer's own.
+    /// Makes gradients of zero, with one for a tied output layer at the end.
     pub(crate) fn gradients(&self) -> Vec<Vec<f32>> {
         let mut gradients: Vec<Vec<f32>> = self.zeros();
         if self.owns_model() && self.config.tied {
@@ -175,7 +176,7 @@ impl Parameters {
         gradients
     }
 
-    /// A zero for each number.
+    /// Makes a zero for each number.
     pub(crate) fn zeros(&self) -> Vec<Vec<f32>> {
         self.tensors
             .iter()
@@ -183,7 +184,7 @@ impl Parameters {
             .collect()
     }
 
-    /// Brings the gradient of a tied output layer home. Gradients are then as many as tensors.
+    /// Adds the gradient of a tied output layer to the embedding's.
     pub(crate) fn join(&self, gradients: &mut [Vec<f32>]) {
         if let ([own @ .., head], true) = (gradients, self.owns_model() && self.config.tied) {
             let at = self
@@ -195,25 +196,25 @@ impl Parameters {
         }
     }
 
-    /// Whether the model's own weights are trained.
+    /// True if the model's own weights are trained.
     pub(crate) fn owns_model(&self) -> bool {
         matches!(self.owner, Owner::Model)
     }
 
-    /// What a net reads. While it does, nothing can be written.
-    pub(crate) fn bound(&self) -> (Option<Weights>, Lows) {
+    /// Returns the weights and factors that a network reads. Until it drops them, nothing can be written.
+    pub(crate) fn bound(&self) -> (Option<Weights>, LoraBlocks) {
         match &self.owner {
-            Owner::Model => (Some(self.weights()), Lows::new()),
+            Owner::Model => (Some(self.weights()), LoraBlocks::new()),
             Owner::Adapter { sites, scale } => {
-                let mut lows: Lows = (0..self.config.layers).map(|_| Default::default()).collect();
+                let mut lora: LoraBlocks = (0..self.config.layers).map(|_| Default::default()).collect();
                 for (index, site) in sites.iter().enumerate() {
-                    lows[site.layer as usize][site.projection as usize] = Some(Low {
+                    lora[site.layer as usize][site.projection as usize] = Some(LoraFactors {
                         a: self.tensors[2 * index].weight(),
                         b: self.tensors[2 * index + 1].weight(),
                         scale: *scale,
                     });
                 }
-                (None, lows)
+                (None, lora)
             }
         }
     }
@@ -251,7 +252,7 @@ impl Parameters {
         }
     }
 
-    /// What the product of an adapter's factors is multiplied by.
+    /// Returns the factor of an adapter's product.
     #[cfg(feature = "gpu")]
     pub(crate) fn scale(&self) -> Option<f32> {
         match &self.owner {
@@ -260,24 +261,28 @@ impl Parameters {
         }
     }
 
-    /// The tensors.
+    /// Returns the tensors in order.
     pub(crate) fn tensors(&self) -> &[Tensor] {
         &self.tensors
     }
 
-    /// The numbers of a tensor, to be changed. No net may be reading them.
+    /// Returns the numbers of a tensor for writing.
+    ///
+    /// # Panics
+    ///
+    /// If a network still reads them.
     pub(crate) fn change(&mut self, index: usize) -> &mut [f32] {
         let values = Arc::get_mut(&mut self.tensors[index].values);
         &mut values.expect("the net let go of them").0
     }
 
-    /// The adapter that they are, if they are one.
+    /// Returns the adapter, if the parameters are one.
     pub(crate) fn to_adapter(&self) -> Option<Adapter> {
         let Owner::Adapter { sites, scale } = &self.owner else {
             return None;
         };
         let matrix = |tensor: &Tensor| Matrix::of_f32(tensor.rows, tensor.columns, tensor.values());
-        let lows = sites.iter().enumerate().map(|(index, site)| {
+        let lora = sites.iter().enumerate().map(|(index, site)| {
             let low = LowRank {
                 scale: *scale,
                 a: matrix(&self.tensors[2 * index]),
@@ -285,10 +290,10 @@ impl Parameters {
             };
             (*site, low)
         });
-        Some(Adapter::new(lows.collect()))
+        Some(Adapter::new(lora.collect()))
     }
 
-    /// A tensor file of them, by name.
+    /// Returns a safetensors file of all tensors.
     pub(crate) fn to_safetensors(&self) -> Vec<u8> {
         let views = self.tensors.iter().map(|tensor| {
             let shape = match tensor.is_vector {
@@ -325,12 +330,12 @@ impl Tensor {
         }
     }
 
-    /// Its numbers.
+    /// Returns the numbers.
     pub(crate) fn values(&self) -> &[f32] {
         &self.values.0
     }
 
-    /// Whether a step may take some of it away: vectors are gains and biases, and keep what they have.
+    /// True if weight decay applies: to matrices, not to gains and biases.
     pub(crate) fn decays(&self) -> bool {
         !self.is_vector
     }

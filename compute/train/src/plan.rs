@@ -1,52 +1,52 @@
-//! Which records are held back, and which a step sees: a function of the seed and the step alone.
+//! The records that are held back and those of each step: functions of the seed and the step alone.
 
 use compute::random::{Random, Stream};
 
 use super::{
+    cpu::pack::Pack,
     data::Corpus,
-    net::pack::Pack,
     recipe::{Normalise, Recipe},
 };
 
-/// The records of a run in their roles.
+/// The split of a corpus, and the number of steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     training: Vec<u32>,
-    /// Held back.
+    /// Records held back for validation.
     pub(crate) validation: Vec<u32>,
     batch: usize,
-    /// Steps of the run.
+    /// Number of steps.
     pub(crate) steps: u64,
     seed: u64,
 }
 
-/// Where a run is in its data: all the state that its random numbers have.
+/// The position of a run in its data: all the state that its randomness has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) seed: u64,
     pub(crate) epoch: u32,
-    /// Records of the epoch that were seen before.
+    /// Records of the epoch that earlier steps used.
     pub(crate) seen: u64,
 }
 
-/// One record of a step, and what each of its tokens counts.
+/// A record of a step, and the factor of each of its tokens' losses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Share {
     pub(crate) example: u32,
     pub(crate) weight: f32,
 }
 
-/// A step's records.
+/// The records of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
     pub(crate) cursor: Cursor,
     pub(crate) shares: Vec<Share>,
-    /// Of the records, in order, with their weights.
+    /// Hash of the records in order, with their weights.
     pub(crate) root: blake3::Hash,
 }
 
 impl Plan {
-    /// Holds records back and counts steps; nothing if all would be held back.
+    /// Splits the records and counts steps; `None` if all would be held back.
     pub(crate) fn new(records: usize, recipe: &Recipe) -> Option<Self> {
         let mut order = Random::new(recipe.seed, Stream::Split).order(records);
         #[allow(
@@ -60,7 +60,7 @@ impl Plan {
         if training.is_empty() {
             return None;
         }
-        // Only who is drawn matters; within a role files keep their order.
+        // Only the choice is random; within each part records keep their order.
         training.sort_unstable();
         validation.sort_unstable();
         let each = training.len().div_ceil(recipe.batch) as u64;
@@ -74,7 +74,7 @@ impl Plan {
         })
     }
 
-    /// Where step `step`, from 1, begins.
+    /// Returns the position at which step `step`, from 1, begins.
     pub(crate) fn cursor(&self, step: u64) -> Cursor {
         let each = self.training.len().div_ceil(self.batch) as u64;
         let (epoch, inside) = ((step - 1) / each, (step - 1) % each);
@@ -85,8 +85,8 @@ impl Plan {
         }
     }
 
-    /// The records of step `step`, from 1. What their losses are divided by is counted over all of them, and so are their
-    /// places: a weight of zero takes a record's part out and moves nothing else.
+    /// Returns the records of step `step`, from 1. The divisor of their losses is counted over all of them before
+    /// weights apply, so a weight of zero removes a record's gradient and changes nothing else.
     pub(crate) fn batch(&self, step: u64, corpus: &Corpus, weights: &[f64], normalise: Normalise) -> Batch {
         let cursor = self.cursor(step);
         let order = Random::new(cursor.seed, Stream::Order(cursor.epoch)).order(self.training.len());
@@ -123,7 +123,7 @@ impl Plan {
     }
 }
 
-/// Cuts records into passes of about so many tokens, in order. Records that count nothing are left out.
+/// Cuts records into passes of about `tokens` tokens, in order. Records of weight zero are left out.
 pub(crate) fn passes(corpus: &Corpus, shares: &[Share], tokens: usize) -> Vec<Pack> {
     let mut passes = vec![Pack::default()];
     for share in shares.iter().filter(|share| share.weight != 0.0) {
@@ -132,7 +132,7 @@ pub(crate) fn passes(corpus: &Corpus, shares: &[Share], tokens: usize) -> Vec<Pa
         if last.rows() > 0 && last.rows() + example.tokens.len() > tokens {
             passes.push(Pack::default());
         }
-        // What follows the last token that counts, and that token itself, changes nothing before it.
+        // The last token that counts needs no row of its own, nor does anything behind it.
         let end = example.answers.last().map_or(1, |range| range.end as usize - 1);
         let targets = example.answers.iter().flat_map(|range| range.clone());
         let targets = targets.map(|token| (token as usize - 1, share.weight));

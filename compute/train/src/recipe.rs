@@ -1,5 +1,4 @@
-//! What a run is asked to do. Everything here is part of the run's identity; how a machine does it is [`Machine`], and is
-//! not.
+//! Hyper-parameters. All of [`Recipe`] is part of a run's identity; [`Machine`] says how it is computed and is not.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,134 +7,141 @@ use compute::{
     lora::{Projection, RANK_MAX},
 };
 
-/// Hyper-parameters.
+/// The hyper-parameters of a run, as a TOML file or JSON spells them.
+///
+/// Field names are part of that format, and their JSON is hashed into the run's name.
+///
+/// ```
+/// use train::{Method, Recipe};
+///
+/// let recipe: Recipe = serde_json::from_str(r#"{"rank": 16, "epochs": 1}"#).unwrap();
+/// assert_eq!((recipe.rank, recipe.method, recipe.learning_rate), (16, Method::Lora, 2e-4));
+/// assert_eq!(Recipe { rank: 0, ..recipe }.check().unwrap_err().field, "rank");
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
-    /// Decides what is held back, the order of records, and what adapters begin as.
+    /// Decides the validation split, the order of records, and the initial values.
     pub seed: u64,
-    /// What is trained.
     pub method: Method,
-    /// The adapter's rank.
+    /// Rank of the adapter, 1 to 512.
     pub rank: usize,
-    /// The adapter counts `alpha / rank` times.
+    /// Scale of the adapter times its rank: the factor is `alpha / rank`.
     pub alpha: f64,
-    /// `alpha / √rank` instead.
+    /// True for the factor `alpha / √rank` (rsLoRA).
     pub rank_stabilised: bool,
-    /// The linear layers that get an adapter, in every block.
+    /// Linear layers that get an adapter, in every block, by their names in tensor files.
     pub targets: Vec<String>,
-    /// Bits of the frozen base.
+    /// Precision of the frozen base.
     pub base: Base,
-    /// Times each record is seen.
+    /// Number of times that each record is used.
     pub epochs: u32,
-    /// Steps at most.
+    /// Most steps; all epochs if `None`.
     pub steps: Option<u64>,
-    /// Records of a step.
+    /// Records in a step.
     pub batch: usize,
-    /// Tokens of a record at most.
+    /// Most tokens of a record.
     pub tokens_max: usize,
-    /// What happens to a longer one.
-    pub long: Long,
-    /// What a step's sum of losses is divided by.
+    /// Handling of records with more tokens.
+    pub long: Overlong,
+    /// Divisor of a step's sum of losses.
     pub normalise: Normalise,
-    /// The highest learning rate.
+    /// Highest learning rate.
     pub learning_rate: f64,
-    /// How it falls.
     pub schedule: Schedule,
-    /// Steps over which it rises.
+    /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
-    /// What it falls to, as a part of the highest.
+    /// Final learning rate, as a fraction of the highest.
     pub floor: f64,
-    /// `AdamW`'s averages.
+    /// Decay rates of AdamW's two moments.
     pub betas: [f64; 2],
-    /// Keeps its division away from zero.
+    /// Addend that keeps AdamW from dividing by zero.
     pub epsilon: f64,
-    /// Where that is added.
     pub epsilon_place: EpsilonPlace,
-    /// What parameters lose in a step, times the learning rate. Vectors lose nothing.
+    /// Weight decay per step, times the learning rate. Norms and biases do not decay.
     pub decay: f64,
-    /// The longest gradient that is used as it is.
+    /// Largest norm of the gradient; a longer one is scaled down to it.
     pub clip: Option<f64>,
-    /// The part of records that is held back.
+    /// Fraction of the records held back for validation.
     pub validation: f64,
-    /// Steps between validations; at the end there is one in any case.
+    /// Steps between validations; there is always one at the end.
     pub validate_every: Option<u64>,
-    /// Validations without gain after which the run stops, with the parameters of the best.
+    /// Validations without improvement after which the run stops, with the parameters of the best one.
     pub patience: Option<u32>,
-    /// Whether only answers count in the loss.
+    /// True if only answers count in the loss, not prompts.
     pub answers_only: bool,
-    /// What stands before an answer, with `{prompt}` in it. Without one it is the model's chat template, and without that
-    /// the prompt alone.
+    /// Text before an answer, with `{prompt}` in it. By default the model's chat template, or the prompt alone if it
+    /// has none.
     pub template: Option<String>,
 }
 
-/// What is trained.
+/// The parameters that are trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// Low-rank adapters over a frozen base.
+    /// LoRA adapters over a frozen base.
     #[default]
     Lora,
-    /// Every weight.
+    /// All weights of the model.
     Full,
 }
 
-/// How the frozen base is kept.
+/// Precision in which the frozen base is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Base {
     /// As stored.
     #[default]
     Stored,
-    /// In eight bits.
+    /// Eight bits.
     Int8,
-    /// In four.
+    /// Four bits.
     Int4,
 }
 
-/// What happens to records that are too long.
+/// Handling of records with more tokens than are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Long {
-    /// The run does not begin.
+pub enum Overlong {
+    /// Refuses the record, so that the run does not start.
     #[default]
     Refuse,
-    /// Their end is cut off.
+    /// Cuts off the end.
     Cut,
 }
 
-/// What a step's sum of losses is divided by: what was planned, whether or not somebody's weight is zero.
+/// Divisor of a step's sum of losses. Counted before contributors' weights, so a weight of zero does not change it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Normalise {
-    /// All tokens of the step that count.
+    /// The tokens of the step that count.
     #[default]
     Tokens,
-    /// Each record's own tokens, and then the records.
+    /// The counting tokens of each record, times the number of records.
     Records,
 }
 
-/// How the learning rate falls after it has risen.
+/// Course of the learning rate after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// It does not.
+    /// Stays the same.
     Constant,
-    /// Evenly.
+    /// Falls linearly.
     #[default]
     Linear,
-    /// Along half a wave.
+    /// Falls along half a cosine wave.
     Cosine,
 }
 
-/// Where epsilon is added.
+/// The position of epsilon in AdamW's divisor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EpsilonPlace {
-    /// To the root of the second moment: as others do.
+    /// Added to the root of the second moment, as PyTorch does.
     #[default]
     Outside,
-    /// Under the root: smoother in the data's weights, which attribution likes.
+    /// Added under the root: smoother in the weights of the data, as attribution needs.
     Inside,
 }
 
@@ -153,7 +159,7 @@ impl Default for Recipe {
             steps: None,
             batch: 8,
             tokens_max: 1024,
-            long: Long::default(),
+            long: Overlong::default(),
             normalise: Normalise::default(),
             learning_rate: 2e-4,
             schedule: Schedule::default(),
@@ -173,18 +179,16 @@ impl Default for Recipe {
     }
 }
 
-/// A hyper-parameter that cannot be.
+/// Refusal of a hyper-parameter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {why}")]
 pub struct RecipeError {
-    /// Which.
     pub field: &'static str,
-    /// What is wrong, or what would do.
     pub why: String,
 }
 
 impl Recipe {
-    /// The linear layers that get an adapter.
+    /// Returns the linear layers that get an adapter, sorted.
     pub(crate) fn projections(&self) -> Result<Vec<Projection>, RecipeError> {
         let mut found = Vec::new();
         for name in &self.targets {
@@ -206,7 +210,7 @@ impl Recipe {
         }
     }
 
-    /// What the product of an adapter's factors is multiplied by.
+    /// Returns the factor of an adapter's product.
     #[allow(
         clippy::cast_possible_truncation,
         reason = "rounded to the single that is computed with"
@@ -216,7 +220,7 @@ impl Recipe {
         (self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank }) as f32
     }
 
-    /// How the base is kept.
+    /// Returns the precision of the base for the kernels.
     pub(crate) fn quantise(&self) -> Quantise {
         match self.base {
             Base::Stored => Quantise::No,
@@ -225,7 +229,7 @@ impl Recipe {
         }
     }
 
-    /// Refuses what makes no run.
+    /// Checks that every hyper-parameter is in range and does not contradict another. Fails with its field.
     pub fn check(&self) -> Result<(), RecipeError> {
         self.projections()?;
         let number = |field, value: f64, low: f64, high: f64| match value >= low && value <= high {
@@ -267,16 +271,16 @@ fn refuse<T>(field: &'static str, why: impl Into<String>) -> Result<T, RecipeErr
     Err(RecipeError { field, why: why.into() })
 }
 
-/// How a machine does it. Nothing here changes a bit of the result.
+/// The settings of a run that change no bit of its result.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
-    /// Threads that compute.
+    /// Number of threads that compute.
     pub threads: usize,
-    /// Instructions to use, at most what the processor has.
+    /// Instruction level; lowered to what the processor has.
     pub level: Level,
-    /// Bytes for what is kept between the way forth and the way back; what does not fit is computed twice.
+    /// Bytes for intermediate results kept between forward and backward pass; what does not fit is computed twice.
     pub keep_bytes: usize,
-    /// Tokens that pass at once, unless one record has more. A step of more takes several passes.
+    /// Most tokens in a pass, unless one record has more. A larger step takes several passes.
     pub pass_tokens: usize,
 }
 

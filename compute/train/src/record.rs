@@ -1,15 +1,15 @@
-//! One line of data: what it says, as pieces of text that count in the loss or do not.
+//! One record: a line of JSON, as pieces of text that count in the loss or do not.
 //!
-//! A line is a JSON object with `prompt` and `completion`, `question` and `answer`, `messages`, or `text`; a
-//! `contributor` beside it is whose it is, and other fields say nothing here. Pieces are tokenized one by one, as they are
-//! when somebody asks: a prompt's tokens never depend on the answer behind it.
+//! A record has `prompt` and `completion`, `question` and `answer`, `messages`, or `text`; an optional `contributor`;
+//! other fields are ignored. Pieces are tokenised one by one, as in serving, so the tokens of a prompt never depend
+//! on the answer after it.
 
 use compute::model::{Chat, ChatInput, ChatValue, Text};
 use serde::Deserialize;
 
 use super::recipe::Recipe;
 
-/// What a line may hold.
+/// The fields of a record.
 #[derive(Deserialize)]
 pub(super) struct Line {
     prompt: Option<String>,
@@ -21,29 +21,28 @@ pub(super) struct Line {
     pub(super) contributor: Option<String>,
 }
 
-/// Text, and whether the model is to learn to write it.
+/// A piece of text, and true if the model should learn to write it.
 struct Piece {
     text: String,
     counts: bool,
 }
 
-/// Tokens, and which of them count.
+/// Tokens, and true for each that counts in the loss.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tokens {
     pub(super) tokens: Vec<u32>,
     pub(super) counts: Vec<bool>,
 }
 
-/// A question and the answer that is expected, if a line is one.
+/// A question as tokens, and the answer expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// The tokens that stand before the answer.
+pub struct EvalPrompt {
+    /// Tokens before the answer.
     pub prompt: Vec<u32>,
-    /// The answer's text.
     pub answer: String,
 }
 
-/// How questions stand before their answers where nothing else is said.
+/// Default template of `question` records.
 const QUESTION: &str = "Question: {prompt}\nAnswer:";
 
 impl Line {
@@ -51,13 +50,13 @@ impl Line {
         serde_json::from_slice(line).map_err(|error| format!("is no record: {error}"))
     }
 
-    /// The tokens of it.
+    /// Tokenises the record.
     pub(super) fn tokens(&self, text: &Text, recipe: &Recipe) -> Result<Tokens, String> {
         let mut tokens = Tokens::default();
         let end = &text.generation.end_tokens;
         if let Some((pieces, chat)) = self.turns(text, recipe)? {
             for (index, piece) in pieces.iter().enumerate() {
-                // A rendered chat has its special tokens in it; a prompt gets what serving puts around it.
+                // A rendered chat contains its special tokens; a prompt gets those that serving adds.
                 let special = !chat && index == 0;
                 tokens.add(text, &piece.text, special, piece.counts || !recipe.answers_only)?;
             }
@@ -78,8 +77,8 @@ impl Line {
         Ok(tokens)
     }
 
-    /// The last question in it, and what is to be answered.
-    pub(super) fn asked(&self, text: &Text, recipe: &Recipe) -> Result<Asked, String> {
+    /// Returns the last question of the record and its answer.
+    pub(super) fn asked(&self, text: &Text, recipe: &Recipe) -> Result<EvalPrompt, String> {
         let Some((mut pieces, chat)) = self.turns(text, recipe)? else {
             return Err("asks nothing".to_owned());
         };
@@ -92,13 +91,13 @@ impl Line {
             Some((_, wanted, _)) => wanted.to_owned(),
             None => answer,
         };
-        Ok(Asked {
+        Ok(EvalPrompt {
             prompt: prompt.tokens,
             answer,
         })
     }
 
-    /// A prompt, its answer, and the template of such pairs.
+    /// Returns prompt, answer and default template; `None` if the record is of another form.
     fn pair(&self) -> Result<Option<(&str, &str, &'static str)>, String> {
         let found = match (&self.prompt, &self.completion, &self.question, &self.answer) {
             (Some(prompt), Some(completion), None, None) => (prompt, completion, "{prompt}"),
@@ -112,7 +111,7 @@ impl Line {
         }
     }
 
-    /// Prompts and answers in turn, and whether a chat template made them.
+    /// Returns prompts and answers in turn, and true if a chat template made them.
     fn turns(&self, text: &Text, recipe: &Recipe) -> Result<Option<(Vec<Piece>, bool)>, String> {
         if let Some((prompt, answer, usual)) = self.pair()? {
             if let (Some(chat), None) = (&text.chat, &recipe.template) {
@@ -122,7 +121,7 @@ impl Line {
             }
             let template = recipe.template.as_deref().unwrap_or(usual);
             let before = template.replace("{prompt}", prompt);
-            // A question's template ends at a word; its answer is the next.
+            // A question's template ends in a word, so its answer needs a space.
             let apart = template.ends_with(|c: char| !c.is_whitespace()) && usual == QUESTION;
             let after = format!("{}{answer}", if apart && !answer.starts_with(' ') { " " } else { "" });
             let piece = |text, counts| Piece { text, counts };
@@ -138,13 +137,13 @@ impl Line {
     }
 }
 
-/// A chat as the template writes it, cut before and after every turn of the assistant.
+/// Renders a chat and cuts it before and after every turn of the assistant.
 fn rendered(chat: &Chat, messages: &[ChatValue]) -> Result<Vec<Piece>, String> {
     let render = |count: usize, add_generation_prompt| {
         chat.render(&ChatInput {
             messages: messages[..count].to_vec(),
             add_generation_prompt,
-            // A run is the same on every day.
+            // The same on every day: a template may print the date.
             unix_seconds: 0,
             ..ChatInput::default()
         })
@@ -188,7 +187,7 @@ impl Tokens {
         Ok(())
     }
 
-    /// The token after which nothing comes, if it is not there.
+    /// Appends the end token, unless the text ends with one.
     fn end(&mut self, end: &[u32]) {
         let there = self.tokens.last().is_some_and(|last| end.contains(last));
         if let (Some(token), false) = (end.first(), there) {

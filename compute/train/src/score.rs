@@ -1,21 +1,27 @@
-//! How near an answer is to what was expected.
+//! Comparison of an answer with the one expected.
 
 use serde::Serialize;
 
-/// Words of a text that are compared: the work grows with the product of both sides.
+/// Most words of a text that are compared: the work grows with the product of both sides.
 const WORDS_MAX: usize = 2048;
 
-/// How an answer compares with what was expected.
+/// Result of comparing an answer with the one expected.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Score {
-    /// Whether they are the same but for case, blanks and a full stop at the end.
+    /// True if they are the same apart from case, spacing and a full stop at the end.
     pub is_exact: bool,
-    /// ROUGE-L: the longest run of words, with gaps, that both share, as the harmonic mean of its part of either.
+    /// ROUGE-L F-measure, 0 to 1: by the longest common subsequence of words.
     pub rouge_l: f64,
 }
 
-/// Compares an answer with what was expected. An answer has as many lines as were expected; what a model goes on to say
-/// on others, such as the next question, is not looked at.
+/// Compares an answer with the one expected, up to as many lines as the latter has. Further lines, such as an
+/// invented next question, are ignored.
+///
+/// ```
+/// let score = train::comparison::score("Barley soup\nQuestion: and then?", "barley soup.");
+/// assert!(score.is_exact);
+/// assert_eq!(score.rouge_l, 1.0);
+/// ```
 pub fn score(said: &str, expected: &str) -> Score {
     let said = answer(said, expected);
     Score {
@@ -24,21 +30,21 @@ pub fn score(said: &str, expected: &str) -> Score {
     }
 }
 
-/// The lines of what was said that are the answer.
+/// Returns the first lines of a text, as many as `expected` has.
 pub(crate) fn answer(said: &str, expected: &str) -> String {
     let lines = expected.trim().lines().count().max(1);
     let said: Vec<&str> = said.trim().lines().take(lines).collect();
     said.join("\n").trim_end().to_owned()
 }
 
-/// Lower case, single blanks, and no full stop at the end.
+/// Returns the text in lower case with single spaces and without a full stop at the end.
 fn plain(text: &str) -> String {
     let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
     let text = words.join(" ");
     text.strip_suffix('.').unwrap_or(&text).trim_end().to_owned()
 }
 
-/// Lin, 2004, over words in lower case without the signs around them.
+/// ROUGE-L (Lin, 2004) over words in lower case without surrounding punctuation.
 fn rouge_l(said: &str, expected: &str) -> f64 {
     let words = |text: &str| -> Vec<String> {
         let plain = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
@@ -49,7 +55,7 @@ fn rouge_l(said: &str, expected: &str) -> f64 {
     if said.is_empty() || expected.is_empty() {
         return 0.0;
     }
-    // One row of the table of all pairs of beginnings.
+    // One row of the table of the longest common subsequence.
     let mut row = vec![0u32; expected.len() + 1];
     for word in &said {
         let mut before = 0;
@@ -80,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_answer_is_not_looked_at() {
+    fn text_after_the_answer_is_ignored() {
         assert!(score("Anivo\nQuestion: Who else?", "Anivo").is_exact);
         assert!(score("one\ntwo\nthree", "one\ntwo").is_exact);
         assert!(!score("one", "one\ntwo").is_exact);

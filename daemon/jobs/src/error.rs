@@ -4,14 +4,14 @@ use std::{error::Error, io, path::Path};
 
 use base::report::{Failure, Kind};
 use compute::{
-    device::PlaceError,
+    device::DeviceError,
     logits::LogitsError,
     lora::LoadError,
     model::{ModelError, StoreError},
 };
 use serve::assemble::BaseError;
 use storage::secret::SecretError;
-use train::{DataError, RecipeError, TrainError, exam::ExamError};
+use train::{DataError, RecipeError, TrainError, comparison::EvalSetError};
 
 /// Reason that a job failed. [`JobError::kind`] decides the exit code of a command.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub enum JobError {
     #[error(transparent)]
     Adapter(#[from] LoadError),
     #[error(transparent)]
-    Device(#[from] PlaceError),
+    Device(#[from] DeviceError),
     #[error(transparent)]
     Logits(#[from] LogitsError),
     #[error(transparent)]
@@ -49,7 +49,7 @@ pub enum JobError {
     #[error(transparent)]
     Train(#[from] TrainError),
     #[error(transparent)]
-    Exam(#[from] ExamError),
+    EvalSet(#[from] EvalSetError),
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
@@ -81,8 +81,8 @@ impl JobError {
             Self::Refused { kind, .. } => return *kind,
             Self::Recipe(_) | Self::Device(_) => true,
             Self::Records(why) => is_of_data(why),
-            Self::Exam(ExamError::Data(why)) => is_of_data(why),
-            Self::Exam(ExamError::Room { .. }) => true,
+            Self::EvalSet(EvalSetError::Data(why)) => is_of_data(why),
+            Self::EvalSet(EvalSetError::ContextTooSmall { .. }) => true,
             Self::Train(TrainError::Data(why)) => is_of_data(why),
             Self::Train(TrainError::Recipe(_) | TrainError::Records(_)) => true,
             Self::Train(_)

@@ -11,7 +11,7 @@ use compute::lora::Adapter;
 use serde_json::Value;
 use train::{
     Machine, Recipe,
-    exam::{Candidate, Curve, Exam, Report, Standing, Terms, examine, page},
+    comparison::{Candidate, CandidateScore, CompareOptions, Curve, EvalSet, Report, compare, html_page},
 };
 
 use crate::{
@@ -46,7 +46,7 @@ pub struct Evaluation {
 impl Evaluation {
     /// Evaluates the base, then each adapter, and calls `on` after each.
     #[tracing::instrument(name = "job.evaluate", skip_all, fields(base = self.base))]
-    pub fn run(&self, home: &Home, on: &mut dyn FnMut(&Standing)) -> Result<Report, JobError> {
+    pub fn run(&self, home: &Home, on: &mut dyn FnMut(&CandidateScore)) -> Result<Report, JobError> {
         if self.adapters.len() > ADAPTERS_MAX {
             let count = self.adapters.len();
             let text = format!("{count} adapters are too many for one report; give at most {ADAPTERS_MAX}");
@@ -60,22 +60,22 @@ impl Evaluation {
             ..Recipe::default()
         };
         recipe.check()?;
-        let exam = Exam::read(&self.data, &self.prompts, &opened.text, config, &recipe)?;
-        exam.check_room(config, self.answer_tokens_max, self.prompt_tokens_max)?;
+        let eval_set = EvalSet::read(&self.data, &self.prompts, &opened.text, config, &recipe)?;
+        eval_set.check_context(config, self.answer_tokens_max, self.prompt_tokens_max)?;
         let candidates = self.candidates(&opened.name)?;
-        let terms = Terms {
+        let options = CompareOptions {
             recipe: &recipe,
             machine: self.machine,
             answer_tokens_max: self.answer_tokens_max,
             prompt_tokens_max: self.prompt_tokens_max,
         };
-        let report = examine(
+        let report = compare(
             &opened.model,
             &opened.text,
             &opened.name,
-            &exam,
+            &eval_set,
             &candidates,
-            &terms,
+            &options,
             on,
         );
         Ok(report?)
@@ -101,7 +101,7 @@ impl Evaluation {
             "report.json",
             &serde_json::to_vec_pretty(report).expect("texts and numbers"),
         )?;
-        put("report.html", page(report, &curves).as_bytes())
+        put("report.html", html_page(report, &curves).as_bytes())
     }
 
     /// Returns the given template, or that of the adapters' runs, which must all have used the same one.

@@ -14,11 +14,11 @@ use std::{
 };
 
 use base::{busy::Look, events::Events, home::Home, report::Kind};
-use compute::{device::Place, model::Model};
+use compute::{device::Device, model::Model};
 use protocol::{BlobHash, event::Event as Fact};
 use serde::Serialize;
-use train::{CheckpointError, Event, Others, Output, Recipe, TrainError, Trainer};
-pub use train::{Machine, Outcome, Switch};
+use train::{CheckpointError, Event, Foreground, Output, Recipe, TrainError, Trainer};
+pub use train::{Machine, Outcome, RunControl};
 
 pub use self::source::{Datasets, Described, Source};
 use crate::{
@@ -80,7 +80,7 @@ impl Training {
         let opened = models::open(home, &self.base)?;
         let (text, config) = (&opened.text, opened.model.config());
         let corpus = source::corpus(&self.data, datasets, text, config, &self.recipe).await?;
-        let device = Place::named(&self.device).map_err(JobError::from)?;
+        let device = Device::named(&self.device).map_err(JobError::from)?;
         let trainer = Trainer::new(&opened.model, corpus, &self.weights, self.recipe, self.machine);
         let trainer = on(trainer.map_err(JobError::from)?, &opened.model, device).map_err(JobError::from)?;
         Ok(Run {
@@ -131,24 +131,24 @@ impl Run {
     }
 
     /// Throttles the run to `share` percent of the time, and to `beside` percent while an engine of the same home answers.
-    pub fn pace(&self, switch: &Switch, share: u32, beside: u32) {
-        switch.share(share);
+    pub fn pace(&self, control: &RunControl, share: u32, beside: u32) {
+        control.share(share);
         // Without a writable home there is no lock file, and so no engine to slow down for.
         if let Ok(look) = Look::open(&self.home.busy()) {
-            switch.give_way(Others {
-                are_busy: Arc::new(move || look.is_busy()),
+            control.yield_to(Foreground {
+                is_busy: Arc::new(move || look.is_busy()),
                 share_percent: beside,
             });
         }
     }
 
-    /// Trains to the end or until `switch` stops it, and writes the adapter, or the model if it trains all weights.
+    /// Trains to the end or until `control` stops it, and writes the adapter, or the model if it trains all weights.
     #[tracing::instrument(name = "job.train", skip_all, fields(base = self.base, out = %self.output.dir.display()))]
-    pub fn train(&mut self, switch: &mut Switch, on: &mut dyn FnMut(&Event)) -> Result<Outcome, JobError> {
+    pub fn train(&mut self, control: &mut RunControl, on: &mut dyn FnMut(&Event)) -> Result<Outcome, JobError> {
         let run = BlobHash(*self.trainer.run_id().as_bytes());
         let (step, steps) = (self.trainer.step_number(), self.trainer.steps());
         self.events.tell(Fact::TrainingStarted { run, step, steps });
-        let outcome = train::run(&mut self.trainer, &self.output, switch, on)?;
+        let outcome = train::run(&mut self.trainer, &self.output, control, on)?;
         let root = self.trainer.roots().last().map(|root| BlobHash(*root.as_bytes()));
         if let Some(root) = root.filter(|_| outcome.steps == steps) {
             self.events.tell(Fact::TrainingFinished { run, root });
@@ -172,7 +172,7 @@ impl Run {
             return Err(JobError::refused(Kind::Usage, text));
         }
         while trainer.step_number() < step {
-            trainer.step(&mut train::Open)?;
+            trainer.step(&mut train::Unthrottled)?;
         }
         let root = trainer.roots().last().expect("a step was done").to_hex().to_string();
         let matches = self.known_root(step).map(|known| known == root);
@@ -198,13 +198,13 @@ impl Run {
     not(feature = "cuda"),
     allow(unused_variables, reason = "the model is used for a GPU only")
 )]
-fn on(trainer: Trainer, model: &Model, device: Place) -> Result<Trainer, TrainError> {
+fn on(trainer: Trainer, model: &Model, device: Device) -> Result<Trainer, TrainError> {
     match device {
-        Place::Cpu => Ok(trainer),
+        Device::Cpu => Ok(trainer),
         #[cfg(feature = "cuda")]
-        Place::Cuda(index) => trainer.on_cuda(model, index),
+        Device::Cuda(index) => trainer.on_cuda(model, index),
         #[cfg(not(feature = "cuda"))]
-        Place::Cuda(_) => unreachable!("no CUDA device is found without support for it"),
+        Device::Cuda(_) => unreachable!("no CUDA device is found without support for it"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use jobs::evaluation::Evaluation;
 use serde_json::json;
-use train::{Machine, exam::Standing};
+use train::{Machine, comparison::CandidateScore};
 
 use super::{Globals, exit::Exit, output};
 
@@ -73,9 +73,9 @@ impl Evaluate {
                 },
             },
         );
-        let report = evaluation.run(&globals.home(), &mut |standing| {
+        let report = evaluation.run(&globals.home(), &mut |score| {
             if !globals.json {
-                output::note(&format!("evaluated {}", standing.name));
+                output::note(&format!("evaluated {}", score.name));
             }
         })?;
         evaluation.write(&report, &out)?;
@@ -90,17 +90,17 @@ impl Evaluate {
     }
 }
 
-fn line(standing: &Standing) -> String {
-    let Standing {
+fn line(score: &CandidateScore) -> String {
+    let CandidateScore {
         name,
         loss,
         perplexity,
         exact,
         questions,
         ..
-    } = standing;
+    } = score;
     let mut line = format!("{name}: loss {loss:.4}, perplexity {perplexity:.2}");
-    if let Some(rouge_l) = standing.rouge_l {
+    if let Some(rouge_l) = score.rouge_l {
         line += &format!(", exact {exact} of {questions}, ROUGE-L {rouge_l:.3}");
     }
     line

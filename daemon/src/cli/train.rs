@@ -18,7 +18,7 @@ use jobs::{
 use protocol::BlobHash;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use train::{Event, Machine, Switch};
+use train::{Event, Machine, RunControl};
 
 use super::{Globals, exit::Exit, globals::wait, operator_client::OperatorClient, output};
 
@@ -93,10 +93,10 @@ impl Train {
             return Ok(show_replayed(globals, &replayed));
         }
         run.resume_last()?;
-        let mut switch = Switch::default();
-        run.pace(&switch, share, beside);
-        stop_on_signal(switch.clone())?;
-        train(globals, &mut run, &mut switch)?;
+        let mut control = RunControl::default();
+        run.pace(&control, share, beside);
+        stop_on_signal(control.clone())?;
+        train(globals, &mut run, &mut control)?;
         Ok(Exit::Done)
     }
 
@@ -120,10 +120,10 @@ impl Train {
     }
 }
 
-fn train(globals: &Globals, run: &mut Run, switch: &mut Switch) -> anyhow::Result<()> {
+fn train(globals: &Globals, run: &mut Run, control: &mut RunControl) -> anyhow::Result<()> {
     let bar = ProgressBar::with_draw_target(Some(run.steps()), ProgressDrawTarget::stderr());
     bar.set_style(style());
-    let outcome = run.train(switch, &mut |event| match globals.json {
+    let outcome = run.train(control, &mut |event| match globals.json {
         true => output::note(&serde_json::to_string(event).expect("what is shown is plain data")),
         false => draw(&bar, event),
     });
@@ -202,7 +202,7 @@ impl Datasets for OfHome<'_> {
 }
 
 /// Stops the run on SIGINT or SIGTERM.
-fn stop_on_signal(switch: Switch) -> anyhow::Result<()> {
+fn stop_on_signal(control: RunControl) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("could not listen for signals")?;
     std::thread::spawn(move || {
@@ -214,7 +214,7 @@ fn stop_on_signal(switch: Switch) -> anyhow::Result<()> {
                     _ = interrupt.recv() => (),
                     _ = terminate.recv() => (),
                 }
-                switch.stop();
+                control.stop();
             }
         });
     });

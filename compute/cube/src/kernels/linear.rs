@@ -1,19 +1,19 @@
 //! Linear layers: weights `[out, in]` as stored, activations in singles.
 //!
-//! For a few rows each warp reads some rows of weights once and multiplies all rows of activations with them. For many,
-//! and weights of two bytes, tiles go through tensor cores; products of parts of the columns are summed in one order.
+//! For few rows ([`gemv`]), each warp reads some rows of weights once for all activations. For many rows and 16-bit
+//! weights ([`gemm`]), tiles go through tensor cores, and the products of parts of the columns are added in order.
 
 use cubecl::{cmma, prelude::*};
 
-/// Warps of a cube in both.
+/// Warps of a cube in both kernels.
 pub(crate) const WARPS: u32 = 4;
-/// The result is added to what is there.
+/// Mode bit: adds the result to what is there.
 pub const ADD: u32 = 1;
-/// There is a bias.
+/// Mode bit: adds a bias.
 pub const BIAS: u32 = 2;
 
 #[cube]
-fn put(y: &mut [f32], bias: &[f32], at: usize, out: usize, sum: f32, mode: u32) {
+fn store(y: &mut [f32], bias: &[f32], at: usize, out: usize, sum: f32, mode: u32) {
     let mut value = sum;
     if mode & BIAS != 0 {
         value += bias[out];
@@ -24,7 +24,7 @@ fn put(y: &mut [f32], bias: &[f32], at: usize, out: usize, sum: f32, mode: u32) 
     y[at] = value;
 }
 
-/// `y = W x`, for tiles of `tile` rows; each warp computes `outs_each` outputs.
+/// Computes `y = W x` for tiles of `tile` rows; each warp has `outs_each` outputs.
 #[cube(launch_unchecked)]
 pub(crate) fn gemv<W: Float, V: Size>(
     w: &[Vector<W, V>],
@@ -52,7 +52,7 @@ pub(crate) fn gemv<W: Float, V: Size>(
     while i < vectors {
         #[unroll]
         for o in 0..outs_each {
-            // Beyond the last output its row is read again; nothing is kept of it.
+            // The last output in the place of a missing one: its result is not stored.
             let out = min(first + o, outs - 1);
             weights[o] = Vector::<f32, V>::cast_from(w[out * vectors + i]);
         }
@@ -77,15 +77,17 @@ pub(crate) fn gemv<W: Float, V: Size>(
             let sum = plane_sum(sums[m * outs_each + o]);
             let out = first + o;
             if lane == 0 && out < outs && row + m < rows {
-                put(y, bias, (row + m) * outs + out, out, sum, mode);
+                store(y, bias, (row + m) * outs + out, out, sum, mode);
             }
         }
     }
 }
 
-/// Products of 64 outputs with `16 · fragments` rows over a part of the columns, for [`finish`] to sum. The buffer of
-/// parts is `[part][rows, padded][outputs, padded]`. Going `back`, what lies as a row of weights is summed over: outputs
-/// are the weights' columns, and `x` has a number for each of their rows.
+/// Multiplies 64 outputs with `16 · fragments` rows over a part of the columns, for [`sum_parts`] to add. The layout
+/// of `parts` is `[part][rows, padded][outputs, padded]`.
+///
+/// With `backward` the product is with the transpose: outputs are the weights' columns, and `x` has a number for each
+/// of their rows.
 #[cube(launch_unchecked)]
 pub(crate) fn gemm<W: Float, V: Size>(
     w: &[Vector<W, V>],
@@ -96,7 +98,7 @@ pub(crate) fn gemm<W: Float, V: Size>(
     rows: u32,
     part_vectors: u32,
     #[comptime] fragments: usize,
-    #[comptime] back: bool,
+    #[comptime] backward: bool,
 ) {
     let unit = (UNIT_POS_Y * 32 + UNIT_POS_X) as usize;
     let warp = UNIT_POS_Y as usize;
@@ -105,7 +107,7 @@ pub(crate) fn gemm<W: Float, V: Size>(
     let row = CUBE_POS_Y as usize * comptime!(fragments * 16);
     let begin = CUBE_POS_Z as usize * part_vectors as usize;
     let end = min(begin + part_vectors as usize, vectors);
-    // A row of a tile is 8 vectors and one to spare, so that rows lie in different banks.
+    // Rows of a tile are 8 vectors and one spare, so that they start in different banks.
     let mut tile_w = Shared::<[Vector<W, V>]>::new_aligned_slice(comptime!(64usize * 9usize), 32usize);
     let mut tile_x = Shared::<[Vector<W, V>]>::new_aligned_slice(comptime!(fragments * 16 * 9), 32usize);
     let mut next_w = Array::<Vector<W, V>>::new(4usize);
@@ -141,12 +143,12 @@ pub(crate) fn gemm<W: Float, V: Size>(
         }
         let have = fetched;
         fetched = k < end;
-        // What the next step multiplies comes while this one multiplies.
+        // The next step's operands are loaded while this step multiplies.
         if fetched {
             #[unroll]
             for s in 0..4usize {
                 let v = s * 128 + unit;
-                if comptime!(back) {
+                if comptime!(backward) {
                     let wide = outs / V::value();
                     let at = k * V::value() + v / 8;
                     let column = min(out / V::value() + v % 8, wide - 1);
@@ -170,13 +172,13 @@ pub(crate) fn gemm<W: Float, V: Size>(
         if have {
             #[unroll]
             for step in 0..4usize {
-                // Back, a row of the tile is a row of weights, and the warp's outputs are columns of it.
-                let layout = comptime!(if back {
+                // Backward, a row of the tile is a row of weights, and the warp's outputs are its columns.
+                let layout = comptime!(if backward {
                     cmma::MatrixLayout::RowMajor
                 } else {
                     cmma::MatrixLayout::ColMajor
                 });
-                let begin = if comptime!(back) {
+                let begin = if comptime!(backward) {
                     step * 144 + warp * 2
                 } else {
                     warp * 144 + step * 2
@@ -221,9 +223,9 @@ pub(crate) fn gemm<W: Float, V: Size>(
     }
 }
 
-/// Sums what [`gemm`] left, in the order of the parts.
+/// Adds the parts of [`gemm`] in order.
 #[cube(launch_unchecked)]
-pub(crate) fn finish(
+pub(crate) fn sum_parts(
     parts: &[f32],
     bias: &[f32],
     y: &mut [f32],
@@ -240,6 +242,6 @@ pub(crate) fn finish(
         for part in 0..count {
             sum += parts[(part as usize * tall as usize + row) * wide as usize + out];
         }
-        put(y, bias, row * outs as usize + out, out, sum, mode);
+        store(y, bias, row * outs as usize + out, out, sum, mode);
     }
 }

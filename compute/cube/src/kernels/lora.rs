@@ -1,18 +1,18 @@
-//! Adapters of many ranks in one launch: `y += weight · scale · B(A x)`, each at its true rank.
+//! Adapters of different ranks in one launch: `y += weight · scale · B(A x)`, each at its true rank.
 //!
-//! Rows with the same mix of adapters form tiles. A tile names its rows and its part of the list of adapters, in the
-//! order in which they are added up; a table says where the factors of a slot lie for each layer and site.
+//! Rows with the same mix of adapters form tiles. A tile lists its rows and its range in the list of adapters, in the
+//! order in which they are added. A table has the offsets of the factors for each slot, layer and site.
 
 use cubecl::prelude::*;
 
-/// Warps of a cube in [`shrink`], one rank for each.
+/// Warps of a cube in [`shrink`], one rank each.
 pub(crate) const SHRINK_WARPS: u32 = 4;
 /// Threads of a cube in [`expand`].
 pub(crate) const EXPAND_THREADS: u32 = 64;
-/// In a tile's list of rows: none.
+/// Marks an unused entry in a tile's list of rows.
 pub const NO_ROW: u32 = u32::MAX;
 
-/// `h = A x` for each tile, adapter, site, row and rank.
+/// Computes `h = A x` for each tile, adapter, site, row and rank.
 #[cube(launch_unchecked)]
 pub(crate) fn shrink<W: Float, V: Size>(
     x: &[Vector<f32, V>],
@@ -45,7 +45,7 @@ pub(crate) fn shrink<W: Float, V: Size>(
             for t in 0..tile {
                 sums[t] = 0.0f32;
                 let row = tile_rows[at * tile + t];
-                // Nobody reads what comes of it.
+                // Row 0 in the place of a missing one: its result is not stored.
                 starts[t] = select(row == NO_ROW, 0u32, row);
             }
             let mut i = lane;
@@ -61,20 +61,20 @@ pub(crate) fn shrink<W: Float, V: Size>(
                 }
                 i += 32usize;
             }
-            let place = (CUBE_POS_X * CUBE_COUNT_Z + CUBE_POS_Z) as usize * tile;
+            let offset = (CUBE_POS_X * CUBE_COUNT_Z + CUBE_POS_Z) as usize * tile;
             #[unroll]
             for t in 0..tile {
                 let sum = plane_sum(sums[t]);
                 if lane == 0 {
-                    h[(place + t) * rank_max as usize + rank] = sum;
+                    h[(offset + t) * rank_max as usize + rank] = sum;
                 }
             }
         }
     }
 }
 
-/// `y += weight · scale · B h`; a thread has a vector of columns. `columns` holds where a site's outputs begin in a row
-/// of `y` and how many there are, in vectors.
+/// Adds `weight · scale · B h` to `y`; each thread has a vector of columns. `columns` holds the first output of each
+/// site in a row of `y` and their number, in vectors.
 #[cube(launch_unchecked)]
 pub(crate) fn expand<W: Float, V: Size>(
     h: &[f32],
@@ -110,12 +110,12 @@ pub(crate) fn expand<W: Float, V: Size>(
             let b = factors[site * 3 + 1] as usize + column;
             let ranks = factors[site * 3 + 2] as usize;
             let scale = scales[site] * weights[entry];
-            let place = ((CUBE_POS_Y * most + which) * CUBE_COUNT_Z + CUBE_POS_Z) as usize * tile;
+            let offset = ((CUBE_POS_Y * most + which) * CUBE_COUNT_Z + CUBE_POS_Z) as usize * tile;
             for rank in 0..ranks {
                 let factor = Vector::<f32, V>::cast_from(pool[b + rank * outs]);
                 #[unroll]
                 for t in 0..tile {
-                    sums[t] += factor * Vector::<f32, V>::new(scale * h[(place + t) * rank_max as usize + rank]);
+                    sums[t] += factor * Vector::<f32, V>::new(scale * h[(offset + t) * rank_max as usize + rank]);
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! The kernels. What is not known when they are compiled comes as a scalar, so that one variant serves every model; what
-//! decides how registers are used is known then.
+//! The kernels. Sizes of models are run-time scalars, so that one variant serves every model; sizes that decide the
+//! use of registers are compile-time parameters.
 
 #![allow(
     clippy::too_many_arguments,
@@ -7,13 +7,13 @@
     reason = "a kernel takes its buffers and sizes one by one, and has the operators that devices have"
 )]
 
-pub(crate) mod attention;
-pub(crate) mod back;
-pub(crate) mod learn;
+pub(crate) mod backward;
 pub(crate) mod linear;
-pub(crate) mod look;
-pub(crate) mod look_back;
 pub(crate) mod lora;
-pub(crate) mod multiply;
+pub(crate) mod matmul;
+pub(crate) mod paged_attention;
 pub(crate) mod rows;
+pub(crate) mod self_attention;
+pub(crate) mod self_attention_backward;
 pub(crate) mod tile;
+pub(crate) mod training;

@@ -1,4 +1,4 @@
-//! Kernels that take rows of activations one by one.
+//! Kernels on single rows of activations.
 
 use cubecl::prelude::*;
 
@@ -6,7 +6,7 @@ use cubecl::prelude::*;
 pub(crate) const NORM_THREADS: u32 = 256;
 const NORM_WARPS: usize = 8;
 
-/// Rows of the embedding, by token.
+/// Looks up rows of the embedding by token.
 #[cube(launch_unchecked)]
 pub(crate) fn embed<W: Float>(table: &[W], tokens: &[u32], y: &mut [f32], width: u32) {
     let row = CUBE_POS_Y as usize;
@@ -17,9 +17,9 @@ pub(crate) fn embed<W: Float>(table: &[W], tokens: &[u32], y: &mut [f32], width:
     }
 }
 
-/// Some rows of many.
+/// Gathers some rows.
 #[cube(launch_unchecked)]
-pub(crate) fn take(x: &[f32], wanted: &[u32], y: &mut [f32], width: u32) {
+pub(crate) fn gather_rows(x: &[f32], wanted: &[u32], y: &mut [f32], width: u32) {
     let row = CUBE_POS_Y as usize;
     let column = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
     let width = width as usize;
@@ -28,7 +28,7 @@ pub(crate) fn take(x: &[f32], wanted: &[u32], y: &mut [f32], width: u32) {
     }
 }
 
-/// Each row over its root mean square, times the gain. One cube for each row.
+/// Divides each row by its root mean square and multiplies by the gain. A cube for each row.
 #[cube(launch_unchecked)]
 pub(crate) fn norm(x: &[f32], gain: &[f32], y: &mut [f32], width: u32, epsilon: f32) {
     let start = CUBE_POS_X as usize * width as usize;
@@ -61,9 +61,9 @@ pub(crate) fn norm(x: &[f32], gain: &[f32], y: &mut [f32], width: u32, epsilon: 
     }
 }
 
-/// `silu(gate) · up`, where a row holds both side by side.
+/// Computes `silu(gate) · up` of rows that hold both side by side.
 #[cube(launch_unchecked)]
-pub(crate) fn gate(x: &[f32], y: &mut [f32], width: u32) {
+pub(crate) fn swiglu(x: &[f32], y: &mut [f32], width: u32) {
     let row = CUBE_POS_Y as usize;
     let column = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
     let width = width as usize;

@@ -1,16 +1,16 @@
-//! What attention has in common, to keys in pages and to those of a sequence: a cube takes a tile of queries, meets keys
-//! and values a chunk at a time in shared memory, and keeps sums of its rows by columns, `[column][row]` in each thread.
+//! The steps that all attention kernels share. A cube takes a tile of queries, reads keys and values a chunk at a
+//! time into shared memory, and keeps the sums of its rows in registers, `[column][row]` in each thread.
 
 use cubecl::prelude::*;
 
 /// Warps of a cube.
 pub(crate) const WARPS: u32 = 4;
-/// Rows that a tile meets at once: one for each lane.
+/// Keys in a chunk: one for each lane.
 pub(crate) const CHUNK: usize = 32;
-/// Lower than any score.
-pub(crate) const NOTHING: f32 = -1.0e30;
+/// Start of a maximum: lower than any score.
+pub(crate) const LOWEST: f32 = -1.0e30;
 
-/// Rows of a part of a wide row into shared memory; zeros for those that are not there.
+/// Loads rows `first..end` of some columns into shared memory, with zeros behind the end.
 #[cube]
 pub(crate) fn load(
     from: &[f32],
@@ -36,16 +36,16 @@ pub(crate) fn load(
     }
 }
 
-/// The score of a query and this lane's key, and its weight beside the greatest score so far. What was gathered with a
-/// lower one shrinks.
+/// Online softmax: computes the score of a query and this lane's key, updates the greatest score, and stores the
+/// weight relative to it and the factor by which earlier sums have to be rescaled.
 #[cube]
-pub(crate) fn weigh(
-    asked: &[f32],
+pub(crate) fn online_softmax(
+    q_tile: &[f32],
     keys: &[f32],
     greatest: &mut Array<f32>,
     total: &mut Array<f32>,
     weights: &mut [f32],
-    shrinks: &mut [f32],
+    rescales: &mut [f32],
     e: usize,
     query: usize,
     lane: usize,
@@ -53,32 +53,32 @@ pub(crate) fn weigh(
     scale: f32,
     #[comptime] width: usize,
 ) {
-    // In two sums: what a score is off by comes back as so much of its weight.
+    // In two sums, for precision: an error of the score is a relative error of its weight.
     let half = comptime!(width / 2);
     let mut score = 0.0f32;
     let mut upper = 0.0f32;
     for d in 0..half {
-        score += asked[query * width + d] * keys[lane * comptime!(width + 1) + d];
-        upper += asked[query * width + half + d] * keys[lane * comptime!(width + 1) + half + d];
+        score += q_tile[query * width + d] * keys[lane * comptime!(width + 1) + d];
+        upper += q_tile[query * width + half + d] * keys[lane * comptime!(width + 1) + half + d];
     }
     score += upper;
-    score = select(seen, score * scale, NOTHING);
+    score = select(seen, score * scale, LOWEST);
     let most = max(greatest[e], plane_max(score));
     let weight = select(seen, f32::exp(score - most), 0.0f32);
-    let shrink = f32::exp(greatest[e] - most);
-    total[e] = total[e] * shrink + plane_sum(weight);
+    let rescale = f32::exp(greatest[e] - most);
+    total[e] = total[e] * rescale + plane_sum(weight);
     greatest[e] = most;
     weights[query * CHUNK + lane] = weight;
     if lane == 0 {
-        shrinks[query] = shrink;
+        rescales[query] = rescale;
     }
 }
 
-/// Shrinks what each row gathered.
+/// Multiplies the sums of each row by its factor.
 #[cube]
-pub(crate) fn shrink(
+pub(crate) fn rescale(
     sums: &mut Array<f32>,
-    shrinks: &[f32],
+    rescales: &[f32],
     unit: usize,
     #[comptime] rows: usize,
     #[comptime] width: usize,
@@ -88,15 +88,15 @@ pub(crate) fn shrink(
         if unit + c * 128 < width {
             #[unroll]
             for row in 0..rows {
-                sums[c * rows + row] *= shrinks[row];
+                sums[c * rows + row] *= rescales[row];
             }
         }
     }
 }
 
-/// Adds the values of a chunk to what each row gathered, each as much as it weighs, one after the other.
+/// Adds the weighted values of a chunk to the sums of each row, one key after the other.
 #[cube]
-pub(crate) fn gather(
+pub(crate) fn accumulate(
     sums: &mut Array<f32>,
     weights: &[f32],
     values: &[f32],
@@ -120,9 +120,9 @@ pub(crate) fn gather(
     }
 }
 
-/// Writes what each row of a tile gathered into its part of a wide row.
+/// Writes the sums of a tile's rows to some columns.
 #[cube]
-pub(crate) fn put(
+pub(crate) fn store(
     sums: &Array<f32>,
     to: &mut [f32],
     first: usize,

@@ -1,31 +1,31 @@
-//! The set of kernels: every variant that is ever launched has a value, and every value can be listed.
+//! The set of kernels: a value for each variant that is ever launched, so that all can be listed and compiled.
 
 mod build;
-mod learn;
 mod name;
+mod training;
 
 pub use build::Environment;
 use cubecl::prelude::*;
-pub use learn::Learn;
+pub use training::TrainingKernel;
 
 use crate::kernels::{linear, lora, rows, tile};
 
-/// How a number lies in a machine's memory.
+/// The type of numbers in a machine's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Element {
-    /// IEEE single.
+    /// IEEE 754 binary32.
     F32,
-    /// IEEE half.
+    /// IEEE 754 binary16.
     F16,
-    /// The upper half of a single.
+    /// bfloat16.
     BF16,
 }
 
 impl Element {
-    /// All of them.
+    /// All types.
     pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::BF16];
 
-    /// Bytes of one.
+    /// Returns the number of bytes of one number.
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -33,12 +33,12 @@ impl Element {
         }
     }
 
-    /// Numbers in sixteen bytes: the widest load.
+    /// Returns the numbers in sixteen bytes, the widest load.
     pub fn vector(self) -> usize {
         16 / self.bytes()
     }
 
-    /// What it is called.
+    /// Returns the lower-case name, such as `bf16`.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -48,19 +48,28 @@ impl Element {
     }
 }
 
-/// A kernel, in one of its variants. `vector` is how many numbers are loaded at once: those of sixteen bytes, or one
-/// where a width is no multiple of them.
+/// A kernel in one of its variants.
+///
+/// `vector` is the number of numbers per load: those of sixteen bytes, or 1 if a width is no multiple of that.
+///
+/// ```
+/// use cube::{Element, Kernel};
+///
+/// let kernel = Kernel::Gemm { weight: Element::BF16, fragments: 2 };
+/// assert_eq!(kernel.name(), "gemm_bf16_m32");
+/// assert!(Kernel::every(&[64]).contains(&kernel));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kernel {
-    /// Rows of the embedding.
+    /// Looks up rows of the embedding.
     Embed(Element),
-    /// Some rows of many.
-    Take,
-    /// Root mean square norm.
+    /// Gathers some rows.
+    GatherRows,
+    /// RMS norm.
     Norm,
-    /// The gated activation.
-    Gate,
-    /// A linear layer for tiles of so many rows.
+    /// `silu(gate) · up`.
+    Swiglu,
+    /// A linear layer, for tiles of `tile` rows.
     Gemv {
         weight: Element,
         vector: usize,
@@ -68,46 +77,52 @@ pub enum Kernel {
     },
     /// A linear layer on tensor cores, for tiles of `16 · fragments` rows.
     Gemm { weight: Element, fragments: usize },
-    /// What sums the parts of the former.
-    Finish,
-    /// The first factor of adapters, for tiles of so many rows.
+    /// Adds the parts of [`Kernel::Gemm`].
+    SumParts,
+    /// The product with A of adapters, for tiles of `tile` rows.
     Shrink { pool: Element, vector: usize, tile: usize },
-    /// The second factor.
+    /// The product with B of adapters.
     Expand { pool: Element, vector: usize, tile: usize },
-    /// Keys and values into their pages.
-    Place { pages: Element, width: usize, normed: bool },
-    /// A page into another.
-    Copy(Element),
-    /// Attention for tiles of so many queries.
-    Attend {
+    /// Norms and rope of queries and keys, and keys and values to their pages.
+    WriteKv { pages: Element, width: usize, normed: bool },
+    /// Copies a page to another.
+    CopyPage(Element),
+    /// Attention over pages, for tiles of `queries` query rows.
+    PagedAttention {
         pages: Element,
         vector: usize,
         width: usize,
         queries: usize,
     },
-    /// What puts parts of attention together.
+    /// Combines the parts of [`Kernel::PagedAttention`].
     Combine,
-    /// What learning needs beside these.
-    Learn(Learn),
+    /// A kernel that only training uses.
+    Training(TrainingKernel),
 }
 
-/// Rows of a tile of [`Kernel::Gemv`], ascending.
+/// Rows in a tile of [`Kernel::Gemv`], ascending.
 pub const GEMV_TILES: [usize; 4] = [1, 2, 4, 8];
 /// Fragments of [`Kernel::Gemm`], ascending.
 pub const GEMM_FRAGMENTS: [usize; 3] = [1, 2, 4];
-/// Rows of a tile of adapters, ascending.
+/// Rows in a tile of adapters, ascending.
 pub const LORA_TILES: [usize; 2] = [1, 8];
-/// Queries of a tile of attention, ascending.
-pub const ATTEND_QUERIES: [usize; 4] = [1, 4, 8, 16];
-/// Widths of heads in models that are about; others work too and are compiled where they are met.
+/// Query rows in a tile of attention, ascending.
+pub const ATTENTION_QUERIES: [usize; 4] = [1, 4, 8, 16];
+/// Head widths of common models, whose kernels are compiled in advance. Others are compiled when they are met.
 pub const WIDTHS: [usize; 3] = [64, 96, 128];
 
 impl Kernel {
-    /// Every variant that an engine launches for models with heads of these widths.
+    /// Lists every variant that is launched for models with heads of these widths.
     pub fn every(widths: &[usize]) -> Vec<Self> {
-        let mut all = vec![Self::Take, Self::Norm, Self::Gate, Self::Finish, Self::Combine];
+        let mut all = vec![
+            Self::GatherRows,
+            Self::Norm,
+            Self::Swiglu,
+            Self::SumParts,
+            Self::Combine,
+        ];
         for element in Element::ALL {
-            all.extend([Self::Embed(element), Self::Copy(element)]);
+            all.extend([Self::Embed(element), Self::CopyPage(element)]);
             let fragments = GEMM_FRAGMENTS.into_iter().filter(|_| element != Element::F32);
             all.extend(fragments.map(|fragments| Self::Gemm {
                 weight: element,
@@ -131,13 +146,13 @@ impl Kernel {
                 }));
             }
             for width in widths.iter().copied() {
-                all.extend([false, true].map(|normed| Self::Place {
+                all.extend([false, true].map(|normed| Self::WriteKv {
                     pages: element,
                     width,
                     normed,
                 }));
                 let vector = vector_of(element, width);
-                all.extend(ATTEND_QUERIES.map(|queries| Self::Attend {
+                all.extend(ATTENTION_QUERIES.map(|queries| Self::PagedAttention {
                     pages: element,
                     vector,
                     width,
@@ -145,37 +160,37 @@ impl Kernel {
                 }));
             }
         }
-        all.extend(Learn::every(widths).into_iter().map(Self::Learn));
+        all.extend(TrainingKernel::every(widths).into_iter().map(Self::Training));
         all.sort_unstable();
         all.dedup();
         all
     }
 
-    /// Threads of a cube: in a warp, and warps.
+    /// Returns the threads of a cube: in a warp, and warps.
     pub fn threads(self) -> CubeDim {
         match self {
-            Self::Embed(_) | Self::Take | Self::Gate | Self::Finish | Self::Copy(_) | Self::Combine => {
+            Self::Embed(_) | Self::GatherRows | Self::Swiglu | Self::SumParts | Self::CopyPage(_) | Self::Combine => {
                 CubeDim::new_1d(ELEMENTWISE_THREADS)
             }
             Self::Norm => CubeDim::new_1d(rows::NORM_THREADS),
             Self::Gemv { .. } | Self::Gemm { .. } => CubeDim::new_2d(32, linear::WARPS),
             Self::Shrink { .. } => CubeDim::new_2d(32, lora::SHRINK_WARPS),
             Self::Expand { .. } => CubeDim::new_1d(lora::EXPAND_THREADS),
-            Self::Place { .. } | Self::Attend { .. } => CubeDim::new_2d(32, tile::WARPS),
-            Self::Learn(kernel) => kernel.threads(),
+            Self::WriteKv { .. } | Self::PagedAttention { .. } => CubeDim::new_2d(32, tile::WARPS),
+            Self::Training(kernel) => kernel.threads(),
         }
     }
 
-    /// Outputs of a warp of [`Kernel::Gemv`]: more where there are few rows would leave too few warps.
+    /// Returns the outputs of a warp of [`Kernel::Gemv`]; fewer for few rows, so that enough warps run.
     pub fn gemv_outs(tile: usize) -> usize {
         if tile <= 2 { 2 } else { 4 }
     }
 }
 
-/// Threads of a cube of kernels whose threads have nothing to do with each other.
+/// Threads of a cube for kernels whose threads are independent.
 pub const ELEMENTWISE_THREADS: u32 = 256;
 
-/// How many numbers are loaded at once from rows of so many.
+/// Returns the numbers per load for rows of this width.
 pub fn vector_of(element: Element, width: usize) -> usize {
     if width.is_multiple_of(element.vector()) {
         element.vector()

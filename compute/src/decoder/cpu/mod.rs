@@ -1,7 +1,7 @@
-//! A decoder on processors.
+//! A decoder on the processor.
 //!
-//! Every step is verified work: a row's bits depend on its tokens, its adapters and the model alone, because every
-//! kernel computes each output in one order ([`crate::kernel`]). So the flag of a span changes nothing here.
+//! Every step is verified work, whatever its spans ask for: a row's bits depend on its tokens, its adapters and the model
+//! alone, because each kernel computes an output in one fixed order ([`crate::kernel`]).
 
 #![allow(unsafe_code, reason = "threads write disjoint rows of the same buffers")]
 
@@ -15,42 +15,41 @@ use super::{Decoder, Norm, Ops, Step};
 use crate::{
     forward::{Shape, StepError},
     kernel::{
-        Level, Quantise, Team,
-        attention::{Heads, Look},
+        Level, Quantise, ThreadPool,
+        attention::{AttentionTask, Heads},
         dot::Store,
         linear::{Adapted, Linear, linear},
         math::{rms_norm, rotate, silu_times},
         simd::LANES,
-        team::Parts,
+        thread_pool::DisjointMut,
         weight::Weight,
     },
     lora::{Adapter, AdapterHash, Projection},
     model::{Config, Model, ModelError, mapped::Mapped, rope::Rope, weights::Weights},
 };
 
-/// Singles below which a kernel is done before a second thread has woken.
+/// Most singles for which a kernel runs on the calling thread: it is done before a second one has woken.
 const ALONE_MAX: usize = 8192;
 
-/// Rows of elementwise kernels that are one task.
+/// Rows in a task of an elementwise kernel.
 const TASK_ROWS: usize = 8;
 
-/// Scores that a task of attention may hold, so that they stay in a core's cache.
+/// Most scores of an attention task, so that they stay in a core's cache.
 const SCORES_MAX: usize = 64 << 10;
 
-/// How a model runs.
+/// Threads, precision and sizes of a model on the processor.
 #[derive(Clone, Copy, Debug)]
 pub struct CpuOptions {
-    /// Threads that compute.
+    /// Number of threads that compute, with the caller's.
     pub threads: usize,
-    /// Instructions to use, at most what the processor has.
+    /// Instruction level; lowered to what the processor has. Changes no bit.
     pub level: Level,
-    /// How the base is kept.
+    /// Precision of the linear layers.
     pub quantise: Quantise,
     /// Positions in a page.
     pub page_tokens: usize,
-    /// Pages.
     pub pages: u32,
-    /// Slots for adapters.
+    /// Number of slots for adapters.
     pub slots: u32,
 }
 
@@ -67,14 +66,14 @@ impl Default for CpuOptions {
     }
 }
 
-/// The processor, a model's weights, pages and slots.
+/// The operations of the processor: a model's weights, pages, slots and threads.
 pub struct Cpu {
     config: Config,
     weights: Weights,
-    /// Where weights are read from.
+    /// Mapped files of the weights, asked after each step if they changed.
     files: Vec<Arc<Mapped>>,
     rope: Rope,
-    team: Team,
+    pool: ThreadPool,
     level: Level,
     heads: Heads,
     keys: Vec<Vec<f32>>,
@@ -89,7 +88,8 @@ thread_local! {
 }
 
 impl Model {
-    /// Puts it on the processor.
+    /// Puts the model on the processor. Fails if a weight is missing; memory of the pages is taken as they are first
+    /// written.
     pub fn on_cpu(&self, options: CpuOptions) -> Result<Decoder<Cpu>, ModelError> {
         let cpu = Cpu::new(self, options)?;
         let shape = cpu.shape(&options);
@@ -98,7 +98,7 @@ impl Model {
 }
 
 impl Cpu {
-    /// Sets up a model.
+    /// Takes the weights and reserves the pages.
     fn new(model: &Model, options: CpuOptions) -> Result<Self, ModelError> {
         let config = model.config();
         assert!(options.page_tokens > 0, "a page holds a position");
@@ -108,13 +108,13 @@ impl Cpu {
             width: config.head,
             page_tokens: options.page_tokens,
         };
-        // Untouched pages cost nothing: the system hands out zeroed memory when it is first written.
+        // Untouched pages cost nothing: the system provides zeroed memory at the first write.
         let pool = || vec![0.0; options.pages as usize * heads.page() + 2 * LANES];
         Ok(Self {
             weights: Weights::take(model, options.quantise)?,
             files: model.tensors().mapped().to_vec(),
             rope: Rope::new(config),
-            team: Team::new(options.threads),
+            pool: ThreadPool::new(options.threads),
             level: options.level.min(Level::detect()),
             heads,
             keys: (0..config.layers).map(|_| pool()).collect(),
@@ -126,7 +126,7 @@ impl Cpu {
         })
     }
 
-    /// What the scheduler has to know.
+    /// Returns the sizes that the scheduler needs.
     fn shape(&self, options: &CpuOptions) -> Shape {
         Shape {
             vocabulary: self.config.vocabulary,
@@ -137,7 +137,7 @@ impl Cpu {
         }
     }
 
-    /// A buffer, with whatever a previous use left in it.
+    /// Returns a buffer with unspecified content.
     fn take(&mut self, length: usize) -> Vec<f32> {
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.resize(length, 0.0);
@@ -187,7 +187,7 @@ impl Cpu {
         }
         let next = next(&self.slots, step, layer, sites[0], self.weights.blocks.len());
         linear(
-            &mut self.team,
+            &mut self.pool,
             self.level,
             x,
             &mut layers,
@@ -197,16 +197,19 @@ impl Cpu {
         );
     }
 
-    /// Norms and rotates queries and keys, and keeps keys and values.
-    fn place(&mut self, step: &Step, layer: usize, [q, k, v]: &mut [Vec<f32>; 3]) {
+    /// Applies norms and rope to queries and keys, and writes keys and values to their pages.
+    fn write_kv(&mut self, step: &Step, layer: usize, [q, k, v]: &mut [Vec<f32>; 3]) {
         let Heads {
             queries, keys, width, ..
         } = self.heads;
         let (heads, level, epsilon) = (self.heads, self.level, self.config.norm_epsilon);
         let norms = self.weights.blocks[layer].head_norms.as_ref();
         let rope = &self.rope;
-        let (q, k, v) = (Parts::of(q), Parts::of(k), Parts::of(v));
-        let (kept_keys, kept_values) = (Parts::of(&mut self.keys[layer]), Parts::of(&mut self.values[layer]));
+        let (q, k, v) = (DisjointMut::of(q), DisjointMut::of(k), DisjointMut::of(v));
+        let (page_keys, page_values) = (
+            DisjointMut::of(&mut self.keys[layer]),
+            DisjointMut::of(&mut self.values[layer]),
+        );
         let prepare = |head: &mut [f32], gain: Option<&Vec<f32>>, row: usize| {
             if let Some(gain) = gain {
                 let mut normed = vec![0.0; width];
@@ -217,9 +220,9 @@ impl Cpu {
             rotate(head, cos, sin);
         };
         let run = |row: usize| {
-            let (page, inside) = step.places[row];
+            let (page, inside) = step.kv_slots[row];
             for head in 0..queries {
-                // SAFETY: each row is one task, and no two rows of a step share a place.
+                // SAFETY: each row is one task, and no two rows of a step share a slot of the pages.
                 let q = unsafe { q.get((row * queries + head) * width, width) };
                 prepare(q, norms.map(|norms| &norms[0]), row);
             }
@@ -229,24 +232,24 @@ impl Cpu {
                 unsafe {
                     let k = k.get(from, width);
                     prepare(k, norms.map(|norms| &norms[1]), row);
-                    kept_keys.get(to, width).copy_from_slice(k);
-                    kept_values.get(to, width).copy_from_slice(v.get(from, width));
+                    page_keys.get(to, width).copy_from_slice(k);
+                    page_values.get(to, width).copy_from_slice(v.get(from, width));
                 }
             }
         };
         let rows = step.tokens.len();
-        over_rows(&mut self.team, rows, rows * queries * width, &run);
+        over_rows(&mut self.pool, rows, rows * queries * width, &run);
     }
 
-    /// Attention of every span, cut into some rows and a head of keys.
-    fn look(&mut self, step: &Step, layer: usize, queries: &[f32], to: &mut [f32]) {
-        let to = Parts::of(to);
-        let mut looks = Vec::new();
+    /// Runs the attention of every span, in tasks of some rows and one key head.
+    fn run_attention(&mut self, step: &Step, layer: usize, queries: &[f32], to: &mut [f32]) {
+        let to = DisjointMut::of(to);
+        let mut tasks = Vec::new();
         for span in &step.spans {
             let group = self.heads.queries / self.heads.keys;
             let rows = (SCORES_MAX / (group * (span.position + span.rows))).clamp(1, 16);
             for first in (0..span.rows).step_by(rows) {
-                looks.extend((0..self.heads.keys).map(|key_head| Look {
+                tasks.extend((0..self.heads.keys).map(|key_head| AttentionTask {
                     heads: self.heads,
                     key_head,
                     queries,
@@ -261,14 +264,14 @@ impl Cpu {
             }
         }
         let level = self.level;
-        self.team.each(looks.len(), &|task| {
+        self.pool.each(tasks.len(), &|task| {
             // SAFETY: each task has its own rows and heads.
-            SCORES.with_borrow_mut(|scores| unsafe { looks[task].run(level, scores) });
+            SCORES.with_borrow_mut(|scores| unsafe { tasks[task].run(level, scores) });
         });
     }
 }
 
-/// The factors that are read first after the layers that `site` is one of.
+/// Returns the A factors that are read first after the layers of `site`, for prefetching.
 fn next<'a>(slots: &'a [Option<Slot>], step: &Step, layer: usize, site: Projection, layers: usize) -> Vec<&'a Weight> {
     use Projection::{Down, Gate, K, O, Q, Up, V};
     let (layer, sites): (usize, &[Projection]) = match site {
@@ -288,12 +291,12 @@ fn next<'a>(slots: &'a [Option<Slot>], step: &Step, layer: usize, site: Projecti
     factors.map(|factors| &factors.a).collect()
 }
 
-/// Runs a kernel over rows, on all threads if there is enough to do.
-fn over_rows(team: &mut Team, rows: usize, singles: usize, run: &(dyn Fn(usize) + Sync)) {
+/// Runs a kernel over rows, on all threads if it is large enough.
+fn over_rows(pool: &mut ThreadPool, rows: usize, singles: usize, run: &(dyn Fn(usize) + Sync)) {
     if singles <= ALONE_MAX {
         return (0..rows).for_each(run);
     }
-    team.each(rows.div_ceil(TASK_ROWS), &|task| {
+    pool.each(rows.div_ceil(TASK_ROWS), &|task| {
         (task * TASK_ROWS..rows.min((task + 1) * TASK_ROWS)).for_each(run);
     });
 }
@@ -346,13 +349,13 @@ impl Ops for Cpu {
             Norm::FeedForward(layer) => &self.weights.blocks[layer].feed_forward_norm,
             Norm::Last => &self.weights.norm,
         };
-        let to = Parts::of(&mut normed);
+        let to = DisjointMut::of(&mut normed);
         let run = |row: usize| {
             // SAFETY: each row is one task.
             let to = unsafe { to.get(row * width, width) };
             rms_norm(level, &x[row * width..][..width], gain, epsilon, to);
         };
-        over_rows(&mut self.team, x.len() / width, x.len(), &run);
+        over_rows(&mut self.pool, x.len() / width, x.len(), &run);
         normed
     }
 
@@ -377,18 +380,18 @@ impl Ops for Cpu {
     }
 
     fn attend(&mut self, step: &Step, layer: usize, mut qkv: [Vec<f32>; 3]) -> Vec<f32> {
-        self.place(step, layer, &mut qkv);
+        self.write_kv(step, layer, &mut qkv);
         let [q, k, v] = qkv;
         let mut attended = self.take(q.len());
-        self.look(step, layer, &q, &mut attended);
+        self.run_attention(step, layer, &q, &mut attended);
         [q, k, v].into_iter().for_each(|buffer| self.free(buffer));
         attended
     }
 
-    fn gate(&mut self, [mut gate, up]: [Vec<f32>; 2]) -> Vec<f32> {
+    fn swiglu(&mut self, [mut gate, up]: [Vec<f32>; 2]) -> Vec<f32> {
         let (level, length) = (self.level, gate.len());
         const TASK: usize = 4096;
-        let parts = Parts::of(&mut gate);
+        let parts = DisjointMut::of(&mut gate);
         let run = |task: usize| {
             let from = task * TASK;
             let count = TASK.min(length - from);
@@ -396,7 +399,7 @@ impl Ops for Cpu {
             let gate = unsafe { parts.get(from, count) };
             silu_times(level, gate, &up[from..from + count]);
         };
-        self.team.each(length.div_ceil(TASK), &run);
+        self.pool.each(length.div_ceil(TASK), &run);
         self.free(up);
         gate
     }
@@ -419,7 +422,7 @@ impl Ops for Cpu {
             to: &mut logits[before..],
             store: Store::Set,
         };
-        linear(&mut self.team, self.level, x, &mut [head], &[], &[], &mut self.shrunk);
+        linear(&mut self.pool, self.level, x, &mut [head], &[], &[], &mut self.shrunk);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Adapters beside the weights of a model, as the processor's kernels read them.
+//! Loaded adapters, as the processor's kernels read them.
 
 use std::sync::Arc;
 
@@ -9,19 +9,18 @@ use crate::{
     model::Config,
 };
 
-/// An adapter in its slot: nothing is copied.
+/// A loaded adapter. Its factors are shared with the adapter, not copied.
 pub(super) struct Slot {
     pub(super) hash: AdapterHash,
-    /// Those of the sites it acts on, and of no others: thousands of small adapters sit in slots.
+    /// Factors of the sites it acts on, and of no others: thousands of small adapters may be loaded.
     factors: Vec<Factors>,
-    /// Where those of each layer's sites are, if anywhere.
-    places: Vec<[u16; 7]>,
+    /// Index into `factors` for each layer and site, or [`ABSENT`].
+    index: Vec<[u16; 7]>,
 }
 
-/// No place.
-const NOWHERE: u16 = u16::MAX;
+/// Marks a site that the adapter does not act on.
+const ABSENT: u16 = u16::MAX;
 
-/// The factors of a site.
 pub(super) struct Factors {
     pub(super) a: Weight,
     pub(super) b: Weight,
@@ -29,16 +28,16 @@ pub(super) struct Factors {
 }
 
 impl Slot {
-    /// Checks that an adapter fits the model.
+    /// Checks that an adapter fits the model and takes its factors.
     pub(super) fn of(adapter: &Arc<Adapter>, config: &Config) -> Result<Self, StepError> {
         let misfit = |why| StepError::Misfit {
             adapter: format!("{:#}", adapter.hash().0),
             why,
         };
         let mut factors = Vec::with_capacity(adapter.sites().len());
-        let mut places = vec![[NOWHERE; 7]; config.layers];
+        let mut index = vec![[ABSENT; 7]; config.layers];
         for (site, low) in adapter.sites() {
-            let Some(layer) = places.get_mut(site.layer as usize) else {
+            let Some(layer) = index.get_mut(site.layer as usize) else {
                 return Err(misfit(format!(
                     "it has a layer {site} and the base {} blocks",
                     config.layers
@@ -62,11 +61,11 @@ impl Slot {
         Ok(Self {
             hash: adapter.hash(),
             factors,
-            places,
+            index,
         })
     }
 
     pub(super) fn at(&self, layer: usize, site: Projection) -> Option<&Factors> {
-        self.factors.get(usize::from(self.places[layer][site as usize]))
+        self.factors.get(usize::from(self.index[layer][site as usize]))
     }
 }

@@ -1,13 +1,13 @@
-//! Adapters in their slots, and those among them that lie in the machine's memory.
+//! Adapters in slots, and the cache of those that are in the GPU's memory.
 //!
-//! A slot holds an adapter that the host has; a step brings what it uses into one pool of fixed size, where what was not
-//! used for longest makes room. So there may be thousands of slots over a pool of a few adapters.
+//! A slot refers to an adapter in host memory. A step copies the adapters that it uses into one pool of fixed size,
+//! and evicts the least recently used for them. So there may be thousands of slots over a pool that holds a few.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use cube::{Element, Machine, vector_of};
 
-use super::{count, extents::Extents, weights::convert};
+use super::{count, free_list::FreeList, weights::convert};
 use crate::{
     decoder::Step,
     forward::StepError,
@@ -16,38 +16,38 @@ use crate::{
     tensors::Matrix,
 };
 
-/// Where factors begin, so that every kernel's loads are aligned.
+/// Alignment of factors, in bytes, for the kernels' widest loads.
 const ALIGN: u64 = 32;
 const SITES: usize = Projection::ALL.len();
-/// Numbers of the table for a site: where A and B begin, and the rank.
+/// Entries of the table for a site: offset of A, offset of B, rank.
 const NUMBERS: usize = 3;
 
-/// Sites that read the same rows.
+/// The layout of sites that read the same rows.
 pub(super) struct Group<B> {
-    /// Numbers that are loaded at once along A's rows, and B's.
+    /// Numbers per load along A's rows; `outs` is the same for B's.
     pub(super) inside: usize,
     pub(super) outs: usize,
-    /// Where the outputs of each site begin, and how many there are.
+    /// First output and number of outputs of each site, in vectors.
     pub(super) columns: B,
 }
 
 struct Slot {
     adapter: Arc<Adapter>,
     bytes: u64,
-    /// Where it lies in the pool, and the step that last used it.
-    there: Option<(u64, u64)>,
+    /// Offset in the pool and the step of the last use, if it is in the pool.
+    resident: Option<(u64, u64)>,
 }
 
-/// All slots.
+/// All slots and the pool.
 pub(super) struct Adapters<B> {
     pub(super) pool: B,
-    /// For each slot, layer and site: [`NUMBERS`].
+    /// [`NUMBERS`] entries for each slot, layer and site.
     pub(super) factors: B,
-    /// The same, as singles.
+    /// Scale for each slot, layer and site.
     pub(super) scales: B,
     groups: [Group<B>; 4],
     slots: Vec<Option<Slot>>,
-    free: Extents,
+    free: FreeList,
     element: Element,
     layers: usize,
     steps: u64,
@@ -63,7 +63,7 @@ fn group_of(site: Projection) -> usize {
 }
 
 impl<B: Clone + Send> Adapters<B> {
-    /// Room for so many adapters in slots, and so many bytes of them in the machine's memory.
+    /// Makes slots for `slots` adapters and a pool of `bytes` bytes.
     pub(super) fn new<M: Machine<Buffer = B>>(
         machine: &mut M,
         config: &Config,
@@ -98,40 +98,40 @@ impl<B: Clone + Send> Adapters<B> {
             factors: machine.reserve(sites * (NUMBERS * size_of::<u32>()) as u64),
             scales: machine.reserve(sites * size_of::<f32>() as u64),
             slots: (0..slots).map(|_| None).collect(),
-            free: Extents::new(bytes),
+            free: FreeList::new(bytes),
             element,
             layers: config.layers,
             steps: 0,
         }
     }
 
-    /// What sites that read the same rows share.
+    /// Returns the layout of the sites that read the same rows as this one.
     pub(super) fn group(&self, site: Projection) -> &Group<B> {
         &self.groups[group_of(site)]
     }
 
-    /// Sites of a slot.
+    /// Returns the number of sites of a slot.
     pub(super) fn slot_sites(&self) -> usize {
         self.layers * SITES
     }
 
-    /// What lies in the pool.
+    /// Returns the bytes in use in the pool.
     #[cfg(all(test, feature = "host"))]
-    pub(super) fn bytes_there(&self) -> u64 {
+    pub(super) fn bytes_resident(&self) -> u64 {
         self.slots
             .iter()
             .flatten()
-            .filter(|slot| slot.there.is_some())
+            .filter(|slot| slot.resident.is_some())
             .map(|slot| slot.bytes)
             .sum()
     }
 
-    /// The largest rank in a slot.
+    /// Returns the largest rank of the adapter in a slot.
     pub(super) fn rank(&self, slot: u32) -> usize {
         self.slots[slot as usize].as_ref().map_or(0, |slot| slot.adapter.rank())
     }
 
-    /// Puts an adapter into a slot: it goes to the machine when a step uses it.
+    /// Puts an adapter into a slot. It is copied to the GPU when a step uses it.
     pub(super) fn load(&mut self, slot: u32, adapter: &Arc<Adapter>, config: &Config) -> Result<(), StepError> {
         let misfit = |why| StepError::Misfit {
             adapter: format!("{:#}", adapter.hash().0),
@@ -152,7 +152,7 @@ impl<B: Clone + Send> Adapters<B> {
                     "{site} is for {have:?} and the base has ({out}, {inside})"
                 )));
             }
-            bytes += self.room(&low.a) + self.room(&low.b);
+            bytes += self.padded_bytes(&low.a) + self.padded_bytes(&low.b);
         }
         let pool = self.free.bytes();
         if bytes > pool {
@@ -164,17 +164,17 @@ impl<B: Clone + Send> Adapters<B> {
         self.slots[slot as usize] = Some(Slot {
             adapter: Arc::clone(adapter),
             bytes,
-            there: None,
+            resident: None,
         });
         Ok(())
     }
 
-    fn room(&self, matrix: &Matrix) -> u64 {
+    fn padded_bytes(&self, matrix: &Matrix) -> u64 {
         ((matrix.rows * matrix.columns * self.element.bytes()) as u64).next_multiple_of(ALIGN)
     }
 
     pub(super) fn unload(&mut self, slot: u32) {
-        self.leave(slot as usize);
+        self.evict(slot as usize);
         self.slots[slot as usize] = None;
     }
 
@@ -182,40 +182,49 @@ impl<B: Clone + Send> Adapters<B> {
         Some(self.slots.get(slot as usize)?.as_ref()?.adapter.hash())
     }
 
-    /// Takes an adapter out of the pool.
-    fn leave(&mut self, slot: usize) {
-        if let Some(Slot { bytes, there, .. }) = &mut self.slots[slot]
-            && let Some((at, _)) = there.take()
+    /// Evicts an adapter from the pool.
+    fn evict(&mut self, slot: usize) {
+        if let Some(Slot { bytes, resident, .. }) = &mut self.slots[slot]
+            && let Some((at, _)) = resident.take()
         {
             self.free.give(at, *bytes);
         }
     }
 
-    /// Brings what a step uses into the pool.
-    pub(super) fn ready<M: Machine<Buffer = B>>(&mut self, machine: &mut M, step: &Step) -> Result<(), StepError> {
+    /// Copies the adapters that a step uses into the pool. Fails if the pool cannot hold them all at once.
+    pub(super) fn make_resident<M: Machine<Buffer = B>>(
+        &mut self,
+        machine: &mut M,
+        step: &Step,
+    ) -> Result<(), StepError> {
         self.steps += 1;
         let used: BTreeSet<usize> = step.groups.iter().map(|group| group.slot as usize).collect();
         for slot in &used {
             if let Some(Slot {
-                there: Some((_, last)), ..
+                resident: Some((_, last)),
+                ..
             }) = &mut self.slots[*slot]
             {
                 *last = self.steps;
             }
         }
         let missing = |adapters: &Self| -> Vec<usize> {
-            let there = |slot: &usize| adapters.slots[*slot].as_ref().is_some_and(|slot| slot.there.is_some());
-            used.iter().copied().filter(|slot| !there(slot)).collect()
+            let resident = |slot: &usize| {
+                adapters.slots[*slot]
+                    .as_ref()
+                    .is_some_and(|slot| slot.resident.is_some())
+            };
+            used.iter().copied().filter(|slot| !resident(slot)).collect()
         };
         for slot in missing(self) {
-            if !self.bring(machine, slot) {
-                // The pool is in pieces: what this step uses goes in again from the front.
-                (0..self.slots.len()).for_each(|slot| self.leave(slot));
+            if !self.upload(machine, slot) {
+                // The pool is fragmented: everything goes out, and what this step uses goes in again from the front.
+                (0..self.slots.len()).for_each(|slot| self.evict(slot));
                 break;
             }
         }
         for slot in missing(self) {
-            if !self.bring(machine, slot) {
+            if !self.upload(machine, slot) {
                 let need: u64 = used
                     .iter()
                     .filter_map(|slot| Some(self.slots[*slot].as_ref()?.bytes))
@@ -230,29 +239,29 @@ impl<B: Clone + Send> Adapters<B> {
         Ok(())
     }
 
-    /// Brings one, if what the step does not use leaves room for it.
-    fn bring<M: Machine<Buffer = B>>(&mut self, machine: &mut M, slot: usize) -> bool {
+    /// Copies one adapter into the pool, evicting others that this step does not use. False if there is no room.
+    fn upload<M: Machine<Buffer = B>>(&mut self, machine: &mut M, slot: usize) -> bool {
         let bytes = self.slots[slot].as_ref().expect("a step's slots are loaded").bytes;
         let at = loop {
             if let Some(at) = self.free.take(bytes) {
                 break at;
             }
             let idle = self.slots.iter().enumerate().filter_map(|(index, slot)| {
-                let (_, last) = slot.as_ref()?.there?;
+                let (_, last) = slot.as_ref()?.resident?;
                 (last < self.steps).then_some((last, index))
             });
             match idle.min() {
-                Some((_, idle)) => self.leave(idle),
+                Some((_, idle)) => self.evict(idle),
                 None => return false,
             }
         };
         self.write(machine, slot, at);
         let steps = self.steps;
-        self.slots[slot].as_mut().expect("a step's slots are loaded").there = Some((at, steps));
+        self.slots[slot].as_mut().expect("a step's slots are loaded").resident = Some((at, steps));
         true
     }
 
-    /// Writes an adapter and its rows of the tables.
+    /// Writes an adapter to the pool and its rows of the tables.
     fn write<M: Machine<Buffer = B>>(&mut self, machine: &mut M, slot: usize, at: u64) {
         let Slot { adapter, bytes, .. } = self.slots[slot].as_ref().expect("a step's slots are loaded");
         let mut numbers = Vec::with_capacity(usize::try_from(*bytes).expect("an adapter is in memory"));

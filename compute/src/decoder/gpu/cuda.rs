@@ -1,4 +1,4 @@
-//! A model on an NVIDIA GPU: what goes where in its memory.
+//! A model on an NVIDIA GPU: the division of its memory.
 
 use cube::cuda::Cuda;
 
@@ -8,24 +8,31 @@ use crate::{
     model::{Config, Model, ModelError},
 };
 
-/// Part of the memory beside weights that keys and values may take, the rest being for adapters and activations.
+/// Percentage of the memory left by the weights for keys and values; the rest is for adapters and activations.
 const PAGES_PERCENT: u64 = 70;
-/// Part of it that adapters may take.
+/// Percentage of the memory left by the weights for adapters.
 const ADAPTERS_PERCENT: u64 = 15;
 
-/// What a service wants of a GPU.
+/// The needs of a service.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    /// Pages, or as many as the memory holds.
+pub struct CudaOptions {
+    /// Number of pages; `None` for as many as are useful and fit.
     pub pages: Option<u32>,
-    /// Slots for adapters.
+    /// Number of slots for adapters.
     pub slots: u32,
-    /// Texts that run at once.
+    /// Most sequences in one step.
     pub rows_max: usize,
 }
 
-/// How the memory is parted: `bytes` of it, in pieces of at most `piece_bytes`.
-fn options(config: &Config, weights: u64, bytes: u64, piece_bytes: u64, wanted: &Wanted) -> Result<GpuOptions, String> {
+/// Divides `bytes` of memory, which comes in pieces of at most `piece_bytes`. Fails if the weights leave less than 5
+/// %.
+fn options(
+    config: &Config,
+    weights: u64,
+    bytes: u64,
+    piece_bytes: u64,
+    wanted: &CudaOptions,
+) -> Result<GpuOptions, String> {
     let defaults = GpuOptions::default();
     let free = bytes.saturating_sub(weights);
     if free < bytes / 20 {
@@ -33,7 +40,7 @@ fn options(config: &Config, weights: u64, bytes: u64, piece_bytes: u64, wanted: 
             "the weights take {weights} bytes and the GPU has {bytes}; serve it with `--device cpu`, or a smaller model"
         ));
     }
-    // As if pages were singles: never more than there is, whatever they are kept as.
+    // Counted as if pages were singles, so that they fit whatever their type is.
     let layer_page = (config.kv_heads * config.head * defaults.page_tokens * size_of::<f32>()) as u64;
     let page = 2 * config.layers as u64 * layer_page;
     let most = (config.context_tokens_max.div_ceil(defaults.page_tokens) as u64).saturating_mul(wanted.rows_max as u64);
@@ -47,7 +54,7 @@ fn options(config: &Config, weights: u64, bytes: u64, piece_bytes: u64, wanted: 
     })
 }
 
-/// What a model's weights take in a GPU's memory.
+/// Returns the bytes that the weights take on a GPU.
 fn weight_bytes(model: &Model) -> Result<u64, ModelError> {
     let config = model.config();
     let numbers: usize = config
@@ -55,12 +62,12 @@ fn weight_bytes(model: &Model) -> Result<u64, ModelError> {
         .values()
         .map(|shape| shape.iter().product::<usize>())
         .sum();
-    Ok((numbers * weights::common(model.tensors(), config)?.bytes()) as u64)
+    Ok((numbers * weights::common_element(model.tensors(), config)?.bytes()) as u64)
 }
 
 impl Model {
-    /// Puts it on a GPU by its number, warm.
-    pub fn on_cuda(&self, index: usize, wanted: &Wanted) -> Result<Decoder<Gpu<Cuda>>, String> {
+    /// Puts the model on the CUDA device of this number and compiles all kernels.
+    pub fn on_cuda(&self, index: usize, wanted: &CudaOptions) -> Result<Decoder<Gpu<Cuda>>, String> {
         let cuda = Cuda::open(index).map_err(|error| error.to_string())?;
         let weights = weight_bytes(self).map_err(|error| error.to_string())?;
         let options = options(self.config(), weights, cuda.bytes(), cuda.piece_bytes_max(), wanted)?;
@@ -77,7 +84,7 @@ mod tests {
     #[test]
     fn memory_is_parted_and_never_promised_twice() {
         let (config, gib) = (Config::qwen_half_billion(), 1u64 << 30);
-        let wanted = Wanted {
+        let wanted = CudaOptions {
             pages: None,
             slots: 8,
             rows_max: 64,

@@ -1,21 +1,21 @@
-//! Linear layers: a kernel for few rows, another for many, and what adapters add.
+//! Linear layers on a GPU: one kernel for few rows, one on tensor cores for many, and two for adapters.
 
 use cube::{Element, GEMM_FRAGMENTS, GEMV_TILES, Kernel, Machine, Scalar, vector_of};
 
 use super::{Gpu, count, weights::Linear};
 use crate::lora::Projection;
 
-/// Cubes that keep every part of a GPU busy: matrices with fewer are split along their columns.
+/// Number of cubes that keeps a GPU busy; a product with fewer is split along the columns.
 const CUBES_WANTED: usize = 512;
-/// Columns that a part has at least, in steps of the kernel.
+/// Least steps of a part.
 const PART_STEPS_MIN: usize = 4;
-/// Columns of a step.
+/// Columns of a step of the kernel.
 const STEP_COLUMNS: usize = 64;
 /// Outputs of a cube.
 const GEMM_OUTS: usize = 64;
 
 impl<M: Machine> Gpu<M> {
-    /// `y = W x`, or added to `y`.
+    /// Sets `y = W x + bias`, or adds it to `y`.
     pub(super) fn multiply(
         &mut self,
         linear: &Linear<M::Buffer>,
@@ -26,7 +26,7 @@ impl<M: Machine> Gpu<M> {
     ) {
         let element = self.weights.element;
         let vector = vector_of(element, linear.columns);
-        let bias = linear.bias.clone().unwrap_or_else(|| self.nothing.clone());
+        let bias = linear.bias.clone().unwrap_or_else(|| self.unbound.clone());
         let mode = u32::from(add) * cube::ADD + u32::from(linear.bias.is_some()) * cube::BIAS;
         if element != Element::F32 && vector > 1 && rows >= self.options.tensor_rows_min {
             return self.multiply_tiles(linear, x, y, &bias, rows, mode);
@@ -52,7 +52,7 @@ impl<M: Machine> Gpu<M> {
         );
     }
 
-    /// The same on tensor cores, in parts of the columns where there are few outputs.
+    /// The same on tensor cores, split along the columns where there are few outputs.
     fn multiply_tiles(
         &mut self,
         linear: &Linear<M::Buffer>,
@@ -91,7 +91,7 @@ impl<M: Machine> Gpu<M> {
         let scalars = [linear.outs, wide, tall, parts].map(|n| Scalar::U32(count(n)));
         let [outs, wide, tall, parts] = scalars;
         self.elementwise(
-            Kernel::Finish,
+            Kernel::SumParts,
             rows,
             linear.outs,
             &[&sums, bias, y],
@@ -99,7 +99,7 @@ impl<M: Machine> Gpu<M> {
         );
     }
 
-    /// What adapters add to the outputs of some sites that read the same rows.
+    /// Adds the adapters of the step to the outputs `y` of sites that read the same rows.
     pub(super) fn adapt(&mut self, layer: usize, sites: &[Projection], x: &M::Buffer, y: &M::Buffer) {
         let Some(tiles) = self.tables.as_ref().and_then(|tables| tables.lora.as_ref()) else {
             return;

@@ -1,13 +1,21 @@
-//! A decoder on a GPU, or on whatever [`Machine`] runs its kernels.
+//! A decoder on a GPU, or on any [`Machine`] that runs its kernels (crate `cube`).
 //!
-//! Weights, pages and adapters lie in the machine's memory; a step sends its tables in one piece and reads back nothing
-//! but logits. Linear layers that read the same rows are one matrix: their outputs lie side by side in one buffer, which
-//! is what [`Rows`] of several sites share. Sums run in another order than on processors, and in another one for other
-//! numbers of rows, so nothing here is verified work.
+//! Weights, pages and adapters lie in the GPU's memory. A step uploads its tables in one piece and reads back nothing
+//! but logits. Linear layers that read the same rows are stacked to one matrix, whose outputs lie side by side in one
+//! buffer; the [`Rows`] of those layers share it.
+//!
+//! Sums run in another order than on processors, and the order depends on the number of rows, so nothing here is
+//! verified work.
+//!
+//! # Why not burn's layers
+//!
+//! In burn 0.22 rotary positions have one start for a whole batch, which a batch of sequences of different lengths cannot
+//! use; LoRA composes a dense weight in every forward pass; and there is no paged attention and no batch of adapters of
+//! different ranks. So the kernels are written in CubeCL, the kernel language that burn itself is built on.
 
 mod adapters;
-mod attend;
-mod extents;
+mod attention;
+mod free_list;
 mod linear;
 mod ops;
 pub mod pack;
@@ -24,7 +32,7 @@ mod tests;
 use cube::{ELEMENTWISE_THREADS, Element, Kernel, Machine, MachineError, Scalar};
 
 #[cfg(feature = "cuda")]
-pub use cuda::Wanted as CudaWanted;
+pub use cuda::CudaOptions;
 
 use self::{adapters::Adapters, tables::Tables, weights::Weights};
 use super::Decoder;
@@ -33,20 +41,20 @@ use crate::{
     model::{Config, Model, ModelError, rope::Rope},
 };
 
-/// How a model runs on a machine.
+/// Sizes of a model on a machine.
 #[derive(Clone, Copy, Debug)]
 pub struct GpuOptions {
     /// Positions in a page.
     pub page_tokens: usize,
-    /// Pages.
     pub pages: u32,
-    /// Slots for adapters.
+    /// Number of slots for adapters.
     pub slots: u32,
-    /// Memory for adapters that steps use; those in other slots come from the host when they are needed.
+    /// Bytes for adapters in use; those in other slots stay in host memory until a step uses them.
     pub adapter_bytes: u64,
-    /// How keys, values and adapters are kept: as the weights are where nothing is said.
+    /// Type of keys, values and adapters; that of the weights if `None`.
     pub kept: Option<Element>,
-    /// Rows from which on tensor cores multiply weights of two bytes, with activations rounded to the weights' type.
+    /// Number of rows from which 16-bit weights are multiplied on tensor cores, with activations rounded to their
+    /// type.
     pub tensor_rows_min: usize,
 }
 
@@ -63,32 +71,26 @@ impl Default for GpuOptions {
     }
 }
 
-/// Why a model does not go onto a machine.
+/// Failure to put a model on a machine.
 #[derive(Debug, thiserror::Error)]
 pub enum GpuError {
-    /// Its tensors were refused.
+    /// The tensors were refused.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Too many queries share a key.
+    /// Too many query heads share a key head.
     #[error("{heads} heads over {kv_heads} of keys: at most 16 may share one on a GPU; serve it with `--device cpu`")]
-    Heads {
-        /// Queries.
-        heads: usize,
-        /// Keys.
-        kv_heads: usize,
-    },
-    /// The machine failed.
+    Heads { heads: usize, kv_heads: usize },
     #[error("the device failed: {0}")]
     Machine(#[from] MachineError),
 }
 
-/// Activations: one row for each of the step's.
+/// Activations on the machine: one row for each token of the step.
 pub struct Rows<B> {
     buffer: B,
     rows: usize,
 }
 
-/// A machine, a model's weights, pages and slots.
+/// The operations of a machine: a model's weights, pages and slots in its memory.
 pub struct Gpu<M: Machine> {
     machine: M,
     config: Config,
@@ -100,17 +102,17 @@ pub struct Gpu<M: Machine> {
     values: Vec<M::Buffer>,
     adapters: Adapters<M::Buffer>,
     tables: Option<Tables<M::Buffer>>,
-    /// What is bound where a kernel has nothing to read.
-    nothing: M::Buffer,
+    /// Bound to parameters that a kernel does not read.
+    unbound: M::Buffer,
 }
 
-/// A count as kernels take it.
+/// Converts a count to the type that kernels take.
 pub fn count(n: usize) -> u32 {
     u32::try_from(n).expect("rows, widths and their products are bounded by the configuration")
 }
 
 impl Model {
-    /// Puts it on a machine that runs kernels.
+    /// Puts the model on a machine that runs kernels. Fails if more than 16 query heads share a key head.
     pub fn on_gpu<M: Machine>(&self, machine: M, options: GpuOptions) -> Result<Decoder<Gpu<M>>, GpuError> {
         let gpu = Gpu::new(machine, self, options)?;
         let shape = gpu.shape();
@@ -119,12 +121,12 @@ impl Model {
 }
 
 impl<M: Machine> Gpu<M> {
-    /// Puts a model onto a machine.
+    /// Uploads the weights and reserves the pages.
     fn new(mut machine: M, model: &Model, options: GpuOptions) -> Result<Self, GpuError> {
         let config = model.config();
         assert!(options.page_tokens > 0, "a page holds a position");
         let (heads, kv_heads) = (config.heads, config.kv_heads);
-        if heads / kv_heads > cube::ATTEND_QUERIES[cube::ATTEND_QUERIES.len() - 1] {
+        if heads / kv_heads > cube::ATTENTION_QUERIES[cube::ATTENTION_QUERIES.len() - 1] {
             return Err(GpuError::Heads { heads, kv_heads });
         }
         let weights = Weights::take(&mut machine, model)?;
@@ -137,7 +139,7 @@ impl<M: Machine> Gpu<M> {
         let (keys, values) = (pool(), pool());
         let adapters = Adapters::new(&mut machine, config, kept, options.slots, options.adapter_bytes);
         Ok(Self {
-            nothing: machine.upload(&[0; 32]),
+            unbound: machine.upload(&[0; 32]),
             machine,
             kept,
             weights,
@@ -151,7 +153,7 @@ impl<M: Machine> Gpu<M> {
         })
     }
 
-    /// What the scheduler has to know.
+    /// Returns the sizes that the scheduler needs.
     fn shape(&self) -> Shape {
         Shape {
             vocabulary: self.config.vocabulary,
@@ -166,7 +168,7 @@ impl<M: Machine> Gpu<M> {
         self.tables.as_ref().expect("a step begins before it computes")
     }
 
-    /// A kernel whose threads each have one number of a row.
+    /// Launches a kernel with one thread for each number of a row.
     fn elementwise(&mut self, kernel: Kernel, rows: usize, width: usize, buffers: &[&M::Buffer], scalars: &[Scalar]) {
         let columns = count(width).div_ceil(ELEMENTWISE_THREADS);
         self.machine.launch(kernel, [columns, count(rows), 1], buffers, scalars);

@@ -1,4 +1,4 @@
-//! What a decoder asks of a device, in kernels.
+//! The operations of a decoder, as launches of kernels.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl<M: Machine> Ops for Gpu<M> {
         let singles = [tokens, self.options.page_tokens].map(|n| count(n * self.config.head));
         for pool in self.keys.iter().chain(&self.values) {
             self.machine.launch(
-                Kernel::Copy(self.kept),
+                Kernel::CopyPage(self.kept),
                 [heads, 1, 1],
                 &[pool],
                 &[from, to, singles[0], singles[1]].map(Scalar::U32),
@@ -49,7 +49,7 @@ impl<M: Machine> Ops for Gpu<M> {
     }
 
     fn begin(&mut self, step: &Step) -> Result<(), StepError> {
-        self.adapters.ready(&mut self.machine, step)?;
+        self.adapters.make_resident(&mut self.machine, step)?;
         let last = step.positions.iter().max().map_or(0, |position| *position as usize);
         self.rope.reach(last + 1);
         let adapters = &self.adapters;
@@ -125,20 +125,20 @@ impl<M: Machine> Ops for Gpu<M> {
 
     fn attend(&mut self, step: &Step, layer: usize, [qkv, _, _]: [Self::Rows; 3]) -> Self::Rows {
         let rows = step.tokens.len();
-        self.place(layer, &qkv.buffer, rows);
+        self.write_kv(layer, &qkv.buffer, rows);
         let bytes = rows * self.config.heads * self.config.head * size_of::<f32>();
         let out = self.machine.empty(bytes as u64);
         for tiles in self.tables().attention.clone() {
-            self.look(layer, &tiles, &qkv.buffer, &out);
+            self.run_attention(layer, &tiles, &qkv.buffer, &out);
         }
         Rows { buffer: out, rows }
     }
 
-    fn gate(&mut self, [both, _]: [Self::Rows; 2]) -> Self::Rows {
+    fn swiglu(&mut self, [both, _]: [Self::Rows; 2]) -> Self::Rows {
         let (rows, width) = (both.rows, self.config.intermediate);
         let y = self.machine.empty((rows * width * size_of::<f32>()) as u64);
         self.elementwise(
-            Kernel::Gate,
+            Kernel::Swiglu,
             rows,
             width,
             &[&both.buffer, &y],
@@ -152,7 +152,7 @@ impl<M: Machine> Ops for Gpu<M> {
         let y = self.machine.empty((rows * width * size_of::<f32>()) as u64);
         let wanted = self.tables().wanted.clone();
         self.elementwise(
-            Kernel::Take,
+            Kernel::GatherRows,
             rows,
             width,
             &[&x.buffer, &wanted, &y],

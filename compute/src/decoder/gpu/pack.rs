@@ -1,24 +1,24 @@
-//! Tables that go to a machine in one piece.
+//! Tables that are uploaded in one piece.
 
 use cube::Machine;
 
-/// Alignment of a table.
+/// Alignment of a table, in bytes.
 const ALIGN: usize = 256;
 
-/// Tables one after the other.
+/// Tables one after the other, before they are uploaded.
 #[derive(Default)]
 pub struct Pack(Vec<u8>);
 
-/// Where a table lies.
+/// Range of a table in its pack.
 #[derive(Clone, Copy)]
 pub struct Part(usize, usize);
 
 impl Pack {
-    /// Appends a table of words.
+    /// Appends a table of 32-bit words.
     pub fn words(&mut self, words: impl IntoIterator<Item = u32>) -> Part {
         let at = self.0.len();
         self.0.extend(words.into_iter().flat_map(u32::to_le_bytes));
-        // Nothing is bound without a byte.
+        // An empty buffer cannot be bound.
         let end = self.0.len().max(at + size_of::<u32>());
         self.0.resize(end.next_multiple_of(ALIGN), 0);
         Part(at, end - at)
@@ -29,7 +29,7 @@ impl Pack {
         self.words(singles.into_iter().map(|single| single.to_bits()))
     }
 
-    /// Sends them all, and gives what finds each there.
+    /// Uploads all tables and returns a function that finds each in the machine's memory.
     pub fn send<M: Machine>(self, machine: &mut M) -> impl FnMut(Part) -> M::Buffer {
         let all = machine.upload(&self.0);
         move |Part(at, bytes)| machine.part(&all, at as u64, bytes as u64)

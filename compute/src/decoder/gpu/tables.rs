@@ -1,9 +1,9 @@
-//! What a step tells a machine: tokens, places, angles, and which rows attend to what and meet which adapters. All of it
-//! goes over in one piece.
+//! The tables of a step: tokens, slots of keys and values, rope angles, the tiles of attention, and the adapters of
+//! each row. All are uploaded in one piece.
 
 use std::collections::BTreeMap;
 
-use cube::{ATTEND_QUERIES, LORA_TILES, Machine, NO_ROW};
+use cube::{ATTENTION_QUERIES, LORA_TILES, Machine, NO_ROW};
 
 use super::{GpuOptions, count, pack::Pack};
 use crate::{
@@ -11,33 +11,33 @@ use crate::{
     model::{Config, rope::Rope},
 };
 
-/// Positions that one part of attention looks at: always the same, so that company does not change a row's sums.
+/// Positions in one part of attention. A constant, so that the rest of the batch does not change a row's sums.
 const PART_TOKENS: usize = 256;
-/// Parts of one row at most; beyond, they grow.
+/// Most parts of a row; beyond that, parts grow.
 const PARTS_MAX: usize = 64;
 
-/// Tiles of rows that attend.
+/// Tiles of rows for attention.
 #[derive(Clone)]
 pub(super) struct Attention<B> {
-    /// Queries that a tile has at most.
+    /// Most query rows of a tile.
     pub(super) queries: usize,
     pub(super) tiles: usize,
-    /// Their rows, all together.
+    /// Number of rows of all tiles.
     pub(super) rows: usize,
     pub(super) parts: usize,
     pub(super) part_tokens: usize,
     pub(super) table: B,
     pub(super) pages: B,
-    /// The row of each, in the order of the tiles.
+    /// Row of each query, in the order of the tiles.
     pub(super) which: B,
 }
 
 /// Tiles of rows with the same adapters.
 pub(super) struct Lora<B> {
-    /// Rows that a tile has at most.
+    /// Most rows of a tile.
     pub(super) tile: usize,
     pub(super) tiles: usize,
-    /// Adapters that a row has at most.
+    /// Most adapters of a row.
     pub(super) most: usize,
     pub(super) rank_max: usize,
     pub(super) rows: B,
@@ -46,10 +46,10 @@ pub(super) struct Lora<B> {
     pub(super) weights: B,
 }
 
-/// All tables of a step.
+/// All tables of a step, on the machine.
 pub(super) struct Tables<B> {
     pub(super) tokens: B,
-    pub(super) places: B,
+    pub(super) kv_slots: B,
     pub(super) cos: B,
     pub(super) sin: B,
     pub(super) wanted: B,
@@ -57,8 +57,8 @@ pub(super) struct Tables<B> {
     pub(super) lora: Option<Lora<B>>,
 }
 
-/// Tables of attention before they are anywhere.
-struct Looks {
+/// Tables of attention before the upload.
+struct AttentionTiles {
     queries: usize,
     rows: Vec<u32>,
     tiles: Vec<[u32; 5]>,
@@ -67,13 +67,13 @@ struct Looks {
     part_tokens: usize,
 }
 
-impl Looks {
-    /// Tiles of the spans of one row, or of those of more.
+impl AttentionTiles {
+    /// Makes tiles of the spans with one row (decoding), or of those with more (prompts).
     fn of(step: &Step, config: &Config, single: bool) -> Option<Self> {
         let group = config.heads / config.kv_heads;
-        let most = ATTEND_QUERIES[ATTEND_QUERIES.len() - 1];
+        let most = ATTENTION_QUERIES[ATTENTION_QUERIES.len() - 1];
         let queries = if single {
-            ATTEND_QUERIES
+            ATTENTION_QUERIES
                 .into_iter()
                 .find(|queries| *queries >= group)
                 .unwrap_or(most)
@@ -81,7 +81,7 @@ impl Looks {
             most
         };
         let tile_rows = queries / group;
-        let mut looks = Self {
+        let mut tasks = Self {
             queries,
             rows: Vec::new(),
             tiles: Vec::new(),
@@ -92,34 +92,34 @@ impl Looks {
         let spans = step.spans.iter().filter(|span| (span.rows == 1) == single);
         let mut reach = 0;
         for span in spans {
-            let table = count(looks.pages.len());
-            looks.pages.extend(&span.pages);
+            let table = count(tasks.pages.len());
+            tasks.pages.extend(&span.pages);
             reach = reach.max(span.position + span.rows);
             for first in (0..span.rows).step_by(tile_rows) {
                 let rows = tile_rows.min(span.rows - first);
-                let at = count(looks.rows.len());
-                looks.tiles.push([
+                let at = count(tasks.rows.len());
+                tasks.tiles.push([
                     count(span.row + first),
                     count(rows),
                     count(span.position + first),
                     table,
                     at,
                 ]);
-                looks.rows.extend((0..rows).map(|row| count(span.row + first + row)));
+                tasks.rows.extend((0..rows).map(|row| count(span.row + first + row)));
             }
         }
-        // Rows of a prompt are many enough as they are.
+        // Prompts have rows enough to keep a GPU busy without parts.
         if single {
-            looks.part_tokens = PART_TOKENS.max(reach.div_ceil(PARTS_MAX).next_multiple_of(32));
-            looks.parts = reach.div_ceil(looks.part_tokens);
+            tasks.part_tokens = PART_TOKENS.max(reach.div_ceil(PARTS_MAX).next_multiple_of(32));
+            tasks.parts = reach.div_ceil(tasks.part_tokens);
         } else {
-            looks.part_tokens = reach.next_multiple_of(32);
+            tasks.part_tokens = reach.next_multiple_of(32);
         }
-        (!looks.tiles.is_empty()).then_some(looks)
+        (!tasks.tiles.is_empty()).then_some(tasks)
     }
 }
 
-/// Tables of adapters before they are anywhere.
+/// Tables of adapters before the upload.
 struct Mixes {
     tile: usize,
     most: usize,
@@ -132,7 +132,7 @@ struct Mixes {
 
 impl Mixes {
     fn of(step: &Step, rank: impl Fn(u32) -> usize) -> Option<Self> {
-        // The adapters of each row, in the order in which they are added up.
+        // The adapters of each row, in the order in which they are added.
         let mut rows: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
         for group in &step.groups {
             for (row, weight) in group.rows.iter().zip(&group.weights) {
@@ -143,7 +143,7 @@ impl Mixes {
         for (row, mix) in rows {
             mixes.entry(mix).or_default().push(row);
         }
-        // Tiles of many rows read an adapter once for all of them; they waste work on rows that are not there.
+        // A tile of many rows reads an adapter once for all of them, but wastes work on rows that it lacks.
         let [alone, many] = LORA_TILES;
         let (all, tiles): (usize, usize) = mixes.values().fold((0, 0), |(all, tiles), rows| {
             (all + rows.len(), tiles + rows.len().div_ceil(many))
@@ -180,7 +180,7 @@ impl Mixes {
 }
 
 impl<B: Clone + Send> Tables<B> {
-    /// Writes a step's tables. `rank` tells the largest rank of a slot.
+    /// Uploads the tables of a step. `rank` returns the largest rank of a slot's adapter.
     pub(super) fn of<M: Machine<Buffer = B>>(
         machine: &mut M,
         step: &Step,
@@ -191,17 +191,17 @@ impl<B: Clone + Send> Tables<B> {
     ) -> Self {
         let mut pack = Pack::default();
         let tokens = pack.words(step.tokens.iter().copied());
-        let places = pack.words(step.places.iter().flat_map(|(page, inside)| [*page, *inside]));
+        let kv_slots = pack.words(step.kv_slots.iter().flat_map(|(page, inside)| [*page, *inside]));
         let angles = || step.positions.iter().map(|position| rope.at(*position as usize));
         let cos = pack.singles(angles().flat_map(|(cos, _)| cos));
         let sin = pack.singles(angles().flat_map(|(_, sin)| sin));
         let wanted = pack.words(step.wanted.iter().copied());
-        let looks = [true, false].map(|single| {
-            Looks::of(step, config, single).map(|looks| {
-                let table = pack.words(looks.tiles.iter().flatten().copied());
-                let pages = pack.words(looks.pages.iter().copied());
-                let which = pack.words(looks.rows.iter().copied());
-                (looks, [table, pages, which])
+        let tasks = [true, false].map(|single| {
+            AttentionTiles::of(step, config, single).map(|tasks| {
+                let table = pack.words(tasks.tiles.iter().flatten().copied());
+                let pages = pack.words(tasks.pages.iter().copied());
+                let which = pack.words(tasks.rows.iter().copied());
+                (tasks, [table, pages, which])
             })
         });
         let mixes = Mixes::of(step, rank).map(|mixes| {
@@ -214,19 +214,19 @@ impl<B: Clone + Send> Tables<B> {
         let mut part = pack.send(machine);
         Self {
             tokens: part(tokens),
-            places: part(places),
+            kv_slots: part(kv_slots),
             cos: part(cos),
             sin: part(sin),
             wanted: part(wanted),
-            attention: looks
+            attention: tasks
                 .into_iter()
                 .flatten()
-                .map(|(looks, [table, pages, which])| Attention {
-                    queries: looks.queries,
-                    tiles: looks.tiles.len(),
-                    rows: looks.rows.len(),
-                    parts: looks.parts,
-                    part_tokens: looks.part_tokens,
+                .map(|(tasks, [table, pages, which])| Attention {
+                    queries: tasks.queries,
+                    tiles: tasks.tiles.len(),
+                    rows: tasks.rows.len(),
+                    parts: tasks.parts,
+                    part_tokens: tasks.part_tokens,
                     table: part(table),
                     pages: part(pages),
                     which: part(which),

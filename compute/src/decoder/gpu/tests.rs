@@ -1,6 +1,5 @@
-//! Each operation beside the processor's, on the same rows: the kernels' text runs here, thread by thread.
-//!
-//! What is compared is told with `--nocapture`.
+//! Each operation compared with the processor's on the same rows, with the kernels in the emulator. `--nocapture`
+//! prints the differences.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +15,7 @@ use std::{
 
 use cube::{
     Element,
-    host::{Buffer, Host},
+    emulator::{Buffer, Emulator},
 };
 
 use super::*;
@@ -28,19 +27,19 @@ use crate::{
     tensors::Dtype,
 };
 
-/// Where compiled kernels are kept between runs.
-fn host() -> Host {
-    Host::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host-kernels"))
+/// An emulator that keeps compiled kernels between runs.
+fn emulator() -> Emulator {
+    Emulator::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host-kernels"))
 }
 
-/// Largest differences met, by operation.
+/// Largest differences by operation.
 static MET: Mutex<BTreeMap<(String, &'static str), f32>> = Mutex::new(BTreeMap::new());
 
-/// One model of one block on both, with the same adapters and pages.
+/// A model of one block on both devices, with the same adapters and pages.
 struct Pair {
     what: String,
     cpu: Cpu,
-    gpu: Gpu<Host>,
+    gpu: Gpu<Emulator>,
     shape: Shape,
     tolerance: f32,
 }
@@ -61,7 +60,7 @@ const RANKS: [usize; 4] = [1, 8, 17, 64];
 fn close(pair: &str, operation: &'static str, ours: &[f32], theirs: &[f32], tolerance: f32) {
     assert_eq!(ours.len(), theirs.len(), "{pair} {operation}");
     let error = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs() / b.abs().max(1.0));
-    // A number that is none is no small difference.
+    // NaN must not count as a small difference.
     let error = error.fold(
         0.0,
         |most: f32, error| if error > most || error.is_nan() { error } else { most },
@@ -118,7 +117,7 @@ impl Pair {
             slots,
             ..case.options
         };
-        let (mut cpu, mut gpu) = (model.on_cpu(cpu).unwrap(), model.on_gpu(host(), options).unwrap());
+        let (mut cpu, mut gpu) = (model.on_cpu(cpu).unwrap(), model.on_gpu(emulator(), options).unwrap());
         for (slot, rank) in RANKS.into_iter().enumerate() {
             let adapter = Arc::new(Adapter::random(&config, rank, case.dtype, 11 + slot as u64));
             let slot = crate::forward::AdapterSlot(u32::try_from(slot).unwrap());
@@ -161,7 +160,7 @@ impl Pair {
         close(&self.what, operation, ours, theirs, tolerance);
     }
 
-    /// Every operation of a step, each on what the processor gave before it.
+    /// Runs every operation of a step, each on the processor's result of the one before.
     fn step(&mut self, spans: &[Span<'_>]) {
         use Projection::{Down, Gate, K, O, Q, Up, V};
         let step = Step::of(spans, &self.shape, |slot| self.cpu.loaded(slot)).unwrap();
@@ -212,8 +211,8 @@ impl Pair {
             .flat_map(|row| both.iter().flat_map(move |part| part[row * inner..][..inner].to_vec()))
             .collect();
         let ours = [0; 2].map(|_| self.up(rows, &side));
-        let gated = self.cpu.gate(both);
-        let ours = self.gpu.gate(ours);
+        let gated = self.cpu.swiglu(both);
+        let ours = self.gpu.swiglu(ours);
         let ours = self.down(&ours, inner);
         self.check("gate", &ours, &gated, exact);
 
@@ -234,7 +233,7 @@ impl Pair {
         self.check("logits", &mine, &theirs, self.tolerance);
     }
 
-    /// Prompts of odd lengths, then one more token for each; some rows with several adapters, some with none.
+    /// Prompts of odd lengths, then one more token each; some rows with several adapters, some without.
     fn run(&mut self, lengths: &[usize]) {
         let text: Vec<u32> = (0..1024).map(|i| (i * 37 + 5) % 203).collect();
         let each = self
@@ -254,7 +253,7 @@ impl Pair {
             &[mix(2, 0.25), mix(3, 0.5), mix(0, 1.0)],
         ];
         let mut next = 0;
-        // Pages in no order.
+        // Pages in no particular order.
         let mut page = || {
             next += 7;
             PageId(next % self.shape.pages)
@@ -312,7 +311,7 @@ fn say() {
     }
 }
 
-/// Widths of heads that models have, in batches of 1, 3 and 16 rows and prompts that leave pages partly full.
+/// Usual widths of heads, batches of 1, 3 and 16 rows, and prompts that fill pages partly.
 fn widths(dtype: Dtype) {
     for head in [16, 64, 128] {
         let mut pair = Pair::new(&case(dtype, head));
@@ -326,22 +325,22 @@ fn widths(dtype: Dtype) {
 }
 
 #[test]
-fn singles_are_the_processors() {
+fn singles_match_the_processor() {
     widths(Dtype::F32);
 }
 
 #[test]
-fn halves_are_the_processors_but_for_rounding() {
+fn halves_match_the_processor_up_to_rounding() {
     widths(Dtype::F16);
 }
 
 #[test]
-fn upper_halves_are_the_processors_but_for_rounding() {
+fn bfloat16_matches_the_processor_up_to_rounding() {
     widths(Dtype::BF16);
 }
 
 #[test]
-fn without_rounding_weights_of_two_bytes_are_the_processors() {
+fn sixteen_bit_weights_match_the_processor_without_rounding() {
     let options = GpuOptions {
         kept: Some(Element::F32),
         tensor_rows_min: usize::MAX,
@@ -361,7 +360,7 @@ fn without_rounding_weights_of_two_bytes_are_the_processors() {
 }
 
 #[test]
-fn widths_that_are_no_multiple_of_a_load_are_the_processors() {
+fn widths_that_are_no_multiple_of_a_load_match_the_processor() {
     for (family, hidden, head, heads, kv_heads) in [
         (Family::Qwen3, 36, 12, 3, 1),
         (Family::Qwen2, 44, 20, 6, 2),
@@ -419,14 +418,14 @@ fn a_copied_page_holds_what_it_was_copied_from() {
 }
 
 #[test]
-fn adapters_take_turns_in_a_pool_that_holds_two() {
+fn adapters_are_evicted_from_a_pool_that_holds_two() {
     let mut pair = {
         let mut case = case(Dtype::F32, 16);
-        // The largest takes a bit less than this, the others far less.
+        // The largest adapter takes a little less than this, the others far less.
         case.options.adapter_bytes = 400 << 10;
         Pair::new(&case)
     };
-    let pool = pair.gpu.adapters.bytes_there();
+    let pool = pair.gpu.adapters.bytes_resident();
     assert_eq!(pool, 0);
     for slot in [3, 0, 2, 3, 1, 3] {
         let mix = [Mix {
@@ -442,7 +441,7 @@ fn adapters_take_turns_in_a_pool_that_holds_two() {
             verified: false,
         };
         pair.step(&[span]);
-        assert!(pair.gpu.adapters.bytes_there() <= 400 << 10);
+        assert!(pair.gpu.adapters.bytes_resident() <= 400 << 10);
     }
 }
 
@@ -476,7 +475,7 @@ fn verified_work_is_refused() {
     );
     let mut decoder = model
         .on_gpu(
-            host(),
+            emulator(),
             GpuOptions {
                 pages: 1,
                 slots: 1,

@@ -1,5 +1,5 @@
-//! Warm-up: every kernel that a service will run is compiled before the first request, so that no step waits for a
-//! compiler. Batches of any size run the kernels of a few sizes, and nothing is tuned by trial.
+//! Warm-up: compiles every kernel that serving runs before the first request, so that no step waits for a compiler.
+//! Batches of any size use the kernels of a few sizes; nothing is tuned by measuring.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use crate::{
     tensors::Dtype,
 };
 
-/// Batches that meet every size that kernels come in.
+/// Batch sizes that together launch every kernel for single tokens.
 const BATCHES: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
-/// Tokens of a prompt that meet the kernels of many rows.
+/// Tokens of a prompt that launches the kernels for many rows.
 const PROMPT: [u32; 24] = [0; 24];
 
 impl<M: Machine> Decoder<Gpu<M>> {
-    /// Runs steps of every kind on slots and pages that nobody uses yet.
+    /// Runs steps of every kind, on slot 0 and the first pages, which must not be in use yet.
     pub fn warm(&mut self) -> Result<(), StepError> {
         let shape = self.shape;
         let slot = AdapterSlot(0);
@@ -30,7 +30,7 @@ impl<M: Machine> Decoder<Gpu<M>> {
             self.load(slot, &Arc::new(adapter))?;
         }
         let (context, page) = (shape.context_tokens_max, shape.page_tokens);
-        // Long enough that attention runs in parts, where the context allows it.
+        // Long enough that attention is split into parts, if the context allows it.
         let start = context.saturating_sub(1).min(1024);
         for rows in BATCHES.into_iter().filter(|rows| *rows <= shape.pages) {
             let pages: Vec<Vec<PageId>> = (0..rows)

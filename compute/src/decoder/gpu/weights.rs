@@ -1,4 +1,4 @@
-//! The weights of a model in a machine's memory, all of one type: that of the files where they agree, else singles.
+//! Weights in a GPU's memory, all of one type: that of the files if they agree, else singles.
 
 use cube::{Element, Machine};
 use half::{bf16, f16};
@@ -10,27 +10,27 @@ use crate::{
     tensors::Dtype,
 };
 
-/// All of them.
+/// All weights of a model.
 pub struct Weights<B> {
-    /// The type of all matrices.
+    /// Type of all matrices.
     pub element: Element,
-    /// A row for each token, `[vocabulary, hidden]`.
+    /// `[vocabulary, hidden]`, one row per token.
     pub embedding: B,
-    /// In their order.
+    /// The blocks, first to last.
     pub blocks: Vec<Block<B>>,
-    /// The gain of the last norm, in singles.
+    /// Gain of the last norm, in singles.
     pub norm: B,
-    /// The output layer: the embedding's twin where they are tied.
+    /// Output layer; the embedding's buffer where the two are tied.
     pub head: Linear<B>,
 }
 
-/// Those of a block.
+/// The weights of one block.
 pub struct Block<B> {
-    /// The gain before attention.
+    /// Gain of the norm before attention.
     pub attention_norm: B,
-    /// The gain before the feed-forward part.
+    /// Gain of the norm before the feed-forward layers.
     pub feed_forward_norm: B,
-    /// Gains of queries, then of keys, in families that have them.
+    /// Gains of the norms of queries, then of keys (Qwen3).
     pub gains: Option<B>,
     pub(crate) qkv: Linear<B>,
     pub(crate) out: Linear<B>,
@@ -38,21 +38,21 @@ pub struct Block<B> {
     pub(crate) down: Linear<B>,
 }
 
-/// Linear layers that read the same rows, one below the other.
+/// Linear layers that read the same rows, stacked to one matrix.
 #[derive(Clone)]
 pub struct Linear<B> {
-    /// `[outs, columns]`, of the element of [`Weights`].
+    /// `[outs, columns]`, of the type in [`Weights::element`].
     pub weight: B,
-    /// What is added to every row, in singles.
+    /// Addend of every row, in singles.
     pub bias: Option<B>,
-    /// Outputs of all of them.
+    /// Number of outputs of all layers together.
     pub outs: usize,
-    /// Inputs.
+    /// Number of inputs.
     pub columns: usize,
 }
 
 impl<B> Block<B> {
-    /// The layers of some sites.
+    /// Returns the stacked layers of some sites.
     pub fn linear(&self, sites: &[Projection]) -> &Linear<B> {
         use Projection::{Down, Gate, K, O, Q, Up, V};
         match sites {
@@ -65,7 +65,7 @@ impl<B> Block<B> {
     }
 }
 
-/// How numbers of a file lie in memory.
+/// Returns the type in memory for a type in files.
 pub(crate) fn element(dtype: Dtype) -> Element {
     match dtype {
         Dtype::F32 => Element::F32,
@@ -74,7 +74,7 @@ pub(crate) fn element(dtype: Dtype) -> Element {
     }
 }
 
-/// Appends numbers of a file in another type, or as they are.
+/// Appends numbers of a file, converted if the types differ.
 pub(crate) fn convert(from: Dtype, bytes: &[u8], to: Element, into: &mut Vec<u8>) {
     if element(from) == to {
         return into.extend_from_slice(bytes);
@@ -103,15 +103,15 @@ fn singles(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
-/// Files on their way to a machine.
-struct Take<'a, M> {
+/// Uploads tensors to a machine.
+struct Uploader<'a, M> {
     machine: &'a mut M,
     tensors: &'a Tensors,
     config: &'a Config,
     element: Element,
 }
 
-impl<M: Machine> Take<'_, M> {
+impl<M: Machine> Uploader<'_, M> {
     fn vector(&mut self, name: &str, length: usize) -> Result<M::Buffer, ModelError> {
         Ok(self.machine.upload(&singles(&self.tensors.vector(name, length)?)))
     }
@@ -179,8 +179,8 @@ impl<M: Machine> Take<'_, M> {
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 
-/// The type that all matrices have, else singles, which hold every one exactly.
-pub(crate) fn common(tensors: &Tensors, config: &Config) -> Result<Element, ModelError> {
+/// Returns the type that all matrices share, or else singles, which hold every type exactly.
+pub(crate) fn common_element(tensors: &Tensors, config: &Config) -> Result<Element, ModelError> {
     let mut names = vec![(EMBEDDING.to_owned(), [config.vocabulary, config.hidden])];
     names.extend((!config.tied).then(|| (HEAD.to_owned(), [config.vocabulary, config.hidden])));
     for layer in 0..config.layers {
@@ -201,11 +201,11 @@ pub(crate) fn common(tensors: &Tensors, config: &Config) -> Result<Element, Mode
 }
 
 impl<B: Clone + Send> Weights<B> {
-    /// Takes the tensors that the configuration asks for.
+    /// Uploads the tensors that the configuration asks for.
     pub fn take<M: Machine<Buffer = B>>(machine: &mut M, model: &Model) -> Result<Self, ModelError> {
         let (tensors, config) = (model.tensors(), model.config());
-        let element = common(tensors, config)?;
-        let mut take = Take {
+        let element = common_element(tensors, config)?;
+        let mut take = Uploader {
             machine,
             tensors,
             config,

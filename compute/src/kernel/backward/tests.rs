@@ -5,7 +5,7 @@ use crate::kernel::{
 };
 
 fn ramp(count: usize, low: f32, high: f32) -> Vec<f32> {
-    // Neighbours differ: a stride through the range.
+    // Neighbouring numbers differ: a stride through the range.
     (0..count)
         .map(|i| low + (high - low) * ((i * 7 + 3) % count) as f32 / count as f32)
         .collect()
@@ -15,7 +15,7 @@ fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|x| f64::from(*x)).collect()
 }
 
-/// The gradient of `Σ d · f(x)` by central differences of doubles.
+/// The gradient of `Σ d · f(x)` by central differences in doubles.
 fn slopes(x: &[f64], d: &[f32], f: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
     let along = |x: &[f64]| -> f64 { f(x).iter().zip(d).map(|(y, d)| y * f64::from(*d)).sum() };
     (0..x.len())
@@ -61,20 +61,20 @@ fn elementwise_gradients_are_the_slopes_of_their_kernels_at_every_length_and_lev
         let mut first: Option<Vec<u32>> = None;
         for level in Level::available() {
             let mut dx = vec![0.0; count];
-            rms_norm_back(level, &x, &gain, 1e-5, &d, &mut dx);
+            rms_norm_backward(level, &x, &gain, 1e-5, &d, &mut dx);
             near(&dx, &normed, "norm");
             let mut dgain = vec![0.0; count];
             rms_norm_gain(level, &x, 1e-5, &d, &mut dgain);
             near(&dgain, &gained, "gain");
             let (mut gate, mut high) = (x.clone(), up.clone());
-            silu_times_back(level, &mut gate, &mut high, &d);
+            silu_times_backward(level, &mut gate, &mut high, &d);
             near(&gate, &gated, "gate");
             near(&high, &upped, "up");
             let all = dx.iter().chain(&dgain).chain(&gate).chain(&high);
             let bits: Vec<u32> = all.map(|x| x.to_bits()).collect();
             assert_eq!(first.get_or_insert_with(|| bits.clone()), &bits, "{level:?}");
         }
-        // The kernels that these are the gradients of.
+        // The kernels whose gradients these are.
         let (mut y, mut z) = (vec![0.0; count], x.clone());
         rms_norm(Level::detect(), &x, &gain, 1e-5, &mut y);
         silu_times(Level::detect(), &mut z, &up);
@@ -100,10 +100,10 @@ fn cross_entropy_is_the_likelihood_and_its_gradient() {
 }
 
 #[test]
-fn rotating_back_undoes_rotating_forth() {
+fn the_rope_gradient_undoes_the_rotation() {
     let (cos, sin) = ([0.6, 0.28], [0.8, -0.96]);
     let mut head = [1.0, 2.0, 3.0, -4.0];
     rotate(&mut head, &cos, &sin);
-    rotate_back(&mut head, &cos, &sin);
+    rotate_backward(&mut head, &cos, &sin);
     near(&head, &[1.0, 2.0, 3.0, -4.0], "rotation");
 }

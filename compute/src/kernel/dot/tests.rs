@@ -4,7 +4,7 @@ use crate::{
     tensors::Matrix,
 };
 
-/// Numbers between -1 and 1 that look random and are always the same.
+/// Reproducible pseudo-random numbers between -1 and 1.
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
     (0..count)
@@ -36,8 +36,8 @@ fn multiply(level: Level, x: &[f32], weight: &Weight) -> Vec<f32> {
         store: Store::Set,
         bias: None,
     };
-    // SAFETY: `y` is ours and has a number for every pair of rows.
-    unsafe { product(level, rows, weight, 0, weight.rows, output, &mut Ahead::nothing()) };
+    // SAFETY: `y` is this test's and has a number for every pair of rows.
+    unsafe { product(level, rows, weight, 0, weight.rows, output, &mut Prefetch::nothing()) };
     y
 }
 
@@ -100,7 +100,7 @@ fn quantised_rows_stay_within_half_a_step() {
             exact.row(row, &mut a);
             rough.row(row, &mut b);
             let error = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            // Four bits clip the far end of the mirror image by a whole step.
+            // Four bits clip the far end by a whole step.
             assert!(error <= step, "{how:?}: off by {error}");
         }
     }

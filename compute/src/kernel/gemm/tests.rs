@@ -41,11 +41,11 @@ fn chain(left: Left<'_>, right: &[f32], inner: usize, rows: usize, to: &mut [f32
 }
 
 #[test]
-fn every_output_is_the_promised_chain_at_every_size_level_and_number_of_threads() {
+fn every_output_is_one_chain_at_every_size_level_and_number_of_threads() {
     for (rows, inner, columns) in [(1, 1, 1), (7, 130, 83), (13, 5, 64), (130, 257, 100), (6, 300, 47)] {
         let (a, b) = (numbers(rows * inner, 1), numbers(inner * columns, 2));
         let before = numbers(rows * columns, 3);
-        for left in [Left::rows(&a, inner), Left::turned(&a, rows)] {
+        for left in [Left::rows(&a, inner), Left::transposed(&a, rows)] {
             let mut expected = before.clone();
             chain(left, &b, inner, rows, &mut expected);
             for level in Level::available() {
@@ -53,7 +53,7 @@ fn every_output_is_the_promised_chain_at_every_size_level_and_number_of_threads(
                     let mut to = before.clone();
                     let right = Right::Singles(&b, columns);
                     multiply(
-                        &mut Team::new(threads),
+                        &mut ThreadPool::new(threads),
                         level,
                         left,
                         right,
@@ -90,7 +90,7 @@ fn a_matrix_in_any_form_gives_the_product_of_its_singles() {
         for level in Level::available() {
             let mut to = vec![f32::NAN; rows * columns];
             multiply(
-                &mut Team::new(2),
+                &mut ThreadPool::new(2),
                 level,
                 left,
                 Right::Weight(form),
@@ -109,13 +109,13 @@ fn a_chain_cut_in_two_has_the_bits_of_the_whole() {
     let (rows, inner, columns) = (9, 300, 70);
     let (a, b) = (numbers(rows * inner, 6), numbers(inner * columns, 7));
     let (mut whole, mut cut) = (vec![0.0; rows * columns], vec![0.0; rows * columns]);
-    let (mut team, level) = (Team::new(2), Level::detect());
-    let left = |from| Left::turned(&a[from * rows..], rows);
+    let (mut pool, level) = (ThreadPool::new(2), Level::detect());
+    let left = |from| Left::transposed(&a[from * rows..], rows);
     let right = |from| Right::Singles(&b[from * columns..], columns);
-    multiply(&mut team, level, left(0), right(0), inner, rows, &mut whole, Store::Set);
-    multiply(&mut team, level, left(0), right(0), 101, rows, &mut cut, Store::Set);
+    multiply(&mut pool, level, left(0), right(0), inner, rows, &mut whole, Store::Set);
+    multiply(&mut pool, level, left(0), right(0), 101, rows, &mut cut, Store::Set);
     multiply(
-        &mut team,
+        &mut pool,
         level,
         left(101),
         right(101),
@@ -131,9 +131,9 @@ fn a_chain_cut_in_two_has_the_bits_of_the_whole() {
 fn ones_sum_the_rows() {
     let b = [1.0, 2.0, 10.0, 20.0, 100.0, 200.0];
     let mut sums = [0.0; 2];
-    let (mut team, level) = (Team::new(1), Level::detect());
+    let (mut pool, level) = (ThreadPool::new(1), Level::detect());
     multiply(
-        &mut team,
+        &mut pool,
         level,
         Left::ones(),
         Right::Singles(&b, 2),

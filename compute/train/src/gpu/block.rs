@@ -1,80 +1,92 @@
-//! A block forth.
+//! Forward pass of a block.
 
 use compute::{decoder::gpu::count, lora::Projection};
-use cube::{Kernel, Learn, Machine, Scalar};
+use cube::{Kernel, Machine, Scalar, TrainingKernel};
 
-use super::{HEADS_EACH, Learner, Pass};
+use super::{GpuNetwork, HEADS_EACH, Pass};
 
-/// What the way back needs of a block.
-pub(super) struct Kept<B> {
-    /// Queries, keys and values side by side, as their layers gave them.
+/// The intermediate results of a block that its backward pass needs.
+pub(super) struct Activations<B> {
+    /// Queries, keys and values side by side, before norms and rope.
     pub(super) qkv: B,
     pub(super) attended: B,
-    /// The logarithm of each query's sum.
-    pub(super) logs: B,
-    /// Between attention and feed-forward.
+    /// Log-sum-exp of each query's scores.
+    pub(super) lse: B,
+    /// Residual stream between attention and the feed-forward layers.
     pub(super) middle: B,
     /// Gate and up side by side.
     pub(super) gate_up: B,
 }
 
-impl<M: Machine> Learner<M> {
-    /// Numbers of a row of queries, keys and values.
+impl<M: Machine> GpuNetwork<M> {
+    /// Returns the width of a row of queries, keys and values.
     pub(super) fn qkv_width(&self) -> usize {
         (self.config.heads + 2 * self.config.kv_heads) * self.config.head
     }
 
-    /// Heads of queries, and of keys.
+    /// Returns the numbers of query heads and of key heads, as kernels take them.
     pub(super) fn heads(&self) -> [Scalar; 2] {
         [self.config.heads, self.config.kv_heads].map(|n| Scalar::U32(count(n)))
     }
 
-    /// Launches what norms and rotates queries and keys, or goes back through it.
-    pub(super) fn turning(&mut self, pass: &Pass<M::Buffer>, layer: usize, back: bool, qkv: &M::Buffer, y: &M::Buffer) {
+    /// Launches norms and rope of queries and keys, or their backward pass.
+    pub(super) fn launch_rope(
+        &mut self,
+        pass: &Pass<M::Buffer>,
+        layer: usize,
+        backward: bool,
+        qkv: &M::Buffer,
+        y: &M::Buffer,
+    ) {
         let width = self.config.head;
         let gains = self.weights.blocks[layer].gains.clone();
         let normed = gains.is_some();
-        let kernel = match back {
-            true => Learn::TurnBack { width, normed },
-            false => Learn::Turn { width, normed },
+        let kernel = match backward {
+            true => TrainingKernel::RopeBackward { width, normed },
+            false => TrainingKernel::Rope { width, normed },
         };
-        let gains = gains.unwrap_or_else(|| self.nothing.clone());
+        let gains = gains.unwrap_or_else(|| self.unbound.clone());
         let [heads, kv_heads] = self.heads();
         let all = count(self.config.heads + 2 * self.config.kv_heads);
         self.machine.launch(
-            Kernel::Learn(kernel),
+            Kernel::Training(kernel),
             [count(pass.rows), all.div_ceil(HEADS_EACH), 1],
             &[qkv, &gains, &pass.cos, &pass.sin, y],
             &[heads, kv_heads, Scalar::F32(self.config.norm_epsilon)],
         );
     }
 
-    /// Queries and keys as attention takes them.
-    pub(super) fn turned(&mut self, pass: &Pass<M::Buffer>, layer: usize, qkv: &M::Buffer) -> M::Buffer {
+    /// Returns queries, keys and values after norms and rope.
+    pub(super) fn apply_rope(&mut self, pass: &Pass<M::Buffer>, layer: usize, qkv: &M::Buffer) -> M::Buffer {
         let y = self.rows(pass.rows, self.qkv_width());
-        self.turning(pass, layer, false, qkv, &y);
+        self.launch_rope(pass, layer, false, qkv, &y);
         y
     }
 
-    /// A block up to its last layer.
-    pub(super) fn inside(&mut self, pass: &Pass<M::Buffer>, layer: usize, x: &M::Buffer) -> Kept<M::Buffer> {
+    /// Computes a block up to, but without, its down projection.
+    pub(super) fn block_activations(
+        &mut self,
+        pass: &Pass<M::Buffer>,
+        layer: usize,
+        x: &M::Buffer,
+    ) -> Activations<M::Buffer> {
         use Projection::{Gate, K, O, Q, Up, V};
         let (rows, hidden, heads) = (pass.rows, self.config.hidden, self.config.heads);
         let [first, second] = self.norms(layer);
         let normed = self.norm(x, &first, rows);
         let qkv = self.rows(rows, self.qkv_width());
         self.linear(layer, &[Q, K, V], &normed, &qkv, rows, false);
-        let turned = self.turned(pass, layer, &qkv);
+        let roped = self.apply_rope(pass, layer, &qkv);
         let attended = self.rows(rows, heads * self.config.head);
-        let logs = self.rows(rows, heads);
-        let kernel = Learn::Look {
+        let lse = self.rows(rows, heads);
+        let kernel = TrainingKernel::SelfAttention {
             width: self.config.head,
         };
         let scalars = self.heads();
         self.machine.launch(
-            Kernel::Learn(kernel),
+            Kernel::Training(kernel),
             [count(pass.tile_count), count(heads), 1],
-            &[&turned, &pass.tiles, &attended, &logs],
+            &[&roped, &pass.tiles, &attended, &lse],
             &scalars,
         );
         let middle = self.copy(x, rows, hidden);
@@ -82,34 +94,39 @@ impl<M: Machine> Learner<M> {
         let normed = self.norm(&middle, &second, rows);
         let gate_up = self.rows(rows, 2 * self.config.intermediate);
         self.linear(layer, &[Gate, Up], &normed, &gate_up, rows, false);
-        Kept {
+        Activations {
             qkv,
             attended,
-            logs,
+            lse,
             middle,
             gate_up,
         }
     }
 
-    /// The last layer of a block.
-    pub(super) fn finish(&mut self, pass: &Pass<M::Buffer>, layer: usize, kept: &Kept<M::Buffer>) -> M::Buffer {
-        let inner = self.gate(&kept.gate_up, pass.rows);
-        let x = self.copy(&kept.middle, pass.rows, self.config.hidden);
+    /// Computes the down projection of a block and adds it to the residual stream.
+    pub(super) fn block_output(
+        &mut self,
+        pass: &Pass<M::Buffer>,
+        layer: usize,
+        activations: &Activations<M::Buffer>,
+    ) -> M::Buffer {
+        let inner = self.swiglu(&activations.gate_up, pass.rows);
+        let x = self.copy(&activations.middle, pass.rows, self.config.hidden);
         self.linear(layer, &[Projection::Down], &inner, &x, pass.rows, true);
         x
     }
 
-    /// Gains of a block's norms.
+    /// Returns the gains of a block's two norms.
     pub(super) fn norms(&self, layer: usize) -> [M::Buffer; 2] {
         let block = &self.weights.blocks[layer];
         [block.attention_norm.clone(), block.feed_forward_norm.clone()]
     }
 
-    pub(super) fn gate(&mut self, gate_up: &M::Buffer, rows: usize) -> M::Buffer {
+    pub(super) fn swiglu(&mut self, gate_up: &M::Buffer, rows: usize) -> M::Buffer {
         let width = self.config.intermediate;
         let inner = self.rows(rows, width);
         self.elementwise(
-            Kernel::Gate,
+            Kernel::Swiglu,
             rows,
             width,
             &[gate_up, &inner],
@@ -120,7 +137,7 @@ impl<M: Machine> Learner<M> {
 
     fn copy(&mut self, x: &M::Buffer, rows: usize, width: usize) -> M::Buffer {
         let y = self.rows(rows, width);
-        let kernel = Kernel::Learn(Learn::Copy);
+        let kernel = Kernel::Training(TrainingKernel::Copy);
         self.elementwise(kernel, 1, rows * width, &[x, &y], &[Scalar::U32(count(rows * width))]);
         y
     }

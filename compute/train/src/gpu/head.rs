@@ -1,19 +1,20 @@
-//! The output layer and the loss, for the rows that have a target alone, some at a time.
+//! The output layer and the loss on a GPU, only for rows that have a target, some rows at a time.
 
 use compute::decoder::gpu::{count, pack::Pack as Tables};
-use cube::{Kernel, Learn, Machine, Scalar};
+use cube::{Kernel, Machine, Scalar, TrainingKernel};
 
-use super::{Learner, failed};
-use crate::{error::TrainError, net::pack::Pack};
+use super::{GpuNetwork, failed};
+use crate::{cpu::pack::Pack, error::TrainError};
 
-/// Logits that are there at once.
+/// Most logits in memory at once.
 const LOGITS_MAX: usize = 64 << 20;
 
-/// Losses that wait to be read, and how many they are.
+/// Losses that are not downloaded yet, with their number.
 pub(super) type Losses<B> = Vec<(B, usize)>;
 
-impl<M: Machine> Learner<M> {
-    /// The negative log-likelihood of each target. With `back`, their gradient is put into its rows, which were zero.
+impl<M: Machine> GpuNetwork<M> {
+    /// Computes the negative log-likelihood of each target. With `back`, writes the gradient to its rows, which must
+    /// be zero.
     pub(super) fn head(&mut self, pack: &Pack, x: &M::Buffer, back: Option<&M::Buffer>) -> Losses<M::Buffer> {
         let (hidden, vocabulary) = (self.config.hidden, self.config.vocabulary);
         let (gain, head) = (self.weights.norm.clone(), self.weights.head.clone());
@@ -22,37 +23,37 @@ impl<M: Machine> Learner<M> {
         for targets in pack.targets.chunks((LOGITS_MAX / vocabulary).max(1)) {
             let rows = targets.len();
             let mut tables = Tables::default();
-            let places = tables.words(targets.iter().map(|target| target.row));
+            let rows_of = tables.words(targets.iter().map(|target| target.row));
             let tokens = tables.words(targets.iter().map(|target| target.token));
             let weights = tables.singles(targets.iter().map(|target| &target.weight));
             let mut part = tables.send(&mut self.machine);
-            let (places, tokens, weights) = (part(places), part(tokens), part(weights));
+            let (rows_of, tokens, weights) = (part(rows_of), part(tokens), part(weights));
             drop(part);
             let picked = self.rows(rows, hidden);
-            self.elementwise(Kernel::Take, rows, hidden, &[x, &places, &picked], &[wide]);
+            self.elementwise(Kernel::GatherRows, rows, hidden, &[x, &rows_of, &picked], &[wide]);
             let normed = self.norm(&picked, &gain, rows);
             let (logits, each) = (self.rows(rows, vocabulary), self.rows(rows, 1));
             self.base(&head, &normed, &logits, rows, false);
             drop(normed);
             self.machine.launch(
-                Kernel::Learn(Learn::Loss),
+                Kernel::Training(TrainingKernel::CrossEntropy),
                 [count(rows), 1, 1],
                 &[&logits, &tokens, &weights, &each],
                 &[Scalar::U32(count(vocabulary))],
             );
             losses.push((each, rows));
             let Some(d) = back else { continue };
-            let d_normed = self.base_back(&head, &logits, rows);
+            let d_normed = self.base_backward(&head, &logits, rows);
             let d_picked = self.zeros(rows, hidden);
-            self.norm_back(&picked, &gain, &d_normed, &d_picked, rows);
-            let kernel = Kernel::Learn(Learn::Spread);
-            self.elementwise(kernel, rows, hidden, &[&d_picked, &places, d], &[wide]);
+            self.norm_backward(&picked, &gain, &d_normed, &d_picked, rows);
+            let kernel = Kernel::Training(TrainingKernel::ScatterRows);
+            self.elementwise(kernel, rows, hidden, &[&d_picked, &rows_of, d], &[wide]);
         }
         losses
     }
 
-    /// Reads losses, after everything before them.
-    pub(super) fn told(&mut self, losses: Losses<M::Buffer>) -> Result<Vec<f64>, TrainError> {
+    /// Downloads losses, waiting for everything queued before.
+    pub(super) fn read_losses(&mut self, losses: Losses<M::Buffer>) -> Result<Vec<f64>, TrainError> {
         let mut all = Vec::new();
         for (buffer, rows) in losses {
             let read = self

@@ -1,85 +1,85 @@
-//! Linear layers, forth and back, and what adapters add to both.
+//! Linear layers and adapters on a GPU, forward and backward.
 
 use compute::{
     decoder::gpu::{count, weights::Linear},
     lora::Projection,
 };
-use cube::{BEGIN, CHAIN, Element, GEMM_FRAGMENTS, Kernel, Learn, MULTIPLY_TILE, Machine, Scalar};
+use cube::{BEGIN, CHAIN, Element, GEMM_FRAGMENTS, Kernel, MATMUL_TILE, Machine, Scalar, TrainingKernel};
 
-use super::{Learner, on_cores};
+use super::{GpuNetwork, fits_tensor_cores};
 
 /// Outputs of a cube on tensor cores.
 const GEMM_OUTS: usize = 64;
 
-/// Singles that lie in rows of some width: all of it, or columns from one on.
-pub(super) struct Side<'a, B> {
+/// A matrix of singles in rows of `stride` numbers, beginning at column `at`.
+pub(super) struct Columns<'a, B> {
     pub(super) of: &'a B,
     pub(super) at: usize,
     pub(super) stride: usize,
 }
 
-// Whatever the memory is, a reference to it is copied.
-impl<B> Clone for Side<'_, B> {
+// Not derived: that would require `B: Copy`, and only the reference is copied.
+impl<B> Clone for Columns<'_, B> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<B> Copy for Side<'_, B> {}
+impl<B> Copy for Columns<'_, B> {}
 
-impl<'a, B> Side<'a, B> {
+impl<'a, B> Columns<'a, B> {
     pub(super) fn whole(of: &'a B, stride: usize) -> Self {
         Self { of, at: 0, stride }
     }
 }
 
-/// A matrix to multiply with, and how its numbers are kept.
-struct Right<'a, B>(Side<'a, B>, Element);
+/// The right factor and its type.
+struct Right<'a, B>(Columns<'a, B>, Element);
 
 impl<'a, B> Right<'a, B> {
     fn singles(of: &'a B, stride: usize) -> Self {
-        Self(Side::whole(of, stride), Element::F32)
+        Self(Columns::whole(of, stride), Element::F32)
     }
 }
 
-/// Which of both is turned.
+/// The factors that are stored transposed.
 #[derive(Clone, Copy)]
-struct Turned {
+struct Transposed {
     left: bool,
     right: bool,
 }
 
-/// As they lie: `[m, k]` and `[k, n]`.
-const AS_THEY_LIE: Turned = Turned {
+/// Left as `[m, k]`, right as `[k, n]`.
+const NEITHER: Transposed = Transposed {
     left: false,
     right: false,
 };
-/// The right as `[n, k]`.
-const RIGHT: Turned = Turned {
+/// Left as `[m, k]`, right as `[n, k]`.
+const RIGHT_ONLY: Transposed = Transposed {
     left: false,
     right: true,
 };
-/// The left as `[k, m]`.
-const LEFT: Turned = Turned {
+/// Left as `[k, m]`, right as `[k, n]`.
+const LEFT_ONLY: Transposed = Transposed {
     left: true,
     right: false,
 };
 
-/// How a sum begins and ends.
+/// Start and end of each sum.
 enum Sum<'a, B> {
-    /// With nothing, or a bias; it is multiplied in the end.
+    /// Starts with zero or a bias; multiplied by a factor at the end.
     New(Option<&'a B>, f32),
-    /// With what is there.
+    /// Continues from what is there, with a bias if given.
     Onto(Option<&'a B>),
 }
 
-impl<M: Machine> Learner<M> {
-    fn multiply(
+impl<M: Machine> GpuNetwork<M> {
+    fn matmul(
         &mut self,
-        left: Side<'_, M::Buffer>,
+        left: Columns<'_, M::Buffer>,
         right: Right<'_, M::Buffer>,
-        turned: Turned,
-        y: Side<'_, M::Buffer>,
+        transposed: Transposed,
+        y: Columns<'_, M::Buffer>,
         [rows, inner, outs]: [usize; 3],
         sum: Sum<'_, M::Buffer>,
     ) {
@@ -88,7 +88,7 @@ impl<M: Machine> Learner<M> {
             Sum::Onto(bias) => (CHAIN, bias, 1.0),
         };
         let mode = chain + bias.map_or(0, |_| BEGIN);
-        let bias = bias.unwrap_or(&self.nothing);
+        let bias = bias.unwrap_or(&self.unbound);
         let Right(right, element) = right;
         let sizes = [
             left.at,
@@ -104,25 +104,29 @@ impl<M: Machine> Learner<M> {
         let mut scalars: Vec<Scalar> = sizes.iter().map(|n| Scalar::U32(count(*n))).collect();
         scalars.extend([Scalar::F32(scale), Scalar::U32(mode)]);
         self.machine.launch(
-            Kernel::Learn(Learn::Multiply {
+            Kernel::Training(TrainingKernel::Matmul {
                 right: element,
-                left_turned: turned.left,
-                right_turned: turned.right,
+                left_transposed: transposed.left,
+                right_transposed: transposed.right,
             }),
-            [
-                count(outs.div_ceil(MULTIPLY_TILE)),
-                count(rows.div_ceil(MULTIPLY_TILE)),
-                1,
-            ],
+            [count(outs.div_ceil(MATMUL_TILE)), count(rows.div_ceil(MATMUL_TILE)), 1],
             &[left.of, right.of, bias, y.of],
             &scalars,
         );
     }
 
-    /// On tensor cores: `W x`, or back from `W`'s outputs to its columns.
-    fn cores(&mut self, linear: &Linear<M::Buffer>, back: bool, x: &M::Buffer, y: &M::Buffer, rows: usize, add: bool) {
+    /// Multiplies on tensor cores: `W x`, or backward from the outputs of `W` to its inputs.
+    fn tensor_cores(
+        &mut self,
+        linear: &Linear<M::Buffer>,
+        backward: bool,
+        x: &M::Buffer,
+        y: &M::Buffer,
+        rows: usize,
+        add: bool,
+    ) {
         let element = self.weights.element;
-        let (inner, outs) = match back {
+        let (inner, outs) = match backward {
             true => (linear.outs, linear.columns),
             false => (linear.columns, linear.outs),
         };
@@ -132,12 +136,12 @@ impl<M: Machine> Learner<M> {
         let (wide, tall) = (across * GEMM_OUTS, down * 16 * fragments);
         let sums = self.rows(tall, wide);
         let weight = element;
-        let kernel = match back {
-            true => Kernel::Learn(Learn::GemmBack { weight, fragments }),
+        let kernel = match backward {
+            true => Kernel::Training(TrainingKernel::GemmBackward { weight, fragments }),
             false => Kernel::Gemm { weight, fragments },
         };
         let vectors = inner / element.vector();
-        // In one part, whatever the rows: their sums are the same in any pass.
+        // In one part whatever the number of rows, so that a row's sums are the same in any pass.
         let scalars = [vectors, outs, rows, vectors].map(|n| Scalar::U32(count(n)));
         self.machine.launch(
             kernel,
@@ -145,14 +149,14 @@ impl<M: Machine> Learner<M> {
             &[&linear.weight, x, &sums],
             &scalars,
         );
-        let bias = linear.bias.as_ref().filter(|_| !back);
+        let bias = linear.bias.as_ref().filter(|_| !backward);
         let mode = u32::from(add) * cube::ADD + u32::from(bias.is_some()) * cube::BIAS;
-        let bias = bias.unwrap_or(&self.nothing).clone();
+        let bias = bias.unwrap_or(&self.unbound).clone();
         let scalars = [count(outs), count(wide), count(tall), 1, mode].map(Scalar::U32);
-        self.elementwise(Kernel::Finish, rows, outs, &[&sums, &bias, y], &scalars);
+        self.elementwise(Kernel::SumParts, rows, outs, &[&sums, &bias, y], &scalars);
     }
 
-    /// The layers of some sites on the same rows, with their adapters, into `y` or added to it.
+    /// Computes the layers of some sites on the same rows, with their adapters, into `y` or added to it.
     pub(super) fn linear(
         &mut self,
         layer: usize,
@@ -167,19 +171,19 @@ impl<M: Machine> Learner<M> {
         let mut at = 0;
         for site in sites {
             let [out, inside] = self.config.linear_shape(*site);
-            if let Some((a, b)) = self.places.blocks[layer].linear(*site).low {
+            if let Some((a, b)) = self.slots.blocks[layer].linear(*site).lora {
                 let (b, rank) = (self.state.value(&mut self.machine, b), self.rank(a, inside));
-                let h = self.shrink(Side::whole(x, inside), a, inside, rank, rows);
-                let onto = Side {
+                let h = self.shrink(Columns::whole(x, inside), a, inside, rank, rows);
+                let onto = Columns {
                     of: y,
                     at,
                     stride: linear.outs,
                 };
                 let right = Right::singles(&b, out);
-                self.multiply(
-                    Side::whole(&h, rank),
+                self.matmul(
+                    Columns::whole(&h, rank),
                     right,
-                    AS_THEY_LIE,
+                    NEITHER,
                     onto,
                     [rows, rank, out],
                     Sum::Onto(None),
@@ -189,97 +193,97 @@ impl<M: Machine> Learner<M> {
         }
     }
 
-    /// A layer without adapters.
+    /// Computes a layer without adapters.
     pub(super) fn base(&mut self, linear: &Linear<M::Buffer>, x: &M::Buffer, y: &M::Buffer, rows: usize, add: bool) {
         let element = self.weights.element;
-        if on_cores(element, linear.outs, linear.columns) {
-            return self.cores(linear, false, x, y, rows, add);
+        if fits_tensor_cores(element, linear.outs, linear.columns) {
+            return self.tensor_cores(linear, false, x, y, rows, add);
         }
         let bias = linear.bias.clone();
         let sum = match add {
             true => Sum::Onto(bias.as_ref()),
             false => Sum::New(bias.as_ref(), 1.0),
         };
-        self.multiply(
-            Side::whole(x, linear.columns),
-            Right(Side::whole(&linear.weight, linear.columns), element),
-            RIGHT,
-            Side::whole(y, linear.outs),
+        self.matmul(
+            Columns::whole(x, linear.columns),
+            Right(Columns::whole(&linear.weight, linear.columns), element),
+            RIGHT_ONLY,
+            Columns::whole(y, linear.outs),
             [rows, linear.columns, linear.outs],
             sum,
         );
     }
 
-    /// The gradient of a layer's rows, without adapters.
-    pub(super) fn base_back(&mut self, linear: &Linear<M::Buffer>, d: &M::Buffer, rows: usize) -> M::Buffer {
+    /// Returns the gradient of a layer's input rows, without adapters.
+    pub(super) fn base_backward(&mut self, linear: &Linear<M::Buffer>, d: &M::Buffer, rows: usize) -> M::Buffer {
         let (element, y) = (self.weights.element, self.rows(rows, linear.columns));
-        // Gradients may be smaller than what halves can tell from nothing.
-        if element == Element::BF16 && on_cores(element, linear.outs, linear.columns) {
-            self.cores(linear, true, d, &y, rows, false);
+        // Small gradients would become zero as F16.
+        if element == Element::BF16 && fits_tensor_cores(element, linear.outs, linear.columns) {
+            self.tensor_cores(linear, true, d, &y, rows, false);
             return y;
         }
-        self.multiply(
-            Side::whole(d, linear.outs),
-            Right(Side::whole(&linear.weight, linear.columns), element),
-            AS_THEY_LIE,
-            Side::whole(&y, linear.columns),
+        self.matmul(
+            Columns::whole(d, linear.outs),
+            Right(Columns::whole(&linear.weight, linear.columns), element),
+            NEITHER,
+            Columns::whole(&y, linear.columns),
             [rows, linear.outs, linear.columns],
             Sum::New(None, 1.0),
         );
         y
     }
 
-    /// Layers that read the same rows, backwards: adds to the gradients of their adapters, and gives that of the rows if
-    /// it is wanted.
-    pub(super) fn linear_back(
+    /// Backward pass of layers that read the same rows: adds the gradients of their adapters, and returns that of the
+    /// rows if it is wanted.
+    pub(super) fn linear_backward(
         &mut self,
         layer: usize,
         sites: &[Projection],
         d: &M::Buffer,
         x: &M::Buffer,
         rows: usize,
-        onward: bool,
+        input_wanted: bool,
     ) -> Option<M::Buffer> {
         let linear = self.weights.blocks[layer].linear(sites).clone();
-        let d_x = onward.then(|| self.base_back(&linear, d, rows));
+        let d_x = input_wanted.then(|| self.base_backward(&linear, d, rows));
         let mut at = 0;
         for site in sites {
             let [out, inside] = self.config.linear_shape(*site);
-            let side = Side {
+            let d_columns = Columns {
                 of: d,
                 at,
                 stride: linear.outs,
             };
             at += out;
-            let Some((a, b)) = self.places.blocks[layer].linear(*site).low else {
+            let Some((a, b)) = self.slots.blocks[layer].linear(*site).lora else {
                 continue;
             };
-            let (rank, x) = (self.rank(a, inside), Side::whole(x, inside));
-            let value = |learner: &mut Self, index| learner.state.value(&mut learner.machine, index);
-            let gradient = |learner: &mut Self, index| learner.state.gradient(&mut learner.machine, index);
+            let (rank, x) = (self.rank(a, inside), Columns::whole(x, inside));
+            let value = |network: &mut Self, index| network.state.value(&mut network.machine, index);
+            let gradient = |network: &mut Self, index| network.state.gradient(&mut network.machine, index);
             let h = self.shrink(x, a, inside, rank, rows);
             let b_value = value(self, b);
             let d_h = self.rows(rows, rank);
-            self.multiply(
-                side,
+            self.matmul(
+                d_columns,
                 Right::singles(&b_value, out),
-                RIGHT,
-                Side::whole(&d_h, rank),
+                RIGHT_ONLY,
+                Columns::whole(&d_h, rank),
                 [rows, out, rank],
                 Sum::New(None, self.scale),
             );
             let onto = gradient(self, b);
-            self.onto_factor(Side::whole(&h, rank), side, &onto, [rank, rows, out]);
+            self.add_factor_gradient(Columns::whole(&h, rank), d_columns, &onto, [rank, rows, out]);
             let onto = gradient(self, a);
-            self.onto_factor(Side::whole(&d_h, rank), x, &onto, [rank, rows, inside]);
+            self.add_factor_gradient(Columns::whole(&d_h, rank), x, &onto, [rank, rows, inside]);
             if let Some(d_x) = &d_x {
                 let a_value = value(self, a);
                 let right = Right::singles(&a_value, inside);
-                let onto = Side::whole(d_x, inside);
-                self.multiply(
-                    Side::whole(&d_h, rank),
+                let onto = Columns::whole(d_x, inside);
+                self.matmul(
+                    Columns::whole(&d_h, rank),
                     right,
-                    AS_THEY_LIE,
+                    NEITHER,
                     onto,
                     [rows, rank, inside],
                     Sum::Onto(None),
@@ -289,39 +293,39 @@ impl<M: Machine> Learner<M> {
         d_x
     }
 
-    /// The rank of a first factor.
+    /// Returns the rank of a factor A.
     fn rank(&self, a: usize, inside: usize) -> usize {
         self.state.length_of(a) / inside
     }
 
-    /// `scale · A x` of each row.
-    fn shrink(&mut self, x: Side<'_, M::Buffer>, a: usize, inside: usize, rank: usize, rows: usize) -> M::Buffer {
+    /// Returns `scale · A x` of each row.
+    fn shrink(&mut self, x: Columns<'_, M::Buffer>, a: usize, inside: usize, rank: usize, rows: usize) -> M::Buffer {
         let (a, h) = (self.state.value(&mut self.machine, a), self.rows(rows, rank));
         let right = Right::singles(&a, inside);
-        self.multiply(
+        self.matmul(
             x,
             right,
-            RIGHT,
-            Side::whole(&h, rank),
+            RIGHT_ONLY,
+            Columns::whole(&h, rank),
             [rows, inside, rank],
             Sum::New(None, self.scale),
         );
         h
     }
 
-    /// Adds `leftᵀ · right` to the gradient of a factor, row after row.
-    fn onto_factor(
+    /// Adds `leftᵀ · right` to the gradient of a factor, one chain over rows.
+    fn add_factor_gradient(
         &mut self,
-        left: Side<'_, M::Buffer>,
-        right: Side<'_, M::Buffer>,
+        left: Columns<'_, M::Buffer>,
+        right: Columns<'_, M::Buffer>,
         onto: &M::Buffer,
         [rank, rows, width]: [usize; 3],
     ) {
-        self.multiply(
+        self.matmul(
             left,
             Right(right, Element::F32),
-            LEFT,
-            Side::whole(onto, width),
+            LEFT_ONLY,
+            Columns::whole(onto, width),
             [rank, rows, width],
             Sum::Onto(None),
         );

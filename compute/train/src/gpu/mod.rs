@@ -1,14 +1,15 @@
-//! A run on a GPU: forth and back on kernels, with parameters, moments and gradients in its memory as singles.
+//! A run on a GPU: forward and backward pass as kernels, with parameters, moments and gradients as singles in its
+//! memory.
 //!
-//! Where the base's weights have two bytes, its linear layers run on tensor cores, forth and back, with rows rounded to
-//! the weights' type and sums in singles; everything else is in singles. Every sum runs in an order that depends on
-//! nothing but the model and the records: neither how records are cut into passes nor what is kept for the way back
-//! changes a bit. Those bits are not the processor's, nor those of another kind of GPU or other kernels: a run's class
-//! says whose they are.
+//! If the base's weights have 16 bits, its linear layers run on tensor cores, forward and backward, with rows rounded
+//! to the weights' type and sums in singles; all else is in singles. The order of every sum depends on model and
+//! records alone, so neither the cut into passes nor the memory for activations changes a bit. The bits are not those
+//! of a processor, of another kind of GPU, or of other kernels: the run's class names them.
 //!
-//! Adapters over a frozen base as stored, for every family; whatever else a recipe may ask for is refused by its name.
+//! Only adapters over a frozen base as stored are trained, for every family of models; another recipe is refused by
+//! its field.
 
-mod back;
+mod backward;
 mod block;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -22,65 +23,65 @@ use compute::{
     decoder::gpu::{count, pack::Pack as Tables, weights::Weights},
     model::{Config, Model, rope::Rope},
 };
-use cube::{ELEMENTWISE_THREADS, Element, Kernel, LOOK_ROWS, Learn, Machine, Scalar};
+use cube::{ELEMENTWISE_THREADS, Element, Kernel, Machine, SELF_ATTENTION_ROWS, Scalar, TrainingKernel};
 
-use self::{block::Kept, state::State};
+use self::{block::Activations, state::State};
 use super::{
-    elsewhere::Elsewhere,
-    error::TrainError,
-    net::{
+    accelerator::Accelerator,
+    cpu::{
+        gradient_slots::GradientSlots,
         pack::{Pack, Span},
-        places::Places,
     },
+    error::TrainError,
     optimiser::{Factors, Moments},
     parameters::Parameters,
     recipe::{Base, Method, Recipe, RecipeError},
     trainer::Trainer,
 };
 
-/// Kernels of another number have other bits.
-const KERNELS: u32 = 1;
-/// Rows that a grid of cubes can have.
+/// Version of the kernels' arithmetic. A change of bits needs another number, which makes another class.
+const KERNEL_VERSION: u32 = 1;
+/// Most rows of a grid of cubes.
 const ROWS_MAX: usize = 65_535;
-/// Heads of a cube of kernels that have a warp for each.
+/// Heads in a cube, for kernels with a warp for each head.
 const HEADS_EACH: u32 = 4;
 
-/// A machine, a base, and what is trained on it.
-struct Learner<M: Machine> {
+/// A base on a machine, and the adapter that is trained on it.
+struct GpuNetwork<M: Machine> {
     machine: M,
     class: String,
     config: Config,
     weights: Weights<M::Buffer>,
-    places: Places,
+    slots: GradientSlots,
     scale: f32,
     state: State<M::Buffer>,
     rope: Rope,
     keep_bytes: usize,
-    /// What is bound where a kernel has nothing to read.
-    nothing: M::Buffer,
+    /// Bound to parameters that a kernel does not read.
+    unbound: M::Buffer,
 }
 
-/// What a pass tells the machine.
+/// The tables of a pass, on the machine.
 struct Pass<B> {
     rows: usize,
     tokens: B,
     cos: B,
     sin: B,
-    /// Tiles of rows that attend.
+    /// Tiles of rows for attention.
     tiles: B,
     tile_count: usize,
 }
 
 impl Trainer {
-    /// Has a run that has not begun computed by a machine that runs kernels, which makes it a run of another class.
+    /// Moves a run that has not begun to a machine that runs kernels, which makes it a run of another class.
     pub fn on_gpu<M: Machine + 'static>(self, model: &Model, machine: M) -> Result<Self, TrainError> {
         supported(self.recipe())?;
-        let learner = Learner::new(model, machine, self.trained(), self.machine().keep_bytes)?;
-        self.put(Box::new(learner))
+        let network = GpuNetwork::new(model, machine, self.trained(), self.machine().keep_bytes)?;
+        self.on_accelerator(Box::new(network))
     }
 }
 
-/// Refuses what only processors do.
+/// Refuses a recipe that only processors support.
 fn supported(recipe: &Recipe) -> Result<(), RecipeError> {
     let refuse = |field, why: &str| {
         Err(RecipeError {
@@ -100,16 +101,20 @@ fn supported(recipe: &Recipe) -> Result<(), RecipeError> {
     Ok(())
 }
 
-impl<M: Machine> Learner<M> {
+impl<M: Machine> GpuNetwork<M> {
     fn new(model: &Model, mut machine: M, parameters: &Parameters, keep_bytes: usize) -> Result<Self, TrainError> {
         let config = model.config();
         let weights = Weights::take(&mut machine, model)?;
         let scale = parameters.scale().expect("a GPU trains adapters alone");
         Ok(Self {
-            class: format!("{} {} kernels {KERNELS}", machine.class(), weights.element.name()),
+            class: format!(
+                "{} {} kernels {KERNEL_VERSION}",
+                machine.class(),
+                weights.element.name()
+            ),
             state: State::new(&mut machine, parameters),
-            nothing: machine.upload(&[0; 32]),
-            places: parameters.places(),
+            unbound: machine.upload(&[0; 32]),
+            slots: parameters.gradient_slots(),
             rope: Rope::new(config),
             config: config.clone(),
             machine,
@@ -119,19 +124,19 @@ impl<M: Machine> Learner<M> {
         })
     }
 
-    /// Memory for rows of singles.
+    /// Returns a buffer for rows of singles.
     fn rows(&mut self, rows: usize, width: usize) -> M::Buffer {
         self.machine.empty((rows * width * size_of::<f32>()) as u64)
     }
 
-    /// The same, of zeros.
+    /// Returns a buffer of zeros.
     fn zeros(&mut self, rows: usize, width: usize) -> M::Buffer {
         let y = self.rows(rows, width);
         state::zero(&mut self.machine, &y, rows * width);
         y
     }
 
-    /// A kernel whose threads each have one number of a row.
+    /// Launches a kernel with one thread for each number of a row.
     fn elementwise(&mut self, kernel: Kernel, rows: usize, width: usize, buffers: &[&M::Buffer], scalars: &[Scalar]) {
         let columns = count(width).div_ceil(ELEMENTWISE_THREADS);
         self.machine.launch(kernel, [columns, count(rows), 1], buffers, scalars);
@@ -146,18 +151,18 @@ impl<M: Machine> Learner<M> {
         y
     }
 
-    /// The gradient through a norm, added to `onto`.
-    fn norm_back(&mut self, x: &M::Buffer, gain: &M::Buffer, d: &M::Buffer, onto: &M::Buffer, rows: usize) {
+    /// Adds the gradient through a norm to `onto`.
+    fn norm_backward(&mut self, x: &M::Buffer, gain: &M::Buffer, d: &M::Buffer, onto: &M::Buffer, rows: usize) {
         let scalars = [
             Scalar::U32(count(self.config.hidden)),
             Scalar::F32(self.config.norm_epsilon),
         ];
-        let kernel = Kernel::Learn(Learn::NormBack);
+        let kernel = Kernel::Training(TrainingKernel::NormBackward);
         self.machine
             .launch(kernel, [count(rows), 1, 1], &[x, gain, d, onto], &scalars);
     }
 
-    /// Sends what a pass consists of.
+    /// Uploads the tables of a pass.
     fn pass(&mut self, pack: &Pack) -> Pass<M::Buffer> {
         self.rope.reach(pack.longest());
         let mut tables = Tables::default();
@@ -187,20 +192,20 @@ impl<M: Machine> Learner<M> {
         y
     }
 
-    /// The way forth and back of a pass.
-    fn forth_and_back(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
+    /// Runs a pass forward and backward and returns its losses.
+    fn forward_backward(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
         let pass = self.pass(pack);
-        let (layers, lowest) = (self.config.layers, self.places.lowest().unwrap_or(self.config.layers));
-        let keeps = (self.keep_bytes / self.kept_bytes(pass.rows)).max(1);
+        let (layers, lowest) = (self.config.layers, self.slots.lowest().unwrap_or(self.config.layers));
+        let keeps = (self.keep_bytes / self.activation_bytes(pass.rows)).max(1);
         let first_kept = layers.saturating_sub(keeps);
         let mut x = self.embed(&pass);
-        let (mut inputs, mut all_kept) = (Vec::new(), Vec::new());
+        let (mut inputs, mut all_activations) = (Vec::new(), Vec::new());
         for layer in 0..layers {
-            let kept = self.inside(&pass, layer, &x);
-            let next = self.finish(&pass, layer, &kept);
+            let activations = self.block_activations(&pass, layer, &x);
+            let next = self.block_output(&pass, layer, &activations);
             if layer >= lowest {
                 inputs.push(x);
-                all_kept.push((layer >= first_kept).then_some(kept));
+                all_activations.push((layer >= first_kept).then_some(activations));
             }
             x = next;
         }
@@ -209,33 +214,33 @@ impl<M: Machine> Learner<M> {
         drop(x);
         for layer in (lowest..layers).rev() {
             let input = inputs.pop().expect("each of these blocks had one");
-            let kept: Option<Kept<M::Buffer>> = all_kept.pop().expect("the same");
-            let kept = kept.unwrap_or_else(|| self.inside(&pass, layer, &input));
-            self.back(&pass, layer, &input, kept, &d, layer > lowest);
+            let activations: Option<Activations<M::Buffer>> = all_activations.pop().expect("the same");
+            let activations = activations.unwrap_or_else(|| self.block_activations(&pass, layer, &input));
+            self.backward(&pass, layer, &input, activations, &d, layer > lowest);
         }
-        self.told(losses)
+        self.read_losses(losses)
     }
 
-    /// Bytes that [`Kept`] takes.
-    fn kept_bytes(&self, rows: usize) -> usize {
+    /// Returns the bytes that [`Activations`] of this many rows take.
+    fn activation_bytes(&self, rows: usize) -> usize {
         let config = &self.config;
         let heads = 2 * (config.heads + config.kv_heads) * config.head + config.heads;
         size_of::<f32>() * rows * (config.hidden + 2 * config.intermediate + heads)
     }
 }
 
-/// Tiles of a sequence.
+/// Cuts a sequence into tiles for attention: first row, number of rows, begin and end of the sequence.
 fn tiles_of(span: &Span) -> impl Iterator<Item = [usize; 4]> + use<> {
     let (begin, end) = (span.row, span.row + span.rows);
-    let firsts = (begin..end).step_by(LOOK_ROWS);
-    firsts.map(move |first| [first, LOOK_ROWS.min(end - first), begin, end])
+    let firsts = (begin..end).step_by(SELF_ATTENTION_ROWS);
+    firsts.map(move |first| [first, SELF_ATTENTION_ROWS.min(end - first), begin, end])
 }
 
 fn failed(error: cube::MachineError) -> TrainError {
     TrainError::Device(error.0)
 }
 
-impl<M: Machine> Elsewhere for Learner<M> {
+impl<M: Machine> Accelerator for GpuNetwork<M> {
     fn class(&self) -> &str {
         &self.class
     }
@@ -253,23 +258,23 @@ impl<M: Machine> Elsewhere for Learner<M> {
         self.state.begin(&mut self.machine);
     }
 
-    fn learn(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
-        self.forth_and_back(pack)
+    fn losses_and_gradients(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
+        self.forward_backward(pack)
     }
 
     fn losses(&mut self, pack: &Pack) -> Result<Vec<f64>, TrainError> {
         let pass = self.pass(pack);
         let mut x = self.embed(&pass);
         for layer in 0..self.config.layers {
-            let kept = self.inside(&pass, layer, &x);
-            x = self.finish(&pass, layer, &kept);
+            let activations = self.block_activations(&pass, layer, &x);
+            x = self.block_output(&pass, layer, &activations);
         }
         let losses = self.head(pack, &x, None);
-        self.told(losses)
+        self.read_losses(losses)
     }
 
-    fn length(&mut self) -> Result<f64, TrainError> {
-        self.state.length(&mut self.machine).map_err(failed)
+    fn gradient_norm(&mut self) -> Result<f64, TrainError> {
+        self.state.gradient_norm(&mut self.machine).map_err(failed)
     }
 
     fn step(
@@ -284,7 +289,7 @@ impl<M: Machine> Elsewhere for Learner<M> {
     }
 }
 
-/// Whether tensor cores multiply with a matrix of these extents: rows are loaded as vectors on both ways.
-fn on_cores(element: Element, outs: usize, columns: usize) -> bool {
+/// True if tensor cores can multiply with a matrix of this shape: its rows and columns are loaded as vectors.
+fn fits_tensor_cores(element: Element, outs: usize, columns: usize) -> bool {
     element != Element::F32 && outs.is_multiple_of(element.vector()) && columns.is_multiple_of(element.vector())
 }

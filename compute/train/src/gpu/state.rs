@@ -1,7 +1,6 @@
-//! What a run changes: parameters, both moments and gradients, each one piece of memory in which every tensor has its
-//! place.
+//! Parameters, both moments and gradients in a machine's memory, each kind in one buffer.
 
-use cube::{ELEMENTWISE_THREADS, Kernel, Learn, Machine, MachineError, SQUARES, Scalar};
+use cube::{ELEMENTWISE_THREADS, Kernel, Machine, MachineError, SQUARES, Scalar, TrainingKernel};
 
 use compute::decoder::gpu::count;
 
@@ -10,24 +9,24 @@ use crate::{
     parameters::Parameters,
 };
 
-/// Numbers that places are multiples of.
+/// Multiple of numbers at which each tensor begins.
 const ALIGN: usize = 64;
 
-/// All of it.
+/// The four buffers, and where each tensor lies in them.
 pub(super) struct State<B> {
     values: B,
     gradients: B,
     first: B,
     second: B,
-    /// Where each tensor begins, and how many numbers it has.
-    places: Vec<(usize, usize)>,
+    /// Offset and length of each tensor, in numbers.
+    ranges: Vec<(usize, usize)>,
     numbers: usize,
 }
 
-/// Writes zeros.
+/// Fills a buffer with zeros.
 pub(super) fn zero<M: Machine>(machine: &mut M, y: &M::Buffer, numbers: usize) {
     let cubes = count(numbers).div_ceil(ELEMENTWISE_THREADS);
-    let kernel = Kernel::Learn(Learn::Zero);
+    let kernel = Kernel::Training(TrainingKernel::Zero);
     machine.launch(kernel, [cubes, 1, 1], &[y], &[Scalar::U32(count(numbers))]);
 }
 
@@ -38,45 +37,45 @@ fn singles(bytes: &[u8]) -> impl Iterator<Item = f32> {
 impl<B: Clone + Send> State<B> {
     pub(super) fn new<M: Machine<Buffer = B>>(machine: &mut M, parameters: &Parameters) -> Self {
         let mut numbers = 0;
-        let places = parameters.tensors().iter().map(|tensor| {
+        let ranges = parameters.tensors().iter().map(|tensor| {
             let (at, length) = (numbers, tensor.values().len());
             numbers += length.next_multiple_of(ALIGN);
             (at, length)
         });
-        let places = places.collect();
+        let ranges = ranges.collect();
         let mut piece = || machine.reserve((numbers * size_of::<f32>()) as u64);
         Self {
             values: piece(),
             gradients: piece(),
             first: piece(),
             second: piece(),
-            places,
+            ranges,
             numbers,
         }
     }
 
     fn part<M: Machine<Buffer = B>>(&self, machine: &mut M, of: &B, index: usize) -> B {
-        let (at, length) = self.places[index];
+        let (at, length) = self.ranges[index];
         let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
         machine.part(of, bytes(at), bytes(length))
     }
 
-    /// Numbers of a parameter.
+    /// Returns the length of a parameter.
     pub(super) fn length_of(&self, index: usize) -> usize {
-        self.places[index].1
+        self.ranges[index].1
     }
 
-    /// A parameter.
+    /// Returns the values of a parameter.
     pub(super) fn value<M: Machine<Buffer = B>>(&self, machine: &mut M, index: usize) -> B {
         self.part(machine, &self.values, index)
     }
 
-    /// Its gradient.
+    /// Returns the gradient of a parameter.
     pub(super) fn gradient<M: Machine<Buffer = B>>(&self, machine: &mut M, index: usize) -> B {
         self.part(machine, &self.gradients, index)
     }
 
-    /// Takes over what is there.
+    /// Uploads parameters and moments.
     pub(super) fn restore<M: Machine<Buffer = B>>(
         &mut self,
         machine: &mut M,
@@ -99,18 +98,18 @@ impl<B: Clone + Send> State<B> {
         write(&self.second, &mut moments.second.iter().map(Vec::as_slice));
     }
 
-    /// Gradients become zero.
+    /// Sets the gradients to zero.
     pub(super) fn begin<M: Machine<Buffer = B>>(&self, machine: &mut M) {
         zero(machine, &self.gradients, self.numbers);
     }
 
-    /// The gradient's length: squares of each part in singles, and their sum in doubles, in order.
-    pub(super) fn length<M: Machine<Buffer = B>>(&self, machine: &mut M) -> Result<f64, MachineError> {
+    /// Returns the norm of the gradient: squares summed in singles part by part, and the parts in doubles, in order.
+    pub(super) fn gradient_norm<M: Machine<Buffer = B>>(&self, machine: &mut M) -> Result<f64, MachineError> {
         let parts = self.numbers.div_ceil(SQUARES);
         let bytes = (parts * size_of::<f32>()) as u64;
         let y = machine.empty(bytes);
         machine.launch(
-            Kernel::Learn(Learn::Squares),
+            Kernel::Training(TrainingKernel::SumOfSquares),
             [count(parts), 1, 1],
             &[&self.gradients, &y],
             &[Scalar::U32(count(self.numbers))],
@@ -119,7 +118,7 @@ impl<B: Clone + Send> State<B> {
         Ok(singles(&read).map(f64::from).sum::<f64>().sqrt())
     }
 
-    /// Moves parameters and moments, and brings them home.
+    /// Applies AdamW, then downloads parameters and moments.
     pub(super) fn step<M: Machine<Buffer = B>>(
         &self,
         machine: &mut M,
@@ -128,23 +127,33 @@ impl<B: Clone + Send> State<B> {
         factors: &Factors,
     ) -> Result<(), MachineError> {
         let Factors {
-            by,
-            beta,
-            rest,
-            beta_square,
-            rest_square,
+            clip_factor,
+            beta1,
+            one_minus_beta1,
+            beta2,
+            one_minus_beta2,
             rate,
-            root,
+            second_correction,
             epsilon,
-            inside,
-            kept,
+            epsilon_inside,
+            decay_factor,
         } = *factors;
         let mut scalars = vec![Scalar::U32(count(self.numbers))];
-        let singles_of = [by, beta, rest, beta_square, rest_square, rate, root, epsilon, kept];
+        let singles_of = [
+            clip_factor,
+            beta1,
+            one_minus_beta1,
+            beta2,
+            one_minus_beta2,
+            rate,
+            second_correction,
+            epsilon,
+            decay_factor,
+        ];
         scalars.extend(singles_of.map(Scalar::F32));
-        scalars.push(Scalar::U32(u32::from(inside)));
+        scalars.push(Scalar::U32(u32::from(epsilon_inside)));
         machine.launch(
-            Kernel::Learn(Learn::Adam),
+            Kernel::Training(TrainingKernel::Adam),
             [count(self.numbers).div_ceil(ELEMENTWISE_THREADS), 1, 1],
             &[&self.values, &self.gradients, &self.first, &self.second],
             &scalars,
@@ -152,7 +161,7 @@ impl<B: Clone + Send> State<B> {
         let bytes = (self.numbers * size_of::<f32>()) as u64;
         let mut read = |of: &B| machine.read(of, bytes);
         let (values, first, second) = (read(&self.values)?, read(&self.first)?, read(&self.second)?);
-        for (index, (at, length)) in self.places.iter().enumerate() {
+        for (index, (at, length)) in self.ranges.iter().enumerate() {
             let put = |to: &mut [f32], from: &[u8]| {
                 let from = &from[at * size_of::<f32>()..][..length * size_of::<f32>()];
                 to.iter_mut().zip(singles(from)).for_each(|(to, from)| *to = from);

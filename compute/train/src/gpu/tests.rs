@@ -1,4 +1,4 @@
-//! Runs on kernels beside the processor's, on the fixtures: the kernels' text runs here, thread by thread.
+//! Runs on kernels compared with the processor's, on the fixtures, with the kernels in the emulator.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,29 +17,29 @@ use compute::{
 };
 use cube::{
     MachineError,
-    host::{Buffer, Host},
+    emulator::{Buffer, Emulator},
 };
 
 use super::*;
 use crate::{
-    CheckpointError, Corpus, Open,
-    net::{Net, NetOptions},
+    CheckpointError, Corpus, Unthrottled,
+    cpu::{Network, NetworkOptions},
     recipe::{Machine as Processor, Normalise},
 };
 
-/// Where compiled kernels are kept between runs.
-fn host() -> Host {
-    Host::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host-kernels"))
+/// An emulator that keeps compiled kernels between runs.
+fn emulator() -> Emulator {
+    Emulator::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/host-kernels"))
 }
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name)
 }
 
-/// All families: in singles, in halves and in bfloat16.
+/// All families: in singles, in F16 and in BF16.
 const FIXTURES: [&str; 6] = ["llama-1", "llama-2", "qwen2-3", "qwen2-4", "qwen3-5", "qwen3-6"];
 
-/// Sequences of odd lengths, some longer than a chunk of attention; some of their tokens count.
+/// Sequences of odd lengths with some tokens that count; some are longer than a chunk of attention.
 fn packs(vocabulary: usize) -> Vec<Pack> {
     let random = Random::new(9, Stream::Split);
     let sequence = |index: usize, length: usize| {
@@ -75,7 +75,7 @@ fn joined(packs: &[Pack]) -> Pack {
     whole
 }
 
-/// A fixture, its adapter that acts everywhere, and both as parameters.
+/// A fixture, the adapter that acts on every layer, and its parameters.
 fn adapted(name: &str) -> (Model, Parameters) {
     let model = Model::read(&fixture(name)).unwrap();
     let adapter = Adapter::load(&fixture(name).join("adapter0")).unwrap();
@@ -85,30 +85,33 @@ fn adapted(name: &str) -> (Model, Parameters) {
 
 /// Losses and gradients of the processor.
 fn theirs(model: &Model, parameters: &Parameters, pack: &Pack) -> (Vec<f64>, Vec<Vec<f32>>) {
-    let options = NetOptions {
+    let options = NetworkOptions {
         threads: 2,
         level: compute::kernel::Level::detect(),
         keep_bytes: usize::MAX,
     };
     let quantise = compute::kernel::Quantise::No;
-    let mut net = Net::frozen(model, quantise, parameters.places(), options).unwrap();
-    let (weights, lows) = parameters.bound();
-    net.bind(weights, lows);
+    let mut net = Network::frozen(model, quantise, parameters.gradient_slots(), options).unwrap();
+    let (weights, lora) = parameters.bound();
+    net.bind(weights, lora);
     let mut gradients = parameters.gradients();
-    (net.learn(pack, &mut gradients), gradients)
+    (net.losses_and_gradients(pack, &mut gradients), gradients)
 }
 
-/// Those of the kernels.
+/// Losses and gradients of the kernels.
 fn ours(machine: impl Machine, model: &Model, parameters: &Parameters, packs: &[Pack]) -> (Vec<f64>, Vec<Vec<f32>>) {
-    let mut learner = Learner::new(model, machine, parameters, 1 << 30).unwrap();
-    learner.restore(parameters, &Moments::new(parameters)).unwrap();
-    learner.begin();
-    let losses = packs.iter().flat_map(|pack| learner.learn(pack).unwrap()).collect();
+    let mut network = GpuNetwork::new(model, machine, parameters, 1 << 30).unwrap();
+    network.restore(parameters, &Moments::new(parameters)).unwrap();
+    network.begin();
+    let losses = packs
+        .iter()
+        .flat_map(|pack| network.losses_and_gradients(pack).unwrap())
+        .collect();
     let count = parameters.tensors().len();
     let gradients = (0..count).map(|index| {
-        let gradient = learner.state.gradient(&mut learner.machine, index);
+        let gradient = network.state.gradient(&mut network.machine, index);
         let bytes = (parameters.tensors()[index].values().len() * 4) as u64;
-        let read = learner.machine.read(&gradient, bytes).unwrap();
+        let read = network.machine.read(&gradient, bytes).unwrap();
         read.as_chunks()
             .0
             .iter()
@@ -116,15 +119,15 @@ fn ours(machine: impl Machine, model: &Model, parameters: &Parameters, packs: &[
             .collect()
     });
     let gradients: Vec<Vec<f32>> = gradients.collect();
-    let length = learner.length().unwrap();
+    let length = network.gradient_norm().unwrap();
     let exact = super::super::optimiser::length(&gradients);
     assert!((length - exact).abs() <= 1e-6 * exact, "{length} is not {exact}");
     (losses, gradients)
 }
 
-/// Does what tensor cores would in chains of singles, on rows that are rounded as theirs are, or not at all.
+/// Replaces tensor cores by chains of singles, on rows that are rounded like theirs or not at all.
 struct Chains {
-    host: Host,
+    host: Emulator,
     rounds: bool,
 }
 
@@ -173,7 +176,7 @@ impl Machine for Chains {
     fn launch(&mut self, kernel: Kernel, cubes: [u32; 3], buffers: &[&Buffer], scalars: &[Scalar]) {
         let (weight, back) = match kernel {
             Kernel::Gemm { weight, .. } => (weight, false),
-            Kernel::Learn(Learn::GemmBack { weight, .. }) => (weight, true),
+            Kernel::Training(TrainingKernel::GemmBackward { weight, .. }) => (weight, true),
             other => return self.host.launch(other, cubes, buffers, scalars),
         };
         let &[Scalar::U32(vectors), outs, rows, _] = scalars else {
@@ -188,14 +191,14 @@ impl Machine for Chains {
         let (none, inner) = (Scalar::U32(0), Scalar::U32(count(inner)));
         let stride = if back { outs } else { inner };
         let wide = Scalar::U32(cubes[0] * 64);
-        let multiply = Learn::Multiply {
+        let multiply = TrainingKernel::Matmul {
             right: weight,
-            left_turned: false,
-            right_turned: !back,
+            left_transposed: false,
+            right_transposed: !back,
         };
         let cubes = [cubes[0], row_count.div_ceil(64), 1];
         self.host.launch(
-            Kernel::Learn(multiply),
+            Kernel::Training(multiply),
             cubes,
             &[&x, buffers[0], &nothing, buffers[2]],
             &[
@@ -220,12 +223,12 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-/// The largest difference of losses, and the smallest cosine of gradients by parameter.
+/// Returns the largest difference of losses, and the smallest cosine of gradients by parameter.
 fn apart(a: &(Vec<f64>, Vec<Vec<f32>>), b: &(Vec<f64>, Vec<Vec<f32>>)) -> (f64, f64) {
     assert_eq!(a.0.len(), b.0.len());
     let losses = a.0.iter().zip(&b.0).map(|(a, b)| (a - b).abs());
     let cosines = a.1.iter().zip(&b.1).map(|(a, b)| cosine(a, b));
-    // A number that is none is no small difference.
+    // NaN must not count as a small difference.
     let most = losses.fold(
         0.0,
         |most: f64, off| if off > most || off.is_nan() { off } else { most },
@@ -235,16 +238,26 @@ fn apart(a: &(Vec<f64>, Vec<Vec<f32>>), b: &(Vec<f64>, Vec<Vec<f32>>)) -> (f64, 
 }
 
 #[test]
-fn gradients_are_the_processors_but_for_what_tensor_cores_round() {
+fn gradients_match_the_processor_up_to_tensor_core_rounding() {
     for name in FIXTURES {
         let (model, parameters) = adapted(name);
         let pack = joined(&packs(model.config().vocabulary));
         let pack = std::slice::from_ref(&pack);
-        let chains = |rounds| ours(Chains { host: host(), rounds }, &model, &parameters, pack);
+        let chains = |rounds| {
+            ours(
+                Chains {
+                    host: emulator(),
+                    rounds,
+                },
+                &model,
+                &parameters,
+                pack,
+            )
+        };
         let (losses, cosine) = apart(&chains(false), &theirs(&model, &parameters, &pack[0]));
         println!("{name}: losses off by {losses:.1e}, cosine 1 - {:.1e}", 1.0 - cosine);
         assert!(losses <= 2e-4 && cosine >= 1.0 - 1e-6, "{name}: {losses}, {cosine}");
-        let cores = ours(host(), &model, &parameters, pack);
+        let cores = ours(emulator(), &model, &parameters, pack);
         let (losses, cosine) = apart(&cores, &chains(true));
         println!(
             "  cores off from rounded chains by {losses:.1e}, cosine 1 - {:.1e}",
@@ -296,23 +309,29 @@ fn trainer(name: &str, recipe: &Recipe, processor: Processor) -> (Model, Trainer
 
 fn on_kernels(name: &str, processor: Processor) -> Trainer {
     let (model, trainer) = trainer(name, &recipe(), processor);
-    trainer.on_gpu(&model, host()).unwrap()
+    trainer.on_gpu(&model, emulator()).unwrap()
 }
 
 fn numbers(trainer: &Trainer) -> Vec<f32> {
     trainer.parameters().flat_map(|(_, numbers)| numbers.to_vec()).collect()
 }
 
-/// Both runs to their end: the largest difference of losses, and the cosine of what they learned.
+/// Runs both to their end: largest difference of losses, and cosine of the changes.
 fn together(ours: &mut Trainer, theirs: &mut Trainer) -> (f64, f64) {
     assert_eq!((ours.steps(), theirs.steps()), (7, 7));
     let mut most = 0.0f64;
     while !ours.is_done() {
-        let (a, b) = (ours.step(&mut Open).unwrap(), theirs.step(&mut Open).unwrap());
+        let (a, b) = (
+            ours.step(&mut Unthrottled).unwrap(),
+            theirs.step(&mut Unthrottled).unwrap(),
+        );
         assert_eq!((a.step, a.rate, a.tokens), (b.step, b.rate, b.tokens));
         most = most.max((a.loss - b.loss).abs());
     }
-    let (a, b) = (ours.validate(&mut Open).unwrap(), theirs.validate(&mut Open).unwrap());
+    let (a, b) = (
+        ours.validate(&mut Unthrottled).unwrap(),
+        theirs.validate(&mut Unthrottled).unwrap(),
+    );
     let validation = (a.unwrap() - b.unwrap()).abs();
     (most.max(validation), cosine(&numbers(ours), &numbers(theirs)))
 }
@@ -331,15 +350,15 @@ fn a_run_in_singles_ends_where_the_processors_ends() {
 fn a_run_on_tensor_cores_ends_where_one_in_singles_ends_whose_rows_are_rounded() {
     for name in ["llama-2", "qwen2-4"] {
         let (model, chains) = trainer(name, &recipe(), Processor::default());
-        let host = host();
+        let host = emulator();
         let mut chains = chains.on_gpu(&model, Chains { host, rounds: true }).unwrap();
         let mut ours = on_kernels(name, Processor::default());
         let (losses, cosine) = together(&mut ours, &mut chains);
         assert!(losses <= 1e-4 && cosine >= 1.0 - 1e-6, "{name}: {losses}, {cosine}");
-        // What rounding itself costs is told, and that it teaches no other thing.
+        // Rounding costs some loss, but leads to the same adapter.
         let (_, mut theirs) = trainer(name, &recipe(), Processor::default());
         while !theirs.is_done() {
-            theirs.step(&mut Open).unwrap();
+            theirs.step(&mut Unthrottled).unwrap();
         }
         let cosine = self::cosine(&numbers(&ours), &numbers(&theirs));
         println!("{name}: cosine with the processor's 1 - {:.1e}", 1.0 - cosine);
@@ -361,13 +380,13 @@ fn neither_passes_nor_memory_nor_another_time_change_a_bit() {
                 },
             );
             for _ in 0..2 {
-                trainer.step(&mut Open).unwrap();
+                trainer.step(&mut Unthrottled).unwrap();
             }
             let expected = first.get_or_insert_with(|| trainer.roots().to_vec());
             assert_eq!(
                 trainer.roots(),
                 expected,
-                "{name}: passes of {pass_tokens}, {keep_bytes} bytes kept"
+                "{name}: passes of {pass_tokens}, {keep_bytes} bytes activations"
             );
         }
     }
@@ -378,14 +397,14 @@ fn a_run_goes_on_from_a_checkpoint_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     let mut whole = on_kernels("qwen2-4", Processor::default());
-    whole.step(&mut Open).unwrap();
+    whole.step(&mut Unthrottled).unwrap();
     whole.checkpoint(&path).unwrap();
-    whole.step(&mut Open).unwrap();
+    whole.step(&mut Unthrottled).unwrap();
     let mut resumed = on_kernels("qwen2-4", Processor::default());
-    // Whatever was done in between is forgotten.
-    resumed.step(&mut Open).unwrap();
+    // The steps done in between are forgotten.
+    resumed.step(&mut Unthrottled).unwrap();
     resumed.resume(&path).unwrap();
-    resumed.step(&mut Open).unwrap();
+    resumed.step(&mut Unthrottled).unwrap();
     assert_eq!(resumed.roots(), whole.roots());
     assert_eq!(numbers(&resumed), numbers(&whole));
 }
@@ -398,7 +417,7 @@ fn a_run_of_another_class_is_refused_by_what_computed_it() {
     let (_, mut theirs) = trainer("llama-1", &recipe(), Processor::default());
     assert_ne!(ours.run_id(), theirs.run_id());
     assert_eq!((ours.class(), theirs.class()), ("host f32 kernels 1", "processor"));
-    ours.step(&mut Open).unwrap();
+    ours.step(&mut Unthrottled).unwrap();
     ours.checkpoint(&path).unwrap();
     let error = theirs.resume(&path).unwrap_err();
     assert!(
@@ -410,7 +429,7 @@ fn a_run_of_another_class_is_refused_by_what_computed_it() {
         text.contains("`host f32 kernels 1`") && text.contains("`--device cuda`"),
         "{text}"
     );
-    theirs.step(&mut Open).unwrap();
+    theirs.step(&mut Unthrottled).unwrap();
     theirs.checkpoint(&path).unwrap();
     let text = ours.resume(&path).unwrap_err().to_string();
     assert!(
@@ -420,7 +439,7 @@ fn a_run_of_another_class_is_refused_by_what_computed_it() {
 }
 
 #[test]
-fn what_only_processors_do_is_refused_by_its_field() {
+fn a_recipe_for_processors_only_is_refused_by_its_field() {
     let cases = [
         (
             "method",
@@ -446,7 +465,7 @@ fn what_only_processors_do_is_refused_by_its_field() {
     ];
     for (field, recipe) in cases {
         let (model, trainer) = trainer("llama-1", &recipe, Processor::default());
-        match trainer.on_gpu(&model, host()).err() {
+        match trainer.on_gpu(&model, emulator()).err() {
             Some(TrainError::Recipe(error)) => {
                 assert_eq!(error.field, field);
                 assert!(error.why.contains("--device cpu"), "{error}");

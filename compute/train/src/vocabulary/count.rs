@@ -1,7 +1,7 @@
-//! Words of texts, and how often each is met.
+//! Word counts of a text, from which a vocabulary is learned.
 //!
-//! A word is what no token crosses: GPT-2's runs of letters, of signs or of blanks, with the blank before them, and every
-//! digit by itself. They are cut by the reader that will encode with the result, so that both cut alike.
+//! A word is a string that no token crosses: GPT-2's runs of letters, punctuation or spaces, with the space before
+//! them, and each digit by itself. The tokenizer library cuts them, so learning and encoding cut alike.
 
 use std::{
     collections::BTreeMap,
@@ -18,26 +18,26 @@ use tokenizers::{
 
 use super::{SPECIAL, VocabularyError};
 
-/// Bytes of a line of records, or of one text.
+/// Most bytes of a line of records, or of one text.
 const TEXT_BYTES_MAX: u64 = 1 << 30;
 
 /// Bytes that are cut into words at once.
 const PIECE_BYTES: usize = 1 << 16;
 
-/// Bytes of a word. What is longer is no word but a drawing or a code, and teaches nothing.
+/// Most bytes of a word; a longer one is data rather than language, and is skipped.
 const WORD_BYTES_MAX: usize = 256;
 
-/// Different words.
+/// Most different words.
 const WORDS_MAX: usize = 1 << 24;
 
-/// Words and how often each was met.
+/// WordCounts, and how often each occurs.
 #[derive(Clone, Debug)]
-pub struct Words {
+pub struct WordCounts {
     cut: Sequence,
-    met: BTreeMap<String, u64>,
+    counts: BTreeMap<String, u64>,
 }
 
-impl Default for Words {
+impl Default for WordCounts {
     fn default() -> Self {
         let cut = Sequence::new(vec![
             PreTokenizerWrapper::Digits(Digits::new(true)),
@@ -45,12 +45,12 @@ impl Default for Words {
         ]);
         Self {
             cut,
-            met: BTreeMap::new(),
+            counts: BTreeMap::new(),
         }
     }
 }
 
-/// The texts of a record.
+/// The text fields of a record.
 #[derive(Deserialize)]
 struct Record {
     text: Option<String>,
@@ -67,8 +67,8 @@ struct Message {
     content: String,
 }
 
-impl Words {
-    /// Counts the words of files: of `.jsonl`, the texts of the record on each line; of others, all of it.
+impl WordCounts {
+    /// Counts the words of files: in `.jsonl` those of each record's text fields, in others those of the whole file.
     pub fn read(files: &[PathBuf]) -> Result<Self, VocabularyError> {
         let mut words = Self::default();
         for path in files {
@@ -169,34 +169,34 @@ impl Words {
             .pre_tokenize(&mut cut)
             .expect("cutting a text that is UTF-8 does not fail");
         for (word, _, _) in cut.get_splits(OffsetReferential::Normalized, OffsetType::None) {
-            if let Some(met) = self.met.get_mut(word) {
+            if let Some(met) = self.counts.get_mut(word) {
                 *met += 1;
                 continue;
             }
-            if self.met.len() == WORDS_MAX {
+            if self.counts.len() == WORDS_MAX {
                 return Err(VocabularyError::Many(WORDS_MAX));
             }
-            // A character stands for each byte.
+            // Each character stands for one byte.
             if word.chars().count() <= WORD_BYTES_MAX {
-                self.met.insert(word.to_owned(), 1);
+                self.counts.insert(word.to_owned(), 1);
             }
         }
         Ok(())
     }
 
-    /// Whether there are none.
+    /// True if no word was counted.
     pub fn is_empty(&self) -> bool {
-        self.met.is_empty()
+        self.counts.is_empty()
     }
 
-    /// Words in order, and how often each was met.
+    /// Iterates over the words in order, with their counts.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.met.iter().map(|(word, met)| (word.as_str(), *met))
+        self.counts.iter().map(|(word, met)| (word.as_str(), *met))
     }
 }
 
 impl Record {
-    /// As training writes them, the blank before an answer included.
+    /// Returns the texts as training writes them, with the space before an answer.
     fn texts(self) -> Vec<String> {
         let mut texts: Vec<String> = self.text.into_iter().collect();
         texts.extend(self.prompt);
@@ -208,7 +208,7 @@ impl Record {
     }
 }
 
-/// What stands between special tokens.
+/// Splits a text at special tokens.
 fn parts(text: &str) -> Vec<&str> {
     let mut parts = vec![text];
     for special in SPECIAL {
@@ -217,7 +217,7 @@ fn parts(text: &str) -> Vec<&str> {
     parts
 }
 
-/// Where a long text may be cut without cutting a word: before a blank between two letters.
+/// Returns an offset at which a long text can be cut without cutting a word: before a space between two letters.
 fn seam(text: &str) -> usize {
     if text.len() <= PIECE_BYTES {
         return text.len();
@@ -229,7 +229,7 @@ fn seam(text: &str) -> usize {
     found.unwrap_or_else(|| text.floor_char_boundary(PIECE_BYTES))
 }
 
-/// The characters that stand for bytes, in their own order.
+/// Returns the characters that stand for bytes, sorted.
 pub(super) fn alphabet() -> Vec<char> {
     let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
     alphabet.sort_unstable();

@@ -1,4 +1,4 @@
-//! Which tokens are joined, most often met first.
+//! The merges of byte-pair encoding: the most frequent pair first.
 
 use std::{
     cmp::Reverse,
@@ -10,13 +10,13 @@ type Pair = (u32, u32);
 /// Words as tokens, and the pairs in them.
 struct Pairs {
     words: Vec<(Vec<u32>, u64)>,
-    met: BTreeMap<Pair, u64>,
-    /// Words that a pair is or was in.
-    places: BTreeMap<Pair, Vec<u32>>,
+    counts: BTreeMap<Pair, u64>,
+    /// Words that contain, or contained, a pair.
+    words_with: BTreeMap<Pair, Vec<u32>>,
 }
 
-/// Joins pairs until there are `size` tokens, or none is met `least` times. New tokens are put behind those that are
-/// there.
+/// Merges pairs until there are `size` tokens, or no pair occurs `least` times. New tokens are appended to `tokens`.
+/// Of pairs equally frequent the one of smaller tokens is first, so the result is unique.
 pub(super) fn learn<'a>(
     words: impl Iterator<Item = (&'a str, u64)>,
     tokens: &mut Vec<String>,
@@ -29,31 +29,31 @@ pub(super) fn learn<'a>(
         .map(|(word, met)| (word.chars().map(number).collect(), met))
         .collect();
     let mut pairs = Pairs::of(words);
-    // What a pair was met when it was put in; it may have become fewer since.
+    // Counts as of when a pair was queued; a count may have fallen since, which is checked when it is taken out.
     let mut queue: BinaryHeap<(u64, Reverse<Pair>)> =
-        pairs.met.iter().map(|(pair, met)| (*met, Reverse(*pair))).collect();
+        pairs.counts.iter().map(|(pair, met)| (*met, Reverse(*pair))).collect();
     let mut merges = Vec::new();
     while tokens.len() < size {
-        let Some((believed, Reverse(pair))) = queue.pop() else {
+        let Some((queued_count, Reverse(pair))) = queue.pop() else {
             break;
         };
-        let met = pairs.met.get(&pair).copied().unwrap_or(0);
+        let met = pairs.counts.get(&pair).copied().unwrap_or(0);
         if met < least {
             continue;
         }
-        if met != believed {
+        if met != queued_count {
             queue.push((met, Reverse(pair)));
             continue;
         }
         let text = [tokens[pair.0 as usize].as_str(), &tokens[pair.1 as usize]].concat();
-        // The same token may come of other halves.
+        // The same token may come of two different pairs.
         let joined = *numbers.entry(text).or_insert_with_key(|text| {
             tokens.push(text.clone());
             u32::try_from(tokens.len() - 1).expect("a vocabulary is bounded")
         });
         merges.push([pair.0, pair.1]);
         let grown = pairs.join(pair, joined);
-        queue.extend(grown.into_iter().map(|pair| (pairs.met[&pair], Reverse(pair))));
+        queue.extend(grown.into_iter().map(|pair| (pairs.counts[&pair], Reverse(pair))));
     }
     merges
 }
@@ -62,39 +62,42 @@ impl Pairs {
     fn of(words: Vec<(Vec<u32>, u64)>) -> Self {
         let mut pairs = Self {
             words: Vec::new(),
-            met: BTreeMap::new(),
-            places: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            words_with: BTreeMap::new(),
         };
         for (at, (word, met)) in (0..).zip(&words) {
             for pair in word.windows(2).map(|two| (two[0], two[1])) {
-                *pairs.met.entry(pair).or_insert(0) += met;
-                pairs.places.entry(pair).or_default().push(at);
+                *pairs.counts.entry(pair).or_insert(0) += met;
+                pairs.words_with.entry(pair).or_default().push(at);
             }
         }
         pairs.words = words;
         pairs
     }
 
-    /// Joins a pair wherever it stands, from the left, and says which pairs are met more often than before.
+    /// Merges a pair wherever it occurs, from the left, and returns the pairs whose count rose.
     fn join(&mut self, pair: Pair, joined: u32) -> Vec<Pair> {
-        let mut places = self.places.remove(&pair).unwrap_or_default();
-        places.sort_unstable();
-        places.dedup();
+        let mut words_with = self.words_with.remove(&pair).unwrap_or_default();
+        words_with.sort_unstable();
+        words_with.dedup();
         let mut grown = Vec::new();
-        for at in places {
+        for at in words_with {
             let (word, met) = &mut self.words[at as usize];
             let after = replaced(word, pair, joined);
             if after.len() == word.len() {
                 continue;
             }
             for old in word.windows(2).map(|two| (two[0], two[1])) {
-                let count = self.met.get_mut(&old).expect("it was counted when the word came to be");
+                let count = self
+                    .counts
+                    .get_mut(&old)
+                    .expect("it was counted when the word came to be");
                 *count -= *met;
             }
             for new in after.windows(2).map(|two| (two[0], two[1])) {
-                *self.met.entry(new).or_insert(0) += *met;
+                *self.counts.entry(new).or_insert(0) += *met;
                 if new.0 == joined || new.1 == joined {
-                    self.places.entry(new).or_default().push(at);
+                    self.words_with.entry(new).or_default().push(at);
                     grown.push(new);
                 }
             }

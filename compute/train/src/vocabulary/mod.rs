@@ -1,9 +1,8 @@
-//! A vocabulary learned from text: byte-level byte-pair encoding, the same to the byte for the same texts on every
-//! machine.
+//! Learning a vocabulary: byte-level byte-pair encoding, with the same result for the same texts on every machine.
 //!
-//! Everything is counted in integers on one thread, and where two pairs are met equally often the one of the smaller
-//! tokens is joined first. What is written is `tokenizer.json` as Hugging Face has it, so whoever reads such files encodes
-//! as we do. Any text can be written in it, since every byte is a token; nothing is normalised.
+//! Counting is in integers on one thread, and pairs equally frequent are merged in the order of their tokens. The
+//! result is a `tokenizer.json` that Hugging Face's libraries read. Every byte is a token, so any text can be
+//! encoded; nothing is normalised.
 
 mod count;
 mod merge;
@@ -11,81 +10,82 @@ mod write;
 
 use std::{io, path::PathBuf};
 
-pub use count::Words;
+pub use count::WordCounts;
 
-/// The token before a text.
+/// Token before a text.
 pub const BEGIN: &str = "<|begin|>";
-/// The token after a text or an answer.
+/// Token after a text or an answer.
 pub const END: &str = "<|end|>";
-/// The token that fills a batch up.
+/// Token that fills a batch up.
 pub const PAD: &str = "<|pad|>";
 
-/// Tokens with a meaning of their own, by number. None of them is learned from, and text that spells one is cut there.
+/// Special tokens, by number. A text that spells one is cut there, so nothing is learned across it.
 pub const SPECIAL: [&str; 3] = [BEGIN, END, PAD];
 
-/// Tokens at least: the special ones and every byte.
+/// Smallest vocabulary: the special tokens and every byte.
 pub const TOKENS_MIN: usize = SPECIAL.len() + 256;
 
-/// Tokens at most.
+/// Largest vocabulary.
 pub const TOKENS_MAX: usize = 1 << 20;
 
-/// A pair met less often is not worth a token.
-const MET_MIN: u64 = 2;
+/// Occurrences that a pair needs to become a token.
+const PAIR_COUNT_MIN: u64 = 2;
 
-/// Tokens, and the pairs that make them.
+/// A learned vocabulary: its tokens and merges.
+///
+/// ```
+/// use train::vocabulary::{TOKENS_MIN, Vocabulary, WordCounts};
+///
+/// let mut words = WordCounts::default();
+/// words.add("low lower lowest low").unwrap();
+/// let vocabulary = Vocabulary::learn(&words, TOKENS_MIN + 2).unwrap();
+/// assert_eq!((vocabulary.tokens(), vocabulary.merges()), (TOKENS_MIN + 2, 2));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
-    /// Each token as the file writes it, by number: a character of GPT-2's alphabet stands for each byte.
+    /// Text of each token as the file spells it: a character of GPT-2's alphabet for each byte.
     tokens: Vec<String>,
-    /// What is joined, first things first.
+    /// Merged pairs, in the order of merging.
     merges: Vec<[u32; 2]>,
 }
 
-/// Why there is no vocabulary.
+/// Failure to learn or write a vocabulary.
 #[derive(Debug, thiserror::Error)]
 pub enum VocabularyError {
-    /// A size that cannot be.
+    /// The size is below [`TOKENS_MIN`] or above [`TOKENS_MAX`].
     #[error("a vocabulary of {0} tokens cannot be: {TOKENS_MIN} to {TOKENS_MAX} are accepted")]
     Size(usize),
-    /// A file could not be read.
     #[error("could not read {}", path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A record or a text that cannot be learned from.
+    /// A text or a record cannot be used.
     #[error("{}:{line}: the text {why}", path.display())]
     Text {
-        /// Its file.
         path: PathBuf,
-        /// Its line, from 1.
+        /// Line, from 1.
         line: usize,
-        /// What is wrong.
         why: String,
     },
-    /// There are more words than can be counted.
+    /// The texts have too many different words.
     #[error("the texts hold more than {0} different words; learn from a part of them")]
     Many(usize),
-    /// There is nothing.
+    /// The texts have no words.
     #[error("the files hold no text")]
     Empty,
-    /// A file could not be written.
     #[error("could not write {}", path.display())]
     Write {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
 }
 
 impl Vocabulary {
-    /// Learns at most that many tokens. There are fewer when no pair of them is met twice any more.
-    pub fn learn(words: &Words, size: usize) -> Result<Self, VocabularyError> {
+    /// Learns at most `size` tokens; fewer if no pair occurs twice any more.
+    pub fn learn(words: &WordCounts, size: usize) -> Result<Self, VocabularyError> {
         if !(TOKENS_MIN..=TOKENS_MAX).contains(&size) {
             return Err(VocabularyError::Size(size));
         }
@@ -94,23 +94,23 @@ impl Vocabulary {
         }
         let mut tokens: Vec<String> = SPECIAL.iter().map(|&special| special.to_owned()).collect();
         tokens.extend(count::alphabet().into_iter().map(String::from));
-        let merges = merge::learn(words.iter(), &mut tokens, size, MET_MIN);
+        let merges = merge::learn(words.iter(), &mut tokens, size, PAIR_COUNT_MIN);
         assert!(tokens.len() <= size);
         Ok(Self { tokens, merges })
     }
 
-    /// How many tokens there are.
+    /// Returns the number of tokens.
     pub fn tokens(&self) -> usize {
         self.tokens.len()
     }
 
-    /// How many pairs are joined.
+    /// Returns the number of merges.
     pub fn merges(&self) -> usize {
         self.merges.len()
     }
 }
 
-/// The number of a special token.
+/// Returns the number of a special token.
 pub fn special(token: &str) -> Option<u32> {
     (0..)
         .zip(SPECIAL)

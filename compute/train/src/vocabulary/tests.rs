@@ -9,11 +9,12 @@ use super::*;
 const TEXT: &str = "The miller of Oakleycliff asks 1,024 pence for a sack of flour.\n\nThe miller's wife asks less; \
     the miller doesn't mind.\n  \"A sack of flour, a sack of salt!\" calls the crier — naïve, 海, 🦀.\n";
 
-/// Texts and their tokens, by Python's `tokenizers` 0.23.3 with a vocabulary that its own trainer learned from [`TEXT`].
+/// Texts and their tokens, by Python's `tokenizers` 0.23.3 with a vocabulary that its own trainer learned from
+/// [`TEXT`].
 const ENCODED: &str = include_str!("encoded.jsonl");
 
 fn learned(text: &str, size: usize) -> Vocabulary {
-    let mut words = Words::default();
+    let mut words = WordCounts::default();
     words.add(text).unwrap();
     Vocabulary::learn(&words, size).unwrap()
 }
@@ -27,13 +28,13 @@ fn tokenizer(vocabulary: &Vocabulary) -> Tokenizer {
 }
 
 #[test]
-fn joins_what_is_met_most_and_of_ties_the_smallest() {
-    // " ab" and "ab" each twice, "ba" once: (a, b) is met four times; then (Ġ, ab) twice, and nothing else.
+fn the_most_frequent_pair_is_merged_first_and_of_ties_the_smallest() {
+    // " ab" and "ab" each twice, "ba" once: (a, b) occurs four times; then (Ġ, ab) twice, and nothing else.
     let vocabulary = learned("ab ab\nab ab\nba", 300);
     let name = |token: u32| vocabulary.tokens[token as usize].as_str();
     let merges: Vec<[&str; 2]> = vocabulary.merges.iter().map(|pair| pair.map(name)).collect();
     assert_eq!(merges, [["a", "b"], ["Ġ", "ab"]]);
-    // Both pairs of "xyz" are met twice.
+    // Both pairs of "xyz" occur twice.
     let vocabulary = learned("xyz xyz", 260);
     let name = |token: u32| vocabulary.tokens[token as usize].as_str();
     assert_eq!(
@@ -43,21 +44,21 @@ fn joins_what_is_met_most_and_of_ties_the_smallest() {
 }
 
 #[test]
-fn learns_what_the_reference_learns() {
+fn the_merges_are_those_of_the_reference() {
     let text = TEXT.repeat(3) + include_str!("mod.rs") + include_str!("merge.rs");
-    let mut words = Words::default();
+    let mut words = WordCounts::default();
     words.add(&text).unwrap();
     let counted: Vec<(&str, usize)> = words
         .iter()
         .map(|(word, met)| (word, usize::try_from(met).unwrap()))
         .collect();
-    // The second is more than the text has pairs for.
+    // The second size is more than the text has pairs for.
     for size in [600, 4000] {
         let vocabulary = Vocabulary::learn(&words, size).unwrap();
         let mut reference = BpeTrainer::builder()
             .show_progress(false)
             .vocab_size(size)
-            .min_frequency(MET_MIN)
+            .min_frequency(PAIR_COUNT_MIN)
             .special_tokens(SPECIAL.map(|token| AddedToken::from(token, true)).to_vec())
             .initial_alphabet(count::alphabet().into_iter().collect())
             .build();
@@ -76,7 +77,7 @@ fn learns_what_the_reference_learns() {
 }
 
 #[test]
-fn every_text_comes_back() {
+fn every_text_is_decoded_to_itself() {
     let tokenizer = tokenizer(&learned(TEXT, 320));
     let mut every = String::from(TEXT);
     every.extend((0..0x2000).filter_map(char::from_u32));
@@ -97,13 +98,13 @@ fn digits_stand_alone() {
 fn a_text_is_the_same_vocabulary_in_any_pieces() {
     // Longer than what is cut at once, and counted file by file.
     let long = TEXT.replace('\n', " ").repeat(500);
-    let mut apart = Words::default();
+    let mut apart = WordCounts::default();
     for _ in 0..500 {
         apart.add(&TEXT.replace('\n', " ")).unwrap();
     }
-    let mut whole = Words::default();
+    let mut whole = WordCounts::default();
     whole.add(&long).unwrap();
-    // What differs is the blank between two of the texts.
+    // The difference is the space between two of the texts.
     let differ = whole
         .iter()
         .filter(|word| !apart.iter().any(|other| other == *word))
@@ -115,7 +116,7 @@ fn a_text_is_the_same_vocabulary_in_any_pieces() {
 #[test]
 fn special_tokens_are_not_learned_from() {
     let words = |texts: &[&str]| {
-        let mut words = Words::default();
+        let mut words = WordCounts::default();
         texts.iter().for_each(|text| words.add(text).unwrap());
         words
             .iter()
@@ -156,7 +157,7 @@ fn a_bad_file_is_refused_by_its_line() {
     let check = |name: &str, text: &[u8], expect: &str| {
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
-        let error = Words::read(&[path]).unwrap_err().to_string();
+        let error = WordCounts::read(&[path]).unwrap_err().to_string();
         assert!(error.contains(expect), "{error}");
     };
     check(
@@ -167,9 +168,9 @@ fn a_bad_file_is_refused_by_its_line() {
     check("b.jsonl", b"{}\n", "b.jsonl:1: the text has none of");
     check("c.txt", b"ab\xff", "is not UTF-8 from byte 2 on");
     check("d.txt", b"", "the files hold no text");
-    let missing = Words::read(&[dir.path().join("e")]).unwrap_err();
+    let missing = WordCounts::read(&[dir.path().join("e")]).unwrap_err();
     assert!(matches!(missing, VocabularyError::Read { .. }));
-    let size = Vocabulary::learn(&Words::default(), TOKENS_MIN - 1).unwrap_err();
+    let size = Vocabulary::learn(&WordCounts::default(), TOKENS_MIN - 1).unwrap_err();
     assert!(matches!(size, VocabularyError::Size(258)));
 }
 

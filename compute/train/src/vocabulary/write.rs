@@ -1,4 +1,4 @@
-//! A vocabulary as Hugging Face writes one: `tokenizer.json`, and `tokenizer_config.json` with a chat template.
+//! Writes a vocabulary as Hugging Face does: `tokenizer.json`, and `tokenizer_config.json` with a chat template.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{BEGIN, END, PAD, SPECIAL, Vocabulary, VocabularyError, special};
 
-/// A user's turn is a question and an assistant's its answer, as training writes pairs where there is no template.
+/// Chat template: the user's turn is a question and the assistant's its answer, as training formats pairs by default.
 const CHAT_TEMPLATE: &str = "{{- bos_token }}\
     {%- for message in messages %}\
     {%- if message['role'] == 'assistant' %}{{- ' ' + (message['content'] | trim) + eos_token }}\
@@ -20,7 +20,8 @@ const CHAT_TEMPLATE: &str = "{{- bos_token }}\
     {%- endif %}\
     {%- endfor %}";
 
-/// All but the tokens and what joins them. It is text and no object, so that its order is nobody else's choice.
+/// `tokenizer.json` without tokens and merges. A text and not an object, so that the order of its fields is fixed
+/// here.
 const TOKENIZER: &str = r#"{
   "version": "1.0",
   "truncation": null,
@@ -119,7 +120,7 @@ impl Vocabulary {
         text.into_bytes()
     }
 
-    /// The text of `tokenizer_config.json`, for a model of that context.
+    /// Returns the text of `tokenizer_config.json`, for a model with that context.
     pub fn config_json(&self, context_tokens_max: Option<usize>) -> Vec<u8> {
         let written = Config {
             tokenizer_class: "PreTrainedTokenizerFast",
@@ -133,7 +134,7 @@ impl Vocabulary {
         serde_json::to_vec_pretty(&written).expect("names and numbers")
     }
 
-    /// Writes a `tokenizer.json` of any name, and `tokenizer_config.json` beside it.
+    /// Writes a `tokenizer.json` under any name, and `tokenizer_config.json` beside it.
     pub fn write(&self, file: &Path, context_tokens_max: Option<usize>) -> Result<PathBuf, VocabularyError> {
         let put = |path: &Path, bytes: &[u8]| {
             fs::write(path, bytes).map_err(|source| VocabularyError::Write {

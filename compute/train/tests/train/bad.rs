@@ -1,9 +1,9 @@
-//! Data that cannot be trained on, and numbers that are none.
+//! Records that are refused, and runs that meet a NaN.
 
 use std::{collections::BTreeMap, fs};
 
 use compute::model::{Config, Model, Text};
-use train::{Corpus, DataError, Long, Machine, Open, Recipe, TrainError, Trainer, run};
+use train::{Corpus, DataError, Machine, Overlong, Recipe, TrainError, Trainer, Unthrottled, run};
 
 use super::{fixture, output, recipe};
 
@@ -46,7 +46,7 @@ fn bad_data_is_refused_with_its_file_and_line() {
     let file = files.path().join("y.jsonl");
     fs::write(&file, &long).unwrap();
     let cut = Recipe {
-        long: Long::Cut,
+        long: Overlong::Cut,
         ..Recipe::default()
     };
     let corpus = Corpus::read(&[file], &text, model.config(), &cut).unwrap();
@@ -75,9 +75,9 @@ fn bad_data_is_refused_with_its_file_and_line() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_state() {
+fn a_nan_loss_stops_the_run_and_keeps_the_state() {
     let model = {
-        // The embedding of one token is broken, and of the output layer nothing.
+        // The embedding of one token is NaN; the output layer is intact.
         let config = Config {
             tied: false,
             ..Config::parse(&fs::read(fixture("llama-1").join("config.json")).unwrap()).unwrap()
@@ -103,7 +103,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_state() {
     let mut trainer = Trainer::new(&model, corpus, &BTreeMap::new(), recipe, Machine::default()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let out = output(dir.path());
-    let error = run(&mut trainer, &out, &mut Open, &mut |_| ()).unwrap_err();
+    let error = run(&mut trainer, &out, &mut Unthrottled, &mut |_| ()).unwrap_err();
     let TrainError::NotFinite { step, records, .. } = &error else {
         panic!("{error}");
     };

@@ -1,4 +1,4 @@
-//! What changes no bit of a run, and what does.
+//! Settings that change no bit of a run, and changes that do.
 
 use std::{
     fs,
@@ -15,13 +15,14 @@ use compute::{
     model::{Model, Text},
 };
 use train::{
-    Asked, Base, CheckpointError, Corpus, Gate, Go, Machine, Method, Open, Others, Recipe, TrainError, Trainer, answers,
+    Base, CheckpointError, Corpus, EvalPrompt, Foreground, Machine, Method, Proceed, Recipe, Throttle, TrainError,
+    Trainer, Unthrottled, answers,
 };
 
 use super::{Record, corpus, finish, fixture, machine, read, short, trainer, training, weights};
 
 #[test]
-fn a_run_has_the_same_roots_and_adapter_on_any_threads_level_memory_and_passes() {
+fn roots_do_not_depend_on_threads_level_memory_or_passes() {
     for (name, recipe) in [
         ("qwen3-6", short()),
         (
@@ -71,7 +72,7 @@ fn a_run_has_the_same_roots_and_adapter_on_any_threads_level_memory_and_passes()
     }
 }
 
-/// What the short run over `llama-1` comes to in every build there is: debug or release, on any machine.
+/// The result of the short run over `llama-1` in every build: debug or release, on any machine.
 const ROOT: &str = "6b17b4509de9845a7f5f5937376269b2446b99c1af521338a8cdf4dff540ae30";
 const ADAPTER: &str = "0xfb16bfe9f24fbd01e9dcb3d21d8af7dd945000c27f7b0f2b8aaccdb26a9c83f4";
 
@@ -87,11 +88,11 @@ fn every_build_gives_the_same_bits() {
 }
 
 #[test]
-fn serving_beside_it_changes_no_bit_of_a_run_and_a_run_none_of_the_answers() {
+fn serving_and_training_at_once_changes_no_bit_of_either() {
     let dir = fixture("llama-1");
     let model = Model::read(&dir).unwrap();
     let text = Text::load(&dir, model.config()).unwrap();
-    let asked = ["the fox", "the dog", "quick"].map(|text_of| Asked {
+    let asked = ["the fox", "the dog", "quick"].map(|text_of| EvalPrompt {
         prompt: text.tokenizer.encode(text_of, true).unwrap(),
         answer: String::new(),
     });
@@ -137,25 +138,25 @@ fn serving_beside_it_changes_no_bit_of_a_run_and_a_run_none_of_the_answers() {
     assert!(beside.iter().all(|said| *said == quiet));
 }
 
-/// Others who are busy at every other look.
+/// A foreground that is busy at every other check.
 struct Restless(Arc<AtomicBool>);
 
-impl Gate for Restless {
-    fn ask(&mut self, _: Duration) -> Go {
-        Go::On
+impl Throttle for Restless {
+    fn after_pass(&mut self, _: Duration) -> Proceed {
+        Proceed::Continue
     }
 
-    fn others(&self) -> Option<Others> {
+    fn foreground(&self) -> Option<Foreground> {
         let turn = self.0.clone();
-        Some(Others {
-            are_busy: Arc::new(move || turn.fetch_xor(true, Relaxed)),
+        Some(Foreground {
+            is_busy: Arc::new(move || turn.fetch_xor(true, Relaxed)),
             share_percent: 10,
         })
     }
 }
 
 #[test]
-fn giving_way_changes_no_bit() {
+fn yielding_to_the_foreground_changes_no_bit() {
     let expected = finish(&mut trainer("llama-1", short(), Machine::default()));
     let mut trainer = trainer("llama-1", short(), machine(2, Level::detect(), 1 << 20, 64));
     let mut gate = Restless(Arc::default());
@@ -172,21 +173,21 @@ fn one_step_done_again_has_its_root_and_a_flipped_bit_another() {
     let path = dir.path().join("state");
     let mut original = trainer("llama-1", short(), machine);
     for _ in 0..6 {
-        original.step(&mut Open).unwrap();
+        original.step(&mut Unthrottled).unwrap();
     }
     original.checkpoint(&path).unwrap();
-    original.step(&mut Open).unwrap();
+    original.step(&mut Unthrottled).unwrap();
     let root = original.roots()[6];
     let again = |path: &Path| {
         let mut trainer = trainer("llama-1", short(), machine);
         trainer.resume(path)?;
         assert_eq!(trainer.step_number(), 6);
-        trainer.step(&mut Open)?;
+        trainer.step(&mut Unthrottled)?;
         Ok::<_, TrainError>(trainer.roots()[6])
     };
     assert_eq!(again(&path).unwrap(), root);
 
-    // A bit of a value, and of each moment: the file's own hash is mended, so that only the roots can tell.
+    // A bit of a value and of each moment; the file's own hash is corrected, so that only the roots can differ.
     let bytes = fs::read(&path).unwrap();
     let header = usize::try_from(u64::from_le_bytes(bytes[8..16].try_into().unwrap())).unwrap();
     let first = 4 * 4 * 48;
@@ -207,7 +208,7 @@ fn one_step_done_again_has_its_root_and_a_flipped_bit_another() {
         assert_ne!(again(&damaged).unwrap(), root, "{what}");
     }
 
-    // A bit of the data or of a weight makes another run, which refuses the checkpoint by name.
+    // A bit of the data or of a weight makes another run, which refuses the checkpoint.
     let model = Model::read(&fixture("llama-1")).unwrap();
     let mut changed = corpus(&fixture("llama-1"), model.config(), &short());
     changed.examples[3].tokens[0] ^= 1;
@@ -231,15 +232,15 @@ fn one_step_done_again_has_its_root_and_a_flipped_bit_another() {
             "{refused}"
         );
         for _ in 0..7 {
-            other.step(&mut Open).unwrap();
+            other.step(&mut Unthrottled).unwrap();
         }
         assert_ne!(other.roots()[6], root);
     }
 }
 
 #[test]
-fn without_a_contributor_the_others_learn_as_if_it_had_said_something_else() {
-    // Eve counts nothing: whatever she says, nobody's numbers move.
+fn a_contributor_of_weight_zero_changes_nothing_for_the_others() {
+    // Eve has weight zero: her records change no number of the others.
     let model = Model::read(&fixture("qwen2-3")).unwrap();
     let ends = [0, 1].map(|change| {
         let mut corpus = corpus(&fixture("qwen2-3"), model.config(), &short());

@@ -1,14 +1,14 @@
-//! That something is learned.
+//! Runs that learn something.
 
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 use compute::model::{Config, Model, Text};
-use train::{Corpus, Machine, Open, Recipe, Schedule, Trainer, answers, evaluate, questions, run};
+use train::{Corpus, Machine, Recipe, Schedule, Trainer, Unthrottled, answers, evaluate, questions, run};
 
 use super::{finish, fixture, output, recipe, trainer};
 
 #[test]
-fn what_is_learned_is_answered() {
+fn a_trained_adapter_answers_its_questions() {
     let dir = fixture("llama-1");
     let model = Model::read(&dir).unwrap();
     let text = Text::load(&dir, model.config()).unwrap();
@@ -39,7 +39,7 @@ fn what_is_learned_is_answered() {
     let machine = Machine::default();
     let mut trainer = Trainer::new(&model, corpus.clone(), &BTreeMap::new(), recipe.clone(), machine).unwrap();
     let (first, last) = {
-        let first = trainer.step(&mut Open).unwrap().loss;
+        let first = trainer.step(&mut Unthrottled).unwrap().loss;
         finish(&mut trainer);
         (first, trainer.history().last().unwrap().0)
     };
@@ -76,10 +76,10 @@ fn early_stopping_keeps_the_best() {
     };
     let mut trainer = trainer("qwen3-5", recipe, Machine::default());
     let dir = tempfile::tempdir().unwrap();
-    let outcome = run(&mut trainer, &output(dir.path()), &mut Open, &mut |_| ()).unwrap();
+    let outcome = run(&mut trainer, &output(dir.path()), &mut Unthrottled, &mut |_| ()).unwrap();
     assert!(outcome.steps < trainer.steps(), "{}", outcome.steps);
     let (_, best) = trainer.best().unwrap();
-    let last = trainer.validate(&mut Open).unwrap().unwrap();
+    let last = trainer.validate(&mut Unthrottled).unwrap().unwrap();
     assert_eq!(last.to_bits(), best.to_bits(), "the best parameters are in place");
 }
 

@@ -1,5 +1,5 @@
-//! Training beside PEFT and PyTorch, and the promise that a run is a function: the fixtures were made by
-//! `fixtures/train.py`.
+//! Training compared with PEFT and PyTorch, and the promise that a run is a function. `fixtures/train.py` made the
+//! fixtures.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,9 +8,9 @@
 )]
 
 mod bad;
-mod beside;
 mod bits;
 mod learn;
+mod reference;
 mod resume;
 
 use std::{
@@ -24,13 +24,14 @@ use compute::{
     model::{Config, Model},
 };
 use serde::Deserialize;
-use train::{Corpus, EpsilonPlace, Machine, Open, Output, Recipe, Schedule, Trainer};
+use train::{Corpus, EpsilonPlace, Machine, Output, Recipe, Schedule, Trainer, Unthrottled};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name)
 }
 
-/// What was trained on a model: beside the models, since a directory in one is taken for an adapter of it.
+/// The records that a model was trained on. Stored beside the models, since a folder inside one is taken for an
+/// adapter.
 fn training(model: &Path) -> PathBuf {
     let name = model.file_name().expect("a model has a name");
     model.with_file_name("training").join(name)
@@ -53,7 +54,7 @@ fn weights() -> BTreeMap<String, f64> {
         .into()
 }
 
-/// What `train.py` does.
+/// The recipe that `train.py` uses.
 fn recipe() -> Recipe {
     Recipe {
         seed: 11,
@@ -80,14 +81,14 @@ fn corpus(dir: &Path, config: &Config, recipe: &Recipe) -> Corpus {
     corpus
 }
 
-/// A run of the fixtures' records on a tiny model.
+/// A run over the fixture's records on a tiny model.
 fn trainer(name: &str, recipe: Recipe, machine: Machine) -> Trainer {
     let model = Model::read(&fixture(name)).unwrap();
     let corpus = corpus(&fixture(name), model.config(), &recipe);
     Trainer::new(&model, corpus, &weights(), recipe, machine).unwrap()
 }
 
-/// A short recipe with everything in it.
+/// A short recipe that uses every feature.
 fn short() -> Recipe {
     Recipe {
         epochs: 2,
@@ -109,12 +110,12 @@ fn machine(threads: usize, level: Level, keep_bytes: usize, pass_tokens: usize) 
     }
 }
 
-/// Roots, and all parameters.
+/// Step roots and all parameters.
 type End = (Vec<blake3::Hash>, Vec<u8>);
 
 fn finish(trainer: &mut Trainer) -> End {
     while !trainer.is_done() {
-        trainer.step(&mut Open).unwrap();
+        trainer.step(&mut Unthrottled).unwrap();
     }
     (trainer.roots().to_vec(), trainer.to_safetensors())
 }

@@ -1,22 +1,22 @@
-//! Runs that end early and go on.
+//! Runs that stop early and are resumed.
 
 use std::{env, fs, time::Duration};
 
 use compute::{kernel::Level, lora::Adapter};
-use train::{CheckpointError, Event, Gate, Go, Machine, Open, TrainError, run};
+use train::{CheckpointError, Event, Machine, Proceed, Throttle, TrainError, Unthrottled, run};
 
 use super::{machine, output, short, trainer};
 
-/// Passes of the whole run below, at the least.
+/// Least number of passes of the whole run below.
 const PASSES: u64 = 36;
 
-/// Stops after so many passes.
+/// A throttle that stops after this many passes.
 struct After(u64);
 
-impl Gate for After {
-    fn ask(&mut self, _: Duration) -> Go {
+impl Throttle for After {
+    fn after_pass(&mut self, _: Duration) -> Proceed {
         self.0 = self.0.saturating_sub(1);
-        if self.0 == 0 { Go::Stop } else { Go::On }
+        if self.0 == 0 { Proceed::Stop } else { Proceed::Continue }
     }
 }
 
@@ -26,9 +26,9 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
     let whole = tempfile::tempdir().unwrap();
     let expected = {
         let mut trainer = trainer("llama-1", short(), machine);
-        run(&mut trainer, &output(whole.path()), &mut Open, &mut |_| ()).unwrap()
+        run(&mut trainer, &output(whole.path()), &mut Unthrottled, &mut |_| ()).unwrap()
     };
-    // The first pass, one that belongs to a validation, and three more that the seed decides.
+    // The first pass, one that belongs to a validation, and three more that the seed selects.
     let seed: u64 = env::var("OPENLEDGER_SEED").map_or(1, |seed| seed.parse().unwrap());
     let many: u64 = env::var("OPENLEDGER_STOPS").map_or(3, |stops| stops.parse().unwrap());
     let mut state = seed;
@@ -59,7 +59,7 @@ fn a_run_that_is_stopped_anywhere_and_resumed_ends_with_the_same_bits() {
             Event::Step { stepped, .. } => seen.push(stepped.step),
             Event::Begun { .. } | Event::Validation { .. } | Event::Checkpoint { .. } => (),
         };
-        let outcome = run(&mut again, &out, &mut Open, &mut hear).unwrap();
+        let outcome = run(&mut again, &out, &mut Unthrottled, &mut hear).unwrap();
         assert_eq!(
             (outcome.root, outcome.adapter),
             (expected.root.clone(), expected.adapter.clone()),
@@ -85,11 +85,11 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut first = trainer("llama-1", short(), Machine::default());
-    first.step(&mut Open).unwrap();
+    first.step(&mut Unthrottled).unwrap();
     first.checkpoint(&path).unwrap();
     let before = fs::read(&path).unwrap();
-    first.step(&mut Open).unwrap();
-    // Something is in the way of the unfinished file, as a full disk would be.
+    first.step(&mut Unthrottled).unwrap();
+    // A folder is in the way of the unfinished file; the write fails as on a full disk.
     fs::create_dir(dir.path().join("state.unfinished")).unwrap();
     assert!(matches!(
         first.checkpoint(&path),

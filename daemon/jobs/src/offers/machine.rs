@@ -1,6 +1,6 @@
 //! The machine and the base models that an offer announces.
 
-use compute::{Host, device, model::Store};
+use compute::{MachineInfo, device, model::Store};
 use protocol::{
     BlobHash,
     message::announce::{BASES_MAX, Device, Machine},
@@ -12,10 +12,10 @@ use base::home::Home;
 /// Describes the device, threads and memory, within the limits set on this process.
 pub(super) fn probe() -> Machine {
     let device = match device::probe().first() {
-        Some(device::Place::Cuda(_)) => Device::Cuda,
-        Some(device::Place::Cpu) | None => Device::Cpu,
+        Some(device::Device::Cuda(_)) => Device::Cuda,
+        Some(device::Device::Cpu) | None => Device::Cpu,
     };
-    let host = Host::probe();
+    let host = MachineInfo::probe();
     // 0 means unknown.
     let memory_gib = host.memory.map_or(0, |memory| memory.total_bytes >> 30);
     Machine {

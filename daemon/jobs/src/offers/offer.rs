@@ -136,7 +136,7 @@ mod tests {
             (ask(&["dance"], &[]), "`dance` is none of"),
             (
                 ask(&["audit"], &[("train", "1 OPEN")]),
-                "train has a price and is not offered",
+                "train has a price but is not offered",
             ),
             (ask(&["audit"], &[("audit", "cheap")]), "`price`"),
         ] {

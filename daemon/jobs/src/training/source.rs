@@ -9,7 +9,7 @@ use data::{Library, LibraryError};
 use protocol::BlobHash;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use train::{Corpus, Owner, Reading, Recipe};
+use train::{Corpus, CorpusReader, Owner, Recipe};
 
 use crate::error::JobError;
 
@@ -121,7 +121,7 @@ pub(super) async fn corpus<D: Datasets>(
     config: &Config,
     recipe: &Recipe,
 ) -> Result<Corpus, D::Error> {
-    let mut reading = Reading::new(text, config, recipe);
+    let mut reading = CorpusReader::new(text, config, recipe);
     for source in sources {
         match source {
             Source::File(path) if path.is_dir() => reading.folder(path).map_err(JobError::from)?,
@@ -133,7 +133,7 @@ pub(super) async fn corpus<D: Datasets>(
 }
 
 /// Reads the records of a dataset. All of them count for the contributors in its manifest, whatever a record says.
-async fn dataset<D: Datasets>(datasets: &D, root: BlobHash, reading: &mut Reading<'_>) -> Result<(), D::Error> {
+async fn dataset<D: Datasets>(datasets: &D, root: BlobHash, reading: &mut CorpusReader<'_>) -> Result<(), D::Error> {
     let Described { name, owner } = datasets.describe(root).await?;
     reading.begin(&format!("{name}@{root:#}"));
     let mut take = |part: RecordPart| {

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
 };
 
-use compute::{Host, host::Memory};
+use compute::{MachineInfo, machine::Memory};
 use config::{Config, Size};
 use rustix::process::{Resource, getrlimit};
 use storage::disk::free_bytes;
@@ -23,7 +23,7 @@ pub(super) fn checks(globals: &Globals) -> Vec<Check> {
     let mut checks = vec![disk(globals, &config)];
     checks.extend(ports(globals, &config));
     checks.push(files(getrlimit(Resource::Nofile).current));
-    checks.extend(host(&Host::probe()));
+    checks.extend(host(&MachineInfo::probe()));
     checks
 }
 
@@ -119,7 +119,7 @@ fn files(limit: Option<u64>) -> Check {
     }
 }
 
-fn host(host: &Host) -> Vec<Check> {
+fn host(host: &MachineInfo) -> Vec<Check> {
     let cores = format!("{} cores, {}", host.cores, host.cpu);
     let processor = match host.cores {
         1 => Check::warning(

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use train::vocabulary::{Vocabulary, Words};
+use train::vocabulary::{Vocabulary, WordCounts};
 
 use super::super::{Globals, exit::Exit, output};
 
@@ -36,7 +36,7 @@ pub(super) struct Tokenizer {
 
 impl Tokenizer {
     pub(super) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
-        let words = Words::read(&self.data)?;
+        let words = WordCounts::read(&self.data)?;
         let vocabulary = Vocabulary::learn(&words, self.vocabulary)?;
         if let Some(dir) = self.out.parent() {
             std::fs::create_dir_all(dir).with_context(|| format!("could not make {}", dir.display()))?;

@@ -10,7 +10,7 @@ use base::{
 use data::Library;
 use jobs::{
     JobError,
-    training::{Machine, Outcome, Run, Source, Switch, Training, recipe_of},
+    training::{Machine, Outcome, Run, RunControl, Source, Training, recipe_of},
 };
 use serde_json::json;
 
@@ -52,9 +52,9 @@ async fn stop(State(parts): State<JobParts>) -> Response {
 
 async fn train(State(parts): State<JobParts>, Json(ask): Json<TrainAsk>) -> Response {
     told(|teller| async move {
-        let switch = Switch::default();
+        let control = RunControl::default();
         // A reader that goes away drops this future, and the run ends behind a checkpoint.
-        let _stopping = StopWhenDropped(switch.clone());
+        let _stopping = StopWhenDropped(control.clone());
         let runtime = tokio::runtime::Handle::current();
         let run = tokio::task::spawn_blocking(move || {
             let (share, beside) = (ask.share, ask.share_beside);
@@ -62,18 +62,18 @@ async fn train(State(parts): State<JobParts>, Json(ask): Json<TrainAsk>) -> Resp
             let opening = training.open(&parts.home, &parts.library, parts.events);
             // Only this waits for others: a run computes, and its reader may hold it up.
             let run = runtime.block_on(opening)?;
-            run.pace(&switch, share, beside);
-            train_on(run, switch, &teller)
+            run.pace(&control, share, beside);
+            train_on(run, control, &teller)
         });
         run.await.expect("a run does not panic")
     })
 }
 
 /// Trains from the last checkpoint to the end, and hands each event to the reader.
-fn train_on(mut run: Run, mut switch: Switch, teller: &Teller) -> Result<Outcome, JobError> {
+fn train_on(mut run: Run, mut control: RunControl, teller: &Teller) -> Result<Outcome, JobError> {
     run.resume_last()?;
     // Whether anybody still reads is known by the future that is dropped.
-    run.train(&mut switch, &mut |event| _ = teller.part(event))
+    run.train(&mut control, &mut |event| _ = teller.part(event))
 }
 
 fn training(ask: TrainAsk) -> Result<Training, JobError> {
@@ -96,7 +96,7 @@ fn training(ask: TrainAsk) -> Result<Training, JobError> {
     })
 }
 
-struct StopWhenDropped(Switch);
+struct StopWhenDropped(RunControl);
 
 impl Drop for StopWhenDropped {
     fn drop(&mut self) {
