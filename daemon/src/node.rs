@@ -19,7 +19,7 @@ use storage::{BlockLog, HomeLock, RealDisk, disk::free_bytes};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use base::{clock::Clock, events::Events, home::Home, key, words::chained};
+use base::{clock::Clock, errors::chained, events::Events, home::Home, key};
 pub use chain::open::{OpenError, read_genesis};
 use chain::{
     actor::{self, Chain, ChainError, Command},
