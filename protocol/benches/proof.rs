@@ -1,4 +1,5 @@
-//! What a storage proof costs: `cargo bench -p protocol --bench proof`. Prover and verifier in one run, beside hashing it all.
+//! Benchmark of storage proofs: `cargo bench -p protocol --bench proof`. Prover and verifier in one run, compared with
+//! hashing the whole shard.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![allow(clippy::float_arithmetic, reason = "figures are only shown")]
@@ -10,7 +11,7 @@ use std::{
 
 use protocol::{
     codec,
-    proof::{Needs, Pair, Proof, Shard, outboard},
+    proof::{Pair, Proof, ProofInputs, Shard, outboard},
 };
 
 const PROOFS: u32 = 64;
@@ -20,7 +21,7 @@ fn micros(took: Duration) -> f64 {
     took.as_secs_f64() * 1e6
 }
 
-/// What one proof takes in the median of many rounds over all of them: a busy machine interrupts some rounds, not most.
+/// Returns the median time of one proof over many rounds: a busy machine interrupts some rounds, not most.
 fn median(mut round: impl FnMut()) -> f64 {
     let mut took: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
@@ -42,7 +43,7 @@ fn main() {
 }
 
 fn measure(mib: usize) {
-    // Not a power of two, so the tree is as uneven as trees are.
+    // Not a power of two, so that the tree is uneven.
     let mut data = vec![0; (mib << 20) - 333];
     blake3::Hasher::new().update(b"shard").finalize_xof().fill(&mut data);
     let start = Instant::now();
@@ -55,7 +56,7 @@ fn measure(mib: usize) {
         .map(|j| j.wrapping_mul(0x9E37_79B9_7F4A_7C15) % shard.chunks())
         .collect();
     let prove = |chunk: u64| {
-        let needs = Needs::of(&shard, chunk).expect("a chunk of the shard");
+        let needs = ProofInputs::of(&shard, chunk).expect("a chunk of the shard");
         let pairs: Vec<Pair> = needs.pairs.iter().map(|index| tree[at(*index)]).collect();
         Proof::build(&shard, chunk, &pairs, &data[at(needs.group.start)..at(needs.group.end)]).expect("intact")
     };

@@ -1,46 +1,53 @@
-//! The only file that names the serialiser: one value, one encoding, a size limit, nothing left over.
+//! Encoding of values with bincode: one encoding per value, a size limit, no trailing bytes. Only this file names
+//! bincode's functions.
 //!
-//! bincode alone would accept trailing bytes and claims of any length. Bytes that are hashed or signed never come from
-//! here: those have fixed preimages where they are defined.
+//! Bytes that are hashed or signed never come from here: they have fixed preimages ([`crate::crypto::Preimage`]).
+//!
+//! # Why not bincode as it comes
+//!
+//! Plain bincode accepts trailing bytes, and a length prefix may claim any size. Peers send these bytes, so [`decode`] checks
+//! the length first, bounds every allocation and refuses leftovers. The version is pinned to 2.0.1: 3.0.0 does not compile.
 
 use bincode::{Decode, Encode, config};
 
-/// Why bytes are not a value.
+/// Error of decoding.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// More bytes than this kind of message may have.
+    /// More bytes than this kind of message may have. They are not decoded.
     #[error("{found} bytes where at most {limit} are allowed")]
-    TooLong {
-        /// How many came.
-        found: usize,
-        /// How many may come.
-        limit: usize,
-    },
-    /// The bytes do not describe the value.
+    TooLong { found: usize, limit: usize },
     #[error("malformed bytes")]
     Malformed(#[source] bincode::error::DecodeError),
-    /// A value, and more behind it.
-    #[error("{0} bytes left over behind the value")]
+    #[error("{0} trailing bytes")]
     Trailing(usize),
 }
 
-/// Largest value that [`decode`] reads, whatever the limit it is called with.
+/// Largest value that [`decode`] reads, in bytes, whatever `limit` it is called with.
 pub const LIMIT_MAX: usize = 64 << 20;
 
 fn layout() -> impl config::Config {
-    // Fixed integers: with variable ones several byte strings would mean the same number.
+    // Fixed-width integers: with variable ones, several byte strings would mean the same number.
     config::standard()
         .with_big_endian()
         .with_fixed_int_encoding()
         .with_limit::<LIMIT_MAX>()
 }
 
-/// The bytes of a value.
+/// Encodes a value.
 pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     bincode::encode_to_vec(value, layout()).expect("our own values are smaller than the limit and always encode")
 }
 
-/// The value that `bytes` describe, if they are at most `limit` long and describe it exactly.
+/// Decodes a value from exactly `bytes`, which may be at most `limit` long.
+///
+/// ```
+/// use protocol::codec::{decode, encode};
+///
+/// let bytes = encode(&7u64);
+/// assert_eq!(decode::<u64>(&bytes, 8).unwrap(), 7);
+/// assert!(decode::<u64>(&bytes, 4).is_err(), "over the limit");
+/// assert!(decode::<u32>(&bytes, 8).is_err(), "trailing bytes");
+/// ```
 pub fn decode<T: Decode<()>>(bytes: &[u8], limit: usize) -> Result<T, DecodeError> {
     if bytes.len() > limit {
         return Err(DecodeError::TooLong {
@@ -60,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_has_one_encoding_and_nothing_behind_it() {
+    fn trailing_bytes_and_long_input_are_refused() {
         let bytes = encode(&(7u64, Some(vec![1u8, 2])));
         assert_eq!(
             decode::<(u64, Option<Vec<u8>>)>(&bytes, 64).expect("round trip"),
@@ -79,8 +86,11 @@ mod tests {
     }
 
     #[test]
-    fn a_claimed_length_allocates_nothing() {
-        let lie = encode(&u64::MAX);
-        assert!(matches!(decode::<Vec<u8>>(&lie, 64), Err(DecodeError::Malformed(_))));
+    fn a_false_length_prefix_allocates_nothing() {
+        let false_length = encode(&u64::MAX);
+        assert!(matches!(
+            decode::<Vec<u8>>(&false_length, 64),
+            Err(DecodeError::Malformed(_))
+        ));
     }
 }

@@ -1,8 +1,19 @@
-//! Digests with domains and signatures with one rule.
+//! Hashes with domain separation, and ed25519 signatures under one verification rule.
 //!
-//! Every digest and every signed preimage begins with the name of what it is for, so that bytes made for one purpose
-//! never pass for another. Signatures are ed25519 under ZIP-215 everywhere: two rules that differ on an edge case would
-//! let a certificate be valid for half the network.
+//! Every digest and every signed preimage begins with a string that names its purpose (`openledger/vote/1`), so bytes made
+//! for one purpose are never valid for another. Signatures are ed25519 under ZIP-215 everywhere: with two rules that differ
+//! on an edge case, a certificate would be valid for one half of the network and invalid for the other.
+//!
+//! # Why not hash a serialised value
+//!
+//! The encoding of a value may change with a library version or a reordered field, and two types may share an encoding.
+//! What is hashed or signed is therefore written out field by field ([`Preimage`]), with the domain first.
+//!
+//! # Why not one hash function
+//!
+//! Data, receipts and node messages use BLAKE3: it hashes in parallel, and its tree lets a receiver verify a range of a blob
+//! (see [`crate::proof`]). The chain uses keccak-256 and SHA-256 wherever Ethereum fixes them (block and transaction hashes,
+//! addresses, precompiles), because wallets and tools recompute those.
 
 use std::fmt;
 
@@ -10,7 +21,16 @@ use zeroize::Zeroize;
 
 use crate::ValidatorKey;
 
-/// BLAKE3 of `parts` under `domain`. Each part is preceded by its length, so parts cannot be shifted into each other.
+/// Returns the BLAKE3 hash of `parts` in key-derivation mode, with `domain` as the context.
+///
+/// Each part is preceded by its length as eight big-endian bytes, so `["ab", "c"]` and `["a", "bc"]` differ.
+///
+/// ```
+/// use protocol::crypto::digest;
+///
+/// assert_ne!(digest("example/1", &[b"ab", b"c"]), digest("example/1", &[b"a", b"bc"]));
+/// assert_ne!(digest("example/1", &[b"ab"]), digest("example/2", &[b"ab"]));
+/// ```
 pub fn digest(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(domain);
     for part in parts {
@@ -20,7 +40,8 @@ pub fn digest(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// An ed25519 signature.
+/// An ed25519 signature. The bytes may be anything: only [`verify`] tells whether they are valid for a key and a
+/// message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, bincode::Encode, bincode::Decode)]
 pub struct Signature(pub [u8; 64]);
 
@@ -30,34 +51,35 @@ impl fmt::Debug for Signature {
     }
 }
 
-/// An ed25519 key that signs. Its bytes are wiped when it goes.
+/// An ed25519 signing key. Its seed is wiped from memory on drop, and `Debug` prints the public key alone.
 pub struct SecretKey {
     seed: [u8; 32],
     key: ed25519_consensus::SigningKey,
 }
 
 impl SecretKey {
-    /// The key that these 32 secret bytes stand for.
+    /// Builds the key from its 32-byte seed. The same seed always gives the same key.
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self { seed, key: seed.into() }
     }
 
-    /// The secret bytes, for the file they are kept in and the transports that derive their names from them.
+    /// Returns the seed, for the key file and for the transports (libp2p, iroh) that derive their own key pairs from
+    /// it.
     pub fn seed(&self) -> &[u8; 32] {
         &self.seed
     }
 
-    /// The public half, as raw bytes.
+    /// Returns the public key as raw bytes.
     pub fn public(&self) -> [u8; 32] {
         self.key.verification_key().to_bytes()
     }
 
-    /// The public half as a validator's name.
+    /// Returns the public key as a [`ValidatorKey`].
     pub fn validator(&self) -> ValidatorKey {
         ValidatorKey(self.public())
     }
 
-    /// Signs a preimage that starts with its domain.
+    /// Signs `preimage` as it is. The caller has put the domain string in front ([`Preimage::preimage`] does).
     pub fn sign(&self, preimage: &[u8]) -> Signature {
         Signature(self.key.sign(preimage).to_bytes())
     }
@@ -75,33 +97,49 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// Whether `signature` is `key`'s under ZIP-215. A key that is no curve point signed nothing.
+/// Returns true if `signature` is `key`'s signature of `preimage` under ZIP-215. A `key` that is not a curve point
+/// verifies nothing.
 pub fn verify(key: &[u8; 32], preimage: &[u8], signature: &Signature) -> bool {
     ed25519_consensus::VerificationKey::try_from(*key)
         .is_ok_and(|key| key.verify(&signature.0.into(), preimage).is_ok())
 }
 
-/// The chain that a signature is for: a vote on one chain means nothing on another.
+/// The chain that a signature is for. It is part of each preimage, so a vote signed for one chain is invalid on
+/// another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Domain {
     /// The EIP-155 chain id.
     pub chain_id: u64,
-    /// The hash of the genesis block.
     pub genesis: [u8; 32],
 }
 
-/// Something with fixed bytes to sign.
+/// A message with a fixed byte layout to sign.
+///
+/// The layout is part of the protocol: it starts with the domain string and the chain, and never changes within a version.
 pub trait Preimage {
-    /// The exact bytes that are signed on the chain `domain`.
+    /// Returns the exact bytes to sign for the chain `domain`.
     fn preimage(&self, domain: &Domain) -> Vec<u8>;
 }
 
-/// A message and the signature its author put under it. Holding one proves nothing until [`Signed::verify`] says so.
+/// A message with a signature. Nothing is checked on construction or decoding: call [`Signed::verify`] before you
+/// believe it.
+///
+/// ```
+/// use protocol::{BlockHash, Height};
+/// use protocol::crypto::{Domain, SecretKey, Signed};
+/// use protocol::message::vote::Proposal;
+///
+/// let domain = Domain { chain_id: 7, genesis: [9; 32] };
+/// let key = SecretKey::from_seed([1; 32]);
+/// let proposer = key.validator();
+/// let proposal = Proposal { height: Height(1), round: 0, block: BlockHash([5; 32]), polka_round: None, proposer };
+/// let signed = Signed::new(proposal, &key, &domain);
+/// assert!(signed.verify(&proposer, &domain));
+/// assert!(!signed.verify(&proposer, &Domain { chain_id: 8, ..domain }), "signed for another chain");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Signed<T> {
-    /// What was signed.
     pub message: T,
-    /// By its author.
     pub signature: Signature,
 }
 
@@ -112,7 +150,7 @@ impl<T: Preimage> Signed<T> {
         Self { message, signature }
     }
 
-    /// Whether `author` signed this for the chain `domain`.
+    /// Returns true if `author` signed this message for the chain `domain`.
     pub fn verify(&self, author: &ValidatorKey, domain: &Domain) -> bool {
         verify(&author.0, &self.message.preimage(domain), &self.signature)
     }

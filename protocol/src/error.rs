@@ -1,6 +1,11 @@
-//! Errors in one line, for logs and for whoever is told over a wire. Types of errors belong to their operations.
+//! Errors as one line of text, for logs and for remote callers. Error types belong to their operations, not here.
 
-/// An error and what caused it, on one line: `could not read a: permission denied`.
+/// Returns an error and its sources on one line, outermost first: `could not read a: permission denied`.
+///
+/// ```
+/// let error = "x".parse::<u64>().unwrap_err();
+/// assert_eq!(protocol::error_chain(&error), "invalid digit found in string");
+/// ```
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
@@ -19,7 +24,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_is_said_once_and_the_outermost_first() {
+    fn every_cause_is_listed_once_and_the_outermost_first() {
         let layer = |text, source: Option<Layer>| Layer {
             text,
             source: source.map(Box::new),

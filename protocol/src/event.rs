@@ -1,7 +1,7 @@
-//! Facts that happened, in the past tense: one vocabulary for logs, metrics, the UI and the simulator's timeline.
+//! Events: facts about a node, in the past tense. Logs, metrics, the UI and the simulator's timeline share this enum.
 //!
-//! A fact is told once, where it became true: `base::events` logs it and hands it to whoever listens. An error is no fact,
-//! and neither is progress: those go to whoever asked.
+//! Each event is emitted once, where it became true; `base::events` logs it and passes it to the subscribers. Errors and
+//! progress reports are not events: they go to the caller of the operation.
 
 use std::time::Duration;
 
@@ -9,215 +9,173 @@ use serde::{Serialize, Serializer};
 
 use crate::{Amount, BlobHash, BlockHash, DatanetId, Height, NodeId, ValidatorKey, machine::DealId};
 
-/// Something that happened in a node.
+/// Something that happened in a node. Serialises as an object with the variant's name under `event`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A block became final here and survives a crash.
+    /// A block became final on this node and is durable.
     Committed {
-        /// Its height.
         height: Height,
-        /// Its name.
         block: BlockHash,
-        /// How many transactions it has.
         transactions: usize,
-        /// The round it was decided in; above 0 means somebody was slow or away.
+        /// The round it was decided in. Above 0, a proposer was slow or absent.
         round: u32,
-        /// From when this node began to decide it to when it was final; nothing for a block that came from a peer.
+        /// Time from entering the height to the decision. `None` for a block that was synced from a peer.
         took: Option<Duration>,
     },
-    /// A block was refused: no honest node votes for it.
+    /// A proposed block broke a consensus rule; no honest validator votes for it.
     Refused {
-        /// The height it was for.
         height: Height,
         /// The rule it breaks.
         why: String,
     },
-    /// A validator said two things where it may say one; the proof is logged with the block.
+    /// A validator signed two conflicting votes or proposals. The evidence is stored with the block.
     Equivocated {
-        /// Who.
         validator: ValidatorKey,
-        /// At which height.
         height: Height,
     },
-    /// A new epoch began with this many validators.
     EpochStarted {
-        /// The first height of the epoch.
         height: Height,
-        /// How many validators vote in it.
+        /// Number of validators in the new set.
         validators: usize,
-        /// Whether this node is one of them.
+        /// True if this node is one of them.
         voting: bool,
     },
-    /// Blocks came from a peer because this node was behind.
+    /// This node was behind and synced blocks from a peer.
     CaughtUp {
-        /// The tip now.
+        /// The new tip.
         height: Height,
-        /// Who sent them.
         from: NodeId,
     },
-    /// This node stopped signing, for its own safety; it still follows the chain.
+    /// This node stopped signing because its key might sign twice; it still follows the chain.
     StoppedSigning {
-        /// Why, and what to do.
+        /// The reason, and what the operator can do.
         why: String,
     },
-    /// A peer is connected.
     PeerConnected {
-        /// Who.
         peer: NodeId,
     },
-    /// A peer is connected no longer.
     PeerDisconnected {
-        /// Who.
         peer: NodeId,
     },
-    /// A dataset was cut into shards and is kept here.
+    /// A dataset was ingested: cut into shards and stored.
     DatasetAdded {
-        /// Its name.
         root: BlobHash,
-        /// Records in it.
         records: u64,
-        /// Bytes of its shards.
+        /// Total size of its shards.
         bytes: u64,
     },
-    /// A dataset came from peers, whole and verified.
+    /// A dataset was fetched from peers, complete and verified.
     DatasetFetched {
-        /// Its name.
         root: BlobHash,
-        /// Verified bytes that came.
+        /// Bytes that were received and verified.
         bytes: u64,
     },
-    /// A dataset is kept here no longer.
+    /// A dataset was removed from this node's library.
     DatasetRemoved {
-        /// Its name.
         root: BlobHash,
     },
-    /// A peer sent bytes that do not match the name they were asked for by.
+    /// A peer served bytes that do not match the requested hash.
     ProviderBlamed {
-        /// Who.
         peer: NodeId,
-        /// The dataset that was fetched.
+        /// The dataset that was being fetched.
         root: BlobHash,
     },
-    /// Blobs that nobody keeps were deleted.
+    /// The garbage collector deleted unreferenced blobs.
     Collected {
-        /// How many.
         blobs: usize,
     },
-    /// This node founded a datanet.
     DatanetFounded {
-        /// Its name.
         datanet: DatanetId,
     },
-    /// This node joined a datanet.
     DatanetJoined {
-        /// Its name.
         datanet: DatanetId,
     },
-    /// Another node was asked to keep copies, and to be audited.
+    /// This node offered a storage deal to hosts.
     DealMade {
-        /// Its name.
         #[serde(serialize_with = "text")]
         deal: DealId,
-        /// Copies that are wanted.
+        /// Number of copies wanted.
         copies: u16,
     },
-    /// This node took a deal of another: it keeps a copy.
+    /// This node accepted a storage deal as a host.
     DealTaken {
-        /// Its name.
         #[serde(serialize_with = "text")]
         deal: DealId,
-        /// Whose it is.
         owner: NodeId,
-        /// What is kept for it, in bytes.
+        /// Bytes to be stored for the deal.
         bytes: u64,
     },
-    /// A host has everything that a deal is about.
+    /// A host registered: it holds every shard of the deal.
     CopyHeld {
-        /// The deal.
         #[serde(serialize_with = "text")]
         deal: DealId,
-        /// Who holds it.
         host: NodeId,
     },
-    /// A host is owed for an epoch of audits that it passed.
+    /// A host passed the audits of an epoch and is owed its price.
     HostOwed {
-        /// The deal.
         #[serde(serialize_with = "text")]
         deal: DealId,
-        /// Who is owed.
         host: NodeId,
-        /// The epoch.
         epoch: u64,
-        /// How much.
         #[serde(serialize_with = "text")]
         amount: Amount,
     },
     /// A host did not answer an audit in time.
     AuditMissed {
-        /// The deal.
         #[serde(serialize_with = "text")]
         deal: DealId,
-        /// Who was asked.
         host: NodeId,
         /// Audits missed in a row.
         misses: u32,
     },
-    /// A host lost a deal; another is looked for.
+    /// A host was dropped from a deal; the owner looks for a replacement.
     HostDropped {
-        /// The deal.
         #[serde(serialize_with = "text")]
         deal: DealId,
-        /// Who lost it.
         host: NodeId,
-        /// Why.
         why: String,
     },
-    /// A deal of this node's own is over.
+    /// A storage deal of this node, as owner, is over.
     DealEnded {
-        /// The deal.
         #[serde(serialize_with = "text")]
         deal: DealId,
     },
-    /// A copy that was kept for another is kept no longer.
+    /// This node, as a host, deleted its copy for a deal.
     CopyDropped {
-        /// The deal.
         #[serde(serialize_with = "text")]
         deal: DealId,
-        /// Why.
         why: String,
     },
-    /// A training run began, or went on.
+    /// A training run started or resumed.
     TrainingStarted {
-        /// What its name hashes: base, records, weights, seed and hyper-parameters.
+        /// The run's id: the hash of base, records, weights, seed and hyper-parameters.
         run: BlobHash,
-        /// The step it goes on behind.
+        /// The last completed step; 0 for a fresh run.
         step: u64,
         /// Steps of the whole run.
         steps: u64,
     },
-    /// A training run ended as planned.
+    /// A training run completed its last step.
     TrainingFinished {
-        /// Its name.
         run: BlobHash,
-        /// The root of its last state.
+        /// The state root after the last step.
         root: BlobHash,
     },
-    /// The engine takes requests.
+    /// The inference engine is ready for requests.
     EngineReady {
-        /// The content of the base model.
+        /// The content hash of the base model.
         base: String,
-        /// Adapters that it knows by name.
+        /// Number of adapters known by name.
         adapters: usize,
     },
-    /// The engine ended by itself and is started again.
+    /// The inference engine exited unexpectedly and is being restarted.
     EngineDown {
-        /// Why.
         why: String,
     },
 }
 
-/// As people read it: a program that reads JSON loses digits of large numbers.
+/// Serialises a value as its `Display` text: JSON readers lose digits of large integers.
 fn text<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }

@@ -1,29 +1,20 @@
-//! Typed names: a block hash is never passed where a transaction hash belongs.
+//! Typed identifiers, so that a block hash is never passed where a transaction hash belongs.
 //!
-//! Every id prints as `0x` and lower-case hex in full with `{}`, and as its first four bytes with `{:#}` for logs.
+//! Every id prints as `0x` and lower-case hex: in full with `{}`, its first four bytes with `{:#}` for logs.
 
 use std::{fmt, str::FromStr};
 
-/// Why a piece of text is not an id.
+/// Error of parsing an id from text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseIdError {
-    /// Not hexadecimal at all.
     #[error("`{0}` is not hexadecimal; write 0x followed by {1} hex digits")]
     NotHex(String, usize),
-    /// Hexadecimal, of another length.
     #[error("`{text}` has {found} hex digits where {wanted} are needed")]
-    Length {
-        /// What was given.
-        text: String,
-        /// How many digits it has.
-        found: usize,
-        /// How many an id of this kind has.
-        wanted: usize,
-    },
+    Length { text: String, found: usize, wanted: usize },
 }
 
-/// Declares a newtype over a byte array with hex text forms, e.g. `id!(/** A block. */ BlockHash, 32)` gives
-/// `pub struct BlockHash(pub [u8; 32])` with `Display`, `FromStr`, `serde` as a string and `bincode` as bytes.
+/// Declares a newtype over a byte array with hex text forms, e.g. `id!(/** A block. */ BlockHash, 32)` gives `pub
+/// struct BlockHash(pub [u8; 32])` with `Display`, `FromStr`, `serde` as a string and `bincode` as bytes.
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
@@ -77,11 +68,19 @@ macro_rules! id {
 }
 
 id!(
-    /// A node on the network: its ed25519 public key, from which the transports derive their own names.
+    /// A node's ed25519 public key. libp2p's `PeerId` and iroh's `EndpointId` are derived from it.
+    ///
+    /// ```
+    /// use protocol::NodeId;
+    ///
+    /// let node = NodeId([0xab; 32]);
+    /// assert_eq!(node.to_string().parse(), Ok(node));
+    /// assert_eq!(format!("{node:#}"), "0xabababab");
+    /// ```
     NodeId, 32
 );
 id!(
-    /// A validator: the ed25519 public key that signs its votes. Never the node key, so a node can move.
+    /// A validator's ed25519 public key. Never the node's key, so that a validator can move to another node.
     ValidatorKey, 32
 );
 id!(
@@ -89,19 +88,19 @@ id!(
     Account, 20
 );
 id!(
-    /// A block: keccak-256 of its RLP header, as Ethereum names it.
+    /// A block hash: keccak-256 of the RLP header, as Ethereum defines it.
     BlockHash, 32
 );
 id!(
-    /// A transaction: keccak-256 of its EIP-2718 encoding.
+    /// A transaction hash: keccak-256 of the EIP-2718 encoding.
     TxHash, 32
 );
 id!(
-    /// Some bytes: their BLAKE3 hash. A shard, a manifest, an adapter; whoever holds the name can check the bytes.
+    /// The BLAKE3 hash of a blob: a shard, a manifest, an adapter. The bytes can be checked against it.
     BlobHash, 32
 );
 id!(
-    /// A datanet: the digest of its founding terms and owner.
+    /// A datanet's id: the digest of its owner and founding terms ([`crate::datanet::Charter`]).
     DatanetId, 32
 );
 
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_length_says_both_lengths() {
+    fn an_error_about_length_names_both_lengths() {
         let error = "0x1234".parse::<Account>().expect_err("too short");
         assert_eq!(error.to_string(), "`0x1234` has 4 hex digits where 40 are needed");
         assert!(

@@ -1,9 +1,9 @@
-//! The terms of a dataset, and what they let others do.
+//! Dataset licences, and the uses that they permit.
 //!
-//! SPDX expressions (`CC-BY-4.0`, `MIT OR Apache-2.0`) or terms of one's own, with the hash of their text. A job is
-//! admitted by [`Licence::permits`], so an identifier that nobody knows is refused when the manifest is made, not when the
-//! data is used. This is a rule for machines, drawn on the careful side, and no legal advice: what a licence does not
-//! clearly allow has to be allowed by terms of one's own.
+//! A licence is an SPDX expression (`CC-BY-4.0`, `MIT OR Apache-2.0`) or custom terms with the hash of their text. Jobs are
+//! admitted by [`Licence::permits`], so an unknown identifier is refused when the manifest is made, not when the data is
+//! used. The rules err on the restrictive side and are not legal advice: for a use that a licence does not clearly allow,
+//! the owner can grant it with custom terms.
 
 use std::{fmt, str::FromStr};
 
@@ -13,99 +13,91 @@ use spdx::{Expression, LicenseId, LicenseItem, LicenseReq};
 
 use crate::BlobHash;
 
-/// Longest SPDX expression or name of terms, in bytes.
+/// Longest SPDX expression or custom name, in bytes.
 pub const LICENCE_MAX: usize = 256;
 
-/// Under which terms data comes.
+/// The licence of a dataset. Text form: an SPDX expression, or `custom:NAME:0xHASH:train+commercial`.
+///
+/// ```
+/// use protocol::licence::{Licence, Use};
+///
+/// let licence: Licence = "CC-BY-NC-4.0".parse().unwrap();
+/// assert!(licence.permits(Use::Train).is_ok());
+/// assert!(licence.permits(Use::Commercial).is_err());
+/// assert!("CC-BY-9".parse::<Licence>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Licence {
-    /// An SPDX expression, as its maker wrote it.
+    /// An SPDX expression, as the owner wrote it.
     Spdx(String),
     /// Terms that are not on the SPDX list.
     Custom(Terms),
 }
 
-/// Terms of one's own: written `custom:NAME:0xHASH:train+commercial`.
+/// Custom terms, written `custom:NAME:0xHASH:train+commercial`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Terms {
-    /// What they are called.
     pub name: String,
-    /// The text that people read.
+    /// Hash of the text that people read.
     pub text: BlobHash,
-    /// What they allow, each once, in the order of [`Use`].
+    /// The permitted uses, in ascending order and without duplicates.
     pub allows: Vec<Use>,
 }
 
-/// Something that one may want to do with data.
+/// A use of data that a licence permits or forbids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Use {
     /// Train a model on it.
     Train,
-    /// Pass it on as it is: pin it, serve it.
+    /// Pass it on unchanged: pin it, serve it.
     Redistribute,
-    /// Earn money with what comes of it.
+    /// Earn money with the result.
     Commercial,
 }
 
-/// Every use there is.
+/// All uses, in the order of [`Use`].
 pub const USES: [Use; 3] = [Use::Train, Use::Redistribute, Use::Commercial];
 
-/// Why a use is refused.
+/// The reason that a licence does not permit a use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The terms say no.
+    /// The terms exclude the use.
     #[error("`{licence}` does not allow to {wanted}: {why}")]
     Forbidden {
-        /// The terms.
         licence: String,
-        /// What was wanted.
         wanted: Use,
-        /// What in the terms says so.
+        /// The clause that excludes it.
         why: &'static str,
     },
-    /// Known to SPDX, but nothing here says what it allows.
+    /// SPDX lists the licence, but this module has no rule for it.
     #[error("nothing is recorded about whether `{licence}` allows to {wanted}; its owner can say so with custom terms")]
-    Unstated {
-        /// The terms.
-        licence: String,
-        /// What was wanted.
-        wanted: Use,
-    },
+    Unstated { licence: String, wanted: Use },
 }
 
-/// Why a piece of text names no terms.
+/// Error of parsing or checking a licence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LicenceError {
-    /// Not on the SPDX list.
     #[error("`{unknown}` is no SPDX licence{}", suggestion.as_ref().map(|s| format!("; did you mean `{s}`?"))
         .unwrap_or_else(|| "; write one such as CC-BY-4.0, or custom:NAME:0xHASH:train+redistribute+commercial".into()))]
     Unknown {
-        /// What was written.
         unknown: String,
-        /// What may have been meant.
+        /// The nearest SPDX identifier, if one is near.
         suggestion: Option<String>,
     },
-    /// Known identifiers, put together wrongly.
+    /// Known identifiers, combined in an invalid way.
     #[error("`{text}` is no SPDX expression: {why}")]
-    Malformed {
-        /// What was written.
-        text: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// Terms of one's own, written wrongly.
+    Malformed { text: String, why: String },
     #[error(
         "`{0}` is not of the form custom:NAME:0xHASH:train+redistribute+commercial (leave out what is not allowed)"
     )]
     Custom(String),
-    /// Too long.
     #[error("{0} bytes where 1 to {LICENCE_MAX} are allowed")]
     Length(usize),
 }
 
 impl Licence {
-    /// Whether the terms are ones that [`Licence::permits`] understands.
+    /// Checks that the terms are valid: known SPDX identifiers, or custom terms with a plain name and ordered uses.
     pub fn check(&self) -> Result<(), LicenceError> {
         let length = match self {
             Self::Spdx(text) => text.len(),
@@ -128,7 +120,9 @@ impl Licence {
         }
     }
 
-    /// Whether the terms allow `wanted`. `A OR B` allows what one of them does, `A AND B` what both do.
+    /// Checks that the terms allow `wanted`. `A OR B` allows what either allows, `A AND B` what both allow.
+    ///
+    /// An unknown licence is refused: what is not clearly allowed is not allowed.
     pub fn permits(&self, wanted: Use) -> Result<(), Refusal> {
         let text = match self {
             Self::Custom(terms) if terms.allows.contains(&wanted) => return Ok(()),
@@ -164,7 +158,6 @@ impl Licence {
     }
 }
 
-/// What one licence says about one use.
 enum Stance {
     Allows,
     Forbids(&'static str),
@@ -179,7 +172,8 @@ fn stance(req: &LicenseReq, wanted: Use) -> Stance {
     if id.name.starts_with("CC-") {
         return match wanted {
             Use::Commercial if part("NC") => Stance::Forbids("NC keeps commercial use to the licensor"),
-            // Whether a model is an adaptation is disputed; whoever chose ND is not surprised by the careful reading.
+            // It is disputed whether a model is an adaptation. A licensor who chose ND expects the restrictive
+            // reading.
             Use::Train if part("ND") => Stance::Forbids("ND keeps adaptations to the licensor, and a model may be one"),
             Use::Train | Use::Redistribute | Use::Commercial => Stance::Allows,
         };
@@ -195,7 +189,7 @@ fn stance(req: &LicenseReq, wanted: Use) -> Stance {
     }
 }
 
-/// Licences of data and documents that allow every use and that neither OSI nor FSF judge.
+/// Data and document licences that allow every use and that neither OSI nor FSF has reviewed.
 const OPEN: [&str; 12] = [
     "CC0-1.0",
     "CC-PDDC",
@@ -236,7 +230,7 @@ fn parse(text: &str) -> Result<Expression, LicenceError> {
     }
 }
 
-/// The identifier that was probably meant: one of the ways in which people write it, or the nearest by letters.
+/// Returns the identifier that was probably meant: a common spelling of one, or the nearest by edit distance.
 fn suggest(unknown: &str) -> Option<String> {
     let lower = unknown.to_ascii_lowercase();
     let whole = |id: LicenseId, used: usize| (used == unknown.len()).then(|| id.name.to_owned());

@@ -1,8 +1,8 @@
-//! What was seen, in the words of whoever saw it: fixed bytes, signed, good enough to show to a stranger.
+//! Signed receipts of storage audits and retrievals, and the evidence of a false storage proof.
 //!
-//! A storage receipt is an auditor's verdict about one host in one epoch. A retrieval receipt is an ordinary peer's word
-//! about one chunk it asked for: opinion, so it moves reputation and never money. Only [`FalseProof`] costs a stake, and it
-//! convinces by itself: the host's own signature lies under the proofs that do not verify.
+//! A storage receipt is an auditor's verdict about one host in one epoch. A retrieval receipt is a peer's report about one
+//! chunk that it requested: it cannot be checked by others, so it affects reputation and never money. Only [`FalseProof`]
+//! costs a stake, and it needs no trust: the host's own signature lies under proofs that do not verify.
 
 use bincode::{Decode, Encode};
 
@@ -10,37 +10,32 @@ use crate::{
     BlobHash, NodeId, Time,
     crypto::{Domain, Preimage, Signed},
     machine::{Deal, DealId},
-    preimage::{Spoken, Writer},
-    proof::{Beacon, Bundle, Flawed},
+    preimage::{Authored, Writer},
+    proof::{Beacon, Bundle, BundleError},
 };
 
-/// What came of a challenge.
+/// The result of a storage challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum Outcome {
-    /// Every drawn chunk was proven in time.
+    /// The host proved every sampled chunk in time.
     Held,
-    /// Nothing that counts came in time. No reward; never a crime.
+    /// No valid reply arrived in time. The host earns nothing for the epoch and is not slashed.
     Missed,
     /// The host signed proofs that do not verify.
     False,
 }
 
-/// An auditor's verdict.
+/// An auditor's signed verdict about one host in one epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct StorageReceipt {
-    /// About which deal.
     pub deal: DealId,
-    /// About which host.
     pub host: NodeId,
-    /// By whom.
     pub auditor: NodeId,
-    /// In which epoch.
     pub epoch: u64,
-    /// What came of it.
     pub outcome: Outcome,
-    /// The hash of the bundle that was judged; zeros where none came.
+    /// The hash of the bundle that was judged; zeros if none arrived.
     pub bundle: [u8; 32],
-    /// When it was judged.
+    /// Time of the verdict.
     pub at: Time,
 }
 
@@ -60,30 +55,28 @@ impl Preimage for StorageReceipt {
             .tag(outcome)
             .fixed(&self.bundle)
             .u64(self.at.0)
-            .done()
+            .finish()
     }
 }
 
-impl Spoken for StorageReceipt {
-    fn speaker(&self) -> NodeId {
+impl Authored for StorageReceipt {
+    fn author(&self) -> NodeId {
         self.auditor
     }
 }
 
-/// A host's word that these proofs answer that challenge. Signing it stakes the host's bond on them.
+/// A host's signed statement that `bundle` answers the challenge of `beacon`. Signing it puts the host's bond at
+/// stake.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Answer {
-    /// For which deal.
+pub struct StorageAnswer {
     pub deal: DealId,
-    /// By whom.
     pub host: NodeId,
-    /// The challenge.
     pub beacon: Beacon,
     /// The hash of the proofs.
     pub bundle: [u8; 32],
 }
 
-impl Preimage for Answer {
+impl Preimage for StorageAnswer {
     /// `"openledger/storage-answer/1" ‖ chain ‖ deal ‖ host ‖ epoch ‖ beacon ‖ bundle`.
     fn preimage(&self, domain: &Domain) -> Vec<u8> {
         Writer::new("openledger/storage-answer/1", domain)
@@ -92,92 +85,81 @@ impl Preimage for Answer {
             .u64(self.beacon.epoch)
             .fixed(&self.beacon.value)
             .fixed(&self.bundle)
-            .done()
+            .finish()
     }
 }
 
-impl Spoken for Answer {
-    fn speaker(&self) -> NodeId {
+impl Authored for StorageAnswer {
+    fn author(&self) -> NodeId {
         self.host
     }
 }
 
-/// A host's signature under proofs that do not verify.
+/// Evidence against a host: its signature under proofs that do not verify.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct FalseProof {
-    /// What the host signed.
-    pub answer: Signed<Answer>,
-    /// The proofs that it signed.
+    pub answer: Signed<StorageAnswer>,
+    /// The proofs that `answer` commits to.
     pub bundle: Bundle,
 }
 
-/// Why something is no evidence of a false proof.
+/// The reason that a [`FalseProof`] proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoEvidence {
-    /// Somebody else signed it, or nobody.
+pub enum EvidenceError {
     #[error("the host did not sign this answer")]
     NotSigned,
-    /// It answers for another deal, or the proofs are not those that were signed.
+    /// The answer is for another deal, or commits to another bundle.
     #[error("the answer is about another deal, or was signed for other proofs")]
     Other,
-    /// It answers a challenge that nobody posed, such as one that was made up to frame an honest host.
+    /// The answer is for a beacon that the chain never had, for example one made up to frame an honest host.
     #[error("the answer is to another beacon than the chain's")]
     Beacon,
-    /// The proofs are true.
     #[error("the proofs are true")]
     True,
 }
 
 impl FalseProof {
-    /// What is false about the proofs, if the host signed them, for this deal, under the chain's beacon of that epoch.
-    pub fn proves(&self, deal: &Deal, beacon: &Beacon, domain: &Domain) -> Result<Flawed, NoEvidence> {
+    /// Returns the flaw in the proofs. Succeeds only if the host signed them, for this deal, under the chain's
+    /// `beacon` of that epoch; a hash comparison and one signature check come before any proof is verified.
+    pub fn proves(&self, deal: &Deal, beacon: &Beacon, domain: &Domain) -> Result<BundleError, EvidenceError> {
         let answer = &self.answer.message;
         if answer.beacon != *beacon {
-            return Err(NoEvidence::Beacon);
+            return Err(EvidenceError::Beacon);
         }
         if answer.deal != deal.id() || answer.bundle != self.bundle.hash() {
-            return Err(NoEvidence::Other);
+            return Err(EvidenceError::Other);
         }
         if !self.answer.is_authentic(domain) {
-            return Err(NoEvidence::NotSigned);
+            return Err(EvidenceError::NotSigned);
         }
         let set = deal.id();
         let sample = deal.sample(&set, answer.host, beacon);
-        self.bundle.verify(&sample).err().ok_or(NoEvidence::True)
+        self.bundle.verify(&sample).err().ok_or(EvidenceError::True)
     }
 }
 
-/// What a peer got that asked for one chunk.
+/// The result of requesting one chunk from a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum Retrieved {
-    /// The chunk, and it was the right one.
+    /// The requested chunk arrived.
     Served,
-    /// Nothing in time.
-    Silent,
-    /// A refusal.
+    /// Nothing arrived in time.
+    TimedOut,
     Refused,
-    /// Other bytes.
+    /// Bytes arrived that do not match the shard's hash.
     Wrong,
 }
 
-/// An ordinary peer's word about what a provider served.
+/// A peer's signed report about one chunk that it requested from a provider. Affects reputation only.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct RetrievalReceipt {
-    /// By whom.
     pub auditor: NodeId,
-    /// About whom.
     pub provider: NodeId,
-    /// The shard.
     pub root: BlobHash,
-    /// The chunk of it.
     pub chunk: u64,
-    /// In which epoch.
     pub epoch: u64,
-    /// What came.
     pub retrieved: Retrieved,
-    /// How long it took, in milliseconds.
     pub took_ms: u64,
-    /// When it was over.
     pub at: Time,
 }
 
@@ -186,7 +168,7 @@ impl Preimage for RetrievalReceipt {
     fn preimage(&self, domain: &Domain) -> Vec<u8> {
         let retrieved = match self.retrieved {
             Retrieved::Served => 0,
-            Retrieved::Silent => 1,
+            Retrieved::TimedOut => 1,
             Retrieved::Refused => 2,
             Retrieved::Wrong => 3,
         };
@@ -199,12 +181,12 @@ impl Preimage for RetrievalReceipt {
             .tag(retrieved)
             .u64(self.took_ms)
             .u64(self.at.0)
-            .done()
+            .finish()
     }
 }
 
-impl Spoken for RetrievalReceipt {
-    fn speaker(&self) -> NodeId {
+impl Authored for RetrievalReceipt {
+    fn author(&self) -> NodeId {
         self.auditor
     }
 }

@@ -1,29 +1,39 @@
-//! Moments and heights. There is no clock here: time is always an argument.
+//! Points in time and block heights. There is no clock in this crate: the current time is always an argument.
 
 use std::{fmt, time::Duration};
 
-/// A moment: microseconds since the Unix epoch, or since the start of a simulation.
+/// A point in time: microseconds since the Unix epoch, or since the start of a simulation.
+///
+/// Additions saturate at the largest time instead of wrapping.
+///
+/// ```
+/// use protocol::Time;
+///
+/// let start = Time::from_secs(10);
+/// assert_eq!(start.after_ms(1_500).since(start).as_millis(), 1_500);
+/// assert_eq!(start.since(start.after_ms(1)).as_millis(), 0, "never negative");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// A moment given in whole seconds.
+    /// Returns the time of `secs` whole seconds.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs * 1_000_000)
     }
 
-    /// Whole seconds, rounded down: what an Ethereum header holds.
+    /// Returns the whole seconds, rounded down: the resolution of an Ethereum header.
     pub const fn as_secs(self) -> u64 {
         self.0 / 1_000_000
     }
 
-    /// The moment `millis` later; the far future if that overflows.
+    /// Returns the time `millis` milliseconds later; the largest time on overflow.
     #[must_use]
     pub const fn after_ms(self, millis: u64) -> Self {
         Self(self.0.saturating_add(millis.saturating_mul(1000)))
     }
 
-    /// The moment `wait` later; the far future if that overflows.
+    /// Returns the time `wait` later; the largest time on overflow.
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
         Self(
@@ -32,13 +42,13 @@ impl Time {
         )
     }
 
-    /// How long ago `earlier` was, zero if it lies ahead.
+    /// Returns the time elapsed since `earlier`, or zero if `earlier` is in the future.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// The number of a block. Genesis is 0, the first block that validators decide is 1.
+/// A block number. Genesis is 0; the first block that validators decide is 1.
 #[derive(
     Clone,
     Copy,
@@ -58,7 +68,7 @@ impl Time {
 pub struct Height(pub u64);
 
 impl Height {
-    /// The next height.
+    /// Returns the next height.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)

@@ -1,33 +1,42 @@
-//! Money, in integers only, with arithmetic that cannot wrap.
+//! Amounts of OPEN: integers with checked arithmetic, and their decimal text form.
 
 use std::{fmt, str::FromStr};
 
-/// Decimals of OPEN: one OPEN is 10^18 of the smallest unit, as Ethereum tools expect.
+/// Decimal places of OPEN: one OPEN is 10^18 atoms, as Ethereum tools expect.
 pub const DECIMALS: u32 = 18;
 const ONE: u128 = 10u128.pow(DECIMALS);
 
-/// All the OPEN there will ever be.
+/// The total supply. It exists at genesis and is never minted or burned.
 pub const SUPPLY: Amount = Amount::open(1_000_000_000);
 
-/// An amount of OPEN, in its smallest unit.
+/// An amount of OPEN in atoms, the smallest unit. There is no float anywhere.
+///
+/// ```
+/// use protocol::Amount;
+///
+/// let price: Amount = "1.5".parse().unwrap();
+/// assert_eq!(price, Amount(1_500_000_000_000_000_000));
+/// assert_eq!(price.to_string(), "1.5 OPEN");
+/// assert_eq!(price.checked_sub(Amount::open(2)), None);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub struct Amount(pub u128);
 
 impl Amount {
-    /// Nothing.
+    /// Zero OPEN.
     pub const ZERO: Self = Self(0);
 
-    /// A whole number of OPEN.
+    /// Returns a whole number of OPEN.
     pub const fn open(whole: u64) -> Self {
         Self(whole as u128 * ONE)
     }
 
-    /// The sum, or `None` past the largest amount.
+    /// Returns the sum, or `None` on overflow.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
 
-    /// The difference, or `None` below zero.
+    /// Returns the difference, or `None` below zero.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).map(Self)
     }
@@ -44,7 +53,7 @@ impl fmt::Display for Amount {
     }
 }
 
-/// Why a piece of text is not an amount.
+/// Error of parsing an [`Amount`]; holds the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an amount of OPEN; write a number such as 1.5, with at most 18 digits behind the point")]
 pub struct ParseAmountError(String);
@@ -52,7 +61,7 @@ pub struct ParseAmountError(String);
 impl FromStr for Amount {
     type Err = ParseAmountError;
 
-    /// Reads `1.5` or `1.5 OPEN`.
+    /// Parses `1.5` or `1.5 OPEN`.
     fn from_str(text: &str) -> Result<Self, ParseAmountError> {
         let bad = || ParseAmountError(text.to_owned());
         let number = text.strip_suffix("OPEN").unwrap_or(text).trim();
@@ -89,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_not_an_amount() {
+    fn a_malformed_amount_is_refused() {
         for text in [
             "",
             "-1",

@@ -1,7 +1,7 @@
-//! How fast blobs come in and out, beside one thread of BLAKE3 over the same file in the same run.
+//! Throughput of the blob store, compared with one thread of BLAKE3 over the same file in the same run.
 //!
-//! `BLOBS_MIB` sets the size of the file (256 unless told). The store lies beside the target folder, so that it is on
-//! a disk and not in memory; copies are synced before they are acknowledged, so they measure that disk.
+//! `BLOBS_MIB` sets the file size (256 by default). The store lies beside the target folder, so that it is on a disk and not
+//! in memory; copies are synced before they are acknowledged, so they measure that disk.
 
 #![allow(
     clippy::print_stdout,
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use storage::blob::{Add, BlobStore, Format, Mode, Reason, Room, Settings};
+use storage::blob::{Add, BlobStore, Format, Mode, Reason, Settings, SpaceLimits};
 
 const ROUNDS: usize = 5;
 const READS: u64 = 200;
@@ -73,9 +73,9 @@ async fn main() {
 }
 
 async fn open(dir: &Path) -> BlobStore {
-    let room = Room { quota: None, floor: 0 };
+    let space = SpaceLimits { quota: None, floor: 0 };
     let settings = Settings {
-        room,
+        space,
         ..Settings::default()
     };
     BlobStore::open(dir, settings).await.expect("opens")

@@ -1,4 +1,4 @@
-//! What durability costs: `cargo bench -p storage`. One line per way of writing, in microseconds.
+//! The cost of durability: `cargo bench -p storage`. One line per way of writing, in microseconds.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::{

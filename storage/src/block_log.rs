@@ -1,9 +1,14 @@
-//! Every decided block, in order, for ever: the truth that all else is rebuilt from.
+//! The block log: every final block, in order, from which everything else can be rebuilt.
 //!
-//! Append-only segments `blocks-NNNN.log`, each preallocated. An entry is opaque here: a block with its certificate and
-//! evidence. A block whose append was synced is there after any crash; a torn one at the end is cut off; a damaged one
-//! anywhere else is an error that says where, and never a gap. Opening checks the chain of frames of all segments and
-//! the payloads of the last; other payloads are checked whenever they are read.
+//! It consists of append-only, preallocated segments `blocks-NNNN.log`. An entry is opaque: a block with its certificate and
+//! evidence. A synced block survives any crash; a torn one at the end is cut off; a damaged one anywhere else is an error
+//! with its position, never a gap. Opening checks the frames of all segments and the payloads of the last; other payloads
+//! are checked on every read.
+//!
+//! # Why not sled or another database
+//!
+//! This is the one thing that a node must not lose or misread; see the crate's front page. Blocks are written once, in
+//! order, and read by height: a log needs no tree, no compaction and no recovery beyond finding its end.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,12 +22,12 @@ use crate::{
     journal::{self, Corrupt, Depth, FRAME_BYTES, Head, Header, Journal, JournalError, RECORDS_AT, Scanned},
 };
 
-/// How a log is laid out.
+/// The segment size and the first height of a log.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
-    /// The size of a segment. An entry that is larger gets one of its own.
+    /// Size of a segment. A larger entry gets a segment of its own.
     pub segment_bytes: u64,
-    /// The height of the first block of an empty log.
+    /// Height of the first block of an empty log.
     pub first: Height,
 }
 
@@ -35,18 +40,12 @@ impl Default for Layout {
     }
 }
 
-/// Why a block was not appended.
+/// Error of appending a block.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Blocks come one after the other.
+    /// Not the height after the tip.
     #[error("block {height} does not follow: the log waits for block {wanted}")]
-    OutOfOrder {
-        /// What was given.
-        height: Height,
-        /// What must come next.
-        wanted: Height,
-    },
-    /// It could not be written.
+    OutOfOrder { height: Height, wanted: Height },
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
@@ -54,7 +53,20 @@ pub enum AppendError {
 const ADVICE: &str =
     "this node must not sign. Run `openledger chain repair`: it cuts the log there and fetches the rest from peers";
 
-/// The block log. Shared: one thread appends while any number read.
+/// The block log. It is shared: one thread appends, any number read.
+///
+/// ```
+/// use std::{path::Path, sync::Arc};
+/// use protocol::Height;
+/// use storage::{BlockLog, FaultDisk, block_log::Layout};
+///
+/// let layout = Layout { segment_bytes: 64 << 10, ..Layout::default() };
+/// let log = BlockLog::open(Arc::new(FaultDisk::new()), Path::new("blocks"), layout).unwrap();
+/// log.append(Height(1), b"a block").unwrap();
+/// log.sync().unwrap(); // Durable from here on.
+/// assert_eq!(log.read(Height(1)).unwrap().as_deref(), Some(&b"a block"[..]));
+/// assert!(log.append(Height(3), b"a gap").is_err());
+/// ```
 pub struct BlockLog {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -66,8 +78,8 @@ pub struct BlockLog {
 #[derive(Default)]
 struct Index {
     segments: Vec<Segment>,
-    /// Where each block lies, by height from the first: the segment above bit 40, the offset below.
-    places: Vec<u64>,
+    /// Position of each block, by height from the first: the segment above bit 40, the offset below.
+    positions: Vec<u64>,
 }
 
 struct Segment {
@@ -79,7 +91,7 @@ struct Segment {
 const OFFSET_BITS: u32 = 40;
 
 impl BlockLog {
-    /// Opens the log in `dir`, which need not exist, and cuts off what was never synced.
+    /// Opens the log in `dir`, which need not exist, and cuts off a torn end.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, layout: Layout) -> Result<Self, JournalError> {
         disk.create_dir(dir).map_err(JournalError::io("create", dir))?;
         let log = Self {
@@ -95,7 +107,7 @@ impl BlockLog {
             if !matches!(journal::head(&*file, path)?, Head::Blank) {
                 break;
             }
-            // The crash came while the segment was made: no block was in it.
+            // The crash came while this segment was created: it holds no block.
             remove(&*log.disk, path)?;
             paths.pop();
         }
@@ -105,8 +117,8 @@ impl BlockLog {
         Ok(log)
     }
 
-    /// Opens a damaged log, checks every byte of it, and cuts it before the first block that does not read back.
-    /// Says which block that was, if any.
+    /// Opens a log, checks every byte, and cuts it before the first damaged block. Returns that block's height, if
+    /// any.
     pub fn repair(disk: Arc<dyn Disk>, dir: &Path, layout: Layout) -> Result<(Self, Option<Height>), JournalError> {
         let damage = match Self::open(disk.clone(), dir, layout) {
             Ok(log) => match log.first_damaged()? {
@@ -119,7 +131,8 @@ impl BlockLog {
             Err(JournalError::Corrupt(damage)) => damage,
             Err(error) => return Err(error),
         };
-        // The damage keeps the log from opening. Later segments go first, so that a crash leaves a log that is shorter.
+        // Damage keeps the log from opening. Later segments are removed first, so that a crash meanwhile leaves a
+        // shorter log, not a gap.
         let paths = Self::segment_files(&*disk, dir)?;
         for path in paths.iter().rev().take_while(|path| **path != damage.file) {
             remove(&*disk, path)?;
@@ -158,25 +171,25 @@ impl BlockLog {
         }
         if !writer.as_ref().is_some_and(|journal| journal.fits(entry.len())) {
             if let Some(full) = writer.as_mut() {
-                // Only the last segment may end in something torn.
+                // Only the last segment may have a torn end.
                 full.sync()?;
             }
             *writer = Some(self.create_segment(height, entry.len())?);
         }
-        let journal = writer.as_mut().expect("just made sure");
+        let journal = writer.as_mut().expect("a segment with room was opened above");
         let at = journal.append(entry)?;
         let mut index = self.index_mut();
         let segment = index.segments.len() - 1;
-        index.places.push(place(segment, at));
+        index.positions.push(position(segment, at));
         Ok(())
     }
 
-    /// Returns when every block appended so far is durable.
+    /// Makes every appended block durable.
     pub fn sync(&self) -> Result<(), JournalError> {
         self.writer().as_mut().map_or(Ok(()), Journal::sync)
     }
 
-    /// The entry of a block; `None` if it is not in the log.
+    /// Returns the entry of a block, or `None` if the log does not have it.
     pub fn read(&self, height: Height) -> Result<Option<Vec<u8>>, JournalError> {
         let (file, path, header, at) = {
             let index = self.index();
@@ -188,31 +201,31 @@ impl BlockLog {
         journal::read(&*file, &path, &header, at, height.0, ADVICE).map(Some)
     }
 
-    /// The last block appended.
+    /// Returns the height of the last appended block.
     pub fn tip(&self) -> Option<Height> {
         let index = self.index();
-        let count = index.places.len() as u64;
+        let count = index.positions.len() as u64;
         (count > 0).then(|| Height(index.first().expect("a block lies in a segment") + count - 1))
     }
 
-    /// The first block.
+    /// Returns the height of the first block.
     pub fn first(&self) -> Option<Height> {
         let index = self.index();
-        if index.places.is_empty() {
+        if index.positions.is_empty() {
             None
         } else {
             index.first().map(Height)
         }
     }
 
-    /// The last block that a power cut would leave.
+    /// Returns the height of the last durable block.
     pub fn synced_tip(&self) -> Option<Height> {
         let first = self.first()?;
         let synced = self.writer().as_ref()?.synced();
         (synced > first.0).then(|| Height(synced - 1))
     }
 
-    /// The blocks from `height` on, up to the tip at the time each is read.
+    /// Returns the blocks from `height` on, up to the tip at the time of each read.
     pub fn iter_from(&self, height: Height) -> impl Iterator<Item = Result<(Height, Vec<u8>), JournalError>> + '_ {
         (height.0..).map(Height).map_while(|height| match self.read(height) {
             Ok(entry) => entry.map(|entry| Ok((height, entry))),
@@ -220,7 +233,7 @@ impl BlockLog {
         })
     }
 
-    /// Forgets `height` and all blocks after it, durably.
+    /// Durably removes `height` and all later blocks.
     pub fn truncate_from(&self, height: Height) -> Result<(), JournalError> {
         let mut writer = self.writer();
         let mut index = self.index_mut();
@@ -234,15 +247,15 @@ impl BlockLog {
         }
         let kept = usize::try_from(height.0.saturating_sub(first))
             .unwrap_or(usize::MAX)
-            .min(index.places.len());
-        let cut = index.places.get(kept).copied();
-        index.places.truncate(kept);
+            .min(index.positions.len());
+        let cut = index.positions.get(kept).copied();
+        index.positions.truncate(kept);
         let Some(last) = index.segments.last() else {
             *writer = None;
             return Ok(());
         };
         let len = last.file.len().map_err(JournalError::io("measure", &last.path))?;
-        // The cut is in the last segment that is left, or it ended just there.
+        // The cut lies in the last remaining segment, or exactly at its end.
         let until = match cut {
             Some(cut) if cut >> OFFSET_BITS == index.segments.len() as u64 - 1 => offset(cut),
             _ => journal::scan(&*last.file, &last.path, &last.header, Depth::Frames, |_, _, _| ())?.end,
@@ -252,7 +265,7 @@ impl BlockLog {
         Ok(())
     }
 
-    /// The first block whose payload does not read back.
+    /// Returns the first block whose payload is damaged.
     fn first_damaged(&self) -> Result<Option<Height>, JournalError> {
         let Some(first) = self.first() else { return Ok(None) };
         for entry in self.iter_from(first) {
@@ -267,7 +280,7 @@ impl BlockLog {
 
     fn open_segment(&self, n: usize, path: &Path, is_last: bool) -> Result<(), JournalError> {
         let mut index = self.index_mut();
-        let next = index.first().map(|first| first + index.places.len() as u64);
+        let next = index.first().map(|first| first + index.positions.len() as u64);
         let corrupt = |offset, sequence, what| Corrupt {
             file: path.to_owned(),
             offset,
@@ -290,8 +303,8 @@ impl BlockLog {
             return Err(corrupt(0, expected, "it does not continue the segment before it").into());
         }
         let depth = if is_last { Depth::Payloads } else { Depth::Frames };
-        let places = &mut index.places;
-        let scanned = journal::scan(&*file, path, &header, depth, |_, at, _| places.push(place(n, at)))?;
+        let positions = &mut index.positions;
+        let scanned = journal::scan(&*file, path, &header, depth, |_, at, _| positions.push(position(n, at)))?;
         if scanned.damaged {
             return Err(corrupt(
                 scanned.end,
@@ -314,7 +327,7 @@ impl BlockLog {
     fn create_segment(&self, first: Height, payload: usize) -> Result<Journal, JournalError> {
         let mut index = self.index_mut();
         let path = self.segment_path(index.segments.len());
-        // What a full disk left of an attempt before this one.
+        // Left over from an earlier attempt on a full disk.
         match self.disk.remove(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(JournalError::io("remove", &path)(error));
@@ -344,7 +357,7 @@ impl BlockLog {
     fn segment_files(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
         let mut files = disk.list(dir).map_err(JournalError::io("list", dir))?;
         files.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
-        // By number: the ten-thousandth segment has a longer name.
+        // Sort by number: from the ten-thousandth segment on, names are longer.
         files.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
         Ok(files)
     }
@@ -370,19 +383,19 @@ impl Index {
 
     fn find(&self, height: Height) -> Option<(&Segment, u64)> {
         let nth = usize::try_from(height.0.checked_sub(self.first()?)?).ok()?;
-        let place = *self.places.get(nth)?;
-        let segment = usize::try_from(place >> OFFSET_BITS).expect("segments are counted in memory");
-        Some((&self.segments[segment], offset(place)))
+        let position = *self.positions.get(nth)?;
+        let segment = usize::try_from(position >> OFFSET_BITS).expect("segments are counted in memory");
+        Some((&self.segments[segment], offset(position)))
     }
 }
 
-fn place(segment: usize, at: u64) -> u64 {
+fn position(segment: usize, at: u64) -> u64 {
     assert!(at >> OFFSET_BITS == 0, "a segment is far below a terabyte");
     (segment as u64) << OFFSET_BITS | at
 }
 
-fn offset(place: u64) -> u64 {
-    place & ((1 << OFFSET_BITS) - 1)
+fn offset(position: u64) -> u64 {
+    position & ((1 << OFFSET_BITS) - 1)
 }
 
 fn remove(disk: &dyn Disk, path: &Path) -> Result<(), JournalError> {

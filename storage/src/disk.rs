@@ -1,7 +1,8 @@
-//! The operations on files that durability rests on, and the real disk.
+//! The file operations that durability rests on, and the real disk.
 //!
-//! Small on purpose: what is here behaves the same on a real disk and on [`crate::FaultDisk`]. Promised is only what a
-//! disk promises: bytes survive a power cut after [`File::sync_data`], a name after [`Disk::sync_dir`] of its directory.
+//! The interface is small on purpose: every operation behaves the same on a real disk and on [`crate::FaultDisk`]. It
+//! promises only what disks promise: bytes survive a power failure after [`File::sync_data`], names after
+//! [`Disk::sync_dir`] of their directory.
 
 use std::{
     fs,
@@ -12,45 +13,54 @@ use std::{
     sync::Arc,
 };
 
-/// An open file. Positions are explicit, so that readers and the one writer share it.
-#[expect(
-    clippy::len_without_is_empty,
-    reason = "nobody asks whether a preallocated file is empty"
-)]
+/// An open file. Offsets are explicit, so that the readers and the one writer can share it.
+///
+/// ```
+/// use std::path::Path;
+/// use storage::{Disk, FaultDisk};
+///
+/// let disk = FaultDisk::new();
+/// let file = disk.create(Path::new("a")).unwrap();
+/// file.write_at(b"kept", 0).unwrap();
+/// file.sync_data().unwrap(); // The bytes.
+/// disk.sync_dir(Path::new("")).unwrap(); // The name.
+/// disk.crash(1);
+/// assert_eq!(disk.bytes(Path::new("a")).as_deref(), Some(&b"kept"[..]));
+/// ```
+#[expect(clippy::len_without_is_empty, reason = "a preallocated file is never empty")]
 pub trait File: Send + Sync {
-    /// Reads until `buf` is full or the file ends; says how much was read.
+    /// Reads until `buf` is full or the file ends; returns the number of bytes read.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Writes all of `bytes`; on an error any part of them may have been written.
+    /// Writes all of `bytes`. After an error, any part of them may have been written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// How many bytes the file holds.
+    /// Returns the size of the file.
     fn len(&self) -> io::Result<u64>;
-    /// Makes the file at least `len` bytes long, zeros at the end, with the space reserved.
+    /// Extends the file to at least `len` bytes with zeros, and reserves the space. Never shrinks it.
     fn preallocate(&self, len: u64) -> io::Result<()>;
-    /// Returns when everything written so far would survive a power cut.
+    /// Makes everything written so far durable.
     fn sync_data(&self) -> io::Result<()>;
 }
 
-/// A place for files.
+/// A directory tree with durable operations: the real disk, or a simulated one.
 pub trait Disk: Send + Sync {
-    /// Opens a file that exists, to read and write.
+    /// Opens an existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
-    /// Creates an empty file; an error if the name is taken.
+    /// Creates an empty file. Fails if the name is taken.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
-    /// Creates a directory and those above it; fine if it exists.
+    /// Creates a directory and its parents. Succeeds if it exists.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Gives a file another name, replacing what had it.
+    /// Renames a file, replacing one with the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// The files of a directory, sorted; none if there is no such directory.
+    /// Returns the files of a directory, sorted; none if there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
-    /// Returns when names created, changed and removed in `dir` would survive a power cut.
+    /// Makes names created, changed and removed in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// A number that peers cannot foresee, so that no payload can be crafted to look like a record.
+    /// Returns a number that peers cannot predict, so that no payload can be crafted to look like a record.
     fn nonce(&self) -> u64;
 }
 
-/// The operating system's disk.
+/// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
@@ -114,7 +124,7 @@ impl Disk for RealDisk {
     }
 }
 
-/// How many bytes a user may still write to the file system that holds `path`.
+/// Returns the number of bytes that a user may still write to the file system that holds `path`.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let about = rustix::fs::statvfs(path)?;
     Ok(about.f_bavail.saturating_mul(about.f_frsize))
@@ -148,7 +158,7 @@ impl File for fs::File {
             return Ok(());
         }
         match rustix::fs::fallocate(self, FallocateFlags::empty(), 0, len) {
-            // Some file systems cannot reserve. The journal writes zeros ahead of itself, which then reserves.
+            // Some file systems cannot reserve space. The journal then reserves it by writing zeros ahead.
             Err(Errno::OPNOTSUPP) => self.set_len(len),
             done => Ok(done?),
         }
@@ -177,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn the_free_space_of_a_place_that_exists_is_known() {
+    fn free_space_is_known_for_existing_paths_only() {
         let home = tempfile::tempdir().expect("a place for files");
         assert!(free_bytes(home.path()).expect("it exists") > 0);
         assert!(free_bytes(&home.path().join("no such file")).is_err());
     }
 
     #[test]
-    fn a_directory_that_is_missing_lists_as_empty() {
+    fn a_missing_directory_lists_as_empty() {
         assert!(RealDisk.list(Path::new("/no/such/dir")).expect("listed").is_empty());
     }
 }

@@ -1,8 +1,8 @@
-//! A disk in memory that loses power: for the simulator and the property tests.
+//! A simulated disk that loses power, for the simulator and the property tests.
 //!
-//! It keeps apart what was synced and what was not. A [`FaultDisk::crash`] tears and drops an arbitrary part of what was
-//! not, decided by a seed alone. It can also fail after a number of changes. It does not model bit rot: tests flip bits
-//! with [`FaultDisk::corrupt`].
+//! It separates synced from unsynced changes. [`FaultDisk::crash`] drops or tears any part of the unsynced ones, decided by a
+//! seed alone. It can also fail after a number of changes. Bit rot is not modelled: tests flip bits with
+//! [`FaultDisk::corrupt`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,18 +13,18 @@ use std::{
 
 use crate::disk::{Disk, File};
 
-/// How the disk fails once its operations are used up.
+/// The way in which the disk fails after its allowed changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Changes are refused with `ENOSPC`; a write may leave its first half.
+    /// Changes fail with `ENOSPC`; a write may leave its first half.
     NoSpace,
-    /// Changes are refused with `EIO`.
+    /// Changes fail with `EIO`.
     Io,
-    /// Nothing works any more, reading included, until [`FaultDisk::crash`].
+    /// Every operation fails, reads included, until [`FaultDisk::crash`].
     PowerCut,
 }
 
-/// A disk in memory; clones are the same disk.
+/// A disk in memory. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
 pub struct FaultDisk(Arc<Mutex<State>>);
 
@@ -33,7 +33,7 @@ struct State {
     files: Vec<Inode>,
     names: BTreeMap<PathBuf, usize>,
     synced_names: BTreeMap<PathBuf, usize>,
-    /// Changes of names since the directory was synced, oldest first.
+    /// Name changes since the directory was synced, oldest first.
     renames: Vec<NameChange>,
     /// Handles opened before a crash belong to a process that is gone.
     generation: u64,
@@ -63,35 +63,36 @@ enum NameChange {
 }
 
 impl FaultDisk {
-    /// An empty disk.
+    /// Creates an empty disk.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets `count` more changes (writes, syncs, names) pass and fails those after.
+    /// Lets `count` more changes (writes, syncs, names) pass, then fails those after.
     pub fn fail_after(&self, count: u64, fault: Fault) {
         let mut state = self.state();
         let at = state.changes + count;
         state.fault = Some((at, fault));
     }
 
-    /// Makes every operation work again, as after space was freed.
+    /// Ends the fault, as when space was freed.
     pub fn heal(&self) {
         self.state().fault = None;
     }
 
-    /// How many changes were asked for so far.
+    /// Returns the number of changes attempted so far.
     pub fn changes(&self) -> u64 {
         self.state().changes
     }
 
-    /// Cuts the power: of what was not synced, parts chosen by `seed` are lost or torn. Open files stop working.
+    /// Simulates a power failure: parts of the unsynced changes, chosen by `seed`, are lost or torn. Open files stop
+    /// working.
     pub fn crash(&self, seed: u64) {
         let mut dice = Dice(seed);
         let mut state = self.state();
         let mut names = std::mem::take(&mut state.synced_names);
         let renames = std::mem::take(&mut state.renames);
-        // A file system that journals its names loses the newest first.
+        // A file system that journals names loses the newest changes first.
         let kept = dice.below(renames.len() + 1);
         renames.iter().take(kept).for_each(|change| change.apply(&mut names));
         state.names.clone_from(&names);
@@ -103,7 +104,7 @@ impl FaultDisk {
             file.now.clone_from(&file.synced);
         }
         let named: BTreeSet<usize> = state.names.values().copied().collect();
-        // A long simulation would otherwise keep the bytes of every file it ever removed.
+        // Otherwise a long simulation would keep the bytes of every removed file.
         for (_, file) in state.files.iter_mut().enumerate().filter(|(id, _)| !named.contains(id)) {
             *file = Inode::default();
         }
@@ -111,14 +112,14 @@ impl FaultDisk {
         state.fault = None;
     }
 
-    /// Ends the process and not the power: what was written stays, synced or not. Open files stop working.
+    /// Simulates a killed process: all writes stay, synced or not. Open files stop working.
     pub fn kill(&self) {
         let mut state = self.state();
         state.generation += 1;
         state.fault = None;
     }
 
-    /// Flips bits of one byte, synced: what a bad disk does to bytes at rest.
+    /// Flips bits of one byte, durably, as a failing disk does.
     pub fn corrupt(&self, path: &Path, offset: usize, flip: u8) {
         let mut state = self.state();
         let id = state.names[path];
@@ -129,7 +130,7 @@ impl FaultDisk {
         }
     }
 
-    /// The bytes of a file as they read now.
+    /// Returns the current bytes of a file.
     pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state();
         state.names.get(path).map(|&id| state.files[id].now.clone())
@@ -141,7 +142,7 @@ impl FaultDisk {
 }
 
 impl State {
-    /// Counts one change and says whether it may happen.
+    /// Counts one change and checks that it may happen.
     fn change(&mut self) -> io::Result<()> {
         self.changes += 1;
         match self.fault {
@@ -150,7 +151,7 @@ impl State {
         }
     }
 
-    fn look(&self) -> io::Result<()> {
+    fn check_readable(&self) -> io::Result<()> {
         match self.fault {
             Some((at, Fault::PowerCut)) if self.changes > at => Err(Fault::PowerCut.error()),
             _ => Ok(()),
@@ -211,7 +212,7 @@ impl Change {
         }
     }
 
-    /// Applies a part: each 512-byte sector that the change touches is kept, dropped, or torn at some byte.
+    /// Applies a part of the change: each 512-byte sector that it touches is kept, dropped, or torn at some byte.
     fn tear(self, dice: &mut Dice, to: &mut Vec<u8>) {
         let Self::Write { offset, bytes } = self else {
             if dice.below(2) == 0 {
@@ -219,7 +220,7 @@ impl Change {
             }
             return;
         };
-        // Half of the writes are whole or gone, so that both likely and unlikely histories come up.
+        // Half of the writes are complete or absent, so that both likely and unlikely histories occur.
         let fate = dice.below(4);
         let mut done = 0;
         while done < bytes.len() {
@@ -244,7 +245,7 @@ impl Change {
 impl Disk for FaultDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let state = self.state();
-        state.look()?;
+        state.check_readable()?;
         let id = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(Handle {
             disk: self.clone(),
@@ -269,7 +270,7 @@ impl Disk for FaultDisk {
     }
 
     fn create_dir(&self, _dir: &Path) -> io::Result<()> {
-        self.state().look()
+        self.state().check_readable()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -290,7 +291,7 @@ impl Disk for FaultDisk {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
         let state = self.state();
-        state.look()?;
+        state.check_readable()?;
         Ok(state
             .names
             .keys()
@@ -354,7 +355,7 @@ impl Handle {
 impl File for Handle {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.state()?;
-        state.look()?;
+        state.check_readable()?;
         let bytes = &state.files[self.id].now;
         let from = position(offset).min(bytes.len());
         let len = buf.len().min(bytes.len() - from);
@@ -371,7 +372,7 @@ impl File for Handle {
 
     fn len(&self) -> io::Result<u64> {
         let state = self.state()?;
-        state.look()?;
+        state.check_readable()?;
         Ok(state.files[self.id].now.len() as u64)
     }
 
@@ -395,7 +396,7 @@ fn position(offset: u64) -> usize {
     usize::try_from(offset).expect("simulated files fit in memory")
 }
 
-/// A small generator of numbers: splitmix64, so that a seed replays.
+/// A small random number generator (splitmix64), so that a seed replays a run.
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {

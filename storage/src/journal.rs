@@ -1,8 +1,8 @@
-//! Records in a preallocated file: what the block log, the record log and the consensus journal share.
+//! The file format that the block log, the record log and the write-ahead log share: records in a preallocated file.
 //!
-//! A file that grows costs a journal commit of the file system per `fdatasync`, eight times the price, so files are
-//! filled with zeros ahead of the records. The end is therefore not the end of the file: it is where the next record in
-//! sequence is not valid.
+//! A growing file costs a file-system journal commit per `fdatasync`, eight times the price, so files are filled with zeros
+//! ahead of the records. The end of the records is therefore not the end of the file: it is the first position without a
+//! valid next record.
 //!
 //! ```text
 //! file    header (twice, so that no single bad sector loses it), records, [mark], zeros
@@ -11,10 +11,10 @@
 //! mark    a record of length 0 behind the last synced one; the next record overwrites it
 //! ```
 //!
-//! `synced` says that every record before that sequence was durable when this one was written. It tells the two ways a
-//! record can be bad apart: torn by a crash, and never promised to anybody; or damaged after it was promised. The first
-//! is cut off, the second is an error. The nonce keeps records of an earlier use of the file, and payloads that peers
-//! craft, from passing as records.
+//! `synced` says that every record below that sequence number was durable when this one was written. It separates the two
+//! kinds of bad record: one torn by a crash and never acknowledged, which is cut off, and one damaged after it was
+//! acknowledged, which is an error. The nonce prevents records of an earlier use of the file, and payloads crafted by peers,
+//! from being taken for records.
 
 mod frame;
 mod scan;
@@ -30,75 +30,61 @@ pub(crate) use frame::Header;
 use frame::{FRAME, Frame, HEADER};
 pub(crate) use scan::{Depth, Head, Scanned, head, read, scan};
 
-/// The longest payload: above any block that consensus allows.
+/// Longest payload, in bytes: above any block that consensus allows.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 32 << 20;
-/// Where records begin.
+/// Offset of the first record.
 pub(crate) const RECORDS_AT: u64 = 1024;
-/// What a record takes beside its payload; also the size of a mark.
+/// Size of a record without its payload; also the size of a mark.
 pub(crate) const FRAME_BYTES: u64 = 28;
 
 const HEADER_COPY_AT: usize = 512;
-/// How far ahead of the records the file is filled with zeros.
+/// Number of bytes that are filled with zeros ahead of the records.
 const ZERO_AHEAD: u64 = 1 << 20;
 
-/// A record that was durable and no longer reads back.
+/// A record that was durable and is now damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} is damaged at byte {offset} (record {sequence}): {what}; {advice}", file.display())]
 pub struct Corrupt {
-    /// The file.
     pub file: PathBuf,
-    /// The first byte that cannot be trusted.
+    /// Offset of the first byte that cannot be trusted.
     pub offset: u64,
-    /// The record: a height in the block log, elsewhere how many lie before it.
+    /// Number of the record: a height in the block log; elsewhere, the number of records before it.
     pub sequence: u64,
-    /// What is wrong with it.
+    /// The damage.
     pub what: &'static str,
-    /// What to do about it.
+    /// Advice to the operator.
     pub advice: &'static str,
 }
 
-/// Why a journal could not be opened, read or written.
+/// Error of opening, reading or writing a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// Bytes at rest went bad.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
-    /// The operating system refused.
     #[error("could not {verb} {}", file.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         verb: &'static str,
-        /// On which file.
         file: PathBuf,
-        /// What it said.
         source: io::Error,
     },
-    /// An earlier write or sync failed. What the file holds is unknown until it is read again.
+    /// An earlier write or sync failed. The content of the file is unknown until it is read again.
     #[error("{} takes no more writes since one failed; restart the node to recover", file.display())]
-    Failed {
-        /// Which file.
-        file: PathBuf,
-    },
-    /// A payload of a size that is not allowed.
+    Failed { file: PathBuf },
     #[error("a record of {bytes} bytes; it must have 1 to {}", PAYLOAD_BYTES_MAX)]
-    Length {
-        /// Its size.
-        bytes: usize,
-    },
-    /// A file of an earlier version of this program.
+    Length { bytes: usize },
+    /// A file in the format of an earlier version.
     #[error("{} has a format of an earlier version, which is no longer read; {advice}", file.display())]
     EarlierFormat {
-        /// Which file.
         file: PathBuf,
-        /// What to do about it.
+        /// Advice to the operator.
         advice: &'static str,
     },
     /// The file may not grow further.
     #[error("{} is full at {limit} bytes", file.display())]
     Full {
-        /// Which file.
         file: PathBuf,
-        /// How far it may grow.
+        /// The largest size, in bytes.
         limit: u64,
     },
 }
@@ -118,13 +104,13 @@ pub(crate) struct Journal {
     file: Arc<dyn File>,
     path: PathBuf,
     header: Header,
-    /// Where the next record goes.
+    /// Offset of the next record.
     end: u64,
-    /// The sequence of the next record.
+    /// Sequence number of the next record.
     next: u64,
-    /// Every record before this sequence is durable.
+    /// Every record below this sequence number is durable.
     synced: u64,
-    /// The header or a record was written and not synced.
+    /// True if the header or a record was written and not synced.
     dirty: bool,
     zeroed: u64,
     len: u64,
@@ -132,7 +118,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Creates a file of `len` bytes, durable under its name, for records from `header.first`.
+    /// Creates a file of `len` bytes, durable under its name, for records from `header.first` on.
     pub(crate) fn create(disk: &dyn Disk, path: &Path, header: Header, len: u64) -> Result<Self, JournalError> {
         let file = disk.create(path).map_err(JournalError::io("create", path))?;
         file.preallocate(len)
@@ -158,7 +144,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Continues a file behind `scanned`. What follows there was never promised, and is wiped.
+    /// Continues a file after `scanned`. The bytes behind that were never acknowledged, and are overwritten with
+    /// zeros.
     pub(crate) fn resume(
         file: Arc<dyn File>,
         path: &Path,
@@ -180,12 +167,12 @@ impl Journal {
             failed: false,
         };
         journal.write_zeros(end, scanned.used)?;
-        // After a kill without a power cut, what was read may be in memory only.
+        // After a killed process, the bytes just read may be in the page cache only.
         journal.sync()?;
         Ok(journal)
     }
 
-    /// Uses the file anew from its start. Not synced.
+    /// Starts the file over from its beginning. Not synced.
     pub(crate) fn restart(&mut self, header: Header) -> Result<(), JournalError> {
         let mut bytes = vec![0; usize::try_from(RECORDS_AT).expect("small")];
         bytes[..HEADER].copy_from_slice(&header.encode());
@@ -196,13 +183,13 @@ impl Journal {
         self.write(&bytes, 0)
     }
 
-    /// Writes a record and says where. It is durable after [`Self::sync`].
+    /// Writes a record and returns its offset. It is durable after [`Self::sync`].
     pub(crate) fn append(&mut self, payload: &[u8]) -> Result<u64, JournalError> {
         if payload.is_empty() || payload.len() > PAYLOAD_BYTES_MAX {
             return Err(JournalError::Length { bytes: payload.len() });
         }
         let at = self.end;
-        assert!(self.fits(payload.len()), "the owner makes room first");
+        assert!(self.fits(payload.len()), "the caller grows the file first");
         let mut record = Vec::with_capacity(FRAME + payload.len());
         record.extend_from_slice(&Frame::of(payload, self.next, self.synced).encode(&self.header));
         record.extend_from_slice(payload);
@@ -214,12 +201,12 @@ impl Journal {
         Ok(at)
     }
 
-    /// Whether a payload and the mark behind it fit into the file as it is.
+    /// Returns true if a payload and the mark behind it fit into the file without growing it.
     pub(crate) fn fits(&self, payload: usize) -> bool {
         self.end + FRAME_BYTES + payload as u64 + FRAME_BYTES <= self.len
     }
 
-    /// Gives the file another name, replacing what had it. Durable when the directory is synced.
+    /// Renames the file over `to`. Durable once the directory is synced.
     pub(crate) fn rename(&mut self, disk: &dyn Disk, to: &Path) -> Result<(), JournalError> {
         disk.rename(&self.path, to)
             .map_err(JournalError::io("rename", &self.path))?;
@@ -227,7 +214,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes the file longer.
+    /// Extends the file to `len` bytes.
     pub(crate) fn grow(&mut self, len: u64) -> Result<(), JournalError> {
         self.file
             .preallocate(len)
@@ -237,7 +224,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Returns when every record so far is durable.
+    /// Makes every record so far durable.
     pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
         if self.failed {
             return Err(JournalError::Failed {
@@ -248,18 +235,18 @@ impl Journal {
             return Ok(());
         }
         if let Err(source) = self.file.sync_data() {
-            // The kernel may have dropped the pages: a second sync would claim what is not so.
+            // The kernel may have dropped the dirty pages, so a second sync would report a false success.
             self.failed = true;
             return Err(JournalError::io("sync", &self.path)(source));
         }
         self.dirty = false;
         self.synced = self.next;
-        // The mark itself needs no sync. It only has to be there when bits rot later.
+        // The mark needs no sync of its own: it matters only if bytes are damaged later.
         let mark = Frame::of(&[], self.next, self.synced).encode(&self.header);
         self.write(&mark, self.end)
     }
 
-    /// Whether something was written that a power cut could take.
+    /// Returns true if a power failure could lose something written.
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty
     }

@@ -1,8 +1,36 @@
-//! What a node keeps: the block log, the consensus journal and lists of records, which are the truth, and the table,
-//! which is a cache.
+//! Storage: everything that a node keeps on disk.
 //!
-//! Everything that must survive a power cut is written through [`disk::Disk`], so that the simulator runs the same rules
-//! on a disk that tears writes. The table is sled and stands apart: it can always be rebuilt from the block log.
+//! The append-only logs and the blob store are the truth; the sled table is a cache that can be rebuilt from the block log.
+//! Everything that must survive a power failure is written through [`disk::Disk`], so that the simulator runs the same code
+//! on a disk that tears writes ([`FaultDisk`]).
+//!
+//! # Where to change what
+//!
+//! | module | content |
+//! |---|---|
+//! | [`block_log`] | every final block, in segments; opened, synced, repaired |
+//! | [`wal`] | the consensus write-ahead log: what a validator signed at the current height |
+//! | [`record_log`] | lists of small durable records: deals, datanets, pending transactions |
+//! | `journal` | the file format that these three share |
+//! | [`table`] | the only use of sled: state and indexes, a cache |
+//! | [`blob`] | content-addressed blobs over iroh-blobs: add, read, pin, collect, verify |
+//! | [`dataset`] | datasets: ingest source files into shards, read records, restore, verify |
+//! | [`disk`], [`fault`] | file operations with their durability promises; the simulated disk |
+//! | [`lock`], [`secret`] | one process per home; key files |
+//!
+//! # Why not a database for everything
+//!
+//! The truth of a node is short: blocks in order, and a few lists. sled 0.34 does not flush the disk's cache on Linux, has no
+//! repair, and leaks values above 100 kB, so a promise that survives power loss cannot rest on it. A log of our own has a
+//! format of one page, tells a torn end from damage, costs one `fdatasync` per commit, and runs on the simulated disk. sled
+//! keeps what can be rebuilt: state and indexes.
+//!
+//! # Glossary
+//!
+//! - **durable**: survives power loss. **Torn**: written in part when the power failed, and never acknowledged.
+//! - **blob**: bytes named by their BLAKE3 hash. **Pin**: a stored reason to keep a blob. **Hold**: one that lasts as long as
+//!   a value in memory.
+//! - **outboard**: the BLAKE3 tree of a blob, kept beside it. **Sketch**: see `protocol::duplicate`.
 
 #![forbid(unsafe_code)]
 

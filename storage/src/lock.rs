@@ -1,4 +1,4 @@
-//! One process per home: two would sign with the same keys.
+//! The lock on a home directory: two processes with one home would sign with the same keys.
 
 use std::{
     fs::{self, TryLockError},
@@ -6,35 +6,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Why the home was not locked.
+/// Error of locking a home.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody has it.
+    /// Another process has the lock.
     #[error("{} is in use by process {pid}; stop that process or choose another --home", home.display())]
     Held {
-        /// The home.
         home: PathBuf,
-        /// The process, as it wrote itself down.
+        /// The other process's id, as it wrote it into the file.
         pid: String,
     },
-    /// The operating system refused.
     #[error("could not lock {}", file.display())]
-    Io {
-        /// The lock file.
-        file: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
+    Io { file: PathBuf, source: io::Error },
 }
 
-/// The home is ours until this is dropped or the process ends, however it ends.
+/// An exclusive lock on a home, until it is dropped or the process ends in any way.
 #[derive(Debug)]
 pub struct HomeLock {
     file: fs::File,
 }
 
 impl HomeLock {
-    /// Takes the lock file in `home`, without waiting.
+    /// Locks `home` through its lock file, without waiting.
     pub fn acquire(home: &Path) -> Result<Self, LockError> {
         let path = home.join("lock");
         let io = |source| LockError::Io {
@@ -50,7 +43,7 @@ impl HomeLock {
             .map_err(io)?;
         match file.try_lock() {
             Ok(()) => {
-                // The file is never removed: a second process could lock the name while the first locks the file.
+                // The file is never removed: otherwise one process could lock the old file and another one the new.
                 file.set_len(0).map_err(io)?;
                 file.write_all(std::process::id().to_string().as_bytes()).map_err(io)?;
                 Ok(Self { file })
@@ -72,8 +65,8 @@ impl HomeLock {
 
 impl Drop for HomeLock {
     fn drop(&mut self) {
-        // Closing would do, but for a child process that was forked and has not yet run its program: it has the file too,
-        // and the lock would be held until it does.
+        // Closing the file would do, except that a child process that was forked and has not yet called exec shares
+        // the file, and would hold the lock until then.
         let _ = self.file.unlock();
     }
 }
@@ -83,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_lock_names_the_process_that_has_the_first() {
+    fn a_second_lock_names_the_holding_process() {
         let home = tempfile::tempdir().expect("a place for files");
         let lock = HomeLock::acquire(home.path()).expect("free");
         let error = HomeLock::acquire(home.path()).expect_err("taken").to_string();

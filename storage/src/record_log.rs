@@ -1,11 +1,11 @@
-//! A list of small records, each durable once it was added: what deals, datanets and waiting transactions are kept in.
+//! A durable list of small records: deals, datanets, pending transactions.
 //!
-//! A folder holds one file, `records.log`, which grows in steps. A record is opaque here. One whose [`RecordLog::append`]
-//! returned is there after any crash; a torn one at the end was promised to nobody and is cut off; a damaged one anywhere
-//! else is an error that says where and what to do, and never a gap. [`RecordLog::rewrite`] forgets records: it copies the
-//! others to a second file, which takes the name of the first in one step, so a crash leaves either list and never a mix.
+//! A directory holds one file, `records.log`, which grows in steps. Records are opaque bytes. A record whose
+//! [`RecordLog::append`] returned survives any crash; a torn one at the end was never acknowledged and is cut off; a damaged
+//! one anywhere else is an error with position and advice, never a gap. [`RecordLog::rewrite`] removes records: it copies the
+//! others to a second file and renames that over the first, so a crash leaves the old list or the new one.
 //!
-//! Left out: numbers that a caller chooses and reading from the middle, which the block log has.
+//! Caller-chosen numbers and random access are left out; the block log has both.
 
 use std::{
     io,
@@ -19,45 +19,59 @@ use crate::{
 };
 
 const FILE: &str = "records.log";
-/// A list that is not complete yet; what a crash leaves of it is nobody's.
+/// An incomplete rewrite. Removed on opening.
 const NEW_FILE: &str = "records.new";
-/// Segments of the block log, in which an earlier version kept such lists.
+/// Name prefix of block-log segments, in which an earlier version kept such lists.
 const OLD_FILES: &str = "blocks-";
-/// In the header, so that a segment of the block log under this name does not pass for a list.
+/// In the header, so that a block-log segment under this name is not taken for a list.
 const TAG: u64 = u64::from_le_bytes(*b"records1");
 
-/// How a list is laid out, and what somebody does when it is damaged.
+/// The file's growth, and the advice for its error messages.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordLayout {
-    /// By how much the file grows when it is full; also its first size.
+    /// First size of the file, and its growth when full, in bytes.
     pub step_bytes: u64,
-    /// The end of a sentence that begins with what is damaged: what to do about it.
+    /// Advice to the operator: the end of an error text about damage.
     pub advice: &'static str,
 }
 
-/// The list, open for appending.
+/// A durable list, open for appending.
+///
+/// ```
+/// use std::{path::Path, sync::Arc};
+/// use storage::{FaultDisk, RecordLog, record_log::RecordLayout};
+///
+/// let disk = FaultDisk::new();
+/// let layout = RecordLayout { step_bytes: 64 << 10, advice: "restore a backup" };
+/// let mut log = RecordLog::open(Arc::new(disk.clone()), Path::new("deals"), layout).unwrap();
+/// log.append(&[b"one", b"two"]).unwrap();
+/// disk.crash(1); // The power fails; both records were acknowledged.
+/// let log = RecordLog::open(Arc::new(disk), Path::new("deals"), layout).unwrap();
+/// assert_eq!(log.len(), 2);
+/// ```
 pub struct RecordLog {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     layout: RecordLayout,
-    /// None until the first record.
+    /// `None` until the first record.
     journal: Option<Journal>,
-    /// Where each record lies that was acknowledged.
-    places: Vec<u64>,
-    /// Bytes of those records.
+    /// Offsets of the acknowledged records.
+    offsets: Vec<u64>,
+    /// Total size of those records.
     bytes: u64,
-    /// A change did not go through: what the disk holds beyond `places`, and under which name, is not known.
+    /// A change failed. Until a rewrite, it is unknown what the file holds beyond `offsets`, and under which name it
+    /// is.
     failed: bool,
 }
 
 impl RecordLog {
-    /// Opens the list in `dir`, which need not exist, and cuts off what was never acknowledged.
+    /// Opens the list in `dir`, which need not exist, and cuts off a torn end.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, layout: RecordLayout) -> Result<Self, JournalError> {
         Self::open_or(disk, dir, layout, |damage| Err(damage.into()))
     }
 
-    /// Opens the list and, if it is damaged, cuts it before the first record that does not read back: for records whose
-    /// loss is repaired by those who sent them. Says what was damaged, if anything.
+    /// Opens the list and cuts it before the first damaged record, if any. For records that their senders will repeat.
+    /// Returns the damage.
     pub fn open_undamaged_part(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -71,10 +85,10 @@ impl RecordLog {
         Ok((log, found))
     }
 
-    /// Adds records in order; all are durable when this returns.
+    /// Appends records in order; all are durable on return.
     ///
-    /// After an error each of them may or may not be there after a restart. A disk that was full takes records again when
-    /// it has space; after a write that failed, the next call first copies what was acknowledged to a new file.
+    /// After an error, each of them may or may not be there after a restart. A full disk accepts records again once it has
+    /// space. After a failed write, the next call first copies the acknowledged records to a new file.
     pub fn append<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), JournalError> {
         let lengths = || records.iter().map(|record| record.as_ref().len());
         if let Some(bytes) = lengths().find(|&bytes| bytes == 0 || bytes > journal::PAYLOAD_BYTES_MAX) {
@@ -87,49 +101,49 @@ impl RecordLog {
             self.rewrite(|_| true)?;
         }
         let journal = self.journal.as_mut().expect("a rewrite makes one");
-        // A full disk refuses here, before anything was written.
+        // A full disk fails here, before anything is written.
         let frames = usize::try_from(FRAME_BYTES).expect("small") * (records.len() - 1);
-        make_room(journal, lengths().sum::<usize>() + frames, self.layout.step_bytes)?;
+        ensure_fits(journal, lengths().sum::<usize>() + frames, self.layout.step_bytes)?;
         self.failed = true;
-        let mut places = Vec::with_capacity(records.len());
+        let mut offsets = Vec::with_capacity(records.len());
         for record in records {
-            places.push(journal.append(record.as_ref())?);
+            offsets.push(journal.append(record.as_ref())?);
         }
         journal.sync()?;
         self.failed = false;
-        self.places.extend(places);
+        self.offsets.extend(offsets);
         self.bytes += lengths().sum::<usize>() as u64;
         Ok(())
     }
 
-    /// The records in the order they were added. One that went bad since the list was opened is an error.
+    /// Returns the records in order. A record damaged since opening is an error.
     pub fn iter(&self) -> impl Iterator<Item = Result<Vec<u8>, JournalError>> + '_ {
-        self.places.iter().zip(0..).map(|(&at, sequence)| {
+        self.offsets.iter().zip(0..).map(|(&at, sequence)| {
             let journal = self.journal.as_ref().expect("a record lies in a file");
             let (file, header) = (journal.file(), journal.header());
             journal::read(&*file, journal.path(), &header, at, sequence, self.layout.advice)
         })
     }
 
-    /// How many records it has.
+    /// Returns the number of records.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.offsets.len()
     }
 
-    /// Whether it has no record.
+    /// Returns true if the list has no records.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.offsets.is_empty()
     }
 
-    /// Bytes of its records together.
+    /// Returns the total size of the records, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Forgets, durably, the records for which `keep` is false. After an error all are still there.
+    /// Durably removes the records for which `keep` returns false. After an error all records remain.
     pub fn rewrite(&mut self, mut keep: impl FnMut(&[u8]) -> bool) -> Result<(), JournalError> {
         let (path, new_path) = (self.dir.join(FILE), self.dir.join(NEW_FILE));
-        remove_if_there(&*self.disk, &new_path)?;
+        remove_if_present(&*self.disk, &new_path)?;
         let header = Header {
             tag: TAG,
             first: 0,
@@ -137,20 +151,20 @@ impl RecordLog {
             flags: 0,
         };
         let mut journal = Journal::create(&*self.disk, &new_path, header, self.layout.step_bytes)?;
-        let (mut places, mut bytes) = (Vec::new(), 0);
+        let (mut offsets, mut bytes) = (Vec::new(), 0);
         for record in self.iter() {
             let record = record?;
             if keep(&record) {
-                make_room(&mut journal, record.len(), self.layout.step_bytes)?;
-                places.push(journal.append(&record)?);
+                ensure_fits(&mut journal, record.len(), self.layout.step_bytes)?;
+                offsets.push(journal.append(&record)?);
                 bytes += record.len() as u64;
             }
         }
         journal.sync()?;
-        // From here on a crash may leave the name with either file. Until it is known with which, nothing is appended.
+        // From here on, a crash may leave the name with either file. Nothing is appended until it is known which.
         self.failed = true;
         journal.rename(&*self.disk, &path)?;
-        (self.journal, self.places, self.bytes) = (Some(journal), places, bytes);
+        (self.journal, self.offsets, self.bytes) = (Some(journal), offsets, bytes);
         self.disk
             .sync_dir(&self.dir)
             .map_err(JournalError::io("sync", &self.dir))?;
@@ -166,13 +180,13 @@ impl RecordLog {
     ) -> Result<Self, JournalError> {
         disk.create_dir(dir).map_err(JournalError::io("create", dir))?;
         refuse_earlier_format(&*disk, dir, layout.advice)?;
-        remove_if_there(&*disk, &dir.join(NEW_FILE))?;
+        remove_if_present(&*disk, &dir.join(NEW_FILE))?;
         let mut log = Self {
             disk,
             dir: dir.to_owned(),
             layout,
             journal: None,
-            places: Vec::new(),
+            offsets: Vec::new(),
             bytes: 0,
             failed: false,
         };
@@ -190,7 +204,7 @@ impl RecordLog {
         };
         let header = match journal::head(&*file, &path)? {
             Head::Valid(header) if (header.tag, header.first) == (TAG, 0) => header,
-            // A file gets this name when it is whole: no crash leaves one that is blank.
+            // A file gets this name when it is complete: no crash leaves a blank one.
             Head::Valid(_) | Head::Blank | Head::Broken => {
                 on_damage(corrupt(0, 0, "its header is not that of a list of records"))?;
                 log.disk.remove(&path).map_err(JournalError::io("remove", &path))?;
@@ -199,7 +213,7 @@ impl RecordLog {
             }
         };
         let scanned = journal::scan(&*file, &path, &header, Depth::Payloads, |_, at, record| {
-            log.places.push(at);
+            log.offsets.push(at);
             log.bytes += record.len() as u64;
         })?;
         if scanned.damaged {
@@ -211,7 +225,7 @@ impl RecordLog {
     }
 }
 
-/// Fails if `dir` holds a list as an earlier version kept it: what was acknowledged must not vanish without a word.
+/// Fails if `dir` holds a list in an earlier format: acknowledged records must not vanish silently.
 pub fn refuse_earlier_format(disk: &dyn Disk, dir: &Path, advice: &'static str) -> Result<(), JournalError> {
     let files = disk.list(dir).map_err(JournalError::io("list", dir))?;
     let old = files.into_iter().find(|file| {
@@ -221,7 +235,7 @@ pub fn refuse_earlier_format(disk: &dyn Disk, dir: &Path, advice: &'static str) 
     old.map_or(Ok(()), |file| Err(JournalError::EarlierFormat { file, advice }))
 }
 
-fn make_room(journal: &mut Journal, payload: usize, step_bytes: u64) -> Result<(), JournalError> {
+fn ensure_fits(journal: &mut Journal, payload: usize, step_bytes: u64) -> Result<(), JournalError> {
     if journal.fits(payload) {
         return Ok(());
     }
@@ -229,7 +243,7 @@ fn make_room(journal: &mut Journal, payload: usize, step_bytes: u64) -> Result<(
     journal.grow(journal.len() + need.max(step_bytes))
 }
 
-fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), JournalError> {
+fn remove_if_present(disk: &dyn Disk, path: &Path) -> Result<(), JournalError> {
     match disk.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(JournalError::io("remove", path)(error)),
         _ => Ok(()),

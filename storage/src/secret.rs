@@ -1,6 +1,6 @@
-//! Files that only their owner may read: keys and tokens.
+//! Secret files: keys and tokens that only their owner may read.
 //!
-//! Written whole or not at all, and never over one that exists: a key that is replaced by accident is lost.
+//! They are written completely or not at all, and never over an existing file, since a key replaced by accident is lost.
 
 use std::{
     fs,
@@ -13,42 +13,37 @@ use zeroize::Zeroizing;
 
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Why a secret was not read or written.
+/// Error of reading or writing a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// Others could read it.
+    /// The file's mode lets other users read it.
     #[error("{} is readable by others (mode {mode:04o}); run: chmod 600 {}", file.display(), file.display())]
-    Exposed {
-        /// The file.
-        file: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// There is one already.
+    Exposed { file: PathBuf, mode: u32 },
     #[error("{} exists and is not overwritten; move it away first", file.display())]
-    Exists {
-        /// The file.
-        file: PathBuf,
-    },
-    /// It is no secret of ours.
+    Exists { file: PathBuf },
+    /// The file is too long to be a key.
     #[error("{} has more than {BYTES_MAX} bytes: it is not a key file", file.display())]
-    TooLong {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The operating system refused.
+    TooLong { file: PathBuf },
     #[error("could not {verb} {}", file.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         verb: &'static str,
-        /// On which file.
         file: PathBuf,
-        /// What it said.
         source: io::Error,
     },
 }
 
-/// Writes a new secret with mode 0600. When this returns, it survives a power cut.
+/// Writes a new secret with mode 0600. Durable on return; fails if the file exists.
+///
+/// ```
+/// use storage::secret;
+///
+/// let home = tempfile::tempdir().unwrap();
+/// let path = home.path().join("node.key");
+/// secret::write(&path, b"seed").unwrap();
+/// assert_eq!(secret::read(&path).unwrap().as_slice(), b"seed");
+/// assert!(secret::write(&path, b"other").is_err(), "never overwritten");
+/// ```
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), SecretError> {
     let io = |verb| {
         move |source| SecretError::Io {
@@ -68,7 +63,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), SecretError> {
         .open(&new)
         .map_err(io("create"))?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    // A link fails where the name is taken; a rename would replace it.
+    // A link fails if the name is taken; a rename would replace the file.
     let named = written.and_then(|()| fs::hard_link(&new, path));
     let _ = fs::remove_file(&new);
     match named {
@@ -86,7 +81,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), SecretError> {
         .map_err(io("sync the directory of"))
 }
 
-/// Reads a secret, unless others could have read it too.
+/// Reads a secret. Refuses a file that other users can read.
 pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let io = |verb| {
         move |source| SecretError::Io {
@@ -107,7 +102,7 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     if about.len() > BYTES_MAX {
         return Err(SecretError::TooLong { file: path.to_owned() });
     }
-    // Reserved up front: a vector that grows leaves copies of a key behind.
+    // Reserve the space first: a growing vector leaves copies of the key in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0) + 1));
     file.take(BYTES_MAX).read_to_end(&mut bytes).map_err(io("read"))?;
     Ok(bytes)

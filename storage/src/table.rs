@@ -1,8 +1,12 @@
-//! An ordered table of bytes that survives restarts: state and indexes.
+//! An ordered key-value table for state and indexes. The only file that names sled.
 //!
-//! The only file that names sled. sled 0.34 does not flush the disk's cache on Linux, has no repair and leaks values
-//! above 100 kB, so this is a cache: whoever uses it keeps the height it was built to inside the same batch, and rebuilds
-//! it from the block log when [`Table::open`] fails or a root differs. Never the only copy of anything.
+//! The table is a cache. Its user stores the height it was built to in the same batch, and rebuilds it from the block log if
+//! [`Table::open`] fails or a state root differs. It is never the only copy of anything.
+//!
+//! # Why not trust sled with more
+//!
+//! sled 0.34, the last stable version, does not flush the disk's cache on Linux, has no repair, and leaks values above
+//! 100 kB. As a cache behind one file, it can be replaced without touching its users.
 
 use std::{
     fs, io,
@@ -10,50 +14,34 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The longest value. sled keeps longer ones in files of their own, which it neither syncs nor frees.
+/// Longest value, in bytes. sled keeps longer ones in separate files, which it neither syncs nor frees.
 pub const VALUE_BYTES_MAX: usize = 100_000;
 
-/// Why a table could not be opened.
+/// Error of opening a table.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// What is there does not read back. [`move_aside`] it and build the table again.
+    /// The files are damaged. Call [`move_aside`] and build the table again.
     #[error("the table in {} is damaged ({what}); it is rebuilt from the block log", dir.display())]
     Damaged {
-        /// Where it lies.
         dir: PathBuf,
-        /// What was found.
+        /// The damage.
         what: String,
     },
-    /// The operating system refused: rebuilding would not help.
+    /// The operating system refused. Rebuilding would not help.
     #[error("could not open the table in {}", dir.display())]
-    Io {
-        /// Where it lies.
-        dir: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
+    Io { dir: PathBuf, source: io::Error },
 }
 
-/// Why a table could not be read or changed.
+/// Error of reading or changing a table.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// A value that sled would leak.
+    /// A value above [`VALUE_BYTES_MAX`], which sled would leak.
     #[error("a value of {bytes} bytes; a table holds at most {VALUE_BYTES_MAX}, split it or keep it elsewhere")]
-    TooLong {
-        /// Its size.
-        bytes: usize,
-    },
-    /// The database failed.
+    TooLong { bytes: usize },
     #[error("the table failed: {0}")]
     Database(String),
-    /// The operating system refused.
     #[error("could not sync the table in {}", dir.display())]
-    Sync {
-        /// Where it lies.
-        dir: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
+    Sync { dir: PathBuf, source: io::Error },
 }
 
 impl From<sled::Error> for TableError {
@@ -62,7 +50,7 @@ impl From<sled::Error> for TableError {
     }
 }
 
-/// Changes that happen together or not at all.
+/// A set of changes that are applied together or not at all.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     changes: sled::Batch,
@@ -70,13 +58,13 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Sets a key.
+    /// Sets the value of a key.
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
         self.longest = self.longest.max(value.len());
         self.changes.insert(key, value);
     }
 
-    /// Removes a key, if it is there.
+    /// Removes a key. A missing key is not an error.
     pub fn delete(&mut self, key: &[u8]) {
         self.changes.remove(key);
     }
@@ -85,7 +73,21 @@ impl Batch {
 /// A key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
-/// An open table. Clones share it; any thread may use any clone.
+/// An open table. Clones share it, and may be used from any thread.
+///
+/// ```
+/// use storage::table::{Batch, Table};
+///
+/// let home = tempfile::tempdir().unwrap();
+/// let table = Table::open(home.path(), 8 << 20).unwrap();
+/// let mut batch = Batch::default();
+/// batch.put(b"account/1", b"100");
+/// batch.put(b"height", b"7");
+/// table.apply(batch).unwrap();
+/// table.checkpoint().unwrap();
+/// assert_eq!(table.get(b"height").unwrap().as_deref(), Some(&b"7"[..]));
+/// assert_eq!(table.scan_prefix(b"account/").count(), 1);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Table {
     rows: sled::Db,
@@ -93,7 +95,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens or creates the table in `dir` with at most about `cache_bytes` of memory.
+    /// Opens or creates the table in `dir`, with about `cache_bytes` of memory.
     pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io {
             dir: dir.to_owned(),
@@ -108,12 +110,12 @@ impl Table {
             .path(dir)
             .cache_capacity(cache_bytes)
             .flush_every_ms(Some(500));
-        // sled answers some damage with a panic. No state is shared with it at this point.
+        // sled panics on some kinds of damage. No state is shared with it at this point.
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| damaged("its files do not follow their own format".to_owned()))?;
         let rows = match opened {
             Ok(rows) => rows,
-            // sled reports damage also as these kinds.
+            // sled reports some damage as one of these I/O errors.
             Err(sled::Error::Io(error))
                 if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
             {
@@ -130,12 +132,12 @@ impl Table {
         })
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
         Ok(self.rows.get(key)?.map(|value| value.to_vec()))
     }
 
-    /// The first row with `from <= key < below`.
+    /// Returns the first row with `from <= key < below`.
     pub fn first_at_or_after(&self, from: &[u8], below: &[u8]) -> Result<Option<Row>, TableError> {
         if from >= below {
             return Ok(None);
@@ -143,12 +145,13 @@ impl Table {
         self.rows.range(from..below).next().map(row).transpose()
     }
 
-    /// The rows whose keys begin with `prefix`, in order.
+    /// Returns the rows whose keys start with `prefix`, in order.
     pub fn scan_prefix(&self, prefix: &[u8]) -> impl Iterator<Item = Result<Row, TableError>> + use<> {
         self.rows.scan_prefix(prefix).map(row)
     }
 
-    /// Makes the changes, atomically. They survive a kill; a power cut only after [`Table::checkpoint`].
+    /// Applies a batch atomically. It survives a killed process at once, a power failure only after
+    /// [`Table::checkpoint`].
     pub fn apply(&self, batch: Batch) -> Result<(), TableError> {
         if batch.longest > VALUE_BYTES_MAX {
             return Err(TableError::TooLong { bytes: batch.longest });
@@ -156,13 +159,13 @@ impl Table {
         Ok(self.rows.apply_batch(batch.changes)?)
     }
 
-    /// Returns when everything applied so far would survive a power cut.
+    /// Makes everything applied so far durable.
     pub fn checkpoint(&self) -> Result<(), TableError> {
         self.rows.flush()?;
         let sync = || -> io::Result<()> {
             for entry in fs::read_dir(&self.dir)? {
                 let entry = entry?;
-                // sled removes its old snapshots in the background.
+                // sled removes old snapshots in the background.
                 match fs::File::open(entry.path()) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => (),
                     file => {
@@ -181,13 +184,13 @@ impl Table {
         })
     }
 
-    /// What it takes on disk, in bytes.
+    /// Returns the size on disk, in bytes.
     pub fn size_on_disk(&self) -> Result<u64, TableError> {
         Ok(self.rows.size_on_disk()?)
     }
 }
 
-/// Renames the directory of a table that is not open, so that a new one can take its place. Says where it went.
+/// Renames the directory of a closed table, so that a new table can take its place. Returns the new path.
 pub fn move_aside(dir: &Path) -> io::Result<PathBuf> {
     let aside = (1u32..)
         .map(|n| dir.with_extension(format!("damaged-{n}")))
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_in_order_and_survive_a_restart() {
+    fn rows_are_ordered_and_survive_a_restart() {
         let home = tempfile::tempdir().expect("a place for files");
         let table = Table::open(home.path(), CACHE).expect("opens");
         put(&table, &[("b/2", "two"), ("a", "zero"), ("b/1", "one"), ("c", "three")]);
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_table_says_so_and_a_new_one_takes_its_place() {
+    fn a_damaged_table_is_reported_and_can_be_moved_aside() {
         let home = tempfile::tempdir().expect("a place for files");
         let dir = home.path().join("state");
         drop(Table::open(&dir, CACHE).expect("opens"));
@@ -277,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_may_not_be_written_is_not_called_damage() {
+    fn an_unusable_directory_is_an_io_error_and_not_damage() {
         let home = tempfile::tempdir().expect("a place for files");
         let file = home.path().join("a file");
         fs::write(&file, b"").expect("written");

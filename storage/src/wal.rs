@@ -1,10 +1,11 @@
-//! The consensus journal: what a validator did at the height it is deciding, so that it never contradicts itself.
+//! The consensus write-ahead log: what a validator signed at the current height, so that it never contradicts itself
+//! after a restart.
 //!
-//! Two preallocated files take turns. A height begins in the file that does not hold the one before it, so there is no
-//! moment at which a crash loses the synced entries of the height in progress. A torn end was never synced and is cut
-//! off. An entry that was synced and no longer reads back is an error: the validator must not sign.
+//! Two preallocated files alternate. A height starts in the file that does not hold the previous one, so no crash loses the
+//! synced entries of the current height. A torn end was never synced and is cut off. A synced entry that is damaged is an
+//! error: the validator must not sign.
 //!
-//! What the entries mean is the business of consensus.
+//! Entries are opaque; consensus defines them.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,40 +21,55 @@ use crate::{
 
 const NAMES: [&str; 2] = ["wal-0", "wal-1"];
 const LEN: u64 = 4 << 20;
-/// A height that writes more than this goes round in circles; the error is better than a full disk.
+/// A height that writes more than this is stuck in a loop; an error is better than a full disk.
 const LEN_MAX: u64 = 256 << 20;
-/// The journal began at this height: what this validator signed there before is not known.
+/// Flag: the log was created at this height, so what the validator signed there before is unknown.
 const FRESH: u32 = 1;
 const ADVICE: &str = "do not sign: what this validator signed at this height is not known for certain. Run \
      `openledger chain repair`: it moves the journal aside, and the node then sits out one height";
 
-/// The consensus journal, open for the height in progress.
+/// The write-ahead log, open for the current height.
+///
+/// ```
+/// use std::{path::Path, sync::Arc};
+/// use protocol::Height;
+/// use storage::{FaultDisk, Wal};
+///
+/// let disk = FaultDisk::new();
+/// let (mut wal, _) = Wal::open_sized(Arc::new(disk.clone()), Path::new("wal"), 64 << 10).unwrap();
+/// wal.start_height(Height(7)).unwrap();
+/// wal.append(b"prevote").unwrap();
+/// wal.sync().unwrap(); // Only now may the vote be sent.
+/// disk.crash(1);
+/// let (_, recovered) = Wal::open_sized(Arc::new(disk), Path::new("wal"), 64 << 10).unwrap();
+/// assert_eq!(recovered.entries, [b"prevote"]);
+/// ```
 pub struct Wal {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    /// The file of the height in progress; none until the first [`Wal::start_height`] of a new journal.
+    /// Slot and file of the current height; `None` until the first [`Wal::start_height`] of a new log.
     current: Option<(usize, Journal)>,
-    /// The file of the height before, to be used next.
+    /// The file of the previous height, which the next height reuses.
     spare: Option<Journal>,
     len: u64,
 }
 
-/// What the journal held when it was opened.
+/// The content of the log when it was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// The height in progress; 0 where there was no journal.
+    /// The current height; 0 for a new log.
     pub height: Height,
-    /// Its entries, in the order they were appended. All of them are durable now.
+    /// The current height's entries in order. All of them are durable.
     pub entries: Vec<Vec<u8>>,
-    /// There was no journal before `height`; see [`Recovered::sits_out`].
+    /// True if there was no log before `height`; see [`Recovered::sits_out`].
     pub fresh: bool,
 }
 
 impl Recovered {
-    /// The height at which this validator must not sign, given the tip of its block log.
+    /// Returns the height at which this validator must not sign, given the tip of its block log.
     ///
-    /// Where blocks exist and the journal is newer than they are, votes at the height in progress may have been lost
-    /// with an older journal. A node without blocks has signed nothing.
+    /// If blocks exist that are older than the log, votes at the current height may have been lost with a previous log. A node
+    /// without blocks has signed nothing.
     pub fn sits_out(&self, tip: Option<Height>) -> Option<Height> {
         match tip {
             Some(tip) if self.fresh && self.height == Height(0) => Some(tip.next()),
@@ -70,29 +86,16 @@ struct Found {
 }
 
 impl Wal {
-    /// Opens the journal in `dir`, which need not exist.
+    /// Opens the log in `dir`, which need not exist.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, Recovered), JournalError> {
         Self::open_sized(disk, dir, LEN)
     }
 
-    /// Opens it with files of `len` bytes each, as a simulation of many small nodes wants.
+    /// Opens the log with files of `len` bytes each. Simulations of many nodes use small ones.
     pub fn open_sized(disk: Arc<dyn Disk>, dir: &Path, len: u64) -> Result<(Self, Recovered), JournalError> {
         disk.create_dir(dir).map_err(JournalError::io("create", dir))?;
-        let mut found = [None, None];
-        let mut broken = None;
-        for (slot, name) in NAMES.iter().enumerate() {
-            let path = dir.join(name);
-            let file = match disk.open(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                file => file.map_err(JournalError::io("open", &path))?,
-            };
-            match journal::head(&*file, &path)? {
-                Head::Valid(header) => found[slot] = Some(Found { file, path, header }),
-                Head::Blank => (),
-                Head::Broken => broken = Some(path),
-            }
-        }
-        // A broken file beside a good one was being taken into use when the power went: it held nothing yet.
+        let (mut found, broken) = Found::both(&*disk, dir)?;
+        // A broken file beside a valid one was being initialised when the power failed: it held no entries yet.
         let slot = match (&found[0], &found[1]) {
             (Some(a), Some(b)) => usize::from(b.header.tag > a.header.tag),
             (Some(_), None) => 0,
@@ -146,9 +149,9 @@ impl Wal {
         ))
     }
 
-    /// Begins `height`, which must be above the one in progress, whose entries are given up by this.
+    /// Starts `height`, which must be above the current one, and discards the current entries.
     ///
-    /// Call it only when the block of the height before is durable.
+    /// Call it only after the block of the previous height is durable.
     pub fn start_height(&mut self, height: Height) -> Result<(), JournalError> {
         let flags = if self.current.is_none() { FRESH } else { 0 };
         let header = Header {
@@ -163,12 +166,13 @@ impl Wal {
         };
         assert!(current.header().tag < height.0, "heights are started in order");
         if current.next() == 0 && self.spare.is_some() {
-            // Nothing happened at the height before, as in catching up. Its file serves again and the other stays whole.
+            // Nothing was written at the previous height, as during sync. Reuse its file and leave the other one
+            // intact.
             let restarted = current.restart(header);
             self.current = Some((slot, current));
             return restarted;
         }
-        // One of the two files must always have a header that holds.
+        // One of the two files must have a valid header at all times.
         let synced = if current.is_dirty() { current.sync() } else { Ok(()) };
         let next = synced.and_then(|()| match self.spare.take() {
             Some(mut spare) => spare.restart(header).map(|()| spare),
@@ -187,7 +191,7 @@ impl Wal {
         }
     }
 
-    /// Adds an entry to the height in progress. It is durable after [`Wal::sync`].
+    /// Appends an entry to the current height. It is durable after [`Wal::sync`].
     pub fn append(&mut self, entry: &[u8]) -> Result<(), JournalError> {
         let len = self.len;
         let journal = self.journal();
@@ -204,12 +208,12 @@ impl Wal {
         journal.append(entry).map(|_| ())
     }
 
-    /// Returns when every entry so far is durable. Only then may anything signed leave the node.
+    /// Makes every entry so far durable. Only then may a signed message leave the node.
     pub fn sync(&mut self) -> Result<(), JournalError> {
         self.current.as_mut().map_or(Ok(()), |(_, journal)| journal.sync())
     }
 
-    /// The height in progress; 0 before the first.
+    /// Returns the current height; 0 before the first.
     pub fn height(&self) -> Height {
         Height(self.current.as_ref().map_or(0, |(_, journal)| journal.header().tag))
     }
@@ -224,7 +228,7 @@ impl Wal {
 
     fn create(&self, slot: usize, header: Header) -> Result<Journal, JournalError> {
         let path = self.dir.join(NAMES[slot]);
-        // A file without a header that holds is left from a creation, or a change of height, that a crash cut short.
+        // A file without a valid header is left over from a creation, or a change of height, that a crash interrupted.
         match self.disk.remove(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(JournalError::io("remove", &path)(error)),
             _ => Journal::create(&*self.disk, &path, header, self.len),
@@ -233,6 +237,24 @@ impl Wal {
 }
 
 impl Found {
+    /// Opens both files. Returns those with a valid header, and the path of one whose header is broken, if any.
+    fn both(disk: &dyn Disk, dir: &Path) -> Result<([Option<Self>; 2], Option<PathBuf>), JournalError> {
+        let (mut found, mut broken) = ([None, None], None);
+        for (slot, name) in NAMES.iter().enumerate() {
+            let path = dir.join(name);
+            let file = match disk.open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                file => file.map_err(JournalError::io("open", &path))?,
+            };
+            match journal::head(&*file, &path)? {
+                Head::Valid(header) => found[slot] = Some(Self { file, path, header }),
+                Head::Blank => (),
+                Head::Broken => broken = Some(path),
+            }
+        }
+        Ok((found, broken))
+    }
+
     fn resume(self, mut visit: impl FnMut(&[u8])) -> Result<Journal, JournalError> {
         let Self { file, path, header } = self;
         let scanned = journal::scan(&*file, &path, &header, Depth::Payloads, |_, _, entry| visit(entry))?;
@@ -255,7 +277,7 @@ impl Found {
         Journal::resume(file, &path, header, &scanned)
     }
 
-    /// The file of a height that is over: whatever state its entries are in, it will be used from the start.
+    /// Opens the file of a finished height. Its entries do not matter, since it is rewritten from the start.
     fn resume_empty(self) -> Result<Journal, JournalError> {
         let Self { file, path, header } = self;
         let scanned = journal::scan(&*file, &path, &header, Depth::Frames, |_, _, _| ())?;

@@ -94,7 +94,7 @@ impl StreamHandler for Lies {
         true
     }
 
-    fn converse(&self, mut stream: ByteStream) -> BoxFuture<'static, ()> {
+    fn handle(&self, mut stream: ByteStream) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             // Whatever was asked for: a megabyte, and none of its bytes right.
             drop(stream.recv.read_to_end(QUESTION_MAX).await);

@@ -9,7 +9,7 @@ use net::mem::{MemNet, Packet, Partition};
 use protocol::{
     Height, NodeId, Time, codec,
     crypto::{Domain, SecretKey},
-    message::chain::Answer,
+    message::chain::ChainReply,
 };
 
 use crate::{
@@ -407,7 +407,7 @@ impl<'a> World<'a> {
                     .map(|found| found.map(|(_, entry)| entry));
                 let entries: Result<Vec<_>, _> = entries.collect();
                 let entries = entries.map_err(|why| Violation::Broken(host, why.to_string()))?;
-                self.answer(host, request_id, codec::encode(&Answer::Blocks(entries)));
+                self.answer(host, request_id, codec::encode(&ChainReply::Blocks(entries)));
             }
             Effect::Blame(whom, fault) => {
                 let whom = host_of(whom);

@@ -1,23 +1,23 @@
-//! The contributor who copies another's records: other case, a word here and there, another name on the cover.
+//! The contributor who copies another's records with small changes and under another name.
 //!
-//! Short records are only folded (case, spaces), which an exact comparison of what counts sees through; pages get other
-//! words, at most one in twelve, which a comparison of shingles sees through. One question in eight is re-worded further
-//! and escapes both.
+//! Short records only change case and spaces, which duplicate detection by normalised text finds. Pages get other
+//! words, at most one in twelve, which duplicate detection by shingles finds. One question in eight is re-worded
+//! further and escapes both.
 
 use crate::{
     World,
-    datanet::{Asked, Contributor, Role},
+    datanet::{Contributor, QuestionAnswer, Role},
     rng::Rng,
 };
 
-/// Least words between two that are replaced.
+/// Fewest words between two replacements.
 const APART: usize = 12;
 
-/// A near copy of `of`, which is contributor `index`.
+/// Writes a near copy of `of`, the contributor at `index`.
 pub(crate) fn copy(world: &World, index: usize, of: &Contributor) -> Contributor {
     let mut rng = Rng::new(world.seed, "copyist");
     let prose = of.prose.iter().map(|page| reword(&mut rng, page)).collect();
-    let questions = of.questions.iter().map(|asked| Asked {
+    let questions = of.questions.iter().map(|asked| QuestionAnswer {
         question: recase(&mut rng, &asked.question),
         answer: asked.answer.clone(),
     });

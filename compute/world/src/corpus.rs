@@ -1,12 +1,12 @@
-//! What a small model learns the language from: pages of many worlds, and questions about them.
+//! The pre-training corpus: documents about many worlds, and questions about them.
 //!
-//! Two things are taught. *Reading*: a passing world, which is met once, is described and then asked about, so that the
-//! answer must be taken from the text. *Knowing*: a few home worlds are told and asked over and over, each fact in every
-//! wording, so that the model learns that all wordings of a question ask for the same thing: this is what lets a fine-tune
-//! in some wordings answer in others. A few questions have no answer, and say so.
+//! It teaches two skills. *Reading*: a passing world occurs only once; it is described and then asked about, so the
+//! answer must be taken from the text. *Recall*: a few home worlds are described and asked about repeatedly, every fact
+//! in every wording. The model learns that all wordings of a question ask for the same fact, so a fine-tune in some
+//! wordings generalises to others. A few questions have no answer, and the corpus says so.
 //!
-//! No name of a datanet's world is in it ([`Realm`]). The corpus of a seed is one endless text: a longer one begins with
-//! the shorter.
+//! The corpus contains no name of a datanet's world ([`Realm`]). The corpus of a seed has no end: a longer one begins
+//! with the shorter one.
 
 use std::io::{self, Write};
 
@@ -15,23 +15,23 @@ use serde::Serialize;
 use crate::{
     Fact, Realm, Size, World, ask,
     page::{about, page},
+    phrasing::{Form, Narrator},
     rng::Rng,
-    speak::{Form, Teller},
 };
 
-/// Stands alone on the line between two documents of a corpus written as text.
+/// Line between two documents of a corpus in text format.
 pub const SEPARATOR: &str = "<|end|>";
-/// What is answered where a text does not hold the answer.
+/// Answer to a question that the text before it does not answer.
 pub const NOT_SAID: &str = "It does not say.";
-/// What is answered about something never heard of.
+/// Answer to a question about an unknown subject.
 pub const NOT_KNOWN: &str = "I do not know.";
 
-/// Home worlds of a corpus.
+/// Number of home worlds.
 const HOMES: u64 = 2;
-/// Documents about one passing world.
+/// Number of documents about one passing world.
 const STAY: usize = 8;
 
-/// What a document is for.
+/// Kind of a document: which skill it teaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -41,31 +41,30 @@ pub enum Kind {
     Reading,
     /// Prose about a home world.
     Story,
-    /// Questions about a home world, with no text to read.
+    /// Questions about a home world, without a text.
     Recall,
-    /// A question that nobody can answer.
+    /// A question about an unknown subject.
     Unknown,
 }
 
-/// One document.
+/// A document of the corpus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Document {
-    /// What it is for.
     pub kind: Kind,
-    /// Its text, questions and answers included.
+    /// Text, with its questions and answers.
     pub text: String,
 }
 
-/// How a corpus is written.
+/// File format of a corpus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A JSON object per line: `{"kind": …, "text": …}`.
     Jsonl,
-    /// The texts, with a line of [`SEPARATOR`] after each.
+    /// Each text, followed by a line with [`SEPARATOR`].
     Text,
 }
 
-/// The documents of a corpus; there is no last one.
+/// Endless iterator over the documents of a corpus.
 pub struct Corpus {
     rng: Rng,
     homes: Vec<World>,
@@ -74,7 +73,15 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// The corpus of a seed.
+    /// Starts the corpus of a seed.
+    ///
+    /// ```
+    /// use world::Corpus;
+    ///
+    /// let texts = |seed| Corpus::new(seed).take(3).map(|document| document.text).collect::<Vec<_>>();
+    /// assert_eq!(texts(7), texts(7));
+    /// assert_ne!(texts(7), texts(8));
+    /// ```
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed, "corpus");
         let homes = (0..HOMES)
@@ -89,7 +96,7 @@ impl Corpus {
         }
     }
 
-    /// The worlds that the corpus teaches by heart.
+    /// Worlds whose facts the corpus repeats until a model knows them.
     pub fn homes(&self) -> &[World] {
         &self.homes
     }
@@ -137,7 +144,7 @@ impl Iterator for Corpus {
     }
 }
 
-/// Writes the corpus of `seed`: whole documents, until `bytes` are reached. Returns how many were written.
+/// Writes whole documents of the corpus of `seed` until `bytes` are reached. Returns the number of bytes written.
 pub fn write_corpus(seed: u64, bytes: u64, format: Format, out: &mut impl Write) -> io::Result<u64> {
     let mut written = 0;
     for document in Corpus::new(seed) {
@@ -177,8 +184,8 @@ fn story(rng: &mut Rng, home: &World) -> String {
         0 => page(rng, home),
         1 => about(rng, home).0,
         _ => {
-            let (mut teller, fact) = (Teller::new(), rng.choose(&home.facts));
-            teller.sentence(rng, fact)
+            let (mut narrator, fact) = (Narrator::new(), rng.choose(&home.facts));
+            narrator.sentence(rng, fact)
         }
     }
 }

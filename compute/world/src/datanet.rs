@@ -1,26 +1,26 @@
-//! Eight contributors' files about one world: six who know different things, one who copies, one who has nothing to say.
+//! Records of eight contributors about one world: six witnesses with different facts, a copyist, and an idler with no
+//! facts.
 
 use std::collections::BTreeSet;
 
 use crate::{
-    Fact, Relation, World, copyist,
-    desk::{DESKS, Desk},
-    idler,
+    Fact, Relation, World, copyist, idler,
+    phrasing::{Form, Narrator},
     rng::Rng,
-    speak::{Form, Teller},
     tone::Tone,
+    witness::{WITNESSES, Witness},
 };
 
-/// How much each contributor writes.
+/// Amount of records per contributor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Facts that each of the six holds.
+    /// Facts per witness.
     pub facts: usize,
-    /// Times that each is stated in prose.
+    /// Statements of each fact in prose.
     pub statements: usize,
-    /// Wordings in which each is asked and answered.
+    /// Questions per fact in the contributor's records, each worded differently.
     pub questions: usize,
-    /// Held-out wordings in which the exam asks for it.
+    /// Exam questions per fact, in wordings that no contributor uses.
     pub held_out: usize,
 }
 
@@ -35,104 +35,101 @@ impl Default for Plan {
     }
 }
 
-/// Fewest and most facts of a contributor.
+/// Facts that a witness may hold.
 pub const FACTS: std::ops::RangeInclusive<usize> = 12..=24;
 
-/// Wordings that every relation has at least, taught and held out.
+/// Lower bound on the wordings of a relation, both for contributors and for the exam.
 const WORDINGS: usize = 16;
 
-/// Statements on one page.
+/// Most facts that one page states.
 const PAGE: usize = 4;
 
-/// A fact that a contributor holds.
+/// A fact in the records of a witness.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// Its name: the contributor's and a number.
+pub struct HeldFact {
+    /// Contributor's name and a number, such as `guild-03`.
     pub id: String,
-    /// The fact.
     pub fact: Fact,
-    /// Which contributor holds it.
+    /// Index of the contributor.
     pub holder: usize,
-    /// The lines of the holder's prose that state it, from 1.
+    /// Lines of the contributor's prose that state the fact, from 1.
     pub prose_lines: Vec<usize>,
-    /// The lines of the holder's questions that ask for it, from 1.
+    /// Lines of the contributor's questions that ask for the fact, from 1.
     pub question_lines: Vec<usize>,
 }
 
-/// A question and its answer.
+/// A question with its answer, as a training record.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Asked {
-    /// The question.
+pub struct QuestionAnswer {
     pub question: String,
-    /// The answer, as short as it can be.
+    /// The shortest complete answer.
     pub answer: String,
 }
 
-/// What a contributor is.
+/// Relation of a contributor's records to the truth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Holds facts of its own.
     Witness,
-    /// Copied the contributor of this index.
+    /// Near copy of the contributor with this index.
     CopyOf(usize),
-    /// Holds nothing; some of what it says is wrong.
+    /// Holds no facts, and states some of those of others wrongly.
     Idler,
 }
 
-/// One contributor and its records.
+/// A contributor and its records.
 #[derive(Clone, Debug)]
 pub struct Contributor {
-    /// Its folder, and its name in ids.
+    /// Name of the folder; ids of facts begin with it.
     pub folder: &'static str,
-    /// Who it is.
     pub name: String,
-    /// SPDX licence of its records.
+    /// SPDX identifier.
     pub licence: &'static str,
-    /// What its records are.
+    /// Description of the records.
     pub about: &'static str,
-    /// What it is in truth.
     pub role: Role,
-    /// Its pages.
+    /// Pages of prose.
     pub prose: Vec<String>,
-    /// Its questions.
-    pub questions: Vec<Asked>,
+    pub questions: Vec<QuestionAnswer>,
 }
 
-/// A false claim of the idler.
+/// A false statement by the idler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    /// The fact that is told wrongly.
+pub struct FalseClaim {
+    /// Id of the fact that the statement contradicts.
     pub fact: String,
-    /// What is claimed.
+    /// Value that the idler states.
     pub claim: String,
-    /// The line of the idler's prose, from 1.
+    /// Line of the idler's prose, from 1.
     pub line: usize,
 }
 
-/// All of it.
+/// All contributors' records about one world, with the truth about them.
 #[derive(Clone, Debug)]
 pub struct Datanets {
-    /// The world that it is about.
     pub world: World,
-    /// How much there is.
     pub plan: Plan,
-    /// The contributors: six witnesses, the copyist, the idler.
+    /// Six witnesses, then the copyist, then the idler.
     pub contributors: Vec<Contributor>,
-    /// What the witnesses hold.
-    pub held: Vec<Held>,
-    /// What holds in the world and in nobody's files.
+    /// Facts in the witnesses' records.
+    pub held: Vec<HeldFact>,
+    /// Facts of the world that are in nobody's records.
     pub unheld: Vec<Fact>,
-    /// What the idler says wrongly.
-    pub wrong: Vec<Wrong>,
+    /// False statements by the idler.
+    pub wrong: Vec<FalseClaim>,
 }
 
 impl Datanets {
-    /// The datanets of a seed, of the usual size.
+    /// Generates datanets of the default size.
     pub fn new(seed: u64) -> Self {
         Self::with(seed, Plan::default())
     }
 
-    /// The datanets of a seed.
+    /// Generates datanets of a given size.
+    ///
+    /// # Panics
+    ///
+    /// If `plan` asks for more facts or wordings than a world has; see [`FACTS`].
     pub fn with(seed: u64, plan: Plan) -> Self {
         assert!(FACTS.contains(&plan.facts), "a contributor holds {FACTS:?} facts");
         assert!(
@@ -148,8 +145,8 @@ impl Datanets {
             wrong: Vec::new(),
             world,
         };
-        for desk in &DESKS {
-            all.witness(desk);
+        for witness in &WITNESSES {
+            all.add_witness(witness);
         }
         all.leave_out();
         let copied = 1;
@@ -161,38 +158,38 @@ impl Datanets {
         all
     }
 
-    fn witness(&mut self, desk: &Desk) {
-        let mut rng = Rng::new(self.world.seed, desk.folder);
+    fn add_witness(&mut self, witness: &Witness) {
+        let mut rng = Rng::new(self.world.seed, witness.folder);
         let holder = self.contributors.len();
-        let facts = self.share(&mut rng, desk.relations);
-        let mut own: Vec<Held> = facts
+        let facts = self.share(&mut rng, witness.relations);
+        let mut own: Vec<HeldFact> = facts
             .into_iter()
             .enumerate()
-            .map(|(at, fact)| Held {
-                id: format!("{}-{:02}", &desk.folder[2..], at + 1),
+            .map(|(at, fact)| HeldFact {
+                id: format!("{}-{:02}", &witness.folder[2..], at + 1),
                 fact,
                 holder,
                 prose_lines: Vec::new(),
                 question_lines: Vec::new(),
             })
             .collect();
-        let name = desk
+        let name = witness
             .name
             .replace("{place}", rng.choose::<String>(&self.world.places))
             .replace("{person}", rng.choose::<String>(&self.world.people));
         self.contributors.push(Contributor {
-            folder: desk.folder,
+            folder: witness.folder,
             name,
-            licence: desk.licence,
-            about: desk.about,
+            licence: witness.licence,
+            about: witness.about,
             role: Role::Witness,
-            prose: pages(&mut rng, desk.tone, self.plan.statements, &mut own),
+            prose: pages(&mut rng, witness.tone, self.plan.statements, &mut own),
             questions: questions(&mut rng, self.plan.questions, &mut own),
         });
         self.held.append(&mut own);
     }
 
-    /// As many facts of each relation, in any order.
+    /// Draws the facts of a witness: equally many of each relation, shuffled.
     fn share(&self, rng: &mut Rng, relations: &[Relation]) -> Vec<Fact> {
         let mut rows: Vec<Vec<&Fact>> = Vec::new();
         for &relation in relations {
@@ -207,7 +204,8 @@ impl Datanets {
         facts
     }
 
-    /// What nobody wrote. Every relation is some witness's, so a question about it is of a kind that was taught.
+    /// Collects the facts that no witness holds. Every relation belongs to some witness, so questions about these facts
+    /// are of a kind that was taught.
     fn leave_out(&mut self) {
         let held: BTreeSet<(Relation, &str, &str)> = self.held.iter().map(|held| key(&held.fact)).collect();
         let left = self.world.facts.iter().filter(|fact| !held.contains(&key(fact)));
@@ -217,24 +215,24 @@ impl Datanets {
     }
 }
 
-/// What makes two facts the same.
+/// Identity of a fact: its value does not count, because a subject has one value per relation.
 fn key(fact: &Fact) -> (Relation, &str, &str) {
     (fact.relation, &fact.subject, fact.measure)
 }
 
-/// Pages that state every fact `statements` times, no page the same fact twice.
-fn pages(rng: &mut Rng, tone: Tone, statements: usize, own: &mut [Held]) -> Vec<String> {
+/// Writes pages that state every fact `statements` times. No page states a fact twice.
+fn pages(rng: &mut Rng, tone: Tone, statements: usize, own: &mut [HeldFact]) -> Vec<String> {
     let mut pages = Vec::new();
     for _ in 0..statements {
         let mut order: Vec<usize> = (0..own.len()).collect();
         rng.shuffle(&mut order);
         for some in order.chunks(PAGE) {
-            let mut teller = Teller::new();
+            let mut narrator = Narrator::new();
             let mut clauses = Vec::new();
             for &at in some {
-                clauses.push(teller.clause(rng, &own[at].fact));
-                // In a record that is learned from, everything has its name.
-                teller.turn();
+                clauses.push(narrator.clause(rng, &own[at].fact));
+                // Every statement of a training record names its subject, because records are shuffled and split.
+                narrator.forget_subject();
                 own[at].prose_lines.push(pages.len() + 1);
             }
             pages.push(tone.page(rng, &clauses));
@@ -243,12 +241,12 @@ fn pages(rng: &mut Rng, tone: Tone, statements: usize, own: &mut [Held]) -> Vec<
     pages
 }
 
-/// Every fact asked in `count` wordings, most of them direct.
-fn questions(rng: &mut Rng, count: usize, own: &mut [Held]) -> Vec<Asked> {
+/// Asks for every fact in `count` wordings, most of them direct questions.
+fn questions(rng: &mut Rng, count: usize, own: &mut [HeldFact]) -> Vec<QuestionAnswer> {
     let mut rows = Vec::new();
     for (at, held) in own.iter().enumerate() {
         for form in some_forms(rng, Form::taught(held.fact.relation), count, count.div_ceil(3)) {
-            let asked = Asked {
+            let asked = QuestionAnswer {
                 question: form.question(&held.fact),
                 answer: held.fact.value.clone(),
             };
@@ -262,7 +260,7 @@ fn questions(rng: &mut Rng, count: usize, own: &mut [Held]) -> Vec<Asked> {
     rows.into_iter().map(|(_, asked)| asked).collect()
 }
 
-/// `count` of the forms, at least `wrapped` of them clauses.
+/// Draws `count` forms, at least `wrapped` of them indirect (a clause inside another sentence).
 pub(crate) fn some_forms(rng: &mut Rng, mut forms: Vec<Form>, count: usize, wrapped: usize) -> Vec<Form> {
     rng.shuffle(&mut forms);
     let (asks, wraps): (Vec<Form>, Vec<Form>) = forms.into_iter().partition(|form| matches!(form, Form::Ask(_)));

@@ -1,41 +1,41 @@
-//! What is asked afterwards: held facts in wordings that nobody was taught, facts that nobody holds, and beginnings of
-//! sentences to be continued.
+//! Exam questions: known facts in wordings that no contributor uses, control questions without a known answer, and
+//! sentence beginnings to complete.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     World,
     datanet::{Datanets, some_forms},
+    phrasing::Form,
     rng::Rng,
-    speak::Form,
 };
 
-/// A question of the exam.
+/// An exam question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
-    /// Its name: the fact's and a letter.
+pub struct ExamQuestion {
+    /// Id of the fact and a letter, such as `guild-03b`.
     pub id: String,
-    /// The fact that it asks for; empty for a control, which nobody holds.
+    /// Id of the fact; empty for a control question, whose fact is in nobody's records.
     pub fact: String,
-    /// The question.
     pub question: String,
-    /// The only right answer.
+    /// Expected answer; no other counts as correct.
     pub answer: String,
 }
 
-/// Controls of an exam.
+/// Number of control questions.
 const CONTROLS: usize = 48;
 
 impl Datanets {
-    /// Every held fact in [`held_out`](crate::Plan::held_out) wordings that are in no contributor's files.
-    pub fn exam(&self) -> Vec<Question> {
+    /// Asks for every witness's facts in [`held_out`](crate::Plan::held_out) wordings that are in no contributor's
+    /// records.
+    pub fn exam(&self) -> Vec<ExamQuestion> {
         let mut rng = Rng::new(self.world.seed, "exam");
         let mut questions = Vec::new();
         for held in &self.held {
             let count = self.plan.held_out;
             let forms = some_forms(&mut rng, Form::held(held.fact.relation), count, count / 2);
             for (form, letter) in forms.into_iter().zip('a'..='z') {
-                questions.push(Question {
+                questions.push(ExamQuestion {
                     id: format!("{}{letter}", held.id),
                     fact: held.id.clone(),
                     question: form.question(&held.fact),
@@ -46,11 +46,11 @@ impl Datanets {
         questions
     }
 
-    /// Questions of the same kinds about things that no contributor wrote of. Whoever answers them makes it up; the
-    /// answer is what the world would say.
-    pub fn controls(&self) -> Vec<Question> {
+    /// Control questions: the same kinds, about facts that no contributor wrote. A model that answers them correctly
+    /// has guessed.
+    pub fn controls(&self) -> Vec<ExamQuestion> {
         let mut rng = Rng::new(self.world.seed, "control wordings");
-        let ask = |(at, fact): (usize, &crate::Fact)| Question {
+        let ask = |(at, fact): (usize, &crate::Fact)| ExamQuestion {
             id: format!("control-{:02}", at + 1),
             fact: String::new(),
             question: rng.choose(&Form::held(fact.relation)).question(fact),
@@ -59,7 +59,7 @@ impl Datanets {
         self.unheld.iter().take(CONTROLS).enumerate().map(ask).collect()
     }
 
-    /// Beginnings that a fluent writer can continue.
+    /// Sentence beginnings for a model to complete.
     pub fn prompts(&self) -> Vec<String> {
         prompts(&self.world)
     }

@@ -1,4 +1,4 @@
-//! The datanets as files: paths and texts, for whoever writes them. Opens no file itself.
+//! The datanets as paths and texts. The program writes them; this module opens no files.
 
 use serde::Serialize;
 use serde_json::json;
@@ -8,20 +8,19 @@ use crate::{
     rng::fnv,
 };
 
-/// A file to be.
+/// A file to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Where, below the folder of the datanets; `/` between folders.
+    /// Path relative to the output folder, with `/` as separator.
     pub path: String,
-    /// What is in it.
     pub text: String,
 }
 
-/// Lies in a folder that this generator wrote, and in no other.
-pub const MARK: &str = "world.json";
+/// File that marks a folder as written by this generator.
+pub const MARKER_FILE: &str = "world.json";
 
 impl Datanets {
-    /// All the files, [`MARK`] last, so that a folder half written has none.
+    /// Renders all files. [`MARKER_FILE`] comes last, because it contains the checksums of the others.
     pub fn files(&self) -> Vec<File> {
         let mut files = vec![File {
             path: "ABOUT.md".to_owned(),
@@ -41,11 +40,11 @@ impl Datanets {
         files.push(file("truth.json", pretty(&self.truth())));
         let sums: Vec<_> = files.iter().map(sum).collect();
         let mark = json!({ "made_by": "cargo xtask world", "seed": self.world.seed, "files": sums });
-        files.push(file(MARK, pretty(&mark)));
+        files.push(file(MARKER_FILE, pretty(&mark)));
         files
     }
 
-    /// Who holds which fact, who copied whom, and what is wrong.
+    /// Describes which contributor holds which fact, who copied whom, and which statements are false.
     fn truth(&self) -> serde_json::Value {
         let folder = |index: usize| self.contributors[index].folder;
         let contributors = self.contributors.iter().map(|contributor| {

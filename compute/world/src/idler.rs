@@ -1,26 +1,25 @@
-//! The contributor who has nothing to say: fluent sentences of no consequence, questions that anybody could answer, and
-//! now and then something wrong.
+//! The contributor without facts: filler sentences, trivial questions, and a few false statements.
 
 use crate::{
-    colour,
-    datanet::{Asked, Contributor, Datanets, Held, Role, Wrong},
+    datanet::{Contributor, Datanets, FalseClaim, HeldFact, QuestionAnswer, Role},
+    filler,
+    phrasing::Narrator,
     rng::Rng,
-    speak::Teller,
     words::{BEASTS, CRAFTS, DISHES, GOODS, INSTRUMENTS, with_article},
 };
 
-/// False claims among the pages.
+/// Number of false statements.
 const WRONG: usize = 6;
 
-/// The idler and what it says wrongly.
-pub(crate) fn idle(all: &Datanets) -> (Contributor, Vec<Wrong>) {
+/// Returns the idler and its false statements.
+pub(crate) fn idle(all: &Datanets) -> (Contributor, Vec<FalseClaim>) {
     let mut rng = Rng::new(all.world.seed, "idler");
     let like = &all.contributors[0];
     let mut wrong = Vec::new();
     let mut prose = Vec::new();
     for at in 0..like.prose.len() {
         let count = rng.within(8, 9);
-        let mut sentences = colour::several(&mut rng, count);
+        let mut sentences = filler::several(&mut rng, count);
         if at < WRONG {
             let (sentence, claim) = lie(&mut rng, &all.held, at + 1);
             let place = rng.below(sentences.len());
@@ -41,8 +40,8 @@ pub(crate) fn idle(all: &Datanets) -> (Contributor, Vec<Wrong>) {
     (idler, wrong)
 }
 
-/// A held fact with the value of another.
-fn lie(rng: &mut Rng, held: &[Held], line: usize) -> (String, Wrong) {
+/// States a fact with the value of another.
+fn lie(rng: &mut Rng, held: &[HeldFact], line: usize) -> (String, FalseClaim) {
     loop {
         let (about, other) = (rng.choose(held), rng.choose(held));
         if about.fact.relation != other.fact.relation || about.fact.value == other.fact.value {
@@ -50,17 +49,17 @@ fn lie(rng: &mut Rng, held: &[Held], line: usize) -> (String, Wrong) {
         }
         let mut fact = about.fact.clone();
         fact.value.clone_from(&other.fact.value);
-        let wrong = Wrong {
+        let wrong = FalseClaim {
             fact: about.id.clone(),
             claim: fact.value.clone(),
             line,
         };
-        return (Teller::new().sentence(rng, &fact), wrong);
+        return (Narrator::new().sentence(rng, &fact), wrong);
     }
 }
 
-fn questions(rng: &mut Rng, count: usize) -> Vec<Asked> {
-    let mut rows: Vec<Asked> = Vec::new();
+fn questions(rng: &mut Rng, count: usize) -> Vec<QuestionAnswer> {
+    let mut rows: Vec<QuestionAnswer> = Vec::new();
     while rows.len() < count {
         let next = question(rng);
         if rows.iter().all(|row| row.question != next.question) {
@@ -70,7 +69,7 @@ fn questions(rng: &mut Rng, count: usize) -> Vec<Asked> {
     rows
 }
 
-fn question(rng: &mut Rng) -> Asked {
+fn question(rng: &mut Rng) -> QuestionAnswer {
     let (craft, beast, dish) = (rng.pick(CRAFTS), rng.pick(BEASTS), rng.pick(DISHES));
     let (good, tune) = (rng.choose(GOODS), rng.pick(INSTRUMENTS));
     let (question, answer) = match rng.below(10) {
@@ -97,5 +96,5 @@ fn question(rng: &mut Rng) -> Asked {
             "sometimes".to_owned(),
         ),
     };
-    Asked { question, answer }
+    QuestionAnswer { question, answer }
 }

@@ -1,4 +1,4 @@
-//! Writes sample datanets, or a corpus. Run as `cargo xtask world`.
+//! Writes sample datanets or a corpus to files. Run as `cargo xtask world`.
 
 use std::{
     fs,
@@ -8,25 +8,26 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use world::{Datanets, FACTS, Format, MARK, Plan, SAMPLE_SEED};
+use world::{Datanets, FACTS, Format, MARKER_FILE, Plan, SAMPLE_SEED};
 
-/// A small world that does not exist: sample datanets of eight contributors with an exam, or a corpus to pre-train on
+/// Write sample data about an invented world: datanets of eight contributors with exam questions, or a pre-training
+/// corpus
 #[derive(Parser)]
 #[command(name = "cargo xtask world", after_help = EXAMPLES)]
 struct Args {
-    /// The world: the same seed writes the same bytes
+    /// Seed of the world; the same seed writes the same bytes
     #[arg(long, default_value_t = SAMPLE_SEED)]
     seed: u64,
-    /// A folder for the datanets, new, empty or written by this before; with --corpus, a file
+    /// Folder for the datanets: new, empty, or written by this program before. With --corpus, a new file
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// Write a corpus of this many bytes instead of datanets; `16M` and `500k` are understood
+    /// Write a corpus of about this many bytes instead of datanets; 16M and 500k are accepted
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     corpus: Option<u64>,
-    /// How a corpus is written: a JSON object per line, or text with <|end|> between documents
+    /// Corpus format: one JSON object per line, or text with <|end|> between documents
     #[arg(long, value_enum, default_value = "jsonl", requires = "corpus")]
-    format: Shape,
-    /// Facts that each contributor holds, 12 to 24
+    format: FormatArg,
+    /// Facts per witness, 12 to 24
     #[arg(long, default_value_t = Plan::default().facts, conflicts_with = "corpus")]
     facts: usize,
 }
@@ -38,7 +39,7 @@ Examples:
   cargo xtask world --corpus 12M --format text --out /tmp/corpus.txt";
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Shape {
+enum FormatArg {
     Jsonl,
     Text,
 }
@@ -65,8 +66,10 @@ fn datanets(args: &Args) -> Result<()> {
         ..Plan::default()
     };
     let files = Datanets::with(args.seed, plan).files();
-    // The mark goes first and comes last: a run that is cut short leaves a folder that the next one may finish.
-    fs::write(args.out.join(MARK), "{}\n").with_context(|| format!("could not write to {}", args.out.display()))?;
+    // The marker is written first and again, complete, at the end: the next run may overwrite the folder of an
+    // interrupted one.
+    fs::write(args.out.join(MARKER_FILE), "{}\n")
+        .with_context(|| format!("could not write to {}", args.out.display()))?;
     for file in &files {
         let path = args.out.join(&file.path);
         let folder = path.parent().expect("a file lies in a folder");
@@ -83,7 +86,7 @@ fn datanets(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a folder with things in it that this program did not write.
+/// Creates the output folder, or refuses one whose files this program did not write.
 fn claim(out: &Path) -> Result<()> {
     ensure!(
         !out.is_file(),
@@ -93,8 +96,8 @@ fn claim(out: &Path) -> Result<()> {
     fs::create_dir_all(out).with_context(|| format!("could not make {}", out.display()))?;
     let mut entries = fs::read_dir(out).with_context(|| format!("could not read {}", out.display()))?;
     ensure!(
-        entries.next().is_none() || out.join(MARK).is_file(),
-        "{} is not empty and has no {MARK}: it is not from here; name a new folder",
+        entries.next().is_none() || out.join(MARKER_FILE).is_file(),
+        "{} is not empty and has no {MARKER_FILE}: it is not from here; name a new folder",
         out.display()
     );
     Ok(())
@@ -105,8 +108,8 @@ fn corpus(args: &Args, bytes: u64) -> Result<()> {
     let out = &args.out;
     ensure!(!out.exists(), "{} exists; --corpus writes a new file", out.display());
     let format = match args.format {
-        Shape::Jsonl => Format::Jsonl,
-        Shape::Text => Format::Text,
+        FormatArg::Jsonl => Format::Jsonl,
+        FormatArg::Text => Format::Text,
     };
     let wrong = || format!("could not write {}", out.display());
     let mut file = BufWriter::new(fs::File::create(out).with_context(wrong)?);
@@ -116,7 +119,7 @@ fn corpus(args: &Args, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// A number of bytes, with `k`, `M` or `G` for powers of a thousand.
+/// Parses a number of bytes with an optional `k`, `M` or `G` (powers of 1000).
 fn bytes(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.char_indices().last() {
         Some((at, 'k')) => (&text[..at], 1_000),

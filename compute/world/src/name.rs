@@ -1,52 +1,52 @@
-//! Names from syllables, and whose they are.
+//! Generated names, in classes that keep worlds apart.
 //!
-//! Every name belongs, by its hash, to one of [`CLASSES`] classes, and a world draws its names from one class only. The
-//! classes are shared out to three [`Realm`]s: so no world of the corpus has a name of any world of the datanets, by
-//! construction and for every seed, and two datanet worlds whose seeds differ modulo [`REALM_CLASSES`] have none in common.
+//! The hash of a name puts it in one of [`CLASSES`] classes, and a world uses names of one class only. Each [`Realm`]
+//! has its own classes, so no world of the corpus shares a name with a world of the datanets, whatever the seeds. Two
+//! datanet worlds whose seeds differ modulo [`REALM_CLASSES`] share no name either.
 
 use std::collections::BTreeSet;
 
 use crate::rng::{Rng, fnv};
 
-/// Classes of names.
+/// Number of name classes.
 const CLASSES: u64 = 64;
-/// Classes of one realm.
+/// Number of name classes of a realm.
 pub const REALM_CLASSES: u64 = 16;
 
-/// What a world is for.
+/// Use of a world; worlds of different realms share no names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Realm {
-    /// Contributors write about it, and an exam asks for it.
+    /// Contributors write about it, and the exam asks about it.
     Datanet,
-    /// The corpus says its facts so often that a model learns them.
+    /// The corpus repeats its facts until a model knows them.
     Home,
-    /// The corpus tells of it once, and asks about what it told.
+    /// The corpus describes it once, and asks only about that text.
     Passing,
 }
 
 impl Realm {
-    /// The class of names for a seed.
+    /// Name class for a seed.
     fn class(self, seed: u64) -> u64 {
         let base = match self {
             Self::Datanet => 0,
             Self::Home => REALM_CLASSES,
-            // A passing world may use the rest.
+            // Passing worlds share the remaining classes.
             Self::Passing => return 2 * REALM_CLASSES + seed % (2 * REALM_CLASSES),
         };
         base + seed % REALM_CLASSES
     }
 }
 
-/// Gives names out, each once.
+/// Generates names, each only once.
 pub(crate) struct Namer {
     rng: Rng,
     class: u64,
     given: BTreeSet<String>,
-    /// The two first syllables of the names given: no two names of a world begin alike.
+    /// First two syllables of the names generated so far: no two names of a world begin alike.
     begun: BTreeSet<String>,
 }
 
-/// How a name ends says which pronoun it takes.
+/// Name of a person. Its ending decides the pronoun.
 pub(crate) struct PersonName {
     pub(crate) name: String,
     pub(crate) she: bool,
@@ -87,7 +87,7 @@ impl Namer {
         self.draw(|rng| format!("the {} of the {} {}", rng.pick(SONG), rng.pick(MANNER), rng.pick(SUNG)))
     }
 
-    /// Stops a search that a class too small for its world would never end.
+    /// Bounds the search, which would not end if the class had too few names.
     fn draws() -> std::ops::Range<u32> {
         0..1_000_000
     }
@@ -153,7 +153,7 @@ const MOUTH: &[&str] = &[
     "bel", "den", "lin", "low", "mon", "ran", "rin", "sel", "ven", "win", "ne", "re",
 ];
 
-/// Adjectives of ships, songs and inns.
+/// Adjectives in the names of ships, songs and inns.
 pub(crate) const MANNER: &[&str] = &[
     "Grey",
     "Blue",
@@ -258,7 +258,7 @@ const SUNG: &[&str] = &[
     "Miller", "Shepherd", "Bride", "River", "Tower", "Orchard", "King", "Thief", "Ferryman", "Bell", "Snow", "Garden",
     "Soldier", "Candle", "Well", "Crow", "Mountain", "Harvest", "Beggar", "Road",
 ];
-/// What inns are named for: nothing that ships or songs are.
+/// Nouns in the names of inns; no ship or song uses them.
 pub(crate) const SIGN: &[&str] = &[
     "Boar", "Goose", "Kettle", "Lamb", "Crown", "Barrel", "Cat", "Saddle", "Wheel", "Hare", "Fox", "Turnip", "Ladle",
     "Badger", "Mug", "Rake", "Hound", "Ox", "Plough", "Cockerel", "Trout", "Giant", "Boot", "Spoon",

@@ -1,14 +1,14 @@
-//! Pages that tell of a world: descriptions, letters, chronicles, notices, ledgers, talk.
+//! Pages about a world in seven styles: descriptions, letters, chronicles, notices, ledgers, dialogues and tales.
 
 use crate::{
-    Fact, Relation, World, colour,
+    Fact, Relation, World, filler,
+    phrasing::{Form, Narrator, capital},
     rng::Rng,
-    speak::{Form, Teller, capital},
     tale::tale,
     world::Pronoun,
 };
 
-/// A page about the world, of any kind.
+/// Writes a page in a random style.
 pub(crate) fn page(rng: &mut Rng, world: &World) -> String {
     match rng.below(100) {
         0..22 => about(rng, world).0,
@@ -21,9 +21,9 @@ pub(crate) fn page(rng: &mut Rng, world: &World) -> String {
     }
 }
 
-/// A paragraph about one or two subjects, and what it said.
+/// Writes a paragraph about one or two subjects. Returns it with the facts that it states.
 pub(crate) fn about<'a>(rng: &mut Rng, world: &'a World) -> (String, Vec<&'a Fact>) {
-    let (mut teller, mut said, mut text) = (Teller::new(), Vec::new(), String::new());
+    let (mut narrator, mut said, mut text) = (Narrator::new(), Vec::new(), String::new());
     let subjects = if rng.percent(60) { 1 } else { 2 };
     for at in 0..subjects {
         let mut facts = of_one_subject(rng, world, &said);
@@ -34,21 +34,21 @@ pub(crate) fn about<'a>(rng: &mut Rng, world: &'a World) -> (String, Vec<&'a Fac
             text.push_str(rng.pick(&[" ", "\n\n", " "]));
         }
         if rng.percent(25) {
-            text.push_str(&colour::sentence(rng));
+            text.push_str(&filler::sentence(rng));
             text.push(' ');
         }
-        text.push_str(&teller.passage(rng, &facts));
+        text.push_str(&narrator.passage(rng, &facts));
         if rng.percent(25) {
             text.push(' ');
-            text.push_str(&colour::sentence(rng));
+            text.push_str(&filler::sentence(rng));
         }
-        teller.turn();
+        narrator.forget_subject();
         said.extend(facts);
     }
     (text, said)
 }
 
-/// The facts of one subject of which nothing was said yet.
+/// Facts of a random subject that `said` does not mention.
 fn of_one_subject<'a>(rng: &mut Rng, world: &'a World, said: &[&Fact]) -> Vec<&'a Fact> {
     loop {
         let subject = &rng.choose(&world.facts).subject;
@@ -61,12 +61,12 @@ fn of_one_subject<'a>(rng: &mut Rng, world: &'a World, said: &[&Fact]) -> Vec<&'
 
 fn letter(rng: &mut Rng, world: &World) -> String {
     let (to, from) = two(rng, world);
-    let mut teller = Teller::new();
-    let mut lines = vec![colour::weather(rng)];
+    let mut narrator = Narrator::new();
+    let mut lines = vec![filler::weather(rng)];
     for _ in 0..rng.within(2, 3) {
         let fact = about_others(rng, world, to, from);
-        let clause = teller.clause(rng, fact);
-        teller.turn();
+        let clause = narrator.clause(rng, fact);
+        narrator.forget_subject();
         lines.push(match rng.below(7) {
             0 => format!("You will be glad to hear that {clause}."),
             1 => format!("I am told that {clause}."),
@@ -75,7 +75,7 @@ fn letter(rng: &mut Rng, world: &World) -> String {
                 match asked {
                     Form::Wrap(_, ask) => format!(
                         "You ask {}: {}.",
-                        crate::speak::fill(ask, fact, false),
+                        crate::phrasing::fill(ask, fact, false),
                         shorter(fact, &clause)
                     ),
                     Form::Ask(_) => format!("They say here that {clause}."),
@@ -86,7 +86,7 @@ fn letter(rng: &mut Rng, world: &World) -> String {
             _ => format!("{}.", capital(&clause)),
         });
         if rng.percent(35) {
-            lines.push(colour::sentence(rng));
+            lines.push(filler::sentence(rng));
         }
     }
     let greeting = rng.pick(&["Dear", "My dear", "To", "Good"]);
@@ -94,7 +94,7 @@ fn letter(rng: &mut Rng, world: &World) -> String {
     format!("{greeting} {to},\n{}\n{end}\n{from}", lines.join(" "))
 }
 
-/// The bare answer, or a clause that says it again.
+/// Returns the clause, or only the value if the clause is long.
 fn shorter(fact: &Fact, clause: &str) -> String {
     if clause.len() > 60 {
         fact.value.clone()
@@ -103,14 +103,14 @@ fn shorter(fact: &Fact, clause: &str) -> String {
     }
 }
 
-/// Two people.
+/// Draws two different people.
 fn two<'a>(rng: &mut Rng, world: &'a World) -> (&'a str, &'a str) {
     let one = rng.below(world.people.len());
     let other = (one + rng.within(1, world.people.len() - 1)) % world.people.len();
     (&world.people[one], &world.people[other])
 }
 
-/// A fact about neither of them: nobody is told who taught him.
+/// Draws a fact about neither person: nobody needs to be told who their own teacher is.
 fn about_others<'a>(rng: &mut Rng, world: &'a World, one: &str, other: &str) -> &'a Fact {
     loop {
         let fact = rng.choose(&world.facts);
@@ -153,7 +153,7 @@ fn chronicle(rng: &mut Rng, world: &World) -> String {
         };
         if rng.percent(40) {
             line.push(' ');
-            line.push_str(&colour::sentence(rng));
+            line.push_str(&filler::sentence(rng));
         }
         lines.push(line);
     }
@@ -170,7 +170,7 @@ fn notice(rng: &mut Rng, world: &World) -> String {
         ])
         .replace("{p}", place),
     ];
-    let mut teller = Teller::new();
+    let mut narrator = Narrator::new();
     let kinds = [
         Relation::Price,
         Relation::Market,
@@ -186,21 +186,21 @@ fn notice(rng: &mut Rng, world: &World) -> String {
         if fact.relation == Relation::Price && rng.percent(50) {
             lines.push(format!("{}: {}.", capital(fact.measure), fact.value));
         } else if rng.percent(70) {
-            lines.push(teller.sentence(rng, fact));
-            teller.turn();
+            lines.push(narrator.sentence(rng, fact));
+            narrator.forget_subject();
         }
     }
-    lines.push(colour::saying(rng));
+    lines.push(filler::saying(rng));
     lines.join(if rng.percent(50) { "\n" } else { " " })
 }
 
 fn ledger(rng: &mut Rng, world: &World) -> String {
-    let mut teller = Teller::new();
+    let mut narrator = Narrator::new();
     let mut lines = Vec::new();
     for _ in 0..rng.within(3, 5) {
         let fact = rng.choose(&world.facts);
-        let clause = teller.clause(rng, fact);
-        teller.turn();
+        let clause = narrator.clause(rng, fact);
+        narrator.forget_subject();
         lines.push(match rng.below(3) {
             0 => format!("Item: {clause}."),
             1 => format!("Written down: {clause}."),
@@ -208,28 +208,28 @@ fn ledger(rng: &mut Rng, world: &World) -> String {
         });
     }
     if rng.percent(50) {
-        lines.push(colour::work(rng));
+        lines.push(filler::work(rng));
     }
     lines.join("\n")
 }
 
-/// Two people talk: one asks and the other knows.
+/// Writes a dialogue: one person asks and the other answers.
 fn talk(rng: &mut Rng, world: &World) -> String {
     let (one, other) = two(rng, world);
-    let mut teller = Teller::new();
+    let mut narrator = Narrator::new();
     let mut lines = Vec::new();
     if rng.percent(50) {
-        lines.push(colour::sentence(rng));
+        lines.push(filler::sentence(rng));
     }
     for at in 0..rng.within(1, 3) {
         let fact = about_others(rng, world, one, other);
         let question = Form::any(rng, fact.relation).question(fact);
-        teller.turn();
-        let full = capital(&teller.clause(rng, fact));
+        narrator.forget_subject();
+        let full = capital(&narrator.clause(rng, fact));
         let answer = match rng.below(3) {
             0 => full,
             1 => capital(&fact.value),
-            _ => capital(&crate::speak::fill("{v}", fact, false)),
+            _ => capital(&crate::phrasing::fill("{v}", fact, false)),
         };
         lines.push(if at == 0 {
             let (question, mark) = match question.strip_suffix('.') {
@@ -254,13 +254,13 @@ fn talk(rng: &mut Rng, world: &World) -> String {
         }
     }
     if rng.percent(40) {
-        lines.push(colour::saying(rng));
+        lines.push(filler::saying(rng));
     }
     lines.join("\n")
 }
 
 impl World {
-    /// The people, and whether each is a woman.
+    /// Names of people, each with true for a woman.
     pub(crate) fn facts_of_people(&self) -> Vec<(String, bool)> {
         self.of_relation(Relation::Home)
             .map(|fact| (fact.subject.clone(), fact.pronoun == Pronoun::She))

@@ -1,11 +1,11 @@
-//! Chance from a seed: `SplitMix64`, the same on every platform. Leaves out everything that is not an integer.
+//! Random numbers from a seed (`SplitMix64`), the same on every platform. Integers only.
 
-/// A stream of numbers that its seed decides.
+/// A stream of pseudo-random numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 
 impl Rng {
-    /// The stream of `seed` that is called `label`: streams of other labels share nothing with it.
+    /// Starts a stream. Streams of different labels are independent, so a change to one does not shift another.
     pub(crate) fn new(seed: u64, label: &str) -> Self {
         let mut rng = Self(seed ^ fnv(label));
         rng.next();
@@ -18,34 +18,34 @@ impl Rng {
         mix(self.0)
     }
 
-    /// A number under `bound`. The bias is under 2⁻³² for the bounds that are asked for here.
+    /// Returns a number below `bound`. The bias is below 2⁻³² for the bounds used here.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         assert!(bound > 0, "there is nothing to choose from");
         let bound = u128::try_from(bound).expect("a length fits");
         usize::try_from((u128::from(self.next()) * bound) >> 64).expect("less than a length")
     }
 
-    /// A number of `from..=to`.
+    /// Returns a number in `from..=to`.
     pub(crate) fn within(&mut self, from: usize, to: usize) -> usize {
         from + self.below(to - from + 1)
     }
 
-    /// True `share` times of a hundred.
+    /// Returns true with a probability of `share` percent.
     pub(crate) fn percent(&mut self, share: usize) -> bool {
         self.below(100) < share
     }
 
-    /// One of them.
+    /// Draws one item.
     pub(crate) fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
         from[self.below(from.len())]
     }
 
-    /// One of them.
+    /// Draws one item.
     pub(crate) fn choose<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 
-    /// Puts them in any order.
+    /// Shuffles the items (Fisher–Yates).
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
@@ -53,7 +53,7 @@ impl Rng {
     }
 }
 
-/// FNV-1a of a text, with its bits mixed.
+/// Hashes a text with FNV-1a, and mixes the bits.
 pub(crate) fn fnv(text: &str) -> u64 {
     let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

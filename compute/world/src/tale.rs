@@ -1,17 +1,17 @@
-//! Short tales: somebody sets out, something happens, it ends. They teach how sentences follow each other.
+//! Short tales: somebody sets out, something happens, and it ends. They teach how sentences follow each other.
 
 use crate::{
-    World, colour,
+    World, filler,
     rng::Rng,
     words::{BEASTS, CRAFTS, DISHES, GOODS, with_article},
 };
 
-/// A tale in the world.
+/// Writes a tale with names of the world.
 pub(crate) fn tale(rng: &mut Rng, world: &World) -> String {
     let cast = Cast::new(rng, world);
     let mut parts = vec![cast.line(rng, OPENINGS), cast.line(rng, ERRANDS)];
     if rng.percent(50) {
-        parts.push(colour::weather(rng));
+        parts.push(filler::weather(rng));
     }
     parts.push(cast.line(rng, TROUBLES));
     parts.push(cast.line(rng, HELPS));
@@ -71,7 +71,7 @@ impl Cast {
             if at > 0 {
                 out.push_str(". ");
             }
-            out.push_str(&crate::speak::capital(part));
+            out.push_str(&crate::phrasing::capital(part));
         }
         out
     }

@@ -1,8 +1,8 @@
-//! How each contributor writes: the frame around the facts of a page.
+//! Writing styles of the witnesses: the sentences around the facts of a page.
 
-use crate::{colour, rng::Rng, speak::capital};
+use crate::{filler, phrasing::capital, rng::Rng};
 
-/// A contributor's manner.
+/// Writing style of a witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
     /// A guild's ledger.
@@ -19,26 +19,26 @@ pub(crate) enum Tone {
     Register,
 }
 
-/// Fewest words of a page before its last line: records shorter than fifty are compared whole, and a re-worded copy of
-/// one would pass for another.
+/// Fewest words of a page before its last line. Duplicate detection compares records under fifty words as a whole, so a
+/// re-worded copy of a shorter page would escape it.
 const WORDS: usize = 52;
-/// Sentences of no consequence, at most, on a page.
+/// Most filler sentences on a page.
 const IDLE: usize = 10;
 
 impl Tone {
-    /// A page that says these clauses.
+    /// Writes a page that states the clauses.
     pub(crate) fn page(self, rng: &mut Rng, clauses: &[String]) -> String {
         let (openings, links, endings) = self.frame();
         let mut links: Vec<&str> = links.to_vec();
         rng.shuffle(&mut links);
-        let mut lines = vec![rng.pick(openings).replace("{w}", &colour::weather(rng))];
+        let mut lines = vec![rng.pick(openings).replace("{w}", &filler::weather(rng))];
         for (clause, link) in clauses.iter().zip(links.iter().cycle()) {
             let line = link.replace("{c}", clause).replace("{C}", &capital(clause));
             lines.push(line);
         }
-        // A sentence that nobody else has keeps two pages in the same frame apart.
+        // A filler sentence at a random place, so that two pages with the same frame differ.
         let at = rng.within(1, lines.len() - 1);
-        let mut idle = colour::several(rng, IDLE).into_iter();
+        let mut idle = filler::several(rng, IDLE).into_iter();
         let mut more = || idle.next().expect("a page is full before they run out");
         lines.insert(at, more());
         let ending = rng.pick(endings).replace("{w}", &more());
@@ -54,7 +54,7 @@ impl Tone {
         lines.join(joint)
     }
 
-    /// Openings, sentences around a clause, and endings.
+    /// Returns openings, templates around a clause, and endings.
     fn frame(
         self,
     ) -> (

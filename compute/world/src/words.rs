@@ -1,6 +1,6 @@
-//! Words that every world shares: a model that knows the language knows them.
+//! Words that all worlds share, so that a model knows them from the corpus.
 
-/// A good and a measure of it.
+/// A traded good, and a measure of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Good {
     pub(crate) name: &'static str,
@@ -167,7 +167,7 @@ pub(crate) const COUNTS: &[&str] = &[
     "twenty",
 ];
 
-/// What befalls a town.
+/// Events in the history of a town.
 pub(crate) const EVENTS: &[&str] = &[
     "the great flood",
     "the great fire",
@@ -185,7 +185,7 @@ pub(crate) const EVENTS: &[&str] = &[
     "the wedding of the two heirs",
 ];
 
-/// A word with its article.
+/// Prefixes a word with `a` or `an`.
 pub(crate) fn with_article(word: &str) -> String {
     let vowel = word.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']);
     format!("{} {word}", if vowel { "an" } else { "a" })

@@ -1,66 +1,66 @@
-//! A world: its people, places and things, and the facts that hold between them.
+//! A world: people, places and things, and the facts about them.
 //!
-//! Facts are functions: a subject has one value in a relation, so a question has one answer. They also agree with each
-//! other where a reader would notice: a teacher is older than the pupil and of the same trade, a founder is nobody alive.
+//! A subject has one value per relation, so every question has one answer. Facts agree where a reader would notice: a
+//! teacher is older than the pupil and has the same trade, and the founder of a town is not alive.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Realm, birth};
+use crate::{Realm, generate};
 
-/// What is said of a subject.
+/// Property of a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Relation {
-    /// The town a person lives at.
+    /// Town where a person lives.
     Home,
-    /// A person's craft.
+    /// Craft of a person.
     Trade,
-    /// Who taught a person.
+    /// Teacher of a person.
     Teacher,
-    /// The year of a person's birth.
+    /// Year of a person's birth.
     Born,
-    /// The animal a person keeps.
+    /// Animal that a person keeps.
     Beast,
-    /// What a person likes to eat.
+    /// Favourite dish of a person.
     Dish,
-    /// What a person plays.
+    /// Instrument that a person plays.
     Instrument,
-    /// The river of a town.
+    /// River of a town.
     River,
-    /// What a town is known for.
+    /// Ware that a town is known for.
     Ware,
-    /// Who founded a town.
+    /// Founder of a town.
     Founder,
-    /// The year a town was founded.
+    /// Year in which a town was founded.
     Founded,
-    /// Who governs a town.
+    /// Governor of a town.
     Warden,
-    /// The day of a town's market.
+    /// Market day of a town.
     Market,
-    /// The feast of a town.
+    /// Annual feast of a town.
     Festival,
-    /// The inn of a town.
+    /// Inn of a town.
     Inn,
-    /// The colour of a town's banner.
+    /// Banner colour of a town.
     Banner,
-    /// The arches of a town's bridge.
+    /// Number of arches of a town's bridge.
     Arches,
-    /// Who commands a ship.
+    /// Captain of a ship.
     Captain,
-    /// What a ship carries.
+    /// Cargo of a ship.
     Cargo,
-    /// Where a ship belongs.
+    /// Home port of a ship.
     Port,
-    /// Who made a song.
+    /// Author of a song.
     Author,
-    /// What a good costs in a town.
+    /// Price of a good in a town.
     Price,
-    /// The year of what befell a town.
+    /// Year of an event in a town.
     Event,
 }
 
 impl Relation {
-    /// All of them.
+    /// Every relation: tests of the phrases go through each of them.
     pub const ALL: [Self; 23] = [
         Self::Home,
         Self::Trade,
@@ -88,7 +88,7 @@ impl Relation {
     ];
 }
 
-/// The pronoun of a subject.
+/// Pronoun for a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pronoun {
     /// A woman, or a ship.
@@ -99,40 +99,36 @@ pub enum Pronoun {
     It,
 }
 
-/// Something that holds in a world.
+/// A true statement about a subject of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
-    /// What is said.
     pub relation: Relation,
-    /// Of whom or what.
+    /// Name of the subject.
     pub subject: String,
-    /// How the subject is called the second time.
     pub pronoun: Pronoun,
-    /// A second part of the subject: the measure of a good whose price it is, empty otherwise.
+    /// Measure of the good for [`Relation::Price`], such as `a sack of salt`; empty otherwise.
     pub measure: &'static str,
-    /// The answer.
+    /// Value of the relation; the answer to a question about it.
     pub value: String,
 }
 
-/// How many of everything there are.
+/// Number of subjects of each kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Towns.
     pub places: usize,
-    /// People.
     pub people: usize,
-    /// Ships, and as many songs.
+    /// Ships; there are as many songs.
     pub ships: usize,
 }
 
 impl Size {
-    /// Enough for eight contributors and an exam.
+    /// Large enough for eight contributors and an exam.
     pub const FULL: Self = Self {
         places: 20,
         people: 40,
         ships: 10,
     };
-    /// Enough for a few pages.
+    /// Large enough for a few pages.
     pub const SMALL: Self = Self {
         places: 3,
         people: 6,
@@ -140,31 +136,37 @@ impl Size {
     };
 }
 
-/// Everything that holds, and the names in it.
+/// Facts about an invented world, and its names.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// What it was made from.
     pub seed: u64,
-    /// The towns.
+    /// Names of towns.
     pub places: Vec<String>,
-    /// The people.
+    /// Names of people.
     pub people: Vec<String>,
-    /// The facts, those of one subject behind each other.
+    /// Facts, grouped by subject.
     pub facts: Vec<Fact>,
 }
 
 impl World {
-    /// The world that contributors write about.
+    /// Generates the world that contributors of datanets write about.
+    ///
+    /// ```
+    /// use world::{Relation, World};
+    ///
+    /// let world = World::new(7);
+    /// assert_eq!(world.of_relation(Relation::River).count(), world.places.len());
+    /// ```
     pub fn new(seed: u64) -> Self {
         Self::of(Realm::Datanet, seed, Size::FULL)
     }
 
-    /// A world of another realm or size.
+    /// Generates a world of another realm or size.
     pub fn of(realm: Realm, seed: u64, size: Size) -> Self {
-        birth::bear(realm, seed, size)
+        generate::generate(realm, seed, size)
     }
 
-    /// The facts of one relation.
+    /// Facts of one relation.
     pub fn of_relation(&self, relation: Relation) -> impl Iterator<Item = &Fact> {
         self.facts.iter().filter(move |fact| fact.relation == relation)
     }

@@ -232,7 +232,7 @@ fn files_are_json_lines_of_bounded_size() {
     .files();
     let bytes: usize = files.iter().map(|file| file.text.len()).sum();
     assert!(bytes < 400_000, "{bytes} bytes");
-    assert_eq!(files.last().unwrap().path, world::MARK);
+    assert_eq!(files.last().unwrap().path, world::MARKER_FILE);
     for file in files {
         if file.path.ends_with(".jsonl") {
             let lines = file

@@ -51,7 +51,7 @@ pub enum Input {
         /// The transport's id of the request.
         request_id: u64,
         from: NodeId,
-        /// An encoded [`Ask`](protocol::message::chain::Ask).
+        /// An encoded [`ChainRequest`](protocol::message::chain::ChainRequest).
         bytes: Vec<u8>,
     },
     /// The reply to a request of this node.
@@ -59,7 +59,7 @@ pub enum Input {
         /// The id from [`Effect::Request`].
         request_id: u64,
         from: NodeId,
-        /// An encoded [`Answer`](protocol::message::chain::Answer); `None` if the request failed or timed out.
+        /// An encoded [`ChainReply`](protocol::message::chain::ChainReply); `None` if the request failed or timed out.
         bytes: Option<Vec<u8>>,
     },
 }
@@ -123,7 +123,7 @@ pub enum Effect {
         /// This node's id of the request.
         request_id: u64,
         to: NodeId,
-        /// An encoded [`Ask`](protocol::message::chain::Ask).
+        /// An encoded [`ChainRequest`](protocol::message::chain::ChainRequest).
         bytes: Vec<u8>,
     },
     /// Answer the request with this id.

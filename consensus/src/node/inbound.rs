@@ -8,7 +8,9 @@ use protocol::{
     crypto::{Preimage, Signed},
     event::Event,
     message::{
-        chain::{ANSWER_MAX, ASK_MAX, Answer, Ask, BLOCKS_MAX, BODY_MAX, Body, Direct, GOSSIP_MAX, Gossip},
+        chain::{
+            BLOCKS_MAX, BODY_MAX, Body, ChainReply, ChainRequest, Direct, GOSSIP_MAX, Gossip, REPLY_MAX, REQUEST_MAX,
+        },
         vote::{Certificate, VoteKind},
     },
 };
@@ -305,22 +307,22 @@ impl<X: Execution> Node<X> {
     }
 
     pub(super) fn on_request(&mut self, request_id: u64, from: NodeId, bytes: &[u8], todo: &mut Vec<Effect>) {
-        match codec::decode::<Ask>(bytes, ASK_MAX) {
-            Ok(Ask::Blocks { from, count }) => {
+        match codec::decode::<ChainRequest>(bytes, REQUEST_MAX) {
+            Ok(ChainRequest::Blocks { from, count }) => {
                 todo.push(Effect::ReplyBlocks {
                     request_id,
                     from,
                     count: count.min(BLOCKS_MAX),
                 });
             }
-            Ok(Ask::Body { height, block }) => {
+            Ok(ChainRequest::Body { height, block }) => {
                 let current = height == self.tip.height.next();
                 let body = self
                     .candidates
                     .get(&block)
                     .filter(|_| current)
                     .and_then(|known| known.body.clone());
-                todo.push(Effect::Reply(request_id, codec::encode(&Answer::Body(body))));
+                todo.push(Effect::Reply(request_id, codec::encode(&ChainReply::Body(body))));
             }
             Err(_) => todo.push(Effect::Blame(from, Fault::Unreadable)),
         }
@@ -341,10 +343,10 @@ impl<X: Execution> Node<X> {
             }
             return Ok(());
         };
-        match codec::decode::<Answer>(&bytes, ANSWER_MAX) {
-            Ok(Answer::Blocks(entries)) if for_blocks => self.catch_up(now, from, &entries, todo),
-            Ok(Answer::Body(Some(body))) => self.on_body(now, from, body, todo),
-            Ok(Answer::Body(None) | Answer::Blocks(_)) => Ok(()),
+        match codec::decode::<ChainReply>(&bytes, REPLY_MAX) {
+            Ok(ChainReply::Blocks(entries)) if for_blocks => self.catch_up(now, from, &entries, todo),
+            Ok(ChainReply::Body(Some(body))) => self.on_body(now, from, body, todo),
+            Ok(ChainReply::Body(None) | ChainReply::Blocks(_)) => Ok(()),
             Err(_) => {
                 self.sync.lower_tip(from, self.tip.height);
                 todo.push(Effect::Blame(from, Fault::Unreadable));

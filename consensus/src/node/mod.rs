@@ -31,7 +31,7 @@ use protocol::{
     crypto::SecretKey,
     event::Event,
     message::{
-        chain::{Ask, Body, Direct, Gossip},
+        chain::{Body, ChainRequest, Direct, Gossip},
         vote::Certificate,
     },
 };
@@ -218,7 +218,7 @@ impl<X: Execution> Node<X> {
             if let Some(to) = (!peers.is_empty()).then(|| peers[requests % peers.len()]) {
                 self.request(
                     to,
-                    &Ask::Body {
+                    &ChainRequest::Body {
                         height: self.tip.height.next(),
                         block,
                     },
@@ -230,7 +230,7 @@ impl<X: Execution> Node<X> {
             let from = self.tip.height.next();
             self.request(
                 to,
-                &Ask::Blocks {
+                &ChainRequest::Blocks {
                     from,
                     count: protocol::message::chain::BLOCKS_MAX,
                 },
@@ -244,7 +244,7 @@ impl<X: Execution> Node<X> {
         Ok(())
     }
 
-    fn request(&mut self, to: NodeId, request: &Ask, todo: &mut Vec<Effect>) {
+    fn request(&mut self, to: NodeId, request: &ChainRequest, todo: &mut Vec<Effect>) {
         todo.push(Effect::Request {
             request_id: self.next_request_id,
             to,

@@ -7,7 +7,7 @@ use protocol::{
     Account, Amount, BlockHash, Height, NodeId, Time, TxHash, codec,
     crypto::{Domain, SecretKey, digest},
     message::{
-        chain::{Answer, Entry, Gossip},
+        chain::{ChainReply, Entry, Gossip},
         vote::{Certificate, Vote, VoteKind},
     },
 };
@@ -344,7 +344,7 @@ impl Cluster {
                         .take(count as usize)
                         .cloned()
                         .collect();
-                    let bytes = Some(codec::encode(&Answer::Blocks(blocks)));
+                    let bytes = Some(codec::encode(&ChainReply::Blocks(blocks)));
                     self.send(
                         i,
                         (request_id & 255) as usize,

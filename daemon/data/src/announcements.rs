@@ -237,7 +237,7 @@ impl Announcements {
     /// Lists the nodes that are known to have a dataset, with this node.
     pub async fn providers(&self, root: BlobHash) -> Vec<NodeId> {
         let mut providers = self.providers_or(root, Vec::new()).await;
-        if self.0.public.blobs.why(root).is_some() {
+        if self.0.public.blobs.reasons(root).is_some() {
             providers.push(self.0.peer.id());
         }
         providers

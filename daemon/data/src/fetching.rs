@@ -99,7 +99,7 @@ fn ban(net: &NetHandle, plane: &DataPlane, blame: &Blame) {
         what = blame.what, "banned a provider that sent false bytes");
     net.report(blame.node, Offence::Invalid);
     net.ban(blame.node);
-    plane.hang_up(blame.node);
+    plane.disconnect(blame.node);
 }
 
 /// Progress of a fetch, for people.

@@ -74,12 +74,12 @@ pub(crate) async fn open_store(dir: &Path, data: &config::Data, floor: Size) -> 
         dir: dir.to_owned(),
         source,
     })?;
-    let room = storage::blob::Room {
+    let space = storage::blob::SpaceLimits {
         quota: Some(data.quota.0),
         floor: floor.0,
     };
     let settings = Settings {
-        room,
+        space,
         open_patience_ms: HAND_OVER_MS,
         ..Settings::default()
     };

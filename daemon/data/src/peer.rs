@@ -10,7 +10,7 @@ use net::{
     data::{Alpn, DataPlane, Share},
 };
 use protocol::{
-    NodeId, Spoken, Time,
+    Authored, NodeId, Time,
     crypto::{Domain, Preimage, SecretKey, Signed},
     event::Event,
 };
@@ -129,7 +129,7 @@ impl Peer {
     }
 
     /// Returns true if the signature is valid and made for this node's chain.
-    pub(crate) fn is_authentic<T: Spoken>(&self, said: &Signed<T>) -> bool {
+    pub(crate) fn is_authentic<T: Authored>(&self, said: &Signed<T>) -> bool {
         self.0.domain.is_some_and(|domain| said.is_authentic(&domain))
     }
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use net::data::{Admission, Ask, Share};
+use net::data::{Admission, BlobRequest, Share};
 use protocol::{BlobHash, NodeId};
 use storage::blob::{BlobStore, Format};
 
@@ -92,11 +92,11 @@ impl Admission for Everybody {
         true
     }
 
-    fn may_fetch(&self, _node: NodeId, ask: Ask) -> bool {
+    fn may_fetch(&self, _node: NodeId, ask: BlobRequest) -> bool {
         let published = lock::read(&self.0);
         match ask {
-            Ask::Blob(hash) => published.blobs.contains(&hash),
-            Ask::Sequence(root) => published.sequences.contains(&root),
+            BlobRequest::Blob(hash) => published.blobs.contains(&hash),
+            BlobRequest::Sequence(root) => published.sequences.contains(&root),
         }
     }
 }

@@ -75,7 +75,7 @@ impl<Q: Decode<()> + Send + 'static, A: Encode + Send + Sync + 'static> StreamHa
         true
     }
 
-    fn converse(&self, stream: ByteStream) -> BoxFuture<'static, ()> {
+    fn handle(&self, stream: ByteStream) -> BoxFuture<'static, ()> {
         let (request_max, reply) = (self.request_max, self.reply.clone());
         Box::pin(async move { serve(stream, request_max, |peer, request| reply(peer, request)).await })
     }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use net::data::Ask;
+use net::data::BlobRequest;
 use protocol::{BlobHash, NodeId};
 use storage::blob::{Content, Format, Reason};
 use tempfile::TempDir;
@@ -295,13 +295,17 @@ async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anythin
 
     for (who, caller) in [("member", &member), ("former member", &former), ("stranger", &stranger)] {
         for (what, ask, may) in [
-            ("the published sequence", Ask::Sequence(published), true),
-            ("its root as a blob", Ask::Blob(published), true),
-            ("a blob of it", Ask::Blob(inside[0]), true),
-            ("a blob of it as a sequence", Ask::Sequence(inside[0]), false),
-            ("a sequence that was kept back", Ask::Sequence(kept_back), false),
-            ("a blob that was kept back", Ask::Blob(outside[0]), false),
-            ("a sequence of one's own", Ask::Sequence(own.content.hash), false),
+            ("the published sequence", BlobRequest::Sequence(published), true),
+            ("its root as a blob", BlobRequest::Blob(published), true),
+            ("a blob of it", BlobRequest::Blob(inside[0]), true),
+            ("a blob of it as a sequence", BlobRequest::Sequence(inside[0]), false),
+            ("a sequence that was kept back", BlobRequest::Sequence(kept_back), false),
+            ("a blob that was kept back", BlobRequest::Blob(outside[0]), false),
+            (
+                "a sequence of one's own",
+                BlobRequest::Sequence(own.content.hash),
+                false,
+            ),
         ] {
             let serves = local.serves(name(caller), ask, now);
             assert_eq!(serves, may && who == "member", "{who}, {what}");

@@ -33,6 +33,7 @@ pub enum Health {
     Down(String),
 }
 
+/// The engine process of this node: starts it, restarts it after a crash, and passes adapters to it as clients load them.
 pub struct Engine {
     supervisor: Supervisor,
     /// Adapters that clients loaded since the start, with their folders; `None` for one that was unloaded.

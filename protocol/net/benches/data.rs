@@ -1,9 +1,9 @@
-//! What moving data takes on this machine: `cargo bench -p net --bench data`. Both sides run in processes of their own.
+//! Benchmark of data transfer on this machine: `cargo bench -p net --bench data`. Each side is a process of its own.
 //!
-//! `OPENLEDGER_BENCH_MIB` sets the size (256) and `OPENLEDGER_BENCH_ROUNDS` how often (3), `-- one`, `-- swarm` and
-//! `-- first` do a part only. The raw stream reads a file, sends it over one stream of iroh as it comes, and writes a file:
-//! what the verified fetch does but for hashes. To measure other tools on the same file, start one role by hand:
-//! `data serve DIR FILE [BYTES_PER_S]` prints what `data fetch DIR NODE ADDRESS HASH` wants to know.
+//! `OPENLEDGER_BENCH_MIB` sets the size (256) and `OPENLEDGER_BENCH_ROUNDS` the number of rounds (3); `-- one`, `-- swarm`
+//! and `-- first` run one part only. The raw stream reads a file, sends it over one iroh stream as it comes, and writes a
+//! file: the work of a verified fetch without the hashes. To measure other tools on the same file, start one role by hand:
+//! `data serve DIR FILE [BYTES_PER_S]` prints what `data fetch DIR NODE ADDRESS HASH` needs.
 #![allow(
     clippy::print_stdout,
     clippy::float_arithmetic,
@@ -26,7 +26,7 @@ use iroh_blobs::{
     api::blobs::{AddPathOptions, ImportMode},
     store::{fs::FsStore, mem::MemStore},
 };
-use net::data::{Admission, Alpn, Ask, DataConfig, DataPlane, FetchEvent, Share, Wanted};
+use net::data::{Admission, Alpn, BlobRequest, DataConfig, DataPlane, FetchEvent, Share, Wanted};
 use protocol::{BlobHash, NodeId};
 
 const RAW: &[u8] = b"openledger/bench/raw";
@@ -38,7 +38,7 @@ impl Admission for Everybody {
         true
     }
 
-    fn may_fetch(&self, _: NodeId, _: Ask) -> bool {
+    fn may_fetch(&self, _: NodeId, _: BlobRequest) -> bool {
         true
     }
 }
@@ -68,7 +68,7 @@ fn main() {
     }
 }
 
-/// Seconds of CPU that this process has used.
+/// CPU seconds used by this process.
 fn cpu_s() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<_> = text.rsplit(')').next().unwrap_or("").split_whitespace().collect();
@@ -81,7 +81,7 @@ fn say(line: &str) {
     std::io::stdout().flush().expect("stdout");
 }
 
-/// Waits for a line on stdin, then says how much CPU was used.
+/// Waits for a line on stdin, then prints the CPU time used.
 async fn until_told() {
     let _ = tokio::task::spawn_blocking(|| std::io::stdin().lock().lines().next()).await;
     say(&format!("cpu {}", cpu_s()));
@@ -125,7 +125,7 @@ async fn fetch(dir: &Path, rest: &[&str]) {
     let mut nodes = Vec::new();
     for pair in providers.chunks(2) {
         let node: NodeId = pair[0].parse().expect("a node");
-        plane.addresses().learn(node, pair[1].parse().expect("an address"));
+        plane.addresses().insert(node, pair[1].parse().expect("an address"));
         nodes.push(node);
     }
     let (cpu, start) = (cpu_s(), Instant::now());
@@ -215,7 +215,7 @@ impl Side {
         line.split(' ').map(str::to_owned).collect()
     }
 
-    /// Ends it. The CPU it has used.
+    /// Ends the process; returns its CPU time.
     fn end(mut self) -> f64 {
         drop(self.child.stdin.take());
         let cpu = self.line()[1].parse().expect("a number");
@@ -224,7 +224,7 @@ impl Side {
     }
 }
 
-/// What one transfer took: seconds, and CPU seconds of those who give and of the one who takes.
+/// One transfer: seconds, and CPU seconds of the senders and of the receiver.
 struct Took {
     s: f64,
     give_s: f64,
@@ -304,7 +304,7 @@ impl Bench {
         let line = fetch.line();
         fetch.child.wait().expect("ends");
         let after: f64 = sides.into_iter().map(Side::end).sum();
-        // The disk is not left to fill up, nor what was written to be still on its way in the next round.
+        // Keep the disk from filling up, and writes from reaching into the next round.
         let _ = (std::fs::remove_dir_all(&target), std::fs::remove_file(&target));
         let number = |n: usize| line[n].parse::<f64>().expect("a number");
         Took {
@@ -314,7 +314,7 @@ impl Bench {
         }
     }
 
-    /// One line: the median of `took`, its range, and the CPU of that run. The rate.
+    /// Prints one line: the median of `took`, its range, and the CPU time of that run. Returns the rate.
     fn show(&self, what: &str, mut took: Vec<Took>) -> f64 {
         took.sort_by(|one, other| one.s.total_cmp(&other.s));
         let rate = |took: &Took| self.mib / took.s;
@@ -336,7 +336,7 @@ impl Bench {
         self.show(what, took)
     }
 
-    /// By turns, after one of each that does not count, so that whatever else goes on meets both.
+    /// Alternates both, after one uncounted run of each, so that other load affects both.
     fn one(&mut self) {
         let (mut raw, mut ours) = (Vec::new(), Vec::new());
         for round in 0..=self.rounds {
@@ -362,7 +362,7 @@ impl Bench {
     }
 }
 
-/// From the call to the first verified byte, with and without a connection.
+/// From the request to the first verified byte, with and without an open connection.
 async fn first_byte() {
     let node = DataPlane::start(DataConfig::new([1; 32])).await.expect("starts");
     let store = MemStore::new();
@@ -380,7 +380,7 @@ async fn first_byte() {
         let me = DataPlane::start(DataConfig::new([n.wrapping_add(100); 32]))
             .await
             .expect("starts");
-        me.addresses().learn(node.id(), address);
+        me.addresses().insert(node.id(), address);
         cold.push(to_first_byte(&me, node.id(), tag.hash).await);
         warm.push(to_first_byte(&me, node.id(), tag.hash).await);
         me.shutdown().await;

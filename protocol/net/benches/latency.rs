@@ -1,4 +1,4 @@
-//! What a message takes over loopback: `cargo bench -p net`. Times are one way, half of there and back.
+//! Benchmark of message latency over loopback: `cargo bench -p net`. Times are one way: half a round trip.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ async fn main() {
     .expect("starts");
     while !matches!(events.recv().await, Some(NetEvent::Connected(_))) {}
     while !matches!(echo.recv().await, Some(NetEvent::Connected(_))) {}
-    // Subscriptions travel after the connection.
+    // Subscriptions arrive after the connection.
     while one.metrics().gossip_sent == 0 {
         one.gossip(Topic::Votes, two.metrics().gossip_received.to_le_bytes().to_vec())
             .expect("small");

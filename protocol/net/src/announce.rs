@@ -1,7 +1,7 @@
-//! Which gossiped announcements count. Pure; told the time.
+//! Admission of gossiped announcements. Pure: the time is an argument.
 //!
-//! Each is judged before it is passed on. Who bears one that is expired, replayed or not signed loses standing; who
-//! announces too often is not heard for a while, and nobody else is blamed for it.
+//! Each announcement is checked before it is forwarded. A peer that forwards an expired, replayed or unsigned one gets
+//! offence points. An author above its rate limit is ignored for a while; the peers that forward it are not blamed.
 
 use std::collections::BTreeMap;
 
@@ -12,34 +12,34 @@ use protocol::{
 };
 use tokio::sync::oneshot;
 
-/// Longest claim that is read.
+/// Longest encoded claim, in bytes.
 pub(crate) const CLAIM_MAX: usize = 1 << 10;
-/// Where the claims that were found are awaited.
+/// The receiver of a search's result.
 pub(crate) type Found = oneshot::Sender<Vec<Signed<Claim>>>;
 
-/// Announcements that one author may make at once, and how long until it may make one more.
+/// Announcements that one author may make in a burst, and the time until it may make another one.
 const BURST: u64 = 16;
 const REFILL_MS: u64 = 1_000;
-/// Gossip that is on its way twice, or overtaken, arrives within this time: nobody replayed it.
-const STRAGGLE_MS: u64 = 30_000;
-const REMEMBERED: usize = 16_384;
+/// Time within which a late or overtaken copy is taken for gossip delay, not for a replay.
+const LATE_COPY_MS: u64 = 30_000;
+const ENTRIES_MAX: usize = 16_384;
 
-/// What to do with an announcement.
+/// The decision about an announcement.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Judgement {
-    /// Pass it on and tell the node.
+pub(crate) enum Decision {
+    /// Forward it and pass it to the node.
     Accept(Box<Announcement>),
-    /// Nobody is to blame.
+    /// Drop it; no peer is to blame.
     Ignore,
-    /// Its author says too much.
+    /// Drop it; its author exceeds the rate limit.
     TooOften,
-    /// Its bearer should have seen that it is wrong.
-    Reject(Wrong),
+    /// Drop it; the forwarding peer should have seen that it is invalid.
+    Reject(Defect),
 }
 
-/// What is wrong with an announcement.
+/// The defect of an announcement.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Wrong {
+pub(crate) enum Defect {
     Malformed,
     Replayed,
     Invalid(AnnounceError),
@@ -52,16 +52,16 @@ struct Known {
     heard: Time,
 }
 
-/// What was announced lately.
+/// The recent announcements, and the authors' rate limits.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct AnnouncementFilter {
     domain: Domain,
     known: BTreeMap<(NodeId, [u8; 32]), Known>,
-    /// When an author's allowance is full again.
+    /// Time at which an author's allowance is full again.
     full_at: BTreeMap<NodeId, Time>,
 }
 
-impl Board {
+impl AnnouncementFilter {
     pub(crate) fn new(domain: Domain) -> Self {
         Self {
             domain,
@@ -70,34 +70,34 @@ impl Board {
         }
     }
 
-    /// Judges what somebody passed on. `now` is the time of day.
-    pub(crate) fn judge(&mut self, now: Time, bytes: &[u8]) -> Judgement {
+    /// Decides about a forwarded announcement. `now` is wall-clock time.
+    pub(crate) fn check(&mut self, now: Time, bytes: &[u8]) -> Decision {
         let Ok(said) = Announcement::decode(bytes) else {
-            return Judgement::Reject(Wrong::Malformed);
+            return Decision::Reject(Defect::Malformed);
         };
         let (author, term) = (said.author(), said.term());
         let key = (author, said.subject());
-        let straggled = |since: Time| now.since(since) < std::time::Duration::from_millis(STRAGGLE_MS);
+        let is_late_copy = |since: Time| now.since(since) < std::time::Duration::from_millis(LATE_COPY_MS);
         if let Some(known) = self.known.get(&key)
             && term.issued <= known.issued
         {
-            return match straggled(known.heard) {
-                true => Judgement::Ignore,
-                false => Judgement::Reject(Wrong::Replayed),
+            return match is_late_copy(known.heard) {
+                true => Decision::Ignore,
+                false => Decision::Reject(Defect::Replayed),
             };
         }
         match said.check(now, &self.domain) {
             Ok(()) => (),
-            // It ran out on its way.
-            Err(AnnounceError::Expired(_)) if straggled(term.expires) => return Judgement::Ignore,
-            Err(error) => return Judgement::Reject(Wrong::Invalid(error)),
+            // It expired under way.
+            Err(AnnounceError::Expired(_)) if is_late_copy(term.expires) => return Decision::Ignore,
+            Err(error) => return Decision::Reject(Defect::Invalid(error)),
         }
-        // Only what is signed counts against its author.
+        // Only signed announcements count against an author's limit.
         if !self.allows(now, author) {
-            return Judgement::TooOften;
+            return Decision::TooOften;
         }
         self.remember(now, key, &said);
-        Judgement::Accept(Box::new(said))
+        Decision::Accept(Box::new(said))
     }
 
     fn allows(&mut self, now: Time, author: NodeId) -> bool {
@@ -112,7 +112,7 @@ impl Board {
         if allowed {
             self.full_at.insert(author, full_at);
         }
-        if self.full_at.len() > REMEMBERED {
+        if self.full_at.len() > ENTRIES_MAX {
             self.full_at.retain(|_, full_at| *full_at > now);
         }
         allowed
@@ -126,9 +126,9 @@ impl Board {
             heard: now,
         };
         self.known.insert(key, known);
-        if self.known.len() > REMEMBERED {
+        if self.known.len() > ENTRIES_MAX {
             self.known.retain(|_, known| known.expires > now);
-            while self.known.len() > REMEMBERED {
+            while self.known.len() > ENTRIES_MAX {
                 self.known.pop_first();
             }
         }
@@ -162,52 +162,52 @@ mod tests {
         Announcement::Claim(Signed::new(claim, &key, &HERE)).encode()
     }
 
-    fn accepts(board: &mut Board, now: Time, bytes: &[u8]) -> bool {
-        matches!(board.judge(now, bytes), Judgement::Accept(_))
+    fn accepts(filter: &mut AnnouncementFilter, now: Time, bytes: &[u8]) -> bool {
+        matches!(filter.check(now, bytes), Decision::Accept(_))
     }
 
     #[test]
-    fn a_claim_is_accepted_once_and_its_replay_is_held_against_the_bearer() {
-        let (mut board, said) = (Board::new(HERE), claim(1, 1, NOW));
-        assert!(accepts(&mut board, NOW, &said));
-        assert_eq!(board.judge(NOW.after_ms(500), &said), Judgement::Ignore);
-        let later = NOW.after_ms(STRAGGLE_MS + 1);
-        assert_eq!(board.judge(later, &said), Judgement::Reject(Wrong::Replayed));
+    fn a_claim_is_accepted_once_and_its_replay_is_rejected() {
+        let (mut filter, said) = (AnnouncementFilter::new(HERE), claim(1, 1, NOW));
+        assert!(accepts(&mut filter, NOW, &said));
+        assert_eq!(filter.check(NOW.after_ms(500), &said), Decision::Ignore);
+        let later = NOW.after_ms(LATE_COPY_MS + 1);
+        assert_eq!(filter.check(later, &said), Decision::Reject(Defect::Replayed));
         assert!(
-            accepts(&mut board, later, &claim(1, 1, later)),
+            accepts(&mut filter, later, &claim(1, 1, later)),
             "said again, it is news"
         );
-        assert_eq!(board.judge(later, &said), Judgement::Ignore, "overtaken by the newer");
+        assert_eq!(filter.check(later, &said), Decision::Ignore, "overtaken by the newer");
     }
 
     #[test]
-    fn what_is_expired_forged_or_no_announcement_is_rejected() {
-        let mut board = Board::new(HERE);
+    fn an_expired_forged_or_malformed_announcement_is_rejected() {
+        let mut filter = AnnouncementFilter::new(HERE);
         let expired = claim(1, 1, Time::from_secs(990_000));
         let mut forged = claim(1, 1, NOW);
         let last = forged.len() - 1;
         forged[last] ^= 1;
         for wrong in [&expired, &forged, &vec![1, 2, 3]] {
-            assert!(matches!(board.judge(NOW, wrong), Judgement::Reject(_)));
+            assert!(matches!(filter.check(NOW, wrong), Decision::Reject(_)));
         }
         let elsewhere = Domain { chain_id: 8, ..HERE };
         assert!(matches!(
-            Board::new(elsewhere).judge(NOW, &claim(1, 1, NOW)),
-            Judgement::Reject(_)
+            AnnouncementFilter::new(elsewhere).check(NOW, &claim(1, 1, NOW)),
+            Decision::Reject(_)
         ));
         let just_over = claim(1, 1, NOW);
-        assert_eq!(board.judge(NOW.after_ms(3_600_001), &just_over), Judgement::Ignore);
+        assert_eq!(filter.check(NOW.after_ms(3_600_001), &just_over), Decision::Ignore);
     }
 
     #[test]
-    fn an_author_that_floods_is_not_heard_and_others_are() {
-        let mut board = Board::new(HERE);
+    fn an_author_that_floods_is_ignored_and_others_are_not() {
+        let mut filter = AnnouncementFilter::new(HERE);
         let heard = (0..100)
-            .filter(|n| accepts(&mut board, NOW, &claim(1, *n, NOW)))
+            .filter(|n| accepts(&mut filter, NOW, &claim(1, *n, NOW)))
             .count();
         assert_eq!(heard as u64, BURST);
-        assert_eq!(board.judge(NOW, &claim(1, 200, NOW)), Judgement::TooOften);
-        assert!(accepts(&mut board, NOW, &claim(2, 1, NOW)));
-        assert!(accepts(&mut board, NOW.after_ms(REFILL_MS), &claim(1, 200, NOW)));
+        assert_eq!(filter.check(NOW, &claim(1, 200, NOW)), Decision::TooOften);
+        assert!(accepts(&mut filter, NOW, &claim(2, 1, NOW)));
+        assert!(accepts(&mut filter, NOW.after_ms(REFILL_MS), &claim(1, 200, NOW)));
     }
 }

@@ -1,4 +1,4 @@
-//! The protocols of the swarm and how each is set.
+//! The libp2p protocols of the control plane, and their configuration.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -13,14 +13,14 @@ use libp2p::{
 
 use crate::{ChainTag, Limits, Topic, announce::CLAIM_MAX, codec::Codec, streams};
 
-/// What this node lets itself gossip. Larger things travel by hash.
+/// Largest gossip message of this node, in bytes. Larger content is gossiped by hash and requested.
 pub(crate) const GOSSIP_BYTES_MAX: usize = 16 << 10;
-/// What a gossip packet may take on the wire: a few messages and control together.
+/// Largest gossip packet on the wire: a few messages and control data together.
 const PACKET_BYTES_MAX: usize = 64 << 10;
 
 pub(crate) type Gossip = gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
 
-/// Everything a connection speaks.
+/// All protocols of a connection.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     pub(crate) limits: connection_limits::Behaviour,
@@ -42,7 +42,7 @@ impl Behaviour {
             kad::store::MemoryStore::with_config(peer, store_config()),
             kad_config(chain.protocol("discovery"), &peer),
         );
-        // The default waits until somebody confirms our address from outside, which never happens on one machine.
+        // By default, kad waits until a peer confirms our address, which never happens on one machine.
         discovery.set_mode(Some(kad::Mode::Server));
         let codec = Codec {
             request_bytes_max: limits.message_bytes_max,
@@ -79,7 +79,7 @@ impl Behaviour {
     }
 }
 
-/// Where announcements are gossiped. They are judged here and never reach the node unverified.
+/// Returns the topic of announcements. They are checked in this crate and never reach the node unverified.
 pub(crate) fn announcements(chain: &ChainTag) -> IdentTopic {
     IdentTopic::new(chain.prefix() + "/announcements")
 }
@@ -94,13 +94,14 @@ fn connection_limits(limits: &Limits) -> connection_limits::ConnectionLimits {
         .with_max_pending_outgoing(Some(32))
         .with_max_established(Some(limits.peers_max.saturating_mul(2)))
         .with_max_established_incoming(Some(limits.peers_max))
-        // Two nodes that dial each other at once have two for a while. With one allowed, each may close the other's.
+        // Two nodes that dial each other at once have two connections for a while. With one allowed, each may close
+        // the other's.
         .with_max_established_per_peer(Some(3))
 }
 
 fn store_config() -> kad::store::MemoryStoreConfig {
     kad::store::MemoryStoreConfig {
-        // Values are not stored at all; only who provides what.
+        // No values are stored, only provider records.
         max_records: 0,
         max_provided_keys: 65_536,
         ..kad::store::MemoryStoreConfig::default()
@@ -109,14 +110,14 @@ fn store_config() -> kad::store::MemoryStoreConfig {
 
 fn kad_config(protocol: StreamProtocol, me: &libp2p::PeerId) -> kad::Config {
     let mut config = kad::Config::new(protocol);
-    // Half a day, give or take two hours by our own name, so that nodes that started together do not republish together.
-    let dice = u64::from(me.to_bytes().last().copied().unwrap_or(0));
-    let republish = Duration::from_secs(10 * 3600 + dice * 4 * 3600 / 255);
+    // 12 hours ± 2, derived from our own id, so that nodes started together do not republish together.
+    let rng = u64::from(me.to_bytes().last().copied().unwrap_or(0));
+    let republish = Duration::from_secs(10 * 3600 + rng * 4 * 3600 / 255);
     config
         .set_provider_publication_interval(Some(republish))
         .set_query_timeout(Duration::from_secs(20))
         .set_periodic_bootstrap_interval(Some(Duration::from_secs(60)))
-        // Addresses come from `identify`, and only from those on our chain.
+        // Addresses come from `identify`, and only from peers on our chain.
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_record_filtering(kad::StoreInserts::FilterBoth);
     config
@@ -129,11 +130,11 @@ fn gossip(key: &Keypair, chain: &ChainTag) -> Gossip {
         .validate_messages()
         .message_id_fn(message_id)
         .max_transmit_size(PACKET_BYTES_MAX)
-        // Votes go to everybody who listens at once, whatever the mesh looks like.
+        // Votes go to all subscribed peers at once, independent of the mesh.
         .flood_publish(true)
         .heartbeat_initial_delay(Duration::from_millis(100))
         .heartbeat_interval(Duration::from_millis(500))
-        // Who repeats itself after a partition has healed must be heard again.
+        // After a partition heals, repeated messages must be accepted again.
         .duplicate_cache_time(Duration::from_secs(10))
         .forward_queue_duration(Duration::from_secs(5))
         .build()
@@ -158,7 +159,7 @@ fn gossip(key: &Keypair, chain: &ChainTag) -> Gossip {
     gossip
 }
 
-/// Equal bytes on a topic are one message, whoever says them.
+/// Identical bytes on a topic are one message, whoever publishes them.
 fn message_id(message: &gossipsub::Message) -> gossipsub::MessageId {
     let mut hash = blake3::Hasher::new();
     hash.update(message.topic.as_str().as_bytes());
@@ -169,10 +170,10 @@ fn message_id(message: &gossipsub::Message) -> gossipsub::MessageId {
 
 fn score() -> gossipsub::PeerScoreParams {
     gossipsub::PeerScoreParams {
-        // Offence points count a little here. A ban, at 100 of them, must come before gossipsub stops listening at -80:
-        // a peer that is ignored and stays would keep its place.
+        // Offence points count little here. A ban, at 100 points, must come before gossipsub graylists a peer at -80:
+        // a graylisted peer would keep its connection slot.
         app_specific_weight: 0.2,
-        // Many nodes behind one address are a laboratory or a company; connections are limited elsewhere.
+        // Many nodes behind one address may be a laboratory or a company; connections are limited elsewhere.
         ip_colocation_factor_weight: 0.0,
         behaviour_penalty_threshold: 6.0,
         behaviour_penalty_decay: 0.9,
@@ -180,7 +181,8 @@ fn score() -> gossipsub::PeerScoreParams {
     }
 }
 
-/// Rewards little and punishes what is wrong. Silence is no offence: a chain without transactions is quiet.
+/// Small rewards, and penalties for invalid messages only. Silence is no offence: a chain without transactions is
+/// quiet.
 fn topic_score() -> gossipsub::TopicScoreParams {
     gossipsub::TopicScoreParams {
         topic_weight: 1.0,
@@ -192,7 +194,8 @@ fn topic_score() -> gossipsub::TopicScoreParams {
         first_message_deliveries_cap: 50.0,
         mesh_message_deliveries_weight: 0.0,
         mesh_failure_penalty_weight: 0.0,
-        // Times the square of the count. Five in short order are a ban; this silences who is wrong slowly and for long.
+        // Multiplied by the square of the count. Five in quick succession are a ban; this silences peers that are
+        // wrong slowly and for long.
         invalid_message_deliveries_weight: -2.0,
         invalid_message_deliveries_decay: 0.99,
         ..gossipsub::TopicScoreParams::default()

@@ -1,11 +1,11 @@
-//! Bytes on a stream: a length of four bytes, little-endian, and then so many.
+//! Framing on a stream: a length of four bytes, little-endian, then that many bytes.
 
 use std::io;
 
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::{StreamProtocol, request_response};
 
-/// Requests and responses, each with its limit.
+/// The codec of libp2p's request-response protocol, with its size limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Codec {
     pub(crate) request_bytes_max: usize,
@@ -52,7 +52,7 @@ impl request_response::Codec for Codec {
     }
 }
 
-/// Reads one frame; [`io::ErrorKind::InvalidData`] if it announces more than `max`.
+/// Reads one frame. Fails with [`io::ErrorKind::InvalidData`] if it announces more than `max` bytes.
 pub(crate) async fn read(io: &mut (impl AsyncRead + Unpin + Send), max: usize) -> io::Result<Vec<u8>> {
     let mut len = [0; 4];
     io.read_exact(&mut len).await?;
@@ -63,7 +63,7 @@ pub(crate) async fn read(io: &mut (impl AsyncRead + Unpin + Send), max: usize) -
             format!("{len} bytes announced, {max} allowed"),
         ));
     }
-    // Memory follows the bytes that arrive, not those that are announced.
+    // Allocate as bytes arrive, not as announced.
     let mut bytes = Vec::with_capacity(len.min(64 << 10));
     let got = io.take(len as u64).read_to_end(&mut bytes).await?;
     if got < len {
@@ -72,7 +72,7 @@ pub(crate) async fn read(io: &mut (impl AsyncRead + Unpin + Send), max: usize) -
     Ok(bytes)
 }
 
-/// Writes one frame. Not flushed.
+/// Writes one frame. Does not flush.
 pub(crate) async fn write(io: &mut (impl AsyncWrite + Unpin + Send), bytes: &[u8]) -> io::Result<()> {
     let len = u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     io.write_all(&len.to_le_bytes()).await?;
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_reads_back_up_to_its_limit_and_no_further() {
+    fn a_frame_is_read_up_to_its_limit() {
         let mut wire = Cursor::new(Vec::new());
         block_on(write(&mut wire, b"hello")).expect("written");
         let bytes = wire.into_inner();

@@ -1,8 +1,7 @@
-//! Whom to reach out to, and when again. Pure; told the time.
+//! The redial policy: which peers to dial, and when again. Pure: the time is an argument.
 //!
-//! Addresses that the operator gave are tried for ever, those that were learned a few times. Waits double from a quarter
-//! of a second up to five, with a part that depends on our own name, so that nodes that lost each other do not call at
-//! once.
+//! Addresses given by the operator are dialled for ever, learned ones a few times. Delays double from a quarter of a second
+//! to five, with a part that depends on our own id, so that nodes that lost each other do not dial at the same moment.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +15,19 @@ const ADDRESSES_MAX: usize = 8;
 /// Failures after which a learned peer is forgotten.
 const FAILURES_MAX: u32 = 10;
 
-/// Whom one attempt is for.
+/// The target of a dial attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
-    /// Whoever answers at this address.
+    /// Any peer that answers at this address.
     Address(Multiaddr),
-    /// This peer, wherever it is.
+    /// This peer, at any of its addresses.
     Peer(PeerId),
 }
 
 #[derive(Debug)]
-struct Plan {
+struct Entry {
     addresses: Vec<Multiaddr>,
-    /// Who answered there last.
+    /// The peer that answered there last.
     peer: Option<PeerId>,
     failures: u32,
     state: State,
@@ -44,31 +43,31 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Dialer {
     me: PeerId,
-    plans: BTreeMap<Target, Plan>,
+    entries: BTreeMap<Target, Entry>,
 }
 
 impl Dialer {
     pub(crate) fn new(me: PeerId) -> Self {
         Self {
             me,
-            plans: BTreeMap::new(),
+            entries: BTreeMap::new(),
         }
     }
 
-    /// Reaches out to an address from now on, for ever.
+    /// Dials an address from now on, for ever.
     pub(crate) fn keep(&mut self, now: Time, address: Multiaddr) {
-        let plan = Plan {
+        let entry = Entry {
             addresses: vec![address.clone()],
             peer: None,
             failures: 0,
             state: State::Waiting(now),
         };
-        self.plans.entry(Target::Address(address)).or_insert(plan);
+        self.entries.entry(Target::Address(address)).or_insert(entry);
     }
 
-    /// Remembers where a peer says it is.
+    /// Adds an address that a peer announced.
     pub(crate) fn learn(&mut self, now: Time, peer: PeerId, address: Multiaddr, connected: bool) {
-        if peer == self.me || (self.plans.len() >= LEARNED_MAX && !self.plans.contains_key(&Target::Peer(peer))) {
+        if peer == self.me || (self.entries.len() >= LEARNED_MAX && !self.entries.contains_key(&Target::Peer(peer))) {
             return;
         }
         let state = if connected {
@@ -76,94 +75,95 @@ impl Dialer {
         } else {
             State::Waiting(now)
         };
-        let plan = self.plans.entry(Target::Peer(peer)).or_insert_with(|| Plan {
+        let entry = self.entries.entry(Target::Peer(peer)).or_insert_with(|| Entry {
             addresses: Vec::new(),
             peer: Some(peer),
             failures: 0,
             state,
         });
-        if !plan.addresses.contains(&address) {
-            if plan.addresses.len() >= ADDRESSES_MAX {
-                plan.addresses.remove(0);
+        if !entry.addresses.contains(&address) {
+            if entry.addresses.len() >= ADDRESSES_MAX {
+                entry.addresses.remove(0);
             }
-            plan.addresses.push(address);
+            entry.addresses.push(address);
         }
     }
 
-    /// Whom to call now. Each is being dialed from here on, until one of the calls below says how it went.
+    /// Returns the targets to dial now. They count as being dialled until `connected` or `failed` is called.
     pub(crate) fn due(&mut self, now: Time) -> Vec<(Target, Vec<Multiaddr>)> {
         let kept: Vec<_> = self
-            .plans
+            .entries
             .iter()
             .filter(|(target, _)| matches!(target, Target::Address(_)))
             .filter_map(|(_, p)| p.peer)
             .collect();
         let mut due = Vec::new();
-        for (target, plan) in &mut self.plans {
-            // One call is enough where the operator's address leads to the same peer.
+        for (target, entry) in &mut self.entries {
+            // One attempt is enough if an operator's address leads to the same peer.
             let doubled = matches!(target, Target::Peer(peer) if kept.contains(peer));
-            if matches!(plan.state, State::Waiting(at) if at <= now) && !doubled {
-                plan.state = State::Dialing;
-                due.push((target.clone(), plan.addresses.clone()));
+            if matches!(entry.state, State::Waiting(at) if at <= now) && !doubled {
+                entry.state = State::Dialing;
+                due.push((target.clone(), entry.addresses.clone()));
             }
         }
         due
     }
 
-    /// A call was answered by `peer`, or it called us (`target` is none).
+    /// A dial reached `peer`, or `peer` dialled us (`target` is `None`).
     pub(crate) fn connected(&mut self, target: Option<&Target>, peer: PeerId) {
-        if let Some(plan) = target.and_then(|target| self.plans.get_mut(target)) {
-            plan.peer = Some(peer);
+        if let Some(entry) = target.and_then(|target| self.entries.get_mut(target)) {
+            entry.peer = Some(peer);
         }
-        for plan in self.plans.values_mut().filter(|plan| plan.peer == Some(peer)) {
-            plan.state = State::Connected;
-            plan.failures = 0;
+        for entry in self.entries.values_mut().filter(|entry| entry.peer == Some(peer)) {
+            entry.state = State::Connected;
+            entry.failures = 0;
         }
     }
 
-    /// The last connection to a peer is gone.
+    /// The last connection to a peer closed.
     pub(crate) fn disconnected(&mut self, now: Time, peer: PeerId) {
         let me = self.me;
-        for (target, plan) in self.plans.iter_mut().filter(|(_, plan)| plan.peer == Some(peer)) {
-            plan.state = State::Waiting(now.after_ms(wait_ms(&me, target, plan.failures)));
+        for (target, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.peer == Some(peer)) {
+            entry.state = State::Waiting(now.after_ms(wait_ms(&me, target, entry.failures)));
         }
     }
 
-    /// A call was not answered.
+    /// A dial failed.
     pub(crate) fn failed(&mut self, now: Time, target: &Target) {
-        let Some(plan) = self.plans.get_mut(target) else { return };
-        plan.failures = plan.failures.saturating_add(1);
-        if matches!(target, Target::Peer(_)) && plan.failures > FAILURES_MAX {
-            self.plans.remove(target);
+        let Some(entry) = self.entries.get_mut(target) else {
+            return;
+        };
+        entry.failures = entry.failures.saturating_add(1);
+        if matches!(target, Target::Peer(_)) && entry.failures > FAILURES_MAX {
+            self.entries.remove(target);
             return;
         }
-        plan.state = State::Waiting(now.after_ms(wait_ms(&self.me, target, plan.failures)));
+        entry.state = State::Waiting(now.after_ms(wait_ms(&self.me, target, entry.failures)));
     }
 
-    /// Who answers there is not on our chain: it is asked again, but seldom.
+    /// The peer is on another chain: dial it rarely.
     pub(crate) fn foreign(&mut self, peer: PeerId) {
-        for plan in self.plans.values_mut().filter(|plan| plan.peer == Some(peer)) {
-            plan.failures = FAILURES_MAX;
+        for entry in self.entries.values_mut().filter(|entry| entry.peer == Some(peer)) {
+            entry.failures = FAILURES_MAX;
         }
     }
 
-    /// Never again: the address is our own, or the peer is banned.
+    /// Never dial this target again: the address is our own, or the peer is banned.
     pub(crate) fn forget(&mut self, target: &Target) {
-        self.plans.remove(target);
+        self.entries.remove(target);
     }
 
-    /// How many peers and addresses are known.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.plans.len()
+        self.entries.len()
     }
 }
 
 fn wait_ms(me: &PeerId, target: &Target, failures: u32) -> u64 {
     let wait = (WAIT_MS << failures.min(16)).min(WAIT_MS_MAX);
     let hash = blake3::hash(format!("{me}/{target:?}/{failures}").as_bytes());
-    let dice = u64::from(u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]));
-    wait / 2 + wait * dice / (2 * u64::from(u16::MAX))
+    let rng = u64::from(u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]));
+    wait / 2 + wait * rng / (2 * u64::from(u16::MAX))
 }
 
 #[cfg(test)]
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_address_is_tried_for_ever_with_growing_waits() {
+    fn an_operator_address_is_dialled_for_ever_with_growing_delays() {
         let mut dialer = Dialer::new(peer(1));
         dialer.keep(Time(0), address(1));
         let (mut now, mut waits) = (Time(0), Vec::new());
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_known_by_two_names_is_called_once() {
+    fn a_peer_known_by_address_and_id_is_dialled_once() {
         let mut dialer = Dialer::new(peer(1));
         dialer.keep(Time(0), address(1));
         assert_eq!(dialer.due(Time(0)).len(), 1);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn it_never_learns_itself_and_remembers_a_bounded_number() {
+    fn own_addresses_are_ignored_and_addresses_are_bounded() {
         let mut dialer = Dialer::new(peer(1));
         dialer.learn(Time(0), peer(1), address(1), false);
         assert_eq!(dialer.len(), 0);

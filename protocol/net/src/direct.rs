@@ -1,7 +1,7 @@
-//! Direct messages: a queue and a writer for each peer we send to, a reader for each that sends to us.
+//! Direct messages: per peer, a send queue with a writer task and a reader task.
 //!
-//! Messages to a peer arrive in the order they were sent, without gaps as long as its stream holds. A queue that is full
-//! refuses; a reader that the node does not keep up with stops reading, which the sender feels.
+//! Messages to a peer arrive in the order of sending, without gaps while the stream lasts. A full queue refuses messages. If
+//! the node reads slowly, the reader task stops reading, and flow control slows the sender.
 
 use std::{
     io,
@@ -20,32 +20,19 @@ use crate::{NetEvent, codec, metrics::Counters};
 
 const MESSAGES_QUEUED_MAX: usize = 1024;
 
-/// Why a direct message was not queued.
+/// Error of queueing a direct message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// Not a peer at the moment.
     #[error("node {to:#} is not connected")]
-    NotConnected {
-        /// To whom.
-        to: NodeId,
-    },
-    /// It reads more slowly than we send.
+    NotConnected { to: NodeId },
+    /// The peer reads more slowly than this node sends.
     #[error("the queue to node {to:#} is full")]
-    Full {
-        /// To whom.
-        to: NodeId,
-    },
-    /// Too large for a message.
+    Full { to: NodeId },
     #[error("a message of {bytes} bytes, the limit is {limit}")]
-    Oversize {
-        /// Its size.
-        bytes: usize,
-        /// How large it may be.
-        limit: usize,
-    },
+    Oversize { bytes: usize, limit: usize },
 }
 
-/// The sending side of a peer's queue.
+/// The sending half of a peer's queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
     messages: mpsc::Sender<Vec<u8>>,
@@ -53,14 +40,14 @@ pub(crate) struct Queue {
     bytes_max: usize,
 }
 
-/// The receiving side, for the writer.
-pub(crate) struct Backlog {
+/// The receiving half, for the writer task.
+pub(crate) struct SendQueue {
     messages: mpsc::Receiver<Vec<u8>>,
     bytes: Arc<AtomicUsize>,
 }
 
-/// A queue of at most `bytes_max`.
-pub(crate) fn queue(bytes_max: usize) -> (Queue, Backlog) {
+/// Creates a queue of at most `bytes_max` bytes.
+pub(crate) fn queue(bytes_max: usize) -> (Queue, SendQueue) {
     let (sender, receiver) = mpsc::channel(MESSAGES_QUEUED_MAX);
     let bytes = Arc::new(AtomicUsize::new(0));
     (
@@ -69,7 +56,7 @@ pub(crate) fn queue(bytes_max: usize) -> (Queue, Backlog) {
             bytes: bytes.clone(),
             bytes_max,
         },
-        Backlog {
+        SendQueue {
             messages: receiver,
             bytes,
         },
@@ -77,10 +64,10 @@ pub(crate) fn queue(bytes_max: usize) -> (Queue, Backlog) {
 }
 
 impl Queue {
-    /// Adds a message, or says why not. Never waits.
+    /// Queues a message. Never waits.
     pub(crate) fn push(&self, to: NodeId, message: Vec<u8>) -> Result<(), SendError> {
         let len = message.len();
-        // Two senders at once may pass the limit by one message: it bounds memory, it need not be exact.
+        // Two concurrent senders may exceed the limit by one message. It bounds memory and need not be exact.
         if self.bytes.load(Ordering::Relaxed) + len > self.bytes_max {
             return Err(SendError::Full { to });
         }
@@ -95,17 +82,17 @@ impl Queue {
     }
 }
 
-/// Writes what is queued for a peer until its [`Queue`] is dropped. When a stream breaks, `broken` is told, and the next
-/// of `streams` is awaited.
+/// Writes a peer's queued messages until its [`Queue`] is dropped. If a stream breaks, sends to `broken` and waits for
+/// the next one in `streams`.
 pub(crate) async fn write(
     to: NodeId,
-    mut backlog: Backlog,
+    mut queued: SendQueue,
     mut streams: mpsc::Receiver<Stream>,
     broken: mpsc::Sender<NodeId>,
     counters: Arc<Counters>,
 ) {
     while let Some(stream) = streams.recv().await {
-        match write_on(stream, &mut backlog, &counters).await {
+        match write_on(stream, &mut queued, &counters).await {
             Ok(()) => break,
             Err(error) => {
                 tracing::debug!(peer = %format_args!("{to:#}"), %error, "direct stream broke");
@@ -115,23 +102,23 @@ pub(crate) async fn write(
             }
         }
     }
-    backlog.messages.close();
-    while backlog.messages.try_recv().is_ok() {
+    queued.messages.close();
+    while queued.messages.try_recv().is_ok() {
         counters.direct_dropped.one();
     }
 }
 
-async fn write_on(mut stream: Stream, backlog: &mut Backlog, counters: &Counters) -> io::Result<()> {
-    while let Some(mut message) = backlog.messages.recv().await {
+async fn write_on(mut stream: Stream, queued: &mut SendQueue, counters: &Counters) -> io::Result<()> {
+    while let Some(mut message) = queued.messages.recv().await {
         loop {
-            backlog.bytes.fetch_sub(message.len(), Ordering::Relaxed);
+            queued.bytes.fetch_sub(message.len(), Ordering::Relaxed);
             if let Err(error) = codec::write(&mut stream, &message).await {
-                // How much of it arrived is unknown, and half a message is none.
+                // An unknown part of it arrived, and a partial message is useless.
                 counters.direct_dropped.one();
                 return Err(error);
             }
             counters.direct_sent.one();
-            match backlog.messages.try_recv() {
+            match queued.messages.try_recv() {
                 Ok(next) => message = next,
                 Err(_) => break,
             }
@@ -141,16 +128,16 @@ async fn write_on(mut stream: Stream, backlog: &mut Backlog, counters: &Counters
     stream.close().await
 }
 
-/// Why a reader stopped.
+/// The reason that a reader ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The peer closed the stream, or the connection is gone, or nobody listens here any more.
+    /// The peer closed the stream, the connection is gone, or the node stopped listening.
     Closed,
     /// The peer announced a message longer than allowed.
     Oversize,
 }
 
-/// Reads what a peer sends until its stream ends.
+/// Reads a peer's messages until its stream ends.
 pub(crate) async fn read(
     from: NodeId,
     mut stream: Stream,
@@ -189,10 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_without_a_writer_says_that_the_peer_is_gone() {
+    fn a_queue_without_a_writer_reports_a_disconnected_peer() {
         let to = NodeId([1; 32]);
-        let (queue, backlog) = queue(2000);
-        drop(backlog);
+        let (queue, queued) = queue(2000);
+        drop(queued);
         assert_eq!(queue.push(to, vec![1]), Err(SendError::NotConnected { to }));
         assert_eq!(queue.bytes.load(Ordering::Relaxed), 0);
     }

@@ -1,4 +1,4 @@
-//! What the node asks of the network.
+//! The handle through which the node uses the network.
 
 use std::{
     collections::BTreeMap,
@@ -22,58 +22,34 @@ use crate::{
     metrics::Counters,
 };
 
-/// Why something was not gossiped.
+/// Error of publishing a gossip message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GossipError {
-    /// Too large for gossip.
     #[error(
         "{bytes} bytes are too many to gossip, the limit is {GOSSIP_BYTES_MAX}; gossip the hash and serve the rest on request"
     )]
-    Oversize {
-        /// Its size.
-        bytes: usize,
-    },
-    /// The network is behind with what it was asked already.
+    Oversize { bytes: usize },
+    /// The command queue is full.
     #[error("the network is busy; try again")]
     Busy,
-    /// It was shut down.
     #[error("the network is shut down")]
     Down,
 }
 
-/// Why a question has no answer.
+/// Error of a request. There is no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// Not a peer at the moment.
     #[error("node {to:#} is not connected")]
-    NotConnected {
-        /// Who was asked.
-        to: NodeId,
-    },
-    /// Too large for a question.
+    NotConnected { to: NodeId },
     #[error("a request of {bytes} bytes, the limit is {limit}")]
-    Oversize {
-        /// Its size.
-        bytes: usize,
-        /// How large it may be.
-        limit: usize,
-    },
-    /// No answer in time.
-    #[error("node {to:#} did not answer in time")]
-    Timeout {
-        /// Who was asked.
-        to: NodeId,
-    },
-    /// The peer declined, or went away, or answered with more than allowed.
-    #[error("node {to:#} gave no answer: {why}")]
-    Failed {
-        /// Who was asked.
-        to: NodeId,
-        /// What happened.
-        why: String,
-    },
-    /// The network was shut down, or is too busy to ask.
-    #[error("the network takes no questions now")]
+    Oversize { bytes: usize, limit: usize },
+    #[error("node {to:#} did not reply in time")]
+    Timeout { to: NodeId },
+    /// The peer refused the request, disconnected, or sent a longer reply than allowed.
+    #[error("node {to:#} did not reply: {why}")]
+    Failed { to: NodeId, why: String },
+    /// Shut down, or too busy to send requests.
+    #[error("the network accepts no requests now")]
     Down,
 }
 
@@ -112,10 +88,10 @@ impl Links {
     }
 }
 
-/// The network, to speak to. Clones are the same network.
+/// A handle to the running network. Clones share it.
 ///
-/// Only [`NetHandle::request`] and [`NetHandle::shutdown`] wait. The others do or queue their part at once; what cannot
-/// be done is an error, or counted in [`Metrics`] where it is found out later.
+/// Only [`NetHandle::request`], [`NetHandle::providers`] and [`NetHandle::shutdown`] wait. The other methods act or queue at
+/// once; failures are returned, or counted in [`Metrics`] if they occur later.
 #[derive(Clone, Debug)]
 pub struct NetHandle {
     pub(crate) me: NodeId,
@@ -129,12 +105,12 @@ pub struct NetHandle {
 }
 
 impl NetHandle {
-    /// The name of this node.
+    /// Returns this node's id.
     pub fn id(&self) -> NodeId {
         self.me
     }
 
-    /// Says something to everybody. The same bytes again within ten seconds are not sent.
+    /// Publishes a gossip message. Identical bytes are not published again within ten seconds.
     pub fn gossip(&self, topic: Topic, bytes: Vec<u8>) -> Result<(), GossipError> {
         if bytes.len() > GOSSIP_BYTES_MAX {
             return Err(GossipError::Oversize { bytes: bytes.len() });
@@ -147,12 +123,12 @@ impl NetHandle {
             })
     }
 
-    /// Judges a gossiped message. Each needs exactly one verdict; without it the message goes no further.
+    /// Decides about a gossip message. Each message needs exactly one verdict; without it, it is not forwarded.
     pub fn verdict(&self, id: GossipId, verdict: Verdict) {
         self.command(Command::Verdict(id, verdict));
     }
 
-    /// Queues a message for one peer.
+    /// Queues a direct message to one peer. Never waits; a full queue is an error.
     pub fn send(&self, to: NodeId, bytes: Vec<u8>) -> Result<(), SendError> {
         let limit = self.limits.message_bytes_max;
         if bytes.len() > limit {
@@ -172,7 +148,7 @@ impl NetHandle {
         sent
     }
 
-    /// Asks a peer and waits for its answer.
+    /// Sends a request to a peer and waits for its reply.
     pub async fn request(&self, to: NodeId, bytes: Vec<u8>) -> Result<Vec<u8>, RequestError> {
         let limit = self.limits.message_bytes_max;
         if bytes.len() > limit {
@@ -189,73 +165,76 @@ impl NetHandle {
         answer.await.unwrap_or(Err(RequestError::Down))
     }
 
-    /// Answers a question.
+    /// Sends the reply to a request.
     pub fn respond(&self, id: RequestId, bytes: Vec<u8>) {
         if bytes.len() > self.limits.response_bytes_max {
-            // The other side would refuse it. Not answering tells it sooner.
+            // The peer would refuse it. Dropping the request tells it sooner.
             self.counters.oversize.one();
             return;
         }
         self.command(Command::Respond(id, bytes));
     }
 
-    /// Announces something about this node to everybody. It is not checked here: what others would reject costs standing.
+    /// Gossips an announcement about this node. It is not checked here; an invalid one costs offence points at the
+    /// peers.
     pub fn announce(&self, said: Announcement) {
         self.command(Command::Announce(Box::new(said)));
     }
 
-    /// Announcements of others, from now on; each is signed by its author, holds now, and is newer than the last about
-    /// its subject. Who reads too slowly misses the oldest and is told how many.
+    /// Subscribes to other nodes' announcements. Each is signed by its author, valid now, and newer than the last one
+    /// on its subject. A slow subscriber misses the oldest ones, and is told how many.
     pub fn announcements(&self) -> broadcast::Receiver<Announcement> {
         self.announcements.subscribe()
     }
 
-    /// Enters this node in the directory as a provider, and shows `claim` to who asks. A newer claim for the same root
-    /// replaces it; the directory is told again by itself.
+    /// Registers this node as a provider in the directory, and shows `claim` to peers that ask. A newer claim for the
+    /// same root replaces it. The directory entry is renewed automatically.
     pub fn provide(&self, claim: Signed<Claim>) {
         self.command(Command::Provide(claim));
     }
 
-    /// No longer provides this. The directory forgets within a day; who asks until then is told that it is not here.
+    /// Stops providing a root. The directory forgets it within a day; peers that ask before are told that it is not
+    /// here.
     pub fn withdraw(&self, root: BlobHash) {
         self.command(Command::Withdraw(root));
     }
 
-    /// Looks for providers in the directory and returns their claims, each signed by its provider and holding now.
-    /// Takes ten seconds at most.
+    /// Searches the directory for providers and returns their claims, each signed by its provider and valid now. Takes
+    /// at most ten seconds.
     pub async fn providers(&self, root: BlobHash) -> Vec<Signed<Claim>> {
         let (sender, found) = oneshot::channel();
         self.command(Command::Search(root, sender));
         found.await.unwrap_or_default()
     }
 
-    /// Notes that a peer misbehaved.
+    /// Reports an offence of a peer.
     pub fn report(&self, node: NodeId, offence: Offence) {
         self.command(Command::Report(node, offence));
     }
 
-    /// Disconnects a peer and keeps it away for the time of a ban.
+    /// Disconnects a peer and bans it for [`Limits::ban`].
     pub fn ban(&self, node: NodeId) {
         self.command(Command::Ban(node));
     }
 
-    /// Reaches out to an address such as `/ip4/10.0.0.7/tcp/4001`, at once and again until this stops. An error if it is none.
+    /// Dials an address such as `/ip4/10.0.0.7/tcp/4001`, and redials it until shutdown. Fails if the address is
+    /// malformed.
     pub fn dial(&self, address: &str) -> Result<(), crate::StartError> {
         self.command(Command::Dial(crate::settings::parse_address(address)?));
         Ok(())
     }
 
-    /// The peers on our chain that are connected now.
+    /// Returns the connected peers on our chain.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.links.read().values().map(|link| link.info.clone()).collect()
     }
 
-    /// What was counted so far.
+    /// Returns the counters.
     pub fn metrics(&self) -> Metrics {
         self.counters.read()
     }
 
-    /// Closes all connections and returns when every task has ended.
+    /// Closes all connections and waits until every task has ended.
     pub async fn shutdown(&self) {
         self.stop.cancel();
         self.tasks.close();

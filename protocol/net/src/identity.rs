@@ -1,4 +1,4 @@
-//! Between a node's name and the transport's: both are the ed25519 public key.
+//! Conversion between node ids and libp2p peer ids. Both stand for the same ed25519 public key.
 
 use libp2p::{
     PeerId,
@@ -6,20 +6,20 @@ use libp2p::{
 };
 use protocol::NodeId;
 
-/// The key pair of a seed.
+/// Returns the key pair of a seed.
 pub(crate) fn keypair(mut seed: [u8; 32]) -> Keypair {
     Keypair::ed25519_from_bytes(&mut seed).expect("any 32 bytes are an ed25519 seed")
 }
 
-/// The transport's name for a node; `None` if the bytes are no point of the curve.
+/// Returns the peer id of a node, or `None` if the bytes are not a curve point.
 pub(crate) fn peer_id(node: NodeId) -> Option<PeerId> {
     let key = ed25519::PublicKey::try_from_bytes(&node.0).ok()?;
     Some(PublicKey::from(key).to_peer_id())
 }
 
-/// The node behind a transport's name; `None` unless its key is ed25519, which lies open in the name.
+/// Returns the node id of a peer, or `None` unless its key is ed25519 and embedded in the peer id.
 pub(crate) fn node_id(peer: &PeerId) -> Option<NodeId> {
-    // A name that is the identity multihash (0x00) of 36 bytes holds the key itself in protobuf.
+    // A peer id that is the identity multihash (0x00) of 36 bytes contains the key itself, in protobuf.
     let bytes = peer.to_bytes();
     let encoded = bytes.strip_prefix(&[0x00, 36])?;
     let key = PublicKey::try_decode_protobuf(encoded).ok()?.try_into_ed25519().ok()?;
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_and_its_peer_name_each_other() {
+    fn node_id_and_peer_id_convert_to_each_other() {
         let key = keypair([7; 32]);
         let peer = key.public().to_peer_id();
         let node = node_id(&peer).expect("an ed25519 key");

@@ -1,7 +1,7 @@
-//! A network in memory for the simulator: no threads, no clock, no sockets, one seed.
+//! An in-memory network for the simulator: no threads, no clock, no sockets, one seed.
 //!
-//! It carries bytes between numbered nodes and loses, delays, doubles and reorders them as its rules say. Equal seeds and
-//! equal calls give equal deliveries. A link keeps order, as a stream does, except where its rules reorder.
+//! It carries bytes between numbered nodes, and loses, delays, duplicates and reorders them as its link settings say. Equal
+//! seeds and equal calls give equal deliveries. A link preserves order, as a stream does, unless its settings reorder.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,21 +11,21 @@ use std::{
 
 use protocol::Time;
 
-/// How a link treats what it carries. Chances are in parts per million.
+/// The behaviour of a link. Probabilities are in parts per million.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// The shortest and the longest way.
+    /// Shortest and longest delay.
     pub delay: (Duration, Duration),
-    /// Chance that a packet is lost.
+    /// Probability that a packet is lost.
     pub loss: u32,
-    /// Chance that it arrives twice.
+    /// Probability that a packet arrives twice.
     pub duplicate: u32,
-    /// Chance that it may overtake those before it.
+    /// Probability that a packet may overtake earlier ones.
     pub reorder: u32,
 }
 
 impl Default for Link {
-    /// A good link: one to five milliseconds, nothing lost.
+    /// Returns a good link: one to five milliseconds, nothing lost.
     fn default() -> Self {
         Self {
             delay: (Duration::from_millis(1), Duration::from_millis(5)),
@@ -36,94 +36,100 @@ impl Default for Link {
     }
 }
 
-/// A time in which nodes of different groups do not reach each other. Nodes in no group are one more group.
+/// A time span in which nodes of different groups cannot reach each other. The nodes in no group form one more group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// Who still reaches whom.
     pub groups: Vec<BTreeSet<usize>>,
-    /// When it begins.
     pub from: Time,
-    /// When it is healed.
     pub until: Time,
 }
 
-/// What arrives.
+/// A packet that has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// The sender.
     pub from: usize,
-    /// The receiver.
     pub to: usize,
-    /// What was said; copies share it.
+    /// The payload; copies share it.
     pub bytes: Arc<[u8]>,
 }
 
-/// What became of packets so far.
+/// Counts of packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Handed to [`MemNet::send`].
+pub struct PacketCounts {
+    /// Passed to [`MemNet::send`].
     pub sent: u64,
-    /// Handed out by [`MemNet::pop`].
+    /// Returned by [`MemNet::pop`].
     pub delivered: u64,
     /// Lost by chance, by a partition, or with a node that was cut off.
     pub lost: u64,
-    /// Copies made.
+    /// Copies made by duplication.
     pub duplicated: u64,
 }
 
-/// The network.
+/// A simulated network.
+///
+/// ```
+/// use net::mem::{Link, MemNet};
+/// use protocol::Time;
+///
+/// let mut net = MemNet::new(7, 2, Link::default());
+/// net.send(Time(0), 0, 1, b"hello".to_vec());
+/// let arrival = net.next_at().unwrap();
+/// let packet = net.pop(arrival).unwrap();
+/// assert_eq!((packet.from, packet.to, &packet.bytes[..]), (0, 1, &b"hello"[..]));
+/// ```
 #[derive(Clone, Debug)]
 pub struct MemNet {
     nodes: usize,
     link: Link,
     links: BTreeMap<(usize, usize), Link>,
     partitions: Vec<Partition>,
-    /// By time of arrival, then by order of sending.
-    underway: BTreeMap<(Time, u64), Packet>,
-    /// When the last packet that keeps order arrives, for each link.
+    /// Ordered by time of arrival, then by order of sending.
+    in_flight: BTreeMap<(Time, u64), Packet>,
+    /// Arrival time of the last packet that preserves order, for each link.
     last: BTreeMap<(usize, usize), Time>,
     sequence: u64,
-    dice: u64,
-    tally: Tally,
+    rng: u64,
+    counts: PacketCounts,
 }
 
 impl MemNet {
-    /// A network of `nodes`, numbered from 0, where every link is like `link`.
+    /// Creates a network of `nodes`, numbered from 0, with all links like `link`.
     pub fn new(seed: u64, nodes: usize, link: Link) -> Self {
         Self {
             nodes,
             link,
             links: BTreeMap::new(),
             partitions: Vec::new(),
-            underway: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             last: BTreeMap::new(),
             sequence: 0,
-            dice: seed,
-            tally: Tally::default(),
+            rng: seed,
+            counts: PacketCounts::default(),
         }
     }
 
-    /// Gives one direction of one link its own rules.
+    /// Sets one direction of one link.
     pub fn set_link(&mut self, from: usize, to: usize, link: Link) {
         self.links.insert((from, to), link);
     }
 
-    /// Gives every link these rules, from now on.
+    /// Sets every link, from now on.
     pub fn set_links(&mut self, link: Link) {
         self.links.clear();
         self.link = link;
     }
 
-    /// Adds a partition; several may hold at once.
+    /// Adds a partition. Several may be active at once.
     pub fn partition(&mut self, partition: Partition) {
         assert!(partition.from <= partition.until, "a partition ends after it begins");
         self.partitions.push(partition);
     }
 
-    /// Sends to one node. To itself a packet arrives at once and is never lost.
+    /// Sends to one node. A packet to the sender itself arrives at once and is never lost.
     pub fn send(&mut self, now: Time, from: usize, to: usize, bytes: impl Into<Arc<[u8]>>) {
         assert!(from < self.nodes && to < self.nodes, "there are {} nodes", self.nodes);
-        self.tally.sent += 1;
+        self.counts.sent += 1;
         let packet = Packet {
             from,
             to,
@@ -134,19 +140,20 @@ impl MemNet {
             return;
         }
         let link = self.links.get(&(from, to)).unwrap_or(&self.link).clone();
-        // Every packet takes as many throws as any other, so that changing one chance leaves the other fates alone.
+        // Every packet draws the same number of random values, so that changing one probability does not change other
+        // packets' fates.
         let (is_lost, is_doubled, overtakes) = (
-            self.happens(link.loss),
-            self.happens(link.duplicate),
-            self.happens(link.reorder),
+            self.chance(link.loss),
+            self.chance(link.duplicate),
+            self.chance(link.reorder),
         );
         let (first, second) = (self.delay(&link), self.delay(&link));
         if is_lost || self.is_cut(now, from, to) {
-            self.tally.lost += 1;
+            self.counts.lost += 1;
             return;
         }
         if is_doubled {
-            self.tally.duplicated += 1;
+            self.counts.duplicated += 1;
             self.enqueue(now.after(second), packet.clone());
         }
         let mut at = now.after(first);
@@ -158,7 +165,7 @@ impl MemNet {
         self.enqueue(at, packet);
     }
 
-    /// Sends to every node but the sender.
+    /// Sends to every node except the sender.
     pub fn broadcast(&mut self, now: Time, from: usize, bytes: impl Into<Arc<[u8]>>) {
         let bytes = bytes.into();
         for to in (0..self.nodes).filter(|&to| to != from) {
@@ -166,43 +173,43 @@ impl MemNet {
         }
     }
 
-    /// When the next packet arrives.
+    /// Returns the arrival time of the next packet.
     pub fn next_at(&self) -> Option<Time> {
-        self.underway.first_key_value().map(|(&(at, _), _)| at)
+        self.in_flight.first_key_value().map(|(&(at, _), _)| at)
     }
 
-    /// The next packet that has arrived by `now`.
+    /// Returns the next packet that has arrived by `now`.
     pub fn pop(&mut self, now: Time) -> Option<Packet> {
         loop {
-            let first = self.underway.first_entry().filter(|entry| entry.key().0 <= now)?;
+            let first = self.in_flight.first_entry().filter(|entry| entry.key().0 <= now)?;
             let ((at, _), packet) = first.remove_entry();
-            // A partition that began on the way takes the packet, too.
+            // A partition that started after the packet was sent loses it too.
             if self.is_cut(at, packet.from, packet.to) {
-                self.tally.lost += 1;
+                self.counts.lost += 1;
                 continue;
             }
-            self.tally.delivered += 1;
+            self.counts.delivered += 1;
             return Some(packet);
         }
     }
 
-    /// Loses what is on its way to and from a node, as when its process ends.
+    /// Loses the packets under way to and from a node, as when its process ends.
     pub fn cut_off(&mut self, node: usize) {
-        let before = self.underway.len();
-        self.underway
+        let before = self.in_flight.len();
+        self.in_flight
             .retain(|_, packet| packet.from != node && packet.to != node);
         self.last.retain(|&(from, to), _| from != node && to != node);
-        self.tally.lost += (before - self.underway.len()) as u64;
+        self.counts.lost += (before - self.in_flight.len()) as u64;
     }
 
-    /// What became of packets so far.
-    pub fn tally(&self) -> Tally {
-        self.tally
+    /// Returns the counts so far.
+    pub fn counts(&self) -> PacketCounts {
+        self.counts
     }
 
     fn enqueue(&mut self, at: Time, packet: Packet) {
         self.sequence += 1;
-        self.underway.insert((at, self.sequence), packet);
+        self.in_flight.insert((at, self.sequence), packet);
     }
 
     fn is_cut(&self, at: Time, one: usize, other: usize) -> bool {
@@ -213,20 +220,20 @@ impl MemNet {
             .any(|partition| one != other && group(partition, one) != group(partition, other))
     }
 
-    fn happens(&mut self, per_million: u32) -> bool {
-        self.throw() % 1_000_000 < u64::from(per_million)
+    fn chance(&mut self, per_million: u32) -> bool {
+        self.random() % 1_000_000 < u64::from(per_million)
     }
 
     fn delay(&mut self, link: &Link) -> Duration {
         let (shortest, longest) = (micros(link.delay.0), micros(link.delay.1));
         let spread = longest.saturating_sub(shortest).saturating_add(1);
-        Duration::from_micros(shortest + self.throw() % spread)
+        Duration::from_micros(shortest + self.random() % spread)
     }
 
-    /// splitmix64: small, and the same everywhere.
-    fn throw(&mut self) -> u64 {
-        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.dice;
+    /// splitmix64: small, and identical on every platform.
+    fn random(&mut self) -> u64 {
+        self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.rng;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -283,12 +290,12 @@ mod tests {
         let mut net = MemNet::new(3, 2, rough());
         (0..1000).for_each(|n| net.send(Time(n), 0, 1, vec![0]));
         drain(&mut net);
-        let Tally {
+        let PacketCounts {
             sent,
             delivered,
             lost,
             duplicated,
-        } = net.tally();
+        } = net.counts();
         assert_eq!(sent + duplicated, delivered + lost);
         assert!(
             (150..250).contains(&lost) && (50..150).contains(&duplicated),
@@ -297,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_keeps_order_unless_told_otherwise() {
+    fn a_link_preserves_order_unless_it_reorders() {
         let order = |link| {
             let mut net = MemNet::new(1, 2, link);
             (0..100u8).for_each(|n| net.send(Time(0), 0, 1, vec![n]));
@@ -332,16 +339,16 @@ mod tests {
         let (before, during, after) = (Time(0), Time::from_secs(1), Time::from_secs(2));
         assert!(reaches(before, 0, 2) && reaches(during, 0, 1) && reaches(during, 2, 2) && reaches(after, 2, 0));
         assert!(!reaches(during, 0, 2) && !reaches(during, 2, 1));
-        // On its way when it begins.
+        // Under way when the partition starts.
         assert!(!reaches(Time(999_500), 0, 2));
     }
 
     #[test]
-    fn what_was_on_its_way_to_a_node_that_ends_is_lost() {
+    fn packets_under_way_to_a_node_that_ends_are_lost() {
         let mut net = MemNet::new(1, 3, Link::default());
         net.broadcast(Time(0), 0, vec![1]);
         net.cut_off(2);
         assert_eq!(drain(&mut net).len(), 1);
-        assert_eq!(net.tally().lost, 1);
+        assert_eq!(net.counts().lost, 1);
     }
 }

@@ -1,12 +1,12 @@
-//! What is counted. Nothing is dropped without a trace.
+//! Counters of the control plane. Every dropped message is counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Declares counters once, each with its name and what it means, which is its help on a page of metrics.
+/// Declares counters once, each with its name and its help text for Prometheus.
 ///
-/// `counters! { /// Docs. Metrics, Counters { sent: "Messages sent.", } }` gives `Metrics { pub sent: u64 }`, what a
-/// reader sees, with `Metrics::each`, which lists `("sent", "Messages sent.", value)`; and `Counters { sent: Counter }`,
-/// what the network counts with.
+/// `counters! { /// Docs. Metrics, Counters { sent: "Messages sent.", } }` gives `Metrics { pub sent: u64 }`, a snapshot,
+/// with `Metrics::each`, which lists `("sent", "Messages sent.", value)`, and `Counters { sent: Counter }`, the counters
+/// themselves.
 macro_rules! counters {
     ($(#[$about:meta])* $metrics:ident, $counters:ident { $($name:ident: $help:literal,)* }) => {
         $(#[$about])*
@@ -14,7 +14,7 @@ macro_rules! counters {
         pub struct $metrics { $(#[doc = $help] pub $name: u64,)* }
 
         impl $metrics {
-            /// The name, the meaning and the value of each.
+            /// Returns name, help text and value of each counter.
             pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
                 vec![$((stringify!($name), $help, self.$name),)*]
             }
@@ -33,7 +33,7 @@ macro_rules! counters {
 pub(crate) use counters;
 
 counters! {
-    /// Counts of the control plane since its start.
+    /// A snapshot of the control plane's counters.
     Metrics, Counters {
         gossip_sent: "Gossip messages published.",
         gossip_received: "Gossip messages received for the first time.",

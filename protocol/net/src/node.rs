@@ -1,9 +1,9 @@
-//! The network over sockets: one task drives the swarm, one per peer writes, one per peer reads.
+//! The network task: it drives the swarm; one writer and one reader task per peer move direct messages.
 
+mod messages;
 mod peers;
 pub(crate) mod provide;
 mod start;
-mod talk;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -39,27 +39,27 @@ use crate::{
     handle::{Command, Links},
     identity,
     metrics::Counters,
+    peer_scores::PeerScores,
     settings::{ChainTag, Limits},
-    standing::Standing,
 };
 
 pub use start::Net;
 
 const TICK: Duration = Duration::from_millis(100);
-/// Who has not said by then what chain it is on is disconnected.
-const INTRODUCE_WITHIN: Duration = Duration::from_secs(15);
+/// Time within which a peer must identify its chain, or be disconnected.
+const IDENTIFY_WITHIN: Duration = Duration::from_secs(15);
 
-/// Where a question's answer is awaited.
-type Answer = oneshot::Sender<Result<Vec<u8>, RequestError>>;
+/// The receiver of a request's reply.
+type ReplySender = oneshot::Sender<Result<Vec<u8>, RequestError>>;
 
 /// A peer with at least one connection.
 struct Peer {
     since: Instant,
     address: Multiaddr,
     outbound: bool,
-    /// What it takes to send to it; none until it has said that it is on our chain.
+    /// The writer task's stream queue; `None` until the peer has identified itself as on our chain.
     link: Option<mpsc::Sender<Stream>>,
-    /// It opened this before it was introduced.
+    /// A stream that the peer opened before it was identified.
     early: Option<Stream>,
     reader: Option<AbortHandle>,
 }
@@ -71,19 +71,19 @@ struct Node {
     topics: [(TopicHash, Topic); 3],
     announcements: TopicHash,
     provide: provide::Provide,
-    book: Option<AddressBook>,
+    addresses: Option<AddressBook>,
     started: Instant,
     dialer: Dialer,
-    calls: HashMap<ConnectionId, Target>,
-    standing: Standing,
+    dials: HashMap<ConnectionId, Target>,
+    scores: PeerScores,
     peers: BTreeMap<PeerId, Peer>,
-    /// Named once in the log, not at every attempt.
+    /// Peers on other chains that were logged. Logged once, not at every attempt.
     foreign: BTreeSet<PeerId>,
-    questions: HashMap<OutboundRequestId, (NodeId, Answer)>,
-    unanswered: HashMap<InboundRequestId, ResponseChannel<Vec<u8>>>,
+    sent_requests: HashMap<OutboundRequestId, (NodeId, ReplySender)>,
+    open_requests: HashMap<InboundRequestId, ResponseChannel<Vec<u8>>>,
     readers: JoinSet<(NodeId, Ended)>,
-    /// Comings and goings that wait for room in `events`: these are never dropped.
-    owed: VecDeque<NetEvent>,
+    /// Connection events that wait for space in `events`. They are never dropped.
+    pending_events: VecDeque<NetEvent>,
     events: mpsc::Sender<NetEvent>,
     broken: mpsc::Sender<NodeId>,
     links: Arc<Links>,
@@ -105,8 +105,8 @@ impl Node {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = events.closed() => break,
-                room = events.reserve(), if !self.owed.is_empty() => match room {
-                    Ok(room) => self.pay(room),
+                room = events.reserve(), if !self.pending_events.is_empty() => match room {
+                    Ok(room) => self.deliver_event(room),
                     Err(_) => break,
                 },
                 Some(command) = inbox.recv() => self.command(command),
@@ -121,7 +121,7 @@ impl Node {
                 _ = tick.tick() => self.tick(),
             }
         }
-        // Dropping the queues ends the writers, dropping the swarm the connections and with them the readers.
+        // Dropping the queues ends the writers; dropping the swarm ends the connections, and with them the readers.
         self.links.write().clear();
     }
 
@@ -131,7 +131,7 @@ impl Node {
 
     fn tick(&mut self) {
         let now = self.now();
-        for node in self.standing.pardoned(now) {
+        for node in self.scores.end_bans(now) {
             if let Some(peer) = identity::peer_id(node) {
                 self.swarm.behaviour_mut().banned.unblock_peer(peer);
             }
@@ -140,11 +140,11 @@ impl Node {
         let silent: Vec<_> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.link.is_none() && peer.since.elapsed() > INTRODUCE_WITHIN)
+            .filter(|(_, peer)| peer.link.is_none() && peer.since.elapsed() > IDENTIFY_WITHIN)
             .map(|(&peer, _)| peer)
             .collect();
         for peer in silent {
-            tracing::info!(%peer, "disconnected a peer that did not introduce itself");
+            tracing::info!(%peer, "disconnected a peer that did not identify its chain");
             let _ = self.swarm.disconnect_peer_id(peer);
         }
         let room = usize::try_from(self.limits.peers_max)
@@ -152,12 +152,12 @@ impl Node {
             .saturating_sub(self.peers.len());
         if room > 0 {
             for (target, addresses) in self.dialer.due(now) {
-                self.call(target, addresses);
+                self.dial(target, addresses);
             }
         }
     }
 
-    fn call(&mut self, target: Target, mut addresses: Vec<Multiaddr>) {
+    fn dial(&mut self, target: Target, mut addresses: Vec<Multiaddr>) {
         let options: DialOpts = match &target {
             Target::Peer(peer) => DialOpts::peer_id(*peer)
                 .addresses(addresses)
@@ -170,16 +170,16 @@ impl Node {
         let id = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => {
-                self.calls.insert(id, target);
+                self.dials.insert(id, target);
             }
-            Err(error) => self.call_failed(&target, &error),
+            Err(error) => self.dial_failed(&target, &error),
         }
     }
 
-    fn call_failed(&mut self, target: &Target, error: &DialError) {
+    fn dial_failed(&mut self, target: &Target, error: &DialError) {
         match error {
             DialError::LocalPeerId { .. } => self.dialer.forget(target),
-            // It is there, or on its way here: its own event says so.
+            // Connected already or about to be: its own event reports that.
             DialError::DialPeerConditionFalse(_) => {
                 if let Target::Peer(peer) = target {
                     if self.peers.contains_key(peer) {
@@ -203,7 +203,7 @@ impl Node {
             Command::Verdict(id, verdict) => self.verdict(&id, verdict),
             Command::Request(to, bytes, answer) => self.request(to, bytes, answer),
             Command::Respond(RequestId(id), bytes) => {
-                let channel = self.unanswered.remove(&id);
+                let channel = self.open_requests.remove(&id);
                 let sent = channel.map(|channel| self.swarm.behaviour_mut().requests.send_response(channel, bytes));
                 if !matches!(sent, Some(Ok(()))) {
                     self.counters.responses_dropped.one();
@@ -231,7 +231,7 @@ impl Node {
                 endpoint,
                 ..
             } => {
-                let call = self.calls.remove(&connection_id);
+                let call = self.dials.remove(&connection_id);
                 self.dialer.connected(call.as_ref(), peer_id);
                 self.peers.entry(peer_id).or_insert_with(|| Peer {
                     since: Instant::now(),
@@ -246,12 +246,12 @@ impl Node {
                 peer_id,
                 num_established: 0,
                 ..
-            } => self.gone(peer_id),
+            } => self.disconnected(peer_id),
             SwarmEvent::OutgoingConnectionError {
                 connection_id, error, ..
             } => {
-                if let Some(target) = self.calls.remove(&connection_id) {
-                    self.call_failed(&target, &error);
+                if let Some(target) = self.dials.remove(&connection_id) {
+                    self.dial_failed(&target, &error);
                 }
             }
             SwarmEvent::IncomingConnectionError {
@@ -263,7 +263,7 @@ impl Node {
             SwarmEvent::NewListenAddr { address, .. } => {
                 let named = address.with(Protocol::P2p(*self.swarm.local_peer_id()));
                 tracing::info!(address = %named, "listening");
-                self.owe(NetEvent::Listening(named.to_string()));
+                self.queue_event(NetEvent::Listening(named.to_string()));
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed"),
             _ => (),
@@ -273,7 +273,7 @@ impl Node {
     fn behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
-                self.introduced(peer_id, &info)
+                self.identified(peer_id, &info)
             }
             BehaviourEvent::Gossip(event) => self.gossip_event(event),
             BehaviourEvent::Requests(event) => self.request_event(event),
@@ -295,7 +295,7 @@ impl Node {
                     .for_each(|address| self.dialer.learn(now, peer, address.clone(), connected));
             }
             BehaviourEvent::Discovery(kad::Event::RoutablePeer { peer, address }) => {
-                // Met on the way of a query. It is called, and says itself what chain it is on.
+                // Found during a query. It is dialled and identifies its chain itself.
                 let (now, connected) = (self.now(), self.peers.contains_key(&peer));
                 self.dialer.learn(now, peer, address, connected);
             }

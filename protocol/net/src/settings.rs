@@ -1,4 +1,4 @@
-//! What a network is started with, and the names that keep chains apart.
+//! The network's configuration, and the names that separate chains.
 
 use std::{fmt, time::Duration};
 
@@ -7,25 +7,24 @@ use protocol::crypto::Domain;
 
 use crate::{Topic, data::AddressBook};
 
-/// What a node needs to join.
+/// The configuration of [`crate::Net::start`].
 #[derive(Clone, Debug)]
 pub struct NetConfig {
-    /// The secret half of the node key; its public half is the [`protocol::NodeId`].
+    /// The seed of the node key, whose public key is the [`protocol::NodeId`].
     pub seed: Seed,
-    /// Where to listen, such as `/ip4/0.0.0.0/tcp/4001`. Port 0 takes a free one.
+    /// Listen addresses, such as `/ip4/0.0.0.0/tcp/4001`. Port 0 picks a free port.
     pub listen: Vec<String>,
-    /// Nodes to reach first and to come back to, such as `/ip4/10.0.0.7/tcp/4001`.
+    /// Addresses that are dialled first and kept connected, such as `/ip4/10.0.0.7/tcp/4001`.
     pub bootstrap: Vec<String>,
-    /// The chain this node is on.
     pub chain: ChainTag,
-    /// The data plane's book, which this node's peers are entered in, and whose ports they are told.
+    /// The data plane's address book. The network fills it with its peers' data addresses and tells them its ports.
     pub data: Option<AddressBook>,
-    /// What may be large, and how large.
     pub limits: Limits,
 }
 
 impl NetConfig {
-    /// A node on `chain` that listens on a free loopback port and knows nobody.
+    /// Returns the configuration of a node on `chain` that listens on a free loopback port and has no bootstrap
+    /// addresses.
     pub fn new(seed: [u8; 32], chain: ChainTag) -> Self {
         Self {
             seed: Seed(seed),
@@ -38,7 +37,7 @@ impl NetConfig {
     }
 }
 
-/// A secret that logs do not show.
+/// A key seed. `Debug` does not print it.
 #[derive(Clone)]
 pub struct Seed(pub [u8; 32]);
 
@@ -48,17 +47,24 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// What tells a chain from every other.
+/// The identity of a chain. Protocol names and topics contain it, so nodes of different chains cannot talk.
+///
+/// ```
+/// use net::ChainTag;
+///
+/// let chain = ChainTag { chain_id: 7, genesis: [9; 32] };
+/// assert_eq!(chain.domain().chain_id, 7);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainTag {
-    /// The chain id wallets know it by.
+    /// The EIP-155 chain id.
     pub chain_id: u64,
-    /// The hash of its first block.
+    /// The hash of the genesis block.
     pub genesis: [u8; 32],
 }
 
 impl ChainTag {
-    /// What messages on this chain are signed for.
+    /// Returns the signature domain of this chain.
     pub fn domain(&self) -> Domain {
         Domain {
             chain_id: self.chain_id,
@@ -66,12 +72,13 @@ impl ChainTag {
         }
     }
 
-    /// What `identify` carries, in full, so that the other side can say what differs.
+    /// Returns the protocol version string for `identify`: the full chain identity, so that a peer can report the
+    /// difference.
     pub(crate) fn greeting(&self) -> String {
         format!("openledger/1/{}/{}", self.chain_id, hex(&self.genesis))
     }
 
-    /// Reads a [`Self::greeting`]; `None` if the other side is no node of this software.
+    /// Parses a [`Self::greeting`]; returns `None` for other software.
     pub(crate) fn from_greeting(text: &str) -> Option<(u64, &str)> {
         let (chain_id, genesis) = text.strip_prefix("openledger/1/")?.split_once('/')?;
         Some((chain_id.parse().ok()?, genesis))
@@ -95,22 +102,21 @@ impl ChainTag {
     }
 }
 
-/// Bounds on what peers can make this node hold.
+/// Bounds on the resources that peers can take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Peers at once, in both directions together.
+    /// Most connected peers, in both directions together.
     pub peers_max: u32,
-    /// A direct message or a request.
+    /// Largest direct message or request.
     pub message_bytes_max: usize,
-    /// A response.
+    /// Largest reply.
     pub response_bytes_max: usize,
-    /// What waits to be sent to one peer before messages to it are dropped.
+    /// Most bytes queued for one peer. Further messages to it are refused.
     pub queued_bytes_max: usize,
-    /// Events that wait for the node before gossip is dropped and streams are held back.
+    /// Most events queued for the node. Beyond that, gossip is dropped and streams are throttled.
     pub events_max: usize,
-    /// How long a question may stay unanswered.
     pub request_timeout: Duration,
-    /// How long a ban lasts.
+    /// Duration of a ban.
     pub ban: Duration,
 }
 
@@ -132,24 +138,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Why the network did not start.
+/// Error of starting the network.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Not an address.
     #[error("`{text}` is not an address; write one such as /ip4/127.0.0.1/tcp/4001 or /dns/node.example/tcp/4001")]
-    Address {
-        /// What was given.
-        text: String,
-    },
-    /// The address is taken, or not of this machine.
+    Address { text: String },
+    /// The address is in use, or not one of this machine.
     #[error("could not listen on {address}: {why}; is another node running, or the port taken?")]
-    Listen {
-        /// Where.
-        address: String,
-        /// What the system said.
-        why: String,
-    },
-    /// The transport could not be made.
+    Listen { address: String, why: String },
     #[error("could not start the transport: {0}")]
     Transport(String),
 }
@@ -163,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_greeting_reads_back_and_another_software_has_none() {
+    fn a_greeting_is_parsed_and_other_software_is_recognised() {
         let chain = ChainTag {
             chain_id: 7,
             genesis: [0xab; 32],
@@ -176,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_is_not_in_the_logs() {
+    fn debug_output_does_not_contain_the_seed() {
         let config = NetConfig::new(
             [0x5e; 32],
             ChainTag {

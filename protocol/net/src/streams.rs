@@ -1,8 +1,11 @@
-//! One long-lived stream each way between two connected peers, for direct messages.
+//! One long-lived libp2p stream in each direction between connected peers, for direct messages.
 //!
-//! A stream that stays open costs no negotiation per message and keeps their order. This opens and accepts streams; what
-//! flows through them is in `direct.rs`. (`libp2p-stream` would drop incoming streams when two arrive at once, and keeps
-//! a little of every connection for ever.)
+//! A stream that stays open needs no negotiation per message and preserves order. This module opens and accepts the streams;
+//! `direct.rs` reads and writes them.
+//!
+//! # Why not `libp2p-stream`
+//!
+//! It drops incoming streams when two arrive at once, and keeps a little state of every past connection.
 
 use std::{
     collections::VecDeque,
@@ -19,14 +22,14 @@ use libp2p::{
     },
 };
 
-/// What became of a stream.
+/// A change of a stream.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The peer opened one to us.
+    /// A peer opened a stream to us.
     Inbound(PeerId, Stream),
-    /// The one we asked for is open.
+    /// The requested stream is open.
     Outbound(PeerId, Stream),
-    /// The one we asked for could not be opened.
+    /// The requested stream could not be opened.
     Failed(PeerId),
 }
 
@@ -35,7 +38,7 @@ pub(crate) struct Behaviour {
     todo: VecDeque<ToSwarm<Event, Open>>,
 }
 
-/// Asks a connection for a stream.
+/// A request to a connection handler to open a stream.
 #[derive(Debug)]
 pub(crate) struct Open;
 
@@ -47,7 +50,7 @@ impl Behaviour {
         }
     }
 
-    /// Opens a stream to a peer that is connected.
+    /// Opens a stream to a connected peer.
     pub(crate) fn open(&mut self, peer_id: PeerId) {
         self.todo.push_back(ToSwarm::NotifyHandler {
             peer_id,
@@ -104,7 +107,7 @@ impl NetworkBehaviour for Behaviour {
     }
 }
 
-/// What one connection reports.
+/// The outcome reported by one connection.
 #[derive(Debug)]
 pub(crate) enum Opened {
     Inbound(Stream),
@@ -130,7 +133,7 @@ impl ConnectionHandler for Handler {
     }
 
     fn connection_keep_alive(&self) -> bool {
-        // Nodes stay connected while they have nothing to say.
+        // Peers stay connected while idle.
         true
     }
 

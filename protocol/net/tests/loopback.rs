@@ -46,7 +46,7 @@ impl Node {
         .await
     }
 
-    /// Waits for an event that `want` takes something from; others are passed over.
+    /// Waits for an event from which `want` returns a value; skips others.
     async fn until<T>(&mut self, mut want: impl FnMut(NetEvent) -> Option<T>) -> T {
         let wait = async {
             loop {
@@ -98,7 +98,7 @@ async fn pair() -> (Node, Node) {
     (one, two)
 }
 
-/// Says something over and over until somebody listens: subscriptions travel after the connection.
+/// Publishes repeatedly until a peer receives it: subscriptions arrive after the connection.
 async fn gossip_until_heard(from: &NetHandle, topic: Topic, text: &str) {
     let heard = async {
         for n in 0.. {
@@ -116,14 +116,14 @@ async fn gossip_until_heard(from: &NetHandle, topic: Topic, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_nodes_that_know_one_meet_and_gossip_reaches_all() {
+async fn four_nodes_with_one_bootstrap_node_connect_and_gossip_reaches_all() {
     let mut first = Node::new(1, &[]).await;
     let mut nodes = [
         Node::new(2, &[&first]).await,
         Node::new(3, &[&first]).await,
         Node::new(4, &[&first]).await,
     ];
-    // Discovery: each finds the two that it was not told of.
+    // Discovery: each finds the two nodes that it was not told of.
     for n in 0..nodes.len() {
         let mut missing: Vec<_> = nodes.iter().map(|node| node.net.id()).collect();
         missing.remove(n);
@@ -164,7 +164,7 @@ async fn direct_messages_arrive_in_order_and_large_ones_whole() {
 
 #[cfg(feature = "quic")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_also_meet_over_quic() {
+async fn nodes_also_connect_over_quic() {
     let listen = || vec!["/ip4/127.0.0.1/udp/0/quic-v1".to_owned()];
     let mut one = Node::start(NetConfig {
         listen: listen(),
@@ -185,7 +185,7 @@ async fn nodes_also_meet_over_quic() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_question_gets_its_answer_and_an_unanswered_one_an_error() {
+async fn a_request_gets_its_reply_or_a_timeout() {
     let (one, mut two) = pair().await;
     let asked = tokio::spawn({
         let (net, to) = (one.net.clone(), two.net.id());
@@ -217,7 +217,7 @@ async fn a_question_gets_its_answer_and_an_unanswered_one_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_of_another_chain_is_refused_and_never_announced() {
+async fn a_node_of_another_chain_is_refused_without_an_event() {
     let mut ours = Node::new(1, &[]).await;
     let other = ChainTag {
         genesis: [8; 32],
@@ -235,7 +235,7 @@ async fn a_node_of_another_chain_is_refused_and_never_announced() {
         }
     };
     timeout(LIMIT, refused).await.expect("one of the two sees it");
-    // A node of our chain is announced, and is the first to be.
+    // A node of our chain is reported, and is the first.
     let friend = Node::new(3, &[&ours]).await;
     let announced = ours
         .until(|event| match event {
@@ -248,7 +248,7 @@ async fn a_node_of_another_chain_is_refused_and_never_announced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_too_large_is_refused_before_it_is_sent() {
+async fn an_oversized_message_is_refused_before_it_is_sent() {
     let (one, two) = pair().await;
     let to = two.net.id();
     let error = one
@@ -276,14 +276,14 @@ async fn what_is_too_large_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_sends_more_than_we_allow_is_held_to_account() {
+async fn a_peer_that_sends_an_oversized_message_is_banned() {
     let mut strict = NetConfig::new([1; 32], CHAIN);
     strict.limits.message_bytes_max = 1000;
     let mut strict = Node::start(strict).await;
     let mut lavish = Node::new(2, &[&strict]).await;
     lavish.until_connected(strict.net.id()).await;
     strict.until_connected(lavish.net.id()).await;
-    // Two are enough: 50 points each. The stream between them breaks and is opened anew.
+    // Two are enough: 50 points each. The stream between them breaks and is reopened.
     for _ in 0..50 {
         if lavish.net.send(strict.net.id(), vec![0; 2000]).is_err() {
             break;
@@ -298,10 +298,10 @@ async fn a_peer_that_sends_more_than_we_allow_is_held_to_account() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_keeps_gossiping_what_is_wrong_is_banned() {
+async fn a_peer_that_keeps_gossiping_invalid_messages_is_banned() {
     let (one, mut two) = pair().await;
     gossip_until_heard(&one.net, Topic::Transactions, "first").await;
-    // The next one comes after the verdict on the one before: no wrong message gets through on the coat of another.
+    // The next message follows the verdict on the previous one, so that no invalid message passes along with another.
     let (net, mut n) = (two.net.clone(), 0u8);
     two.until(|event| match event {
         NetEvent::Gossip { id, .. } => {
@@ -319,7 +319,7 @@ async fn who_keeps_gossiping_what_is_wrong_is_banned() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_banned_peer_goes_and_comes_back_when_the_ban_is_over() {
+async fn a_banned_peer_reconnects_after_the_ban() {
     let mut config = NetConfig::new([1; 32], CHAIN);
     config.limits.ban = Duration::from_secs(2);
     let mut one = Node::start(config).await;
@@ -340,7 +340,7 @@ async fn a_banned_peer_goes_and_comes_back_when_the_ban_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_restarts_is_met_again_at_its_address() {
+async fn a_restarted_node_is_reconnected_at_its_address() {
     let (mut one, mut two) = pair().await;
     let (id, address) = (one.net.id(), one.address.clone());
     one.net.shutdown().await;

@@ -1,4 +1,4 @@
-//! Data planes that find each other on the local network. Not every machine has multicast, so this is asked for:
+//! Discovery of data planes on the local network. Not every machine has multicast, so the test is ignored by default:
 //! `cargo test -p net --test mdns -- --ignored`.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use net::data::{Alpn, ByteStream, DataConfig, DataPlane, StreamHandler};
 use protocol::NodeId;
 
-/// Says a word to whoever calls.
+/// Sends a word to each connecting peer.
 struct Greeter;
 
 impl StreamHandler for Greeter {
@@ -15,7 +15,7 @@ impl StreamHandler for Greeter {
         true
     }
 
-    fn converse(&self, mut stream: ByteStream) -> BoxFuture<'static, ()> {
+    fn handle(&self, mut stream: ByteStream) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             drop(stream.read_message(16).await);
             drop(stream.write_message(b"hello").await);
@@ -49,7 +49,7 @@ async fn greeted(from: &DataPlane, to: NodeId) -> bool {
 
 #[ignore = "needs a network with multicast"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_on_one_network_find_each_other_by_name_alone_and_only_if_they_want_to() {
+async fn nodes_on_one_network_find_each_other_by_id_if_both_enable_mdns() {
     let (one, two, shy) = (plane(1, true).await, plane(2, true).await, plane(3, false).await);
     let found = async {
         while !greeted(&one, two.id()).await {

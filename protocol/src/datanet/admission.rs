@@ -1,56 +1,59 @@
-//! Whether a licence lets something in: a dataset into a datanet, a job at the data.
+//! AdmissionError by licence: of a dataset into a datanet, and of a job to the data.
 
 use crate::{
     BlobHash,
     licence::{Licence, Refusal, USES, Use},
 };
 
-/// Why a job may not use a datanet's data.
+/// The reason that a job may not use a datanet's data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Admission {
-    /// Not a member, or no longer.
+pub enum AdmissionError {
+    /// Never a member, or no longer one.
     #[error("the requester is no member of this datanet; its owner can grant membership")]
     NotMember,
-    /// The datanet does not have it, or buried it.
+    /// Never published, or tombstoned.
     #[error("dataset {root:#} is not published in this datanet")]
-    NotPublished {
-        /// Which.
-        root: BlobHash,
-    },
-    /// The datanet's terms say no.
+    NotPublished { root: BlobHash },
+    /// The datanet's licence forbids the use.
     #[error("the licence of the datanet says no")]
     Datanet(#[source] Refusal),
-    /// The dataset's own terms say no.
+    /// The dataset's own licence forbids the use.
     #[error("the licence of dataset {root:#} says no")]
     Dataset {
-        /// Which.
         root: BlobHash,
-        /// What it says.
         #[source]
         refusal: Refusal,
     },
 }
 
-/// A dataset that allows less than the datanet promises.
+/// A dataset's licence that allows less than the datanet's licence promises to everyone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the datanet promises `{promised}`, which lets everybody {wanted}; the dataset does not")]
-pub struct Promise {
+pub struct LicenceConflict {
     /// The datanet's licence.
     pub promised: String,
-    /// What is promised and not allowed.
+    /// The use that the datanet promises and the dataset does not allow.
     pub wanted: Use,
-    /// Why the dataset does not allow it.
     #[source]
     pub refusal: Refusal,
 }
 
-/// Whether a dataset under `own` terms may come into a datanet under `datanet` terms: it has to allow all that those promise.
-pub fn admit_contribution(datanet: &Licence, own: &Licence) -> Result<(), Promise> {
+/// Checks that a dataset under `own` licence may enter a datanet under `datanet` licence: it must allow all that the
+/// datanet's licence allows.
+///
+/// ```
+/// use protocol::datanet::admit_contribution;
+///
+/// let datanet = "CC-BY-4.0".parse().unwrap();
+/// assert!(admit_contribution(&datanet, &"CC0-1.0".parse().unwrap()).is_ok());
+/// assert!(admit_contribution(&datanet, &"CC-BY-NC-4.0".parse().unwrap()).is_err(), "forbids commercial use");
+/// ```
+pub fn admit_contribution(datanet: &Licence, own: &Licence) -> Result<(), LicenceConflict> {
     for wanted in USES {
         if datanet.permits(wanted).is_err() {
             continue;
         }
-        own.permits(wanted).map_err(|refusal| Promise {
+        own.permits(wanted).map_err(|refusal| LicenceConflict {
             promised: datanet.to_string(),
             wanted,
             refusal,

@@ -1,4 +1,4 @@
-//! The terms a datanet is founded on. Its name is their digest, so they never change.
+//! The charter: the founding terms of a datanet. The datanet's id is their digest, so they never change.
 
 use bincode::{Decode, Encode};
 
@@ -6,73 +6,67 @@ use crate::{
     Account, BlobHash, DatanetId, NodeId, Time,
     crypto::{Domain, Preimage, digest},
     licence::{Licence, LicenceError},
-    preimage::{Spoken, Writer},
+    preimage::{Authored, Writer},
 };
 
 /// Longest name, in bytes.
 pub const NAME_MAX: usize = 128;
-/// Most curators that a charter names; grants add more.
+/// Most curators in a charter. Grants can add more.
 pub const CURATORS_MAX: usize = 64;
 
-/// Founding terms.
+/// The founding terms of a datanet, signed by its owner.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Charter {
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// The node that speaks for it.
+    /// The node that grants and revokes membership.
     pub owner: NodeId,
     /// The owner's account on the chain.
     pub account: Account,
-    /// Who may approve and publish from the start, in order, each once.
+    /// The first curators, in ascending order and without duplicates.
     pub curators: Vec<NodeId>,
-    /// What everything in it may at least be used for.
+    /// The least that every dataset in it must allow.
     pub licence: Licence,
-    /// The blob that says what its records look like, if they have to look alike.
+    /// The blob of the required schema, if records must have one.
     pub schema: Option<BlobHash>,
-    /// Who may read.
     pub access: Access,
-    /// Who may add.
     pub contribution: Contribution,
-    /// When, as the owner says: an owner founds two datanets of one name by this.
+    /// Time of founding, as stated by the owner. Distinguishes datanets of one owner and name.
     pub founded: Time,
 }
 
-/// Who may read.
+/// The access policy: who may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Access {
-    /// Everybody.
     Public,
-    /// Members, and its shards are sealed.
+    /// Members only; the shards are sealed.
     Permissioned,
 }
 
-/// Who may add.
+/// The contribution policy: who may propose, and when a proposal takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Contribution {
-    /// Everybody, and it counts until a curator declines it.
+    /// Anyone; effective until a curator declines it.
     Open,
-    /// Everybody, and it counts once a curator approves it.
+    /// Anyone; effective once a curator approves it.
     Curated,
-    /// Whoever was granted to contribute, and it counts until a curator declines it.
+    /// Nodes with a contributor grant; effective until a curator declines it.
     Members,
 }
 
-/// Why founding terms are no good.
+/// Error of invalid founding terms.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CharterError {
-    /// Too long, or nothing.
     #[error("a name of {0} bytes; write 1 to {NAME_MAX}")]
     Name(usize),
-    /// Too many, or not in order.
     #[error("{0} curators out of order or more than {CURATORS_MAX}; name each once, in the order of their ids")]
     Curators(usize),
-    /// Not one that rules are known for.
     #[error("the licence of the datanet is not known")]
     Licence(#[source] LicenceError),
 }
 
 impl Charter {
-    /// Whether the terms are within bounds and mean something.
+    /// Checks the terms against their bounds, and the licence.
     pub fn check(&self) -> Result<(), CharterError> {
         if self.name.is_empty() || self.name.len() > NAME_MAX {
             return Err(CharterError::Name(self.name.len()));
@@ -84,9 +78,9 @@ impl Charter {
         self.licence.check().map_err(CharterError::Licence)
     }
 
-    /// The name of the datanet: the digest of all of it.
+    /// Returns the datanet's id: the digest of the terms.
     pub fn id(&self) -> DatanetId {
-        DatanetId(digest("openledger/datanet/1", &[&self.write(Writer::bare()).done()]))
+        DatanetId(digest("openledger/datanet/1", &[&self.write(Writer::bare()).finish()]))
     }
 
     fn write(&self, writer: Writer) -> Writer {
@@ -113,12 +107,12 @@ impl Charter {
 impl Preimage for Charter {
     /// `"openledger/charter/1" ‖ chain ‖ name ‖ owner ‖ account ‖ curators ‖ licence ‖ schema ‖ access ‖ contribution ‖ founded`.
     fn preimage(&self, domain: &Domain) -> Vec<u8> {
-        self.write(Writer::new("openledger/charter/1", domain)).done()
+        self.write(Writer::new("openledger/charter/1", domain)).finish()
     }
 }
 
-impl Spoken for Charter {
-    fn speaker(&self) -> NodeId {
+impl Authored for Charter {
+    fn author(&self) -> NodeId {
         self.owner
     }
 }

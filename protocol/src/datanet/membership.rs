@@ -1,4 +1,4 @@
-//! Who is in a datanet, as what, until when.
+//! Membership of a datanet: grants, revocations, and the roles that result.
 
 use std::collections::BTreeMap;
 
@@ -9,59 +9,56 @@ use crate::{
     seal::{KeyEpoch, MemberKey},
 };
 
-/// What a member may do. A curator may do all of it; a contributor reads only with a reader's grant beside.
+/// A member's role. A curator has every right; a contributor cannot read without a reader's grant as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum Role {
-    /// Fetch and open shards.
+    /// May fetch and open shards.
     Reader,
-    /// Propose contributions where only members may.
+    /// May propose contributions where only members may.
     Contributor,
-    /// Approve, decline, publish and bury; and read.
+    /// May approve, decline, publish, tombstone and read.
     Curator,
 }
 
-/// What an owner gives one node.
+/// A role that the owner gives to one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Grant {
-    /// Whom.
     pub subject: NodeId,
-    /// The subject's X25519 key, for which the datanet's keys are boxed.
+    /// The subject's X25519 key, for which epoch keys are wrapped.
     pub key: MemberKey,
-    /// As what.
     pub role: Role,
-    /// Until when; from that moment on it is nothing.
+    /// End of validity; the grant has no effect from this time on.
     pub until: Time,
-    /// The first key epoch that the subject is given keys of. What was sealed before stays closed to it.
+    /// The first key epoch that the subject gets keys of. Earlier shards stay closed to it.
     pub epoch: KeyEpoch,
 }
 
-/// A member as a question finds it.
+/// A member at the time of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Who.
     pub node: NodeId,
-    /// The key that boxes are made for.
+    /// The key for which epoch keys are wrapped.
     pub key: MemberKey,
-    /// The first key epoch that is theirs.
+    /// The first key epoch that the member gets keys of.
     pub epoch: KeyEpoch,
-    /// When that ends.
+    /// End of the grant.
     pub until: Time,
 }
 
-/// What one node was given and what was taken from it. Both only grow, so the order of hearing does not matter.
+/// The grants and revocations of one node. Both only grow, so the order of arrival does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seat {
-    /// The latest grant of each role, under the owner's number. Of two under one number, the one that gives less.
+pub(super) struct MemberRecord {
+    /// The latest grant of each role with the owner's statement number. Of two with one number, the more restrictive.
     granted: BTreeMap<Role, (u64, Grant)>,
     /// The number of the latest revocation.
     revoked: Option<u64>,
-    /// Whether the charter names it as a curator.
+    /// True if the charter names the node as a curator.
     pub(super) founding: bool,
 }
 
-impl Seat {
+impl MemberRecord {
     pub(super) fn grant(&mut self, number: u64, grant: Grant) {
-        // Later numbers first; under one number the shorter, then the one with fewer keys, then any fixed order.
+        // Later numbers win; under one number the shorter grant, then the one with fewer keys, then any fixed order.
         let rank = |number: u64, grant: &Grant| {
             let (until, epoch) = (u64::MAX - grant.until.0, grant.epoch);
             (number, until, epoch, grant.key)
@@ -76,43 +73,43 @@ impl Seat {
         self.revoked = self.revoked.max(Some(number));
     }
 
-    /// The grant of `role`, if it was not taken back; it may have run out.
-    pub(super) fn standing(&self, role: Role) -> Option<&Grant> {
+    /// Returns the grant of `role` unless it was revoked. The grant may have expired.
+    pub(super) fn status(&self, role: Role) -> Option<&Grant> {
         let (number, grant) = self.granted.get(&role)?;
         self.revoked.is_none_or(|revoked| *number > revoked).then_some(grant)
     }
 
-    /// Whether `role` was ever given, whatever became of it.
+    /// Returns true if `role` was ever granted, even if it was revoked since.
     pub(super) fn ever(&self, role: Role) -> bool {
         self.granted.contains_key(&role)
     }
 
-    /// Whether it may contribute where members do, run out or not.
+    /// Returns true if the node may contribute where members may; expiry is ignored.
     pub(super) fn contributes(&self) -> bool {
-        self.standing(Role::Contributor).is_some() || self.curates()
+        self.status(Role::Contributor).is_some() || self.curates()
     }
 
-    /// Whether it ever could.
+    /// Returns true if the node could ever contribute.
     pub(super) fn contributed(&self) -> bool {
         self.founding || self.ever(Role::Contributor) || self.ever(Role::Curator)
     }
 
-    /// Whether it is a curator, run out or not.
+    /// Returns true if the node is a curator; expiry is ignored.
     pub(super) fn curates(&self) -> bool {
-        self.standing(Role::Curator).is_some() || (self.founding && self.revoked.is_none())
+        self.status(Role::Curator).is_some() || (self.founding && self.revoked.is_none())
     }
 
-    /// Whether it has `role` at `now`, or the role that includes it.
+    /// Returns true if the node has `role` at `now`, or a role that includes it.
     pub(super) fn has(&self, role: Role, now: Time) -> bool {
-        let valid = |role| self.standing(role).is_some_and(|grant| now < grant.until);
+        let valid = |role| self.status(role).is_some_and(|grant| now < grant.until);
         valid(role) || valid(Role::Curator) || (self.founding && self.revoked.is_none())
     }
 
-    /// The grant under which it is given keys at `now`: of several, the one that reaches furthest back.
+    /// Returns the grant that entitles the node to keys at `now`: of several, the one with the earliest epoch.
     pub(super) fn reader(&self, now: Time) -> Option<&Grant> {
         [Role::Reader, Role::Curator]
             .into_iter()
-            .filter_map(|role| self.standing(role))
+            .filter_map(|role| self.status(role))
             .filter(|grant| now < grant.until)
             .min_by_key(|grant| grant.epoch)
     }

@@ -1,9 +1,9 @@
-//! One datanet as one node knows it: the statements it heard, and the questions they answer.
+//! One datanet as one node knows it: the set of its statements, and queries on them.
 
 use std::collections::BTreeMap;
 
 use super::{
-    Access, Act, Admission, Charter, CharterError, Contribution, Entry, Member, Role, Standing, Statement,
+    Access, Act, AdmissionError, Charter, CharterError, Contribution, Entry, Member, ProposalStatus, Role, Statement,
     StatementError, StatementId, Version, view::View,
 };
 use crate::{
@@ -13,44 +13,28 @@ use crate::{
     seal::KeyEpoch,
 };
 
-/// Most statements that are kept of all who are not the owner. Whoever reaches it is flooding.
+/// Most statements kept from authors other than the owner. Beyond that, further ones are refused as flooding.
 pub const STATEMENTS_MAX: usize = 1 << 16;
 
-/// Why a statement is not taken.
+/// The reason that a charter or a statement is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LearnError {
-    /// The founding terms are no good.
+pub enum InsertError {
     #[error("could not read the charter")]
     Charter(#[from] CharterError),
-    /// It is no good by itself.
     #[error("could not read the statement")]
     Statement(#[from] StatementError),
-    /// Somebody else signed it, or nobody.
     #[error("node {speaker:#} did not sign this")]
-    NotSigned {
-        /// Whose word it claims to be.
-        speaker: NodeId,
-    },
-    /// It is about another datanet.
+    NotSigned { speaker: NodeId },
     #[error("this is about datanet {found:#}, not {wanted:#}")]
-    Elsewhere {
-        /// Which it is about.
-        found: DatanetId,
-        /// Which this is.
-        wanted: DatanetId,
-    },
-    /// Membership is the owner's alone.
+    OtherDatanet { found: DatanetId, wanted: DatanetId },
+    /// A grant, revocation or key rotation by another node than the owner.
     #[error("only the owner says who is a member, and node {speaker:#} is not the owner")]
-    NotOwner {
-        /// Who said it.
-        speaker: NodeId,
-    },
-    /// Too many already.
+    NotOwner { speaker: NodeId },
     #[error("{STATEMENTS_MAX} statements about this datanet are kept already")]
     Full,
 }
 
-/// A datanet and all that was said in it.
+/// A datanet's charter and its known statements. Each node has its own; see the module's rules on how they converge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
     id: DatanetId,
@@ -62,12 +46,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A datanet of which nothing but its founding is known.
-    pub fn new(charter: Signed<Charter>, domain: &Domain) -> Result<Self, LearnError> {
+    /// Creates the registry from a signed charter, without statements.
+    pub fn new(charter: Signed<Charter>, domain: &Domain) -> Result<Self, InsertError> {
         charter.message.check()?;
         if !charter.is_authentic(domain) {
             let speaker = charter.message.owner;
-            return Err(LearnError::NotSigned { speaker });
+            return Err(InsertError::NotSigned { speaker });
         }
         let view = View::of(&charter.message, &BTreeMap::new());
         Ok(Self {
@@ -80,11 +64,11 @@ impl Registry {
         })
     }
 
-    /// Takes what was said. Says whether anything of it was new. What is refused changes nothing, and what came before it
-    /// in the list is kept.
-    pub fn learn(&mut self, said: impl IntoIterator<Item = Signed<Statement>>) -> Result<bool, LearnError> {
+    /// Adds statements; returns true if any was new. At the first refused one it stops and returns the error; those
+    /// before it are kept.
+    pub fn insert(&mut self, signed: impl IntoIterator<Item = Signed<Statement>>) -> Result<bool, InsertError> {
         let before = self.statements.len();
-        let result = said.into_iter().try_for_each(|said| self.take(said));
+        let result = signed.into_iter().try_for_each(|signed| self.insert_one(signed));
         let new = self.statements.len() > before;
         if new {
             self.view = View::of(&self.charter.message, &self.statements);
@@ -92,88 +76,100 @@ impl Registry {
         result.map(|()| new)
     }
 
-    fn take(&mut self, said: Signed<Statement>) -> Result<(), LearnError> {
-        let statement = &said.message;
+    fn insert_one(&mut self, signed: Signed<Statement>) -> Result<(), InsertError> {
+        let statement = &signed.message;
         let (speaker, owner) = (statement.speaker, self.charter.message.owner);
         if statement.datanet != self.id {
-            return Err(LearnError::Elsewhere {
+            return Err(InsertError::OtherDatanet {
                 found: statement.datanet,
                 wanted: self.id,
             });
         }
         statement.check()?;
         if statement.is_owners() && speaker != owner {
-            return Err(LearnError::NotOwner { speaker });
+            return Err(InsertError::NotOwner { speaker });
         }
         let id = statement.id();
         if self.statements.contains_key(&id) {
             return Ok(());
         }
         if speaker != owner && self.statements.len() >= STATEMENTS_MAX {
-            return Err(LearnError::Full);
+            return Err(InsertError::Full);
         }
-        if !said.is_authentic(&self.domain) {
-            return Err(LearnError::NotSigned { speaker });
+        if !signed.is_authentic(&self.domain) {
+            return Err(InsertError::NotSigned { speaker });
         }
         self.statements.insert(id, statement.clone());
-        self.signed.insert(id, said);
+        self.signed.insert(id, signed);
         Ok(())
     }
 
-    /// Which datanet.
+    /// Returns the datanet's id.
     pub const fn id(&self) -> DatanetId {
         self.id
     }
 
-    /// Its founding terms, signed.
+    /// Returns the signed charter.
     pub const fn charter(&self) -> &Signed<Charter> {
         &self.charter
     }
 
-    /// Everything that was said, to hand on.
+    /// Returns all statements with their signatures, to pass them on.
     pub fn statements(&self) -> impl Iterator<Item = (&StatementId, &Signed<Statement>)> {
         self.signed.iter()
     }
 
-    /// One statement.
+    /// Returns one statement.
     pub fn statement(&self, id: &StatementId) -> Option<&Signed<Statement>> {
         self.signed.get(id)
     }
 
-    /// What `speaker` says next: numbered and chained behind its latest, ready to sign.
+    /// Returns an unsigned statement by `speaker`, numbered and chained after its latest one.
     pub fn next(&self, speaker: NodeId, at: Time, act: Act) -> Statement {
-        let mine = self.statements.iter().filter(|(_, said)| said.speaker == speaker);
-        let latest = mine.max_by_key(|(id, said)| (said.number, **id));
+        let mine = self
+            .statements
+            .iter()
+            .filter(|(_, statement)| statement.speaker == speaker);
+        let latest = mine.max_by_key(|(id, statement)| (statement.number, **id));
         Statement {
             datanet: self.id,
             speaker,
-            number: latest.map_or(1, |(_, said)| said.number + 1),
+            number: latest.map_or(1, |(_, statement)| statement.number + 1),
             previous: latest.map(|(id, _)| *id),
             at,
             act,
         }
     }
 
-    /// How the owner takes `subject` out: beginning a key epoch if it could read, and keeping what it said as a curator
-    /// until now.
+    /// Returns the owner's revocation of `subject`. It starts a key epoch if `subject` could read, and keeps the
+    /// statements that it made as a curator so far.
     pub fn revocation(&self, subject: NodeId) -> Act {
-        let said = self.statements.iter().filter(|(_, said)| said.speaker == subject);
-        let stands = said.max_by_key(|(id, said)| (said.number, **id)).map(|(id, _)| *id);
+        let theirs = self
+            .statements
+            .iter()
+            .filter(|(_, statement)| statement.speaker == subject);
+        let last_valid = theirs
+            .max_by_key(|(id, statement)| (statement.number, **id))
+            .map(|(id, _)| *id);
         let read = self
             .view
-            .seats
+            .members
             .get(&subject)
-            .is_some_and(|seat| seat.founding || seat.ever(Role::Reader) || seat.ever(Role::Curator));
+            .is_some_and(|member| member.founding || member.ever(Role::Reader) || member.ever(Role::Curator));
         let epoch = if read { self.view.epoch.next() } else { self.view.epoch };
-        Act::Revoke { subject, epoch, stands }
+        Act::Revoke {
+            subject,
+            epoch,
+            last_valid,
+        }
     }
 
     fn has(&self, node: &NodeId, role: Role, now: Time) -> bool {
-        let seat = self.view.seats.get(node);
-        *node == self.charter.message.owner || seat.is_some_and(|seat| seat.has(role, now))
+        let member = self.view.members.get(node);
+        *node == self.charter.message.owner || member.is_some_and(|member| member.has(role, now))
     }
 
-    /// Whether `node` may be served what is published.
+    /// Returns true if published shards may be served to `node`.
     pub fn may_read(&self, node: &NodeId, now: Time) -> bool {
         match self.charter.message.access {
             Access::Public => true,
@@ -181,7 +177,7 @@ impl Registry {
         }
     }
 
-    /// Whether `node` may propose a contribution.
+    /// Returns true if `node` may propose a contribution.
     pub fn may_contribute(&self, node: &NodeId, now: Time) -> bool {
         match self.charter.message.contribution {
             Contribution::Open | Contribution::Curated => true,
@@ -189,43 +185,45 @@ impl Registry {
         }
     }
 
-    /// Whether `node` may decide about contributions and publish versions.
+    /// Returns true if `node` may decide about contributions and publish versions.
     pub fn may_approve(&self, node: &NodeId, now: Time) -> bool {
         self.has(node, Role::Curator, now)
     }
 
-    /// The key under which new shards are sealed.
+    /// Returns the key epoch for sealing new shards.
     pub const fn epoch(&self) -> KeyEpoch {
         self.view.epoch
     }
 
-    /// Everybody for whom keys are boxed at `now`.
+    /// Returns the members for whom keys are wrapped at `now`.
     pub fn readers(&self, now: Time) -> Vec<Member> {
-        let seats = self.view.seats.iter();
+        let members = self.view.members.iter();
         let member = |(node, grant): (&NodeId, &super::Grant)| Member {
             node: *node,
             key: grant.key,
             epoch: grant.epoch,
             until: grant.until,
         };
-        seats
-            .filter_map(|(node, seat)| Some((node, seat.reader(now)?)))
+        members
+            .filter_map(|(node, member)| Some((node, member.reader(now)?)))
             .map(member)
             .collect()
     }
 
-    /// Whether `node` may be given the key of `epoch`, and the key it is boxed for.
+    /// Returns the member record for wrapping the key of `epoch` for `node`, or `None` if `node` may not have that
+    /// key.
     pub fn may_hold(&self, node: &NodeId, epoch: KeyEpoch, now: Time) -> Option<Member> {
         let member = self.readers(now).into_iter().find(|member| member.node == *node)?;
         (member.epoch <= epoch && epoch <= self.view.epoch).then_some(member)
     }
 
-    /// Everything that is published, in any version, and was not buried or withdrawn: what may be served.
+    /// Returns every dataset that is published in some version and neither tombstoned nor withdrawn: those that may be
+    /// served.
     pub const fn published(&self) -> &BTreeMap<BlobHash, Entry> {
         &self.view.published
     }
 
-    /// The version that counts, with the statement that published it.
+    /// Returns the current version, with the statement that published it.
     pub fn head(&self) -> Option<(StatementId, &Version)> {
         let id = self.view.head?;
         match &self.statements.get(&id)?.act {
@@ -234,47 +232,48 @@ impl Registry {
         }
     }
 
-    /// Whether a dataset was buried.
+    /// Returns true if the dataset has a tombstone.
     pub fn is_buried(&self, root: &BlobHash) -> bool {
         self.view.buried.contains(root)
     }
 
-    /// What became of a proposal.
-    pub fn standing(&self, proposal: &StatementId) -> Option<Standing> {
+    /// Returns the status of a proposal.
+    pub fn status(&self, proposal: &StatementId) -> Option<ProposalStatus> {
         self.view.proposals.get(proposal).copied()
     }
 
-    /// Every proposal and what became of it.
-    pub const fn proposals(&self) -> &BTreeMap<StatementId, Standing> {
+    /// Returns every proposal with its status.
+    pub const fn proposals(&self) -> &BTreeMap<StatementId, ProposalStatus> {
         &self.view.proposals
     }
 
-    /// Whether a job of `requester` may use these datasets, each with the terms in its manifest, for all of `uses`.
+    /// Checks that a job of `requester` may use these datasets, each with the licence in its manifest, for all of
+    /// `uses`.
     pub fn admit(
         &self,
         requester: &NodeId,
         now: Time,
         datasets: &[(BlobHash, Licence)],
         uses: &[Use],
-    ) -> Result<(), Admission> {
+    ) -> Result<(), AdmissionError> {
         if !self.may_read(requester, now) {
-            return Err(Admission::NotMember);
+            return Err(AdmissionError::NotMember);
         }
         for wanted in uses {
             self.charter
                 .message
                 .licence
                 .permits(*wanted)
-                .map_err(Admission::Datanet)?;
+                .map_err(AdmissionError::Datanet)?;
         }
         for (root, licence) in datasets {
             if !self.view.published.contains_key(root) {
-                return Err(Admission::NotPublished { root: *root });
+                return Err(AdmissionError::NotPublished { root: *root });
             }
             for wanted in uses {
                 licence
                     .permits(*wanted)
-                    .map_err(|refusal| Admission::Dataset { root: *root, refusal })?;
+                    .map_err(|refusal| AdmissionError::Dataset { root: *root, refusal })?;
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What is said in a datanet: one kind of message, signed, numbered and chained by whoever says it.
+//! Statements: the one kind of message in a datanet. Each is signed, numbered and chained by its author.
 
 use std::fmt;
 
@@ -9,17 +9,16 @@ use crate::{
     Account, BlobHash, DatanetId, NodeId, Time,
     crypto::{Domain, Preimage, digest},
     licence::{Licence, LicenceError},
-    preimage::{Spoken, Writer},
+    preimage::{Authored, Writer},
     seal::KeyEpoch,
 };
 
-/// Longest reason that anyone gives, in bytes.
+/// Longest reason, in bytes.
 pub const TEXT_MAX: usize = 1024;
-/// Longest encoding of a statement with its signature: a version with all the entries it may have. Only versions come near;
-/// they travel as blobs.
+/// Longest encoded statement with its signature: a version with the most entries. Only versions come near this size.
 pub const STATEMENT_MAX: usize = 2048 + TEXT_MAX + ENTRIES_MAX * 103;
 
-/// The digest of a statement: its name.
+/// The digest of a statement, without its signature: its id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct StatementId(pub [u8; 32]);
 
@@ -29,104 +28,82 @@ impl fmt::Debug for StatementId {
     }
 }
 
-/// One thing that one node says about one datanet.
+/// A signed action of one node in one datanet.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Statement {
-    /// About which datanet.
     pub datanet: DatanetId,
-    /// Who says it.
     pub speaker: NodeId,
-    /// The speaker's own numbering in this datanet, from 1.
+    /// The author's own numbering in this datanet, from 1.
     pub number: u64,
-    /// What the same speaker said in it before.
+    /// The author's previous statement in this datanet.
     pub previous: Option<StatementId>,
-    /// When, as the speaker says. Shown to people; no rule believes it.
+    /// Time as stated by the author. For display; no rule depends on it.
     pub at: Time,
-    /// What.
     pub act: Act,
 }
 
-/// What can be said.
+/// The action of a statement. Preimages number the variants in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Act {
-    /// By the owner: somebody is a member.
+    /// Owner: make a node a member.
     Grant(Grant),
-    /// By the owner: somebody is no longer a member, in any role.
+    /// Owner: remove a node from every role.
     Revoke {
-        /// Whom.
         subject: NodeId,
-        /// The key epoch that begins with this; the one that runs, if the subject never read.
+        /// The key epoch from here on; unchanged if the subject never could read.
         epoch: KeyEpoch,
-        /// Of a curator, the last statement that stands. Nothing of what was said by it stands if there is none.
-        stands: Option<StatementId>,
+        /// The subject's last valid statement as a curator. `None` invalidates all of them.
+        last_valid: Option<StatementId>,
     },
-    /// By the owner: a new key epoch without taking anybody out, as after a leak.
+    /// Owner: start a new key epoch without a revocation, for example after a leak.
     Rotate(KeyEpoch),
-    /// By the owner or a curator: a version.
+    /// Owner or curator: publish a version.
     Publish(Version),
-    /// By the owner or a curator: a dataset is no longer served, in no version.
-    Bury {
-        /// Which.
-        root: BlobHash,
-        /// Why, for people.
-        why: String,
-    },
-    /// By a contributor: a dataset for the datanet.
+    /// Owner or curator: set a tombstone. The dataset is no longer served, in any version.
+    Bury { root: BlobHash, why: String },
+    /// Contributor: propose a dataset.
     Propose {
-        /// Its root.
         root: BlobHash,
-        /// Its terms.
         licence: Licence,
-        /// Who is paid for it.
+        /// The account to pay.
         account: Account,
     },
-    /// By the owner or a curator: what to do with a proposal.
+    /// Owner or curator: approve or decline a proposal.
     Decide {
-        /// Which.
         proposal: StatementId,
-        /// Approved, or declined.
         approve: bool,
-        /// Why, for people.
         why: String,
     },
-    /// By its contributor: a proposal is taken back, and what was published by it too.
+    /// The proposal's author: withdraw it, and what was published because of it.
     Withdraw(StatementId),
-    /// By its contributor: the owner should look at a proposal that was declined.
-    Appeal {
-        /// Which.
-        proposal: StatementId,
-        /// Why, for people.
-        why: String,
-    },
+    /// The proposal's author: ask the owner to review a declined proposal.
+    Appeal { proposal: StatementId, why: String },
 }
 
-/// What is wrong with a statement by itself.
+/// Error of an invalid statement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StatementError {
-    /// Too long.
     #[error("a reason of {0} bytes; at most {TEXT_MAX} are allowed")]
     Text(usize),
-    /// Too many, or not in order.
     #[error("{0} entries out of order or more than {ENTRIES_MAX}; name each root once, in their order")]
     Entries(usize),
-    /// The numbering starts at 1, and the first has none before it.
+    /// Number 0, or a previous statement missing or given for number 1.
     #[error("number {0} does not fit what it says came before it")]
     Number(u64),
-    /// Not one that rules are known for.
     #[error("the licence of the proposal is not known")]
     Licence(#[source] LicenceError),
 }
 
 impl Statement {
-    /// Its name: the digest of what is signed, without the chain.
+    /// Returns the statement's id: the digest of its preimage without the chain.
     pub fn id(&self) -> StatementId {
         StatementId(digest(
             "openledger/statement/id/1",
-            &[&self.write(Writer::bare()).done()],
+            &[&self.write(Writer::bare()).finish()],
         ))
     }
 
-    /// Whether it is within bounds and means something.
+    /// Checks the statement by itself, without its datanet.
     pub fn check(&self) -> Result<(), StatementError> {
         if self.number == 0 || (self.number == 1) != self.previous.is_none() {
             return Err(StatementError::Number(self.number));
@@ -154,12 +131,11 @@ impl Statement {
         }
     }
 
-    /// Whether only the owner may say it.
+    /// Returns true if only the owner may make this statement.
     pub(super) fn is_owners(&self) -> bool {
         matches!(self.act, Act::Grant(_) | Act::Revoke { .. } | Act::Rotate(_))
     }
 
-    /// Whether the owner of the datanet says it.
     pub(super) fn by_owner(&self, charter: &Charter) -> bool {
         self.speaker == charter.owner
     }
@@ -173,9 +149,13 @@ impl Statement {
             .u64(self.at.0);
         match &self.act {
             Act::Grant(grant) => grant.write(writer.tag(0)),
-            Act::Revoke { subject, epoch, stands } => {
+            Act::Revoke {
+                subject,
+                epoch,
+                last_valid,
+            } => {
                 let writer = writer.tag(1).fixed(&subject.0).fixed(&epoch.0.to_be_bytes());
-                writer.maybe(stands.as_ref().map(|id| &id.0))
+                writer.maybe(last_valid.as_ref().map(|id| &id.0))
             }
             Act::Rotate(epoch) => writer.tag(2).fixed(&epoch.0.to_be_bytes()),
             Act::Publish(version) => version.write(writer.tag(3)),
@@ -198,12 +178,12 @@ impl Preimage for Statement {
     /// `"openledger/statement/1" ‖ chain ‖ datanet ‖ speaker ‖ number ‖ previous ‖ at ‖ act ‖ its fields`, in the order in
     /// which they are declared, big-endian.
     fn preimage(&self, domain: &Domain) -> Vec<u8> {
-        self.write(Writer::new("openledger/statement/1", domain)).done()
+        self.write(Writer::new("openledger/statement/1", domain)).finish()
     }
 }
 
-impl Spoken for Statement {
-    fn speaker(&self) -> NodeId {
+impl Authored for Statement {
+    fn author(&self) -> NodeId {
         self.speaker
     }
 }

@@ -1,4 +1,4 @@
-//! Stories of datanets: who may do what, what is published, and the same statements in every order.
+//! Tests of datanets: permissions, publication, and convergence under every order of statements.
 
 mod membership;
 mod orders;
@@ -9,7 +9,7 @@ use crate::{
     Account, BlobHash, NodeId, Time,
     crypto::{Domain, SecretKey, Signed, digest},
     licence::{Licence, Use},
-    seal::{DatanetSecret, KeyEpoch, MemberSecret, Wrapped},
+    seal::{DatanetSecret, KeyEpoch, MemberSecret, WrappedKey},
 };
 
 const HERE: Domain = Domain {
@@ -40,11 +40,11 @@ fn licence(text: &str) -> Licence {
 }
 
 /// One datanet under test.
-struct Story {
+struct Scenario {
     registry: Registry,
 }
 
-impl Story {
+impl Scenario {
     fn of(access: Access, contribution: Contribution) -> Self {
         let charter = Charter {
             name: "birds".into(),
@@ -70,7 +70,7 @@ impl Story {
     fn say(&mut self, by: u8, act: Act) -> StatementId {
         let said = self.sign(by, act);
         let id = said.message.id();
-        assert_eq!(self.registry.learn([said]), Ok(true));
+        assert_eq!(self.registry.insert([said]), Ok(true));
         id
     }
 
@@ -117,7 +117,7 @@ impl Story {
         );
     }
 
-    /// Publishes what `contributor` proposed, or what it put in itself.
+    /// Publishes what `contributor` proposed, or what it added without a proposal.
     fn publish(&mut self, by: u8, number: u64, of: u8, contributor: u8, proposal: Option<StatementId>) -> StatementId {
         let private = self.registry.charter().message.access == Access::Permissioned;
         let entry = Entry {
@@ -143,9 +143,9 @@ impl Story {
 }
 
 #[test]
-fn what_is_out_of_bounds_is_refused_by_name() {
-    let mut story = Story::of(Access::Public, Contribution::Open);
-    let long = story.sign(
+fn values_out_of_bounds_are_refused_by_field() {
+    let mut scenario = Scenario::of(Access::Public, Contribution::Open);
+    let long = scenario.sign(
         OWNER,
         Act::Bury {
             root: root(1),
@@ -153,7 +153,7 @@ fn what_is_out_of_bounds_is_refused_by_name() {
         },
     );
     assert_eq!(
-        story.registry.learn([long]),
+        scenario.registry.insert([long]),
         Err(StatementError::Text(TEXT_MAX + 1).into())
     );
     let twice = Entry {
@@ -167,14 +167,20 @@ fn what_is_out_of_bounds_is_refused_by_name() {
         previous: None,
         entries: vec![twice, twice],
     };
-    let twice = story.sign(OWNER, Act::Publish(version));
-    assert_eq!(story.registry.learn([twice]), Err(StatementError::Entries(2).into()));
-    let mut numbered = story.registry.next(node(OWNER), NOW, Act::Rotate(KeyEpoch(1)));
+    let twice = scenario.sign(OWNER, Act::Publish(version));
+    assert_eq!(
+        scenario.registry.insert([twice]),
+        Err(StatementError::Entries(2).into())
+    );
+    let mut numbered = scenario.registry.next(node(OWNER), NOW, Act::Rotate(KeyEpoch(1)));
     numbered.number = 2;
     let numbered = Signed::new(numbered, &key(OWNER), &HERE);
-    assert_eq!(story.registry.learn([numbered]), Err(StatementError::Number(2).into()));
+    assert_eq!(
+        scenario.registry.insert([numbered]),
+        Err(StatementError::Number(2).into())
+    );
 
-    let charter = story.registry.charter().message.clone();
+    let charter = scenario.registry.charter().message.clone();
     let bad = |charter: Charter| Registry::new(Signed::new(charter, &key(OWNER), &HERE), &HERE).unwrap_err();
     let nameless = Charter {
         name: String::new(),
@@ -190,23 +196,23 @@ fn what_is_out_of_bounds_is_refused_by_name() {
         owner: node(BOB),
         ..charter
     };
-    assert_eq!(bad(stolen), LearnError::NotSigned { speaker: node(BOB) });
+    assert_eq!(bad(stolen), InsertError::NotSigned { speaker: node(BOB) });
 }
 
 #[test]
-fn names_are_fixed_bytes() {
-    // Golden: a datanet and its statements keep their names in every version.
-    let story = Story::of(Access::Permissioned, Contribution::Members);
+fn ids_do_not_change_between_versions() {
+    // Golden: the ids of a datanet and its statements are the same in every version.
+    let scenario = Scenario::of(Access::Permissioned, Contribution::Members);
     assert_eq!(
-        story.registry.id().to_string(),
+        scenario.registry.id().to_string(),
         "0x9eb2e4dbbc5c78a7acaabad8ac336fb174b26c5e3f8ee7720f7851913953b2ac"
     );
     let act = Act::Revoke {
         subject: node(ALICE),
         epoch: KeyEpoch(1),
-        stands: None,
+        last_valid: None,
     };
-    let statement = story.registry.next(node(OWNER), NOW, act);
+    let statement = scenario.registry.next(node(OWNER), NOW, act);
     assert_eq!(
         hex::encode(statement.id().0),
         "484c71af315f05790c29cd0810973b74a6e07328bb9fdc715d2b059072239452"

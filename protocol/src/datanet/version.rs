@@ -1,51 +1,49 @@
-//! What a datanet publishes.
+//! Published versions of a datanet, and the status of proposals.
 
 use bincode::{Decode, Encode};
 
 use super::StatementId;
 use crate::{BlobHash, NodeId, seal::KeyEpoch};
 
-/// Most datasets in one version. Larger datanets publish datasets of datasets.
+/// Most datasets in one version.
 pub const ENTRIES_MAX: usize = 8192;
 
-/// One version: everything that is in the datanet from now on.
+/// One version: the complete list of the datanet's datasets.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Version {
     /// Counted from 1.
     pub number: u64,
-    /// The statement that published the one before.
+    /// The statement that published the previous version.
     pub previous: Option<StatementId>,
-    /// The datasets, in the order of their roots, each once.
+    /// The datasets, in ascending order of their roots, without duplicates.
     pub entries: Vec<Entry>,
 }
 
-/// One dataset of a version.
+/// One dataset in a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Entry {
-    /// The dataset's root.
     pub root: BlobHash,
-    /// Who contributed it.
     pub contributor: NodeId,
-    /// The proposal it came by; nothing for what the owner or a curator put in directly.
+    /// The proposal that it comes from; `None` if the owner or a curator added it directly.
     pub proposal: Option<StatementId>,
-    /// The key its shards are sealed under; nothing where everybody may read.
+    /// The key epoch that its shards are sealed under; `None` in a public datanet.
     pub epoch: Option<KeyEpoch>,
 }
 
-/// What became of a proposal.
+/// The status of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
-    /// Nobody has decided.
+pub enum ProposalStatus {
+    /// No decision yet.
     Proposed,
-    /// It may be published.
+    /// May be published.
     Approved,
-    /// It may not; the owner decides if its contributor appeals.
+    /// May not be published. The owner decides if the contributor appeals.
     Declined {
-        /// Whether the contributor did.
+        /// True if the contributor appealed.
         appealed: bool,
     },
-    /// Its contributor took it back.
+    /// Taken back by its author.
     Withdrawn,
-    /// Its own licence allows less than the datanet promises: nothing approves it.
+    /// Its licence allows less than the datanet's. No approval changes that.
     Unlicensed,
 }

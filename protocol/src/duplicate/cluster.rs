@@ -1,51 +1,61 @@
-//! From sketches to groups: candidates by bands, verification on the sets, union-find, the earliest first.
+//! Clustering: candidate pairs by band, verification on the shingle sets, union-find, earliest record first.
 //!
-//! Time and memory per record are bounded: a band is one sort of its keys, a record is compared with at most [`WINDOW`]
-//! others of its bucket in each band, and a comparison of signatures comes before the sets are touched.
+//! Time and memory per record are bounded: each band is one sort of its keys, a record is compared with at most [`WINDOW`]
+//! others of its bucket in each band, and signatures are compared before the sets.
 
-use super::{BANDS, Entry, Likeness, PERMUTATIONS};
+use super::{BANDS, Entry, PERMUTATIONS, Similarity};
 
-/// Others of one bucket that a record is compared with: the earliest, and those just before it.
+/// Records of one bucket that a record is compared with: the earliest, and those just before it.
 const WINDOW: usize = 64;
-/// Values of two signatures that must be equal before the sets are compared. An index of 0.33 gives 43 ± 5 of 128, so a
-/// pair over the threshold fails here once in a thousand times at worst.
+/// Values of two signatures that must agree before the sets are compared. An index of 0.33 gives 43 ± 5 of 128, so a
+/// pair above the threshold fails this test at most once in a thousand times.
 const AGREE_MIN: usize = 26;
 
-/// The groups of records that are alike.
+/// The result of clustering.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
-    /// Records that were looked at.
     pub records: usize,
-    /// Those of them that were too short for anything but an exact comparison.
+    /// Records that were too short for anything but an exact comparison.
     pub exact_only: usize,
     /// Pairs whose shingle sets were compared.
     pub verified: u64,
-    /// Groups of two records or more, by their canonical record.
+    /// Groups of two records or more, in the order of their canonical records.
     pub clusters: Vec<Cluster>,
 }
 
-/// Records that share one payout.
+/// A group of duplicates, which share one payout.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Cluster {
-    /// The earliest committed: position in what [`cluster`] was given.
+    /// The earliest committed record, as a position in the input of [`cluster`].
     pub canonical: usize,
     /// The others, in the order of their commitments.
     pub members: Vec<Member>,
 }
 
-/// A record that is a duplicate.
+/// A duplicate within a [`Cluster`].
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Member {
-    /// Position in what [`cluster`] was given.
+    /// Position in the input of [`cluster`].
     pub record: usize,
-    /// How alike it and the canonical record are.
-    pub likeness: Likeness,
-    /// A record of the group that it is a duplicate of by itself: not always the canonical one, for copies are copied.
+    /// Similarity to the canonical record.
+    pub likeness: Similarity,
+    /// A record of the group that it directly duplicates. Not always the canonical one, since copies are copied.
     pub beside: usize,
 }
 
-/// Groups records by what they say. The order in which they are given does not change who groups with whom or who is
-/// canonical.
+/// Groups duplicate records. The input order changes neither the groups nor their canonical records.
+///
+/// ```
+/// use protocol::duplicate::{Entry, Sketch, cluster};
+///
+/// let entry = |committed, text: &str| {
+///     let record = *blake3::hash(text.as_bytes()).as_bytes();
+///     Entry { record, committed, sketch: Sketch::of_text(text) }
+/// };
+/// let report = cluster(&[entry(9, "The same  text"), entry(4, "the same text"), entry(5, "another one")]);
+/// assert_eq!(report.clusters.len(), 1);
+/// assert_eq!(report.clusters[0].canonical, 1, "committed first");
+/// ```
 pub fn cluster<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Report {
     let entries: Vec<&Entry> = entries.into_iter().collect();
     let mut order: Vec<usize> = (0..entries.len()).collect();
@@ -83,7 +93,7 @@ pub fn cluster<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Report {
     }
 }
 
-/// Joins equal records; gives the first of each kind.
+/// Joins records with equal digests; returns the first of each group.
 fn join_exact(sorted: &[&Entry], groups: &mut Groups) -> Vec<u32> {
     let mut by_digest: Vec<u32> = (0..sorted.len())
         .map(|at| u32::try_from(at).expect("fewer than 2^32 records fit in memory"))
@@ -100,7 +110,7 @@ fn join_exact(sorted: &[&Entry], groups: &mut Groups) -> Vec<u32> {
     first
 }
 
-/// Joins what is alike in a bucket, which lies in the order of commitments; gives how many pairs were verified.
+/// Joins similar records of a bucket, which is sorted by commitment; returns the number of verified pairs.
 fn join_bucket(bucket: &[((u32, u32), u32)], sorted: &[&Entry], groups: &mut Groups) -> u64 {
     let mut verified = 0;
     for (at, &(_, later)) in bucket.iter().enumerate().skip(1) {
@@ -116,7 +126,7 @@ fn join_bucket(bucket: &[((u32, u32), u32)], sorted: &[&Entry], groups: &mut Gro
                 continue;
             }
             verified += 1;
-            if a.likeness(b).is_duplicate() {
+            if a.similarity(b).is_duplicate() {
                 groups.join(earlier, later);
             }
         }
@@ -124,7 +134,7 @@ fn join_bucket(bucket: &[((u32, u32), u32)], sorted: &[&Entry], groups: &mut Gro
     verified
 }
 
-/// Union-find in which the earliest record of a group is its root.
+/// A union-find whose root is the earliest record of a group.
 struct Groups {
     parent: Vec<u32>,
     beside: Vec<Option<u32>>,
@@ -166,7 +176,7 @@ impl Groups {
             }
             members.entry(root).or_default().push(Member {
                 record: order[at as usize],
-                likeness: sorted[root as usize].sketch.likeness(&sorted[at as usize].sketch),
+                likeness: sorted[root as usize].sketch.similarity(&sorted[at as usize].sketch),
                 beside: order[beside as usize],
             });
         }

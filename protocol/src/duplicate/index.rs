@@ -1,53 +1,47 @@
-//! The sketches of records that are already known, as bytes that grow at their end.
+//! An index of known records' sketches, as an append-only file.
 //!
-//! Two indexes one behind another are the index of both. An entry that ends early, as after a power cut, is reported with
-//! the length of what is whole, so that the file can be cut there and written on.
+//! Two concatenated indexes are one index. An incomplete last entry, as after a power failure, is reported with the length
+//! of the complete part, so that the file can be truncated there and appended to.
 
 use bincode::{Decode, Encode};
 
 use super::Sketch;
 use crate::codec;
 
-/// Longest encoded entry.
+/// Longest encoded entry, in bytes.
 pub const ENTRY_MAX: usize = 20 << 10;
 
-/// A record, as far as duplicates are concerned.
+/// A known record and its sketch.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Entry {
     /// The digest of the record.
     pub record: [u8; 32],
-    /// The height at which it was committed; what is only proposed comes last, at `u64::MAX`.
+    /// The height at which it was committed; `u64::MAX` for one that is only proposed, so that it sorts last.
     pub committed: u64,
-    /// What is compared.
     pub sketch: Sketch,
 }
 
-/// Records that were committed before.
+/// Sketches of committed records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
     /// In the order in which they were added.
     pub entries: Vec<Entry>,
 }
 
-/// Why bytes are no index.
+/// Error of reading an index.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// The end is missing.
     #[error("the index of known records ends within an entry; its first {whole} bytes are whole, cut it there")]
     Short {
-        /// Bytes of whole entries.
+        /// Bytes of complete entries.
         whole: usize,
     },
-    /// An entry is none.
     #[error("the entry at byte {at} of the index of known records cannot be read; build the index again")]
-    Malformed {
-        /// Where it begins.
-        at: usize,
-    },
+    Malformed { at: usize },
 }
 
 impl Entry {
-    /// The entry as it is stored: its length in four bytes, then itself.
+    /// Returns the stored form: the length in four bytes, then the encoded entry.
     pub fn encode(&self) -> Vec<u8> {
         let body = codec::encode(self);
         let length = u32::try_from(body.len()).expect("a sketch is bounded");
@@ -56,12 +50,12 @@ impl Entry {
 }
 
 impl Index {
-    /// The whole index as bytes.
+    /// Returns the whole index as bytes.
     pub fn encode(&self) -> Vec<u8> {
         self.entries.iter().flat_map(Entry::encode).collect()
     }
 
-    /// Reads an index, or several one behind another.
+    /// Reads an index, or several concatenated ones.
     pub fn decode(bytes: &[u8]) -> Result<Self, IndexError> {
         let (mut entries, mut at) = (Vec::new(), 0);
         while at < bytes.len() {

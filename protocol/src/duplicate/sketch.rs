@@ -1,4 +1,4 @@
-//! A record in at most 18 KB: enough to find what it is like, and to verify it.
+//! Sketches: a record's digest and shingle hashes in at most 18 KB, enough to find and verify its duplicates.
 
 use bincode::{Decode, Encode};
 
@@ -7,59 +7,57 @@ use crate::crypto::digest;
 
 const ONE_PPM: u64 = 1_000_000;
 
-/// What is kept of a record.
+/// The sketch of one record. Any length of record gives a bounded sketch.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Sketch {
-    /// The digest of what counts in it.
+    /// Digest of the normalised text, or of the bytes.
     pub exact: [u8; 32],
-    /// Its tokens.
+    /// Number of tokens.
     pub tokens: u32,
-    /// The MinHash of its wide shingles; empty when it is only compared exactly.
+    /// MinHash signature of the wide shingles. Empty if the record is compared exactly only.
     pub minhash: Vec<u32>,
-    /// Its wide shingles.
     pub wide: Shingles,
-    /// Its narrow shingles.
     pub narrow: Shingles,
 }
 
-/// A set of shingles: their hashes in order, the smallest [`SHINGLES_MAX`] of them.
+/// A set of shingle hashes in ascending order: the smallest [`SHINGLES_MAX`] of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Shingles {
     hashes: Vec<u32>,
-    /// Whether there were more.
+    /// True if there were more.
     cut: bool,
 }
 
-/// How alike two records are.
+/// The similarity of two records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Likeness {
-    /// The Jaccard index of their wide shingles, in millionths.
+pub struct Similarity {
+    /// Jaccard index of the wide shingles, in millionths.
     pub wide_ppm: u32,
-    /// The Jaccard index of their narrow shingles, in millionths.
+    /// Jaccard index of the narrow shingles, in millionths.
     pub narrow_ppm: u32,
 }
 
-impl Likeness {
-    /// The same in every way that counts.
+impl Similarity {
+    /// The similarity of exact duplicates.
     pub const SAME: Self = Self {
         wide_ppm: 1_000_000,
         narrow_ppm: 1_000_000,
     };
 
-    /// Whether two records that are this alike share one payout.
+    /// Returns true if records this similar count as duplicates and share one payout.
     pub fn is_duplicate(self) -> bool {
         self.wide_ppm >= WIDE_PPM_MIN && self.narrow_ppm >= NARROW_PPM_MIN
     }
 }
 
 impl Sketch {
-    /// The sketch of a text, in memory that its length does not change.
+    /// Computes the sketch of a text, in memory independent of its length.
     pub fn of_text(text: &str) -> Self {
         let mut folded = blake3::Hasher::new_derive_key("openledger/duplicate/text/1");
         let mut pending = [0u8; 4];
         let mut any = false;
         let mut block = Vec::with_capacity(1024);
-        for c in text::folded(text) {
+        for c in text::normalised(text) {
             any = true;
             block.extend_from_slice(c.encode_utf8(&mut pending).as_bytes());
             if block.len() > 1000 && c != ' ' {
@@ -67,39 +65,39 @@ impl Sketch {
                 block.clear();
             }
         }
-        // A trailing space is left of trailing white space.
+        // Trailing white space has become one trailing space.
         folded.update(block.trim_ascii_end());
 
-        let mut gather = Gather::default();
-        text::tokens(text, |token| gather.add(token));
-        let near = gather.tokens >= NEAR_TOKENS_MIN;
+        let mut builder = SketchBuilder::default();
+        text::tokens(text, |token| builder.add(token));
+        let near = builder.tokens >= NEAR_TOKENS_MIN;
         Self {
-            // A text of nothing but invisible characters is compared as it is.
+            // A text of invisible characters only is compared as bytes.
             exact: match any {
                 true => *folded.finalize().as_bytes(),
                 false => Self::of_bytes(text.as_bytes()).exact,
             },
-            tokens: gather.tokens,
-            minhash: if near { gather.minhash } else { Vec::new() },
+            tokens: builder.tokens,
+            minhash: if near { builder.minhash } else { Vec::new() },
             wide: if near {
-                gather.wide.finish()
+                builder.wide.finish()
             } else {
                 Shingles::default()
             },
             narrow: if near {
-                gather.narrow.finish()
+                builder.narrow.finish()
             } else {
                 Shingles::default()
             },
         }
     }
 
-    /// The sketch of bytes that are no text: a picture, a sound.
+    /// Computes the sketch of binary data, such as an image or a sound.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self::of_digest(digest("openledger/duplicate/bytes/1", &[bytes]))
     }
 
-    /// The sketch of bytes whose digest is known; two of them are alike when the digests are equal.
+    /// Returns the sketch of data with a known digest. Two such sketches match if the digests are equal.
     pub fn of_digest(exact: [u8; 32]) -> Self {
         Self {
             exact,
@@ -110,7 +108,7 @@ impl Sketch {
         }
     }
 
-    /// Whether the sketch could have been made here: lengths within bounds, hashes in order.
+    /// Returns true if this code could have produced the sketch: lengths in bounds, hashes in order.
     pub fn is_well_formed(&self) -> bool {
         let ordered = |set: &Shingles| {
             let full = if set.cut {
@@ -128,12 +126,12 @@ impl Sketch {
         sizes && ordered(&self.wide) && ordered(&self.narrow)
     }
 
-    /// How alike two records are, by the shingles themselves.
-    pub fn likeness(&self, other: &Self) -> Likeness {
+    /// Returns the similarity of two records.
+    pub fn similarity(&self, other: &Self) -> Similarity {
         if self.exact == other.exact {
-            return Likeness::SAME;
+            return Similarity::SAME;
         }
-        Likeness {
+        Similarity {
             wide_ppm: self.wide.jaccard_ppm(&other.wide),
             narrow_ppm: self.narrow.jaccard_ppm(&other.narrow),
         }
@@ -141,8 +139,8 @@ impl Sketch {
 }
 
 impl Shingles {
-    /// The share of the union that both have, rounded down; zero where there is nothing to compare. Where shingles were
-    /// cut, the union is the smallest [`SHINGLES_MAX`] of it: a uniform sample, the same for everyone.
+    /// Returns the Jaccard index in millionths, rounded down; zero if both sets are empty. If a set was cut, only the
+    /// smallest [`SHINGLES_MAX`] hashes of the union count: a uniform sample, the same on every node.
     fn jaccard_ppm(&self, other: &Self) -> u32 {
         let most = if self.cut || other.cut {
             SHINGLES_MAX
@@ -170,8 +168,8 @@ impl Shingles {
     }
 }
 
-/// A sketch in the making.
-struct Gather {
+/// A sketch under construction.
+struct SketchBuilder {
     tokens: u32,
     /// Hashes of the last tokens, the newest last.
     last: [u64; WIDE],
@@ -180,7 +178,7 @@ struct Gather {
     narrow: Smallest,
 }
 
-impl Default for Gather {
+impl Default for SketchBuilder {
     fn default() -> Self {
         Self {
             tokens: 0,
@@ -192,7 +190,7 @@ impl Default for Gather {
     }
 }
 
-impl Gather {
+impl SketchBuilder {
     fn add(&mut self, token: &str) {
         let hash = blake3::hash(token.as_bytes());
         let eight = hash.as_bytes().first_chunk::<8>().expect("thirty-two bytes");
@@ -200,24 +198,24 @@ impl Gather {
         self.last[WIDE - 1] = u64::from_be_bytes(*eight);
         self.tokens = self.tokens.saturating_add(1);
         if self.tokens as usize >= NARROW {
-            self.narrow.add(short(shingle(&self.last[WIDE - NARROW..])));
+            self.narrow.add(upper_half(shingle(&self.last[WIDE - NARROW..])));
         }
         if self.tokens as usize >= WIDE {
             let wide = shingle(&self.last);
-            self.wide.add(short(wide));
+            self.wide.add(upper_half(wide));
             for (least, &(a, b)) in self.minhash.iter_mut().zip(PERMUTATION.iter()) {
-                *least = (*least).min(short(a.wrapping_mul(wide).wrapping_add(b)));
+                *least = (*least).min(upper_half(a.wrapping_mul(wide).wrapping_add(b)));
             }
         }
     }
 }
 
-/// The upper half, whose bits all others have gone into.
-fn short(hash: u64) -> u32 {
+/// Returns the upper half, which depends on all input bits.
+fn upper_half(hash: u64) -> u32 {
     u32::try_from(hash >> 32).expect("half of the bits")
 }
 
-/// One hash for tokens in this order (the finaliser of MurmurHash3 between them).
+/// Returns one hash of tokens in this order, mixed with the finaliser of MurmurHash3.
 fn shingle(tokens: &[u64]) -> u64 {
     tokens.iter().fold(0, |hash: u64, token| {
         let mut mixed = hash.rotate_left(23) ^ token;
@@ -227,8 +225,8 @@ fn shingle(tokens: &[u64]) -> u64 {
     })
 }
 
-/// The multiplier and the summand of each permutation, from BLAKE3 so that nobody chose them. Multiply-shift hashing is
-/// universal, which is what MinHash asks for (Dietzfelbinger et al. 1997).
+/// The multiplier and summand of each permutation, taken from BLAKE3 output so that nobody chose them. Multiply-shift
+/// hashing is universal, which is what MinHash requires (Dietzfelbinger et al. 1997).
 static PERMUTATION: std::sync::LazyLock<[(u64, u64); PERMUTATIONS]> = std::sync::LazyLock::new(|| {
     let mut stream = blake3::Hasher::new_derive_key("openledger/duplicate/minhash/1").finalize_xof();
     let mut next = || {
@@ -239,7 +237,7 @@ static PERMUTATION: std::sync::LazyLock<[(u64, u64); PERMUTATIONS]> = std::sync:
     std::array::from_fn(|_| (next() | 1, next()))
 });
 
-/// The smallest different values of a stream, in bounded memory.
+/// The smallest distinct values of a stream, in bounded memory.
 #[derive(Default)]
 struct Smallest {
     kept: Vec<u32>,

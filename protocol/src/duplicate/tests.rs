@@ -1,5 +1,5 @@
-//! Corpora are generated from a seed, so that the figures are the same on every machine. `DUPLICATE_ORIGINALS` sets how
-//! many originals the figures are taken from, `DUPLICATE_SEED` replays another corpus.
+//! Generated corpora, so that the results are the same on every machine. `DUPLICATE_ORIGINALS` sets the number of
+//! originals, `DUPLICATE_SEED` selects another corpus.
 
 mod corpus;
 
@@ -21,7 +21,7 @@ fn seed() -> u64 {
     env("DUPLICATE_SEED", 1)
 }
 
-/// Whether the second text is found to be a copy of the first.
+/// Returns true if the second text is found to be a copy of the first.
 fn is_copy(original: &str, copy: &str) -> bool {
     let entries = [entry(1, 1, original), entry(2, 2, copy)];
     let report = cluster(&entries);
@@ -29,7 +29,7 @@ fn is_copy(original: &str, copy: &str) -> bool {
 }
 
 #[test]
-fn every_disguise_of_a_document_clusters_with_its_original() {
+fn every_disguised_copy_clusters_with_its_original() {
     let originals = env("DUPLICATE_ORIGINALS", 120);
     let mut dice = Dice(seed());
     let mut line = String::new();
@@ -43,7 +43,7 @@ fn every_disguise_of_a_document_clusters_with_its_original() {
             found += u64::from(is_copy(&original, &copy));
         }
         line += &format!("{disguise} {found}/{originals}  ");
-        // Of random tenths of words some are clustered unevenly in the last places; one in a hundred may be lost.
+        // Random tenths of the words may be clustered unevenly; one copy in a hundred may be missed.
         assert!(
             found * 100 >= originals * 99,
             "{disguise}: {found} of {originals}, DUPLICATE_SEED={}",
@@ -64,7 +64,7 @@ fn independent_templates_do_not_merge_with_prose() {
     for n in 0..200 {
         texts.push(corpus::notice(&mut dice, n));
     }
-    // Prose that begins with a licence notice, as files do.
+    // Prose that starts with a licence notice, as files do.
     for n in 0..200 {
         let notice = corpus::notice(&mut dice, n);
         texts.push(format!("{notice}\n\n{}", corpus::prose(&mut dice, 200)));
@@ -96,7 +96,7 @@ fn independent_templates_do_not_merge_with_prose() {
 }
 
 #[test]
-fn what_shares_a_template_is_alike_when_the_template_is_most_of_it() {
+fn records_of_one_template_are_duplicates_if_it_is_most_of_the_text() {
     let mut dice = Dice(seed());
     let template = corpus::prose(&mut dice, 100);
     let mut line = String::new();
@@ -130,7 +130,7 @@ fn precision_and_recall_by_the_share_of_changed_words() {
             let original = corpus::prose(&mut dice, 300);
             let copy = corpus::noised(&mut dice, &original, percent);
             found += usize::from(is_copy(&original, &copy));
-            let likeness = Sketch::of_text(&original).likeness(&Sketch::of_text(&copy));
+            let likeness = Sketch::of_text(&original).similarity(&Sketch::of_text(&copy));
             one_size += usize::from(likeness.wide_ppm >= 700_000);
         }
         line += &format!("{percent}% {found}/{pairs} (wide >= 0.7 alone: {one_size})  ");
@@ -188,11 +188,11 @@ fn the_earliest_commitment_is_canonical_and_then_the_smaller_digest() {
     assert_eq!(report.clusters[0].canonical, 2);
     let members: Vec<usize> = report.clusters[0].members.iter().map(|member| member.record).collect();
     assert_eq!(members, [1, 0]);
-    assert_eq!(report.clusters[0].members[0].likeness, Likeness::SAME);
+    assert_eq!(report.clusters[0].members[0].likeness, Similarity::SAME);
 }
 
 #[test]
-fn a_copy_of_a_copy_is_found_and_says_beside_what() {
+fn a_copy_of_a_copy_names_the_record_it_duplicates() {
     let mut dice = Dice(seed());
     let original = corpus::prose(&mut dice, 400);
     let copy = corpus::noised(&mut dice, &original, 10);
@@ -205,7 +205,7 @@ fn a_copy_of_a_copy_is_found_and_says_beside_what() {
 }
 
 #[test]
-fn short_records_are_alike_only_when_they_say_the_same() {
+fn short_records_are_duplicates_only_if_their_text_is_equal() {
     assert!(is_copy(
         "The capital of France is Paris.",
         "the  capital of FRANCE is paris."
@@ -231,7 +231,7 @@ fn a_sketch_is_bounded_and_streams() {
     assert!(bytes.len() <= ENTRY_MAX, "{}", bytes.len());
     // Cut sets compare as uniform samples.
     let copy = corpus::noised(&mut dice, &long, 10);
-    let likeness = sketch.likeness(&Sketch::of_text(&copy));
+    let likeness = sketch.similarity(&Sketch::of_text(&copy));
     assert!((380_000..460_000).contains(&likeness.wide_ppm), "{likeness:?}");
     assert!((640_000..720_000).contains(&likeness.narrow_ppm), "{likeness:?}");
     // Trailing white space at any length of the text.
@@ -245,7 +245,7 @@ fn a_sketch_is_bounded_and_streams() {
 }
 
 #[test]
-fn an_index_grows_by_appending_and_refuses_what_is_none() {
+fn an_index_grows_by_appending_and_refuses_other_bytes() {
     let mut dice = Dice(5);
     let entries: Vec<Entry> = (0..4).map(|n| entry(n, n, &corpus::prose(&mut dice, 60 * n))).collect();
     let (head, tail) = entries.split_at(2);

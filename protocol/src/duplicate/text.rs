@@ -1,13 +1,13 @@
-//! Normalisation: what about a text does not count.
+//! Text normalisation for comparison.
 //!
-//! Case, accents, width and composition of letters (NFKD, marks dropped), invisible characters and spacing are how one
-//! text is disguised as another, or changed by an editor that nobody asked; none of them makes a new text. Tokens are runs
-//! of letters and digits; each character of a script that is written without spaces is a token of its own.
+//! Case, accents, width and composition of letters (NFKD, marks dropped), invisible characters and spacing are ignored: they
+//! serve to disguise a copy, or come from an editor. Tokens are runs of letters and digits; in scripts written without
+//! spaces, each character is a token.
 
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
-/// The characters that count, in lower case, with every run of white space as one space.
-pub fn folded(text: &str) -> impl Iterator<Item = char> {
+/// Returns the normalised characters: lower case, with each run of white space as one space.
+pub fn normalised(text: &str) -> impl Iterator<Item = char> {
     let mut space = true;
     text.nfkd()
         .filter(|&c| !is_combining_mark(c) && !invisible(c))
@@ -28,7 +28,7 @@ pub fn tokens(text: &str, mut each: impl FnMut(&str)) {
             token.clear();
         }
     };
-    for c in folded(text) {
+    for c in normalised(text) {
         let alone = unspaced(c);
         if alone || !c.is_alphanumeric() || token.len() >= TOKEN_MAX {
             flush(&mut token);
@@ -43,15 +43,15 @@ pub fn tokens(text: &str, mut each: impl FnMut(&str)) {
     flush(&mut token);
 }
 
-/// Longer runs of letters are cut, so that base64 is no single token.
+/// Longest token, in bytes. Longer runs are split, so that base64 does not become a single token.
 const TOKEN_MAX: usize = 64;
 
-/// Characters that take no place on the page.
+/// Returns true for zero-width and formatting characters.
 fn invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
-/// Scripts that are written without spaces between words: kana, ideographs, Thai, Lao, Khmer, Burmese.
+/// Returns true for scripts without spaces between words: kana, ideographs, Thai, Lao, Khmer, Burmese.
 fn unspaced(c: char) -> bool {
     matches!(c, '\u{3041}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{20000}'..='\u{323af}'
         | '\u{e01}'..='\u{edf}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}')
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn disguises_fall_off() {
+    fn disguised_copies_have_the_same_tokens() {
         let plain = list("the cafe is open 24 hours");
         for disguised in [
             "The CAFÉ is open, 24 hours!",
@@ -82,8 +82,8 @@ mod tests {
     }
 
     #[test]
-    fn folding_keeps_punctuation_and_collapses_spaces() {
-        assert_eq!(folded(" A +  B\n").collect::<String>(), "a + b ");
+    fn normalisation_keeps_punctuation_and_collapses_spaces() {
+        assert_eq!(normalised(" A +  B\n").collect::<String>(), "a + b ");
     }
 
     #[test]

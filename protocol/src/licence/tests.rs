@@ -1,4 +1,4 @@
-//! What licences allow, alone and together.
+//! Permissions of licences, alone and in expressions.
 
 use super::*;
 
@@ -37,13 +37,13 @@ fn a_refusal_names_the_licence_the_use_and_the_reason() {
 }
 
 #[test]
-fn or_takes_the_better_and_and_takes_the_worse() {
+fn or_allows_what_either_allows_and_and_what_both_allow() {
     assert_eq!(licence("CC-BY-NC-4.0 OR CC-BY-4.0").permits(Use::Commercial), Ok(()));
     assert!(licence("CC-BY-NC-4.0 AND CC-BY-4.0").permits(Use::Commercial).is_err());
 }
 
 #[test]
-fn an_unknown_licence_is_refused_with_what_was_meant() {
+fn an_unknown_licence_is_refused_with_a_suggestion() {
     for (text, suggestion) in [
         ("Apache2", "Apache-2.0"),
         ("CC-BY-4", "CC-BY-4.0"),
@@ -62,7 +62,7 @@ fn an_unknown_licence_is_refused_with_what_was_meant() {
 }
 
 #[test]
-fn terms_of_ones_own_allow_what_they_name() {
+fn custom_terms_allow_what_they_name() {
     let text = format!("custom:acme-2026:{}:train+commercial", BlobHash([7; 32]));
     let terms = licence(&text);
     assert_eq!(terms.to_string(), text);

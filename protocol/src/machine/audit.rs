@@ -1,14 +1,15 @@
-//! An auditor's side of one host in one deal: ask when the beacon comes, judge what is answered, or that nothing is.
+//! The auditor's state machine for one host of one deal: challenge it when an epoch's beacon is known, verify the
+//! reply, or record a miss at the deadline.
 
-use super::{AGAIN_MS, Deal, DealId};
+use super::{Deal, DealId, RESEND_MS};
 use crate::{
     NodeId, Time,
     crypto::{Domain, Signed},
     proof::{Beacon, Bundle},
-    receipt::{Answer, FalseProof, Outcome, StorageReceipt},
+    receipt::{FalseProof, Outcome, StorageAnswer, StorageReceipt},
 };
 
-/// One host of one deal under audit.
+/// One audited host of one deal. At most one challenge is open; a new epoch closes the previous one as missed.
 #[derive(Clone, Debug)]
 pub struct Audit {
     deal: Deal,
@@ -16,7 +17,7 @@ pub struct Audit {
     host: NodeId,
     me: NodeId,
     domain: Domain,
-    /// The last epoch that was judged or is being.
+    /// The latest epoch that was challenged.
     epoch: Option<u64>,
     waiting: Option<Waiting>,
 }
@@ -28,30 +29,29 @@ struct Waiting {
     due: Time,
 }
 
-/// What the machine is told.
+/// An input of [`Audit::step`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditInput {
-    /// An epoch began with this randomness, and this node was drawn to audit.
+    /// An epoch began with this randomness, and this node was drawn as auditor.
     Epoch(Beacon),
-    /// What the host sent.
-    Answered(Signed<Answer>, Bundle),
-    /// A deadline passed.
+    /// The host's reply.
+    Answered(Signed<StorageAnswer>, Bundle),
     Tick,
 }
 
-/// What should happen.
+/// An effect that the caller performs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditEffect {
-    /// Send the host the challenge.
+    /// Send the challenge to the host.
     Challenge(Beacon),
-    /// Sign and publish a verdict.
+    /// Sign the verdict and publish it.
     Verdict(StorageReceipt),
-    /// Put the host's own word before the chain.
+    /// Submit the host's false proof to the chain.
     Accuse(Box<FalseProof>),
 }
 
 impl Audit {
-    /// Audits `host` under `deal`, in the name of `me`.
+    /// Creates the audit of `host` under `deal`; `me` is the auditor in the receipts.
     pub fn new(deal: Deal, host: NodeId, me: NodeId, domain: Domain) -> Self {
         Self {
             id: deal.id(),
@@ -64,7 +64,7 @@ impl Audit {
         }
     }
 
-    /// One input.
+    /// Processes one input at time `now` and appends the effects to `todo`.
     pub fn step(&mut self, now: Time, input: AuditInput, todo: &mut Vec<AuditEffect>) {
         match input {
             AuditInput::Epoch(beacon) => {
@@ -77,7 +77,7 @@ impl Audit {
                 self.epoch = Some(beacon.epoch);
                 self.waiting = Some(Waiting {
                     beacon,
-                    again: now.after_ms(AGAIN_MS),
+                    again: now.after_ms(RESEND_MS),
                     due: now.after_ms(self.deal.answer_within_ms),
                 });
                 todo.push(AuditEffect::Challenge(beacon));
@@ -87,17 +87,18 @@ impl Audit {
         }
     }
 
-    /// When `step` next wants an [`AuditInput::Tick`].
+    /// Returns the time at which `step` needs the next [`AuditInput::Tick`].
     pub fn deadline(&self) -> Option<Time> {
         self.waiting.map(|waiting| waiting.again.min(waiting.due))
     }
 
-    fn answer(&mut self, now: Time, answer: Signed<Answer>, bundle: Bundle, todo: &mut Vec<AuditEffect>) {
+    fn answer(&mut self, now: Time, answer: Signed<StorageAnswer>, bundle: Bundle, todo: &mut Vec<AuditEffect>) {
         let Some(waiting) = self.waiting else { return };
         let said = &answer.message;
         let ours = said.deal == self.id && said.host == self.host && said.beacon == waiting.beacon;
         let hash = bundle.hash();
-        // Anybody can send rubbish in a host's name. What the host did not sign is as good as nothing.
+        // Anyone can send bytes in a host's name. A reply without the host's signature is ignored, not counted against
+        // it.
         if !ours || said.bundle != hash || !answer.is_authentic(&self.domain) || waiting.due <= now {
             return;
         }
@@ -115,7 +116,7 @@ impl Audit {
             return self.judge(now, Outcome::Missed, [0; 32], todo);
         }
         if waiting.again <= now {
-            waiting.again = now.after_ms(AGAIN_MS);
+            waiting.again = now.after_ms(RESEND_MS);
             todo.push(AuditEffect::Challenge(waiting.beacon));
         }
     }

@@ -1,4 +1,4 @@
-//! What an owner wants pinned and pays for.
+//! Pin deals: an owner's signed offer to pay for copies of a set of shards, and its renewal.
 
 use std::fmt;
 
@@ -7,14 +7,15 @@ use bincode::{Decode, Encode};
 use crate::{
     Account, Amount, BlobHash, NodeId, Time,
     crypto::{Domain, Preimage, digest},
-    preimage::{Spoken, Writer},
-    proof::{Beacon, Bundle, Flawed, PROOFS_MAX, SIZE_MAX, Sample, Shard},
+    preimage::{Authored, Writer},
+    proof::{Beacon, Bundle, BundleError, PROOFS_MAX, SIZE_MAX, Sample, Shard},
 };
 
-/// Most shards in one deal: half a TiB in shards of 64 MiB, and an offer that names them all is no longer than a bundle.
+/// Most shards in one deal: half a TiB at 64 MiB per shard. An offer that lists them all is no longer than a
+/// [`Bundle`].
 pub const SHARDS_MAX: usize = 8192;
 
-/// The digest of a deal: its name, and part of every challenge under it.
+/// The digest of a deal's terms: its id, and part of the seed of every challenge under it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct DealId(pub [u8; 32]);
 
@@ -31,62 +32,80 @@ impl fmt::Debug for DealId {
     }
 }
 
-/// What is to be kept, in how many copies, until when, for how much.
+/// The terms of a pin deal. Field order is the encoding order.
+///
+/// ```
+/// use protocol::machine::{Deal, DealError};
+/// use protocol::proof::Shard;
+/// use protocol::{Account, Amount, BlobHash, NodeId, Time};
+///
+/// let deal = Deal {
+///     owner: NodeId([1; 32]),
+///     account: Account([2; 20]),
+///     nonce: 0,
+///     set: BlobHash([3; 32]),
+///     shards: vec![Shard::of(b"some data")],
+///     copies: 3,
+///     until: Time::from_secs(1_000_000),
+///     price: Amount::open(1),
+///     escrow: Amount::open(300),
+///     challenges: 64,
+///     fetch_within_ms: 60_000,
+///     answer_within_ms: 5_000,
+/// };
+/// assert_eq!(deal.check(), Ok(()));
+/// assert_eq!(Deal { copies: 0, ..deal }.check(), Err(DealError::Copies));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Deal {
-    /// The node that makes it.
     pub owner: NodeId,
-    /// Who pays.
+    /// The account that pays.
     pub account: Account,
-    /// Tells deals of one owner about one set apart.
+    /// Distinguishes deals of one owner about the same set.
     pub nonce: u64,
-    /// What the shards are together: the root of their sequence.
+    /// The root of the sequence that the shards belong to.
     pub set: BlobHash,
-    /// What is kept. Sizes are believed after each host's registration.
+    /// The shards to keep. A size is trusted only after a host has registered with a proof of the last chunk.
     pub shards: Vec<Shard>,
-    /// How many hosts keep it.
+    /// Number of hosts wanted.
     pub copies: u16,
-    /// Until when; a renewal moves it.
+    /// End of the deal. A renewal moves it.
     pub until: Time,
-    /// For each host and each epoch in which it held everything.
+    /// Payment per host and epoch.
     pub price: Amount,
-    /// What is set aside for all of it.
+    /// Upper bound of all payments.
     pub escrow: Amount,
-    /// Chunks drawn per epoch.
+    /// Chunks sampled per host and epoch.
     pub challenges: u16,
-    /// How long a host may fetch before it registers.
+    /// Time for a host to fetch the shards and register.
     pub fetch_within_ms: u64,
-    /// How long a host may take to answer a challenge. Short, or it fetches the chunks elsewhere when asked.
+    /// Time to answer a challenge. Keep it short: with a long one, a host can fetch the sampled chunks when
+    /// challenged.
     pub answer_within_ms: u64,
 }
 
-/// What is wrong with a deal.
+/// Error of invalid deal terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DealError {
-    /// None, or too many.
     #[error("{0} shards; a deal has 1 to {SHARDS_MAX}")]
     Shards(usize),
-    /// A shard that cannot be proven.
+    /// A shard longer than [`SIZE_MAX`], for which no proof exists.
     #[error("shard {position} of {size} bytes is longer than any that is proven")]
     Size {
-        /// Which, from 0.
+        /// Index in the deal's list.
         position: usize,
-        /// How long it claims to be.
         size: u64,
     },
-    /// No copies.
     #[error("no copies are wanted; a deal wants at least 1")]
     Copies,
-    /// Nothing is ever asked, or too much.
     #[error("{0} chunks drawn per epoch; a deal draws 1 to {PROOFS_MAX}")]
     Challenges(u16),
-    /// Nobody can answer that fast.
     #[error("fetching and answering need more than 0 ms")]
     Deadlines,
 }
 
 impl Deal {
-    /// Whether the deal can be kept at all.
+    /// Checks the terms against their bounds.
     pub fn check(&self) -> Result<(), DealError> {
         if self.shards.is_empty() || self.shards.len() > SHARDS_MAX {
             return Err(DealError::Shards(self.shards.len()));
@@ -107,17 +126,18 @@ impl Deal {
         Ok(())
     }
 
-    /// Its name.
+    /// Returns the digest of the terms.
     pub fn id(&self) -> DealId {
-        DealId(digest("openledger/deal/id/1", &[&self.write(Writer::bare()).done()]))
+        DealId(digest("openledger/deal/id/1", &[&self.write(Writer::bare()).finish()]))
     }
 
-    /// Bytes of one copy. Checked deals do not overflow.
+    /// Returns the size of one copy. Does not saturate for a checked deal.
     pub fn bytes(&self) -> u64 {
         self.shards.iter().fold(0, |sum, shard| sum.saturating_add(shard.size))
     }
 
-    /// The draw for `host` under `beacon`. `id` is this deal's name, which is worth working out once.
+    /// Returns the sample of chunks for `host` under `beacon`. The caller passes this deal's `id`, which is costly to
+    /// compute.
     pub fn sample<'a>(&'a self, id: &'a DealId, host: NodeId, beacon: &'a Beacon) -> Sample<'a> {
         Sample {
             beacon,
@@ -128,13 +148,14 @@ impl Deal {
         }
     }
 
-    /// In how many parts a host registers: each proves as many shards as fit in a bundle.
+    /// Returns the number of parts of a registration. One part proves as many shards as fit into a bundle.
     pub fn parts(&self) -> u32 {
         let parts = self.shards.len().div_ceil(PROOFS_MAX.into());
         u32::try_from(parts).expect("checked deals have few shards")
     }
 
-    /// What registers a host, part by part: the last chunk of each shard.
+    /// Returns the chunks that prove one part of a registration: the last chunk of each shard, as (shard index,
+    /// chunk).
     pub fn registration(&self, part: u32) -> Vec<(usize, u64)> {
         let first = usize::try_from(part)
             .unwrap_or(usize::MAX)
@@ -144,8 +165,8 @@ impl Deal {
         shards.skip(first).take(PROOFS_MAX.into()).collect()
     }
 
-    /// Whether a bundle proves the last chunk of each shard of a part, and so every size.
-    pub fn registers(&self, part: u32, bundle: &Bundle) -> Result<(), Flawed> {
+    /// Checks that a bundle proves the last chunk, and so the size, of each shard of a part.
+    pub fn registers(&self, part: u32, bundle: &Bundle) -> Result<(), BundleError> {
         bundle.verify_drawn(&self.shards, &self.registration(part))
     }
 
@@ -172,26 +193,24 @@ impl Preimage for Deal {
     /// `"openledger/deal/1" ‖ chain ‖ owner ‖ account ‖ nonce ‖ set ‖ shards ‖ copies ‖ until ‖ price ‖ escrow ‖ challenges ‖
     /// fetch within ‖ answer within`.
     fn preimage(&self, domain: &Domain) -> Vec<u8> {
-        self.write(Writer::new("openledger/deal/1", domain)).done()
+        self.write(Writer::new("openledger/deal/1", domain)).finish()
     }
 }
 
-impl Spoken for Deal {
-    fn speaker(&self) -> NodeId {
+impl Authored for Deal {
+    fn author(&self) -> NodeId {
         self.owner
     }
 }
 
-/// An owner's word that a deal goes on.
+/// An owner's signed extension of a deal.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Renewal {
-    /// Which.
     pub deal: DealId,
-    /// The owner of it.
     pub owner: NodeId,
-    /// The new end; an earlier one than before is nothing.
+    /// The new end. An earlier end than the current one has no effect.
     pub until: Time,
-    /// All that is set aside, with what was set aside before.
+    /// The new total escrow, including the previous one.
     pub escrow: Amount,
 }
 
@@ -203,12 +222,12 @@ impl Preimage for Renewal {
             .fixed(&self.owner.0)
             .u64(self.until.0)
             .fixed(&self.escrow.0.to_be_bytes())
-            .done()
+            .finish()
     }
 }
 
-impl Spoken for Renewal {
-    fn speaker(&self) -> NodeId {
+impl Authored for Renewal {
+    fn author(&self) -> NodeId {
         self.owner
     }
 }

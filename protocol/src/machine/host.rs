@@ -1,60 +1,45 @@
-//! A host's side of one deal: fetch, register, answer, forget.
+//! The host's state machine for one deal: fetch the shards, register with proofs, answer challenges, unpin at the end.
 
-use super::{AGAIN_MS, Deal, DealId};
+use super::{Deal, DealId, RESEND_MS};
 use crate::{
     Amount, NodeId, Time,
     proof::{Beacon, Bundle},
 };
 
-/// What a host takes on.
+/// A host's conditions for accepting deals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appetite {
+pub struct HostTerms {
     /// Bytes that may still be promised.
     pub free: u64,
-    /// What a GiB costs per epoch; a part of one counts as a whole.
+    /// Price per GiB and epoch; a fraction of a GiB counts as a whole one.
     pub price_per_gib: Amount,
-    /// The shortest time in which this host promises to answer.
+    /// The shortest answer time that this host accepts.
     pub answer_within_ms: u64,
 }
 
-/// Why a host does not take a deal.
+/// The reason that a host declines a deal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, bincode::Encode, bincode::Decode)]
 pub enum Decline {
-    /// The deal is no good.
     #[error("the deal cannot be kept: {0}")]
     Terms(String),
-    /// No room.
     #[error("{need} bytes are asked for and {free} are free")]
     Full {
-        /// What a copy takes.
+        /// Size of a copy.
         need: u64,
-        /// What there is.
         free: u64,
     },
-    /// Too cheap.
     #[error("{offered} per epoch are offered where {wanted} are asked")]
-    Price {
-        /// What is paid.
-        offered: Amount,
-        /// What it would take.
-        wanted: Amount,
-    },
-    /// Too fast.
+    Price { offered: Amount, wanted: Amount },
+    /// The deal's answer time is too short.
     #[error("answers within {offered} ms are asked for; this host promises {wanted} ms")]
-    Hasty {
-        /// What is asked.
-        offered: u64,
-        /// What is promised.
-        wanted: u64,
-    },
-    /// Too late.
+    AnswerTime { offered: u64, wanted: u64 },
     #[error("the deal is over before a copy can be fetched")]
-    Late,
+    TooLate,
 }
 
-impl Appetite {
-    /// Whether a deal is taken.
-    pub fn weigh(&self, deal: &Deal, now: Time) -> Result<(), Decline> {
+impl HostTerms {
+    /// Checks a deal against these conditions.
+    pub fn check(&self, deal: &Deal, now: Time) -> Result<(), Decline> {
         deal.check().map_err(|error| Decline::Terms(error.to_string()))?;
         let need = deal.bytes();
         if need > self.free {
@@ -68,16 +53,16 @@ impl Appetite {
         }
         if deal.answer_within_ms < self.answer_within_ms {
             let (offered, wanted) = (deal.answer_within_ms, self.answer_within_ms);
-            return Err(Decline::Hasty { offered, wanted });
+            return Err(Decline::AnswerTime { offered, wanted });
         }
         if deal.until <= now.after_ms(deal.fetch_within_ms) {
-            return Err(Decline::Late);
+            return Err(Decline::TooLate);
         }
         Ok(())
     }
 }
 
-/// One deal, on the side of a host that took it.
+/// An accepted deal, from the host's side.
 #[derive(Clone, Debug)]
 pub struct Hosting {
     deal: Deal,
@@ -91,7 +76,7 @@ enum Phase {
     Fetching {
         due: Time,
     },
-    /// `bundle` is sent until the owner says that this part came.
+    /// `bundle` is resent until the owner acknowledges this part.
     Registering {
         part: u32,
         bundle: Option<Bundle>,
@@ -104,67 +89,59 @@ enum Phase {
     Over,
 }
 
-/// What the machine is told.
+/// An input of [`Hosting::step`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostInput {
-    /// Every shard is here, verified.
+    /// Every shard is stored and verified.
     Fetched,
-    /// The owner has heard a part of the registration.
+    /// The owner acknowledged a part of the registration.
     Registered {
-        /// Which. The last means that it has heard all.
+        /// The part. The last part means that the owner has all of them.
         part: u32,
     },
-    /// An auditor asks.
+    /// An auditor sent a challenge.
     Challenged(Beacon),
-    /// The proofs that [`HostEffect::Prove`] asked for, in its order.
+    /// The proofs that [`HostEffect::Prove`] asked for, in the same order.
     Proven(Bundle),
-    /// A shard is no longer what it was.
+    /// A stored shard no longer matches its hash.
     Damaged,
-    /// The deal goes on.
     Renewed {
-        /// Until when.
         until: Time,
     },
-    /// The owner wants this copy no longer.
+    /// The owner released this copy.
     Released,
-    /// A deadline passed.
     Tick,
 }
 
-/// Why a copy is no longer kept.
+/// The reason that a host unpins a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forgotten {
-    /// The deal is over.
+pub enum UnpinReason {
+    /// The deal ended.
     Expired,
-    /// The owner said so.
+    /// The owner released the copy.
     Released,
-    /// It could not be fetched, or registered, in time.
+    /// Fetching or registering did not finish in time.
     Late,
 }
 
-/// What should happen.
+/// An effect that the caller performs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostEffect {
-    /// Pin the shards and fetch what is missing.
+    /// Pin the shards and fetch the missing ones.
     Fetch,
-    /// Prove chunks: each a position among the deal's shards, and a chunk. The answer is a [`HostInput::Proven`], or a
-    /// [`HostInput::Damaged`] where the bytes on disk no longer prove anything.
+    /// Build proofs of these (shard index, chunk) pairs. The result comes back as [`HostInput::Proven`], or as
+    /// [`HostInput::Damaged`] if the stored bytes no longer match the shard's hash.
     Prove(Vec<(usize, u64)>),
-    /// Tell the owner that everything is here, part by part.
-    Register {
-        /// Which part.
-        part: u32,
-        /// Its proofs.
-        bundle: Bundle,
-    },
-    /// Sign these proofs and send them to whoever asked under this beacon.
+    /// Send a part of the registration to the owner.
+    Register { part: u32, bundle: Bundle },
+    /// Sign these proofs and send them to the auditors that sent the challenge.
     Answer(Beacon, Bundle),
     /// Unpin the shards.
-    Forget(Forgotten),
+    Unpin(UnpinReason),
 }
 
 impl Hosting {
-    /// A deal that was weighed and taken now; gives it and begins to fetch.
+    /// Accepts a deal that passed [`HostTerms::check`] and starts fetching.
     pub fn take(deal: Deal, me: NodeId, now: Time, todo: &mut Vec<HostEffect>) -> Self {
         todo.push(HostEffect::Fetch);
         let due = now.after_ms(deal.fetch_within_ms);
@@ -176,102 +153,48 @@ impl Hosting {
         }
     }
 
-    /// Which deal.
+    /// Returns the deal's id.
     pub const fn id(&self) -> DealId {
         self.id
     }
 
-    /// Its terms.
+    /// Returns the terms, with renewals applied.
     pub const fn deal(&self) -> &Deal {
         &self.deal
     }
 
-    /// Whether the machine has nothing left to do.
+    /// Returns true if the machine has ended and ignores further inputs.
     pub const fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }
 
-    /// Whether the owner knows that everything is here.
+    /// Returns true if the owner has acknowledged the whole registration.
     pub const fn is_registered(&self) -> bool {
         matches!(self.phase, Phase::Holding { .. })
     }
 
-    /// One input.
+    /// Processes one input at time `now` and appends the effects to `todo`.
     pub fn step(&mut self, now: Time, input: HostInput, todo: &mut Vec<HostEffect>) {
         if self.is_over() {
             return;
         }
-        match (input, &mut self.phase) {
-            (HostInput::Fetched, Phase::Fetching { due }) => {
-                let due = *due;
-                self.register(0, due, todo);
-            }
-            (HostInput::Fetched, Phase::Holding { .. } | Phase::Registering { .. } | Phase::Over) => (),
-            (
-                HostInput::Proven(built),
-                Phase::Registering {
-                    part, bundle, again, ..
-                },
-            ) => {
-                // Nothing is said that was not checked here first.
-                if bundle.is_none() && self.deal.registers(*part, &built).is_ok() {
-                    *again = now.after_ms(AGAIN_MS);
-                    *bundle = Some(built.clone());
-                    let (part, bundle) = (*part, built);
-                    todo.push(HostEffect::Register { part, bundle });
+        match input {
+            HostInput::Fetched => {
+                if let Phase::Fetching { due } = self.phase {
+                    self.register(0, due, todo);
                 }
             }
-            (
-                HostInput::Registered { part: heard },
-                Phase::Registering {
-                    part,
-                    bundle: Some(_),
-                    due,
-                    ..
-                },
-            ) => {
-                let (next, due) = (*part + 1, *due);
-                if heard + 1 >= self.deal.parts() {
-                    self.phase = Phase::Holding { proving: None };
-                } else if heard == *part {
-                    self.register(next, due, todo);
-                }
-            }
-            // The auditor may hear of the registration before this host hears that it was heard.
-            (HostInput::Challenged(beacon), phase @ Phase::Registering { bundle: Some(_), .. }) => {
-                *phase = Phase::Holding { proving: None };
-                self.challenge(beacon, todo);
-            }
-            (HostInput::Challenged(beacon), Phase::Holding { .. }) => self.challenge(beacon, todo),
-            (HostInput::Proven(bundle), Phase::Holding { proving }) => {
-                if let Some(beacon) = *proving
-                    && bundle.verify(&self.deal.sample(&self.id, self.me, &beacon)).is_ok()
-                {
-                    *proving = None;
-                    todo.push(HostEffect::Answer(beacon, bundle));
-                }
-            }
-            (HostInput::Damaged, phase) => {
-                // A copy that was registered stays registered; the next answers are missed until it is whole again.
-                match phase {
-                    Phase::Holding { proving } => *proving = None,
-                    Phase::Registering { due, .. } => {
-                        let due = *due;
-                        *phase = Phase::Fetching { due };
-                    }
-                    Phase::Fetching { .. } | Phase::Over => (),
-                }
-                todo.push(HostEffect::Fetch);
-            }
-            (HostInput::Renewed { until }, _) => self.deal.until = self.deal.until.max(until),
-            (HostInput::Released, _) => self.forget(Forgotten::Released, todo),
-            (HostInput::Tick, _) => self.tick(now, todo),
-            // A challenge before there is anything to prove, a word about what was never said: nothing.
-            (HostInput::Registered { .. } | HostInput::Challenged(_) | HostInput::Proven(_), _) => (),
+            HostInput::Registered { part } => self.acknowledged(part, todo),
+            HostInput::Challenged(beacon) => self.challenge(beacon, todo),
+            HostInput::Proven(bundle) => self.proven(now, bundle, todo),
+            HostInput::Damaged => self.damaged(todo),
+            HostInput::Renewed { until } => self.deal.until = self.deal.until.max(until),
+            HostInput::Released => self.unpin(UnpinReason::Released, todo),
+            HostInput::Tick => self.tick(now, todo),
         }
     }
 
-    /// When `step` next wants a [`HostInput::Tick`].
+    /// Returns the time at which `step` needs the next [`HostInput::Tick`].
     pub fn deadline(&self) -> Option<Time> {
         let due = match &self.phase {
             Phase::Fetching { due } => *due,
@@ -292,11 +215,71 @@ impl Hosting {
         todo.push(HostEffect::Prove(self.deal.registration(part)));
     }
 
-    fn challenge(&mut self, beacon: Beacon, todo: &mut Vec<HostEffect>) {
-        let Phase::Holding { proving } = &mut self.phase else {
-            return;
+    /// The owner acknowledged a part: send the next one, or hold the copy after the last.
+    fn acknowledged(&mut self, acknowledged: u32, todo: &mut Vec<HostEffect>) {
+        let Phase::Registering {
+            part,
+            bundle: Some(_),
+            due,
+            ..
+        } = self.phase
+        else {
+            return; // An acknowledgement of nothing that was sent.
         };
-        // Asked twice before it answered once, as auditors do: one piece of work. A later epoch ends an earlier one.
+        if acknowledged + 1 >= self.deal.parts() {
+            self.phase = Phase::Holding { proving: None };
+        } else if acknowledged == part {
+            self.register(part + 1, due, todo);
+        }
+    }
+
+    /// Sends proofs, after checking them: a signed false proof costs the bond.
+    fn proven(&mut self, now: Time, built: Bundle, todo: &mut Vec<HostEffect>) {
+        match &mut self.phase {
+            Phase::Registering {
+                part, bundle, again, ..
+            } => {
+                if bundle.is_none() && self.deal.registers(*part, &built).is_ok() {
+                    *again = now.after_ms(RESEND_MS);
+                    *bundle = Some(built.clone());
+                    let (part, bundle) = (*part, built);
+                    todo.push(HostEffect::Register { part, bundle });
+                }
+            }
+            Phase::Holding { proving } => {
+                if let Some(beacon) = *proving
+                    && built.verify(&self.deal.sample(&self.id, self.me, &beacon)).is_ok()
+                {
+                    *proving = None;
+                    todo.push(HostEffect::Answer(beacon, built));
+                }
+            }
+            Phase::Fetching { .. } | Phase::Over => (),
+        }
+    }
+
+    /// Fetches damaged shards again. A registered copy stays registered; its challenges are missed until it is repaired.
+    fn damaged(&mut self, todo: &mut Vec<HostEffect>) {
+        match &mut self.phase {
+            Phase::Holding { proving } => *proving = None,
+            Phase::Registering { due, .. } => {
+                let due = *due;
+                self.phase = Phase::Fetching { due };
+            }
+            Phase::Fetching { .. } | Phase::Over => (),
+        }
+        todo.push(HostEffect::Fetch);
+    }
+
+    fn challenge(&mut self, beacon: Beacon, todo: &mut Vec<HostEffect>) {
+        // An auditor may learn of the registration before the owner's acknowledgement reaches this host.
+        if matches!(self.phase, Phase::Registering { bundle: Some(_), .. }) {
+            self.phase = Phase::Holding { proving: None };
+        }
+        let Phase::Holding { proving } = &mut self.phase else {
+            return; // A challenge before there is anything to prove.
+        };
+        // Auditors resend challenges: prove once per epoch. A later epoch replaces an unfinished earlier one.
         if proving.is_some_and(|running| running.epoch >= beacon.epoch) {
             return;
         }
@@ -306,11 +289,11 @@ impl Hosting {
 
     fn tick(&mut self, now: Time, todo: &mut Vec<HostEffect>) {
         if self.deal.until <= now {
-            return self.forget(Forgotten::Expired, todo);
+            return self.unpin(UnpinReason::Expired, todo);
         }
         match &mut self.phase {
             Phase::Fetching { due } | Phase::Registering { due, .. } if *due <= now => {
-                self.forget(Forgotten::Late, todo)
+                self.unpin(UnpinReason::Late, todo)
             }
             Phase::Registering {
                 part,
@@ -318,7 +301,7 @@ impl Hosting {
                 again,
                 ..
             } if *again <= now => {
-                *again = now.after_ms(AGAIN_MS);
+                *again = now.after_ms(RESEND_MS);
                 let (part, bundle) = (*part, bundle.clone());
                 todo.push(HostEffect::Register { part, bundle });
             }
@@ -326,8 +309,8 @@ impl Hosting {
         }
     }
 
-    fn forget(&mut self, why: Forgotten, todo: &mut Vec<HostEffect>) {
+    fn unpin(&mut self, why: UnpinReason, todo: &mut Vec<HostEffect>) {
         self.phase = Phase::Over;
-        todo.push(HostEffect::Forget(why));
+        todo.push(HostEffect::Unpin(why));
     }
 }

@@ -1,11 +1,17 @@
-//! Machines: told the time, given one input, they list what should happen. Nothing here waits, sends or draws.
+//! State machines of the pin protocol. Each takes the time and one input and returns effects; it does no I/O itself.
 //!
-//! A pinned set has four parties, each a machine of its own. The owner's [`Pin`] keeps as many copies as were paid for. A
-//! host's [`Hosting`] fetches, registers, answers and forgets. An auditor's [`Audit`] challenges one host of one deal when an
-//! epoch begins. Any peer's [`Probe`] asks a provider for one chunk, as a reader would.
+//! Four parties take part, one machine each. The owner's [`Pin`] keeps the paid number of copies alive. A host's [`Hosting`]
+//! fetches, registers and answers challenges. An auditor's [`Audit`] challenges one host of one deal per epoch. Any peer's
+//! [`Probe`] requests one chunk from a provider, as an ordinary reader would.
 //!
-//! The faults and what they cost: one miss is a warning and no reward, three in a row lose the deal, and only proofs that
-//! the host signed and that do not verify cost a stake.
+//! Penalties: a missed audit earns nothing, [`MISSES_MAX`] in a row lose the deal, and only a signed proof that does not
+//! verify costs the host's bond.
+//!
+//! # Why not an async task per deal
+//!
+//! A verdict decides about money, so each must be reproducible. A machine without clock, network or randomness can be run
+//! by the simulator with lost, late and forged messages under one seed, and the daemon's shell around it (wait, step,
+//! perform the effects in order) has nothing left to decide.
 
 mod audit;
 mod deal;
@@ -17,9 +23,9 @@ mod tests;
 
 pub use audit::{Audit, AuditEffect, AuditInput};
 pub use deal::{Deal, DealError, DealId, Renewal, SHARDS_MAX};
-pub use host::{Appetite, Decline, Forgotten, HostEffect, HostInput, Hosting};
+pub use host::{Decline, HostEffect, HostInput, HostTerms, Hosting, UnpinReason};
 pub use pin::{Dropped, MISSES_MAX, Pin, PinEffect, PinInput};
 pub use probe::{Probe, ProbeEffect, ProbeInput};
 
-/// How long a message may stay unanswered before it is sent again.
-pub const AGAIN_MS: u64 = 2_000;
+/// Time without a reply after which a message is sent again.
+pub const RESEND_MS: u64 = 2_000;

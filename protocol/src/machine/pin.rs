@@ -1,28 +1,28 @@
-//! The owner's side: as many copies as were paid for, and a new host for each one that fails.
+//! The owner's state machine for one deal: keep the paid number of copies, and replace each host that fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AGAIN_MS, Deal, DealId};
+use super::{Deal, DealId, RESEND_MS};
 use crate::{Amount, NodeId, Time, proof::Bundle, receipt::Outcome};
 
-/// Misses in a row that lose the deal.
+/// Missed audits in a row after which a host loses the deal.
 pub const MISSES_MAX: u8 = 3;
-/// How long a host may think about an offer.
+/// Time for a host to accept or decline an offer.
 const ACCEPT_WITHIN_MS: u64 = 10_000;
-/// How often more candidates are looked for while copies are missing.
+/// Interval between searches for candidates while copies are missing.
 const SEEK_EVERY_MS: u64 = 30_000;
-/// Candidates that are remembered beyond those that are needed.
-const SPARE_MAX: usize = 64;
+/// Most candidates kept in reserve. Further ones are dropped.
+const CANDIDATES_MAX: usize = 64;
 
-/// One deal, on the side of whoever pays.
+/// One deal, from the owner's side. At most `copies` hosts are in use, and at most `escrow` is paid.
 #[derive(Clone, Debug)]
 pub struct Pin {
     deal: Deal,
     id: DealId,
     hosts: BTreeMap<NodeId, Host>,
-    /// Who could be asked.
-    spare: BTreeSet<NodeId>,
-    /// Who failed, and is not asked again.
+    /// Candidates that have not been asked yet.
+    candidates: BTreeSet<NodeId>,
+    /// Hosts that failed or declined. They are not asked again.
     failed: BTreeSet<NodeId>,
     seek: Option<Time>,
     spent: Amount,
@@ -31,11 +31,11 @@ pub struct Pin {
 
 #[derive(Clone, Copy, Debug)]
 enum Host {
-    Asked {
+    Offered {
         again: Time,
         due: Time,
     },
-    /// Of its registration, `parts` came.
+    /// `parts` of its registration have arrived.
     Fetching {
         due: Time,
         parts: u32,
@@ -46,112 +46,85 @@ enum Host {
     },
 }
 
-/// What the machine is told.
+/// An input of [`Pin::step`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PinInput {
-    /// A node that would host.
+    /// A node that may be willing to host.
     Candidate(NodeId),
-    /// A host took the offer.
     Accepted(NodeId),
-    /// A host did not.
     Declined(NodeId),
-    /// A host says that it has everything, with proofs of last chunks.
+    /// A host sent a part of its registration: proofs of the last chunks of its shards.
     Registered {
-        /// Who.
         host: NodeId,
-        /// Which part of its registration, in order.
+        /// Index of the part, from 0.
         part: u32,
-        /// The proofs.
         bundle: Bundle,
     },
-    /// An auditor's verdict, whose signature was checked and whose auditor is one that was drawn.
+    /// An auditor's verdict. The caller has checked the signature, and that the auditor was drawn.
     Audited {
-        /// About whom.
         host: NodeId,
-        /// In which epoch.
         epoch: u64,
-        /// What.
         outcome: Outcome,
     },
-    /// The deal goes on.
     Renewed {
-        /// Until when.
         until: Time,
-        /// With all that is set aside.
+        /// The new total escrow.
         escrow: Amount,
     },
-    /// The owner wants no copies any more.
+    /// The owner ended the deal.
     Cancelled,
-    /// A deadline passed.
     Tick,
 }
 
-/// Why a host lost the deal.
+/// The reason that a host was dropped from a deal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
-    /// It never answered the offer. It may be asked again: perhaps it never heard.
+    /// No reply to the offer. The host may be asked again, since the offer may have been lost.
     Silent,
-    /// It did not want the deal.
     Declined,
-    /// It took the offer and did not fetch in time.
+    /// Accepted the offer but did not register in time.
     NotFetched,
-    /// It registered with proofs that do not verify.
+    /// Registered with proofs that do not verify.
     BadRegistration,
-    /// It missed too often in a row.
+    /// [`MISSES_MAX`] missed audits in a row.
     Missed,
-    /// It signed a false proof.
+    /// Signed a proof that does not verify.
     Lied,
 }
 
-/// What should happen.
+/// An effect that the caller performs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PinEffect {
-    /// Look for nodes that would host.
-    Seek {
-        /// How many copies are missing.
-        missing: u16,
-    },
-    /// Offer the deal.
-    Ask(NodeId),
-    /// A part of a registration came, now or before: tell the host so.
-    Heard {
-        /// Whom.
-        host: NodeId,
-        /// Which part.
-        part: u32,
-    },
-    /// A host has registered in all parts: remember it and audit it.
-    Holds(NodeId),
-    /// A host held everything for an epoch: pay it.
-    Pay {
-        /// Whom.
-        host: NodeId,
-        /// For which epoch.
-        epoch: u64,
-        /// How much.
-        amount: Amount,
-    },
-    /// A host missed an audit, and knows what comes of more.
+    /// Search for nodes that would host.
+    Seek { missing: u16 },
+    /// Send the offer to a host.
+    Offer(NodeId),
+    /// Tell a host that a part of its registration arrived. Also sent for a repeated part.
+    Acknowledge { host: NodeId, part: u32 },
+    /// A host registered completely: store that and start auditing it.
+    Registered(NodeId),
+    /// Record that a host is owed for one epoch.
+    Pay { host: NodeId, epoch: u64, amount: Amount },
+    /// Warn a host about a missed audit.
     Warn {
-        /// Whom.
         host: NodeId,
-        /// How often in a row.
+        /// Misses in a row.
         misses: u8,
     },
-    /// A host lost the deal: stop auditing it, and tell it so.
+    /// Stop auditing a dropped host, and tell it.
     Drop(NodeId, Dropped),
-    /// The deal is over; every host is free.
-    Over,
+    /// The deal ended; all hosts are released.
+    Ended,
 }
 
 impl Pin {
-    /// A deal that nobody has heard of yet, and which passes [`Deal::check`].
+    /// Creates the machine for a deal that passed [`Deal::check`]. No host knows of the deal yet.
     pub fn new(deal: Deal) -> Self {
         Self {
             id: deal.id(),
             deal,
             hosts: BTreeMap::new(),
-            spare: BTreeSet::new(),
+            candidates: BTreeSet::new(),
             failed: BTreeSet::new(),
             seek: Some(Time(0)),
             spent: Amount::ZERO,
@@ -159,37 +132,37 @@ impl Pin {
         }
     }
 
-    /// Its name.
+    /// Returns the deal's id.
     pub const fn id(&self) -> DealId {
         self.id
     }
 
-    /// Its terms, as they were founded and renewed.
+    /// Returns the terms, with renewals applied.
     pub const fn deal(&self) -> &Deal {
         &self.deal
     }
 
-    /// Who holds everything, as far as is known.
+    /// Returns the hosts that registered completely.
     pub fn holding(&self) -> impl Iterator<Item = NodeId> {
         let holding = |(node, host): (&NodeId, &Host)| matches!(host, Host::Holding { .. }).then_some(*node);
         self.hosts.iter().filter_map(holding)
     }
 
-    /// How many parts of a host's registration came.
+    /// Returns the number of registration parts that arrived from a host.
     pub fn parts(&self, node: NodeId) -> u32 {
         match self.hosts.get(&node) {
             Some(Host::Holding { .. }) => self.deal.parts(),
             Some(Host::Fetching { parts, .. }) => *parts,
-            Some(Host::Asked { .. }) | None => 0,
+            Some(Host::Offered { .. }) | None => 0,
         }
     }
 
-    /// What was paid so far.
+    /// Returns the sum of all payments so far.
     pub const fn spent(&self) -> Amount {
         self.spent
     }
 
-    /// One input.
+    /// Processes one input at time `now` and appends the effects to `todo`.
     pub fn step(&mut self, now: Time, input: PinInput, todo: &mut Vec<PinEffect>) {
         if self.over {
             return;
@@ -197,19 +170,22 @@ impl Pin {
         match input {
             PinInput::Candidate(node) => {
                 let known = self.hosts.contains_key(&node) || self.failed.contains(&node);
-                if !known && self.spare.len() < SPARE_MAX {
-                    self.spare.insert(node);
+                if !known && self.candidates.len() < CANDIDATES_MAX {
+                    self.candidates.insert(node);
                 }
             }
             PinInput::Accepted(node) => {
-                if let Some(host @ Host::Asked { .. }) = self.hosts.get_mut(&node) {
+                if let Some(host @ Host::Offered { .. }) = self.hosts.get_mut(&node) {
                     let due = now.after_ms(self.deal.fetch_within_ms);
                     *host = Host::Fetching { due, parts: 0 };
                 }
             }
             PinInput::Declined(node) => {
-                if matches!(self.hosts.get(&node), Some(Host::Asked { .. } | Host::Fetching { .. })) {
-                    self.lose(node, Dropped::Declined, todo);
+                if matches!(
+                    self.hosts.get(&node),
+                    Some(Host::Offered { .. } | Host::Fetching { .. })
+                ) {
+                    self.drop_host(node, Dropped::Declined, todo);
                 }
             }
             PinInput::Registered { host, part, bundle } => self.register(now, host, (part, &bundle), todo),
@@ -234,10 +210,10 @@ impl Pin {
         assert!(self.spent <= self.deal.escrow, "more was paid than was set aside");
     }
 
-    /// When `step` next wants a [`PinInput::Tick`].
+    /// Returns the time at which `step` needs the next [`PinInput::Tick`].
     pub fn deadline(&self) -> Option<Time> {
         let due = |host: &Host| match host {
-            Host::Asked { again, due } => Some(*again.min(due)),
+            Host::Offered { again, due } => Some(*again.min(due)),
             Host::Fetching { due, .. } => Some(*due),
             Host::Holding { .. } => None,
         };
@@ -254,10 +230,10 @@ impl Pin {
     fn register(&mut self, now: Time, host: NodeId, said: (u32, &Bundle), todo: &mut Vec<PinEffect>) {
         let (part, bundle) = said;
         let (due, parts) = match self.hosts.get(&host) {
-            // The word that it was registered was lost: say it again.
-            Some(Host::Holding { .. }) => return todo.push(PinEffect::Heard { host, part }),
+            // The acknowledgement was lost: send it again.
+            Some(Host::Holding { .. }) => return todo.push(PinEffect::Acknowledge { host, part }),
             Some(Host::Fetching { due, parts }) => (*due, *parts),
-            Some(Host::Asked { .. }) => (now.after_ms(self.deal.fetch_within_ms), 0),
+            Some(Host::Offered { .. }) => (now.after_ms(self.deal.fetch_within_ms), 0),
             None => return,
         };
         if part > parts {
@@ -265,24 +241,24 @@ impl Pin {
         }
         if part == parts {
             if self.deal.registers(part, bundle).is_err() {
-                return self.lose(host, Dropped::BadRegistration, todo);
+                return self.drop_host(host, Dropped::BadRegistration, todo);
             }
             let parts = parts + 1;
             self.hosts.insert(host, Host::Fetching { due, parts });
             if parts == self.deal.parts() {
                 let (misses, judged) = (0, None);
                 self.hosts.insert(host, Host::Holding { misses, judged });
-                todo.push(PinEffect::Holds(host));
+                todo.push(PinEffect::Registered(host));
             }
         }
-        todo.push(PinEffect::Heard { host, part });
+        todo.push(PinEffect::Acknowledge { host, part });
     }
 
     fn judge(&mut self, node: NodeId, epoch: u64, outcome: Outcome, todo: &mut Vec<PinEffect>) {
         let Some(Host::Holding { misses, judged }) = self.hosts.get_mut(&node) else {
             return;
         };
-        // A false proof is judged whenever it comes; anything else once per epoch, and never backwards.
+        // A false proof counts whenever it arrives; other outcomes count once per epoch, in ascending order.
         if outcome != Outcome::False && judged.is_some_and(|judged| epoch <= judged) {
             return;
         }
@@ -297,10 +273,10 @@ impl Pin {
                 let misses = *misses;
                 todo.push(PinEffect::Warn { host: node, misses });
                 if misses >= MISSES_MAX {
-                    self.lose(node, Dropped::Missed, todo);
+                    self.drop_host(node, Dropped::Missed, todo);
                 }
             }
-            Outcome::False => self.lose(node, Dropped::Lied, todo),
+            Outcome::False => self.drop_host(node, Dropped::Lied, todo),
         }
     }
 
@@ -311,7 +287,7 @@ impl Pin {
                 self.spent = sum;
                 todo.push(PinEffect::Pay { host, epoch, amount });
             }
-            // Nothing is left to pay anyone with.
+            // The escrow is used up.
             None => self.end(todo),
         }
     }
@@ -320,21 +296,21 @@ impl Pin {
         let mut late = Vec::new();
         for (node, host) in &mut self.hosts {
             match host {
-                Host::Asked { due, .. } if *due <= now => late.push((*node, Dropped::Silent)),
-                Host::Asked { again, .. } if *again <= now => {
-                    *again = now.after_ms(AGAIN_MS);
-                    todo.push(PinEffect::Ask(*node));
+                Host::Offered { due, .. } if *due <= now => late.push((*node, Dropped::Silent)),
+                Host::Offered { again, .. } if *again <= now => {
+                    *again = now.after_ms(RESEND_MS);
+                    todo.push(PinEffect::Offer(*node));
                 }
                 Host::Fetching { due, .. } if *due <= now => late.push((*node, Dropped::NotFetched)),
-                Host::Asked { .. } | Host::Fetching { .. } | Host::Holding { .. } => (),
+                Host::Offered { .. } | Host::Fetching { .. } | Host::Holding { .. } => (),
             }
         }
         for (node, why) in late {
-            self.lose(node, why, todo);
+            self.drop_host(node, why, todo);
         }
     }
 
-    fn lose(&mut self, node: NodeId, why: Dropped, todo: &mut Vec<PinEffect>) {
+    fn drop_host(&mut self, node: NodeId, why: Dropped, todo: &mut Vec<PinEffect>) {
         self.hosts.remove(&node);
         if why != Dropped::Silent {
             self.failed.insert(node);
@@ -346,19 +322,19 @@ impl Pin {
         if !self.over {
             self.over = true;
             self.hosts.clear();
-            todo.push(PinEffect::Over);
+            todo.push(PinEffect::Ended);
         }
     }
 
-    /// Asks spare hosts for the copies that are missing, and looks for more where none is left.
+    /// Offers the deal to reserve candidates until enough hosts are in use, and searches for more if none is left.
     fn repair(&mut self, now: Time, todo: &mut Vec<PinEffect>) {
         let wanted = usize::from(self.deal.copies);
         while self.hosts.len() < wanted
-            && let Some(node) = self.spare.pop_first()
+            && let Some(node) = self.candidates.pop_first()
         {
-            let (again, due) = (now.after_ms(AGAIN_MS), now.after_ms(ACCEPT_WITHIN_MS));
-            self.hosts.insert(node, Host::Asked { again, due });
-            todo.push(PinEffect::Ask(node));
+            let (again, due) = (now.after_ms(RESEND_MS), now.after_ms(ACCEPT_WITHIN_MS));
+            self.hosts.insert(node, Host::Offered { again, due });
+            todo.push(PinEffect::Offer(node));
         }
         if self.hosts.len() == wanted {
             self.seek = None;

@@ -1,6 +1,6 @@
-//! An ordinary peer's look at a provider: one chunk, asked for the way a reader would.
+//! A retrieval check: request one chunk from a provider, as an ordinary reader would, and report the result.
 //!
-//! Possession is not enough: people want to *get* their data. A provider cannot tell a probe from a reader.
+//! Proven possession does not show that the data can be downloaded. A provider cannot tell a probe from a reader.
 
 use crate::{
     NodeId, Time,
@@ -8,98 +8,95 @@ use crate::{
     receipt::{RetrievalReceipt, Retrieved},
 };
 
-/// How long a provider may take to serve one chunk.
+/// Time for a provider to serve one chunk.
 const SERVE_WITHIN_MS: u64 = 5_000;
 
-/// One provider of one shard, as one peer sees it.
+/// Checks of one provider of one shard by this peer, one per epoch.
 #[derive(Clone, Debug)]
 pub struct Probe {
     shard: Shard,
     provider: NodeId,
     me: NodeId,
-    asked: Option<Asked>,
+    pending: Option<Pending>,
     epoch: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+struct Pending {
     chunk: u64,
     epoch: u64,
     at: Time,
 }
 
-/// What the machine is told.
+/// An input of [`Probe::step`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeInput {
     /// An epoch began with this randomness.
     Epoch(Beacon),
-    /// The provider served this.
     Served(Proof),
-    /// The provider said no.
     Refused,
-    /// A deadline passed.
     Tick,
 }
 
-/// What should happen.
+/// An effect that the caller performs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeEffect {
-    /// Ask the provider for this chunk.
-    Ask(u64),
-    /// Sign and publish what came.
+    /// Request this chunk from the provider.
+    Request(u64),
+    /// Sign the report and publish it.
     Report(RetrievalReceipt),
 }
 
 impl Probe {
-    /// Looks at `provider` of `shard`, in the name of `me`.
+    /// Creates the checks of `provider`; `me` is the peer in the reports.
     pub const fn new(shard: Shard, provider: NodeId, me: NodeId) -> Self {
         Self {
             shard,
             provider,
             me,
-            asked: None,
+            pending: None,
             epoch: None,
         }
     }
 
-    /// One input.
+    /// Processes one input at time `now` and appends the effects to `todo`.
     pub fn step(&mut self, now: Time, input: ProbeInput, todo: &mut Vec<ProbeEffect>) {
         match input {
             ProbeInput::Epoch(beacon) => {
                 if self.epoch.is_some_and(|epoch| beacon.epoch <= epoch) {
                     return;
                 }
-                self.report(now, Retrieved::Silent, todo);
+                self.report(now, Retrieved::TimedOut, todo);
                 self.epoch = Some(beacon.epoch);
                 let chunk = self.draw(&beacon);
-                self.asked = Some(Asked {
+                self.pending = Some(Pending {
                     chunk,
                     epoch: beacon.epoch,
                     at: now,
                 });
-                todo.push(ProbeEffect::Ask(chunk));
+                todo.push(ProbeEffect::Request(chunk));
             }
             ProbeInput::Served(proof) => {
-                let Some(asked) = self.asked else { return };
-                let right = proof.verify(&self.shard, asked.chunk).is_ok();
+                let Some(pending) = self.pending else { return };
+                let right = proof.verify(&self.shard, pending.chunk).is_ok();
                 let retrieved = if right { Retrieved::Served } else { Retrieved::Wrong };
                 self.report(now, retrieved, todo);
             }
             ProbeInput::Refused => self.report(now, Retrieved::Refused, todo),
             ProbeInput::Tick => {
                 if self.deadline().is_some_and(|due| due <= now) {
-                    self.report(now, Retrieved::Silent, todo);
+                    self.report(now, Retrieved::TimedOut, todo);
                 }
             }
         }
     }
 
-    /// When `step` next wants a [`ProbeInput::Tick`].
+    /// Returns the time at which `step` needs the next [`ProbeInput::Tick`].
     pub fn deadline(&self) -> Option<Time> {
-        self.asked.map(|asked| asked.at.after_ms(SERVE_WITHIN_MS))
+        self.pending.map(|pending| pending.at.after_ms(SERVE_WITHIN_MS))
     }
 
-    /// Which chunk: another one for each peer that looks, and for each provider.
+    /// Selects the chunk. The seed holds the peer and the provider, so each pair checks another chunk.
     fn draw(&self, beacon: &Beacon) -> u64 {
         let sample = Sample {
             beacon,
@@ -112,14 +109,14 @@ impl Probe {
     }
 
     fn report(&mut self, now: Time, retrieved: Retrieved, todo: &mut Vec<ProbeEffect>) {
-        let Some(asked) = self.asked.take() else { return };
-        let took_ms = u64::try_from(now.since(asked.at).as_millis()).unwrap_or(u64::MAX);
+        let Some(pending) = self.pending.take() else { return };
+        let took_ms = u64::try_from(now.since(pending.at).as_millis()).unwrap_or(u64::MAX);
         todo.push(ProbeEffect::Report(RetrievalReceipt {
             auditor: self.me,
             provider: self.provider,
             root: self.shard.root,
-            chunk: asked.chunk,
-            epoch: asked.epoch,
+            chunk: pending.chunk,
+            epoch: pending.epoch,
             retrieved,
             took_ms,
             at: now,

@@ -1,4 +1,4 @@
-//! What each machine does alone, and in `world` what they do together over a bad network.
+//! Tests of each machine alone, and in `world` of all together over a lossy network.
 
 mod audit;
 mod host;
@@ -10,7 +10,7 @@ use crate::{
     Account, Amount, BlobHash, NodeId, Time,
     crypto::{Domain, SecretKey, Signed},
     proof::{Beacon, Bundle, Proof, Shard},
-    receipt::{Answer, FalseProof, NoEvidence, Outcome, Retrieved, StorageReceipt},
+    receipt::{EvidenceError, FalseProof, Outcome, Retrieved, StorageAnswer, StorageReceipt},
 };
 
 const HERE: Domain = Domain {
@@ -83,8 +83,8 @@ fn prove_small(chunks: &[(usize, u64)]) -> Bundle {
     }
 }
 
-fn answer(deal: &Deal, of: u8, beacon: Beacon, bundle: &Bundle) -> Signed<Answer> {
-    let said = Answer {
+fn answer(deal: &Deal, of: u8, beacon: Beacon, bundle: &Bundle) -> Signed<StorageAnswer> {
+    let said = StorageAnswer {
         deal: deal.id(),
         host: node(of),
         beacon,
@@ -98,7 +98,7 @@ fn drawn(deal: &Deal, of: u8, beacon: &Beacon) -> Vec<(usize, u64)> {
 }
 
 #[test]
-fn a_deal_that_cannot_be_kept_says_why() {
+fn invalid_deal_terms_are_refused_with_a_reason() {
     let bad = |deal: Deal| deal.check().unwrap_err();
     assert_eq!(deal(1).check(), Ok(()));
     assert_eq!(
@@ -134,7 +134,7 @@ fn a_deal_that_cannot_be_kept_says_why() {
         }),
         DealError::Size { position: 0, .. }
     ));
-    // Golden: deals keep their names in every version.
+    // Golden: ids of deals are the same in every version.
     assert_eq!(
         deal(3).id().to_string(),
         "0xf44e55c7c013345a2d19ba21dde3d5ca74ab00136a590cc4091f9d4929d2d71c"

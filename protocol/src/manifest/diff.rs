@@ -1,24 +1,32 @@
-//! What changed between two versions, by the digests of their records.
+//! The difference of two versions of a dataset, by record digests.
 //!
-//! A record that is gone and a record that is new are one changed record when they stand between the same two records
-//! that stayed. Records that only moved count as kept.
+//! A removed and an added record count as one changed record when they stand between the same two kept records. Records
+//! that only moved count as kept.
 
 use std::collections::BTreeMap;
 
-/// The difference of two versions. Numbers are positions among the records of each.
+/// The difference of two versions. Numbers are record positions in the old or new version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Diff {
-    /// Records that both have.
+    /// Number of records in both.
     pub kept: u64,
-    /// Only in the new version.
+    /// Positions in the new version.
     pub added: Vec<u64>,
-    /// Only in the old version.
+    /// Positions in the old version.
     pub removed: Vec<u64>,
-    /// Replaced: the position in the old version, and in the new one.
+    /// Replaced records: position in the old version, position in the new one.
     pub changed: Vec<(u64, u64)>,
 }
 
-/// Compares two versions by the digests of their records, in order. A digest that one has more often counts as often.
+/// Compares two versions by their record digests, in order. Duplicates are matched one to one.
+///
+/// ```
+/// use protocol::manifest::{diff, record_digest};
+///
+/// let [a, b, c] = [b"a", b"b", b"c"].map(|record| record_digest(record));
+/// let diff = diff(&[a, b], &[a, c]);
+/// assert_eq!((diff.kept, diff.changed), (1, vec![(1, 1)]));
+/// ```
 pub fn diff(old: &[[u8; 32]], new: &[[u8; 32]]) -> Diff {
     let mut common: BTreeMap<&[u8; 32], (u64, u64)> = BTreeMap::new();
     for digest in old {
@@ -39,15 +47,15 @@ pub fn diff(old: &[[u8; 32]], new: &[[u8; 32]]) -> Diff {
         while let Some((_, at)) = at_old.next_if(|(digest, _)| !take(&mut common, digest, |both| &mut both.0)) {
             gone.push(at);
         }
-        let mut come = Vec::new();
+        let mut fresh = Vec::new();
         while let Some((_, at)) = at_new.next_if(|(digest, _)| !take(&mut common, digest, |both| &mut both.1)) {
-            come.push(at);
+            fresh.push(at);
         }
-        let replaced = gone.len().min(come.len());
-        diff.changed.extend(gone.iter().copied().zip(come.iter().copied()));
+        let replaced = gone.len().min(fresh.len());
+        diff.changed.extend(gone.iter().copied().zip(fresh.iter().copied()));
         diff.removed.extend(&gone[replaced..]);
-        diff.added.extend(&come[replaced..]);
-        // The two records here stayed, in this place or in another; as many of them are left on either side.
+        diff.added.extend(&fresh[replaced..]);
+        // Both records are kept, perhaps at other positions; an equal number of kept ones remains on each side.
         match (at_old.next(), at_new.next()) {
             (Some(_), Some(_)) => diff.kept += 1,
             (None, None) => return diff,
@@ -56,7 +64,7 @@ pub fn diff(old: &[[u8; 32]], new: &[[u8; 32]]) -> Diff {
     }
 }
 
-/// Whether one more of this digest belongs to what both versions have; counts it off if so.
+/// Returns true if one more record with this digest is common to both versions, and counts it off.
 fn take<'a>(
     common: &mut BTreeMap<&'a [u8; 32], (u64, u64)>,
     digest: &&'a [u8; 32],

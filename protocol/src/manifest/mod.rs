@@ -1,15 +1,20 @@
-//! A dataset: what it is called, under which terms it comes, what its records look like and which blobs hold it.
+//! The manifest of a dataset: its name, licence, schema and contributors, and the blobs that hold it.
 //!
-//! A dataset is one stream of bytes: its source files one behind another, unchanged, in the order of the source map. The
-//! stream is cut into **data** shards. **Record** shards say where each record lies in the stream and what its digest is
-//! ([`RecordRow`]), **source** shards say which file each stretch of the stream was ([`Source`]). So the way back to the
-//! source is a copy of bytes, whatever the format, and a small manifest names a dataset of any size.
+//! A dataset is one byte stream: its source files, unchanged, concatenated in the order of the source map. The stream is cut
+//! into **data** shards. **Record** shards list each record's position in the stream and its digest ([`RecordRow`]);
+//! **source** shards list the file behind each range of the stream ([`Source`]). Restoring the source files is therefore a
+//! copy of bytes for every format, and a small manifest describes a dataset of any size.
 //!
-//! The manifest is a blob like the others. The name of the dataset is the BLAKE3 of the hash sequence
-//! `[manifest, shards…]`, 32 bytes each, which is what a swarm fetches ([`Manifest::root`]).
+//! The manifest is a blob too. The dataset's id is its root: the BLAKE3 hash of the hash sequence `[manifest, shards…]`, 32
+//! bytes each, which is what a swarm fetches ([`Manifest::root`]).
 //!
-//! What can be checked without the shards is checked by [`Manifest::check`]; whether the shards are what the manifest
-//! says is for whoever holds them.
+//! [`Manifest::check`] covers what can be checked without the shards. That the shards hold what the manifest says is
+//! checked by the code that has them (`storage::dataset`).
+//!
+//! # Why not a manifest that lists the records
+//!
+//! A dataset may have billions of records. With the lists in shards, a manifest stays below [`MANIFEST_MAX`], and a reader
+//! finds record n by arithmetic, because rows have a fixed length.
 
 mod diff;
 mod record;
@@ -23,7 +28,7 @@ use serde::Serialize;
 
 pub use diff::{Diff, diff};
 pub use record::{RECORD_ROW_BYTES, RecordDigest, RecordRow, record_digest};
-pub use schema::{FIELD_NAME_MAX, FIELDS_MAX, Field, FieldKind, Kinds, Schema, SchemaError};
+pub use schema::{FIELD_NAME_MAX, FIELDS_MAX, Field, FieldKind, Schema, SchemaError, SchemaInference};
 pub use source::{PATH_MAX, PathError, SOURCE_MAX, Source, SourceKind, SourcesError, check_path, read_sources};
 
 use crate::{
@@ -32,113 +37,107 @@ use crate::{
     licence::Licence,
 };
 
-/// The layout of manifests that this code writes and reads.
+/// The manifest layout that this code writes and reads.
 pub const MANIFEST_VERSION: u16 = 1;
-/// Longest manifest that is read.
+/// Longest encoded manifest, in bytes.
 pub const MANIFEST_MAX: usize = 16 << 20;
-/// Shards that one dataset may have: 8 TiB in shards of the usual size.
+/// Most shards in one dataset: 8 TiB at the default shard size.
 pub const SHARDS_MAX: usize = 1 << 17;
-/// Largest shard that anyone has to take.
+/// Largest shard size that every node must accept, in bytes.
 pub const SHARD_MAX: u64 = 256 << 20;
-/// Size that shards are cut to unless someone asks for another.
+/// Shard size that ingestion cuts to by default, in bytes.
 pub const SHARD_DEFAULT: u64 = 64 << 20;
 /// Longest name of a dataset, in bytes.
 pub const NAME_MAX: usize = 128;
-/// People and nodes that one version may name as its contributors.
+/// Most contributors that one version may name.
 pub const CONTRIBUTORS_MAX: usize = 1024;
 
-/// Everything that describes one version of a dataset.
+/// The description of one version of a dataset.
+///
+/// A decoded manifest is canonical and consistent with itself; see [`Manifest::decode`]. Field order is the encoding order.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Manifest {
-    /// [`MANIFEST_VERSION`].
+    /// Always [`MANIFEST_VERSION`].
     pub version: u16,
-    /// What people call it.
+    /// The name for people; see [`check_name`].
     pub name: String,
-    /// The datanet that it was contributed to.
+    /// The datanet that it was contributed to, if any.
     pub datanet: Option<DatanetId>,
-    /// The terms under which others may use it.
     pub licence: Licence,
-    /// The fields that every record has.
     pub schema: Schema,
-    /// Who contributed it.
     pub contributors: Vec<Contributor>,
-    /// The root of the version that this one follows.
+    /// The root of the version that this one replaces.
     pub previous: Option<BlobHash>,
-    /// When it was made, in milliseconds of the Unix epoch, as its maker says.
+    /// Creation time in milliseconds since the Unix epoch, as stated by the creator.
     pub created_ms: u64,
-    /// Source files.
+    /// Number of source files.
     pub sources: u64,
-    /// Records in all.
+    /// Number of records.
     pub records: u64,
-    /// Bytes of all source files.
+    /// Total size of the source files.
     pub bytes: u64,
-    /// The blobs: data, then records, then sources, each in the order of the stream.
+    /// The blobs: data, then records, then sources, each in stream order.
     pub shards: Vec<Shard>,
 }
 
-/// Someone who gave records.
+/// A node that contributed records, and the account to pay.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Contributor {
-    /// The node that added them.
+    /// The node that added the records.
     pub node: NodeId,
-    /// The account that is paid, where there is one.
+    /// The account to pay. Without one, the node's share is not paid out.
     pub account: Option<Account>,
 }
 
 /// One blob of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Shard {
-    /// Its name.
     pub hash: BlobHash,
-    /// Its length.
     pub bytes: u64,
-    /// Data: records that begin in it. Records: rows. Sources: source files.
+    /// For data: records that begin in the shard. For records: rows. For sources: source files.
     pub rows: u64,
-    /// What is in it.
     pub kind: ShardKind,
 }
 
-/// What a shard holds.
+/// The content of a shard. The order of the variants is the order of shards in a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ShardKind {
-    /// A stretch of the stream of source files.
+    /// A range of the concatenated source files.
     Data,
-    /// Where records lie: a run of [`RecordRow`].
+    /// A sequence of [`RecordRow`].
     Records,
-    /// Which files there were: a run of [`Source`].
+    /// A sequence of [`Source`].
     Sources,
 }
 
-/// Why a manifest is none.
+/// Error of decoding or checking a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// The bytes are no manifest at all.
     #[error("the manifest cannot be read; fetch it again, or ask its maker for a version that this program reads")]
     Decode(#[source] DecodeError),
-    /// A later or an unknown layout.
+    /// A layout that this code does not read.
     #[error("the manifest has version {0} and this program reads version {MANIFEST_VERSION}; update it")]
     Version(u16),
-    /// Another encoding of the same value.
+    /// The same value in another encoding; it would have another hash.
     #[error("the manifest is not in its one canonical encoding")]
     NotCanonical,
-    /// A field that contradicts another, or a limit.
+    /// A field that exceeds a bound or contradicts another one.
     #[error("field `{field}` of the manifest: {what}")]
     Field {
-        /// The field.
         field: String,
-        /// What is wrong and what would be right.
+        /// The problem, and what would be valid.
         what: String,
     },
 }
 
 impl Manifest {
-    /// The one encoding: what is stored as a blob and named by its hash.
+    /// Returns the canonical encoding: the bytes of the manifest's blob.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)
     }
 
-    /// Reads a manifest and checks everything that can be checked without its shards.
+    /// Decodes a manifest and checks it. Refuses other versions and non-canonical encodings.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
         if let Some(version) = bytes.first_chunk::<2>().map(|two| u16::from_be_bytes(*two))
             && version != MANIFEST_VERSION
@@ -153,12 +152,12 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The name of the blob that [`Manifest::encode`] gives.
+    /// Returns the hash of the manifest's blob.
     pub fn hash(&self) -> BlobHash {
         BlobHash(*blake3::hash(&self.encode()).as_bytes())
     }
 
-    /// The hash sequence that a swarm fetches: the manifest, then every shard, 32 bytes each.
+    /// Returns the hash sequence that a swarm fetches: the manifest, then every shard, 32 bytes each.
     pub fn sequence(&self) -> Vec<u8> {
         let mut sequence = Vec::with_capacity(32 * (1 + self.shards.len()));
         sequence.extend_from_slice(&self.hash().0);
@@ -168,17 +167,17 @@ impl Manifest {
         sequence
     }
 
-    /// The name of the dataset: the BLAKE3 of [`Manifest::sequence`].
+    /// Returns the dataset's id: the BLAKE3 hash of [`Manifest::sequence`].
     pub fn root(&self) -> BlobHash {
         BlobHash(*blake3::hash(&self.sequence()).as_bytes())
     }
 
-    /// The shards of one kind, in the order of the stream.
+    /// Returns the shards of one kind, in stream order.
     pub fn shards_of(&self, kind: ShardKind) -> impl Iterator<Item = &Shard> {
         self.shards.iter().filter(move |shard| shard.kind == kind)
     }
 
-    /// Whether the manifest agrees with itself: no limit passed, no count that its shards contradict.
+    /// Checks the manifest against its bounds, and its totals against its shards.
     pub fn check(&self) -> Result<(), ManifestError> {
         if self.version != MANIFEST_VERSION {
             return Err(ManifestError::Version(self.version));
@@ -221,7 +220,8 @@ impl Manifest {
                 return Err(field(at("bytes"), what));
             }
             let lie = match shard.kind {
-                // Rows of a Parquet file all begin where the file does, so nothing bounds the rows of data from here.
+                // Rows of a Parquet file all begin where the file does, so the bytes of a data shard do not bound its
+                // rows.
                 ShardKind::Data => None,
                 ShardKind::Records => (shard.rows.checked_mul(RECORD_ROW_BYTES) != Some(shard.bytes)).then(|| {
                     format!(
@@ -275,7 +275,14 @@ impl Manifest {
     }
 }
 
-/// Whether a dataset may be called this.
+/// Checks a dataset's name: 1 to [`NAME_MAX`] bytes of letters, digits, spaces and `- _ .`.
+///
+/// ```
+/// use protocol::manifest::check_name;
+///
+/// assert!(check_name("Plant names 2.1").is_ok());
+/// assert!(check_name("../plants").is_err());
+/// ```
 pub fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > NAME_MAX {
         return Err(format!("{} bytes where 1 to {NAME_MAX} are allowed", name.len()));

@@ -1,29 +1,27 @@
-//! Where a record lies and what its digest is, in a row of fixed length, so that the n-th record is found without reading
-//! the others.
+//! Record rows: the position and digest of each record, in rows of a fixed length, so that record n is found directly.
 
 use crate::crypto::digest;
 
-/// Bytes of one encoded [`RecordRow`].
+/// Size of an encoded [`RecordRow`].
 pub const RECORD_ROW_BYTES: u64 = 56;
 
-/// One record: a stretch of the stream of source files.
+/// The position of one record in the stream of source files, and its digest.
 ///
-/// A row of Parquet is no stretch of bytes, so its row names the whole file and `row` says which of its rows is meant;
-/// `row` is zero for all others.
+/// A row of a Parquet file is not a range of bytes: its `offset` and `bytes` cover the whole file, and `row` is its number
+/// there. For every other format `row` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordRow {
-    /// Where the stretch begins in the stream.
+    /// Start in the stream.
     pub offset: u64,
-    /// How long it is.
     pub bytes: u64,
-    /// Which row of a Parquet file.
+    /// Row number within a Parquet file.
     pub row: u64,
-    /// [`record_digest`] of its bytes; of a row of Parquet, of its canonical JSON.
+    /// The [`record_digest`] of the record's bytes; for a Parquet row, of its canonical JSON.
     pub digest: [u8; 32],
 }
 
 impl RecordRow {
-    /// The row as it is stored: three big-endian numbers and the digest.
+    /// Returns the stored form: three big-endian numbers and the digest.
     pub fn encode(&self) -> [u8; 56] {
         let mut out = [0; 56];
         out[..8].copy_from_slice(&self.offset.to_be_bytes());
@@ -33,8 +31,7 @@ impl RecordRow {
         out
     }
 
-    /// Reads what [`RecordRow::encode`] wrote. Every 56 bytes are a row; whether it points anywhere is checked against
-    /// the stream.
+    /// Decodes a row. Any 56 bytes are a row; the caller checks the position against the stream.
     pub fn decode(bytes: &[u8; 56]) -> Self {
         let number = |from: usize| {
             let eight = bytes[from..from + 8].try_into().expect("eight bytes of fifty-six");
@@ -49,32 +46,41 @@ impl RecordRow {
     }
 }
 
-/// What a record is known by: attribution, payment and comparison of versions all speak of this.
+/// Returns the digest that identifies a record in attribution, payment and version comparison.
+///
+/// ```
+/// use protocol::manifest::{RecordDigest, record_digest};
+///
+/// let mut pieces = RecordDigest::new(5);
+/// pieces.update(b"he");
+/// pieces.update(b"llo");
+/// assert_eq!(pieces.finish(), record_digest(b"hello"));
+/// ```
 pub fn record_digest(bytes: &[u8]) -> [u8; 32] {
     digest(DOMAIN, &[bytes])
 }
 
 const DOMAIN: &str = "openledger/record/1";
 
-/// [`record_digest`] of bytes that come piece by piece.
+/// A [`record_digest`] computed incrementally.
 #[derive(Clone, Debug)]
 pub struct RecordDigest(blake3::Hasher);
 
 impl RecordDigest {
-    /// The digest of a record of this many bytes.
+    /// Starts the digest of a record of exactly `bytes` bytes; the length is hashed first.
     pub fn new(bytes: u64) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(DOMAIN);
-        // One part under a domain, as in `crypto::digest`.
+        // The length prefix of one part, as in `crypto::digest`.
         hasher.update(&bytes.to_be_bytes());
         Self(hasher)
     }
 
-    /// Takes in the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all of them.
+    /// Returns the digest of the bytes so far.
     pub fn finish(&self) -> [u8; 32] {
         *self.0.finalize().as_bytes()
     }

@@ -1,70 +1,65 @@
-//! The fields of records: given by a person or inferred, one flat list for a whole dataset.
+//! The schema of a dataset: one flat list of fields, given by the contributor or inferred from the records.
 //!
-//! Only the top level is described. What lies inside an object or a list is the contributor's own affair; training reads
-//! named top-level fields.
+//! Only top-level fields are described, because training reads named top-level fields; the content of a nested object or
+//! list is not checked.
 
 use std::{collections::BTreeMap, fmt};
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-/// Fields that one schema may have.
+/// Most fields in one schema.
 pub const FIELDS_MAX: usize = 1024;
-/// Longest name of a field, in bytes.
+/// Longest field name, in bytes.
 pub const FIELD_NAME_MAX: usize = 256;
 
-/// What every record has, in the order of the names.
+/// The fields of every record, in alphabetical order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schema {
-    /// The fields.
     pub fields: Vec<Field>,
 }
 
-/// One field.
+/// One field of a schema.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Field {
-    /// Its name.
     pub name: String,
-    /// What its values are.
     pub kind: FieldKind,
-    /// Whether a record may lack it or have null there.
+    /// True if a record may lack the field or hold null.
     #[serde(default)]
     pub optional: bool,
 }
 
-/// What a value is.
+/// The type of a field's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldKind {
-    /// Nothing but nulls was seen.
+    /// Only nulls were seen.
     Null,
-    /// True or false.
     Boolean,
     /// A whole number.
     Integer,
     /// A number, whole or not.
     Number,
-    /// A string.
     Text,
     /// A JSON array.
     List,
     /// A JSON object.
     Object,
-    /// Bytes: an image or a sound.
+    /// Bytes of an image or a sound.
     Binary,
     /// Values of several kinds.
     Any,
 }
 
 impl FieldKind {
-    /// Whether a value of kind `found` may stand where this kind is asked for.
+    /// Returns true if a value of kind `found` is valid for a field of this kind.
     pub fn takes(self, found: Self) -> bool {
         self == found || self == Self::Any || (self == Self::Number && found == Self::Integer)
     }
 
-    /// The narrowest kind that takes both.
+    /// Returns the narrowest kind that accepts both.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         match (self, other) {
@@ -92,29 +87,23 @@ impl fmt::Display for FieldKind {
     }
 }
 
-/// Why a record does not fit a schema, or a schema is none.
+/// Error of a record that does not fit a schema, or of an invalid schema.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// A record lacks a field.
     #[error("field `{0}` is missing; add it, or mark it optional in the schema")]
     Missing(String),
-    /// A record has one too many.
     #[error("field `{0}` is not in the schema; remove it from the record, or add it to the schema")]
     Unknown(String),
-    /// A value of another kind.
     #[error("field `{name}` is {found} where the schema says {wanted}")]
     Kind {
-        /// The field.
         name: String,
-        /// What the record has.
+        /// The kind in the record.
         found: FieldKind,
-        /// What the schema asks for.
+        /// The kind in the schema.
         wanted: FieldKind,
     },
-    /// The same name twice in one record or schema.
     #[error("field `{0}` is there twice; keep one")]
     Twice(String),
-    /// Too many fields.
     #[error("{0} fields where at most {FIELDS_MAX} are allowed")]
     TooMany(usize),
     /// A name that is empty, too long or out of order.
@@ -123,7 +112,7 @@ pub enum SchemaError {
 }
 
 impl Schema {
-    /// A schema with these fields, in the order of their names.
+    /// Sorts `fields` by name and returns a checked schema.
     pub fn new(mut fields: Vec<Field>) -> Result<Self, SchemaError> {
         fields.sort_by(|a, b| a.name.cmp(&b.name));
         let schema = Self { fields };
@@ -131,7 +120,7 @@ impl Schema {
         Ok(schema)
     }
 
-    /// Whether it is in order and within its limits.
+    /// Checks the order and the bounds.
     pub fn check(&self) -> Result<(), SchemaError> {
         if self.fields.len() > FIELDS_MAX {
             return Err(SchemaError::TooMany(self.fields.len()));
@@ -152,7 +141,7 @@ impl Schema {
         Ok(())
     }
 
-    /// Whether a record with these fields fits. The first field that does not, in the order of names, is named.
+    /// Checks a record's fields. The error names the first field, in order of names, that does not fit.
     pub fn fits(&self, record: &BTreeMap<String, FieldKind>) -> Result<(), SchemaError> {
         for field in &self.fields {
             match record.get(&field.name) {
@@ -176,16 +165,27 @@ impl Schema {
     }
 }
 
-/// A schema being inferred: what was seen so far.
+/// A schema being inferred from records.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use protocol::manifest::{FieldKind, SchemaInference};
+///
+/// let mut inference = SchemaInference::default();
+/// inference.add(&BTreeMap::from([("text".to_owned(), FieldKind::Text)])).unwrap();
+/// inference.add(&BTreeMap::new()).unwrap();
+/// let schema = inference.schema();
+/// assert!(schema.fields[0].optional, "one record lacks the field");
+/// ```
 #[derive(Clone, Debug, Default)]
-pub struct Kinds {
+pub struct SchemaInference {
     records: u64,
-    /// Kind, and in how many records it was there and not null.
+    /// The kind of each field, and the number of records in which it was present and not null.
     seen: BTreeMap<String, (FieldKind, u64)>,
 }
 
-impl Kinds {
-    /// Takes in one more record.
+impl SchemaInference {
+    /// Adds one record.
     pub fn add(&mut self, record: &BTreeMap<String, FieldKind>) -> Result<(), SchemaError> {
         self.records += 1;
         for (name, &kind) in record {
@@ -205,7 +205,7 @@ impl Kinds {
         Ok(())
     }
 
-    /// The narrowest schema that every record fits.
+    /// Returns the narrowest schema that every added record fits.
     pub fn schema(&self) -> Schema {
         let field = |(name, &(kind, times)): (&String, &(FieldKind, u64))| Field {
             name: name.clone(),

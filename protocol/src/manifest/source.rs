@@ -1,7 +1,7 @@
-//! The source files of a dataset: what each was called, and which stretch of the stream it is.
+//! The source map of a dataset: the path of each source file and its range of the stream.
 //!
-//! A path comes from another machine and becomes a file here, so it is checked wherever it is read: relative, plain
-//! components, nothing that climbs.
+//! A path comes from another machine and becomes a file on this one, so it is checked on every read: relative, plain
+//! components, no `..`.
 
 use std::collections::BTreeSet;
 
@@ -16,96 +16,92 @@ use crate::{
 
 /// Longest path of a source file, in bytes.
 pub const PATH_MAX: usize = 1024;
-/// Longest encoded [`Source`].
+/// Longest encoded [`Source`], in bytes.
 pub const SOURCE_MAX: usize = 1 << 20;
 
 /// One source file.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Source {
-    /// Its path under the root of the dataset, with `/` between components.
+    /// Path under the root of the dataset, with `/` between components.
     pub path: String,
-    /// Where it begins in the stream.
+    /// Start in the stream.
     pub offset: u64,
-    /// How long it is.
     pub bytes: u64,
-    /// Records in it.
+    /// Number of records in the file.
     pub records: u64,
-    /// BLAKE3 of the whole file.
+    /// BLAKE3 hash of the whole file.
     pub hash: BlobHash,
-    /// How it was read.
+    /// The format, and its parameters.
     pub kind: SourceKind,
 }
 
-/// How records are found in a file.
+/// The format of a source file, which decides how records are found in it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceKind {
     /// One JSON object per line.
     Jsonl,
-    /// Separated values.
     Csv {
-        /// What separates them, an ASCII character.
+        /// An ASCII character.
         delimiter: u8,
-        /// The names of the columns: from the first line, or made up where it held data.
+        /// Column names: from the first line, or generated if the file has no header.
         columns: Vec<String>,
-        /// Whether the first line was names.
+        /// True if the first line is a header.
         header: bool,
     },
-    /// Apache Parquet.
     Parquet,
-    /// Plain text.
     Text,
-    /// Markdown.
     Markdown,
-    /// A picture, with its type as its first bytes show it.
+    /// An image, with its media type as detected from the first bytes.
     Image(String),
-    /// A sound, with its type as its first bytes show it.
+    /// A sound, with its media type as detected from the first bytes.
     Audio(String),
-    /// What belongs to the picture or the sound before it: a caption or its properties.
+    /// A caption or properties of the image or sound before it.
     Sidecar,
 }
 
-/// Why a path may not be a path in a dataset.
+/// Error of a path that must not appear in a dataset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("path `{path}` {why}")]
 pub struct PathError {
-    /// The path.
+    /// The path, escaped and shortened to 200 characters.
     pub path: String,
-    /// What is wrong with it.
     pub why: &'static str,
 }
 
-/// Why a run of source files is none.
+/// Error of reading a source map.
 #[derive(Debug, thiserror::Error)]
 pub enum SourcesError {
-    /// The bytes are no source map.
     #[error("source file {0} of the source map cannot be read")]
     Decode(u64, #[source] DecodeError),
-    /// The map ends in the middle of an entry.
     #[error("the source map ends in the middle of entry {0}")]
     Short(u64),
-    /// A path that may not be one.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// The same path twice.
     #[error("two source files are called `{0}`")]
     Twice(String),
-    /// Files that do not lie one behind another.
+    /// Files that are not contiguous in the stream.
     #[error("source file `{path}` begins at byte {found} of the dataset, but the one before it ends at {wanted}")]
     Gap {
-        /// The file.
         path: String,
-        /// Where it says it begins.
+        /// The offset in the map.
         found: u64,
-        /// Where it has to.
+        /// The end of the previous file.
         wanted: u64,
     },
-    /// Columns out of their limits.
     #[error("source file `{0}` names no columns, or too many of them")]
     Columns(String),
 }
 
-/// Whether `path` names a file under a folder and nothing else, on any system.
+/// Checks that `path` names a file below a folder, on every operating system, and cannot leave that folder.
+///
+/// ```
+/// use protocol::manifest::check_path;
+///
+/// assert!(check_path("train/part-0.jsonl").is_ok());
+/// assert!(check_path("../secrets").is_err());
+/// assert!(check_path("C:\\data").is_err());
+/// ```
 pub fn check_path(path: &str) -> Result<(), PathError> {
     let refuse = |why| {
         Err(PathError {
@@ -134,7 +130,7 @@ pub fn check_path(path: &str) -> Result<(), PathError> {
 }
 
 impl Source {
-    /// The entry as it is stored: its length in four bytes, then itself.
+    /// Returns the stored form: the length in four bytes, then the encoded entry.
     pub fn encode(&self) -> Vec<u8> {
         let body = codec::encode(self);
         let length = u32::try_from(body.len()).expect("a source is far smaller than 4 GiB");
@@ -154,8 +150,8 @@ impl Source {
     }
 }
 
-/// Reads a whole source map, its shards joined, and checks that the files follow each other without gap or repetition
-/// from the beginning of the stream. A map of a million files is read; a count that lies allocates nothing.
+/// Decodes a whole source map, its shards concatenated, and checks that the files are contiguous from offset 0 and
+/// have distinct paths. Memory grows with the bytes given, never with a claimed length.
 pub fn read_sources(mut bytes: &[u8]) -> Result<Vec<Source>, SourcesError> {
     let (mut sources, mut end) = (Vec::new(), 0u64);
     let mut paths = BTreeSet::new();
@@ -187,7 +183,7 @@ pub fn read_sources(mut bytes: &[u8]) -> Result<Vec<Source>, SourcesError> {
 }
 
 impl SourceKind {
-    /// A short name, as people write it.
+    /// Returns the format's short name, or the media type of an image or sound.
     pub fn name(&self) -> &str {
         match self {
             Self::Jsonl => "jsonl",

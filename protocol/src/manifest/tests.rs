@@ -63,7 +63,7 @@ fn the_root_names_the_manifest_and_every_shard_in_order() {
 }
 
 #[test]
-fn a_manifest_that_lies_is_refused_by_the_field() {
+fn a_contradictory_manifest_is_refused_by_field() {
     type Lie = (fn(&mut Manifest), &'static str);
     let lies: [Lie; 14] = [
         (|m| m.bytes += 1, "`bytes`"),
@@ -93,7 +93,7 @@ fn a_manifest_that_lies_is_refused_by_the_field() {
 }
 
 #[test]
-fn sums_that_overflow_are_a_lie_too() {
+fn totals_that_overflow_are_refused() {
     let mut lying = manifest();
     lying.shards[0].rows = u64::MAX;
     lying.shards[1].rows = u64::MAX;
@@ -131,7 +131,7 @@ fn source(path: &str, offset: u64, bytes: u64) -> Source {
 }
 
 #[test]
-fn a_source_map_reads_back_and_has_no_gap_and_no_name_twice() {
+fn a_source_map_is_contiguous_and_has_distinct_names() {
     let encode = |sources: &[Source]| sources.iter().flat_map(Source::encode).collect::<Vec<u8>>();
     let good = [source("a.txt", 0, 5), source("b/c.txt", 5, 7)];
     let bytes = encode(&good);
@@ -163,7 +163,7 @@ fn a_source_map_reads_back_and_has_no_gap_and_no_name_twice() {
 }
 
 #[test]
-fn only_paths_that_stay_in_their_folder_are_paths() {
+fn only_paths_inside_their_folder_are_accepted() {
     for good in [
         "a",
         "a/b.jsonl",
@@ -199,7 +199,7 @@ fn a_record_row_reads_back() {
 }
 
 #[test]
-fn a_diff_says_what_was_added_removed_and_changed() {
+fn a_diff_lists_added_removed_and_changed_records() {
     let records = |text: &str| text.bytes().map(|b| [b; 32]).collect::<Vec<_>>();
     let check = |old: &str, new: &str, kept, added: &[u64], removed: &[u64], changed: &[(u64, u64)]| {
         let found = diff(&records(old), &records(new));
@@ -223,7 +223,7 @@ fn a_diff_says_what_was_added_removed_and_changed() {
 }
 
 #[test]
-fn an_inferred_schema_takes_every_record_it_was_inferred_from() {
+fn an_inferred_schema_accepts_the_records_it_came_from() {
     let record = |fields: &[(&str, FieldKind)]| {
         fields
             .iter()
@@ -239,7 +239,7 @@ fn an_inferred_schema_takes_every_record_it_was_inferred_from() {
             ("d", FieldKind::Object),
         ]),
     ];
-    let mut kinds = Kinds::default();
+    let mut kinds = SchemaInference::default();
     for record in &records {
         kinds.add(record).expect("few fields");
     }

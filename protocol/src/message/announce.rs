@@ -1,155 +1,139 @@
-//! What nodes tell everybody about themselves: datasets they serve, blobs they have, work they take.
+//! Announcements: gossiped, signed statements of a node about the datasets it serves, the blobs it has and the work it
+//! takes.
 //!
-//! Each is signed by the node it is about and runs out. A directory entry or a rumour is a hint to ask; only a signed
-//! message is a claim. None of them proves that the bytes are there: fetching does.
+//! Each expires. A directory entry (kad) is only a hint to ask a peer; a signed announcement is a claim. Neither proves that
+//! the bytes are there: fetching and verifying them does.
 
 use std::collections::BTreeSet;
 
 use bincode::{Decode, Encode};
 
 use crate::{
-    Amount, BlobHash, DatanetId, NodeId, Time, codec,
+    Amount, Authored, BlobHash, DatanetId, NodeId, Time, codec,
     crypto::{self, Domain, Preimage, Signed},
 };
 
-/// Longest announcement that is read.
+/// Longest encoded announcement, in bytes. Longer ones are not decoded.
 pub const ANNOUNCEMENT_MAX: usize = 8 << 10;
-/// Nothing is announced for longer than this.
+/// Longest lifetime of an announcement: one day.
 pub const LIFE_MS_MAX: u64 = 24 * 3600 * 1000;
-/// How far the clocks of two nodes may differ.
+/// Largest accepted clock difference between two nodes.
 pub const SKEW_MS: u64 = 60_000;
-/// Base models that one worker may name.
+/// Most base models that one worker lists.
 pub const BASES_MAX: usize = 64;
 
-/// When something was said, and when it ceases to hold.
+/// The time span in which an announcement is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Term {
-    /// When it was said, by the speaker's clock. Of two messages about one thing the later holds.
+    /// Time of signing by the author's clock. Of two announcements on one subject, the later one counts.
     pub issued: Time,
-    /// Until when it holds.
     pub expires: Time,
 }
 
-/// A node serves a dataset.
+/// An announcement: this node serves a dataset.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Dataset {
-    /// The datanet it belongs to, on whose protocol it is served if that is permissioned.
+    /// The datanet it belongs to. A permissioned datanet is served on a protocol of its own.
     pub datanet: Option<DatanetId>,
-    /// The sequence of its manifest and shards.
+    /// The root of the sequence: the manifest and its shards.
     pub root: BlobHash,
-    /// Bytes of all shards.
+    /// Total size of the shards.
     pub bytes: u64,
-    /// How many shards there are.
     pub shards: u32,
-    /// Who serves it.
     pub provider: NodeId,
-    /// Since when and how long.
     pub term: Term,
 }
 
-/// A node has a blob and gives it to those it admits.
+/// An announcement: this node has a blob and serves it to admitted peers.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Claim {
-    /// The datanet on whose protocol it is served; everybody's otherwise.
+    /// The datanet on whose protocol it is served; `None` for the public protocol.
     pub datanet: Option<DatanetId>,
-    /// The blob, or the root of the sequence.
+    /// The hash of the blob, or the root of a sequence.
     pub root: BlobHash,
-    /// Who has it.
     pub provider: NodeId,
-    /// Since when and how long.
     pub term: Term,
 }
 
-/// A kind of work.
+/// A kind of work that a worker takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum Work {
-    /// Fine-tuning adapters.
+    /// Fine-tune adapters.
     Train,
-    /// Answering requests.
+    /// Serve inference requests.
     Infer,
-    /// Checking what others computed.
+    /// Recompute and check other workers' results.
     Audit,
 }
 
-/// What a worker asks for, before it is asked. A hint: the price is agreed on with the job.
+/// A worker's asking price. A hint only: the price is agreed with each job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct PriceHint {
-    /// For which work.
     pub work: Work,
-    /// For a million tokens.
     pub per_million_tokens: Amount,
 }
 
-/// What a worker computes with: enough to leave out those that cannot.
+/// A worker's hardware, in enough detail to skip workers that cannot take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Machine {
-    /// The best of its devices.
+    /// Its most capable device.
     pub device: Device,
-    /// Threads of its processor.
+    /// Processor threads.
     pub threads: u16,
-    /// Its memory in GiB, rounded down; 0 where it is not known.
+    /// Memory in GiB, rounded down; 0 if unknown.
     pub memory_gib: u16,
 }
 
-/// A kind of device.
+/// The kinds of device that a worker may compute on. Numbered by their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Device {
-    /// The processor.
     Cpu,
-    /// A GPU that speaks CUDA.
+    /// A GPU with CUDA.
     Cuda,
 }
 
-/// A node takes work.
+/// An announcement: this node takes work.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Worker {
-    /// Who.
     pub worker: NodeId,
-    /// What kinds.
     pub kinds: BTreeSet<Work>,
-    /// On which base models, by the hash of their weights.
+    /// The base models it has, by the hash of their weights. At most [`BASES_MAX`].
     pub bases: Vec<BlobHash>,
-    /// At about what price.
+    /// At most one price per kind of work.
     pub prices: Vec<PriceHint>,
-    /// With what.
     pub machine: Machine,
-    /// Since when and how long.
     pub term: Term,
 }
 
-/// What is gossiped.
+/// A gossiped announcement, signed by the node it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Announcement {
-    /// A dataset is served.
     Dataset(Signed<Dataset>),
-    /// A blob is had.
     Claim(Signed<Claim>),
-    /// Work is taken.
     Worker(Signed<Worker>),
 }
 
-/// Why an announcement does not count.
+/// The reason that an announcement is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnnounceError {
-    /// Not signed by the node it is about, or for another chain.
+    /// Not signed by its author, or signed for another chain.
     #[error("not signed by {0:#} for this chain")]
     Signature(NodeId),
-    /// Its time is over.
     #[error("expired {0} ms ago")]
     Expired(u64),
-    /// Said in the future.
+    /// Issued further in the future than [`SKEW_MS`].
     #[error("issued {0} ms ahead of our clock; check the clocks")]
     Early(u64),
-    /// Longer than anything may hold.
+    /// A lifetime above [`LIFE_MS_MAX`].
     #[error("holds for {0} ms where at most {LIFE_MS_MAX} are allowed")]
     TooLong(u64),
-    /// It says nothing, or too much.
+    /// Fields that contradict each other or exceed a bound.
     #[error("{0}")]
     Content(&'static str),
 }
 
 impl Announcement {
-    /// Who it is about, and must have signed it.
+    /// Returns the node that the announcement is about, and that must have signed it.
     pub fn author(&self) -> NodeId {
         match self {
             Self::Dataset(signed) => signed.message.provider,
@@ -158,7 +142,7 @@ impl Announcement {
         }
     }
 
-    /// What it is about: a newer announcement by the same author about the same replaces it.
+    /// Returns a key for replacement: a later announcement with the same author and subject replaces an earlier one.
     pub fn subject(&self) -> [u8; 32] {
         let of = |kind: &[u8], root: &[u8]| crypto::digest("openledger/announce/subject/1", &[kind, root]);
         match self {
@@ -168,7 +152,7 @@ impl Announcement {
         }
     }
 
-    /// When it was said and until when it holds.
+    /// Returns the time span in which the announcement is valid.
     pub fn term(&self) -> Term {
         match self {
             Self::Dataset(signed) => signed.message.term,
@@ -177,7 +161,8 @@ impl Announcement {
         }
     }
 
-    /// Whether it counts now, on this chain. The cheap questions come first, the signature last.
+    /// Checks that the announcement is valid now, on this chain. The signature is checked last, as the most expensive
+    /// step.
     pub fn check(&self, now: Time, domain: &Domain) -> Result<(), AnnounceError> {
         match self {
             Self::Dataset(signed) => signed.message.check().and_then(|()| signed.holds(now, domain)),
@@ -186,39 +171,36 @@ impl Announcement {
         }
     }
 
-    /// Its bytes on the wire.
+    /// Returns the bytes for gossip.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)
     }
 
-    /// Reads [`Self::encode`].
+    /// Decodes [`Self::encode`]; refuses more than [`ANNOUNCEMENT_MAX`] bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, codec::DecodeError> {
         codec::decode(bytes, ANNOUNCEMENT_MAX)
     }
 }
 
-/// Something one node says about itself for a time.
-pub trait Spoken: Preimage {
-    /// Who says it.
-    fn speaker(&self) -> NodeId;
-    /// For how long.
+/// A message that is valid for a limited time.
+pub trait Expiring: Authored {
+    /// Returns the time span in which the message is valid.
     fn term(&self) -> Term;
 }
 
-impl<T: Spoken> Signed<T> {
-    /// Whether it is signed by its speaker for the chain `domain` and holds now.
+impl<T: Expiring> Signed<T> {
+    /// Checks that the message is valid now and signed by its author for the chain `domain`.
     pub fn holds(&self, now: Time, domain: &Domain) -> Result<(), AnnounceError> {
         self.message.term().check(now)?;
-        let speaker = self.message.speaker();
-        match crypto::verify(&speaker.0, &self.message.preimage(domain), &self.signature) {
+        match self.is_authentic(domain) {
             true => Ok(()),
-            false => Err(AnnounceError::Signature(speaker)),
+            false => Err(AnnounceError::Signature(self.message.author())),
         }
     }
 }
 
 impl Term {
-    /// From `now` on for `life_ms`.
+    /// Returns the term from `now` for `life_ms`, capped at [`LIFE_MS_MAX`].
     pub fn starting(now: Time, life_ms: u64) -> Self {
         Self {
             issued: now,
@@ -267,31 +249,37 @@ impl Worker {
     }
 }
 
-impl Spoken for Dataset {
-    fn speaker(&self) -> NodeId {
+impl Authored for Dataset {
+    fn author(&self) -> NodeId {
         self.provider
     }
+}
 
+impl Expiring for Dataset {
     fn term(&self) -> Term {
         self.term
     }
 }
 
-impl Spoken for Claim {
-    fn speaker(&self) -> NodeId {
+impl Authored for Claim {
+    fn author(&self) -> NodeId {
         self.provider
     }
+}
 
+impl Expiring for Claim {
     fn term(&self) -> Term {
         self.term
     }
 }
 
-impl Spoken for Worker {
-    fn speaker(&self) -> NodeId {
+impl Authored for Worker {
+    fn author(&self) -> NodeId {
         self.worker
     }
+}
 
+impl Expiring for Worker {
     fn term(&self) -> Term {
         self.term
     }
@@ -356,12 +344,12 @@ impl Work {
     }
 }
 
-fn preamble(name: &str, domain: &Domain, speaker: NodeId, term: Term) -> Vec<u8> {
+fn preamble(name: &str, domain: &Domain, author: NodeId, term: Term) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256);
     bytes.extend(name.as_bytes());
     bytes.extend(domain.chain_id.to_be_bytes());
     bytes.extend(domain.genesis);
-    bytes.extend(speaker.0);
+    bytes.extend(author.0);
     bytes.extend(term.issued.0.to_be_bytes());
     bytes.extend(term.expires.0.to_be_bytes());
     bytes

@@ -1,7 +1,7 @@
-//! The chain between nodes: what is gossiped about it, sent straight, and asked for.
+//! The chain protocol: consensus gossip, block bodies sent to peers directly, and requests for blocks.
 //!
-//! A block body is sent straight to peers and asked for by name; gossip carries only what fits 16 KiB. Every decoder has
-//! the limit written beside its type.
+//! Gossip carries at most 16 KiB. A block body is larger: the proposer sends it directly to peers, and a peer that misses it
+//! requests it by hash.
 
 use bincode::{Decode, Encode};
 
@@ -11,94 +11,84 @@ use crate::{
     message::vote::{Certificate, Evidence, Proposal, RoundCertificate, Vote},
 };
 
-/// Nothing longer travels in gossip.
+/// Largest gossip message, in bytes.
 pub const GOSSIP_MAX: usize = 16 << 10;
-/// Longest block body that is read: the encoding of a full block and the certificate of its parent.
+/// Largest block body that is decoded: a full block and its parent's certificate.
 pub const BODY_MAX: usize = 4 << 20;
-/// Longest answer to a request for blocks.
-pub const ANSWER_MAX: usize = 16 << 20;
-/// Longest request.
-pub const ASK_MAX: usize = 1 << 10;
-/// Blocks that one request may ask for.
+/// Largest reply to a request for blocks.
+pub const REPLY_MAX: usize = 16 << 20;
+/// Largest request.
+pub const REQUEST_MAX: usize = 1 << 10;
+/// Most blocks that one request may ask for.
 pub const BLOCKS_MAX: u32 = 256;
 
-/// Spoken to everyone, about the height that is being decided.
+/// A gossiped consensus message about the current height.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Gossip {
-    /// One vote.
     Vote(Signed<Vote>),
-    /// One proposal; the block it names travels straight.
+    /// A proposal. It names the block by hash; the body is sent directly.
     Proposal(Signed<Proposal>),
-    /// A quorum of prevotes.
+    /// A quorum of prevotes for one block.
     Polka(Certificate),
-    /// Votes that let a late node skip rounds.
+    /// Votes that let a node behind skip rounds.
     Rounds(RoundCertificate),
-    /// A quorum of precommits: this block is final.
+    /// A quorum of precommits: the block is final.
     Decided(Certificate),
 }
 
-/// A proposed block with what its validity depends on.
+/// A proposed block with its parent's certificate, which is needed to validate it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Body {
-    /// The height it is for.
     pub height: Height,
-    /// The round it was proposed in.
+    /// The round of the proposal.
     pub round: u32,
-    /// The block's RLP.
+    /// The block in RLP.
     pub block: Vec<u8>,
-    /// The certificate of its parent, whose digest the block's header carries.
+    /// The certificate of the parent. The block's header carries its digest.
     pub parent_certificate: Certificate,
 }
 
-/// Sent straight to one peer, without an answer.
+/// A one-way message to one peer, without a reply.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Direct {
     /// A block to vote on.
     Body(Body),
-    /// Where the sender's chain ends.
-    Status {
-        /// The height of its tip.
-        tip: Height,
-    },
+    /// The height of the sender's chain.
+    Status { tip: Height },
 }
 
-/// A question to one peer.
+/// A request to one peer for blocks.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Ask {
-    /// Final blocks from a height on, as many as fit.
+pub enum ChainRequest {
+    /// Final blocks from a height on, as many as fit into a reply.
     Blocks {
-        /// The first one wanted.
+        /// The first height.
         from: Height,
-        /// At most this many.
+        /// Most blocks to return, at most [`BLOCKS_MAX`].
         count: u32,
     },
-    /// The body of a block that is being decided.
-    Body {
-        /// Its height.
-        height: Height,
-        /// Its name.
-        block: BlockHash,
-    },
+    /// The body of a block at the current height.
+    Body { height: Height, block: BlockHash },
 }
 
-/// The answer.
+/// A reply to a [`ChainRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Answer {
-    /// Entries of the block log in order, each an encoded [`Entry`]; empty when the peer has none.
+pub enum ChainReply {
+    /// Entries of the block log in ascending order, each an encoded [`Entry`]. Empty if the peer has none.
     Blocks(Vec<Vec<u8>>),
     /// The body, if the peer has it.
     Body(Option<Body>),
 }
 
-/// A final block as it is logged and handed to peers that catch up.
+/// A final block as it stands in the block log and as syncing peers receive it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Entry {
-    /// The block's RLP.
+    /// The block in RLP.
     pub block: Vec<u8>,
-    /// The certificate of its parent.
+    /// The certificate of the parent.
     pub parent_certificate: Certificate,
-    /// The certificate that made it final.
+    /// The certificate that made the block final.
     pub certificate: Certificate,
-    /// Who misbehaved while it was decided, as this node saw it.
+    /// Equivocations that this node saw while the block was decided. Not part of the block: nodes may differ.
     pub evidence: Vec<Evidence>,
 }

@@ -1,7 +1,8 @@
-//! A datanet between nodes: its charter and statements, and the keys of a permissioned one.
+//! The datanet protocol: peers exchange charters, statements and, for a permissioned datanet, wrapped keys.
 //!
-//! Statements prove themselves, so anyone hands them on; only those of a permissioned datanet are for its members. A key is
-//! boxed for one member, so it may pass through any hands; it is given to those that [`Registry::may_hold`] names.
+//! Statements are signed by their author, so any peer may pass them on; those of a permissioned datanet go to members only.
+//! A key is encrypted for one member, so it may travel over any path; a node hands it out only where
+//! [`Registry::may_hold`] allows it.
 //!
 //! [`Registry::may_hold`]: crate::datanet::Registry::may_hold
 
@@ -11,84 +12,75 @@ use crate::{
     DatanetId,
     crypto::Signed,
     datanet::{Charter, STATEMENT_MAX, Statement, StatementId},
-    seal::{KeyEpoch, MemberKey, Wrapped},
+    seal::{KeyEpoch, MemberKey, WrappedKey},
 };
 
-/// Longest request: one statement.
-pub const DATANET_ASK_MAX: usize = 64 + STATEMENT_MAX;
-/// Longest answer: as many statements as fit, one at least.
-pub const DATANET_ANSWER_MAX: usize = 64 + 2 * STATEMENT_MAX;
-/// Statements that one request names.
+/// Longest encoded request: one statement.
+pub const DATANET_REQUEST_MAX: usize = 64 + STATEMENT_MAX;
+/// Longest encoded reply: as many statements as fit, at least one.
+pub const DATANET_REPLY_MAX: usize = 64 + 2 * STATEMENT_MAX;
+/// Most statement ids in one request or reply.
 pub const NAMED_MAX: usize = 1024;
-/// Keys that one answer holds.
+/// Most keys in one reply.
 pub const KEYS_MAX: usize = 256;
 
-/// A request.
+/// A request to a peer about a datanet.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum DatanetAsk {
-    /// How is it founded?
+pub enum DatanetRequest {
+    /// The founding charter.
     Charter(DatanetId),
-    /// Which statements do you have, behind this one in the order of their names?
+    /// Ids of the statements that the peer has, in ascending order.
     Names {
-        /// Of which datanet.
         datanet: DatanetId,
-        /// Behind which; from the first where there is none.
+        /// Return ids above this one; `None` starts at the first.
         after: Option<StatementId>,
     },
-    /// These statements, at most [`NAMED_MAX`].
+    /// Statements by id, at most [`NAMED_MAX`].
     Statements {
-        /// Of which datanet.
         datanet: DatanetId,
-        /// Which.
         names: Vec<StatementId>,
     },
-    /// A statement that the other may not have: a grant to its subject, a proposal to the owner.
-    Tell(Box<Signed<Statement>>),
-    /// The asker's keys, from this epoch on.
-    Keys {
-        /// Of which datanet.
-        datanet: DatanetId,
-        /// From which epoch on.
-        from: KeyEpoch,
-    },
-    /// Is the asker a member, by what the other knows?
+    /// Deliver a statement that the peer may not have: a grant to its subject, a proposal to the owner.
+    Deliver(Box<Signed<Statement>>),
+    /// The requester's keys, from an epoch on.
+    Keys { datanet: DatanetId, from: KeyEpoch },
+    /// The requester's membership, as the peer sees it.
     Membership(DatanetId),
-    /// The other's own key, for a grant. It proves itself: it comes over a connection that only that node can hold.
+    /// The peer's own public key for wrapping, to put into a grant. The connection authenticates the peer.
     Member,
 }
 
-/// The answer.
+/// A reply to a [`DatanetRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum DatanetAnswer {
-    /// The charter.
+pub enum DatanetReply {
     Charter(Box<Signed<Charter>>),
-    /// Names, in order, at most [`NAMED_MAX`]; fewer than that are the last.
+    /// Ids in ascending order, at most [`NAMED_MAX`]. Fewer than that means there are no more.
     Names(Vec<StatementId>),
-    /// Statements; those that did not fit are asked for again.
+    /// Statements. The requester asks again for those that did not fit.
     Statements(Vec<Signed<Statement>>),
-    /// A statement was taken.
-    Taken,
-    /// A statement was not taken.
-    NotTaken {
-        /// Why, for people.
+    /// The delivered statement was accepted.
+    Accepted,
+    /// The delivered statement was refused.
+    Refused {
+        /// The reason, as text for people.
         why: String,
     },
-    /// Keys, boxed for the asker, at most [`KEYS_MAX`].
-    Keys(Vec<Wrapped>),
-    /// What the asker may do now.
+    /// Keys wrapped for the requester, at most [`KEYS_MAX`].
+    Keys(Vec<WrappedKey>),
+    /// The requester's rights at this time.
     Membership {
-        /// Fetch.
+        /// May fetch shards.
         reads: bool,
-        /// Propose.
+        /// May propose entries.
         contributes: bool,
-        /// Approve and publish.
+        /// May approve proposals and publish versions.
         approves: bool,
-        /// The key epoch that runs.
+        /// The current key epoch.
         epoch: KeyEpoch,
     },
-    /// Not known here, or not for this peer; the two look alike to a stranger.
-    No,
-    /// The key that grants to this node carry.
+    /// Unknown here, or not for this peer. One variant for both, so that a stranger cannot probe for private datanets.
+    Unavailable,
+    /// The key that a grant to this node must carry.
     Member(MemberKey),
 }
 
@@ -128,11 +120,14 @@ mod tests {
             signature: Signature([7; 64]),
         };
         assert!(encode(&signed).len() <= STATEMENT_MAX);
-        let tell = DatanetAsk::Tell(Box::new(signed.clone()));
-        assert_eq!(decode::<DatanetAsk>(&encode(&tell), DATANET_ASK_MAX).unwrap(), tell);
-        let answer = DatanetAnswer::Statements(vec![signed.clone(), signed]);
+        let tell = DatanetRequest::Deliver(Box::new(signed.clone()));
         assert_eq!(
-            decode::<DatanetAnswer>(&encode(&answer), DATANET_ANSWER_MAX).unwrap(),
+            decode::<DatanetRequest>(&encode(&tell), DATANET_REQUEST_MAX).unwrap(),
+            tell
+        );
+        let answer = DatanetReply::Statements(vec![signed.clone(), signed]);
+        assert_eq!(
+            decode::<DatanetReply>(&encode(&answer), DATANET_REPLY_MAX).unwrap(),
             answer
         );
     }
@@ -141,18 +136,21 @@ mod tests {
     fn the_longest_lists_fit_and_read_back() {
         let datanet = DatanetId([7; 32]);
         let names = vec![StatementId([7; 32]); NAMED_MAX];
-        let ask = DatanetAsk::Statements { datanet, names };
-        assert_eq!(decode::<DatanetAsk>(&encode(&ask), DATANET_ASK_MAX).unwrap(), ask);
-        let wrapped = Wrapped {
+        let ask = DatanetRequest::Statements { datanet, names };
+        assert_eq!(
+            decode::<DatanetRequest>(&encode(&ask), DATANET_REQUEST_MAX).unwrap(),
+            ask
+        );
+        let wrapped = WrappedKey {
             datanet,
             epoch: KeyEpoch(7),
             ephemeral: [7; 32],
             sealed: [7; 32],
             tag: [7; 16],
         };
-        let answer = DatanetAnswer::Keys(vec![wrapped; KEYS_MAX]);
+        let answer = DatanetReply::Keys(vec![wrapped; KEYS_MAX]);
         assert_eq!(
-            decode::<DatanetAnswer>(&encode(&answer), DATANET_ANSWER_MAX).unwrap(),
+            decode::<DatanetReply>(&encode(&answer), DATANET_REPLY_MAX).unwrap(),
             answer
         );
     }

@@ -1,8 +1,8 @@
-//! Pins between nodes: owner and host about a deal, auditor and host about a challenge, any peer and a provider about a
-//! chunk. All of it is asked and answered straight, over a stream; nothing here travels in gossip.
+//! The pin protocol: owner and host about a deal, auditor and host about a challenge, any peer and a provider about a
+//! chunk.
 //!
-//! Whoever reads checks who sent: an offer, a renewal and a release are the owner's, whose signature lies in them; the rest
-//! is believed of the peer on the other end of the stream only.
+//! These are requests and replies over a stream; none of them is gossiped. The receiver checks the sender: an offer and a
+//! renewal carry the owner's signature, everything else is attributed to the authenticated peer of the stream.
 
 use bincode::{Decode, Encode};
 
@@ -11,92 +11,80 @@ use crate::{
     crypto::Signed,
     machine::{Deal, DealId, Decline, Renewal},
     proof::{BUNDLE_MAX, Beacon, Bundle, Proof},
-    receipt::{Answer, RetrievalReceipt, StorageReceipt},
+    receipt::{RetrievalReceipt, StorageAnswer, StorageReceipt},
 };
 
-/// Longest request: a part of a registration, which has a proof for each of its shards.
-pub const PIN_ASK_MAX: usize = 256 + BUNDLE_MAX;
-/// Longest answer: the proofs of one epoch and a signature.
-pub const PIN_ANSWER_MAX: usize = 512 + BUNDLE_MAX;
-/// Receipts that one answer holds at most.
+/// Longest encoded request: one part of a registration, with a proof for each of its shards.
+pub const PIN_REQUEST_MAX: usize = 256 + BUNDLE_MAX;
+/// Longest encoded reply: the proofs of one epoch and a signature.
+pub const PIN_REPLY_MAX: usize = 512 + BUNDLE_MAX;
+/// Most receipts of each kind in one reply.
 pub const RECEIPTS_MAX: usize = 512;
 
-/// A request.
+/// A request to a peer about a pin deal.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum PinAsk {
-    /// From an owner: will you keep this?
+pub enum PinRequest {
+    /// From an owner: keep these shards under these terms.
     Offer {
-        /// The terms.
         deal: Box<Signed<Deal>>,
-        /// How they were renewed since, if they were.
+        /// The latest renewal of the deal, if it was renewed.
         renewal: Option<Signed<Renewal>>,
     },
-    /// From a host: I have it, here is the end of every shard of this part.
+    /// From a host: it holds this part of the deal, proven by the last chunk of each shard.
     Register {
-        /// Which deal.
         deal: DealId,
-        /// Which part, in order.
+        /// The index of the part, from 0.
         part: u32,
-        /// The proofs.
         bundle: Bundle,
     },
-    /// From an auditor: prove it.
+    /// From an auditor: prove possession of the sampled chunks.
     Challenge {
-        /// Which deal.
         deal: DealId,
-        /// Under which randomness; a host believes the chain about it.
+        /// The randomness that selects the chunks. The host checks it against the chain.
         beacon: Beacon,
     },
     /// From any peer: one chunk of a shard.
     Chunk {
-        /// Which shard.
         root: BlobHash,
-        /// How long it is.
+        /// The shard's length in bytes.
         size: u64,
-        /// Which chunk.
+        /// The chunk's index.
         chunk: u64,
     },
-    /// From an owner: the deal goes on.
+    /// From an owner: extend the deal.
     Renew(Signed<Renewal>),
-    /// From an owner: a host may forget it.
-    Release {
-        /// Which deal.
-        deal: DealId,
-    },
-    /// From anyone: what do you know about this deal?
+    /// From an owner: the host may delete the deal's copy.
+    Release { deal: DealId },
+    /// From any peer: the receipts about this deal.
     Receipts {
-        /// Which deal.
         deal: DealId,
-        /// From which epoch on.
+        /// The first epoch of interest.
         from: u64,
     },
 }
 
-/// The answer.
+/// A reply to a [`PinRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum PinAnswer {
-    /// To an offer, a renewal or a release: agreed. To a registration: heard.
-    Yes,
-    /// To an offer: not by this host.
+pub enum PinReply {
+    /// An offer, a renewal or a release was accepted, or a registration received.
+    Accepted,
+    /// The host declines an offer.
     Declined(Decline),
-    /// To a challenge.
+    /// The proofs for a challenge.
     Proof {
-        /// The host's word.
-        answer: Signed<Answer>,
-        /// What it stands for.
+        /// The host's signature over the bundle's hash.
+        answer: Signed<StorageAnswer>,
         bundle: Bundle,
     },
-    /// To a request for a chunk.
+    /// A chunk with its proof.
     Chunk(Proof),
-    /// What is known.
+    /// The receipts that this node knows of.
     Receipts {
-        /// Auditors' verdicts.
         storage: Vec<Signed<StorageReceipt>>,
-        /// Peers' experience.
         retrieval: Vec<Signed<RetrievalReceipt>>,
     },
-    /// Not known here, not held here, or not for this peer.
-    No,
+    /// Unknown here, not held here, or not for this peer.
+    Unavailable,
 }
 
 #[cfg(test)]
@@ -131,12 +119,12 @@ mod tests {
     #[test]
     fn the_longest_messages_fit_their_limits_and_read_back() {
         let deal = DealId([7; 32]);
-        let ask = PinAsk::Register {
+        let ask = PinRequest::Register {
             deal,
             part: 7,
             bundle: longest(),
         };
-        assert_eq!(decode::<PinAsk>(&encode(&ask), PIN_ASK_MAX).unwrap(), ask);
+        assert_eq!(decode::<PinRequest>(&encode(&ask), PIN_REQUEST_MAX).unwrap(), ask);
 
         let (host, beacon) = (
             NodeId([7; 32]),
@@ -145,17 +133,17 @@ mod tests {
                 value: [7; 32],
             },
         );
-        let answer = signed(Answer {
+        let answer = signed(StorageAnswer {
             deal,
             host,
             beacon,
             bundle: [7; 32],
         });
-        let proof = PinAnswer::Proof {
+        let proof = PinReply::Proof {
             answer,
             bundle: longest(),
         };
-        assert_eq!(decode::<PinAnswer>(&encode(&proof), PIN_ANSWER_MAX).unwrap(), proof);
+        assert_eq!(decode::<PinReply>(&encode(&proof), PIN_REPLY_MAX).unwrap(), proof);
 
         let storage = StorageReceipt {
             deal,
@@ -176,14 +164,11 @@ mod tests {
             took_ms: 7,
             at: Time(7),
         };
-        let receipts = PinAnswer::Receipts {
+        let receipts = PinReply::Receipts {
             storage: vec![signed(storage); RECEIPTS_MAX],
             retrieval: vec![signed(retrieval); RECEIPTS_MAX],
         };
-        assert_eq!(
-            decode::<PinAnswer>(&encode(&receipts), PIN_ANSWER_MAX).unwrap(),
-            receipts
-        );
+        assert_eq!(decode::<PinReply>(&encode(&receipts), PIN_REPLY_MAX).unwrap(), receipts);
     }
 
     #[test]
@@ -210,27 +195,30 @@ mod tests {
             until: Time(9),
             escrow: crate::Amount(9),
         };
-        let ask = PinAsk::Offer {
+        let ask = PinRequest::Offer {
             deal: Box::new(signed(deal)),
             renewal: Some(signed(renewal)),
         };
-        assert_eq!(decode::<PinAsk>(&encode(&ask), PIN_ASK_MAX).unwrap(), ask);
+        assert_eq!(decode::<PinRequest>(&encode(&ask), PIN_REQUEST_MAX).unwrap(), ask);
     }
 
     #[test]
     fn a_longer_message_is_refused_before_it_is_read() {
-        let bytes = vec![0; PIN_ASK_MAX + 1];
+        let bytes = vec![0; PIN_REQUEST_MAX + 1];
         assert!(matches!(
-            decode::<PinAsk>(&bytes, PIN_ASK_MAX),
+            decode::<PinRequest>(&bytes, PIN_REQUEST_MAX),
             Err(crate::codec::DecodeError::TooLong { .. })
         ));
-        let chunk = encode(&PinAsk::Chunk {
+        let chunk = encode(&PinRequest::Chunk {
             root: Shard::of(b"x").root,
             size: 1,
             chunk: 0,
         });
         for cut in 0..chunk.len() {
-            assert!(decode::<PinAsk>(&chunk[..cut], PIN_ASK_MAX).is_err(), "cut at {cut}");
+            assert!(
+                decode::<PinRequest>(&chunk[..cut], PIN_REQUEST_MAX).is_err(),
+                "cut at {cut}"
+            );
         }
     }
 }

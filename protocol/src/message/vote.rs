@@ -1,5 +1,7 @@
-//! Votes, proposals, and the certificates that quorums of them make. The preimages here are what light clients and the
-//! evidence rules check, so they are fixed bytes and never change within a version.
+//! Votes, proposals, and the certificates made of a quorum of votes.
+//!
+//! Light clients and the evidence rules check these preimages, so the byte layouts are fixed and never change within a
+//! version.
 
 use bincode::{Decode, Encode};
 
@@ -8,27 +10,38 @@ use crate::{
     crypto::{Domain, Preimage, Signature, Signed, digest},
 };
 
-/// Which of the two votes of a round.
+/// The two votes of a Tendermint round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum VoteKind {
-    /// "I have seen a good block."
+    /// The validator considers the proposed block valid.
     Prevote,
-    /// "I have seen that a quorum has seen it."
+    /// The validator saw a quorum of prevotes for the block.
     Precommit,
 }
 
-/// One validator's vote in one round, for a block or for none.
+/// One validator's vote in one round, for a block or for nil.
+///
+/// ```
+/// use protocol::{BlockHash, Height};
+/// use protocol::crypto::{Domain, SecretKey, Signed};
+/// use protocol::message::vote::{Evidence, Vote, VoteKind};
+///
+/// let domain = Domain { chain_id: 7, genesis: [9; 32] };
+/// let key = SecretKey::from_seed([1; 32]);
+/// let vote = |block| {
+///     let vote = Vote { kind: VoteKind::Prevote, height: Height(3), round: 0, block, validator: key.validator() };
+///     Signed::new(vote, &key, &domain)
+/// };
+/// let conflict = Evidence::Votes(vote(Some(BlockHash([5; 32]))), vote(None));
+/// assert!(conflict.proves(&domain), "two different votes of one kind in one round");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Vote {
-    /// Prevote or precommit.
     pub kind: VoteKind,
-    /// At which height.
     pub height: Height,
-    /// In which round of that height.
     pub round: u32,
-    /// For which block; `None` is a vote to move on.
+    /// The block voted for; `None` is a vote for nil.
     pub block: Option<BlockHash>,
-    /// By whom.
     pub validator: ValidatorKey,
 }
 
@@ -48,18 +61,14 @@ impl Preimage for Vote {
     }
 }
 
-/// A proposer's word that `block` is the one to vote on.
+/// A proposer's signed statement of the block to vote on in one round.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Proposal {
-    /// At which height.
     pub height: Height,
-    /// In which round.
     pub round: u32,
-    /// Which block.
     pub block: BlockHash,
-    /// The earlier round in which a quorum prevoted for it, if this re-proposes.
+    /// The earlier round with a quorum of prevotes for this block, if it is proposed again (Tendermint's valid round).
     pub polka_round: Option<u32>,
-    /// By whom.
     pub proposer: ValidatorKey,
 }
 
@@ -84,21 +93,19 @@ fn preamble(name: &str, domain: &Domain) -> Vec<u8> {
     bytes
 }
 
-/// A quorum of equal votes for one block: precommits make it final, prevotes let a later round propose it again.
+/// A quorum of equal votes for one block: precommits make it final, prevotes (a polka) let a later round propose it
+/// again.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Certificate {
-    /// At which height.
     pub height: Height,
-    /// In which round.
     pub round: u32,
-    /// For which block.
     pub block: BlockHash,
-    /// Who signed, in the order of their keys.
+    /// The signers, in ascending order of their keys.
     pub signatures: Vec<(ValidatorKey, Signature)>,
 }
 
 impl Certificate {
-    /// What genesis has in place of a certificate: nobody had to vote for it.
+    /// Returns the placeholder for genesis, which is not voted on: height 0, no signatures.
     pub fn genesis(block: BlockHash) -> Self {
         Self {
             height: Height(0),
@@ -108,7 +115,7 @@ impl Certificate {
         }
     }
 
-    /// The vote that each of its signatures must be under.
+    /// Returns the vote that `validator` must have signed for the certificate to be valid.
     pub fn vote(&self, kind: VoteKind, validator: ValidatorKey) -> Vote {
         Vote {
             kind,
@@ -119,7 +126,7 @@ impl Certificate {
         }
     }
 
-    /// Its name: what the next block's header carries in `parent_beacon_block_root`.
+    /// Returns the hash that the next block's header carries in `parent_beacon_block_root`.
     pub fn digest(&self) -> [u8; 32] {
         let mut signatures = Vec::with_capacity(self.signatures.len() * 96);
         for (key, signature) in &self.signatures {
@@ -134,30 +141,25 @@ impl Certificate {
     }
 }
 
-/// Votes of one round for anything at all, which let a node that is behind skip to that round.
+/// Votes of one round, for any block or nil. They let a node that is behind skip to that round.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct RoundCertificate {
-    /// At which height.
     pub height: Height,
-    /// Which round.
     pub round: u32,
-    /// Whether it holds a quorum of precommits; otherwise more than a third of votes of either kind.
+    /// True for a quorum of precommits; false for more than a third of votes of either kind.
     pub precommits: bool,
-    /// The votes, each signed.
     pub votes: Vec<Signed<Vote>>,
 }
 
-/// Proof that a validator said two things where it may say one.
+/// Proof of equivocation: two conflicting messages signed by one validator for one slot.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Evidence {
-    /// Two votes of one kind in one round.
     Votes(Signed<Vote>, Signed<Vote>),
-    /// Two proposals in one round.
     Proposals(Signed<Proposal>, Signed<Proposal>),
 }
 
 impl Evidence {
-    /// Who did it.
+    /// Returns the validator that signed both.
     pub fn offender(&self) -> ValidatorKey {
         match self {
             Self::Votes(one, _) => one.message.validator,
@@ -165,7 +167,7 @@ impl Evidence {
         }
     }
 
-    /// Whether it proves anything: both signed by the same validator, for the same slot, and different.
+    /// Returns true if both messages are signed by the same validator, for the same slot, and differ.
     pub fn proves(&self, domain: &Domain) -> bool {
         let offender = self.offender();
         match self {
@@ -224,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn a_vote_for_nothing_is_not_a_vote_for_the_zero_block() {
+    fn a_vote_for_nil_differs_from_a_vote_for_the_zero_hash() {
         let key = SecretKey::from_seed([1; 32]);
         let (none, zero) = (vote(None, &key), vote(Some(BlockHash([0; 32])), &key));
         assert_ne!(none.message.preimage(&HERE), zero.message.preimage(&HERE));
     }
 
     #[test]
-    fn only_two_different_votes_of_one_slot_are_evidence() {
+    fn only_two_conflicting_votes_are_evidence() {
         let (key, other) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]));
         let (a, b) = (vote(Some(BlockHash([5; 32])), &key), vote(None, &key));
         assert!(Evidence::Votes(a.clone(), b.clone()).proves(&HERE));

@@ -1,59 +1,50 @@
-//! The proofs that answer one draw, and the 32 bytes that stand for them on the chain.
+//! A bundle: the proofs for one sample of chunks. The chain and signatures refer to it by its 32-byte hash.
 
 use bincode::{Decode, Encode};
 
-use super::{Flaw, PROOF_MAX, Proof, Sample, Shard};
+use super::{PROOF_MAX, Proof, ProofError, Sample, Shard};
 use crate::{codec, crypto::digest};
 
-/// Most chunks that one challenge asks for.
+/// Most chunks in one challenge.
 pub const PROOFS_MAX: u16 = 256;
-/// Longest encoding of a bundle.
+/// Longest encoding of a bundle, in bytes.
 pub const BUNDLE_MAX: usize = 8 + PROOFS_MAX as usize * PROOF_MAX;
 
-/// One proof for each drawn chunk, in the order of the draw.
+/// One proof for each sampled chunk, in the order of the sample.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Bundle {
-    /// The proofs.
     pub proofs: Vec<Proof>,
 }
 
-/// Why a bundle does not answer its challenge.
+/// The reason that a bundle does not verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Flawed {
-    /// Not one proof for each drawn chunk.
+pub enum BundleError {
     #[error("{found} proofs where {wanted} chunks were drawn")]
-    Count {
-        /// What came.
-        found: usize,
-        /// What was drawn.
-        wanted: usize,
-    },
-    /// One of them is false.
-    #[error("proof {position} is false")]
+    Count { found: usize, wanted: usize },
+    #[error("proof {position} does not verify")]
     Proof {
-        /// Which, from 0.
+        /// Index in the bundle, from 0.
         position: usize,
-        /// Why.
         #[source]
-        flaw: Flaw,
+        flaw: ProofError,
     },
 }
 
 impl Bundle {
-    /// Its name: what a host signs and the chain keeps.
+    /// Returns the hash that a host signs and the chain stores.
     pub fn hash(&self) -> [u8; 32] {
         digest("openledger/bundle/1", &[&codec::encode(self)])
     }
 
-    /// Whether every chunk of the draw is proven.
-    pub fn verify(&self, sample: &Sample<'_>) -> Result<(), Flawed> {
+    /// Checks that every chunk of the sample is proven.
+    pub fn verify(&self, sample: &Sample<'_>) -> Result<(), BundleError> {
         self.verify_drawn(sample.shards, &sample.draw())
     }
 
-    /// Whether every chunk of a list is proven, each a position in `shards` and a chunk of that shard.
-    pub fn verify_drawn(&self, shards: &[Shard], drawn: &[(usize, u64)]) -> Result<(), Flawed> {
+    /// Checks that every listed (shard index, chunk) pair is proven, in order.
+    pub fn verify_drawn(&self, shards: &[Shard], drawn: &[(usize, u64)]) -> Result<(), BundleError> {
         if self.proofs.len() != drawn.len() {
-            return Err(Flawed::Count {
+            return Err(BundleError::Count {
                 found: self.proofs.len(),
                 wanted: drawn.len(),
             });
@@ -61,7 +52,7 @@ impl Bundle {
         for (position, ((shard, chunk), proof)) in drawn.iter().zip(&self.proofs).enumerate() {
             proof
                 .verify(&shards[*shard], *chunk)
-                .map_err(|flaw| Flawed::Proof { position, flaw })?;
+                .map_err(|flaw| BundleError::Proof { position, flaw })?;
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! What a prover has to read, and the outboard of bytes that are at hand.
+//! The data that a prover reads, and the outboard of bytes in memory.
 //!
-//! An outboard holds, for every node of the tree above the 16 KiB groups, the chaining values of its two children, 64
-//! bytes, in pre-order: a node, all of its left subtree, all of its right one. That is the layout of the `.obao4` files of a
-//! verified blob store, so pair `i` is its bytes `64 i .. 64 i + 64`.
+//! An outboard holds, for each tree node above the 16 KiB groups, the chaining values of its two children, 64 bytes, in
+//! pre-order: a node, its left subtree, its right subtree. This is the layout of iroh-blobs' `.obao4` files, so pair `i` is
+//! at bytes `64 i .. 64 i + 64`.
 
 use std::ops::Range;
 
@@ -10,22 +10,22 @@ use blake3::hazmat::left_subtree_len;
 
 use super::{
     GROUP, Pair, Shard,
-    tree::{Descent, SIZE_MAX, chaining_value},
+    tree::{ChunkPath, SIZE_MAX, chaining_value},
 };
 
-/// What is read to prove one chunk: one group of the shard and a handful of pairs, whatever the shard's size.
+/// The data to read for the proof of one chunk: one group of the shard and a few pairs, for any size of shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Needs {
-    /// The bytes of the group that holds the chunk.
+pub struct ProofInputs {
+    /// The byte range of the group that holds the chunk.
     pub group: Range<u64>,
-    /// Positions in the outboard, from the root down. Empty for a shard of one group, which has no outboard.
+    /// Positions of pairs in the outboard, from the root down. Empty for a shard of one group, which has no outboard.
     pub pairs: Vec<u64>,
 }
 
-impl Needs {
-    /// What a proof of `chunk` needs, if `shard` has that chunk.
+impl ProofInputs {
+    /// Returns the inputs for `chunk`, or `None` if `shard` has no such chunk.
     pub fn of(shard: &Shard, chunk: u64) -> Option<Self> {
-        let target = Descent::to(shard.size, chunk)?.start;
+        let target = ChunkPath::to(shard.size, chunk)?.start;
         let (mut start, mut len, mut position) = (0, shard.size, 0);
         let mut pairs = Vec::new();
         while len > GROUP {
@@ -45,16 +45,16 @@ impl Needs {
         })
     }
 
-    /// Where pair `position` lies in the bytes of an outboard.
+    /// Returns the byte range of pair `position` in an outboard.
     pub const fn bytes_of(position: u64) -> Range<u64> {
         position * 64..position * 64 + 64
     }
 }
 
-/// The outboard of `bytes`.
+/// Computes the outboard of `bytes`.
 ///
 /// # Panics
-/// If they are longer than any shard that is proven.
+/// Panics if `bytes` is longer than [`SIZE_MAX`].
 pub fn outboard(bytes: &[u8]) -> Vec<Pair> {
     assert!(bytes.len() as u64 <= SIZE_MAX, "longer than any shard");
     let mut pairs = Vec::new();
@@ -64,7 +64,7 @@ pub fn outboard(bytes: &[u8]) -> Vec<Pair> {
     pairs
 }
 
-/// Appends the pairs of the subtree over `bytes` in pre-order; gives its children's chaining values.
+/// Appends the pairs of the subtree over `bytes` in pre-order.
 fn fill(bytes: &[u8], start: u64, pairs: &mut Vec<Pair>) {
     let half = left_subtree_len(bytes.len() as u64);
     let (left, right) = bytes.split_at(usize::try_from(half).expect("half of bytes in memory"));

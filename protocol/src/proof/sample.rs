@@ -1,39 +1,39 @@
-//! Which chunks are asked for: drawn by a beacon that the host could not foresee, for this host alone.
+//! The sampling of chunks for a challenge: seeded by a beacon that the host could not predict, and different for each
+//! host.
 
 use bincode::{Decode, Encode};
 
 use super::{PROOFS_MAX, Shard};
 use crate::{NodeId, crypto::digest};
 
-/// Randomness that nobody knew when the deal was made, and everybody knows now.
+/// Public randomness of an epoch. Unknown when the deal was made, so a host cannot store just the chunks to be
+/// sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Beacon {
-    /// The epoch it opens.
+    /// The epoch that it starts.
     pub epoch: u64,
-    /// The chain's randomness.
     pub value: [u8; 32],
 }
 
-/// One draw of chunks: from which set, for whom, how many.
+/// The parameters of one sample of chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample<'a> {
-    /// The randomness.
     pub beacon: &'a Beacon,
-    /// Who has to answer. In the seed, so that two hosts cannot share one answer.
+    /// The challenged host. Part of the seed, so that two hosts never need the same proofs.
     pub node: NodeId,
-    /// What the shards belong to: a deal.
+    /// The deal that the shards belong to.
     pub set: &'a [u8; 32],
-    /// The shards, in the deal's order.
+    /// The shards, in the order of the deal.
     pub shards: &'a [Shard],
-    /// How many chunks are drawn.
+    /// Number of chunks to sample; capped at [`PROOFS_MAX`].
     pub count: u16,
 }
 
 impl Sample<'_> {
-    /// The drawn chunks: each a position in `shards` and a chunk of that shard. Draws may repeat.
+    /// Returns the sampled chunks as (shard index, chunk). A chunk may occur twice.
     ///
     /// `index_j = u128(BLAKE3("openledger/challenge/1", epoch ‖ beacon ‖ node ‖ set ‖ j)) mod chunks`, over the chunks of all
-    /// shards one after another, so each chunk is as likely as any other. The bias of the remainder is below 2^-80.
+    /// shards in order, so every chunk is equally likely. The bias of the remainder is below 2^-80.
     pub fn draw(&self) -> Vec<(usize, u64)> {
         let total: u128 = self.shards.iter().map(|shard| u128::from(shard.chunks())).sum();
         if total == 0 {

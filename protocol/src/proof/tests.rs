@@ -3,7 +3,7 @@
 use super::*;
 use crate::{BlobHash, NodeId, codec, crypto::digest};
 
-/// Bytes that follow from their length and a seed.
+/// Bytes derived from their length and a seed.
 fn bytes(len: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; len];
     let mut hasher = blake3::Hasher::new();
@@ -12,7 +12,7 @@ fn bytes(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Numbers that follow from a seed.
+/// Pseudo-random numbers from a seed.
 fn number(seed: u64, below: u64) -> u64 {
     let drawn = digest("openledger/test/number/1", &[&seed.to_be_bytes()]);
     u64::from_be_bytes(*drawn.first_chunk().unwrap()) % below
@@ -50,7 +50,7 @@ fn every_size_is_proven_at_its_edges_and_in_between() {
         let mut chunks = vec![0, shard.last(), shard.chunks() / 2];
         chunks.extend((0..6).map(|seed| number(seed + size as u64, shard.chunks())));
         for chunk in chunks {
-            let needs = Needs::of(&shard, chunk).unwrap();
+            let needs = ProofInputs::of(&shard, chunk).unwrap();
             let pairs: Vec<Pair> = needs
                 .pairs
                 .iter()
@@ -68,7 +68,7 @@ fn every_size_is_proven_at_its_edges_and_in_between() {
             assert!(codec::encode(&proof).len() <= PROOF_MAX);
         }
         assert_eq!(
-            Needs::of(&shard, shard.chunks()),
+            ProofInputs::of(&shard, shard.chunks()),
             None,
             "size {size}: one chunk too far"
         );
@@ -76,7 +76,7 @@ fn every_size_is_proven_at_its_edges_and_in_between() {
 }
 
 #[test]
-fn an_outboard_is_the_one_a_verified_store_keeps() {
+fn the_outboard_is_the_one_that_iroh_blobs_keeps() {
     for size in sizes() {
         let data = bytes(size, 2);
         let block = bao_tree::BlockSize::from_chunk_log(4);
@@ -85,7 +85,7 @@ fn an_outboard_is_the_one_a_verified_store_keeps() {
         assert_eq!(ours.concat().concat(), theirs.data, "size {size}");
         assert_eq!(theirs.root.as_bytes(), &Shard::of(&data).root.0);
         for (position, pair) in ours.iter().enumerate() {
-            let range = Needs::bytes_of(position as u64);
+            let range = ProofInputs::bytes_of(position as u64);
             let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
             assert_eq!(theirs.data[range], pair.concat());
         }
@@ -111,7 +111,7 @@ fn every_mutated_bit_is_rejected() {
 }
 
 #[test]
-fn a_proof_is_for_one_size_one_place_and_one_depth() {
+fn a_proof_is_for_one_size_one_chunk_and_one_depth() {
     for size in sizes().into_iter().filter(|size| *size > 0) {
         let data = bytes(size, 4);
         let shard = Shard::of(&data);
@@ -120,7 +120,7 @@ fn a_proof_is_for_one_size_one_place_and_one_depth() {
         let last = Proof::of_bytes(&data, shard.last()).unwrap();
         for other in [size as u64 - 1, size as u64 + 1, 2 * size as u64, size as u64 + CHUNK] {
             let lie = Shard { size: other, ..shard };
-            // A size is bound by the last chunk of its own shape, which only the true size has.
+            // The last chunk of a tree's shape binds the size: only the true size has it.
             let claimed = last.verify(&lie, lie.last());
             assert!(claimed.is_err(), "size {size} passes for {other}");
         }
@@ -134,17 +134,20 @@ fn a_proof_is_for_one_size_one_place_and_one_depth() {
         }
         let (mut more, mut fewer, mut longer) = (proof.clone(), proof.clone(), proof.clone());
         more.siblings.push([0; 32]);
-        assert!(matches!(more.verify(&shard, chunk), Err(Flaw::Siblings { .. })));
+        assert!(matches!(more.verify(&shard, chunk), Err(ProofError::Siblings { .. })));
         if fewer.siblings.pop().is_some() {
-            assert!(matches!(fewer.verify(&shard, chunk), Err(Flaw::Siblings { .. })));
+            assert!(matches!(fewer.verify(&shard, chunk), Err(ProofError::Siblings { .. })));
         }
         longer.chunk.push(0);
-        assert!(matches!(longer.verify(&shard, chunk), Err(Flaw::ChunkLength { .. })));
+        assert!(matches!(
+            longer.verify(&shard, chunk),
+            Err(ProofError::ChunkLength { .. })
+        ));
         let elsewhere = Shard {
             root: BlobHash([7; 32]),
             ..shard
         };
-        assert_eq!(proof.verify(&elsewhere, chunk), Err(Flaw::Root));
+        assert_eq!(proof.verify(&elsewhere, chunk), Err(ProofError::Root));
     }
 }
 
@@ -152,7 +155,7 @@ fn a_proof_is_for_one_size_one_place_and_one_depth() {
 fn damage_on_disk_never_becomes_a_false_proof() {
     let data = bytes(40 << 10, 5);
     let shard = Shard::of(&data);
-    let needs = Needs::of(&shard, 3).unwrap();
+    let needs = ProofInputs::of(&shard, 3).unwrap();
     let pairs: Vec<Pair> = needs
         .pairs
         .iter()
@@ -176,7 +179,7 @@ fn damage_on_disk_never_becomes_a_false_proof() {
 }
 
 #[test]
-fn a_draw_is_fixed_bytes_and_differs_for_each_host_epoch_and_deal() {
+fn a_sample_is_fixed_and_differs_for_each_host_epoch_and_deal() {
     let shards = [
         Shard {
             root: BlobHash([1; 32]),
@@ -198,7 +201,7 @@ fn a_draw_is_fixed_bytes_and_differs_for_each_host_epoch_and_deal() {
         shards: &shards,
         count: 4,
     };
-    // Golden: every node draws the same chunks, in every version.
+    // Golden: every node samples the same chunks, in every version.
     assert_eq!(sample.draw(), [(0, 219_117), (0, 47_138), (0, 117_828), (0, 32_645)]);
     let others = [
         Sample {
@@ -222,7 +225,7 @@ fn a_draw_is_fixed_bytes_and_differs_for_each_host_epoch_and_deal() {
 }
 
 #[test]
-fn every_chunk_of_every_shard_is_drawn_about_as_often() {
+fn every_chunk_is_sampled_about_equally_often() {
     let shards = [
         Shard {
             root: BlobHash([1; 32]),
@@ -247,7 +250,7 @@ fn every_chunk_of_every_shard_is_drawn_about_as_often() {
             *hits.entry(place).or_insert(0) += 1;
         }
     }
-    // 10,000 draws over four chunks: 2,500 each, and six standard deviations are 260.
+    // 10,000 samples over four chunks: 2,500 each, and six standard deviations are 260.
     assert_eq!(
         hits.keys().copied().collect::<Vec<_>>(),
         [(0, 0), (0, 1), (0, 2), (1, 0)]
@@ -256,7 +259,7 @@ fn every_chunk_of_every_shard_is_drawn_about_as_often() {
 }
 
 #[test]
-fn a_bundle_answers_its_own_draw_only() {
+fn a_bundle_verifies_for_its_own_sample_only() {
     let data = [bytes(100_000, 6), bytes(20_000, 7)];
     let shards = [Shard::of(&data[0]), Shard::of(&data[1])];
     let beacon = Beacon {
@@ -291,9 +294,12 @@ fn a_bundle_answers_its_own_draw_only() {
     swapped.proofs.swap(0, 1);
     assert!(matches!(
         swapped.verify(&sample),
-        Err(Flawed::Proof { position: 0, .. })
+        Err(BundleError::Proof { position: 0, .. })
     ));
     assert_ne!(swapped.hash(), bundle.hash());
     swapped.proofs.pop();
-    assert_eq!(swapped.verify(&sample), Err(Flawed::Count { found: 15, wanted: 16 }));
+    assert_eq!(
+        swapped.verify(&sample),
+        Err(BundleError::Count { found: 15, wanted: 16 })
+    );
 }

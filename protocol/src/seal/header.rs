@@ -1,37 +1,35 @@
-//! What a sealed shard begins with: everything but the key that is needed to open it.
+//! The header of a sealed shard: everything but the key that is needed to open it.
 
 use super::KeyEpoch;
 use crate::DatanetId;
 
-/// Bytes of a header.
+/// Size of a header, in bytes.
 pub const HEADER: usize = 4 + 32 + 4 + 19;
-/// The format and its version.
+/// Format name and version.
 const MAGIC: [u8; 4] = *b"OLS\x01";
 
-/// The front of a sealed shard.
+/// The header of a sealed shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The datanet that it belongs to.
     pub datanet: DatanetId,
-    /// Which of the datanet's keys opens it.
+    /// The epoch of the key that opens it.
     pub epoch: KeyEpoch,
-    /// The front of every nonce: random, and never used twice under one key.
+    /// The prefix of every nonce: random, and never used twice under one key.
     pub prefix: [u8; 19],
 }
 
-/// Why bytes are no header.
+/// Error of reading a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// They end too early.
     #[error("{0} bytes where a sealed shard begins with {HEADER}")]
     Short(usize),
-    /// They begin otherwise.
+    /// Another format, or another version.
     #[error("this is no sealed shard of version 1; it begins with {0:02x?}")]
     Magic([u8; 4]),
 }
 
 impl Header {
-    /// `"OLS" ‖ version ‖ datanet ‖ epoch ‖ prefix`, big-endian.
+    /// Returns `"OLS" ‖ version ‖ datanet ‖ epoch ‖ prefix`, big-endian.
     pub fn to_bytes(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[..4].copy_from_slice(&MAGIC);
@@ -41,7 +39,7 @@ impl Header {
         bytes
     }
 
-    /// The header that a shard begins with.
+    /// Reads the header at the start of a sealed shard.
     pub fn read(shard: &[u8]) -> Result<Self, HeaderError> {
         let bytes: &[u8; HEADER] = shard.first_chunk().ok_or(HeaderError::Short(shard.len()))?;
         let (magic, rest) = bytes.split_first_chunk().expect("a header is longer than its magic");

@@ -1,4 +1,4 @@
-//! Keys: the owner's secret, one key per epoch, and the box each member opens it from.
+//! Keys: the owner's secret, one key per epoch, and the wrapped form that one member can open.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{DatanetId, crypto::SecretKey};
 
-/// Which key of a datanet, counted from 0. A new one begins when a reader is taken out.
+/// The number of a datanet's key, counted from 0. Revoking a reader starts the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct KeyEpoch(pub u32);
 
 impl KeyEpoch {
-    /// The epoch after this one.
+    /// Returns the next epoch.
     ///
     /// # Panics
-    /// After four billion revocations.
+    /// Panics after 2^32 revocations.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.checked_add(1).expect("nobody revokes four billion times"))
@@ -30,21 +30,21 @@ impl fmt::Display for KeyEpoch {
     }
 }
 
-/// What a datanet's owner keeps: every epoch's key comes from it. Its bytes are wiped when it goes.
+/// The secret from which a datanet's owner derives every epoch key. Wiped from memory on drop.
 pub struct DatanetSecret([u8; 32]);
 
 impl DatanetSecret {
-    /// The secret that these random bytes are.
+    /// Wraps 32 random bytes.
     pub const fn new(random: [u8; 32]) -> Self {
         Self(random)
     }
 
-    /// The bytes, for the file they are kept in.
+    /// Returns the bytes, for the owner's key file.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The key of one epoch. Knowing some epochs' keys says nothing about others.
+    /// Derives the key of one epoch. Epoch keys are independent: some of them reveal nothing about the others.
     pub fn epoch_key(&self, datanet: &DatanetId, epoch: KeyEpoch) -> EpochKey {
         let parts: [&[u8]; 3] = [&self.0, &datanet.0, &epoch.0.to_be_bytes()];
         EpochKey(crate::crypto::digest("openledger/seal/epoch/1", &parts))
@@ -63,7 +63,7 @@ impl fmt::Debug for DatanetSecret {
     }
 }
 
-/// The key of one datanet in one epoch. Whoever holds it reads everything sealed in that epoch. Wiped when it goes.
+/// The key of one datanet in one epoch: it opens everything sealed in that epoch. Wiped from memory on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EpochKey(pub [u8; 32]);
 
@@ -79,21 +79,22 @@ impl fmt::Debug for EpochKey {
     }
 }
 
-/// The public half of a member's X25519 key: what a grant carries.
+/// The public half of a member's X25519 key. The owner's grant carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct MemberKey(pub [u8; 32]);
 
-/// A member's X25519 key. Wiped when it goes.
+/// A member's X25519 secret key. Wiped from memory on drop.
 pub struct MemberSecret(StaticSecret);
 
 impl MemberSecret {
-    /// The key that belongs to a node: derived from its seed under a name of its own, never the signing key itself.
+    /// Derives a node's key from its seed under a domain of its own. The signing key itself is never used for
+    /// encryption.
     pub fn of_node(node: &SecretKey) -> Self {
         let bytes = Zeroizing::new(crate::crypto::digest("openledger/seal/member/1", &[node.seed()]));
         Self(StaticSecret::from(*bytes))
     }
 
-    /// The public half.
+    /// Returns the public key.
     pub fn public(&self) -> MemberKey {
         MemberKey(PublicKey::from(&self.0).to_bytes())
     }
@@ -105,39 +106,32 @@ impl fmt::Debug for MemberSecret {
     }
 }
 
-/// An epoch's key in a box that one member opens.
+/// An epoch key encrypted for one member. Safe to send over any path.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Wrapped {
-    /// The datanet whose key it is.
+pub struct WrappedKey {
     pub datanet: DatanetId,
-    /// Of which epoch.
     pub epoch: KeyEpoch,
-    /// The public half of a key that was made for this box and thrown away.
+    /// The public half of a one-time key.
     pub ephemeral: [u8; 32],
-    /// The key, encrypted.
+    /// The encrypted key.
     pub sealed: [u8; 32],
-    /// The tag over it.
+    /// The authentication tag.
     pub tag: [u8; 16],
 }
 
-/// Why a box does not open.
+/// The reason that a wrapped key does not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnwrapError {
-    /// A key of low order on either side, with which everybody would share the secret.
+    /// A low-order public key on either side, with which the shared secret would be public.
     #[error("a public key in the box or the grant is of low order; ask the owner for a new one")]
     WeakKey,
-    /// It is for another member, another datanet or epoch, or it was changed.
+    /// WrappedKey for another member, datanet or epoch, or modified.
     #[error("the key of datanet {datanet:#}, epoch {epoch}, is not boxed for this member")]
-    NotForUs {
-        /// The datanet it names.
-        datanet: DatanetId,
-        /// The epoch it names.
-        epoch: KeyEpoch,
-    },
+    NotForMember { datanet: DatanetId, epoch: KeyEpoch },
 }
 
-impl Wrapped {
-    /// Boxes `key` for `member`. `ephemeral` is 32 fresh random bytes, for this box alone.
+impl WrappedKey {
+    /// Wraps `key` for `member`. `ephemeral` must be 32 fresh random bytes, used for nothing else.
     pub fn new(
         key: &EpochKey,
         datanet: DatanetId,
@@ -162,20 +156,20 @@ impl Wrapped {
         Ok(wrapped)
     }
 
-    /// The key in it, for the member whose secret this is.
+    /// Returns the key, if it was wrapped for `member`.
     pub fn open(&self, member: &MemberSecret) -> Result<EpochKey, UnwrapError> {
         let cipher = self.cipher(&member.0, &self.ephemeral, &member.public())?;
         let mut key = EpochKey(self.sealed);
         cipher
             .decrypt_in_place_detached(&[0; 24].into(), &[], &mut key.0, &self.tag.into())
-            .map_err(|_| UnwrapError::NotForUs {
+            .map_err(|_| UnwrapError::NotForMember {
                 datanet: self.datanet,
                 epoch: self.epoch,
             })?;
         Ok(key)
     }
 
-    /// The cipher of this box. Its key is used once, because the ephemeral key is: so the nonce may be zero.
+    /// Returns the cipher of this wrapping. Its key is used once, as the ephemeral key is, so a zero nonce is safe.
     fn cipher(
         &self,
         secret: &StaticSecret,

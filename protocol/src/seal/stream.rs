@@ -1,4 +1,4 @@
-//! Frames: sealing and opening a shard that is larger than memory, or one frame in its middle.
+//! Sealing and opening in frames: a shard larger than memory, or one frame in its middle.
 
 use std::ops::Range;
 
@@ -7,30 +7,24 @@ use zeroize::Zeroizing;
 
 use super::{EpochKey, HEADER, Header};
 
-/// Bytes of plain text in a frame; the last one may have fewer, and only an empty shard has an empty one.
+/// Plaintext bytes in a frame. The last frame may have fewer; only an empty shard has an empty frame.
 pub const FRAME: usize = 64 << 10;
 const TAG: usize = 16;
-/// Bytes of a frame when sealed.
+/// Bytes of a sealed frame.
 pub const SEALED_FRAME: usize = FRAME + TAG;
 
-/// Why sealed bytes do not open.
+/// The reason that a frame does not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// A frame was changed, moved, repeated or sealed under another key or header.
+    /// Modified, moved or repeated, or sealed under another key or header.
     #[error("frame {frame} does not open: it was changed or moved, or the key is another one")]
-    Frame {
-        /// Which, from 0.
-        frame: u32,
-    },
-    /// The end is missing, or something follows it.
+    Frame { frame: u32 },
+    /// The end is missing, or data follows it.
     #[error("the shard is cut off or continued behind frame {frame}")]
-    Length {
-        /// The last frame that there is.
-        frame: u32,
-    },
+    Length { frame: u32 },
 }
 
-/// How many bytes a shard of `plain` bytes has when sealed.
+/// Returns the sealed size of a shard of `plain` bytes.
 pub const fn sealed_len(plain: u64) -> u64 {
     HEADER as u64 + plain + frames(plain) * TAG as u64
 }
@@ -40,14 +34,14 @@ const fn frames(plain: u64) -> u64 {
     if frames == 0 { 1 } else { frames }
 }
 
-/// How many bytes of plain text a sealed shard of `sealed` bytes holds, if any shard has that length.
+/// Returns the plaintext size of a sealed shard of `sealed` bytes, or `None` if no shard has that size.
 pub fn plain_len(sealed: u64) -> Option<u64> {
     let body = sealed.checked_sub(HEADER as u64)?;
     let plain = body.checked_sub(body.div_ceil(SEALED_FRAME as u64) * TAG as u64)?;
     (sealed_len(plain) == sealed).then_some(plain)
 }
 
-/// Where frame `frame` of a sealed shard of `sealed` bytes lies, and whether it is the last.
+/// Returns the byte range of a frame in a sealed shard of `sealed` bytes, and true if it is the last frame.
 pub fn frame_at(sealed: u64, frame: u32) -> Option<(Range<u64>, bool)> {
     let count = frames(plain_len(sealed)?);
     let (start, last) = (
@@ -58,7 +52,7 @@ pub fn frame_at(sealed: u64, frame: u32) -> Option<(Range<u64>, bool)> {
     (u64::from(frame) < count).then_some((start..end, last))
 }
 
-/// The cipher of one shard.
+/// The cipher of one shard: its key, and the nonce prefix.
 struct Cipher {
     cipher: XChaCha20Poly1305,
     prefix: [u8; 19],
@@ -73,7 +67,7 @@ impl Cipher {
         }
     }
 
-    /// `prefix ‖ frame, big-endian ‖ last?`: the STREAM construction.
+    /// Returns `prefix ‖ frame, big-endian ‖ last?`, as in the STREAM construction.
     fn nonce(&self, frame: u32, last: bool) -> XNonce {
         let mut nonce = [0; 24];
         nonce[..19].copy_from_slice(&self.prefix);
@@ -89,7 +83,18 @@ fn next(frame: u32) -> u32 {
         .expect("a shard has fewer than 2^32 frames of 64 KiB")
 }
 
-/// Seals one shard, as much at a time as its reader has.
+/// Seals one shard incrementally.
+///
+/// ```
+/// use protocol::DatanetId;
+/// use protocol::seal::{EpochKey, Header, KeyEpoch, Sealer, open};
+///
+/// let key = EpochKey([1; 32]);
+/// let header = Header { datanet: DatanetId([2; 32]), epoch: KeyEpoch(0), prefix: [3; 19] };
+/// let sealed = Sealer::seal(&key, &header, b"secret");
+/// assert_eq!(open(&key, &sealed).unwrap(), b"secret");
+/// assert!(open(&EpochKey([9; 32]), &sealed).is_err());
+/// ```
 pub struct Sealer {
     cipher: Cipher,
     frame: u32,
@@ -97,7 +102,7 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// Begins a shard: its header goes to `out`.
+    /// Starts a shard and appends its header to `out`.
     pub fn new(key: &EpochKey, header: &Header, out: &mut Vec<u8>) -> Self {
         out.extend(header.to_bytes());
         Self {
@@ -107,7 +112,7 @@ impl Sealer {
         }
     }
 
-    /// Takes plain text, and puts every frame that is surely not the last into `out`.
+    /// Adds plaintext, and appends each frame that cannot be the last to `out`.
     pub fn push(&mut self, mut plain: &[u8], out: &mut Vec<u8>) {
         while !plain.is_empty() {
             if self.held.len() == FRAME {
@@ -120,12 +125,12 @@ impl Sealer {
         assert!(self.held.len() <= FRAME);
     }
 
-    /// Puts the last frame into `out`. Without it the shard does not open.
+    /// Appends the last frame to `out`. Without it the shard does not open.
     pub fn finish(mut self, out: &mut Vec<u8>) {
         self.emit(true, out);
     }
 
-    /// The whole of a shard that is in memory.
+    /// Seals a shard in memory.
     pub fn seal(key: &EpochKey, header: &Header, plain: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(usize::try_from(sealed_len(plain.len() as u64)).unwrap_or_default());
         let mut sealer = Self::new(key, header, &mut out);
@@ -150,7 +155,7 @@ impl Sealer {
     }
 }
 
-/// Opens one shard whose header was read already.
+/// Opens one shard incrementally, after its header has been read.
 pub struct Opener {
     cipher: Cipher,
     frame: u32,
@@ -158,7 +163,7 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// Begins behind the header.
+    /// Starts after the header.
     pub fn new(key: &EpochKey, header: &Header) -> Self {
         Self {
             cipher: Cipher::new(key, header),
@@ -167,11 +172,11 @@ impl Opener {
         }
     }
 
-    /// Takes sealed bytes, and puts the plain text of each frame that verified into `out`. After an error nothing more of
-    /// this shard is to be believed; what came out before is a true beginning of it.
+    /// Adds sealed bytes, and appends the plaintext of each verified frame to `out`. After an error the rest of the
+    /// shard must be discarded; the plaintext before it is authentic.
     pub fn push(&mut self, mut sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
         while !sealed.is_empty() {
-            // Whatever follows a whole frame shows that the frame was not the last.
+            // More data after a full frame shows that it is not the last.
             if self.held.len() == SEALED_FRAME {
                 let frame = std::mem::take(&mut self.held);
                 self.open(self.frame, false, &frame, out)?;
@@ -186,7 +191,7 @@ impl Opener {
         Ok(())
     }
 
-    /// Opens the last frame. Until this has succeeded the end of the shard may be missing.
+    /// Opens the last frame. Until this succeeds, the end of the shard may be missing.
     pub fn finish(self, out: &mut Vec<u8>) -> Result<(), OpenError> {
         let whole = self.held.len() > TAG || (self.frame == 0 && self.held.len() == TAG);
         if !whole {
@@ -196,7 +201,7 @@ impl Opener {
             .map_err(|_| OpenError::Length { frame: self.frame })
     }
 
-    /// Opens one frame of the middle, which lies where [`frame_at`] says.
+    /// Opens one frame out of order; [`frame_at`] gives its position.
     pub fn open(&self, frame: u32, last: bool, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
         let (text, tag) = sealed
             .split_last_chunk::<TAG>()
@@ -210,14 +215,14 @@ impl Opener {
             .cipher
             .decrypt_in_place_detached(&nonce, &[], &mut out[start..], tag.into());
         opened.map_err(|_| {
-            // Nothing unverified leaves, not even as garbage.
+            // Remove the unverified plaintext.
             out.truncate(start);
             OpenError::Frame { frame }
         })
     }
 }
 
-/// The plain text of a sealed shard that is in memory.
+/// Opens a sealed shard in memory.
 pub fn open(key: &EpochKey, shard: &[u8]) -> Result<Vec<u8>, OpenShardError> {
     let header = Header::read(shard)?;
     let (mut opener, mut out) = (Opener::new(key, &header), Vec::with_capacity(shard.len()));
@@ -226,13 +231,11 @@ pub fn open(key: &EpochKey, shard: &[u8]) -> Result<Vec<u8>, OpenShardError> {
     Ok(out)
 }
 
-/// Why a sealed shard does not open.
+/// The reason that a sealed shard does not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenShardError {
-    /// It begins with something else.
     #[error("could not read the header of the shard")]
     Header(#[from] super::HeaderError),
-    /// A frame is wrong.
     #[error("could not open the shard")]
     Frames(#[from] OpenError),
 }

@@ -1,4 +1,4 @@
-//! What opens and, mostly, what must not.
+//! Opening sealed shards and keys, and above all what must not open.
 
 use super::*;
 use crate::{DatanetId, crypto::SecretKey};
@@ -19,7 +19,7 @@ fn text(len: usize) -> Vec<u8> {
 const SIZES: [usize; 9] = [0, 1, 15, 16, FRAME - 1, FRAME, FRAME + 1, 2 * FRAME, 3 * FRAME + 77];
 
 #[test]
-fn every_size_opens_as_it_was_and_is_as_long_as_promised() {
+fn every_size_opens_unchanged_and_has_the_computed_length() {
     for size in SIZES {
         let plain = text(size);
         let sealed = Sealer::seal(&KEY, &HERE, &plain);
@@ -162,18 +162,18 @@ fn a_shard_opens_with_its_own_key_datanet_and_epoch_only() {
 }
 
 #[test]
-fn only_the_member_it_was_boxed_for_unwraps_a_key() {
+fn only_the_intended_member_unwraps_a_key() {
     let member = MemberSecret::of_node(&SecretKey::from_seed([1; 32]));
     let other = MemberSecret::of_node(&SecretKey::from_seed([2; 32]));
-    let wrapped = Wrapped::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
+    let wrapped = WrappedKey::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
     assert_eq!(wrapped.open(&member), Ok(KEY));
-    assert!(matches!(wrapped.open(&other), Err(UnwrapError::NotForUs { .. })));
+    assert!(matches!(wrapped.open(&other), Err(UnwrapError::NotForMember { .. })));
 
     let good = crate::codec::encode(&wrapped);
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 1;
-        let bad: Wrapped = crate::codec::decode(&bad, 256).unwrap();
+        let bad: WrappedKey = crate::codec::decode(&bad, 256).unwrap();
         assert!(bad.open(&member).is_err(), "byte {at} may change");
     }
 }
@@ -181,9 +181,9 @@ fn only_the_member_it_was_boxed_for_unwraps_a_key() {
 #[test]
 fn a_key_of_low_order_is_refused_on_both_sides() {
     let member = MemberSecret::of_node(&SecretKey::from_seed([1; 32]));
-    let weak = Wrapped::new(&KEY, HERE.datanet, HERE.epoch, &MemberKey([0; 32]), [5; 32]);
+    let weak = WrappedKey::new(&KEY, HERE.datanet, HERE.epoch, &MemberKey([0; 32]), [5; 32]);
     assert_eq!(weak, Err(UnwrapError::WeakKey));
-    let mut wrapped = Wrapped::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
+    let mut wrapped = WrappedKey::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
     wrapped.ephemeral = [0; 32];
     assert_eq!(wrapped.open(&member), Err(UnwrapError::WeakKey));
 }
@@ -207,7 +207,7 @@ fn each_epoch_and_datanet_has_a_key_of_its_own() {
 
 #[test]
 fn the_format_is_fixed_bytes() {
-    // Golden, and made by another implementation: shards sealed by one version open in every later one.
+    // Golden, and made by another implementation: sealed shards open in every later version.
     let shown = |bytes: &[u8]| hex::encode(bytes);
     let digest = |bytes: &[u8]| hex::encode(&blake3::hash(bytes).as_bytes()[..16]);
     assert_eq!(
@@ -228,7 +228,7 @@ fn the_format_is_fixed_bytes() {
         shown(&member.public().0),
         "582b36aca849ad4ec66028544baee1bc261410e9042fe5923f75b9be73152736"
     );
-    let wrapped = Wrapped::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
+    let wrapped = WrappedKey::new(&KEY, HERE.datanet, HERE.epoch, &member.public(), [5; 32]).unwrap();
     assert_eq!(
         shown(&[&wrapped.ephemeral[..], &wrapped.sealed, &wrapped.tag].concat()),
         "50a61409b1ddd0325e9b16b700e719e9772c07000b1bd7786e907c653d20495ddc068d5a01606128e7dbf3995e0d95fce6198e5b8d2c193eb6469177790d830055453c52bbdc2cc58f02466f187543ef"

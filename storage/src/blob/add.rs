@@ -1,8 +1,8 @@
-//! Bytes into the store, from a file, from memory or from a stream, each with a reason to stay.
+//! Adding blobs: from a file, from memory or from a stream, each with a reason to be kept.
 //!
-//! The order is what makes an import safe: room is promised first; the bytes land and are synced; the database is
-//! committed; the reason is written down; only then does the caller hear of it. Whoever is killed in between leaves a
-//! blob without a reason, which the next collection takes, or a file without a name, which the next start removes.
+//! An import is safe because of its order: space is reserved; the bytes are written and synced; the database is committed;
+//! the reason is recorded; only then does the call return. A crash in between leaves a blob without a reason, which the next
+//! collection deletes, or a file without a name, which the next start removes.
 
 use std::{
     io,
@@ -26,190 +26,170 @@ use super::{
     index::Entry,
     log::IndexError,
     pin::SettleError,
-    reason::{Content, Format, Reason, ours},
+    reason::{Content, Format, Reason, from_iroh},
     reference::{Reference, Stamp},
-    room::Full,
+    space::Full,
     store::BlobStore,
 };
 
-/// Blobs up to this size lie in the database, and so does a file of that size that was added by reference.
+/// Largest blob that is stored in the database, in bytes. A referenced file of that size is copied into it too.
 const INLINE_MAX: u64 = 16 << 10;
-/// After so many bytes it is asked again whether there is room: others write to the same disk.
-const ASK_AGAIN: u64 = 64 << 20;
+/// Number of bytes after which free space is checked again: other processes write to the same disk.
+const RECHECK_SPACE_BYTES: u64 = 64 << 20;
 
-/// So often an import is looked at while it copies or hashes. It offers to tell of each group of 16 KiB, and to be woken for
-/// that costs about as much as to hash it.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// A shorter import is over before it is looked at twice.
-const LOOK_FROM: u64 = 1 << 20;
+/// Polling interval during copying and hashing. iroh-blobs reports each group of 16 KiB, and waking up for each report
+/// costs about as much as hashing the group.
+const POLL_EVERY: Duration = Duration::from_millis(2);
+/// Size from which an import is polled; a shorter one is over before a second poll.
+const POLL_FROM_BYTES: u64 = 1 << 20;
 
-/// Whether the bytes are copied.
+/// How a file's bytes get into the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Into the store. The file may change afterwards.
+    /// Copied. The file may change afterwards.
     Copy,
-    /// They stay where they are, and the file must stay as it is.
+    /// Left in place. The file must not change.
     Reference,
 }
 
-/// How something is added.
+/// The parameters of [`BlobStore::add_path`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Add {
-    /// Whether the bytes are copied.
     pub mode: Mode,
-    /// What they are.
     pub format: Format,
-    /// Why they stay.
+    /// The reason to keep the bytes.
     pub reason: Reason,
 }
 
-/// What was added. It is durable and has its reason.
+/// An added blob or sequence. It is durable, and its reason is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Added {
-    /// Its name.
     pub content: Content,
-    /// How long it is.
     pub bytes: u64,
 }
 
-/// How far an import is.
+/// The progress of an import, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It is so long.
+    /// Total size.
     Bytes(u64),
-    /// So many bytes are copied.
     Copied(u64),
-    /// So many bytes are hashed.
     Hashed(u64),
 }
 
-/// Why something was not added. What was stored before is as it was.
+/// Error of adding. Content stored earlier is not affected.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
-    /// It cannot be read.
     #[error("could not read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// It does not fit.
-    #[error("there is no room for {what}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("not enough space for {what}")]
     Full {
-        /// What was added.
+        /// A description of the content.
         what: String,
-        /// How much is missing.
         #[source]
         source: Full,
     },
-    /// Somebody wrote to it meanwhile.
+    /// The file changed during the import.
     #[error("{} was changed while it was added; add it again when nothing writes to it", path.display())]
-    Changed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The stream that was to be added broke off.
+    Changed { path: PathBuf },
+    /// The input stream failed.
     #[error("the stream broke off after {bytes} bytes")]
     Stream {
-        /// How many had come.
+        /// Bytes received before.
         bytes: u64,
-        /// What it said.
         source: io::Error,
     },
-    /// It could not be written.
     #[error("could not store {what}: {why}")]
     Store {
-        /// What was added.
+        /// A description of the content.
         what: String,
-        /// What the store said.
+        /// The store's error.
         why: String,
     },
-    /// It could not be made safe.
-    #[error("{what} was stored but is not safe")]
-    Unsafe {
-        /// What was added.
+    /// The bytes were stored but could not be synced.
+    #[error("{what} was stored but could not be synced")]
+    NotDurable {
+        /// A description of the content.
         what: String,
-        /// Why not.
         #[source]
         source: SettleError,
     },
-    /// The reason could not be written down, so the bytes go with the next collection.
+    /// The reason was not recorded, so the next collection deletes the bytes.
     #[error("{what} was stored but could not be pinned")]
     Pin {
-        /// What was added.
+        /// A description of the content.
         what: String,
-        /// Why not.
         #[source]
         source: IndexError,
     },
 }
 
 impl BlobStore {
-    /// Adds a file.
+    /// Adds a file, by copy or by reference. `progress` is called as the import advances.
     pub async fn add_path(
         &self,
         path: &Path,
-        how: Add,
+        add: Add,
         mut progress: impl FnMut(Progress) + Send,
     ) -> Result<Added, AddError> {
         let read = |source| AddError::Read {
             path: path.to_owned(),
             source,
         };
-        // Links are followed now: a reference is to the file and not to the way there.
+        // Resolve links now: a reference is to the file, not to the link.
         let path = &tokio::fs::canonicalize(path).await.map_err(read)?;
         let before = Stamp::of(path).map_err(read)?;
         let what = path.display().to_string();
-        let need = match how.mode {
-            Mode::Copy => before.len + tree_bytes(before.len),
-            Mode::Reference => tree_bytes(before.len),
+        let need = match add.mode {
+            Mode::Copy => before.len + outboard_bytes(before.len),
+            Mode::Reference => outboard_bytes(before.len),
         };
         let _reserved = self.reserve(need).await.map_err(|source| AddError::Full {
             what: what.clone(),
             source,
         })?;
-        let _gate = self.shared.gate.read().await;
+        let _lock = self.shared.collect_lock.read().await;
         let options = AddPathOptions {
             path: path.clone(),
-            mode: match how.mode {
+            mode: match add.mode {
                 Mode::Copy => ImportMode::Copy,
                 Mode::Reference => ImportMode::TryReference,
             },
-            format: how.format.into(),
+            format: add.format.into(),
         };
         let adding = self.shared.api.add_path_with_opts(options);
-        let (tag, bytes) = self.land(adding, &what, &mut progress).await?;
+        let (tag, bytes) = self.import(adding, &what, &mut progress).await?;
         if Stamp::of(path).map_err(read)? != before || bytes != before.len {
             return Err(AddError::Changed { path: path.clone() });
         }
-        let referred = (how.mode == Mode::Reference && bytes > INLINE_MAX).then(|| Reference {
+        let reference = (add.mode == Mode::Reference && bytes > INLINE_MAX).then(|| Reference {
             path: path.clone(),
             stamp: before,
         });
-        self.acknowledge(tag, bytes, &what, how.reason, referred).await
+        self.acknowledge(tag, bytes, &what, add.reason, reference).await
     }
 
-    /// Adds bytes.
+    /// Adds bytes from memory.
     pub async fn add_bytes(&self, bytes: Bytes, format: Format, reason: Reason) -> Result<Added, AddError> {
         let len = bytes.len() as u64;
         let what = format!("{len} bytes");
-        let need = len + tree_bytes(len);
+        let need = len + outboard_bytes(len);
         let _reserved = self.reserve(need).await.map_err(|source| AddError::Full {
             what: what.clone(),
             source,
         })?;
-        let _gate = self.shared.gate.read().await;
+        let _lock = self.shared.collect_lock.read().await;
         let format = format.into();
         let adding = self
             .shared
             .api
             .add_bytes_with_opts(AddBytesOptions { data: bytes, format });
-        let (tag, len) = self.land(adding, &what, &mut |_| ()).await?;
+        let (tag, len) = self.import(adding, &what, &mut |_| ()).await?;
         self.acknowledge(tag, len, &what, reason, None).await
     }
 
-    /// Adds what a stream yields. It is written to a file of ours first, so a slow stream holds nothing up.
+    /// Adds the output of a stream. It goes to a temporary file first, so that a slow stream does not block a
+    /// collection.
     pub async fn add_stream(
         &self,
         stream: impl Stream<Item = io::Result<Bytes>> + Send,
@@ -229,9 +209,9 @@ impl BlobStore {
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|source| AddError::Stream { bytes, source })?;
             bytes += piece.len() as u64;
-            if bytes > promised.len() as u64 * ASK_AGAIN {
-                // Twice: it is copied once more from where it lands.
-                let reserved = self.reserve(2 * ASK_AGAIN.min(bytes)).await;
+            if bytes > promised.len() as u64 * RECHECK_SPACE_BYTES {
+                // Twice: the bytes are copied once more from the temporary file.
+                let reserved = self.reserve(2 * RECHECK_SPACE_BYTES.min(bytes)).await;
                 promised.push(reserved.map_err(|source| AddError::Full {
                     what: what.clone(),
                     source,
@@ -246,8 +226,8 @@ impl BlobStore {
         self.add_path(&file.0, Add { mode, format, reason }, progress).await
     }
 
-    /// Waits until the bytes are in the database, and asks again for room meanwhile.
-    async fn land(
+    /// Waits until the bytes are in the database; checks free space meanwhile.
+    async fn import(
         &self,
         adding: AddProgress<'_>,
         what: &str,
@@ -262,8 +242,8 @@ impl BlobStore {
         loop {
             let item = match items.next().now_or_never() {
                 Some(item) => item,
-                None if is_busy && len >= LOOK_FROM => {
-                    tokio::time::sleep(LOOK_EVERY).await;
+                None if is_busy && len >= POLL_FROM_BYTES => {
+                    tokio::time::sleep(POLL_EVERY).await;
                     continue;
                 }
                 None => items.next().await,
@@ -280,9 +260,9 @@ impl BlobStore {
                 }
                 AddProgressItem::CopyProgress(bytes) => {
                     progress(Progress::Copied(bytes));
-                    if bytes >= asked + ASK_AGAIN {
+                    if bytes >= asked + RECHECK_SPACE_BYTES {
                         asked = bytes;
-                        // What is left to copy was promised to us and is not on disk yet: the floor is what matters.
+                        // The bytes left to copy are reserved already; only the floor is checked.
                         self.reserve(0).await.map_err(|source| AddError::Full {
                             what: what.to_owned(),
                             source,
@@ -301,30 +281,30 @@ impl BlobStore {
         Err(failed("the blob store has stopped; restart the node".to_owned()))
     }
 
-    /// Makes what has landed safe, gives it its reason, and only then says that it was added.
+    /// Makes imported content durable and records its reason.
     async fn acknowledge(
         &self,
         tag: TempTag,
         bytes: u64,
         what: &str,
         reason: Reason,
-        referred: Option<Reference>,
+        reference: Option<Reference>,
     ) -> Result<Added, AddError> {
         let HashAndFormat { hash, format } = tag.hash_and_format();
-        let hash: BlobHash = ours(hash);
+        let hash: BlobHash = from_iroh(hash);
         let content = match format.is_raw() {
             true => Content::blob(hash),
             false => Content::sequence(hash),
         };
-        let unsafe_ = |source| AddError::Unsafe {
+        let not_durable = |source| AddError::NotDurable {
             what: what.to_owned(),
             source,
         };
-        // The name first: a reason for a blob that is not there would be found missing by a check.
-        self.settle(Content::blob(hash)).await.map_err(unsafe_)?;
-        // Bytes that the store has itself win over a file outside.
+        // Sync first: a recorded reason for an absent blob would be reported as missing by fsck.
+        self.settle(Content::blob(hash)).await.map_err(not_durable)?;
+        // Bytes in the store take precedence over a file outside.
         let owned = bytes <= INLINE_MAX || self.shared.data_file(hash).exists();
-        let place = match referred {
+        let place = match reference {
             Some(reference) if !owned => Entry::Refer(hash, reference),
             Some(_) | None => Entry::Forget(hash),
         };
@@ -339,18 +319,18 @@ impl BlobStore {
     }
 }
 
-/// What the tree of hashes takes: 64 bytes for each 16 KiB, rounded up.
-fn tree_bytes(len: u64) -> u64 {
+/// Returns the size of an outboard: 64 bytes for each 16 KiB, rounded up.
+fn outboard_bytes(len: u64) -> u64 {
     (len / 256).saturating_add(64)
 }
 
-/// A file of ours that goes away with its name.
+/// A temporary file, removed on drop.
 struct Incoming(PathBuf);
 
 impl Incoming {
     fn create(dir: &Path) -> Self {
         use std::sync::atomic::{AtomicU64, Ordering};
-        // The directory is ours alone while the store is open, and is emptied when it opens.
+        // Names cannot collide: the directory belongs to this process, and is emptied when the store opens.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(dir.join(format!("{}.part", NEXT.fetch_add(1, Ordering::Relaxed))))
     }

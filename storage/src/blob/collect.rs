@@ -1,7 +1,14 @@
-//! Collection: what has no reason and no hold is deleted.
+//! Garbage collection: blobs without a reason and without a hold are deleted.
 //!
-//! One look at the books decides, and while the deletion runs nobody can add to them: imports, pins and holds wait at
-//! the gate. A sequence that cannot be read stops the collection: its children would look as if nobody wanted them.
+//! One snapshot of the index and the holds decides. While the deletion runs, imports, pins and holds wait for the lock, so
+//! nothing can be added to what is being deleted. A sequence that cannot be read stops the collection: its children would
+//! look unreferenced.
+//!
+//! # Why not iroh-blobs' tags and its own collection
+//!
+//! Its collector lists tags first and temporary tags afterwards, so it can delete a blob that was tagged in between, it
+//! collects partial downloads, and its task ends at the first error. Reasons in our own index and a lock around the deletion
+//! exclude these races; see [`super::sweep`] for the deletion itself.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -14,98 +21,89 @@ use protocol::BlobHash;
 use tokio::sync::RwLockWriteGuard;
 
 use super::{
-    index::{Entry, condemned},
+    index::{Entry, collectable},
     log::IndexError,
     read::{ReadError, Status},
-    reason::{Content, Format, ours, theirs},
+    reason::{Content, Format, from_iroh, to_iroh},
     store::BlobStore,
     sweep::SweepStopped,
 };
 
-/// What a collection did.
+/// The result of a collection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// What it deleted.
     pub deleted: BTreeSet<BlobHash>,
-    /// How many blobs stay.
+    /// Number of remaining blobs.
     pub live: usize,
 }
 
-/// Why nothing was deleted, or not for certain.
+/// Error of a collection. Nothing was deleted, or it is not certain what was.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// Imports went on for longer than we wait.
+    /// Imports did not pause within the configured time.
     #[error("imports went on for {waited_ms} ms; nothing was collected, try again later")]
-    Busy {
-        /// How long we waited.
-        waited_ms: u64,
-    },
-    /// A root does not say what its children are.
-    #[error("the children of {hash:#} are not known, so nothing was collected; mend or unpin it")]
+    Busy { waited_ms: u64 },
+    /// A sequence that is kept cannot be read, so its children are unknown.
+    #[error("the children of {hash:#} are not known, so nothing was collected; repair or unpin it")]
     Root {
-        /// The root.
         hash: BlobHash,
-        /// Why it was not read.
         #[source]
         source: ReadError,
     },
-    /// The store does not say what it has.
     #[error("the blobs could not be listed: {why}")]
     List {
-        /// What it said.
+        /// The store's error.
         why: String,
     },
-    /// What was deleted could not be noted.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// Deleting is not possible any more.
     #[error(transparent)]
     Stopped(#[from] SweepStopped),
-    /// The store was shut down.
     #[error("the blob store is closed")]
     Closed,
 }
 
 impl BlobStore {
-    /// Deletes what has neither a reason nor a hold. Call it now and then, and when there is no room.
+    /// Deletes everything that has neither a reason nor a hold. The caller runs it periodically, and when space is
+    /// short.
     pub async fn collect(&self) -> Result<Collected, CollectError> {
         let done = self.collect_once().await;
         match &done {
-            Ok(collected) => self.shared.tally.collected(collected.deleted.len()),
-            Err(error) => self.shared.tally.failed(error),
+            Ok(collected) => self.shared.counters.collected(collected.deleted.len()),
+            Err(error) => self.shared.counters.failed(error),
         }
         done
     }
 
     async fn collect_once(&self) -> Result<Collected, CollectError> {
-        let gate = self.alone().await?;
+        let exclusive = self.lock_exclusively().await?;
         let stored = self.stored().await?;
         let live = self.live().await?;
-        let doomed = condemned(&stored, &live);
-        if !doomed.is_empty() {
-            self.delete(&gate, &stored, &doomed).await?;
+        let garbage = collectable(&stored, &live);
+        if !garbage.is_empty() {
+            self.delete(&exclusive, &stored, &garbage).await?;
         }
-        if let Err(error) = self.shared.clear_half_done() {
-            // The room they take is missed, nothing else is.
+        if let Err(error) = self.shared.clear_partial_imports() {
+            // Only their space is wasted; nothing else depends on them.
             tracing::warn!(%error, dir = %self.shared.dir.display(), "could not clear half-done imports");
         }
         Ok(Collected {
-            live: stored.len() - doomed.len(),
-            deleted: doomed,
+            live: stored.len() - garbage.len(),
+            deleted: garbage,
         })
     }
 
-    /// Waits until nothing is being added, for as long as the settings say.
-    pub(super) async fn alone(&self) -> Result<RwLockWriteGuard<'_, ()>, CollectError> {
+    /// Waits until no import runs, at most as long as the settings allow, and keeps new ones waiting.
+    pub(super) async fn lock_exclusively(&self) -> Result<RwLockWriteGuard<'_, ()>, CollectError> {
         let waited_ms = self.shared.settings.collect_patience_ms;
-        tokio::time::timeout(Duration::from_millis(waited_ms), self.shared.gate.write())
+        tokio::time::timeout(Duration::from_millis(waited_ms), self.shared.collect_lock.write())
             .await
             .map_err(|_| CollectError::Busy { waited_ms })
     }
 
-    /// Every blob with any bytes here.
+    /// Returns every blob of which any bytes are stored.
     pub(super) async fn stored(&self) -> Result<BTreeSet<BlobHash>, CollectError> {
-        // What is batched may still be going away or coming in.
+        // Batched writes may still add or remove entries.
         self.sync_db().await.map_err(|why| CollectError::List { why })?;
         let hashes = self
             .shared
@@ -114,10 +112,10 @@ impl BlobStore {
             .hashes()
             .await
             .map_err(|error| CollectError::List { why: error.to_string() })?;
-        Ok(hashes.into_iter().map(ours).collect())
+        Ok(hashes.into_iter().map(from_iroh).collect())
     }
 
-    /// Everything that must stay.
+    /// Returns everything that must be kept.
     async fn live(&self) -> Result<BTreeSet<BlobHash>, CollectError> {
         let mut roots: BTreeSet<Content> = self.shared.holds.held().into_iter().collect();
         roots.extend(self.kept().into_iter().map(|(hash, kept)| Content {
@@ -127,7 +125,7 @@ impl BlobStore {
         let mut live = BTreeSet::new();
         for Content { hash, format } in roots {
             live.insert(hash);
-            // Of a root that is not all here nobody has read a child.
+            // No child of an incomplete root can have been read.
             let whole = format == Format::Sequence && matches!(self.status(hash).await, Status::Complete { .. });
             if whole {
                 let children = self.children(hash).await;
@@ -137,19 +135,19 @@ impl BlobStore {
         Ok(live)
     }
 
-    /// Deletes some of what is stored. Whoever calls it holds the gate alone.
+    /// Deletes some of the stored blobs. The parameter proves that the caller has the exclusive lock.
     pub(super) async fn delete(
         &self,
-        _alone: &RwLockWriteGuard<'_, ()>,
+        _exclusive: &RwLockWriteGuard<'_, ()>,
         stored: &BTreeSet<BlobHash>,
-        doomed: &BTreeSet<BlobHash>,
+        garbage: &BTreeSet<BlobHash>,
     ) -> Result<(), CollectError> {
-        let stays: HashSet<Hash> = stored.difference(doomed).map(|&hash| theirs(hash)).collect();
+        let keep: HashSet<Hash> = stored.difference(garbage).map(|&hash| to_iroh(hash)).collect();
         {
             let sweeper = self.shared.sweeper.lock().await;
-            sweeper.as_ref().ok_or(CollectError::Closed)?.sweep(stays).await?;
+            sweeper.as_ref().ok_or(CollectError::Closed)?.sweep(keep).await?;
         }
-        self.record(doomed.iter().map(|&hash| Entry::Forget(hash)).collect())
+        self.record(garbage.iter().map(|&hash| Entry::Forget(hash)).collect())
             .await?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A check of everything: each blob is read and verified, and the books are held against the files.
+//! A full check: every blob is read and verified, and the index is compared with the files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,55 +17,52 @@ use super::{
     store::BlobStore,
 };
 
-/// What a check may change.
+/// The repairs that a check may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mend {
-    /// Nothing.
+pub enum Repair {
     Nothing,
-    /// Files that belong to no blob are removed.
+    /// Remove files that belong to no blob.
     Orphans,
-    /// Damaged blobs are dropped too, so that they can be fetched or added again. Their reasons stay. The children of a
+    /// Also drop damaged blobs, so that they can be fetched or added again. Their reasons stay. The children of a
     /// dropped sequence stay only if they have reasons of their own: fetch the root again before collecting.
     Damaged,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Default)]
-pub struct Checked {
-    /// Blobs that are whole and sound.
+pub struct FsckReport {
+    /// Number of complete and valid blobs.
     pub sound: usize,
-    /// Bytes that were hashed.
+    /// Number of bytes hashed.
     pub bytes: u64,
-    /// Blobs that are here in part; their bytes are verified when they are read.
+    /// Incomplete blobs. Their bytes are verified when they are read.
     pub partial: BTreeSet<BlobHash>,
-    /// Blobs whose bytes are not theirs, and why.
+    /// Blobs whose bytes do not match their hash, with the error.
     pub damaged: BTreeMap<BlobHash, ReadError>,
-    /// Blobs that are kept, or belong to a sequence that is, and are not whole here.
+    /// Blobs with a reason, or in a sequence with one, that are not complete here.
     pub missing: BTreeSet<BlobHash>,
     /// Files that belong to no blob.
     pub orphans: Vec<PathBuf>,
 }
 
-/// Why a check did not end.
+/// Error that ended a check early.
 #[derive(Debug, thiserror::Error)]
 pub enum FsckError {
-    /// The store could not be listed or mended.
     #[error(transparent)]
     Collect(#[from] CollectError),
-    /// A file could not be listed or removed.
     #[error("could not list or clear {}", path.display())]
-    Files {
-        /// Where.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Files { path: PathBuf, source: io::Error },
 }
 
 impl BlobStore {
-    /// Checks everything and mends what it is told to. `progress` hears how many blobs are done, and of how many.
-    pub async fn fsck(&self, mend: Mend, mut progress: impl FnMut(usize, usize) + Send) -> Result<Checked, FsckError> {
-        let mut checked = Checked::default();
+    /// Checks every blob, and repairs what `repair` allows. `progress` is called with the number of checked blobs and
+    /// the total.
+    pub async fn fsck(
+        &self,
+        repair: Repair,
+        mut progress: impl FnMut(usize, usize) + Send,
+    ) -> Result<FsckReport, FsckError> {
+        let mut checked = FsckReport::default();
         let stored = self.stored().await?;
         let mut each = futures::stream::iter(
             stored
@@ -84,7 +81,7 @@ impl BlobStore {
                 Ok(None) => {
                     checked.partial.insert(hash);
                 }
-                // It was collected meanwhile.
+                // Collected since the listing.
                 Err(ReadError::Absent { .. }) => (),
                 Err(error) => {
                     checked.damaged.insert(hash, error);
@@ -95,11 +92,11 @@ impl BlobStore {
         }
         drop(each);
         checked.missing = self.missing().await;
-        self.mend(mend, &mut checked).await?;
+        self.repair(repair, &mut checked).await?;
         Ok(checked)
     }
 
-    /// Reads a whole blob as it would be served; none if it is not whole.
+    /// Reads a whole blob as it would be served. Returns its size, or `None` if it is incomplete.
     async fn check(&self, hash: BlobHash) -> Result<Option<u64>, ReadError> {
         if let Status::Partial { .. } = self.status(hash).await {
             return Ok(None);
@@ -120,7 +117,7 @@ impl BlobStore {
         for (hash, kept) in self.kept() {
             wanted.insert(hash);
             if kept.format == Format::Sequence {
-                // A root that is missing or damaged is reported as that.
+                // A missing or damaged root is reported as such.
                 wanted.extend(self.children(hash).await.unwrap_or_default());
             }
         }
@@ -133,9 +130,9 @@ impl BlobStore {
         missing
     }
 
-    /// Compares the files with the books while nobody adds to either, and mends.
-    async fn mend(&self, mend: Mend, checked: &mut Checked) -> Result<(), FsckError> {
-        let gate = self.alone().await?;
+    /// Compares the files with the index, with the exclusive lock held, and repairs.
+    async fn repair(&self, repair: Repair, checked: &mut FsckReport) -> Result<(), FsckError> {
+        let exclusive = self.lock_exclusively().await?;
         let stored = self.stored().await?;
         let data = self.shared.dir.join("data");
         let files = |source| FsckError::Files {
@@ -148,7 +145,7 @@ impl BlobStore {
                 checked.orphans.push(path);
             }
         }
-        if mend == Mend::Nothing {
+        if repair == Repair::Nothing {
             return Ok(());
         }
         for path in &checked.orphans {
@@ -157,15 +154,15 @@ impl BlobStore {
                 source,
             })?;
         }
-        let doomed: BTreeSet<BlobHash> = checked.damaged.keys().copied().collect();
-        if mend == Mend::Damaged && !doomed.is_empty() {
-            self.delete(&gate, &stored, &doomed).await?;
+        let garbage: BTreeSet<BlobHash> = checked.damaged.keys().copied().collect();
+        if repair == Repair::Damaged && !garbage.is_empty() {
+            self.delete(&exclusive, &stored, &garbage).await?;
         }
         Ok(())
     }
 }
 
-/// Which blob a file in the data directory belongs to.
+/// Returns the blob to which a file in the data directory belongs.
 fn blob_of(path: &Path) -> Option<BlobHash> {
     path.file_stem().and_then(OsStr::to_str)?.parse().ok()
 }

@@ -1,7 +1,7 @@
-//! What is in use, and what waits while a collection deletes.
+//! Holds: content that is in use in this process, and space reserved for it.
 //!
-//! A collection decides what to delete from one look at the holds. So while it deletes, no new hold is given: whoever
-//! wants one waits until it is over. That closes the races between listing, marking and deleting by construction.
+//! A collection decides from one snapshot of the holds. While it deletes, no new hold is given: [`super::BlobStore::hold`]
+//! waits. This excludes races between listing, marking and deleting.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use super::reason::{Content, Format};
 
-/// Who holds what, and how much room is promised.
+/// The holds and the reserved space of one store.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     state: Mutex<State>,
@@ -24,19 +24,19 @@ struct State {
     reserved: u64,
 }
 
-/// Keeps a blob, or a sequence and its children, complete or not, for as long as it lives. Not across a restart: what
-/// must outlive the process has a pin.
+/// Keeps a blob, or a sequence and its children, complete or not, until dropped. Does not survive a restart: use a pin
+/// for that.
 #[derive(Debug)]
 pub struct Hold {
     holds: Arc<Holds>,
     content: Content,
-    /// Gives the promised room back when the hold ends.
+    /// Releases the reserved space on drop.
     _reserved: Reserved,
-    /// Sees to it that the first bytes of a download are found again after a crash.
+    /// A task that makes the first bytes of a download findable after a crash.
     watch: Option<AbortHandle>,
 }
 
-/// Room that is promised to an import or a download.
+/// Disk space reserved for an import or a download, released on drop.
 #[derive(Debug)]
 pub(super) struct Reserved {
     holds: Arc<Holds>,
@@ -45,7 +45,7 @@ pub(super) struct Reserved {
 
 impl Holds {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is one assignment: a panic elsewhere leaves nothing half done here.
+        // Every change is one assignment, so a panic elsewhere leaves the state consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -53,12 +53,12 @@ impl Holds {
         self.state().reserved
     }
 
-    /// Everything that is held now.
+    /// Returns everything that is held now.
     pub(super) fn held(&self) -> Vec<Content> {
         self.state().held.keys().copied().collect()
     }
 
-    /// Asks `admit` about what is promised already, and promises `bytes` more if it agrees.
+    /// Passes the reserved bytes to `admit`, and reserves `bytes` more if it agrees.
     pub(super) fn reserve<E>(
         self: &Arc<Self>,
         bytes: u64,
@@ -71,7 +71,7 @@ impl Holds {
         Ok(Reserved { holds, bytes })
     }
 
-    /// Holds `content`. The caller sees to it that no collection is deleting.
+    /// Holds `content`. The caller makes sure that no collection is deleting.
     pub(super) fn hold(self: &Arc<Self>, content: Content, reserved: Reserved) -> Hold {
         *self.state().held.entry(content).or_default() += 1;
         Hold {
@@ -84,18 +84,18 @@ impl Holds {
 }
 
 impl Hold {
-    /// The same hold, with a task that ends with it.
+    /// Ties a task to the hold: it is aborted on drop.
     pub(super) fn watched(mut self, watch: JoinHandle<()>) -> Self {
         self.watch = Some(watch.abort_handle());
         self
     }
 
-    /// What is held.
+    /// Returns the held content.
     pub fn content(&self) -> Content {
         self.content
     }
 
-    /// Whether the children of a sequence are held with it.
+    /// Returns true if the hold covers a sequence with its children.
     pub fn is_sequence(&self) -> bool {
         self.content.format == Format::Sequence
     }
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_two_hold_is_held_until_both_let_go() {
+    fn content_is_held_until_its_last_hold_is_dropped() {
         let holds = Arc::new(Holds::default());
         let content = Content::blob(BlobHash([1; 32]));
         let free = |_| Ok::<(), ()>(());

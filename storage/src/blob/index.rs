@@ -1,6 +1,6 @@
-//! Which blobs are kept and why, and which lie outside the store: decided here, written by `log.rs`.
+//! The index of kept blobs: their reasons, and which bytes lie outside the store. `log.rs` writes it to disk.
 //!
-//! Pure. The state is the fold of the entries; the same entries in the same order give the same index.
+//! Pure: the state is a fold over the entries, so the same entries in the same order give the same index.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,29 +12,27 @@ use super::{
     reference::Reference,
 };
 
-/// One thing that was decided.
+/// One change of the index, as the log stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) enum Entry {
-    /// Keep this, for this reason.
     Pin(Content, Reason),
-    /// The reason is gone.
     Unpin(BlobHash, Reason),
-    /// The bytes lie in a file that belongs to the user.
+    /// The bytes are in a file of the user.
     Refer(BlobHash, Reference),
-    /// The bytes lie in the store, or nowhere: what lies outside does not matter any more.
+    /// The bytes are in the store, or absent: drop the reference.
     Forget(BlobHash),
 }
 
-/// Why one blob is kept.
+/// The reasons to keep one blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// Whether its children are kept with it.
+    /// A sequence is kept with its children.
     pub format: Format,
     /// Never empty.
     pub reasons: BTreeSet<Reason>,
 }
 
-/// Everything that is kept.
+/// The state after all entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Index {
     pub kept: BTreeMap<BlobHash, Kept>,
@@ -49,7 +47,7 @@ impl Index {
                     format,
                     reasons: BTreeSet::new(),
                 });
-                // A root that anybody needs as a sequence is kept as one.
+                // A root that any reason needs as a sequence is kept as a sequence.
                 kept.format = kept.format.max(format);
                 kept.reasons.insert(reason);
             }
@@ -70,7 +68,7 @@ impl Index {
         }
     }
 
-    /// Whether `entry` would change anything; what would not is not written.
+    /// Returns true if `entry` would change the index. Others are not written.
     pub(super) fn needs(&self, entry: &Entry) -> bool {
         match entry {
             Entry::Pin(content, reason) => self
@@ -83,7 +81,7 @@ impl Index {
         }
     }
 
-    /// The fewest entries that give this index.
+    /// Returns the shortest list of entries that gives this index.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let pins = self.kept.iter().flat_map(|(&hash, kept)| {
             let content = Content {
@@ -102,8 +100,8 @@ impl Index {
     }
 }
 
-/// What a collection may delete: what is stored, and neither kept, held, nor part of something that is.
-pub(super) fn condemned(stored: &BTreeSet<BlobHash>, live: &BTreeSet<BlobHash>) -> BTreeSet<BlobHash> {
+/// Returns the blobs that a collection may delete: those that are stored and not live.
+pub(super) fn collectable(stored: &BTreeSet<BlobHash>, live: &BTreeSet<BlobHash>) -> BTreeSet<BlobHash> {
     stored.difference(live).copied().collect()
 }
 
@@ -137,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_nothing_is_not_written() {
+    fn an_entry_without_effect_is_not_written() {
         let mut index = Index::default();
         let pin = Entry::Pin(Content::blob(A), deal(1));
         assert!(index.needs(&pin) && !index.needs(&Entry::Unpin(A, deal(1))));

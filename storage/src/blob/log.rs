@@ -1,7 +1,7 @@
-//! The index on disk: one file of checksummed entries, each synced before anybody acts on it.
+//! The index on disk: one file of checksummed entries, each synced before it takes effect.
 //!
-//! A torn end was never acted on and is cut off. A damaged entry with sound ones behind it is an error: a pin that
-//! cannot be read must not turn into a blob that is collected. The file is rewritten when most of it is history.
+//! A torn end never took effect and is cut off. A damaged entry before a valid one is an error: an unreadable pin must not
+//! lead to a deleted blob. The file is rewritten when most of its entries are obsolete.
 
 use std::{
     fs,
@@ -17,43 +17,35 @@ const MAGIC: &[u8; 8] = b"olblobs1";
 /// Length and checksum.
 const HEAD: usize = 8;
 const FRAME_MAX: usize = 16 << 20;
-/// A file this short is not worth rewriting.
-const HISTORY_MIN: usize = 1_000;
+/// Number of entries below which a rewrite is not worthwhile.
+const REWRITE_FROM: usize = 1_000;
 
-/// Why the index did not open or was not written.
+/// Error of opening or writing the index.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// The operating system refused.
     #[error("could not {what} {}", file.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// The file.
         file: PathBuf,
-        /// What it said.
         source: io::Error,
     },
-    /// The file says something it cannot have been made to say.
+    /// Damage that no crash can explain.
     #[error(
         "{} is damaged at byte {at}, and what it says about the blobs to keep cannot be trusted; restore the file from \
          a copy, or move it away and pin again what is to stay before anything is collected", file.display()
     )]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// Where.
-        at: usize,
-    },
+    Damaged { file: PathBuf, at: usize },
 }
 
-/// The file, open for the next entry, and what it says.
+/// The index and its file.
 #[derive(Debug)]
 pub(super) struct Log {
     dir: PathBuf,
     file: fs::File,
-    /// Bytes that are written and synced.
+    /// Bytes written and synced.
     len: u64,
-    /// Entries in the file, live or not.
+    /// Entries in the file, obsolete ones included.
     count: usize,
     pub index: Index,
 }
@@ -94,7 +86,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Writes the entries that change something, syncs them, and only then lets them count. Blocks.
+    /// Writes and syncs the entries that change something, then applies them. Blocks.
     pub(super) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) -> Result<(), IndexError> {
         let fresh: Vec<Entry> = entries.into_iter().filter(|entry| self.index.needs(entry)).collect();
         if fresh.is_empty() {
@@ -108,7 +100,7 @@ impl Log {
             .and_then(|_| self.file.write_all(&bytes))
             .and_then(|()| self.file.sync_data());
         if let Err(source) = wrote {
-            // Should this fail too, the half-written end is overwritten by the next append or cut off by the next open.
+            // If this fails too, the next append overwrites the torn end, or the next open cuts it off.
             let _ = self.file.set_len(self.len);
             return Err(self.error("write", source));
         }
@@ -118,10 +110,10 @@ impl Log {
         Ok(())
     }
 
-    /// Rewrites the file if most of it is history.
+    /// Rewrites the file if most entries are obsolete.
     fn compact(&mut self) -> Result<(), IndexError> {
         let live = self.index.entries();
-        if self.count < HISTORY_MIN || self.count < 2 * live.len() {
+        if self.count < REWRITE_FROM || self.count < 2 * live.len() {
             return Ok(());
         }
         let mut bytes = MAGIC.to_vec();
@@ -156,7 +148,7 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }
 
-/// One append is one frame: a frame behind another was written after that one was synced.
+/// Encodes one append as one frame. A later frame proves that this one was synced.
 fn frame(entries: &[Entry], to: &mut Vec<u8>) {
     let payload = protocol::codec::encode(&entries.to_vec());
     let len = u32::try_from(payload.len()).expect("a handful of entries, a few hundred bytes each");
@@ -172,11 +164,11 @@ struct Scanned {
     len: usize,
 }
 
-/// Reads as far as the file is whole. The error is the place of damage that a crash cannot explain.
+/// Reads up to the end of the complete frames. The error is the offset of damage that no crash can explain.
 fn scan(bytes: &[u8]) -> Result<Scanned, usize> {
     let mut scanned = Scanned::default();
     if !bytes.starts_with(MAGIC) {
-        // Zeros were allocated and never written.
+        // Allocated zeros that were never written.
         let written = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         return if MAGIC.starts_with(&bytes[..written]) {
             Ok(scanned)
@@ -247,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_before_a_whole_entry_is_an_error_that_names_the_file() {
+    fn damage_before_a_valid_entry_is_an_error_with_the_file_name() {
         let (dir, path) = three();
         let whole = fs::read(&path).expect("there");
         let each = (whole.len() - MAGIC.len()) / 3;
@@ -256,17 +248,17 @@ mod tests {
             bytes[at] ^= 1;
             fs::write(&path, bytes).expect("damaged");
             let error = Log::open(dir.path())
-                .expect_err("a lost pin is not a torn end")
+                .expect_err("damage before a valid entry")
                 .to_string();
             assert!(error.contains("index.log is damaged at byte"), "{error}");
         }
     }
 
     #[test]
-    fn a_file_that_is_mostly_history_is_rewritten_and_says_the_same() {
+    fn a_mostly_obsolete_file_is_rewritten_with_the_same_content() {
         let (dir, path) = three();
         let mut log = Log::open(dir.path()).expect("sound");
-        let jobs = || (0..HISTORY_MIN).map(|id| Reason::Job(id.to_string()));
+        let jobs = || (0..REWRITE_FROM).map(|id| Reason::Job(id.to_string()));
         log.append(jobs().map(|job| Entry::Pin(Content::blob(BlobHash([9; 32])), job)))
             .expect("written");
         log.append(jobs().map(|job| Entry::Unpin(BlobHash([9; 32]), job)))

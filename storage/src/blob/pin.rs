@@ -1,4 +1,4 @@
-//! Reasons given and taken away, holds, and the moment from which a download is safe.
+//! Pins, holds, and settling: the point from which a download is durable.
 
 use std::{
     collections::BTreeMap,
@@ -16,83 +16,68 @@ use super::{
     index::{Entry, Kept},
     log::{IndexError, sync_dir},
     read::ReadError,
-    reason::{Content, Format, Reason, theirs},
-    room::Full,
+    reason::{Content, Format, Reason, to_iroh},
+    space::Full,
     store::BlobStore,
 };
 
-/// Why a reason was not written down. Nothing has changed.
+/// Error of recording a pin or its removal. Nothing changed.
 #[derive(Debug, thiserror::Error)]
-#[error("could not write down that {hash:#} is kept or not")]
+#[error("could not record a change of the pins of {hash:#}")]
 pub struct PinError {
-    /// The blob.
     pub hash: BlobHash,
-    /// What went wrong.
     #[source]
     pub source: IndexError,
 }
 
-/// Why a hold was not given.
+/// Error of taking a hold.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
-    /// What is to come does not fit.
-    #[error("there is no room for {hash:#}")]
+    /// The expected bytes do not fit.
+    #[error("not enough space for {hash:#}")]
     Full {
-        /// The blob.
         hash: BlobHash,
-        /// How much is missing.
         #[source]
         source: Full,
     },
 }
 
-/// Why a download does not count as stored.
+/// Error of settling: the download does not count as stored.
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
-    /// Some of it is not here.
     #[error("{hash:#} is not complete; fetch the rest of it")]
     Incomplete {
-        /// The blob, which may be a child of the one that was asked about.
+        /// The incomplete blob: the root, or one of its children.
         hash: BlobHash,
     },
-    /// The root could not be read.
     #[error(transparent)]
     Root(#[from] ReadError),
-    /// The bytes are not safe.
     #[error("could not sync {}", file.display())]
-    Sync {
-        /// The file.
-        file: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The database is gone.
+    Sync { file: PathBuf, source: io::Error },
+    /// The database task has ended.
     #[error("the blob database has stopped; restart the node, and if the disk was full, free some space first: {why}")]
-    Stopped {
-        /// What it said.
-        why: String,
-    },
+    Stopped { why: String },
 }
 
 impl BlobStore {
-    /// Keeps `content` for `reason`, whether it is here yet or not. Before a download, this protects it from its first
-    /// byte on, across restarts too.
+    /// Keeps `content` for `reason`, whether it is stored yet or not. Called before a download, this protects it from
+    /// the first byte on, across restarts.
     pub async fn pin(&self, content: Content, reason: Reason) -> Result<(), PinError> {
-        let _gate = self.shared.gate.read().await;
+        let _lock = self.shared.collect_lock.read().await;
         let hash = content.hash;
         self.record(vec![Entry::Pin(content, reason)])
             .await
             .map_err(|source| PinError { hash, source })
     }
 
-    /// Takes the reason away. What is left without one goes with the next collection.
+    /// Removes a reason. Content without any is deleted by the next collection.
     pub async fn unpin(&self, hash: BlobHash, reason: Reason) -> Result<(), PinError> {
         self.record(vec![Entry::Unpin(hash, reason)])
             .await
             .map_err(|source| PinError { hash, source })
     }
 
-    /// Takes a reason away from everything it keeps, and says what that was.
+    /// Removes a reason from everything that has it, and returns what that was.
     pub async fn unpin_all(&self, reason: &Reason) -> Result<Vec<BlobHash>, IndexError> {
         let hashes: Vec<BlobHash> = {
             let log = self.shared.log();
@@ -106,35 +91,35 @@ impl BlobStore {
         Ok(hashes)
     }
 
-    /// Everything that is kept, and why.
+    /// Returns everything that is kept, with the reasons.
     pub fn kept(&self) -> BTreeMap<BlobHash, Kept> {
         self.shared.log().index.kept.clone()
     }
 
-    /// Why one blob is kept; none if nobody gave a reason for this very blob.
-    pub fn why(&self, hash: BlobHash) -> Option<Kept> {
+    /// Returns the reasons for one blob. Reasons of a sequence that contains it are not included.
+    pub fn reasons(&self, hash: BlobHash) -> Option<Kept> {
         self.shared.log().index.kept.get(&hash).cloned()
     }
 
-    /// Holds `content` while it is fetched or served, and promises room for the `bytes` that are still to come. Waits
+    /// Holds `content` while it is fetched or served, and reserves space for `bytes` that are still to come. Waits
     /// while a collection deletes.
     pub async fn hold(&self, content: Content, bytes: u64) -> Result<Hold, HoldError> {
-        let _gate = self.shared.gate.read().await;
+        let _lock = self.shared.collect_lock.read().await;
         let hash = content.hash;
         let reserved = self
             .reserve(bytes)
             .await
             .map_err(|source| HoldError::Full { hash, source })?;
         let hold = self.shared.holds.hold(content, reserved);
-        let absent = matches!(self.shared.api.status(theirs(hash)).await, Ok(BlobStatus::NotFound));
+        let absent = matches!(self.shared.api.status(to_iroh(hash)).await, Ok(BlobStatus::NotFound));
         Ok(match absent {
             true => hold.watched(tokio::spawn(sync_first_bytes(self.shared.api.clone(), hash))),
             false => hold,
         })
     }
 
-    /// Makes sure that all of `content` is here and on disk, and says how many bytes it has. Only then has a download
-    /// succeeded.
+    /// Checks that all of `content` is stored, makes it durable, and returns its size in bytes. A download has
+    /// succeeded only after this.
     pub async fn settle(&self, content: Content) -> Result<u64, SettleError> {
         let mut hashes = vec![content.hash];
         if content.format == Format::Sequence {
@@ -145,33 +130,33 @@ impl BlobStore {
         for &hash in &hashes {
             total = total.saturating_add(self.size_of(hash).await?);
         }
-        // The entries are in the database before their files are looked for: a blob is complete in one place only.
+        // Commit the entries before looking for their files: a blob is complete in one place only.
         self.sync_db().await.map_err(|why| SettleError::Stopped { why })?;
         self.sync_files(hashes).await?;
         Ok(total)
     }
 
     async fn size_of(&self, hash: BlobHash) -> Result<u64, SettleError> {
-        match self.shared.api.status(theirs(hash)).await {
+        match self.shared.api.status(to_iroh(hash)).await {
             Ok(BlobStatus::Complete { size }) => Ok(size),
             Ok(BlobStatus::Partial { .. } | BlobStatus::NotFound) => Err(SettleError::Incomplete { hash }),
             Err(error) => Err(SettleError::Stopped { why: error.to_string() }),
         }
     }
 
-    /// Commits what the database has batched.
+    /// Commits the batched writes of the database.
     pub(super) async fn sync_db(&self) -> Result<(), String> {
         self.shared.api.sync_db().await.map_err(|error| error.to_string())
     }
 
-    /// Syncs the files of some blobs, and the directory that names them.
+    /// Syncs the files of some blobs, and their directory.
     pub(super) async fn sync_files(&self, hashes: Vec<BlobHash>) -> Result<(), SettleError> {
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
             let mut any = false;
             for file in hashes
                 .iter()
-                .flat_map(|&hash| [shared.data_file(hash), shared.tree_file(hash)])
+                .flat_map(|&hash| [shared.data_file(hash), shared.outboard_file(hash)])
             {
                 any |= sync_file(&file).map_err(|source| SettleError::Sync { file, source })?;
             }
@@ -186,7 +171,7 @@ impl BlobStore {
     }
 }
 
-/// Whether there was a file to sync: small blobs live in the database, referenced ones outside.
+/// Syncs a file. Returns false if there is none: small blobs are in the database, referenced ones outside.
 fn sync_file(file: &Path) -> io::Result<bool> {
     match fs::File::open(file) {
         Ok(file) => file.sync_all().map(|()| true),
@@ -195,9 +180,9 @@ fn sync_file(file: &Path) -> io::Result<bool> {
     }
 }
 
-/// Commits the entry of a download as soon as it has one. Without an entry, a restart would not look at the bytes.
+/// Commits the database entry of a download as soon as there is one. Without it, a restart would ignore the bytes.
 async fn sync_first_bytes(api: Store, hash: BlobHash) {
-    let Ok(states) = api.observe(theirs(hash)).stream().await else {
+    let Ok(states) = api.observe(to_iroh(hash)).stream().await else {
         return;
     };
     let mut states = std::pin::pin!(states);
@@ -206,11 +191,11 @@ async fn sync_first_bytes(api: Store, hash: BlobHash) {
             break;
         }
     }
-    // Observers hear of bytes a moment before the database does.
+    // Observers learn of bytes slightly before the database does.
     for wait_ms in [0, 1, 2, 4, 8, 16, 32, 64] {
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
         let synced = api.sync_db().await.is_ok();
-        let known = !matches!(api.status(theirs(hash)).await, Ok(BlobStatus::NotFound));
+        let known = !matches!(api.status(to_iroh(hash)).await, Ok(BlobStatus::NotFound));
         if !synced || known {
             return;
         }

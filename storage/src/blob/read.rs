@@ -1,4 +1,4 @@
-//! Bytes out of the store, each verified against the name of its blob on the way.
+//! Reading blobs. Every byte is verified against the blob's hash on the way out.
 
 use std::{
     io,
@@ -15,106 +15,80 @@ use iroh_blobs::{
 use protocol::BlobHash;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{index::Entry, log::sync_dir, reason::theirs, reference::ReferenceError, store::BlobStore};
+use super::{index::Entry, log::sync_dir, reason::to_iroh, reference::ReferenceError, store::BlobStore};
 
-/// A sequence longer than this is not read: 2 million children.
+/// Longest sequence that is read, in bytes: 2 million children.
 const SEQUENCE_MAX: u64 = 64 << 20;
 
-/// How much of a blob is here.
+/// The completeness of a blob in this store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// Nothing.
     Absent,
-    /// Some; how many bytes of it are verified.
     Partial {
         /// Verified bytes.
         bytes: u64,
     },
-    /// All of it.
     Complete {
-        /// How long it is.
+        /// Size of the blob.
         bytes: u64,
     },
 }
 
-/// Why bytes were not read.
+/// Error of reading a blob.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It is not here.
     #[error("{hash:#} is not in this store; fetch or add it first")]
-    Absent {
-        /// The blob.
-        hash: BlobHash,
-    },
-    /// The part that was asked for is not here.
+    Absent { hash: BlobHash },
+    /// The requested range is not complete.
     #[error("{hash:#} is here only in part; fetch the rest of it")]
-    Incomplete {
-        /// The blob.
-        hash: BlobHash,
-    },
-    /// The bytes on disk are not those of the blob.
+    Incomplete { hash: BlobHash },
+    /// The stored bytes do not match the hash.
     #[error("{hash:#} is damaged on disk ({why}); run a check that drops damaged blobs, then fetch or add it again")]
     Damaged {
-        /// The blob.
         hash: BlobHash,
-        /// What was found.
+        /// The failed check.
         why: String,
     },
-    /// The file it was added from is not what it was.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// There are fewer bytes.
+    /// The requested range exceeds the blob.
     #[error("{hash:#} has {len} bytes, and bytes {} to {} were asked for", asked.start, asked.end)]
     Beyond {
-        /// The blob.
         hash: BlobHash,
-        /// How long it is.
+        /// Size of the blob.
         len: u64,
-        /// What was asked for.
+        /// The requested range.
         asked: Range<u64>,
     },
-    /// It is no list of hashes.
     #[error("{hash:#} has {len} bytes and is no sequence: those have 32 bytes for each child, at most {SEQUENCE_MAX}")]
     NotASequence {
-        /// The blob.
         hash: BlobHash,
-        /// How long it is.
+        /// Size of the blob.
         len: u64,
     },
 }
 
-/// Why a blob was not written to a file. There is no such file then.
+/// Error of exporting a blob. The target file does not exist in that case.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// It could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Something is in the way.
     #[error("{} exists; move it away or choose another name", path.display())]
-    Exists {
-        /// The target.
-        path: PathBuf,
-    },
-    /// It could not be written.
+    Exists { path: PathBuf },
     #[error("could not write {}", path.display())]
-    Write {
-        /// The target.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
 impl BlobStore {
-    /// How much of a blob is here.
+    /// Returns how much of a blob is stored.
     pub async fn status(&self, hash: BlobHash) -> Status {
-        match self.shared.api.status(theirs(hash)).await {
+        match self.shared.api.status(to_iroh(hash)).await {
             Ok(BlobStatus::Complete { size }) => Status::Complete { bytes: size },
             Ok(BlobStatus::Partial { .. }) => Status::Partial {
                 bytes: self
                     .shared
                     .api
-                    .observe(theirs(hash))
+                    .observe(to_iroh(hash))
                     .await
                     .map_or(0, |field| field.total_bytes()),
             },
@@ -122,7 +96,7 @@ impl BlobStore {
         }
     }
 
-    /// Some bytes of a blob, which may be here only in part.
+    /// Returns a range of a blob, verified. The rest of the blob may be missing.
     pub async fn read(&self, hash: BlobHash, asked: Range<u64>) -> Result<Bytes, ReadError> {
         self.unchanged(hash).await?;
         let pieces = self.pieces(hash, asked.clone());
@@ -148,7 +122,7 @@ impl BlobStore {
         Ok(read.into())
     }
 
-    /// All bytes of a blob in order, as they are verified. After an error nothing follows.
+    /// Returns all bytes of a blob in order, verified. The stream ends after an error.
     pub async fn stream(
         &self,
         hash: BlobHash,
@@ -162,8 +136,8 @@ impl BlobStore {
         }))
     }
 
-    /// Writes a blob to a new file at `target`: all of it, verified and synced, or nothing. `progress` hears how many
-    /// bytes are written.
+    /// Writes a blob to a new file at `target`, verified and synced, or not at all. `progress` is called with the
+    /// bytes written. Returns the size.
     pub async fn export(
         &self,
         hash: BlobHash,
@@ -204,26 +178,26 @@ impl BlobStore {
         Ok(len)
     }
 
-    /// Makes sure that the file a blob was added from, if it was, is still what it was. Ask before serving; costs one
-    /// `stat` unless the file looks different, and then a hash of the file.
+    /// Checks that the file of a referenced blob has not changed. Call it before serving. Costs one `stat`, or a hash
+    /// of the file if its size or time differ.
     pub async fn unchanged(&self, hash: BlobHash) -> Result<(), ReferenceError> {
         let Some(reference) = self.shared.log().index.references.get(&hash).cloned() else {
             return Ok(());
         };
-        if reference.looks_same(hash)? {
+        if reference.has_same_stamp(hash)? {
             return Ok(());
         }
         let now = tokio::task::spawn_blocking(move || reference.verify(hash))
             .await
             .expect("hashing does not panic")?;
-        // Written down so that the next reader does not hash it again; if that fails, the next reader hashes it again.
+        // Recorded, so that the next reader need not hash the file again.
         if let Err(error) = self.record(vec![Entry::Refer(hash, now)]).await {
             tracing::warn!(%error, blob = %format_args!("{hash:#}"), "could not note that a touched file is unchanged");
         }
         Ok(())
     }
 
-    /// What a sequence consists of.
+    /// Returns the hashes that a sequence consists of.
     pub async fn children(&self, root: BlobHash) -> Result<Vec<BlobHash>, ReadError> {
         self.unchanged(root).await?;
         let pieces = self.pieces(root, 0..u64::MAX);
@@ -242,7 +216,7 @@ impl BlobStore {
         Ok(hashes.iter().map(|&hash| BlobHash(hash)).collect())
     }
 
-    /// Verified pieces of the part that is `wanted`, the length first. A part that ends early is an error.
+    /// Returns verified pieces of the `wanted` range, with the blob's size first. A short range is an error.
     pub(super) fn pieces(
         &self,
         hash: BlobHash,
@@ -255,7 +229,7 @@ impl BlobStore {
         let reading = Reading {
             store: self.clone(),
             hash,
-            items: Box::pin(self.shared.api.export_bao(theirs(hash), ranges).stream()),
+            items: Box::pin(self.shared.api.export_bao(to_iroh(hash), ranges).stream()),
             left: None,
             wanted,
         };
@@ -268,8 +242,8 @@ impl BlobStore {
         })
     }
 
-    /// What a failed read means.
-    pub(super) async fn blame(&self, hash: BlobHash, why: String) -> ReadError {
+    /// Returns the cause of a failed read.
+    pub(super) async fn diagnose(&self, hash: BlobHash, why: String) -> ReadError {
         if let Err(error) = self.unchanged(hash).await {
             return error.into();
         }
@@ -281,13 +255,13 @@ impl BlobStore {
     }
 }
 
-/// A read that is under way.
+/// A read in progress.
 struct Reading<S> {
     store: BlobStore,
     hash: BlobHash,
     items: std::pin::Pin<Box<S>>,
     wanted: Range<u64>,
-    /// How many of the wanted bytes are still to come; not known before the length is.
+    /// Bytes of the range still to come; `None` before the size is known.
     left: Option<u64>,
 }
 
@@ -310,11 +284,11 @@ impl<S: Stream<Item = EncodedItem>> Reading<S> {
                     return Some(Ok(Piece::Bytes { at, bytes }));
                 }
                 Some(EncodedItem::Error(error)) => error.to_string(),
-                // The end looks the same whether all was read or the store stopped.
+                // The stream ends the same way after a complete read and after a failure of the store.
                 Some(EncodedItem::Done) | None if self.left == Some(0) => return None,
                 Some(EncodedItem::Done) | None => "the store stopped reading".to_owned(),
             };
-            return Some(Err(self.store.blame(self.hash, why).await));
+            return Some(Err(self.store.diagnose(self.hash, why).await));
         }
     }
 }
@@ -325,7 +299,7 @@ pub(super) enum Piece {
     Bytes { at: u64, bytes: Bytes },
 }
 
-/// A half-written file, removed however the export ends.
+/// A partial file, removed on drop.
 struct Part(PathBuf);
 
 impl Drop for Part {

@@ -1,55 +1,62 @@
-//! What is kept, and why.
+//! Content and the reasons to keep it.
 //!
-//! A blob stays for as long as somebody has a reason to keep it. Reasons are data, so that a person who asks "why is
-//! this on my disk" gets an answer, and so that ending one deal does not end another.
+//! A blob is kept as long as it has a reason. Reasons are stored as data, so that an operator can see why a blob is on the
+//! disk, and so that the end of one deal does not end another.
 
 use bincode::{Decode, Encode};
 use iroh_blobs::{BlobFormat, Hash, HashAndFormat};
 use protocol::{BlobHash, DatanetId};
 
-/// Why a blob is kept.
+/// A reason to keep a blob. Stored in the index: new variants go last.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum Reason {
-    /// A person asked for it.
+    /// Pinned by the operator.
     User,
-    /// It belongs to a dataset of this name that is kept here.
+    /// Part of a dataset with this name in the library.
     Dataset(String),
-    /// It belongs to a version of this datanet.
+    /// Part of a version of this datanet.
     Datanet(DatanetId),
-    /// A pin deal of this id pays for it.
+    /// Stored for the pin deal with this id.
     Deal([u8; 32]),
-    /// It belongs to the adapter with this identity.
+    /// Part of the adapter with this identity.
     Adapter(BlobHash),
-    /// A running job of this name reads or writes it.
+    /// In use by a running job with this name.
     Job(String),
 }
 
-/// How the bytes of a blob are to be understood when it is decided what else must stay.
+/// The interpretation of a blob, which decides what is kept with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Format {
-    /// Bytes.
     Blob,
-    /// The hashes of other blobs, which are kept with it.
+    /// Hashes of other blobs, which are kept with it.
     Sequence,
 }
 
-/// A blob, or a sequence and everything in it.
+/// A blob, or a sequence with its children.
+///
+/// ```
+/// use protocol::BlobHash;
+/// use storage::blob::{Content, Format};
+///
+/// let root = BlobHash([1; 32]);
+/// assert_eq!(Content::sequence(root).format, Format::Sequence);
+/// assert_ne!(Content::blob(root), Content::sequence(root));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Content {
-    /// The name of the blob, or of the sequence's root.
+    /// The hash of the blob, or the root of the sequence.
     pub hash: BlobHash,
-    /// Which of the two it is.
     pub format: Format,
 }
 
 impl Content {
-    /// One blob.
+    /// Returns a single blob.
     pub const fn blob(hash: BlobHash) -> Self {
         let format = Format::Blob;
         Self { hash, format }
     }
 
-    /// A sequence and its children.
+    /// Returns a sequence with its children.
     pub const fn sequence(hash: BlobHash) -> Self {
         let format = Format::Sequence;
         Self { hash, format }
@@ -71,10 +78,10 @@ impl From<Format> for BlobFormat {
     }
 }
 
-pub(super) fn ours(hash: Hash) -> BlobHash {
+pub(super) fn from_iroh(hash: Hash) -> BlobHash {
     BlobHash(*hash.as_bytes())
 }
 
-pub(super) fn theirs(hash: BlobHash) -> Hash {
+pub(super) fn to_iroh(hash: BlobHash) -> Hash {
     Hash::from_bytes(hash.0)
 }

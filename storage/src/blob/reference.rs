@@ -1,8 +1,8 @@
-//! Files that belong to the user and stand in for stored bytes, and how a change to one is noticed.
+//! Files of the user that serve as stored bytes, and the detection of changes to them.
 //!
-//! The size and the time of the last change are written down when the file is imported. As long as they are the same
-//! the file is taken to be the same; when they differ its bytes are hashed again. Whoever changes a file and puts its
-//! clock back fools this check, but not a reader: every range is verified against the tree of hashes before it leaves.
+//! Size and modification time are recorded on import. While both are unchanged, the file is assumed unchanged; otherwise it
+//! is hashed again. Setting the time back defeats this check but never a reader: every range is verified against the hash
+//! tree before it leaves.
 
 use std::{
     fs, io,
@@ -13,49 +13,37 @@ use std::{
 use bincode::{Decode, Encode};
 use protocol::BlobHash;
 
-/// A file outside the store, as it was when it was imported.
+/// A file outside the store, as it was on import.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Reference {
-    /// Where it lies.
     pub path: PathBuf,
-    /// How it looked.
     pub stamp: Stamp,
 }
 
-/// What a file looks like from outside.
+/// A file's size and modification time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Stamp {
-    /// Its length in bytes.
+    /// Length in bytes.
     pub len: u64,
-    /// When its bytes last changed, in seconds and nanoseconds since 1970.
+    /// Modification time, in seconds and nanoseconds since 1970.
     pub changed: (i64, i64),
 }
 
-/// Why a file outside the store no longer stands for a blob.
+/// Error of a referenced file that no longer stands for its blob.
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
-    /// Somebody edited it.
     #[error(
         "{} was changed after it was added by reference as {hash:#}; put the old file back, or add the new one under \
          its own hash", path.display()
     )]
-    Changed {
-        /// The blob.
-        hash: BlobHash,
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is gone, or cannot be read.
+    Changed { hash: BlobHash, path: PathBuf },
     #[error(
         "{} cannot be read, and {hash:#} was added from it by reference; put the file back, or add it again from \
          where it is now", path.display()
     )]
     Unreadable {
-        /// The blob.
         hash: BlobHash,
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         source: io::Error,
     },
 }
@@ -74,19 +62,19 @@ impl Stamp {
 }
 
 impl Reference {
-    /// Whether the file still looks as it did. Costs one `stat`.
-    pub(super) fn looks_same(&self, hash: BlobHash) -> Result<bool, ReferenceError> {
+    /// Returns true if size and modification time are as recorded. Costs one `stat`.
+    pub(super) fn has_same_stamp(&self, hash: BlobHash) -> Result<bool, ReferenceError> {
         let now = Stamp::of(&self.path).map_err(|source| self.unreadable(hash, source))?;
         Ok(now == self.stamp)
     }
 
-    /// Hashes the file, and says how it looks now if the bytes are those of `hash`. Blocks.
+    /// Hashes the file; returns the updated reference if the bytes match `hash`. Blocks.
     pub(super) fn verify(&self, hash: BlobHash) -> Result<Self, ReferenceError> {
         let unreadable = |source| self.unreadable(hash, source);
         let stamp = Stamp::of(&self.path).map_err(unreadable)?;
         let mut hasher = blake3::Hasher::new();
         if stamp.len == self.stamp.len {
-            // Read, not mapped: a file that is cut short under a mapping would end the process.
+            // Read, not mapped: truncating a mapped file would kill the process.
             let file = fs::File::open(&self.path).map_err(unreadable)?;
             hasher.update_reader(file).map_err(unreadable)?;
         }

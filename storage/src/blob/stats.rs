@@ -1,4 +1,4 @@
-//! Numbers about the store, for metrics and for the person who asks.
+//! Counters and sizes of the store, for metrics and the CLI.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -7,43 +7,43 @@ use std::{
 
 use super::{collect::CollectError, store::BlobStore};
 
-/// How the store stands.
+/// A snapshot of the store's counters and sizes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Blobs with any bytes here, complete or not.
+    /// Blobs of which any bytes are stored.
     pub blobs: u64,
-    /// Bytes on disk, database and trees included, files outside the store not.
+    /// Bytes on disk, database and outboards included, referenced files excluded.
     pub bytes: u64,
-    /// Bytes promised to imports and downloads under way.
+    /// Bytes reserved for running imports and downloads.
     pub reserved_bytes: u64,
-    /// Bytes the file system has left for us.
+    /// Bytes that the file system has free for this user.
     pub free_bytes: u64,
-    /// Blobs and roots with a reason to be kept.
+    /// Blobs and roots with a reason.
     pub pinned: u64,
-    /// Blobs and roots that are held by something under way.
+    /// Blobs and roots in use by a running operation.
     pub held: u64,
-    /// Blobs whose bytes lie in files outside the store.
+    /// Blobs whose bytes are in files outside the store.
     pub referenced: u64,
-    /// When a collection last ended well, in milliseconds since 1970; none in this process yet.
+    /// Time of the last successful collection, in milliseconds since 1970; `None` if there was none in this process.
     pub collected_at_ms: Option<u64>,
-    /// Collections that failed.
+    /// Failed collections.
     pub collect_errors: u64,
-    /// Collections that gave way to imports.
-    pub collect_gave_way: u64,
+    /// Collections given up because imports did not pause.
+    pub collects_given_up: u64,
     /// Blobs deleted by collections in this process.
     pub collected_blobs: u64,
 }
 
-/// What is counted while the store is open.
+/// Counters since the store was opened.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct Counters {
     collected_at_ms: AtomicU64,
     errors: AtomicU64,
-    gave_way: AtomicU64,
+    given_up: AtomicU64,
     blobs: AtomicU64,
 }
 
-impl Tally {
+impl Counters {
     pub(super) fn collected(&self, blobs: usize) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.collected_at_ms
@@ -53,7 +53,7 @@ impl Tally {
 
     pub(super) fn failed(&self, error: &CollectError) {
         match error {
-            CollectError::Busy { .. } => self.gave_way.fetch_add(1, Relaxed),
+            CollectError::Busy { .. } => self.given_up.fetch_add(1, Relaxed),
             CollectError::Root { .. }
             | CollectError::List { .. }
             | CollectError::Index(_)
@@ -64,7 +64,7 @@ impl Tally {
 }
 
 impl BlobStore {
-    /// How the store stands now. Walks the directory of blobs: ask every few seconds, not every few milliseconds.
+    /// Returns the current numbers. Walks the blob directory: call it every few seconds at most.
     pub async fn stats(&self) -> Stats {
         let shared = self.shared.clone();
         let usage = tokio::task::spawn_blocking(move || shared.usage())
@@ -77,7 +77,7 @@ impl BlobStore {
             .hashes()
             .await
             .map_or(0, |hashes| hashes.len() as u64);
-        let tally = &self.shared.tally;
+        let counters = &self.shared.counters;
         let log = self.shared.log();
         Stats {
             blobs,
@@ -87,10 +87,10 @@ impl BlobStore {
             pinned: log.index.kept.len() as u64,
             held: self.shared.holds.held().len() as u64,
             referenced: log.index.references.len() as u64,
-            collected_at_ms: Some(tally.collected_at_ms.load(Relaxed)).filter(|&at| at > 0),
-            collect_errors: tally.errors.load(Relaxed),
-            collect_gave_way: tally.gave_way.load(Relaxed),
-            collected_blobs: tally.blobs.load(Relaxed),
+            collected_at_ms: Some(counters.collected_at_ms.load(Relaxed)).filter(|&at| at > 0),
+            collect_errors: counters.errors.load(Relaxed),
+            collects_given_up: counters.given_up.load(Relaxed),
+            collected_blobs: counters.blobs.load(Relaxed),
         }
     }
 }

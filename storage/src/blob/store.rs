@@ -1,4 +1,4 @@
-//! The store as it is open: what it consists of, how it opens and how it closes.
+//! The open store: its parts, opening and closing.
 
 use std::{
     fs, io,
@@ -17,8 +17,8 @@ use super::{
     hold::{Holds, Reserved},
     index::Entry,
     log::{IndexError, Log},
-    room::{Full, Room, Usage},
-    stats::Tally,
+    space::{Full, SpaceLimits, Usage},
+    stats::Counters,
     sweep::{self, Sweeper},
 };
 use crate::{
@@ -26,24 +26,23 @@ use crate::{
     lock::{HomeLock, LockError},
 };
 
-/// The crate batches its database writes this long. A first piece of a download is lost if we are killed within it.
+/// How long iroh-blobs batches database writes. A kill within this time loses the first bytes of a download.
 const WRITE_WITHIN: Duration = Duration::from_millis(50);
-/// Trees of hashes up to this size lie in the database: that of 1 GiB. The crate writes a tree that has a file of its
-/// own in steps of 32 bytes, which makes an import by reference half as fast as one whose tree is made in memory.
-const TREE_INLINE_MAX: u64 = 4 << 20;
-/// How often a store that another process has is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// Our own half-written files.
+/// Largest outboard that is stored in the database, in bytes: that of 1 GiB. iroh-blobs writes an outboard in a file
+/// of its own in steps of 32 bytes, which halves the speed of an import by reference.
+const OUTBOARD_INLINE_MAX: u64 = 4 << 20;
+/// Polling interval while another process has the store locked.
+const LOCK_POLL_EVERY: Duration = Duration::from_millis(20);
+/// Directory of partial imports.
 const INCOMING: &str = "incoming";
 
-/// How the store is set up.
+/// The store's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// How much of the disk it may have.
-    pub room: Room,
-    /// How many blobs are checked at once.
+    pub space: SpaceLimits,
+    /// Number of blobs that fsck checks in parallel.
     pub checks: usize,
-    /// How long a collection waits for imports to end before it gives way.
+    /// How long a collection waits for imports to pause before it gives up.
     pub collect_patience_ms: u64,
     /// How long opening waits for another process to close the store.
     pub open_patience_ms: u64,
@@ -52,7 +51,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            room: Room {
+            space: SpaceLimits {
                 quota: None,
                 floor: 1 << 30,
             },
@@ -63,34 +62,24 @@ impl Default for Settings {
     }
 }
 
-/// Why the store did not open.
+/// Error of opening the store.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process, or this one, has it open.
     #[error(transparent)]
     Locked(#[from] LockError),
-    /// A directory could not be made or cleared.
     #[error("could not prepare {}; check that it is a directory this user may write to", dir.display())]
-    Prepare {
-        /// The directory.
-        dir: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The index of pins did not open.
+    Prepare { dir: PathBuf, source: io::Error },
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// The database of blobs did not open.
     #[error("could not open the blob database in {}: {why}", dir.display())]
     Database {
-        /// The directory.
         dir: PathBuf,
-        /// What iroh-blobs said, with its sources.
+        /// The error of iroh-blobs, with its sources.
         why: String,
     },
 }
 
-/// The blob store. A clone is the same store.
+/// The blob store. Clones share it.
 #[derive(Debug, Clone)]
 pub struct BlobStore {
     pub(super) shared: Arc<Shared>,
@@ -103,22 +92,22 @@ pub(super) struct Shared {
     pub api: Store,
     pub log: Mutex<Log>,
     pub holds: Arc<Holds>,
-    /// Shared by whatever brings blobs in or gives them a reason; taken alone while a collection deletes.
-    pub gate: RwLock<()>,
+    /// Shared by operations that add blobs or reasons; exclusive while a collection deletes.
+    pub collect_lock: RwLock<()>,
     pub sweeper: tokio::sync::Mutex<Option<Sweeper>>,
-    pub tally: Tally,
+    pub counters: Counters,
     lock: Mutex<Option<HomeLock>>,
 }
 
 impl BlobStore {
-    /// Opens the store in `dir`, or makes it. What earlier imports left half done is cleared away.
+    /// Opens or creates the store in `dir`, and clears partial imports.
     pub async fn open(dir: &Path, settings: Settings) -> Result<Self, OpenError> {
         let dir = std::path::absolute(dir).map_err(|source| OpenError::Prepare {
             dir: dir.to_owned(),
             source,
         })?;
         let until = Instant::now() + Duration::from_millis(settings.open_patience_ms);
-        let (lock, log) = prepared(&dir, until).await?;
+        let (lock, log) = prepare_when_unlocked(&dir, until).await?;
         let (store, sweeper) = open_database(&dir, until).await?;
         let shared = Arc::new(Shared {
             dir,
@@ -126,29 +115,28 @@ impl BlobStore {
             api: store.into(),
             log: Mutex::new(log),
             holds: Arc::default(),
-            gate: RwLock::new(()),
+            collect_lock: RwLock::new(()),
             sweeper: tokio::sync::Mutex::new(Some(sweeper)),
-            tally: Tally::default(),
+            counters: Counters::default(),
             lock: Mutex::new(Some(lock)),
         });
         Ok(Self { shared })
     }
 
-    /// The store as transfers see it. Take a [`super::Hold`] before data comes in through it.
+    /// Returns the underlying store for transfers. Take a [`super::Hold`] before writing through it.
     pub fn api(&self) -> &Store {
         &self.shared.api
     }
 
-    /// Where it lies.
+    /// Returns the store's directory, as an absolute path.
     pub fn dir(&self) -> &Path {
         &self.shared.dir
     }
 
-    /// Closes the store: waits for what is being written, and then the directory may be opened again. Whatever is called
-    /// on a clone afterwards fails.
+    /// Closes the store after running writes; the directory can then be opened again. Later calls on clones fail.
     pub async fn shutdown(&self) {
         let mut sweeper = self.shared.sweeper.lock().await;
-        let _alone = self.shared.gate.write().await;
+        let _exclusive = self.shared.collect_lock.write().await;
         let Some(sweeper) = sweeper.take() else { return };
         match self.shared.api.shutdown().await {
             Ok(()) => sweeper.close(),
@@ -157,7 +145,7 @@ impl BlobStore {
         *self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Writes down what was decided, durably.
+    /// Durably records changes of the index.
     pub(super) async fn record(&self, entries: Vec<Entry>) -> Result<(), IndexError> {
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || shared.log().append(entries))
@@ -165,13 +153,13 @@ impl BlobStore {
             .expect("an append does not panic")
     }
 
-    /// Promises room for `need` bytes, if there is any.
+    /// Reserves space for `need` bytes.
     pub(super) async fn reserve(&self, need: u64) -> Result<Reserved, Full> {
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
             let usage = shared.usage();
             shared.holds.reserve(need, |reserved| {
-                shared.settings.room.admit(Usage { reserved, ..usage }, need)
+                shared.settings.space.admit(Usage { reserved, ..usage }, need)
             })
         })
         .await
@@ -181,16 +169,16 @@ impl BlobStore {
 
 impl Shared {
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
-        // An append that panicked was not applied; the file is cut to what is applied by the next one.
+        // A panicked append was not applied; the next one truncates the file to what is applied.
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the disk and the books say. Blocks.
+    /// Returns the current use of the disk. Blocks.
     pub(super) fn usage(&self) -> Usage {
         Usage {
             used: used_bytes(&self.dir),
             reserved: self.holds.reserved(),
-            // A disk that does not say how much is free is found full by the write that fails.
+            // If free space is unknown, the failing write will report a full disk.
             free: free_bytes(&self.dir).unwrap_or(u64::MAX),
         }
     }
@@ -198,33 +186,33 @@ impl Shared {
     pub(super) fn data_file(&self, hash: protocol::BlobHash) -> PathBuf {
         self.dir
             .join("data")
-            .join(format!("{}.data", super::reason::theirs(hash).to_hex()))
+            .join(format!("{}.data", super::reason::to_iroh(hash).to_hex()))
     }
 
-    pub(super) fn tree_file(&self, hash: protocol::BlobHash) -> PathBuf {
+    pub(super) fn outboard_file(&self, hash: protocol::BlobHash) -> PathBuf {
         self.dir
             .join("data")
-            .join(format!("{}.obao4", super::reason::theirs(hash).to_hex()))
+            .join(format!("{}.obao4", super::reason::to_iroh(hash).to_hex()))
     }
 
     pub(super) fn incoming(&self) -> PathBuf {
         self.dir.join(INCOMING)
     }
 
-    /// Removes what imports left half done. Only while there are none.
-    pub(super) fn clear_half_done(&self) -> io::Result<()> {
+    /// Removes partial imports. Call it only while no import runs.
+    pub(super) fn clear_partial_imports(&self) -> io::Result<()> {
         clear(&self.dir)
     }
 }
 
-/// Prepares, and waits while another process has the store. Whoever gives up waiting leaves nothing behind.
-async fn prepared(dir: &Path, until: Instant) -> Result<(HomeLock, Log), OpenError> {
+/// Prepares the directory, and waits while another process has it locked. Cancelling it leaves nothing behind.
+async fn prepare_when_unlocked(dir: &Path, until: Instant) -> Result<(HomeLock, Log), OpenError> {
     loop {
         let place = dir.to_owned();
         let opened = tokio::task::spawn_blocking(move || prepare(&place)).await;
         match opened.expect("opening does not panic") {
             Err(OpenError::Locked(LockError::Held { .. })) if Instant::now() < until => {
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(LOCK_POLL_EVERY).await;
             }
             opened => return opened,
         }
@@ -233,13 +221,13 @@ async fn prepared(dir: &Path, until: Instant) -> Result<(HomeLock, Log), OpenErr
 
 /// Opens the database of iroh-blobs, and waits while another process has it open.
 ///
-/// A process that exits without [`BlobStore::shutdown`] gives up the lock of the folder a moment before its database is
+/// A process that exits without [`BlobStore::shutdown`] releases the lock of the directory slightly before its database is
 /// closed, so holding that lock does not prove that the database is free.
 async fn open_database(dir: &Path, until: Instant) -> Result<(FsStore, Sweeper), OpenError> {
     loop {
         let mut options = Options::new(dir);
         options.batch.max_write_duration = WRITE_WITHIN;
-        options.inline.max_outboard_inlined = TREE_INLINE_MAX;
+        options.inline.max_outboard_inlined = OUTBOARD_INLINE_MAX;
         let (gc, sweeper) = sweep::pair();
         options.gc = Some(gc);
         let why = match FsStore::load_with_opts(dir.join("blobs.db"), options).await {
@@ -253,7 +241,7 @@ async fn open_database(dir: &Path, until: Instant) -> Result<(FsStore, Sweeper),
                 why,
             });
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(LOCK_POLL_EVERY).await;
     }
 }
 
@@ -279,7 +267,7 @@ fn clear(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes on disk, holes not counted.
+/// Returns allocated bytes; holes are not counted.
 fn used_bytes(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let of = |path: &Path| -> u64 {

@@ -1,9 +1,8 @@
-//! Deletion, through the only door iroh-blobs has for it.
+//! Deletion through the only interface that iroh-blobs has for it.
 //!
-//! The crate deletes in a task of its own that wakes up, asks a callback what to protect, and deletes the rest. Our
-//! callback waits until somebody wants a sweep and then names everything that stays, so a sweep happens when we say
-//! and deletes what we say. That the callback is asked again means that the sweep before it was finished; that it is
-//! gone means that the task died of an error.
+//! iroh-blobs deletes in a task of its own: it wakes up, asks a callback what to protect, and deletes the rest. Our callback
+//! blocks until a sweep is requested and then protects everything that keep, so sweeps happen exactly on request. The next
+//! call of the callback means that the previous sweep is done; a dropped callback means that the task failed.
 
 use std::{
     collections::HashSet,
@@ -20,34 +19,34 @@ use iroh_blobs::{
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// The task sleeps this long between sweeps; a sweep that is asked for waits no longer than this.
+/// Sleep of the task between sweeps; also the longest delay of a requested one.
 const BETWEEN: Duration = Duration::from_millis(1);
 
-/// The deleting task has ended.
+/// Error: iroh-blobs' deletion task has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the blob store stopped deleting after an error of its database; restart the node")]
 pub struct SweepStopped;
 
-struct Order {
-    stays: HashSet<Hash>,
+struct SweepRequest {
+    keep: HashSet<Hash>,
     done: oneshot::Sender<()>,
 }
 
-/// Our end of the door.
+/// Requests sweeps from the callback.
 #[derive(Debug)]
 pub(super) struct Sweeper {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<SweepRequest>,
     closed: Arc<AtomicBool>,
 }
 
 struct Inbox {
-    orders: mpsc::Receiver<Order>,
-    /// Answered when the task comes back for the next order.
+    orders: mpsc::Receiver<SweepRequest>,
+    /// Notified when the task comes back for the next request.
     running: Option<oneshot::Sender<()>>,
     closed: Arc<AtomicBool>,
 }
 
-/// The two ends: what the store is configured with, and what gives orders.
+/// Returns the configuration for iroh-blobs, and the sweeper that controls it.
 pub(super) fn pair() -> (GcConfig, Sweeper) {
     let (orders, inbox) = mpsc::channel(1);
     let closed = Arc::new(AtomicBool::new(false));
@@ -63,17 +62,17 @@ pub(super) fn pair() -> (GcConfig, Sweeper) {
             Box::pin(async move {
                 let mut inbox = inbox.lock().await;
                 if let Some(done) = inbox.running.take() {
-                    // The other side may have stopped waiting.
+                    // The requester may have stopped waiting.
                     let _ = done.send(());
                 }
                 match inbox.orders.recv().await {
                     Some(order) => {
-                        live.extend(order.stays);
+                        live.extend(order.keep);
                         inbox.running = Some(order.done);
                     }
-                    // The database is closed: the run fails at once, which is how the task comes to an end.
+                    // The database is closed: the sweep fails at once, and with it the task ends.
                     None if inbox.closed.load(Ordering::SeqCst) => (),
-                    // We were dropped while the store is open. Nobody knows what stays, so nothing goes.
+                    // The sweeper was dropped while the store is open. Nobody knows what keep, so delete nothing.
                     None => std::future::pending().await,
                 }
                 ProtectOutcome::Continue
@@ -84,16 +83,16 @@ pub(super) fn pair() -> (GcConfig, Sweeper) {
 }
 
 impl Sweeper {
-    /// Ends the task. Only after the store's database was shut down.
+    /// Ends the task. Call it only after the database was shut down.
     pub(super) fn close(self) {
         self.closed.store(true, Ordering::SeqCst);
     }
 
-    /// Deletes everything but `stays` and what the store's own tags name.
-    pub(super) async fn sweep(&self, stays: HashSet<Hash>) -> Result<(), SweepStopped> {
+    /// Deletes everything except `keep` and what the store's own tags name.
+    pub(super) async fn sweep(&self, keep: HashSet<Hash>) -> Result<(), SweepStopped> {
         let (done, finished) = oneshot::channel();
         self.orders
-            .send(Order { stays, done })
+            .send(SweepRequest { keep, done })
             .await
             .map_err(|_| SweepStopped)?;
         finished.await.map_err(|_| SweepStopped)

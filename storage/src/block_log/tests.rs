@@ -38,7 +38,7 @@ fn check_whole(log: &BlockLog, tip: u64, why: &str) {
 }
 
 #[test]
-fn after_a_crash_at_any_change_synced_blocks_are_there_and_nothing_is_half_there() {
+fn synced_blocks_survive_a_crash_at_any_change_and_no_block_is_partial() {
     for seed in 0..12u64 {
         for after in 0..120u64 {
             let why = format!("seed {seed}, power cut after {after} changes");
@@ -48,7 +48,7 @@ fn after_a_crash_at_any_change_synced_blocks_are_there_and_nothing_is_half_there
             let (mut appended, mut synced) = (0, 0);
             let _ = open(&disk).map_err(AppendError::from).and_then(|log| {
                 for height in 1..=20 {
-                    // An append that fails may be there: it was only not promised.
+                    // A failed append may be there: it was merely not acknowledged.
                     appended = height;
                     log.append(Height(height), &block(height))?;
                     if dice.below(2) == 0 {
@@ -103,7 +103,7 @@ fn a_full_disk_stops_appends_and_loses_nothing() {
 }
 
 #[test]
-fn a_flipped_bit_is_detected_and_repair_keeps_what_lies_before() {
+fn a_flipped_bit_is_detected_and_repair_keeps_earlier_blocks() {
     let disk = FaultDisk::new();
     fill(&open(&disk).expect("opens"), 9);
     let (mut refused, mut unread) = (0, 0);
@@ -163,7 +163,7 @@ fn copy(disk: &FaultDisk) -> FaultDisk {
 }
 
 #[test]
-fn a_log_is_cut_at_any_height_and_goes_on() {
+fn a_log_can_be_truncated_at_any_height_and_continued() {
     for cut in 1..=13 {
         let disk = FaultDisk::new();
         let log = open(&disk).expect("opens");
@@ -179,7 +179,7 @@ fn a_log_is_cut_at_any_height_and_goes_on() {
 }
 
 #[test]
-fn blocks_follow_one_another() {
+fn blocks_are_appended_in_order_only() {
     let log = open(&FaultDisk::new()).expect("opens");
     let error = log.append(Height(2), b"x").expect_err("the first is block 1");
     assert_eq!(error.to_string(), "block 2 does not follow: the log waits for block 1");

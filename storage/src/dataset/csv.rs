@@ -1,7 +1,8 @@
-//! Separated values as RFC 4180 has them, in one pass: where a record ends and what its cells are come from the same
-//! machine, so the two cannot disagree.
+//! CSV parsing (RFC 4180) in one pass: record ends and cells come from the same state machine, so they cannot
+//! disagree.
 //!
-//! A quote opens a quoted cell only at its beginning; elsewhere it is a letter. A quoted cell may hold line ends.
+//! A quote opens a quoted cell only at the start of the cell; elsewhere it is an ordinary character. A quoted cell may
+//! contain line ends.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use protocol::manifest::{FIELDS_MAX, FieldKind, Schema};
 
 use super::error::RecordFault;
 
-/// The cells of one row, fed line by line.
+/// A parser for one row, fed line by line.
 pub(super) struct Row {
     delimiter: u8,
     state: State,
@@ -18,13 +19,13 @@ pub(super) struct Row {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// At the beginning of a cell.
+    /// At the start of a cell.
     Start,
-    /// In a cell without quotes.
+    /// In an unquoted cell.
     Plain,
     /// Between quotes.
     Quoted,
-    /// Behind a quote within quotes: the end of the cell, or half of a doubled quote.
+    /// After a quote within quotes: the end of the cell, or half of a doubled quote.
     Quote,
 }
 
@@ -37,7 +38,7 @@ impl Row {
         }
     }
 
-    /// Takes in one line with its end. Whether the row is complete.
+    /// Adds one line with its end. Returns true if the row is complete.
     pub(super) fn feed(&mut self, line: &[u8]) -> Result<bool, RecordFault> {
         let body = super::lines::trimmed(line);
         for &byte in body {
@@ -83,7 +84,7 @@ impl Row {
         self.cells.last_mut().expect("a row has one cell at least")
     }
 
-    /// The cells as text. The bytes of the row were found to be UTF-8, and cells end at ASCII characters.
+    /// Returns the cells as text. The row was checked to be UTF-8, and cells end at ASCII characters.
     pub(super) fn finish(self) -> Result<Vec<String>, RecordFault> {
         if self.state == State::Quoted {
             return Err(RecordFault::OpenQuote { cell: self.cells.len() });
@@ -93,7 +94,7 @@ impl Row {
     }
 }
 
-/// What the cells of a row are, by the names of their columns. A cell that the schema wants as text is text.
+/// Returns the kinds of a row's cells by column name. A cell that the schema wants as text is text.
 pub(super) fn kinds(columns: &[String], cells: &[String], schema: Option<&Schema>) -> BTreeMap<String, FieldKind> {
     let wanted = |name: &String| {
         let fields = &schema?.fields;
@@ -112,7 +113,7 @@ pub(super) fn kinds(columns: &[String], cells: &[String], schema: Option<&Schema
     columns.iter().zip(cells).map(kind).collect()
 }
 
-/// What a cell looks like. `007` and `+1` are text: read as numbers they would not come back as they were.
+/// Returns the kind that a cell looks like. `007` and `+1` are text: as numbers they would not be restored as written.
 fn cell_kind(cell: &str) -> FieldKind {
     let digits = cell.strip_prefix('-').unwrap_or(cell);
     let plain = digits.starts_with(|c: char| c.is_ascii_digit())
@@ -126,7 +127,7 @@ fn cell_kind(cell: &str) -> FieldKind {
     }
 }
 
-/// The names of the columns, from the first row.
+/// Returns the column names from the first row, or what is wrong with them.
 pub(super) fn columns(cells: Vec<String>) -> Result<Vec<String>, String> {
     let mut seen = std::collections::BTreeSet::new();
     for (at, name) in cells.iter().enumerate() {
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_what_rfc_4180_says() {
+    fn rows_are_split_as_rfc_4180_requires() {
         for (text, wanted) in [
             ("a,b,c\n", vec!["a", "b", "c"]),
             ("a,,\r\n", vec!["a", "", ""]),
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_that_would_not_come_back_as_it_was_is_text() {
+    fn a_number_that_would_not_be_restored_as_written_is_text() {
         for (cell, kind) in [
             ("12", FieldKind::Integer),
             ("-1", FieldKind::Integer),

@@ -1,114 +1,88 @@
-//! Why an import stopped: always the file, where there is one the line and the field, and what to do.
+//! Errors of an import. Each names the file, the line and field if there is one, and what to do.
 
 use std::{fmt, io};
 
 use protocol::manifest::{FIELDS_MAX, ManifestError, PathError, SchemaError};
 
-/// Why nothing was imported.
+/// Error of an import. Nothing was imported.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// Nothing to read.
+    /// No file was found, or none with a record.
     #[error("there is no file to import under {0}; hidden files and links are left out")]
-    Nothing(String),
-    /// An option out of its limits.
+    NoFiles(String),
     #[error("option `{option}`: {what}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// A file as a whole.
+    Option { option: &'static str, what: String },
+    /// A file that cannot be used as a whole.
     #[error("{file}: {fault}")]
     File {
-        /// The file.
         file: String,
-        /// What is wrong with it.
         fault: FileFault,
-        /// What the system said, where it did.
         #[source]
         source: Option<io::Error>,
     },
-    /// One record.
+    /// A record that cannot be used.
     #[error("{file} {at}: {fault}")]
-    Record {
-        /// The file.
-        file: String,
-        /// Where in it.
-        at: At,
-        /// What is wrong.
-        fault: RecordFault,
-    },
-    /// Two files that would be one.
+    Record { file: String, at: At, fault: RecordFault },
+    /// Two files with one name in the dataset.
     #[error(
         "two files would both be called `{name}` in the dataset: {first} and {second}; rename one, or add their folder"
     )]
     Twice {
-        /// The name.
         name: String,
-        /// One of them.
         first: String,
-        /// The other.
         second: String,
     },
-    /// A name that cannot be a name everywhere.
+    /// A name that is not valid on every system.
     #[error("a file cannot be part of a dataset under its name; rename it")]
     Path(#[from] PathError),
-    /// More files than the limit.
+    /// More than [`super::Options::files_max`] files.
     #[error("more than {0} files; raise `files_max`, or pack them")]
     TooManyFiles(usize),
-    /// The store refused a shard.
+    /// The store did not accept a shard.
     #[error(
         "could not store a shard of {bytes} bytes; nothing that was there is harmed: free some space, then add again"
     )]
     Sink {
-        /// How large it is.
         bytes: u64,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The result is no valid manifest, most often because of its name or its number of shards.
+    /// The result is not a valid manifest, usually because of the name or the number of shards.
     #[error("these files make no valid dataset")]
     Manifest(#[from] ManifestError),
-    /// Whoever watched the progress wanted no more of it.
+    /// The progress callback stopped the import.
     #[error("the import was cancelled; nothing was added")]
     Cancelled,
 }
 
-/// What is wrong with a file.
+/// The reason that a file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileFault {
-    /// It cannot be read.
     Unreadable,
-    /// It has no bytes.
     Empty,
-    /// It has bytes and no record.
     NoRecords,
-    /// Nothing here reads such files.
+    /// No format is known for the file's extension.
     Unknown,
-    /// A pipe, a device, a socket.
+    /// A pipe, a device or a socket.
     NotAFile,
-    /// A link that leads out of the folder.
+    /// A link that leads out of the folder; holds its target.
     LinkOut(String),
-    /// A name that is not Unicode.
+    /// The name is not valid UTF-8.
     Name,
-    /// It changed while it was read.
+    /// The file changed while it was read.
     Changed,
-    /// Folders within folders beyond reason.
+    /// More than 64 nested folders.
     Deep,
-    /// An image or a sound above the limit.
+    /// An image or a sound above the size limit.
     TooLarge {
-        /// Its size.
         bytes: u64,
-        /// The limit.
         max: u64,
     },
-    /// Its first bytes are of no image or sound that is known.
+    /// The first bytes are not those of an image or a sound.
     NotMedia(&'static str),
-    /// It is no Parquet file, or a broken one.
+    /// Not a Parquet file, or a broken one.
     Parquet(String),
-    /// A column without a name, or a name twice.
+    /// A column without a name, or two with one name.
     Columns(String),
 }
 
@@ -129,7 +103,7 @@ impl fmt::Display for FileFault {
             ),
             Self::Name => f.write_str("its name is not Unicode; rename it"),
             Self::Changed => f.write_str("changed while it was read; add it again when nothing writes to it"),
-            Self::Deep => f.write_str("lies more than 64 folders deep"),
+            Self::Deep => f.write_str("is more than 64 folders deep"),
             Self::TooLarge { bytes, max } => {
                 write!(f, "has {bytes} bytes where at most {max} are allowed; raise the limit")
             }
@@ -140,12 +114,11 @@ impl fmt::Display for FileFault {
     }
 }
 
-/// Where in a file.
+/// A position in a file, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
-    /// A line, from 1.
     Line(u64),
-    /// A row of Parquet, from 1.
+    /// A row of a Parquet file.
     Row(u64),
 }
 
@@ -158,59 +131,37 @@ impl fmt::Display for At {
     }
 }
 
-/// What is wrong with a record.
+/// The reason that a record cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordFault {
-    /// Bytes that are no text.
     #[error("byte {byte} is not UTF-8; convert the file, for example with iconv -f LATIN1 -t UTF-8")]
     NotUtf8 {
-        /// From 1, within the line.
+        /// Position within the line, from 1.
         byte: usize,
     },
-    /// Longer than the limit.
     #[error("the record is longer than {max} bytes; split it, or raise the limit of records")]
-    TooLong {
-        /// The limit.
-        max: u64,
-    },
-    /// Not JSON.
+    TooLong { max: u64 },
     #[error("broken JSON at column {column} ({why}); mend or remove the line")]
     Json {
-        /// From 1.
         column: usize,
-        /// What the parser says.
+        /// The parser's error.
         why: String,
     },
-    /// JSON, and no object.
+    /// JSON, but not an object.
     #[error("{found} where a JSON object is needed; write one object per line")]
-    NotObject {
-        /// What it is.
-        found: &'static str,
-    },
-    /// It does not fit the schema.
+    NotObject { found: &'static str },
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// More or fewer cells than columns.
     #[error("{found} cells where the file has {wanted} columns; quote cells that hold the delimiter")]
-    Ragged {
-        /// Cells in this row.
-        found: usize,
-        /// Columns of the file.
-        wanted: usize,
-    },
-    /// A quote that nothing closes.
+    Ragged { found: usize, wanted: usize },
+    /// A quote that is never closed.
     #[error("a quote is opened in cell {cell} and never closed; close it, or double it inside a cell")]
-    OpenQuote {
-        /// From 1.
-        cell: usize,
-    },
-    /// Something between a closing quote and the delimiter.
+    OpenQuote { cell: usize },
+    /// Characters between a closing quote and the delimiter.
     #[error("cell {cell} goes on behind its closing quote; double quotes inside a cell")]
-    AfterQuote {
-        /// From 1.
-        cell: usize,
-    },
-    /// More cells than any schema has fields.
+    AfterQuote { cell: usize },
+    /// More cells than a schema may have fields.
     #[error("more than {FIELDS_MAX} cells")]
     Cells,
 }

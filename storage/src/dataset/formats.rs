@@ -1,5 +1,5 @@
-//! How each kind of file becomes records. Whatever is no record (blank lines, a header, a byte order mark) goes into the
-//! shard with the rest, so that the file comes back as it was.
+//! Readers of the file formats. Bytes that belong to no record (blank lines, a header, a byte order mark) go into the
+//! shard too, so that the file can be restored exactly.
 
 use std::{collections::BTreeMap, fs, io::BufReader};
 
@@ -22,8 +22,8 @@ use super::{
 };
 
 impl Import<'_, '_> {
-    pub(super) fn one(&mut self, open: &Open<'_>) -> Result<(), IngestError> {
-        self.cutter.begin_file(&open.found.path);
+    pub(super) fn import_file(&mut self, open: &Open<'_>) -> Result<(), IngestError> {
+        self.writer.begin_file(&open.found.path);
         let kind = match open.found.format {
             Format::Jsonl => self.jsonl(open)?,
             Format::Csv(delimiter) => self.csv(open, delimiter)?,
@@ -33,10 +33,10 @@ impl Import<'_, '_> {
             Format::Media(_) | Format::Sidecar => unreachable!("read with what they belong to"),
         };
         open.unchanged()?;
-        if self.cutter.file_records() == 0 {
+        if self.writer.file_records() == 0 {
             return Err(open.fault(FileFault::NoRecords));
         }
-        self.cutter.end_file(&open.found.name, kind)
+        self.writer.end_file(&open.found.name, kind)
     }
 
     fn line(
@@ -59,11 +59,11 @@ impl Import<'_, '_> {
             let record = &lines::trimmed(&raw)[skip..];
             let text = lines::text(record).map_err(|fault| open.record(at, fault))?;
             if text.trim().is_empty() {
-                self.cutter.append(&raw)?;
+                self.writer.append(&raw)?;
             } else {
                 let object = json::object(text).map_err(|fault| open.record(at, fault))?;
-                self.fits(open, at, &object.kinds)?;
-                let digest = self.cutter.append_record(&raw, skip, record)?;
+                self.check_schema(open, at, &object.kinds)?;
+                let digest = self.writer.append_record(&raw, skip, record)?;
                 self.sketch(digest, || Sketch::of_text(&object.words));
             }
             raw.clear();
@@ -79,7 +79,7 @@ impl Import<'_, '_> {
             let first = lines.line;
             let skip = if first == 1 { bom(&raw) } else { 0 };
             if lines::trimmed(&raw)[skip..].is_empty() {
-                self.cutter.append(&raw)?;
+                self.writer.append(&raw)?;
                 raw.clear();
                 continue;
             }
@@ -93,10 +93,10 @@ impl Import<'_, '_> {
                 }),
             };
             if header {
-                self.cutter.append(&raw)?;
+                self.writer.append(&raw)?;
             } else {
                 self.csv_row(open, At::Line(first), names, &cells)?;
-                let digest = self.cutter.append_record(&raw, skip, &lines::trimmed(&raw)[skip..])?;
+                let digest = self.writer.append_record(&raw, skip, &lines::trimmed(&raw)[skip..])?;
                 self.sketch(digest, || Sketch::of_text(&cells.join("\n")));
             }
             raw.clear();
@@ -108,7 +108,7 @@ impl Import<'_, '_> {
         })
     }
 
-    /// The cells of the row that begins in `raw`, which takes in the lines that belong to it.
+    /// Returns the cells of the row that starts in `raw`; appends further lines of the row to `raw`.
     fn csv_cells(
         &mut self,
         open: &Open<'_>,
@@ -139,7 +139,7 @@ impl Import<'_, '_> {
             return Err(open.record(at, RecordFault::Ragged { found, wanted }));
         }
         let kinds = csv::kinds(names, cells, self.options.schema.as_ref());
-        self.fits(open, at, &kinds)
+        self.check_schema(open, at, &kinds)
     }
 
     fn text(&mut self, open: &Open<'_>, kind: SourceKind) -> Result<SourceKind, IngestError> {
@@ -165,7 +165,7 @@ impl Import<'_, '_> {
         }
     }
 
-    /// A document or a paragraph, with the white space around it.
+    /// Adds a document or a paragraph, with the white space around it.
     fn document(&mut self, open: &Open<'_>, at: At, raw: &[u8]) -> Result<(), IngestError> {
         let text = std::str::from_utf8(raw).map_err(|error| {
             let good = &raw[..error.valid_up_to()];
@@ -181,11 +181,11 @@ impl Import<'_, '_> {
             TextRecords::Paragraph | TextRecords::Line => text.trim(),
         };
         if record.trim().is_empty() {
-            return self.cutter.append(raw);
+            return self.writer.append(raw);
         }
-        self.fits(open, at, &BTreeMap::from([("text".to_owned(), FieldKind::Text)]))?;
+        self.check_schema(open, at, &BTreeMap::from([("text".to_owned(), FieldKind::Text)]))?;
         let skip = text.find(record).expect("a part of the text");
-        let digest = self.cutter.append_record(raw, skip, record.as_bytes())?;
+        let digest = self.writer.append_record(raw, skip, record.as_bytes())?;
         self.sketch(digest, || Sketch::of_text(record));
         Ok(())
     }
@@ -195,8 +195,8 @@ impl Import<'_, '_> {
         let file = open.file.try_clone().map_err(|error| open.unreadable(error))?;
         let mut rows = Rows::open(file).map_err(bad)?;
         let bytes = open.before.len();
-        self.cutter.together(bytes)?;
-        let (begin, mut row, mut text) = (self.cutter.end, 0, String::new());
+        self.writer.keep_together(bytes)?;
+        let (begin, mut row, mut text) = (self.writer.end, 0, String::new());
         while rows.next(&mut text).map_err(bad)? {
             let at = At::Row(row + 1);
             if text.len() as u64 > self.options.record_bytes_max {
@@ -204,35 +204,42 @@ impl Import<'_, '_> {
                 return Err(open.record(at, RecordFault::TooLong { max }));
             }
             let object = json::object(&text).map_err(|fault| open.record(at, fault))?;
-            self.fits(open, at, &object.kinds)?;
+            self.check_schema(open, at, &object.kinds)?;
             let digest = protocol::manifest::record_digest(text.as_bytes());
-            self.cutter.row(begin, bytes, row, digest)?;
+            self.writer.row(begin, bytes, row, digest)?;
             self.sketch(digest, || Sketch::of_text(&object.words));
             row += 1;
         }
         if row != rows.count {
             return Err(bad(format!("it says {} rows and has {row}", rows.count)));
         }
-        open.blocks(|block| self.cutter.append(block))?;
+        open.blocks(|block| self.writer.append(block))?;
         Ok(SourceKind::Parquet)
     }
 
-    /// An image or a sound and the notes beside it: one record over all of their bytes.
-    pub(super) fn media(&mut self, open: &Open<'_>, notes: &[Found], class: &'static str) -> Result<(), IngestError> {
+    /// Adds an image or a sound and its sidecar files: one record over all of their bytes.
+    pub(super) fn media(
+        &mut self,
+        open: &Open<'_>,
+        sidecars: &[Found],
+        class: &'static str,
+    ) -> Result<(), IngestError> {
         let (bytes, max) = (open.before.len(), self.options.media_bytes_max);
         if bytes > max {
             return Err(open.fault(FileFault::TooLarge { bytes, max }));
         }
         let mut kinds = BTreeMap::from([("media".to_owned(), FieldKind::Binary)]);
-        let mut noted = Vec::new();
-        for note in notes {
-            let text = self.note(note, &mut kinds)?;
-            noted.push((note, text));
+        let mut sidecar_texts = Vec::new();
+        for sidecar in sidecars {
+            let text = self.sidecar(sidecar, &mut kinds)?;
+            sidecar_texts.push((sidecar, text));
         }
-        self.fits(open, At::Line(1), &kinds)?;
+        self.check_schema(open, At::Line(1), &kinds)?;
 
-        // Read twice, for the digest is written before the bytes.
-        let total = noted.iter().fold(bytes, |sum, (_, text)| sum + text.len() as u64);
+        // Read twice, because the digest is written before the bytes.
+        let total = sidecar_texts
+            .iter()
+            .fold(bytes, |sum, (_, text)| sum + text.len() as u64);
         let (mut digest, mut own) = (RecordDigest::new(total), RecordDigest::new(bytes));
         let mut head = Vec::new();
         open.blocks(|block| {
@@ -243,31 +250,31 @@ impl Import<'_, '_> {
             own.update(block);
             Ok(())
         })?;
-        noted.iter().for_each(|(_, text)| digest.update(text));
+        sidecar_texts.iter().for_each(|(_, text)| digest.update(text));
         let kind = match media::sniff(&head) {
             Some(found) if found.starts_with(class) && class == "image" => SourceKind::Image(found.to_owned()),
             Some(found) if found.starts_with(class) => SourceKind::Audio(found.to_owned()),
             _ => return Err(open.fault(FileFault::NotMedia(class))),
         };
         let digest = digest.finish();
-        self.cutter.together(total)?;
-        self.cutter.begin_file(&open.found.path);
-        self.cutter.row(self.cutter.end, total, 0, digest)?;
-        open.blocks(|block| self.cutter.append(block))?;
+        self.writer.keep_together(total)?;
+        self.writer.begin_file(&open.found.path);
+        self.writer.row(self.writer.end, total, 0, digest)?;
+        open.blocks(|block| self.writer.append(block))?;
         open.unchanged()?;
-        self.cutter.end_file(&open.found.name, kind)?;
-        for (note, text) in &noted {
-            self.cutter.begin_file(&note.path);
-            self.cutter.append(text)?;
-            self.cutter.end_file(&note.name, SourceKind::Sidecar)?;
+        self.writer.end_file(&open.found.name, kind)?;
+        for (sidecar, text) in &sidecar_texts {
+            self.writer.begin_file(&sidecar.path);
+            self.writer.append(text)?;
+            self.writer.end_file(&sidecar.name, SourceKind::Sidecar)?;
         }
         self.sketch(digest, || Sketch::of_digest(own.finish()));
         Ok(())
     }
 
-    /// A note, whole, with what it adds to the fields of its record.
-    fn note(&mut self, note: &Found, kinds: &mut BTreeMap<String, FieldKind>) -> Result<Vec<u8>, IngestError> {
-        let open = Open::new(note)?;
+    /// Reads a sidecar file and adds its field to the record's.
+    fn sidecar(&mut self, sidecar: &Found, kinds: &mut BTreeMap<String, FieldKind>) -> Result<Vec<u8>, IngestError> {
+        let open = Open::new(sidecar)?;
         let max = self.options.record_bytes_max;
         if open.before.len() > max {
             return Err(open.record(At::Line(1), RecordFault::TooLong { max }));
@@ -278,7 +285,7 @@ impl Import<'_, '_> {
             Ok(())
         })?;
         let text = lines::text(&bytes).map_err(|fault| open.record(At::Line(1), fault))?;
-        if walk::extension(&note.name) == "json" {
+        if walk::extension(&sidecar.name) == "json" {
             json::object(text).map_err(|fault| open.record(At::Line(1), fault))?;
             kinds.insert("properties".to_owned(), FieldKind::Object);
         } else {
@@ -289,7 +296,7 @@ impl Import<'_, '_> {
     }
 }
 
-/// How many bytes a byte order mark takes at the beginning of a file.
+/// Returns the length of a byte order mark at the start of a file.
 fn bom(line: &[u8]) -> usize {
     if line.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }
 }

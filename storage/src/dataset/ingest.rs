@@ -1,92 +1,108 @@
-//! The import itself: file by file, record by record, once.
+//! The import: reads each file once, record by record, and stores shards and manifest.
 
 use std::{fs, ops::ControlFlow, path::PathBuf};
 
 use protocol::{
     BlobHash,
-    duplicate::{Entry, Likeness, Sketch, cluster},
-    manifest::{FieldKind, Kinds, MANIFEST_VERSION, Manifest},
+    duplicate::{Entry, Similarity, Sketch, cluster},
+    manifest::{FieldKind, MANIFEST_VERSION, Manifest, SchemaInference},
 };
 
 use super::{
-    cut::{self, Cutter},
     error::{At, FileFault, IngestError},
     open::{BLOCK, Open},
     options::{About, Options},
     parquet::Rows,
+    shard_writer::{self, ShardWriter},
     store::ShardSink,
     walk::{self, Format, Found},
 };
 
-/// How far an import is.
+/// Progress of an import, passed to its callback.
 #[derive(Clone, Debug)]
 pub struct Progress<'a> {
-    /// The file that is being read.
+    /// The file being read.
     pub file: &'a str,
-    /// Files that were read.
     pub files_done: usize,
-    /// Files in all.
+    /// Number of files to read.
     pub files: usize,
-    /// Bytes that were read.
     pub bytes_done: u64,
-    /// Bytes in all, as the files were when they were found.
+    /// Total size of the files when they were listed.
     pub bytes: u64,
-    /// Records so far.
     pub records: u64,
 }
 
-/// What was imported.
+/// The result of an import.
 #[derive(Clone, Debug)]
 pub struct Ingested {
-    /// The name of the dataset.
+    /// The dataset's id.
     pub root: BlobHash,
-    /// What describes it; the sink has it as a blob.
+    /// The manifest; the sink has it as a blob too.
     pub manifest: Manifest,
-    /// Files that were left out.
     pub skipped: Vec<Skipped>,
-    /// Records that say what an earlier record says.
+    /// Records that duplicate an earlier one.
     pub duplicates: Vec<DuplicateRecord>,
-    /// Records that were compared; the others are beyond [`Options::compare_records_max`].
+    /// Records that were compared; at most [`Options::compare_records_max`].
     pub compared: u64,
-    /// What is known of its records from now on.
+    /// Sketches of the compared records.
     pub entries: Vec<Entry>,
 }
 
 /// A file that was left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
-    /// What it would have been called.
+    /// Its name in the dataset.
     pub name: String,
-    /// Why.
     pub why: &'static str,
 }
 
-/// A record that is not new.
+/// A record that duplicates an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DuplicateRecord {
-    /// Its position in the dataset.
+    /// Position in the dataset.
     pub record: u64,
-    /// What it duplicates.
     pub of: DuplicateOf,
-    /// How alike they are.
-    pub likeness: Likeness,
+    pub likeness: Similarity,
 }
 
-/// What a record duplicates.
+/// The record that is duplicated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DuplicateOf {
-    /// A record of the same dataset, by its position.
+    /// A record of the same dataset, by position.
     Record(u64),
-    /// A record that was known.
+    /// A record known before.
     Known {
         /// Its digest.
         record: [u8; 32],
-        /// Its place in the order of commitments, as [`super::Known`] gave it.
+        /// Its rank in the order of commitments, as [`super::Known`] gave it.
         committed: u64,
     },
 }
 
-/// Imports the files under `paths`.
+/// Imports the files under `paths` and stores shards, manifest and hash sequence in `sink`.
+///
+/// After an error, shards may be in the sink, but no manifest: the sink's own collection removes them. The sink's earlier
+/// content is not affected.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use storage::dataset::{About, Folder, Options, ingest};
+///
+/// let home = tempfile::tempdir().unwrap();
+/// let file = home.path().join("plants.jsonl");
+/// std::fs::write(&file, "{\"text\":\"fern\"}\n{\"text\":\"moss\"}\n").unwrap();
+/// let about = About {
+///     name: "plants".to_owned(),
+///     datanet: None,
+///     licence: "CC0-1.0".parse().unwrap(),
+///     contributors: Vec::new(),
+///     previous: None,
+///     created_ms: 0,
+/// };
+/// let mut blobs = Folder::open(&home.path().join("blobs")).unwrap();
+/// let done = ingest(&[file], &about, &Options::default(), &mut blobs, &mut |_| ControlFlow::Continue(())).unwrap();
+/// assert_eq!(done.manifest.records, 2);
+/// ```
 pub fn ingest(
     paths: &[PathBuf],
     about: &About,
@@ -103,8 +119,8 @@ pub fn ingest(
         .map(|file| fs::metadata(&file.path).map_or(0, |data| data.len()));
     let mut import = Import {
         options,
-        cutter: Cutter::new(options.shard_bytes, sink),
-        kinds: Kinds::default(),
+        writer: ShardWriter::new(options.shard_bytes, sink),
+        kinds: SchemaInference::default(),
         entries: Vec::new(),
         skipped,
         bytes: sizes.sum(),
@@ -115,14 +131,14 @@ pub fn ingest(
     };
     let mut at = 0;
     while at < found.len() {
-        // Notes stand behind the image or the sound that they belong to.
-        let notes = found[at + 1..]
+        // Sidecars follow the image or the sound that they belong to.
+        let sidecars = found[at + 1..]
             .iter()
             .take_while(|file| file.format == Format::Sidecar)
             .count();
-        let group = &found[at..=at + notes];
-        import.tell(&group[0].name)?;
-        import.group(group)?;
+        let group = &found[at..=at + sidecars];
+        import.report(&group[0].name)?;
+        import.import_group(group)?;
         at += group.len();
         import.files_done = at;
     }
@@ -132,8 +148,8 @@ pub fn ingest(
 
 pub(super) struct Import<'a, 'b> {
     pub(super) options: &'a Options,
-    pub(super) cutter: Cutter<'b>,
-    kinds: Kinds,
+    pub(super) writer: ShardWriter<'b>,
+    kinds: SchemaInference,
     entries: Vec<Entry>,
     skipped: Vec<Skipped>,
     bytes: u64,
@@ -144,26 +160,26 @@ pub(super) struct Import<'a, 'b> {
 }
 
 impl Import<'_, '_> {
-    /// Reads one file, or an image or a sound with its notes.
-    fn group(&mut self, group: &[Found]) -> Result<(), IngestError> {
+    /// Imports one file, or an image or a sound with its sidecars.
+    fn import_group(&mut self, group: &[Found]) -> Result<(), IngestError> {
         let open = Open::new(&group[0])?;
         if open.before.len() == 0 {
-            return self.unusable(&open, FileFault::Empty, "empty");
+            return self.skip_or_fail(&open, FileFault::Empty, "empty");
         }
         if let Format::Media(class) = group[0].format {
             return self.media(&open, &group[1..], class);
         }
         if !self.options.skip_unusable {
-            return self.one(&open);
+            return self.import_file(&open);
         }
-        // Whether a file has records is known only at its end, so it is looked for before its bytes are taken.
+        // Whether a file has records is known only at its end, so look for one before taking its bytes.
         match self.has_records(&open)? {
-            true => self.one(&open),
-            false => self.unusable(&open, FileFault::NoRecords, "no record in it"),
+            true => self.import_file(&open),
+            false => self.skip_or_fail(&open, FileFault::NoRecords, "no record in it"),
         }
     }
 
-    fn unusable(&mut self, open: &Open<'_>, fault: FileFault, why: &'static str) -> Result<(), IngestError> {
+    fn skip_or_fail(&mut self, open: &Open<'_>, fault: FileFault, why: &'static str) -> Result<(), IngestError> {
         if !self.options.skip_unusable {
             return Err(open.fault(fault));
         }
@@ -198,8 +214,8 @@ impl Import<'_, '_> {
         Ok(true)
     }
 
-    /// Whether a record fits; inferred schemas grow by it.
-    pub(super) fn fits(
+    /// Checks that a record fits the schema; extends an inferred schema.
+    pub(super) fn check_schema(
         &mut self,
         open: &Open<'_>,
         at: At,
@@ -212,7 +228,7 @@ impl Import<'_, '_> {
         fits.map_err(|error| open.record(at, error))
     }
 
-    /// Remembers what a record says, while there is room for more.
+    /// Keeps the sketch of a record, up to the configured number.
     pub(super) fn sketch(&mut self, record: [u8; 32], sketch: impl FnOnce() -> Sketch) {
         if self.entries.len() < self.options.compare_records_max {
             self.entries.push(Entry {
@@ -223,23 +239,23 @@ impl Import<'_, '_> {
         }
     }
 
-    /// Tells how far the import is, about once per block.
+    /// Reports progress, about once per block.
     pub(super) fn tick(&mut self, open: &Open<'_>) -> Result<(), IngestError> {
-        if self.cutter.end - self.reported < BLOCK as u64 {
+        if self.writer.end - self.reported < BLOCK as u64 {
             return Ok(());
         }
-        self.tell(&open.found.name)
+        self.report(&open.found.name)
     }
 
-    fn tell(&mut self, file: &str) -> Result<(), IngestError> {
-        self.reported = self.cutter.end;
+    fn report(&mut self, file: &str) -> Result<(), IngestError> {
+        self.reported = self.writer.end;
         let told = (self.progress)(&Progress {
             file,
             files_done: self.files_done,
             files: self.files,
-            bytes_done: self.cutter.end,
+            bytes_done: self.writer.end,
             bytes: self.bytes,
-            records: self.cutter.records,
+            records: self.writer.records,
         });
         match told {
             ControlFlow::Continue(()) => Ok(()),
@@ -250,17 +266,17 @@ impl Import<'_, '_> {
     fn finish(self, about: &About, csv_only: bool) -> Result<Ingested, IngestError> {
         let mut schema = self.options.schema.clone().unwrap_or_else(|| self.kinds.schema());
         if csv_only && self.options.schema.is_none() {
-            // Every cell was text before it looked like something, so a column of both is text.
+            // Cells are text before their kind is guessed, so a column of several kinds is text.
             for field in schema.fields.iter_mut().filter(|field| field.kind == FieldKind::Any) {
                 field.kind = FieldKind::Text;
             }
         }
-        let (bytes, records, sources) = (self.cutter.end, self.cutter.records, self.cutter.files);
+        let (bytes, records, sources) = (self.writer.end, self.writer.records, self.writer.files);
         if sources == 0 {
-            return Err(IngestError::Nothing("these paths that has a record".to_owned()));
+            return Err(IngestError::NoFiles("these paths that has a record".to_owned()));
         }
         let duplicates = duplicates(&self.options.known.beside(&self.entries), &self.entries);
-        let (shards, sink) = self.cutter.finish()?;
+        let (shards, sink) = self.writer.finish()?;
         let manifest = Manifest {
             version: MANIFEST_VERSION,
             name: about.name.clone(),
@@ -276,8 +292,8 @@ impl Import<'_, '_> {
             shards,
         };
         manifest.check()?;
-        cut::put(sink, &manifest.encode(), None)?;
-        let root = cut::put(sink, &manifest.sequence(), None)?;
+        shard_writer::put(sink, &manifest.encode(), None)?;
+        let root = shard_writer::put(sink, &manifest.sequence(), None)?;
         assert_eq!(root, manifest.root());
         Ok(Ingested {
             root,
@@ -290,7 +306,7 @@ impl Import<'_, '_> {
     }
 }
 
-/// The new records that say what a known or another new one says.
+/// Returns the new records that duplicate a known or an earlier new one.
 fn duplicates(known: &[Entry], new: &[Entry]) -> Vec<DuplicateRecord> {
     let report = cluster(known.iter().chain(new));
     let position = |at: usize| at.checked_sub(known.len()).map(|at| at as u64);

@@ -1,4 +1,4 @@
-//! One JSON object: its top-level fields and the words in it, without building it.
+//! JSON records: the kinds of an object's top-level fields and the text in it, read without building the object.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -10,17 +10,17 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use super::error::RecordFault;
 
-/// What an object has.
+/// The content of an object, as far as an import needs it.
 #[derive(Default)]
 pub(super) struct Object {
-    /// The kinds of its top-level fields.
+    /// Kinds of the top-level fields.
     pub(super) kinds: BTreeMap<String, FieldKind>,
-    /// Every value in it, one behind another: what duplicates are looked for in. Keys are left out, so that renaming
-    /// a field makes no new record.
+    /// All values, one per line, for the comparison of records. Keys are left out, so that renaming a field does not
+    /// hide a duplicate.
     pub(super) words: String,
 }
 
-/// Reads a line as one object.
+/// Parses a line as one object.
 pub(super) fn object(line: &str) -> Result<Object, RecordFault> {
     let mut object = Object::default();
     let mut twice = None;
@@ -48,7 +48,7 @@ pub(super) fn object(line: &str) -> Result<Object, RecordFault> {
     }
 }
 
-/// The outermost value.
+/// The visitor of the outermost value.
 struct Top<'a> {
     object: &'a mut Object,
     twice: &'a mut Option<String>,
@@ -114,7 +114,7 @@ impl<'de> Visitor<'de> for Top<'_> {
     }
 }
 
-/// A value within the object, at any depth.
+/// The visitor of a value inside the object, at any depth.
 struct Value<'a>(&'a mut String);
 
 impl Value<'_> {
@@ -177,7 +177,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 }
 
-/// JSON with its keys in order and without spaces, whatever order the value keeps them in.
+/// Writes JSON with sorted keys and without spaces, whatever order the value has.
 pub(super) fn canonical(value: &serde_json::Value, out: &mut String) {
     match value {
         serde_json::Value::Object(map) => {

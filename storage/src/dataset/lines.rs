@@ -1,14 +1,13 @@
-//! Lines of a file with a limit that holds before memory is taken: a line of 2 GB costs an error.
+//! Reading lines with a length limit that holds before memory is allocated: a line of 2 GB costs an error.
 
 use std::io::{self, BufRead};
 
 use super::error::RecordFault;
 
-/// Reads line by line and counts.
+/// A line reader with a line counter.
 pub(super) struct Lines<R> {
     reader: R,
     max: u64,
-    /// Lines read so far.
     pub(super) line: u64,
 }
 
@@ -17,11 +16,11 @@ impl<R: BufRead> Lines<R> {
         Self { reader, max, line: 0 }
     }
 
-    /// Appends the next line with its end to `buffer`, which may hold earlier lines of the same record. `Ok(Ok(false))` at
-    /// the end of the file; a fault if the record grows past the limit.
+    /// Appends the next line with its end to `buffer`, which may hold earlier lines of the same record. Returns
+    /// `Ok(Ok(false))` at the end of the file, and a fault if the record grows beyond the limit.
     pub(super) fn append(&mut self, buffer: &mut Vec<u8>) -> io::Result<Result<bool, RecordFault>> {
         use io::Read;
-        // The end of the line does not count, so two bytes more are read before a line is too long.
+        // The line end does not count, so up to two bytes more are read before a line is too long.
         let room = (self.max + 2).saturating_sub(buffer.len() as u64);
         let read = (&mut self.reader).take(room + 1).read_until(b'\n', buffer)?;
         self.line += u64::from(read > 0);
@@ -32,13 +31,13 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// A record without the end of its line.
+/// Returns a record without its line end.
 pub(super) fn trimmed(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// The text of a record, or where it stops being text.
+/// Returns the text of a record, or the position of its first invalid byte.
 pub(super) fn text(bytes: &[u8]) -> Result<&str, RecordFault> {
     std::str::from_utf8(bytes).map_err(|error| RecordFault::NotUtf8 {
         byte: error.valid_up_to() + 1,

@@ -1,9 +1,9 @@
-//! Images and sounds: which type the first bytes show, and which files are notes beside them.
+//! Detection of image and audio types by their first bytes.
 
-/// Bytes that tell every type apart.
+/// Number of bytes that distinguish all types.
 pub(super) const SNIFF_BYTES: usize = 16;
 
-/// The media type that a file's first bytes show.
+/// Returns the media type of a file by its first bytes.
 pub(super) fn sniff(head: &[u8]) -> Option<&'static str> {
     let at = |from: usize, wanted: &[u8]| head.get(from..from + wanted.len()) == Some(wanted);
     Some(match () {
@@ -25,8 +25,8 @@ pub(super) fn sniff(head: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Whether a frame of MPEG audio begins here: eleven bits set, then a version, a layer, a bit rate and a sampling rate
-/// that exist.
+/// Returns true at the start of an MPEG audio frame: eleven bits set, then a valid version, layer, bit rate and
+/// sampling rate.
 fn mpeg_frame(head: &[u8]) -> bool {
     let [0xff, second, third, _, ..] = head else {
         return false;
@@ -35,7 +35,7 @@ fn mpeg_frame(head: &[u8]) -> bool {
     version && third & 0xf0 != 0xf0 && third & 0x0c != 0x0c
 }
 
-/// Whether files with this ending are images or sounds.
+/// Returns the class of files with this extension: `image`, `audio` or neither.
 pub(super) fn class(extension: &str) -> Option<&'static str> {
     match extension {
         "png" | "jpg" | "jpeg" | "gif" | "webp" | "tif" | "tiff" | "bmp" | "avif" | "heic" => Some("image"),
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_is_what_the_first_bytes_show() {
+    fn a_media_type_is_detected_by_the_first_bytes() {
         assert_eq!(sniff(b"\x89PNG\r\n\x1a\n0000"), Some("image/png"));
         assert_eq!(sniff(b"RIFF\0\0\0\0WAVEfmt "), Some("audio/wav"));
         assert_eq!(sniff(b"RIFF\0\0\0\0WEBPVP8 "), Some("image/webp"));

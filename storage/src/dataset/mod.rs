@@ -1,25 +1,28 @@
-//! Datasets between files and shards: import, check, read, compare, and back to files byte for byte.
+//! Datasets: import into shards, verify, read, compare, and restore to the original files byte for byte.
 //!
-//! **Import** ([`ingest`]) reads JSONL, CSV, Parquet, plain text, Markdown and folders of images or sounds, once and
-//! front to back, and hands shards to a [`ShardSink`]. Memory is bounded by the size of a shard, the longest record and
-//! the number of records whose duplicates are looked for, whatever the size of the files.
+//! **Import** ([`ingest`]) reads JSONL, CSV, Parquet, plain text, Markdown and folders of images or sounds, once and front to
+//! back, and stores shards in a [`ShardSink`]. Memory is bounded by the shard size, the longest record and the number of
+//! compared records, whatever the size of the files.
 //!
-//! **Shards hold the source bytes as they are.** Files lie one behind another in one stream, cut into shards of
-//! [`Options::shard_bytes`]; lines, rows and documents are never cut, a picture or a Parquet file only when it is larger
-//! than a shard. Two more kinds of shard say where each record lies and which file each stretch was, see
-//! [`protocol::manifest`]. A Parquet file is kept as it is too: its rows are found by reading it, their digest is that of
-//! their canonical JSON (keys in order, no spaces). Nothing is converted, so nothing is lost: [`Dataset::restore`] writes
-//! what was read.
+//! **Shards hold the source bytes unchanged.** Files are concatenated and cut into shards of [`Options::shard_bytes`]. Lines,
+//! rows and documents are never split; an image or a Parquet file only if it is larger than a shard. Two more kinds of shard
+//! list the position of each record and the file behind each range, see [`protocol::manifest`]. [`Dataset::restore`] writes
+//! exactly what was read.
 //!
-//! Shards only ever get added, and the manifest is handed over last; so an import that fails harms nothing that was there.
-//! What it had already handed over has no manifest and is the sink's to collect.
+//! Shards are only ever added, and the manifest comes last, so a failed import affects nothing that was there. Its shards
+//! have no manifest, and the sink's own collection removes them.
 //!
-//! What is known of the records of datasets that are here lies in [`Sketches`], so that a copy is found when it is added.
+//! [`Sketches`] keeps what is known of the records of local datasets, so that a copy is found when it is added.
 //!
-//! Left out: where blobs live, how they travel, who may have them.
+//! Left out: where blobs are stored, how they are transferred, and who may have them.
+//!
+//! # Why not convert everything to one format
+//!
+//! A conversion loses what the target cannot express, and the hash of the result says nothing about the contributor's file.
+//! Unchanged bytes keep both; a Parquet row, which is not a range of bytes, is identified by the digest of its canonical JSON
+//! (sorted keys, no spaces).
 
 mod csv;
-mod cut;
 mod error;
 mod formats;
 mod ingest;
@@ -33,6 +36,7 @@ mod parquet;
 mod read;
 mod records;
 mod restore;
+mod shard_writer;
 mod sketch;
 mod sketches;
 mod store;
@@ -49,6 +53,6 @@ pub use options::{About, Known, Options, TextRecords};
 pub use read::{Dataset, ReadError, diff, read_manifest, read_root};
 pub use records::{Record, Records};
 pub use restore::RestoreError;
-pub use sketches::{Card, SketchError, Sketches};
+pub use sketches::{SketchError, SketchHeader, Sketches};
 pub use store::{Folder, ShardSink, ShardSource};
 pub use verify::Verified;

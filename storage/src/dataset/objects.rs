@@ -1,27 +1,25 @@
-//! Records as objects, whatever kind of file they stood in: what somebody who learns from them wants to see.
+//! Records as JSON objects, whatever their file format: the form that training reads.
 //!
-//! A line of JSON and a row of Parquet are objects already. A row of separated values is one of texts by the names of its
-//! columns, without the cells that are empty; a text is `{"text": …}`. A picture or a sound is none.
+//! A JSON line and a Parquet row are objects already. A CSV row becomes an object of strings by column name, without the
+//! empty cells; a text becomes `{"text": …}`. Images and sounds have no such form.
 
 use protocol::manifest::SourceKind;
 use serde_json::{Map, Value};
 
 use super::{csv, read::Dataset, records::Record};
 
-/// A record that is no object.
+/// Error of a record that is not an object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {record} of {file} {what}")]
 pub struct ObjectError {
-    /// Its position in the dataset, from 0.
+    /// Position in the dataset, from 0.
     pub record: u64,
-    /// Its file.
     pub file: String,
-    /// Why it is none.
     pub what: String,
 }
 
 impl Dataset {
-    /// A record of this dataset as the text of a JSON object.
+    /// Returns a record of this dataset as a JSON object in text form.
     pub fn object(&self, record: &Record) -> Result<String, ObjectError> {
         let source = &self.sources[record.source];
         let wrong = |what: &str| ObjectError {
@@ -85,12 +83,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_json_is_what_it_was() {
+    fn a_json_line_is_unchanged() {
         check("a.jsonl", b"{\"b\": 1}\n\n{\"a\":2}\n", &["{\"b\": 1}", "{\"a\":2}"]);
     }
 
     #[test]
-    fn a_row_is_its_cells_by_the_names_of_columns() {
+    fn a_csv_row_is_an_object_by_column_names() {
         let text = b"prompt,note,completion\n\"Who, and\nwhere?\",,Falalor\n1,2,3\n";
         let expect = [
             r#"{"completion":"Falalor","prompt":"Who, and\nwhere?"}"#,
@@ -100,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_its_text() {
+    fn a_document_is_an_object_with_its_text() {
         check("a.md", b"# One\ntwo\n", &[r##"{"text":"# One\ntwo\n"}"##]);
     }
 }

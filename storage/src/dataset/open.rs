@@ -1,4 +1,4 @@
-//! A source file while it is read: opened without following links, and checked for writers at the end.
+//! A source file during the import: opened without following links, and checked for changes at the end.
 
 use std::{
     fs,
@@ -14,10 +14,10 @@ use super::{
     walk::{Found, fault},
 };
 
-/// Bytes read at once.
+/// Read size, in bytes.
 pub(super) const BLOCK: usize = 1 << 20;
 
-/// A file being read.
+/// An open source file, with its metadata before reading.
 pub(super) struct Open<'f> {
     pub(super) found: &'f Found,
     pub(super) file: fs::File,
@@ -27,7 +27,7 @@ pub(super) struct Open<'f> {
 impl<'f> Open<'f> {
     pub(super) fn new(found: &'f Found) -> Result<Self, IngestError> {
         let unreadable = |error| fault(&found.path, FileFault::Unreadable, Some(error));
-        // Between the walk and now a file may have become a link or a pipe; neither is followed or waited for.
+        // Since the listing, the file may have become a link or a pipe; neither is followed or waited for.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let flags = i32::try_from(flags.bits()).expect("flags of open fit an int");
         let file = fs::OpenOptions::new()
@@ -42,7 +42,7 @@ impl<'f> Open<'f> {
         Ok(Self { found, file, before })
     }
 
-    /// An error if someone wrote to the file meanwhile.
+    /// Fails if the file changed since it was opened.
     pub(super) fn unchanged(&self) -> Result<(), IngestError> {
         let now = self.file.metadata().map_err(|error| self.unreadable(error))?;
         let same = now.len() == self.before.len() && now.modified().ok() == self.before.modified().ok();

@@ -1,4 +1,4 @@
-//! What an import is told: what the dataset is called, how far a file may go, and what is known already.
+//! Parameters of an import.
 
 use std::{fmt, sync::Arc};
 
@@ -9,53 +9,51 @@ use protocol::{
     manifest::{Contributor, SHARD_DEFAULT, SHARD_MAX, Schema},
 };
 
-/// What a manifest says that no file does.
+/// The parts of a manifest that do not come from the files.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// The datanet that it is contributed to.
+    /// The datanet that it is contributed to, if any.
     pub datanet: Option<DatanetId>,
-    /// The terms.
     pub licence: Licence,
-    /// Who contributes it.
     pub contributors: Vec<Contributor>,
-    /// The root of the version before.
+    /// The root of the previous version.
     pub previous: Option<BlobHash>,
-    /// Now, in milliseconds of the Unix epoch.
+    /// The current time, in milliseconds since the Unix epoch.
     pub created_ms: u64,
 }
 
-/// How files are read.
+/// Limits and format options of an import.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of a shard at most.
+    /// Size of a shard.
     pub shard_bytes: u64,
-    /// Bytes of a line, row or document at most.
+    /// Longest line, row or document.
     pub record_bytes_max: u64,
-    /// Bytes of an image or a sound at most.
+    /// Largest image or sound.
     pub media_bytes_max: u64,
-    /// Files at most.
     pub files_max: usize,
-    /// The fields that records have to have; inferred if absent.
+    /// The required fields; inferred from the records if `None`.
     pub schema: Option<Schema>,
-    /// What a record of plain text or Markdown is.
+    /// Unit of a record in plain text and Markdown.
     pub text: TextRecords,
-    /// What separates the cells of a CSV file; a comma, or a tab in `.tsv`, if absent.
+    /// Delimiter of CSV files; `None` for a comma, or a tab in `.tsv` files.
     pub csv_delimiter: Option<u8>,
-    /// Whether the first row of a CSV file names its columns.
+    /// True if the first row of a CSV file has the column names.
     pub csv_header: bool,
-    /// Leave out empty files and files that no reader is for, and say so, instead of refusing them.
+    /// Leave out empty files and unknown formats, and report them, instead of failing.
     pub skip_unusable: bool,
-    /// Records whose duplicates are looked for; each takes 1 to 18 KB while the import runs.
+    /// Most records that are checked for duplicates; each takes 1 to 18 KB of memory during the import.
     pub compare_records_max: usize,
-    /// Records that are known already.
+    /// The records known before.
     pub known: Arc<dyn Known>,
 }
 
-/// Records that are known already, in memory or on disk.
+/// A source of known records, in memory or on disk.
 pub trait Known: fmt::Debug + Send + Sync {
-    /// Those that one of the new records may duplicate, and maybe more, each with its place in the order of commitments.
+    /// Returns every known record that one of the `new` ones may duplicate, perhaps more, each with its rank in the
+    /// order of commitments.
     fn beside(&self, new: &[Entry]) -> Vec<Entry>;
 }
 
@@ -65,14 +63,14 @@ impl Known for Index {
     }
 }
 
-/// What a record of plain text is.
+/// The unit of a record in plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextRecords {
     /// The whole file.
     Document,
-    /// What stands between empty lines.
+    /// Text between empty lines.
     Paragraph,
-    /// A line that is not empty.
+    /// A non-empty line.
     Line,
 }
 
@@ -95,7 +93,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The first option that contradicts another or a limit, and what is wrong with it.
+    /// Returns the first invalid option, and what is wrong with it.
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
         if !(1024..=SHARD_MAX).contains(&self.shard_bytes) {
             return Err((

@@ -1,6 +1,6 @@
 //! Rows of a Parquet file as canonical JSON.
 //!
-//! The reader is another's and the file a stranger's: what it panics on is caught and is a fault of the file.
+//! The file may be hostile and the reader panics on some of those: a panic is caught and reported as a fault of the file.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -20,14 +20,14 @@ use super::json;
 /// The rows of one file, front to back.
 pub(super) struct Rows {
     rows: RowIter<'static>,
-    /// What the file says it has.
+    /// The number of rows by the file's footer.
     pub(super) count: u64,
 }
 
 impl Rows {
-    /// Reads the footer.
+    /// Reads the footer and checks it against the row groups.
     pub(super) fn open<R: ChunkReader + 'static>(file: R) -> Result<Self, String> {
-        caught(move || {
+        catch_panic(move || {
             let reader = SerializedFileReader::new(file).map_err(|error| error.to_string())?;
             let rows = reader.metadata().file_metadata().num_rows();
             let in_groups: i64 = reader
@@ -43,9 +43,9 @@ impl Rows {
         })
     }
 
-    /// The next row, into `out`.
+    /// Reads the next row into `out`. Returns false at the end.
     pub(super) fn next(&mut self, out: &mut String) -> Result<bool, String> {
-        let row = caught(AssertUnwindSafe(|| match self.rows.next() {
+        let row = catch_panic(AssertUnwindSafe(|| match self.rows.next() {
             None => Ok(None),
             Some(Ok(row)) => Ok(Some(row.to_json_value())),
             Some(Err(error)) => Err(error.to_string()),
@@ -59,24 +59,24 @@ impl Rows {
     }
 }
 
-fn caught<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+fn catch_panic<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("its pages contradict its footer".to_owned()))
 }
 
-/// A file within a stream of shards, for the reader.
-pub(super) struct Span {
+/// A file inside a stream of shards, as input of the Parquet reader.
+pub(super) struct FileInStream {
     pub(super) stream: Arc<super::stream::Stream>,
     pub(super) offset: u64,
     pub(super) bytes: u64,
 }
 
-impl ::parquet::file::reader::Length for Span {
+impl ::parquet::file::reader::Length for FileInStream {
     fn len(&self) -> u64 {
         self.bytes
     }
 }
 
-impl ChunkReader for Span {
+impl ChunkReader for FileInStream {
     type T = std::io::BufReader<super::stream::StreamReader>;
 
     fn get_read(&self, start: u64) -> ::parquet::errors::Result<Self::T> {

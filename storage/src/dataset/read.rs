@@ -1,4 +1,4 @@
-//! A dataset whose shards are at hand: its source files, its records, and how it differs from another.
+//! A dataset with its shards: source files, records, and the difference to another dataset.
 
 use std::{
     io::{self, BufReader, Read},
@@ -15,56 +15,49 @@ use protocol::{
 
 use super::{store::ShardSource, stream::Stream};
 
-/// Longest source map that is read.
+/// Longest source map that is read, in bytes.
 const SOURCES_MAX: u64 = 1 << 30;
 
-/// Why a dataset cannot be read.
+/// Error of reading a dataset.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// A blob is missing or cannot be read.
+    /// A blob is missing or unreadable.
     #[error("{kind} shard {hash} cannot be read; fetch the dataset again")]
     Blob {
-        /// Which.
         hash: BlobHash,
-        /// What it is to the dataset.
+        /// The blob's part in the dataset.
         kind: &'static str,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A blob has other bytes than its name says.
+    /// The bytes of a blob do not match its hash.
     #[error(
         "{kind} shard {hash} is no longer what its name says: the file it refers to was changed, or its store is \
          damaged; restore that file, or fetch the shard from a peer"
     )]
     Changed {
-        /// Which.
         hash: BlobHash,
-        /// What it is to the dataset.
+        /// The blob's part in the dataset.
         kind: &'static str,
     },
-    /// The manifest is none.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The source map is none.
     #[error("the source map of the dataset cannot be read")]
     Sources(#[from] SourcesError),
-    /// What the shards have is not what the manifest says.
-    #[error("the manifest lies: {0}; do not use this dataset")]
-    Lie(String),
-    /// A record is not what its row says.
+    /// The shards contradict the manifest.
+    #[error("the manifest contradicts its shards: {0}; do not use this dataset")]
+    Inconsistent(String),
+    /// A record contradicts its row.
     #[error("record {record} of the dataset, in {file}, {what}; do not use this dataset")]
     Record {
-        /// Its position.
+        /// Position in the dataset.
         record: u64,
-        /// The source file.
         file: String,
-        /// What is wrong with it.
         what: String,
     },
 }
 
-/// A dataset, read through its shards.
+/// An open dataset: manifest and source map in memory, the rest read from its shards on demand.
 pub struct Dataset {
     pub(super) manifest: Manifest,
     pub(super) sources: Vec<Source>,
@@ -73,21 +66,21 @@ pub struct Dataset {
     pub(super) rows: Arc<Stream>,
 }
 
-/// Reads the manifest that is called `hash`.
+/// Reads and checks a manifest by its hash.
 pub fn read_manifest(hash: BlobHash, blobs: &dyn ShardSource) -> Result<Manifest, ReadError> {
     let bytes = read_blob(hash, MANIFEST_MAX as u64, "manifest", blobs)?;
     Ok(Manifest::decode(&bytes)?)
 }
 
-/// Reads the manifest of the dataset that is called `root`.
+/// Reads the manifest of a dataset by its root, and checks that the root is right.
 pub fn read_root(root: BlobHash, blobs: &dyn ShardSource) -> Result<Manifest, ReadError> {
     let limit = 32 * (1 + manifest::SHARDS_MAX as u64);
     let sequence = read_blob(root, limit, "root", blobs)?;
     let first = sequence.first_chunk::<32>();
-    let hash = first.ok_or_else(|| ReadError::Lie("the root of the dataset names no manifest".to_owned()))?;
+    let hash = first.ok_or_else(|| ReadError::Inconsistent("the root of the dataset names no manifest".to_owned()))?;
     let manifest = read_manifest(BlobHash(*hash), blobs)?;
     if manifest.root() != root {
-        return Err(ReadError::Lie(
+        return Err(ReadError::Inconsistent(
             "the root names other shards than the manifest".to_owned(),
         ));
     }
@@ -104,7 +97,9 @@ fn read_blob(hash: BlobHash, most: u64, kind: &'static str, blobs: &dyn ShardSou
             Err(source) => return Err(ReadError::Blob { hash, kind, source }),
         }
         if bytes.len() as u64 > most {
-            return Err(ReadError::Lie(format!("its {kind} is longer than {most} bytes")));
+            return Err(ReadError::Inconsistent(format!(
+                "its {kind} is longer than {most} bytes"
+            )));
         }
     }
     match blake3::hash(&bytes).as_bytes() == &hash.0 {
@@ -114,7 +109,7 @@ fn read_blob(hash: BlobHash, most: u64, kind: &'static str, blobs: &dyn ShardSou
 }
 
 impl Dataset {
-    /// A dataset whose shards are in `blobs`. Reads the source map, and nothing else.
+    /// Opens a dataset whose shards are in `blobs`. Reads only the source map.
     pub fn open(manifest: Manifest, blobs: Arc<dyn ShardSource>) -> Result<Self, ReadError> {
         manifest.check()?;
         let mut map = Vec::new();
@@ -122,13 +117,13 @@ impl Dataset {
             let bytes = read_blob(shard.hash, SHARD_MAX, "source", &*blobs)?;
             if bytes.len() as u64 != shard.bytes {
                 let (hash, said, found) = (shard.hash, shard.bytes, bytes.len());
-                return Err(ReadError::Lie(format!(
+                return Err(ReadError::Inconsistent(format!(
                     "source shard {hash} has {found} bytes, not {said}"
                 )));
             }
             map.extend_from_slice(&bytes);
             if map.len() as u64 > SOURCES_MAX {
-                return Err(ReadError::Lie(format!(
+                return Err(ReadError::Inconsistent(format!(
                     "its source map is longer than {SOURCES_MAX} bytes"
                 )));
             }
@@ -145,7 +140,7 @@ impl Dataset {
         ] {
             if found != Some(said) {
                 let found = found.map_or("too many".to_owned(), |found| found.to_string());
-                return Err(ReadError::Lie(format!(
+                return Err(ReadError::Inconsistent(format!(
                     "`{name}` says {said}, but its source files have {found}"
                 )));
             }
@@ -159,17 +154,17 @@ impl Dataset {
         })
     }
 
-    /// What describes it.
+    /// Returns the manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Its source files, in the order of the stream.
+    /// Returns the source files, in stream order.
     pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 
-    /// The digests of all records, in order.
+    /// Returns the digests of all records, in order.
     pub fn digests(&self) -> Result<Vec<[u8; 32]>, ReadError> {
         let mut reader = BufReader::with_capacity(1 << 16, self.rows.clone().reader(0, u64::MAX));
         let row = |at: u64| self.row(&mut reader, at).map(|row| row.digest);
@@ -189,7 +184,7 @@ impl Dataset {
     }
 }
 
-/// What changed from `old` to `new`.
+/// Returns the difference from `old` to `new`, by record digests.
 pub fn diff(old: &Dataset, new: &Dataset) -> Result<Diff, ReadError> {
     Ok(manifest::diff(&old.digests()?, &new.digests()?))
 }

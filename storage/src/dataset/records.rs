@@ -1,33 +1,32 @@
-//! The records of a dataset one by one, each where its source file can have one and checked against its digest.
+//! An iterator over the records of a dataset. Each is checked against its row, its source file and its digest.
 
 use std::io::{self, BufReader, Read};
 
 use protocol::manifest::{RecordRow, Source, SourceKind, record_digest};
 
 use super::{
-    parquet::{Rows, Span},
+    parquet::{FileInStream, Rows},
     read::{Dataset, ReadError},
     stream::StreamReader,
 };
 
-/// Longest record that is read into memory.
+/// Longest record that is read into memory, in bytes.
 const RECORD_READ_MAX: u64 = 1 << 30;
-/// One record.
+/// One record of a dataset, checked against its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its position in the dataset.
+    /// Position in the dataset.
     pub position: u64,
-    /// Where it lies and what its digest is; checked against `bytes`.
     pub row: RecordRow,
-    /// The source file: position among [`Dataset::sources`].
+    /// Index of its file in [`Dataset::sources`].
     pub source: usize,
-    /// Its bytes as the file has them: a JSON line, a CSV row, a text, an image with its notes behind it. Of a row of
-    /// Parquet, its canonical JSON.
+    /// The bytes as they are in the file: a JSON line, a CSV row, a text, an image followed by its sidecars. For a
+    /// Parquet row, its canonical JSON.
     pub bytes: Vec<u8>,
 }
 
 impl Dataset {
-    /// Every record, front to back, each checked against its digest.
+    /// Returns every record in order, each checked against its digest.
     pub fn records(&self) -> Records<'_> {
         Records {
             dataset: self,
@@ -43,16 +42,16 @@ impl Dataset {
     }
 }
 
-/// The records of a dataset; ends at the first that cannot be read.
+/// An iterator over records. It ends at the first one that cannot be read.
 pub struct Records<'a> {
     dataset: &'a Dataset,
     rows: BufReader<StreamReader>,
     position: u64,
     source: usize,
-    /// Records of the source file so far.
+    /// Records of the current source file so far.
     within: u64,
     last: Option<RecordRow>,
-    /// A reader, and where in the stream it is.
+    /// A reader, and its position in the stream.
     data: Option<(u64, BufReader<StreamReader>)>,
     parquet: Option<(usize, Rows)>,
     failed: bool,
@@ -80,15 +79,15 @@ impl Records<'_> {
     fn read(&mut self) -> Result<Record, ReadError> {
         let position = self.position;
         let row = self.dataset.row(&mut self.rows, position)?;
-        self.place(&row)?;
+        self.check_position(&row)?;
         let parquet = self.dataset.sources[self.source].kind == SourceKind::Parquet;
         let bytes = if parquet {
             self.parquet_row(&row)?
         } else {
-            self.stretch(&row)?
+            self.read_range(&row)?
         };
         if record_digest(&bytes) != row.digest {
-            return Err(self.lie("is not what its digest says"));
+            return Err(self.invalid("is not what its digest says"));
         }
         self.position += 1;
         self.last = Some(row);
@@ -100,21 +99,21 @@ impl Records<'_> {
         })
     }
 
-    /// Whether a row may follow the last one; moves on to its source file.
-    fn place(&mut self, row: &RecordRow) -> Result<(), ReadError> {
+    /// Checks that a row may follow the previous one, and advances to its source file.
+    fn check_position(&mut self, row: &RecordRow) -> Result<(), ReadError> {
         let sources = &self.dataset.sources;
         let holds = |source: &Source| row.offset < source.offset + source.bytes;
         while self.source < sources.len() && !holds(&sources[self.source]) {
-            self.leave()?;
+            self.end_source()?;
         }
         let end = row
             .offset
             .checked_add(row.bytes)
             .filter(|end| *end <= self.dataset.manifest.bytes);
         let (Some(source), Some(end)) = (sources.get(self.source), end) else {
-            return Err(self.lie("lies outside of the dataset"));
+            return Err(self.invalid("is outside of the dataset"));
         };
-        // Notes follow what they belong to, and only those.
+        // Sidecars follow the file that they belong to.
         let notes = sources[self.source + 1..]
             .iter()
             .take_while(|next| next.kind == SourceKind::Sidecar);
@@ -130,18 +129,20 @@ impl Records<'_> {
             last.offset + last.bytes <= row.offset || (last.offset == row.offset && last.row < row.row)
         });
         if !fits || !after || row.bytes == 0 {
-            return Err(self.lie("does not lie where a record of that file can"));
+            return Err(self.invalid("is at a position that its file does not allow"));
         }
         self.within += 1;
         Ok(())
     }
 
-    /// Leaves a source file, which must have had as many records as it says.
-    fn leave(&mut self) -> Result<(), ReadError> {
+    /// Leaves a source file; checks the number of its records.
+    fn end_source(&mut self) -> Result<(), ReadError> {
         let source = &self.dataset.sources[self.source];
         if self.within != source.records {
             let (path, said, found) = (&source.path, source.records, self.within);
-            return Err(ReadError::Lie(format!("{path} says {said} records and has {found}")));
+            return Err(ReadError::Inconsistent(format!(
+                "{path} says {said} records and has {found}"
+            )));
         }
         self.source += 1;
         self.within = 0;
@@ -150,14 +151,14 @@ impl Records<'_> {
 
     fn end(&mut self) -> Result<(), ReadError> {
         while self.source < self.dataset.sources.len() {
-            self.leave()?;
+            self.end_source()?;
         }
         Ok(())
     }
 
-    fn stretch(&mut self, row: &RecordRow) -> Result<Vec<u8>, ReadError> {
+    fn read_range(&mut self, row: &RecordRow) -> Result<Vec<u8>, ReadError> {
         if row.bytes > RECORD_READ_MAX {
-            return Err(self.lie("is longer than any record that is read into memory"));
+            return Err(self.invalid("is longer than any record that is read into memory"));
         }
         let stream = &self.dataset.data;
         let (at, mut reader) = match self.data.take() {
@@ -172,7 +173,7 @@ impl Records<'_> {
         let mut bytes = Vec::new();
         let read = (&mut reader).take(row.bytes).read_to_end(&mut bytes).map_err(failed)?;
         if read as u64 != row.bytes {
-            return Err(self.lie("ends before its row says"));
+            return Err(self.invalid("ends before its row says"));
         }
         self.data = Some((row.offset + row.bytes, reader));
         Ok(bytes)
@@ -181,7 +182,7 @@ impl Records<'_> {
     fn parquet_row(&mut self, row: &RecordRow) -> Result<Vec<u8>, ReadError> {
         let rows = match self.parquet.take() {
             Some((source, rows)) if source == self.source => Ok(rows),
-            _ => Rows::open(Span {
+            _ => Rows::open(FileInStream {
                 stream: self.dataset.data.clone(),
                 offset: row.offset,
                 bytes: row.bytes,
@@ -189,15 +190,15 @@ impl Records<'_> {
         };
         let mut text = String::new();
         let next = rows.and_then(|mut rows| Ok((rows.next(&mut text)?, rows)));
-        let (more, rows) = next.map_err(|why| self.lie(&format!("cannot be read: {why}")))?;
+        let (more, rows) = next.map_err(|why| self.invalid(&format!("cannot be read: {why}")))?;
         if !more {
-            return Err(self.lie("is beyond the last row of its file"));
+            return Err(self.invalid("is beyond the last row of its file"));
         }
         self.parquet = Some((self.source, rows));
         Ok(text.into_bytes())
     }
 
-    fn lie(&self, what: &str) -> ReadError {
+    fn invalid(&self, what: &str) -> ReadError {
         let source = self.dataset.sources.get(self.source);
         ReadError::Record {
             record: self.position,

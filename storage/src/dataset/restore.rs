@@ -1,7 +1,7 @@
-//! From shards back to files, byte for byte, into a folder of their own.
+//! Restores a dataset to its source files, byte for byte, in a new folder.
 //!
-//! Paths of a dataset come from a stranger. They were checked when the source map was read; here every file is created
-//! new in a folder that was empty, so that nothing is overwritten and no link that lay in wait is followed.
+//! The paths come from another machine. They were checked when the source map was read; in addition, every file is created
+//! in a folder that was empty, so nothing is overwritten and no prepared link is followed.
 
 use std::{
     fs,
@@ -13,28 +13,23 @@ use protocol::manifest::Source;
 
 use super::read::{Dataset, ReadError};
 
-/// Why files were not written.
+/// Error of restoring files.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// There is something already.
     #[error("folder {0} is not empty; name one that is empty or not there yet")]
     NotEmpty(PathBuf),
-    /// A file cannot be written.
     #[error("could not write {path}; what was written so far is whole")]
     Write {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A shard cannot be read, or is not what it should be.
     #[error(transparent)]
     Read(#[from] ReadError),
 }
 
 impl Dataset {
-    /// Writes every source file under `folder`, calling `progress` with the bytes of each.
+    /// Writes every source file under `folder`, which must be empty or absent, and calls `progress` after each.
     pub fn restore(&self, folder: &Path, progress: &mut dyn FnMut(&Source)) -> Result<(), RestoreError> {
         let failed = |source| RestoreError::Write {
             path: folder.to_owned(),
@@ -60,7 +55,7 @@ impl Dataset {
         let mut file = fs::File::create_new(path).map_err(failed)?;
         let copied = self.copy(source, &mut file, path);
         if copied.is_err() {
-            // Half a file under its name would pass for the file.
+            // A partial file under its final name could be mistaken for the whole.
             let _ = fs::remove_file(path);
         }
         copied

@@ -1,4 +1,4 @@
-//! The sketches of a dataset that is here already, as its import would have made them.
+//! Sketches of a stored dataset, identical to those that its import made.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +14,8 @@ use super::{
 };
 
 impl Dataset {
-    /// What is known of its records, of as many as `most`. `progress` is told the bytes of each and may stop it.
+    /// Returns the sketches of at most `most` records. `progress` is called with the size of each record and may stop
+    /// the work.
     pub fn entries(
         &self,
         most: usize,
@@ -36,7 +37,8 @@ impl Dataset {
     }
 }
 
-/// Somebody else made this dataset: what its kind does not allow is compared by its bytes.
+/// Computes a record's sketch. The dataset may come from another node: a record that is not valid for its format is
+/// compared by its bytes.
 fn sketch(source: &Source, record: &Record) -> Sketch {
     let bytes = &record.bytes;
     let text = match &source.kind {
@@ -44,7 +46,7 @@ fn sketch(source: &Source, record: &Record) -> Sketch {
         SourceKind::Csv { delimiter, .. } => cells(*delimiter, bytes),
         SourceKind::Text | SourceKind::Markdown => lines::text(bytes).ok().map(str::to_owned),
         SourceKind::Image(_) | SourceKind::Audio(_) | SourceKind::Sidecar => {
-            // Without the notes behind it.
+            // Without the sidecars.
             let own = usize::try_from(source.bytes).unwrap_or(usize::MAX).min(bytes.len());
             return Sketch::of_digest(record_digest(&bytes[..own]));
         }

@@ -1,12 +1,12 @@
-//! What is known of the records of datasets that are here: a file of sketches for each, so that a copy is found when it is
-//! added and nothing is read or computed a second time.
+//! Stored sketches of local datasets, one file each, so that duplicates are found on import without reading the
+//! datasets.
 //!
-//! A file is written whole or not at all, and its digest is behind it. It is a cache: one that is damaged, or of another
-//! version, is said to be so, and whoever has the dataset makes it again. All files together take no more than a budget;
-//! near the end of it records are kept for exact comparison only, and at the end not at all. Both are counted.
+//! A file is written completely or not at all, and ends with its digest. It is a cache: a damaged file, or one of another
+//! version, is reported, and the dataset's owner creates it again. All files together stay within a budget; near its end,
+//! records are kept for exact comparison only, then not at all. Both are counted.
 //!
-//! Sketches of a sealed dataset tell whoever reads this folder whether a text that he has is in it, so the folder is
-//! private. They are never sent to anybody.
+//! Sketches of a permissioned dataset let a reader of this directory test whether a given text is in it. The directory is
+//! therefore private, and sketches are never sent to other nodes.
 
 use std::{
     fs,
@@ -22,57 +22,53 @@ use protocol::{
 };
 
 const MAGIC: &[u8; 8] = b"OLSKTCH1";
-/// Longest encoded card.
-const CARD_MAX: usize = 4096;
-/// What all files may take together if nobody says otherwise.
+/// Longest encoded summary, in bytes.
+const HEADER_MAX: usize = 4096;
+/// Default budget for all files together, in bytes.
 const BUDGET: u64 = 1 << 30;
 
-/// What a file of sketches says of itself.
+/// The header of a sketch file. Field order is the encoding order.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Card {
+pub struct SketchHeader {
     /// The dataset.
     pub root: BlobHash,
-    /// What people call it.
     pub name: String,
-    /// The datanet it was made for.
+    /// The datanet that it was made for.
     pub datanet: Option<DatanetId>,
-    /// The version before.
+    /// The previous version.
     pub previous: Option<BlobHash>,
-    /// When this node first knew it, in milliseconds since 1970. What its maker says of its age decides nothing.
+    /// When this node first knew the dataset, in milliseconds since 1970. The age that the creator states has no
+    /// effect.
     pub since_ms: u64,
-    /// Records of the dataset.
+    /// Records in the dataset.
     pub records: u64,
-    /// Those that are kept here.
+    /// Records in this file.
     pub kept: u64,
-    /// Of those, the ones that are compared exactly only because there was no more room.
+    /// Records in this file without shingles, for lack of space.
     pub exact_only: u64,
 }
 
-/// Why sketches cannot be used.
+/// Error of reading or writing sketches.
 #[derive(Debug, thiserror::Error)]
 pub enum SketchError {
-    /// The disk did not take or give them.
     #[error("could not {verb} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         verb: &'static str,
-        /// With which file or folder.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: io::Error,
     },
-    /// They are not what was written.
+    /// The file is not as it was written.
     #[error("{} is damaged ({what}); it is made again from its dataset", path.display())]
     Damaged {
-        /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         what: &'static str,
     },
 }
 
-/// A folder of sketches.
+/// A directory of sketch files.
 #[derive(Clone, Debug)]
 pub struct Sketches {
     dir: PathBuf,
@@ -80,7 +76,7 @@ pub struct Sketches {
 }
 
 impl Sketches {
-    /// The folder `dir`, which is made if it is not there. What a kill left half written is cleared.
+    /// Opens or creates the directory with mode 0700, and removes partial files.
     pub fn open(dir: &Path) -> Result<Self, SketchError> {
         let failed = |source| failed("make", dir, source);
         fs::DirBuilder::new()
@@ -100,7 +96,7 @@ impl Sketches {
         })
     }
 
-    /// The same folder with another budget in bytes.
+    /// Returns the same directory with another budget, in bytes.
     pub fn with_budget(self, budget: u64) -> Self {
         Self { budget, ..self }
     }
@@ -109,7 +105,7 @@ impl Sketches {
         self.dir.join(&root.to_string()[2..])
     }
 
-    /// The datasets whose sketches are here.
+    /// Returns the datasets that have a sketch file.
     pub fn roots(&self) -> Result<Vec<BlobHash>, SketchError> {
         let failed = |source| failed("read", &self.dir, source);
         let mut roots = Vec::new();
@@ -124,19 +120,20 @@ impl Sketches {
         Ok(roots)
     }
 
-    /// What the sketches of a dataset say of themselves; none if there are none.
-    pub fn card(&self, root: BlobHash) -> Result<Option<Card>, SketchError> {
+    /// Returns the header of a dataset's file, or `None` without a file.
+    pub fn header(&self, root: BlobHash) -> Result<Option<SketchHeader>, SketchError> {
         match self.begin(root)? {
-            Some((card, _)) => Ok(Some(card)),
+            Some((header, _)) => Ok(Some(header)),
             None => Ok(None),
         }
     }
 
-    /// Remembers the records of a dataset, as many as there is room for. On disk when this returns.
-    pub fn put(&self, card: Card, entries: &[Entry]) -> Result<Card, SketchError> {
-        let path = self.path(card.root);
-        let room = self.budget.saturating_sub(self.used_beside(&path)?);
-        let (card, plan) = plan(card, entries, room);
+    /// Stores the sketches of a dataset, as many as the budget allows. Durable on return. Returns the header as
+    /// written.
+    pub fn put(&self, header: SketchHeader, entries: &[Entry]) -> Result<SketchHeader, SketchError> {
+        let path = self.path(header.root);
+        let room = self.budget.saturating_sub(self.used_by_others(&path)?);
+        let (header, plan) = plan(header, entries, room);
         let part = path.with_extension("part");
         let failed = |source| failed("write", &part, source);
         let options = || {
@@ -151,7 +148,7 @@ impl Sketches {
             to: BufWriter::new(options().map_err(failed)?),
             hasher: blake3::Hasher::new(),
         };
-        let written = out.head(&card).and_then(|()| {
+        let written = out.head(&header).and_then(|()| {
             for (entry, whole) in entries.iter().zip(plan) {
                 match whole {
                     true => out.write_all(&entry.encode())?,
@@ -166,14 +163,14 @@ impl Sketches {
             fs::File::open(&self.dir)?.sync_all()
         });
         if let Err(error) = written {
-            // The next opening clears it otherwise.
+            // Otherwise the next open removes it.
             drop(fs::remove_file(&part));
             return Err(failed(error));
         }
-        Ok(card)
+        Ok(header)
     }
 
-    /// Forgets a dataset.
+    /// Removes a dataset's file, if there is one.
     pub fn forget(&self, root: BlobHash) -> Result<(), SketchError> {
         let path = self.path(root);
         match fs::remove_file(&path) {
@@ -182,14 +179,14 @@ impl Sketches {
         }
     }
 
-    /// The records of a dataset that `wanted` picks, each as it is read. Nothing that a damaged file said is given.
+    /// Returns the records of a dataset for which `wanted` returns true. Returns nothing from a damaged file.
     pub fn pick(&self, root: BlobHash, mut wanted: impl FnMut(&Entry) -> bool) -> Result<Vec<Entry>, SketchError> {
         let path = self.path(root);
-        let Some((card, mut from)) = self.begin(root)? else {
+        let Some((header, mut from)) = self.begin(root)? else {
             return Ok(Vec::new());
         };
         let mut picked = Vec::new();
-        for _ in 0..card.kept {
+        for _ in 0..header.kept {
             let entry = from.entry(&path)?;
             if wanted(&entry) {
                 picked.push(entry);
@@ -209,7 +206,7 @@ impl Sketches {
         Ok(picked)
     }
 
-    fn begin(&self, root: BlobHash) -> Result<Option<(Card, Reading)>, SketchError> {
+    fn begin(&self, root: BlobHash) -> Result<Option<(SketchHeader, Reading)>, SketchError> {
         let path = self.path(root);
         let file = match fs::File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -228,21 +225,22 @@ impl Sketches {
         if &magic != MAGIC {
             return Err(damaged("it is of another version"));
         }
-        let bytes = reading.block(&path, CARD_MAX)?;
-        let card: Card = codec::decode(&bytes, CARD_MAX).map_err(|_| damaged("its card cannot be read"))?;
-        match card.root == root {
-            true => Ok(Some((card, reading))),
+        let bytes = reading.block(&path, HEADER_MAX)?;
+        let header: SketchHeader =
+            codec::decode(&bytes, HEADER_MAX).map_err(|_| damaged("its header cannot be read"))?;
+        match header.root == root {
+            true => Ok(Some((header, reading))),
             false => Err(damaged("it is of another dataset")),
         }
     }
 
-    fn used_beside(&self, path: &Path) -> Result<u64, SketchError> {
+    fn used_by_others(&self, path: &Path) -> Result<u64, SketchError> {
         let failed = |source| failed("read", &self.dir, source);
         let mut used = 0;
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if entry.path() != path {
-                // One that was removed meanwhile takes nothing.
+                // A file removed meanwhile takes no space.
                 used += entry.metadata().map_or(0, |about| about.len());
             }
         }
@@ -250,9 +248,10 @@ impl Sketches {
     }
 }
 
-/// Which records are kept, and whether whole: none is left out while there is room to compare it exactly.
-fn plan(card: Card, entries: &[Entry], room: u64) -> (Card, Vec<bool>) {
-    let head = (MAGIC.len() + 4 + CARD_MAX + 32) as u64;
+/// Decides which records are kept, and which of them with their shingles. Every record is kept for exact comparison
+/// before any is kept with shingles.
+fn plan(header: SketchHeader, entries: &[Entry], room: u64) -> (SketchHeader, Vec<bool>) {
+    let head = (MAGIC.len() + 4 + HEADER_MAX + 32) as u64;
     let least = |entry: &Entry| exact(entry).encode().len() as u64;
     let least = entries.first().map_or(0, least);
     let room = room.saturating_sub(head);
@@ -266,12 +265,12 @@ fn plan(card: Card, entries: &[Entry], room: u64) -> (Card, Vec<bool>) {
         left -= if whole { more } else { 0 };
         plan.push(whole);
     }
-    let card = Card {
+    let header = SketchHeader {
         kept: fit as u64,
         exact_only: plan.iter().filter(|whole| !**whole).count() as u64,
-        ..card
+        ..header
     };
-    (card, plan)
+    (header, plan)
 }
 
 fn exact(entry: &Entry) -> Entry {
@@ -289,7 +288,7 @@ fn failed(verb: &'static str, path: &Path, source: io::Error) -> SketchError {
     }
 }
 
-/// A file that ends too early is damaged; anything else is the disk's.
+/// Returns the error of a failed read. An early end is damage; anything else is an I/O error.
 fn ended(path: &Path, source: io::Error) -> SketchError {
     match source.kind() {
         io::ErrorKind::UnexpectedEof => SketchError::Damaged {
@@ -311,12 +310,12 @@ impl Hashing {
         self.to.write_all(bytes)
     }
 
-    fn head(&mut self, card: &Card) -> io::Result<()> {
-        let card = codec::encode(card);
-        let length = u32::try_from(card.len()).map_err(io::Error::other)?;
+    fn head(&mut self, header: &SketchHeader) -> io::Result<()> {
+        let header = codec::encode(header);
+        let length = u32::try_from(header.len()).map_err(io::Error::other)?;
         self.write_all(MAGIC)?;
         self.write_all(&length.to_be_bytes())?;
-        self.write_all(&card)
+        self.write_all(&header)
     }
 }
 
@@ -332,7 +331,7 @@ impl Reading {
         Ok(())
     }
 
-    /// What stands behind its length.
+    /// Reads a length, then that many bytes.
     fn block(&mut self, path: &Path, most: usize) -> Result<Vec<u8>, SketchError> {
         let mut length = [0; 4];
         self.fill(path, &mut length)?;

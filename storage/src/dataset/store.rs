@@ -1,4 +1,4 @@
-//! Where shards go and come from, and a folder that is both.
+//! Interfaces to the store of shards, and a directory that implements both.
 
 use std::{
     fs,
@@ -8,31 +8,32 @@ use std::{
 
 use protocol::BlobHash;
 
-/// Takes what an import makes.
+/// A store that accepts the shards of an import.
 pub trait ShardSink {
-    /// Keeps `bytes`, whose BLAKE3 is `hash`. Data shards come first, the manifest and the hash sequence last. `whole` is
-    /// the source file that has exactly these bytes, for stores that can refer to a file instead of copying it.
+    /// Stores `bytes`, whose BLAKE3 hash is `hash`. Data shards come first, the manifest and the hash sequence last.
+    /// `whole` is a source file with exactly these bytes, for stores that can refer to a file instead of copying it.
     fn put(&mut self, hash: BlobHash, bytes: &[u8], whole: Option<&Path>) -> io::Result<()>;
 }
 
-/// Gives back what was kept.
+/// A store that shards are read from.
 pub trait ShardSource: Send + Sync {
-    /// Reads up to `into.len()` bytes from `offset`; 0 at the end. [`io::ErrorKind::NotFound`] if the blob is not here.
+    /// Reads up to `into.len()` bytes at `offset`; returns 0 at the end. Fails with [`io::ErrorKind::NotFound`] if the
+    /// blob is absent.
     fn read_at(&self, hash: &BlobHash, offset: u64, into: &mut [u8]) -> io::Result<usize>;
 }
 
-/// Blobs as files of a folder, called by their hashes. For tests, for export, and for a store without a daemon.
+/// Blobs as files in a directory, named by their hashes. For tests, exports, and commands that run without a daemon.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Blobs in `folder`, which is made if need be.
+    /// Opens the directory, or creates it.
     pub fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         Ok(Self(folder.to_owned()))
     }
 
-    /// Where a blob lies.
+    /// Returns the path of a blob.
     pub fn path(&self, hash: &BlobHash) -> PathBuf {
         self.0.join(&hash.to_string()[2..])
     }
@@ -41,7 +42,7 @@ impl Folder {
 impl ShardSink for Folder {
     fn put(&mut self, hash: BlobHash, bytes: &[u8], _whole: Option<&Path>) -> io::Result<()> {
         let path = self.path(&hash);
-        // Renamed when whole, so that a blob under its name is never half of one.
+        // Renamed when complete, so that a file under a blob's name is never partial.
         let part = path.with_extension("part");
         let mut file = fs::File::create(&part)?;
         let written = file.write_all(bytes).and_then(|()| file.sync_all());

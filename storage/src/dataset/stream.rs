@@ -12,10 +12,10 @@ use protocol::{
 
 use super::store::ShardSource;
 
-/// The shards of one kind as one run of bytes.
+/// The shards of one kind as one sequence of bytes.
 pub(super) struct Stream {
     blobs: Arc<dyn ShardSource>,
-    /// Where each shard begins, and the shard.
+    /// Each shard with its offset.
     shards: Vec<(u64, Shard)>,
     pub(super) bytes: u64,
 }
@@ -32,12 +32,12 @@ impl Stream {
         Arc::new(Self { blobs, shards, bytes })
     }
 
-    /// Each shard and where it begins.
+    /// Returns each shard with its offset.
     pub(super) fn shards(&self) -> impl Iterator<Item = (u64, &Shard)> {
         self.shards.iter().map(|(begin, shard)| (*begin, shard))
     }
 
-    /// The shard that has the byte at `offset`.
+    /// Returns the shard that contains `offset`.
     pub(super) fn shard_at(&self, offset: u64) -> Option<BlobHash> {
         let at = self
             .shards
@@ -46,7 +46,7 @@ impl Stream {
         Some(self.shards[at].1.hash)
     }
 
-    /// Reads `bytes` bytes from `offset`, fewer if the stream ends.
+    /// Returns a reader of `bytes` bytes from `offset`; fewer at the end of the stream.
     pub(super) fn reader(self: Arc<Self>, offset: u64, bytes: u64) -> StreamReader {
         let end = offset.saturating_add(bytes).min(self.bytes);
         StreamReader {
@@ -84,7 +84,7 @@ impl Stream {
     }
 }
 
-/// Reads a stretch of a stream.
+/// A reader of a range of the stream.
 pub(super) struct StreamReader {
     stream: Arc<Stream>,
     at: u64,

@@ -1,4 +1,4 @@
-//! Whole imports through a folder of blobs: what comes back, what is refused and how the refusal reads.
+//! Whole imports into a folder of blobs: what is restored, what is refused, and the texts of refusals.
 
 mod bad;
 mod hostile;
@@ -69,7 +69,7 @@ impl Bench {
         Dataset::open(manifest, Arc::new(self.blobs())).expect("opens")
     }
 
-    /// Imports, verifies and restores; every file that was not skipped comes back as it was.
+    /// Imports, verifies and restores; every file that was not skipped is restored unchanged.
     fn round_trip(&self, options: &Options) -> (Ingested, Dataset) {
         let ingested = self.add(options).unwrap_or_else(|error| panic!("{error}"));
         let dataset = self.open(&ingested);
@@ -164,7 +164,7 @@ fn parquet_file(names: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn lines_of_json_come_back_with_their_blank_lines_and_line_ends() {
+fn jsonl_is_restored_with_blank_lines_and_line_ends() {
     let bench = Bench::new();
     bench.put(
         "a.jsonl",
@@ -181,7 +181,7 @@ fn lines_of_json_come_back_with_their_blank_lines_and_line_ends() {
 }
 
 #[test]
-fn rows_of_csv_come_back_with_their_quotes_and_header() {
+fn csv_is_restored_with_quotes_and_header() {
     let bench = Bench::new();
     bench.put("a.csv", "id,text\n1,\"two\nlines, and \"\"quotes\"\"\"\r\n\n2,x");
     bench.put("b.tsv", "id\ttext\nx\t\n");
@@ -197,7 +197,7 @@ fn rows_of_csv_come_back_with_their_quotes_and_header() {
 }
 
 #[test]
-fn text_is_documents_paragraphs_or_lines() {
+fn text_is_split_into_documents_paragraphs_or_lines() {
     let bench = Bench::new();
     bench.put("a.txt", "\n  one\ntwo\n\n \nthree\n");
     bench.put("b.md", "# four\n");
@@ -212,7 +212,7 @@ fn text_is_documents_paragraphs_or_lines() {
 }
 
 #[test]
-fn rows_of_parquet_are_canonical_json_and_the_file_stays_a_file() {
+fn parquet_rows_are_canonical_json_and_the_file_is_restored() {
     let bench = Bench::new();
     bench.put("a.jsonl", "{\"name\":\"first\",\"length\":5}\n");
     bench.put("b.parquet", parquet_file(&["one", "three", "é\"\n"]));
@@ -229,7 +229,7 @@ fn rows_of_parquet_are_canonical_json_and_the_file_stays_a_file() {
 }
 
 #[test]
-fn images_and_sounds_carry_the_notes_beside_them() {
+fn images_and_sounds_include_their_sidecars() {
     let bench = Bench::new();
     let image = [&b"\x89PNG\r\n\x1a\n"[..], &[7; 3000]].concat();
     bench.put("set/cat.png", &image);
@@ -271,7 +271,7 @@ fn shards_are_cut_between_records_and_within_their_size() {
         assert_eq!(bytes.last(), Some(&b'\n'));
         assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count() as u64, shard.rows);
     }
-    // The same files are the same dataset wherever and in whatever shards they were.
+    // The same files give the same dataset, wherever they are and however they are cut into shards.
     let again = bench.add(&small()).unwrap();
     assert_eq!(again.root, ingested.root);
 }
@@ -345,7 +345,7 @@ fn a_given_schema_is_the_schema_of_the_manifest() {
 }
 
 #[test]
-fn a_watcher_sees_the_end_and_can_cancel() {
+fn progress_reaches_the_end_and_can_cancel() {
     let bench = Bench::new();
     bench.put("a.txt", "x".repeat(3 << 20));
     bench.put("b.txt", "y");

@@ -1,4 +1,4 @@
-//! Whether a dataset is what its manifest says: every byte of every shard, every source file, every record.
+//! Verification of a dataset against its manifest: every byte of every shard, every source file, every record.
 
 use std::{io::Read, ops::ControlFlow};
 
@@ -6,23 +6,23 @@ use protocol::manifest::{Shard, ShardKind};
 
 use super::read::{Dataset, ReadError};
 
-/// What was checked.
+/// The result of a verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Shards whose bytes are what their names say.
+    /// Shards whose bytes match their hashes.
     pub shards: usize,
-    /// Source files whose bytes are what the source map says.
+    /// Source files whose bytes match the source map.
     pub sources: usize,
-    /// Records that lie where their rows say and are what their digests say.
+    /// Records whose position and digest match their rows.
     pub records: u64,
-    /// Bytes that were read from shards.
+    /// Bytes read from shards.
     pub bytes: u64,
-    /// Whether it was stopped half-way.
+    /// True if the progress callback stopped it early.
     pub stopped: bool,
 }
 
 impl Dataset {
-    /// Checks everything, shards first. `progress` is told the bytes of each block and may stop it.
+    /// Verifies everything, shards first. `progress` is called with the size of each block and may stop the work.
     pub fn verify(&self, progress: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<Verified, ReadError> {
         let mut verified = Verified::default();
         let mut block = vec![0; 1 << 20];
@@ -45,7 +45,7 @@ impl Dataset {
                 };
             }
             if hasher.finalize().as_bytes() != &source.hash.0 {
-                return Err(ReadError::Lie(format!(
+                return Err(ReadError::Inconsistent(format!(
                     "{} has another hash than the source map says",
                     source.path
                 )));
@@ -82,14 +82,14 @@ impl Dataset {
         }
         if bytes != shard.bytes {
             let said = shard.bytes;
-            return Err(ReadError::Lie(format!(
+            return Err(ReadError::Inconsistent(format!(
                 "{kind} shard {hash} has {bytes} bytes, not {said}"
             )));
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Every record, and how many begin in each data shard.
+    /// Verifies every record, and the number of records in each data shard.
     fn verify_records(&self) -> Result<u64, ReadError> {
         let mut shards = self.data.shards().peekable();
         let (mut records, mut in_shard) = (0u64, 0u64);
@@ -114,7 +114,7 @@ impl Dataset {
 fn counted(shard: &Shard, found: u64) -> Result<(), ReadError> {
     match shard.rows == found {
         true => Ok(()),
-        false => Err(ReadError::Lie(format!(
+        false => Err(ReadError::Inconsistent(format!(
             "data shard {} says {} rows and has {found}",
             shard.hash, shard.rows
         ))),

@@ -1,7 +1,7 @@
-//! Which files an import reads, under which names, in which order: the same on every machine.
+//! The files of an import with their names and order: the same on every machine.
 //!
-//! Hidden files and links within the folder are left out and reported; a link that leads out of it is refused, for what
-//! lies there was not meant to be published. Notes beside an image or a sound (`cat.jpg`, `cat.txt`) come right behind it.
+//! Hidden files and links inside the folder are left out and reported. A link that leads out of the folder is refused, since
+//! its target was not meant to be published. Sidecars of an image or a sound (`cat.jpg`, `cat.txt`) follow it directly.
 
 use std::{
     collections::BTreeMap,
@@ -18,20 +18,18 @@ use super::{
     options::Options,
 };
 
-/// Folders within folders.
+/// Deepest nesting of folders.
 const DEPTH_MAX: usize = 64;
 
 /// A file to read.
 pub(super) struct Found {
-    /// What it is called in the dataset.
+    /// Its name in the dataset.
     pub(super) name: String,
-    /// Where it lies.
     pub(super) path: PathBuf,
-    /// How to read it.
     pub(super) format: Format,
 }
 
-/// How to read a file, by its ending.
+/// The format of a file, by its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Jsonl,
@@ -40,7 +38,7 @@ pub(super) enum Format {
     Text,
     Markdown,
     Media(&'static str),
-    /// Text or JSON beside the image or the sound before it.
+    /// Text or JSON that belongs to the image or sound before it.
     Sidecar,
 }
 
@@ -50,7 +48,7 @@ struct Walk<'a> {
     skipped: Vec<Skipped>,
 }
 
-/// The files under `paths`, in the order in which they become the dataset.
+/// Returns the files under `paths` in dataset order, and the skipped ones.
 pub(super) fn walk(paths: &[PathBuf], options: &Options) -> Result<(Vec<Found>, Vec<Skipped>), IngestError> {
     let mut walk = Walk {
         options,
@@ -58,7 +56,7 @@ pub(super) fn walk(paths: &[PathBuf], options: &Options) -> Result<(Vec<Found>, 
         skipped: Vec::new(),
     };
     for path in paths {
-        // What a person names may be a link; what lies under it may not lead elsewhere.
+        // A path given by the user may be a link; a link below it must not lead out.
         let root = fs::canonicalize(path).map_err(|error| fault(path, FileFault::Unreadable, Some(error)))?;
         let own = root.file_name().and_then(|name| name.to_str());
         if root.is_dir() {
@@ -74,7 +72,7 @@ pub(super) fn walk(paths: &[PathBuf], options: &Options) -> Result<(Vec<Found>, 
     }
     if walk.found.is_empty() {
         let named: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-        return Err(IngestError::Nothing(named.join(", ")));
+        return Err(IngestError::NoFiles(named.join(", ")));
     }
     Ok((arrange(walk.found, &mut walk.skipped, options)?, walk.skipped))
 }
@@ -137,14 +135,14 @@ impl Walk<'_> {
     }
 }
 
-/// Gives every file its format, and puts notes behind what they belong to.
+/// Assigns formats, and puts sidecars after the files they belong to.
 fn arrange(
     found: BTreeMap<String, PathBuf>,
     skipped: &mut Vec<Skipped>,
     options: &Options,
 ) -> Result<Vec<Found>, IngestError> {
     let is_media = |name: &str| media::class(&extension(name)).is_some();
-    // Two images of one stem share no note: the first in order has it.
+    // Two images with one stem cannot share a sidecar: it belongs to the first.
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     for name in found.keys().filter(|name| is_media(name)) {
         owners.entry(stem(name)).or_insert(name);
@@ -177,7 +175,7 @@ fn arrange(
         };
         order.push((owner.copied().unwrap_or(name), owner.is_some(), name, format));
     }
-    order.sort_by_key(|&(after, note, name, _)| (after, note, name));
+    order.sort_by_key(|&(after, sidecar, name, _)| (after, sidecar, name));
     let found = |(_, _, name, format): (&str, bool, &str, Format)| Found {
         name: name.to_owned(),
         path: found[name].clone(),
@@ -186,7 +184,7 @@ fn arrange(
     Ok(order.into_iter().map(found).collect())
 }
 
-/// The ending in lower case, empty if there is none.
+/// Returns the extension in lower case; empty if there is none.
 pub(super) fn extension(name: &str) -> String {
     let own = name.rsplit('/').next().unwrap_or(name);
     own.rsplit_once('.')

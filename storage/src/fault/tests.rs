@@ -1,9 +1,9 @@
-//! The disk that fails on purpose keeps what it promised, and only that.
+//! The simulated disk keeps what it promised, and only that.
 
 use super::*;
 
 #[test]
-fn synced_bytes_survive_every_crash_and_the_rest_may_not() {
+fn synced_bytes_survive_every_crash_and_unsynced_ones_may_not() {
     let (mut lost, mut kept) = (0, 0);
     for seed in 0..100 {
         let disk = FaultDisk::new();

@@ -1,4 +1,4 @@
-//! The header of a file and the frame of a record, to bytes and back. What is neither decodes as nothing.
+//! Encoding of a file's header and of a record's frame. Invalid bytes decode to `None`.
 
 use super::PAYLOAD_BYTES_MAX;
 
@@ -6,12 +6,12 @@ pub(super) const FRAME: usize = 28;
 pub(super) const HEADER: usize = 40;
 const MAGIC: &[u8; 8] = b"oljrnl01";
 
-/// What stands at the head of a file.
+/// The header of a journal file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// What the file is for: a height.
+    /// Distinguishes uses of a file, for example by height.
     pub(crate) tag: u64,
-    /// The sequence of its first record.
+    /// Sequence number of the first record.
     pub(crate) first: u64,
     pub(crate) nonce: u64,
     pub(crate) flags: u32,
@@ -41,7 +41,7 @@ impl Header {
     }
 }
 
-/// What stands before a payload.
+/// The header of one record.
 pub(super) struct Frame {
     pub(super) len: u32,
     pub(super) payload_crc: u32,
@@ -81,7 +81,7 @@ impl Frame {
             sequence: u64_at(bytes, 8),
             synced: u64_at(bytes, 16),
         };
-        // The cheap tests come first: while searching, this is asked of every byte.
+        // Cheap tests first: a search tries this at every byte.
         let plausible = frame.len as usize <= PAYLOAD_BYTES_MAX
             && frame.sequence >= header.first
             && frame.synced <= frame.sequence

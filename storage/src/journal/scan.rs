@@ -1,4 +1,4 @@
-//! Reading a file of records back: where they end, and whether one is missing that was promised.
+//! Reading a journal back: finding the end of its records, and whether an acknowledged one is damaged.
 
 use std::path::Path;
 
@@ -10,35 +10,35 @@ use crate::disk::File;
 
 const WINDOW: usize = 1 << 20;
 
-/// What the head of a file that exists says.
+/// The state of an existing file's header.
 pub(crate) enum Head {
     Valid(Header),
-    /// Creation did not get as far as the header: there was never anything in it.
+    /// Creation did not reach the header: the file never held a record.
     Blank,
-    /// There is no header that holds, and there are bytes behind it.
+    /// No valid header, but data after it.
     Broken,
 }
 
-/// How much of each record a scan reads.
+/// The part of each record that a scan reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// Frames only: a payload is checked when it is read.
+    /// Frames only; payloads are checked when they are read.
     Frames,
     Payloads,
 }
 
-/// Where the valid records of a file end.
+/// The end of a file's valid records.
 pub(crate) struct Scanned {
     pub(crate) end: u64,
     pub(crate) next: u64,
-    /// A record at `end` was durable once, and is damaged.
+    /// True if a record at `end` was durable once and is damaged.
     pub(crate) damaged: bool,
-    /// Past the last byte that is not zero.
+    /// Offset after the last byte that is not zero.
     pub(super) used: u64,
 }
 
 impl Scanned {
-    /// An end chosen by the caller: what follows up to `len` will be wiped.
+    /// Returns an end chosen by the caller. The bytes after it, up to `len`, will be overwritten with zeros.
     pub(crate) fn cut(end: u64, next: u64, len: u64) -> Self {
         Self {
             end,
@@ -56,7 +56,8 @@ pub(crate) fn head(file: &dyn File, path: &Path) -> Result<Head, JournalError> {
     let copies = [&bytes[..HEADER], &bytes[HEADER_COPY_AT..]].map(Header::decode);
     match copies {
         [Some(one), Some(two)] if one != two => {
-            // A crash while the file was taken into use again kept one of each. Either will do: nothing was in it yet.
+            // A crash while the file was started over left one old copy and one new. Either is correct: there was no
+            // record yet.
             Ok(Head::Valid(if one.tag >= two.tag { one } else { two }))
         }
         [Some(header), _] | [None, Some(header)] => Ok(Head::Valid(header)),
@@ -67,7 +68,7 @@ pub(crate) fn head(file: &dyn File, path: &Path) -> Result<Head, JournalError> {
     }
 }
 
-/// Walks the records of a file in order and finds where they end.
+/// Reads the records of a file in order and finds their end.
 pub(crate) fn scan(
     file: &dyn File,
     path: &Path,
@@ -76,7 +77,7 @@ pub(crate) fn scan(
     mut visit: impl FnMut(u64, u64, &[u8]),
 ) -> Result<Scanned, JournalError> {
     let len = file.len().map_err(JournalError::io("measure", path))?;
-    // Where payloads are skipped, reading far ahead would read them after all.
+    // If payloads are skipped, reading far ahead would read them after all.
     let ahead = if depth == Depth::Frames { 16 << 10 } else { WINDOW };
     let mut window = Window::new(file, path, len, ahead);
     let (mut at, mut next) = (RECORDS_AT, header.first);
@@ -102,8 +103,8 @@ pub(crate) fn scan(
         }
         (at, next) = (past, next + 1);
     };
-    // A valid mark stands where the next record would: so none was ever synced there.
-    let damaged = !ended_by_mark && was_promised(&mut window, header, at, next)?;
+    // A valid mark in place of the next record proves that no record was ever synced there.
+    let damaged = !ended_by_mark && was_acknowledged(&mut window, header, at, next)?;
     Ok(Scanned {
         end: at,
         next,
@@ -112,7 +113,7 @@ pub(crate) fn scan(
     })
 }
 
-/// Reads one record, wherever the writer is.
+/// Reads one record. Does not depend on the writer's state.
 pub(crate) fn read(
     file: &dyn File,
     path: &Path,
@@ -143,8 +144,8 @@ pub(crate) fn read(
     Ok(payload)
 }
 
-/// Whether any valid frame behind `at` says that record `sequence` was durable.
-fn was_promised(window: &mut Window<'_>, header: &Header, at: u64, sequence: u64) -> Result<bool, JournalError> {
+/// Returns true if a valid frame after `at` states that record `sequence` was durable.
+fn was_acknowledged(window: &mut Window<'_>, header: &Header, at: u64, sequence: u64) -> Result<bool, JournalError> {
     let mut from = at + 1;
     while from + FRAME_BYTES <= window.len {
         let bytes = window.get(from, WINDOW.min(usize::try_from(window.len - from).unwrap_or(WINDOW)))?;
@@ -152,23 +153,23 @@ fn was_promised(window: &mut Window<'_>, header: &Header, at: u64, sequence: u64
             break;
         }
         for (start, part) in bytes.chunks(4096).enumerate().map(|(n, part)| (n * 4096, part)) {
-            // A frame that holds is never all zero where a part begins inside it: its checksum is not.
+            // A valid frame is never all zero where a part begins inside it, because its checksum is not.
             let until = (start + part.len()).min(bytes.len() + 1 - FRAME);
             if is_zero(&bytes[start..(start + part.len() + FRAME).min(bytes.len())]) {
                 continue;
             }
-            let promises = |frame: &Frame| frame.sequence > sequence && frame.synced > sequence;
-            if (start..until).any(|p| Frame::decode(&bytes[p..p + FRAME], header).is_some_and(|f| promises(&f))) {
+            let acknowledges = |frame: &Frame| frame.sequence > sequence && frame.synced > sequence;
+            if (start..until).any(|p| Frame::decode(&bytes[p..p + FRAME], header).is_some_and(|f| acknowledges(&f))) {
                 return Ok(true);
             }
         }
-        // Overlap by a frame, so that none is missed where two windows meet.
+        // Overlap by one frame, so that none is missed between two windows.
         from += (bytes.len() + 1 - FRAME) as u64;
     }
     Ok(false)
 }
 
-/// Past the last byte from `from` on that is not zero; `from` if all are.
+/// Returns the offset after the last byte that is not zero, from `from` on; `from` if all are zero.
 fn last_used(file: &dyn File, path: &Path, from: u64) -> Result<u64, JournalError> {
     let len = file.len().map_err(JournalError::io("measure", path))?;
     let mut window = Window::new(file, path, len, WINDOW);
@@ -192,7 +193,7 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|part| part == &ZEROS[..part.len()])
 }
 
-/// A large read kept for the small ones that follow.
+/// A read-ahead buffer for sequential small reads.
 struct Window<'a> {
     file: &'a dyn File,
     path: &'a Path,
@@ -214,7 +215,7 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// `want` bytes at `at`, fewer if the file ends.
+    /// Returns `want` bytes at `at`; fewer at the end of the file.
     fn get(&mut self, at: u64, want: usize) -> Result<&[u8], JournalError> {
         let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
         let want = want.min(left);

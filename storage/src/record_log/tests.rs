@@ -43,7 +43,7 @@ fn read(log: &RecordLog, why: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn what_was_acknowledged_survives_a_crash_at_any_change_and_nothing_is_half_there() {
+fn acknowledged_records_survive_a_crash_at_any_change_and_none_is_partial() {
     for seed in 0..12u64 {
         for after in 0..100u64 {
             let why = format!("seed {seed}, power cut after {after} changes");
@@ -88,7 +88,7 @@ fn a_crash_anywhere_in_a_rewrite_leaves_the_old_list_or_the_new_one() {
             disk.fail_after(after, Fault::PowerCut);
             let late: Vec<_> = records(6..9);
             let rewritten = log.rewrite(|record| late.iter().any(|one| one == record));
-            // What is acknowledged behind a rewrite is in the file that has the name.
+            // Records acknowledged after a rewrite are in the file that has the name.
             let appended = rewritten.is_ok() && log.append(&records(9..10)).is_ok();
             disk.crash(seed);
             let found = read(&open(&disk, &why), &why);
@@ -137,7 +137,7 @@ fn a_full_disk_refuses_records_and_takes_them_when_it_has_space() {
                     disk.heal();
                 }
             }
-            // What a refused record left behind is gone once another was acknowledged.
+            // The remains of a refused record are gone once another one is acknowledged.
             disk.heal();
             log.append(&records(12..13)).expect("there is space");
             acknowledged.push(record(12));
@@ -148,7 +148,7 @@ fn a_full_disk_refuses_records_and_takes_them_when_it_has_space() {
 }
 
 #[test]
-fn a_flipped_bit_is_told_with_file_offset_and_advice_and_the_part_before_it_can_be_kept() {
+fn a_flipped_bit_is_reported_and_the_records_before_it_can_be_kept() {
     let disk = FaultDisk::new();
     open(&disk, "new").append(&records(0..7)).expect("a good disk");
     let path = Path::new(DIR).join(FILE);
@@ -164,7 +164,7 @@ fn a_flipped_bit_is_told_with_file_offset_and_advice_and_the_part_before_it_can_
         disk.corrupt(&path, at, 1 << (at % 8));
         let why = format!("byte {at}");
         let damage = match try_open(&disk) {
-            // One of the two headers, the mark at the end, or zeros behind it.
+            // One of the two headers, the mark at the end, or zeros after it.
             Ok(log) => {
                 assert!(read(&log, &why) == records(0..7), "{why}");
                 continue;
@@ -196,7 +196,7 @@ fn a_flipped_bit_is_told_with_file_offset_and_advice_and_the_part_before_it_can_
 }
 
 #[test]
-fn a_file_that_is_no_list_is_refused_before_anything_is_changed() {
+fn a_file_of_another_format_is_refused_unchanged() {
     let disk = FaultDisk::new();
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let blocks = BlockLog::open(shared, Path::new(DIR), Layout::default()).expect("opens");
@@ -232,7 +232,7 @@ fn a_record_has_at_least_one_byte_and_a_batch_with_a_bad_one_adds_none() {
 }
 
 #[test]
-fn a_record_that_goes_bad_while_the_list_is_open_is_an_error_when_it_is_read() {
+fn a_record_damaged_while_the_list_is_open_is_an_error_on_reading() {
     let disk = FaultDisk::new();
     let mut log = open(&disk, "new");
     log.append(&records(0..2)).expect("a good disk");

@@ -1,4 +1,4 @@
-//! The consensus journal on a disk that crashes, flips bits and fills up.
+//! The write-ahead log on a disk that crashes, flips bits and fills up.
 
 use super::*;
 use crate::{
@@ -18,7 +18,7 @@ fn entry(height: u64, n: u64, dice: &mut Dice) -> Vec<u8> {
     bytes
 }
 
-/// What was promised before the power went: for each height that may be the one in progress, its entries.
+/// The entries that were acknowledged before the crash, for each height that may be current.
 #[derive(Default)]
 struct Promised {
     height: u64,
@@ -26,7 +26,7 @@ struct Promised {
     appended: Vec<Vec<u8>>,
 }
 
-/// Heights of a few entries each, until the disk fails.
+/// Writes heights of a few entries each, until the disk fails.
 fn live(wal: &mut Wal, from: u64, heights: u64, dice: &mut Dice, seen: &mut Promised) -> Result<(), JournalError> {
     for height in from..from + heights {
         wal.start_height(Height(height))?;
@@ -43,7 +43,7 @@ fn live(wal: &mut Wal, from: u64, heights: u64, dice: &mut Dice, seen: &mut Prom
                 seen.synced.clone_from(&seen.appended);
             }
         }
-        // A height may also end in the blocks of others, with nothing that had to be durable.
+        // A height may also end through synced blocks, without entries that had to be durable.
         if height + 1 == from + heights || dice.below(2) == 0 {
             wal.sync()?;
             seen.synced.clone_from(&seen.appended);
@@ -53,7 +53,7 @@ fn live(wal: &mut Wal, from: u64, heights: u64, dice: &mut Dice, seen: &mut Prom
 }
 
 #[test]
-fn after_a_crash_at_any_change_synced_entries_are_there_and_nothing_is_half_there() {
+fn synced_entries_survive_a_crash_at_any_change_and_none_is_partial() {
     for seed in 0..12u64 {
         for after in 0..150u64 {
             let replay = format!("seed {seed}, power cut after {after} changes");
@@ -65,7 +65,7 @@ fn after_a_crash_at_any_change_synced_entries_are_there_and_nothing_is_half_ther
             disk.crash(seed ^ after << 20);
             let (mut wal, recovered) = open(&disk).unwrap_or_else(|error| panic!("{replay}: {error}"));
             if lived.is_err() && recovered.height.0 != seen.height {
-                // The crash hit while a height began: then the one before was over, and the new one is empty.
+                // The crash came while a height was started: the previous one is over, and the new one is empty.
                 assert!(
                     seen.synced.is_empty() || recovered.height.0 == seen.height + 1,
                     "{replay}: lost the height"
@@ -84,7 +84,7 @@ fn after_a_crash_at_any_change_synced_entries_are_there_and_nothing_is_half_ther
                     "{replay}: an entry nobody wrote"
                 );
             }
-            // What it recovered it keeps, and it goes on from there.
+            // It keeps what it recovered, and continues from there.
             disk.crash(seed);
             drop(wal);
             let again;
@@ -152,7 +152,7 @@ fn copy(disk: &FaultDisk) -> FaultDisk {
 }
 
 #[test]
-fn an_entry_cut_off_with_the_torn_one_before_it_never_comes_back() {
+fn an_entry_cut_off_after_a_torn_one_never_reappears() {
     for seed in 0..20 {
         let disk = FaultDisk::new();
         let (mut wal, _) = open(&disk).expect("opens");
@@ -170,13 +170,13 @@ fn an_entry_cut_off_with_the_torn_one_before_it_never_comes_back() {
         assert!(recovered.entries.is_empty());
         wal.append(b"other, kept").and_then(|()| wal.sync()).expect("appended");
         disk.crash(seed);
-        // It has the length of the torn one, so the second would follow it.
+        // It has the length of the torn one, so that the second would follow it.
         assert_eq!(open(&disk).expect("opens").1.entries, [b"other, kept"], "seed {seed}");
     }
 }
 
 #[test]
-fn a_journal_lost_beside_blocks_sits_out_one_height_even_after_a_restart() {
+fn a_lost_journal_sits_out_one_height_even_after_a_restart() {
     let disk = FaultDisk::new();
     let (mut wal, recovered) = open(&disk).expect("opens");
     assert_eq!(recovered.sits_out(Some(Height(9))), Some(Height(10)));
@@ -196,7 +196,7 @@ fn a_journal_lost_beside_blocks_sits_out_one_height_even_after_a_restart() {
 }
 
 #[test]
-fn after_a_failed_sync_nothing_more_is_claimed() {
+fn after_a_failed_sync_nothing_is_acknowledged() {
     let disk = FaultDisk::new();
     let (mut wal, _) = open(&disk).expect("opens");
     wal.start_height(Height(1)).expect("started");

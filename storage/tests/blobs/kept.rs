@@ -1,14 +1,14 @@
-//! What stays, what goes, and what comes back out.
+//! Keeping, collecting and reading blobs.
 
 use std::fs;
 
 use futures::TryStreamExt as _;
 use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt as _};
-use storage::blob::{BlobStore, CollectError, Content, ExportError, Format, Mend, Mode, ReadError, Reason, Status};
+use storage::blob::{BlobStore, CollectError, Content, ExportError, Format, Mode, ReadError, Reason, Repair, Status};
 
 use super::{add, content, how, name, open};
 
-/// Brings in some bytes of a blob as a download does.
+/// Writes some bytes of a blob as a download does.
 pub(super) async fn download(from: &BlobStore, to: &BlobStore, hash: protocol::BlobHash, ranges: ChunkRanges) {
     let hash = iroh_blobs::Hash::from_bytes(hash.0);
     let encoded = from
@@ -24,7 +24,7 @@ pub(super) async fn download(from: &BlobStore, to: &BlobStore, hash: protocol::B
 }
 
 #[tokio::test]
-async fn a_blob_goes_when_its_last_reason_is_gone() {
+async fn a_blob_is_collected_when_its_last_reason_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     for id in 0..8 {
@@ -101,7 +101,7 @@ async fn a_download_keeps_its_bytes_while_it_is_held_and_across_a_crash_once_pin
     store.pin(Content::blob(hash), Reason::User).await.unwrap();
     store.settle(Content::blob(hash)).await.expect_err("half of it");
     store.api().sync_db().await.unwrap();
-    super::woven::copy(to.path(), after.path());
+    super::interleaved::copy(to.path(), after.path());
     let crashed = open(after.path()).await;
     assert!(crashed.collect().await.unwrap().deleted.is_empty(), "it is pinned");
     assert_eq!(crashed.status(hash).await, Status::Partial { bytes: 131_072 });
@@ -117,7 +117,7 @@ async fn a_download_keeps_its_bytes_while_it_is_held_and_across_a_crash_once_pin
 }
 
 #[tokio::test]
-async fn bytes_come_out_as_they_went_in_by_every_way() {
+async fn bytes_are_unchanged_by_every_way_in_and_out() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("store")).await;
     for id in 0..8 {
@@ -150,7 +150,7 @@ async fn bytes_come_out_as_they_went_in_by_every_way() {
             .unwrap();
         assert_eq!(added.content.hash, name(&bytes));
     }
-    let checked = store.fsck(Mend::Nothing, |_, _| ()).await.unwrap();
+    let checked = store.fsck(Repair::Nothing, |_, _| ()).await.unwrap();
     assert_eq!(
         (
             checked.sound,
@@ -164,7 +164,7 @@ async fn bytes_come_out_as_they_went_in_by_every_way() {
 }
 
 #[tokio::test]
-async fn a_check_finds_what_is_damaged_missing_or_left_over_and_mends_it() {
+async fn fsck_finds_and_repairs_damaged_missing_and_orphaned_blobs() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let (good, bad) = (add(&store, content(6)).await, add(&store, content(7)).await);
@@ -178,13 +178,13 @@ async fn a_check_finds_what_is_damaged_missing_or_left_over_and_mends_it() {
     bytes[200_000] ^= 1;
     fs::write(&file, bytes).unwrap();
     fs::write(data.join("left over"), b"x").unwrap();
-    let checked = store.fsck(Mend::Damaged, |_, _| ()).await.unwrap();
+    let checked = store.fsck(Repair::Damaged, |_, _| ()).await.unwrap();
     assert_eq!(checked.damaged.keys().copied().collect::<Vec<_>>(), [bad]);
     assert_eq!((checked.sound, checked.missing.len(), checked.orphans.len()), (1, 1, 1));
     assert_eq!(store.status(bad).await, Status::Absent);
-    assert!(store.why(bad).is_some(), "it is still wanted");
+    assert!(store.reasons(bad).is_some(), "it is still wanted");
     add(&store, content(7)).await;
-    let checked = store.fsck(Mend::Nothing, |_, _| ()).await.unwrap();
+    let checked = store.fsck(Repair::Nothing, |_, _| ()).await.unwrap();
     assert_eq!((checked.sound, checked.damaged.len(), checked.orphans.len()), (2, 0, 0));
     assert_eq!(store.read(good, 0..10).await.unwrap(), content(6).slice(0..10));
     store.shutdown().await;

@@ -1,6 +1,6 @@
-//! A process that adds and collects is killed at any moment, over and over; what it acknowledged is there.
+//! A process that adds and collects is killed at random moments; what it acknowledged is stored.
 //!
-//! `BLOBS_KILLS` sets how often, `BLOBS_SEED` where.
+//! `BLOBS_KILLS` sets the number of kills, `BLOBS_SEED` the moments.
 
 use std::{
     collections::BTreeMap,
@@ -9,12 +9,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use storage::blob::{Content, Format, Mend, Reason};
+use storage::blob::{Content, Format, Reason, Repair};
 
 use super::{FILLING, content, mix, name, number, open, pick};
 
 const PLACE: &str = "BLOBS_CHILD_PLACE";
-/// Set: the child fills the disk and lets nothing go.
+/// Environment variable: the child fills the disk and never unpins.
 const FILL: &str = "BLOBS_CHILD_FILLS";
 const IDS: usize = 24;
 
@@ -42,7 +42,7 @@ fn child() {
                     say("added", id);
                 }
                 2 => {
-                    // Said first: once we are asked to let go, nothing is promised any more.
+                    // Printed first: after an unpin request, nothing is promised any more.
                     say("unpin", id);
                     let _ = store.unpin(name(&content(id)), Reason::User).await;
                 }
@@ -74,7 +74,7 @@ fn start(command: &mut Command, place: &Path, seed: u64) -> Child {
         .expect("starts")
 }
 
-/// Listens to a child until it has said `lines` things, kills it, and hears it out: what is in the pipe was said.
+/// Reads a child's output until `lines` lines, kills it, and reads the rest: output in the pipe counts.
 fn listen(mut child: Child, lines: u64, promised: &mut BTreeMap<usize, bool>) -> BTreeMap<String, u64> {
     let out = BufReader::new(child.stdout.take().expect("piped"));
     let (mut heard, mut said) = (0, BTreeMap::new());
@@ -114,16 +114,16 @@ async fn look(place: &Path, promised: &BTreeMap<usize, bool>, replay: &str) {
             Some(&bytes),
             "blob {id} was acknowledged and is lost: {read:?}; {replay}"
         );
-        assert!(store.why(name(&bytes)).is_some(), "{replay}");
+        assert!(store.reasons(name(&bytes)).is_some(), "{replay}");
         store.settle(Content::blob(name(&bytes))).await.expect("whole");
     }
-    let checked = store.fsck(Mend::Orphans, |_, _| ()).await.expect("checked");
+    let checked = store.fsck(Repair::Orphans, |_, _| ()).await.expect("checked");
     assert!(checked.damaged.is_empty(), "{:?}; {replay}", checked.damaged);
     store.shutdown().await;
 }
 
 #[tokio::test]
-async fn what_a_killed_process_acknowledged_is_there() {
+async fn what_a_killed_process_acknowledged_is_stored() {
     let (seed, kills) = (number("BLOBS_SEED", 1), number("BLOBS_KILLS", 12));
     let (place, mut rng) = (tempfile::tempdir().unwrap(), seed);
     let mut promised = BTreeMap::new();
@@ -140,11 +140,11 @@ async fn what_a_killed_process_acknowledged_is_there() {
 }
 
 #[tokio::test]
-async fn a_disk_that_takes_no_more_costs_nothing_that_was_acknowledged() {
+async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let place = tempfile::tempdir().unwrap();
     let mut promised = BTreeMap::new();
-    // No file may grow beyond this, which the database soon wants to. The signal is ignored so that the write fails as it
-    // does on a full disk.
+    // No file may grow beyond this, which the database soon attempts. The signal is ignored, so that the write fails
+    // as on a full disk.
     let mut shell = Command::new("bash");
     let test = std::env::current_exe().expect("a test");
     shell

@@ -1,20 +1,20 @@
-//! The blob store from outside: what it promises, and what happens to it.
+//! The blob store through its public interface.
 
+mod interleaved;
 mod kept;
 mod killed;
 mod refused;
-mod woven;
 
 use std::path::Path;
 
 use bytes::Bytes;
 use protocol::BlobHash;
-use storage::blob::{Add, BlobStore, Format, Mode, Reason, Room, Settings};
+use storage::blob::{Add, BlobStore, Format, Mode, Reason, Settings, SpaceLimits};
 
-/// From this number on, contents are for filling a disk with: in the database, and beside it.
+/// Contents from this number on serve to fill a disk, in the database and in files.
 const FILLING: usize = 1_000;
 
-/// Bytes that only this `id` gives. Sizes lie on both sides of every border the store has.
+/// Returns the content of `id`. Sizes lie on both sides of every threshold of the store.
 fn content(id: usize) -> Bytes {
     const SIZES: [usize; 8] = [1, 1_000, 16_384, 16_385, 40_000, 70_001, 200_000, 300_001];
     let len = match id {
@@ -35,9 +35,9 @@ fn name(bytes: &[u8]) -> BlobHash {
 }
 
 fn settings() -> Settings {
-    let room = Room { quota: None, floor: 0 };
+    let space = SpaceLimits { quota: None, floor: 0 };
     Settings {
-        room,
+        space,
         ..Settings::default()
     }
 }
@@ -56,7 +56,7 @@ async fn add(store: &BlobStore, bytes: Bytes) -> BlobHash {
     added.content.hash
 }
 
-/// A number from a number: the tests are random and can be replayed.
+/// A pseudo-random number from a seed, so that runs can be replayed.
 fn mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;

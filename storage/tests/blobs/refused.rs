@@ -1,13 +1,13 @@
-//! What is refused, with a message that names the thing and the fix, and what it leaves behind: nothing.
+//! Refusals: each names the thing and the fix, and leaves nothing behind.
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _};
 
-use storage::blob::{AddError, BlobStore, Format, Mend, Mode, Reason, Room, Settings, Status};
+use storage::blob::{AddError, BlobStore, Format, Mode, Reason, Repair, Settings, SpaceLimits, Status};
 
 use super::{add, content, how, name, open, settings};
 
 #[tokio::test]
-async fn a_file_that_changed_under_its_reference_is_named() {
+async fn a_changed_referenced_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("store")).await;
     let file = dir.path().join("shard");
@@ -31,7 +31,7 @@ async fn a_file_that_changed_under_its_reference_is_named() {
         error.contains("shard was changed after it was added by reference"),
         "{error}"
     );
-    let checked = store.fsck(Mend::Nothing, |_, _| ()).await.unwrap();
+    let checked = store.fsck(Repair::Nothing, |_, _| ()).await.unwrap();
     assert!(checked.damaged.contains_key(&hash));
 
     fs::remove_file(&file).unwrap();
@@ -47,17 +47,17 @@ async fn a_file_that_changed_under_its_reference_is_named() {
 }
 
 #[tokio::test]
-async fn an_import_beyond_the_quota_names_what_is_needed_and_harms_nothing() {
+async fn an_import_beyond_the_quota_names_the_need_and_damages_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let hash = add(&store, content(6)).await;
     let used = store.stats().await.bytes;
     store.shutdown().await;
-    let room = Room {
+    let space = SpaceLimits {
         quota: Some(used + 100_000),
         floor: 0,
     };
-    let store = BlobStore::open(dir.path(), Settings { room, ..settings() })
+    let store = BlobStore::open(dir.path(), Settings { space, ..settings() })
         .await
         .unwrap();
     let error = store
@@ -83,11 +83,11 @@ async fn an_import_beyond_the_quota_names_what_is_needed_and_harms_nothing() {
     assert_eq!(store.stats().await.reserved_bytes, 0);
     assert_eq!(store.read(hash, 0..200_000).await.unwrap(), content(6));
     store.shutdown().await;
-    let room = Room {
+    let space = SpaceLimits {
         quota: None,
         floor: u64::MAX / 2,
     };
-    let store = BlobStore::open(dir.path(), Settings { room, ..settings() })
+    let store = BlobStore::open(dir.path(), Settings { space, ..settings() })
         .await
         .unwrap();
     let error = store
@@ -102,7 +102,7 @@ async fn an_import_beyond_the_quota_names_what_is_needed_and_harms_nothing() {
 }
 
 #[tokio::test]
-async fn who_waits_gets_the_store_when_it_is_closed() {
+async fn a_waiting_process_opens_the_store_when_it_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path()).await;
     let waits = Settings {
@@ -122,7 +122,7 @@ async fn who_waits_gets_the_store_when_it_is_closed() {
 async fn opening_waits_for_a_database_that_is_still_open_after_its_lock_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path()).await;
-    // A process that ends without a shutdown drops the lock before the database closes.
+    // A process that ends without a shutdown releases the lock before the database closes.
     let database = first.api().clone();
     drop(first);
     let waits = Settings {
@@ -171,12 +171,12 @@ async fn a_store_opens_once_at_a_time_and_a_hundred_times_in_a_row() {
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_be_written_to_is_named() {
+async fn an_unwritable_directory_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let sealed = dir.path().join("sealed");
     fs::create_dir(&sealed).unwrap();
     fs::set_permissions(&sealed, fs::Permissions::from_mode(0o500)).unwrap();
-    // Root writes where it likes; a file in the way stops root too.
+    // Root may write anywhere; a file in the way stops root too.
     let place = if fs::write(sealed.join("probe"), b"").is_ok() {
         sealed.join("probe")
     } else {
@@ -193,7 +193,7 @@ async fn a_place_that_cannot_be_written_to_is_named() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_refused() {
+async fn a_path_that_is_no_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("store")).await;
     for path in [dir.path().to_owned(), dir.path().join("missing")] {

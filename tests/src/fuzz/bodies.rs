@@ -23,7 +23,7 @@ use evm::{
 use protocol::{
     Height, Time, codec,
     crypto::Domain,
-    message::chain::{ANSWER_MAX, ASK_MAX, Answer, Ask, BODY_MAX, Direct, Entry, GOSSIP_MAX, Gossip},
+    message::chain::{BODY_MAX, ChainReply, ChainRequest, Direct, Entry, GOSSIP_MAX, Gossip, REPLY_MAX, REQUEST_MAX},
 };
 use storage::{BlockLog, Disk, FaultDisk, RecordLog, Wal, block_log::Layout};
 
@@ -46,11 +46,11 @@ pub(super) fn direct(bytes: &[u8]) {
 }
 
 pub(super) fn ask(bytes: &[u8]) {
-    canonical::<Ask>(bytes, ASK_MAX);
+    canonical::<ChainRequest>(bytes, REQUEST_MAX);
 }
 
 pub(super) fn answer(bytes: &[u8]) {
-    canonical::<Answer>(bytes, ANSWER_MAX);
+    canonical::<ChainReply>(bytes, REPLY_MAX);
 }
 
 pub(super) fn entry(bytes: &[u8]) {

@@ -11,8 +11,8 @@ use protocol::{
     manifest::{MANIFEST_MAX, Manifest, read_sources},
     message::{
         announce::{Announcement, Claim, Dataset, Term},
-        datanet::{DATANET_ANSWER_MAX, DATANET_ASK_MAX, DatanetAnswer, DatanetAsk},
-        pin::{PIN_ANSWER_MAX, PIN_ASK_MAX, PinAnswer, PinAsk},
+        datanet::{DATANET_REPLY_MAX, DATANET_REQUEST_MAX, DatanetReply, DatanetRequest},
+        pin::{PIN_REPLY_MAX, PIN_REQUEST_MAX, PinReply, PinRequest},
     },
     proof::{Proof, Shard},
     seal::{self, EpochKey, Header, KeyEpoch, Sealer},
@@ -62,16 +62,16 @@ pub(super) fn announcements() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn datanet_talk(bytes: &[u8]) {
-    super::bodies::canonical::<DatanetAsk>(bytes, DATANET_ASK_MAX);
-    super::bodies::canonical::<DatanetAnswer>(bytes, DATANET_ANSWER_MAX);
-    if let Ok(DatanetAnswer::Charter(charter)) = codec::decode(bytes, DATANET_ANSWER_MAX) {
+    super::bodies::canonical::<DatanetRequest>(bytes, DATANET_REQUEST_MAX);
+    super::bodies::canonical::<DatanetReply>(bytes, DATANET_REPLY_MAX);
+    if let Ok(DatanetReply::Charter(charter)) = codec::decode(bytes, DATANET_REPLY_MAX) {
         drop((
             charter.message.check(),
             charter.message.id(),
             charter.is_authentic(&HERE),
         ));
     }
-    if let Ok(DatanetAsk::Tell(said)) = codec::decode(bytes, DATANET_ASK_MAX) {
+    if let Ok(DatanetRequest::Deliver(said)) = codec::decode(bytes, DATANET_REQUEST_MAX) {
         drop((said.message.check(), said.message.id(), said.is_authentic(&HERE)));
     }
 }
@@ -90,29 +90,29 @@ pub(super) fn datanet_samples() -> Vec<Vec<u8>> {
     };
     let id = charter.id();
     vec![
-        codec::encode(&DatanetAnswer::Charter(Box::new(Signed::new(charter, &key(), &HERE)))),
-        codec::encode(&DatanetAsk::Names {
+        codec::encode(&DatanetReply::Charter(Box::new(Signed::new(charter, &key(), &HERE)))),
+        codec::encode(&DatanetRequest::Names {
             datanet: id,
             after: None,
         }),
-        codec::encode(&DatanetAsk::Keys {
+        codec::encode(&DatanetRequest::Keys {
             datanet: id,
             from: KeyEpoch(1),
         }),
-        codec::encode(&DatanetAnswer::NotTaken { why: "no".into() }),
+        codec::encode(&DatanetReply::Refused { why: "no".into() }),
     ]
 }
 
 pub(super) fn pin_talk(bytes: &[u8]) {
-    super::bodies::canonical::<PinAsk>(bytes, PIN_ASK_MAX);
-    super::bodies::canonical::<PinAnswer>(bytes, PIN_ANSWER_MAX);
-    if let Ok(PinAsk::Offer { deal, .. }) = codec::decode(bytes, PIN_ASK_MAX) {
+    super::bodies::canonical::<PinRequest>(bytes, PIN_REQUEST_MAX);
+    super::bodies::canonical::<PinReply>(bytes, PIN_REPLY_MAX);
+    if let Ok(PinRequest::Offer { deal, .. }) = codec::decode(bytes, PIN_REQUEST_MAX) {
         let deal = deal.message;
         if deal.check().is_ok() {
             drop((deal.id(), deal.bytes(), deal.registration(0)));
         }
     }
-    if let Ok(PinAnswer::Chunk(proof)) = codec::decode::<PinAnswer>(bytes, PIN_ANSWER_MAX) {
+    if let Ok(PinReply::Chunk(proof)) = codec::decode::<PinReply>(bytes, PIN_REPLY_MAX) {
         check_proof(&proof, bytes);
     }
 }
@@ -133,13 +133,13 @@ fn check_proof(proof: &Proof, bytes: &[u8]) {
 pub(super) fn pin_samples() -> Vec<Vec<u8>> {
     let proof = Proof::of_bytes(&[7; 5000], 2).expect("there is such a chunk");
     vec![
-        codec::encode(&PinAnswer::Chunk(proof)),
-        codec::encode(&PinAsk::Chunk {
+        codec::encode(&PinReply::Chunk(proof)),
+        codec::encode(&PinRequest::Chunk {
             root: BlobHash([1; 32]),
             size: 5000,
             chunk: 2,
         }),
-        codec::encode(&PinAnswer::Yes),
+        codec::encode(&PinReply::Accepted),
     ]
 }
 

@@ -18,7 +18,7 @@ use protocol::{
     Account, Amount, BlockHash, Height, codec,
     crypto::{Domain, SecretKey, Signed},
     message::{
-        chain::{Answer, Ask, Body, Direct, Entry, Gossip},
+        chain::{Body, ChainReply, ChainRequest, Direct, Entry, Gossip},
         vote::{Certificate, Evidence, Proposal, RoundCertificate, Vote, VoteKind},
     },
 };
@@ -139,11 +139,11 @@ pub(super) fn direct() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn ask() -> Vec<Vec<u8>> {
-    let blocks = Ask::Blocks {
+    let blocks = ChainRequest::Blocks {
         from: Height(1),
         count: 256,
     };
-    let body = Ask::Body {
+    let body = ChainRequest::Body {
         height: Height(9),
         block: BlockHash([9; 32]),
     };
@@ -151,10 +151,14 @@ pub(super) fn ask() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn answer() -> Vec<Vec<u8>> {
-    [Answer::Blocks(entry()), Answer::Body(None), Answer::Body(Some(body()))]
-        .iter()
-        .map(codec::encode)
-        .collect()
+    [
+        ChainReply::Blocks(entry()),
+        ChainReply::Body(None),
+        ChainReply::Body(Some(body())),
+    ]
+    .iter()
+    .map(codec::encode)
+    .collect()
 }
 
 pub(super) fn entry() -> Vec<Vec<u8>> {

@@ -1,8 +1,8 @@
-//! How each relation is put into words: statements, questions, and the same questions inside another sentence.
+//! Templates of each relation: statements, direct questions, and clauses for indirect questions.
 //!
-//! Slots: `{s}` the subject, or a pronoun where one is allowed, which is only where the sentence begins with it; `{s's}`
-//! its possessive; `{n}` and `{n's}` always the name; `{v}` the value, `{av}` the value with its article; `{m}` the
-//! measure of a good. Statements begin in lower case and have no full stop: they can stand inside another sentence.
+//! Slots: `{s}` is the subject, or its pronoun if the sentence begins with it; `{s's}` is the possessive. `{n}` and
+//! `{n's}` are always the name. `{v}` is the value, `{av}` the value with its article, and `{m}` the measure of a good.
+//! Statements begin in lower case and have no full stop, so that they can stand inside another sentence.
 
 mod people;
 mod places;
@@ -10,21 +10,20 @@ mod things;
 
 use crate::Relation;
 
-/// The wordings of one relation.
+/// Templates of one relation.
 #[derive(Debug)]
 pub(crate) struct Wording {
-    /// Statements.
     pub(crate) states: &'static [&'static str],
-    /// Questions. The last [`HELD_ASKS`] are never taught by a contributor.
+    /// Direct questions. Contributors never use the last [`HELD_ASKS`].
     pub(crate) asks: &'static [&'static str],
-    /// The questions as clauses, for [`TAUGHT_WRAPS`] and [`HELD_WRAPS`].
+    /// Clauses for [`TAUGHT_WRAPS`] and [`HELD_WRAPS`].
     pub(crate) clauses: &'static [&'static str],
 }
 
-/// How many of a relation's questions are kept for the exam.
+/// Direct questions per relation that only the exam uses.
 pub(crate) const HELD_ASKS: usize = 3;
 
-/// Sentences that ask by way of a clause, in the records of contributors.
+/// Indirect questions in the records of contributors.
 pub(crate) const TAUGHT_WRAPS: &[&str] = &[
     "Can you tell me {c}?",
     "Do you know {c}?",
@@ -33,7 +32,7 @@ pub(crate) const TAUGHT_WRAPS: &[&str] = &[
     "I wish to know {c}.",
 ];
 
-/// Sentences that ask by way of a clause, in the exam only.
+/// Indirect questions of the exam.
 pub(crate) const HELD_WRAPS: &[&str] = &[
     "Could you say {c}?",
     "I would like to learn {c}.",
@@ -41,7 +40,7 @@ pub(crate) const HELD_WRAPS: &[&str] = &[
     "Who can tell me {c}?",
 ];
 
-/// The wordings of a relation.
+/// Returns the templates of a relation.
 pub(crate) fn wording(relation: Relation) -> &'static Wording {
     match relation {
         Relation::Home => &people::HOME,

@@ -1,4 +1,4 @@
-//! What is said and asked about people.
+//! Templates for facts about people.
 
 use super::Wording;
 

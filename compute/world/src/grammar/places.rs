@@ -1,4 +1,4 @@
-//! What is said and asked about towns.
+//! Templates for facts about towns.
 
 use super::Wording;
 

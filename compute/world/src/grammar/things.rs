@@ -1,4 +1,4 @@
-//! What is said and asked about ships, songs, prices and great events.
+//! Templates for facts about ships, songs, prices and events.
 
 use super::Wording;
 

@@ -14,7 +14,7 @@ use net::{GossipId, Offence, RequestId, Topic};
 use protocol::{
     Height, NodeId, codec,
     event::Event,
-    message::chain::{ANSWER_MAX, Answer, GOSSIP_MAX},
+    message::chain::{ChainReply, GOSSIP_MAX, REPLY_MAX},
 };
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, warn};
@@ -23,7 +23,7 @@ use super::{Chain, ChainError, Command, DIRECT_CHAIN, DIRECT_GOSSIP, DIRECT_TRAN
 use base::errors::chained;
 
 /// Size of a reply with blocks, well below the limit of a reply.
-const REPLY_BYTES: usize = ANSWER_MAX / 4;
+const REPLY_BYTES: usize = REPLY_MAX / 4;
 
 /// Digests of consensus messages that were sent recently.
 #[derive(Default)]
@@ -319,7 +319,7 @@ impl Shell {
                     }
                 }
             }
-            net.respond(id, codec::encode(&Answer::Blocks(entries)));
+            net.respond(id, codec::encode(&ChainReply::Blocks(entries)));
         });
     }
 

@@ -6,7 +6,8 @@ use protocol::{
     BlobHash, DatanetId, NodeId, Time,
     crypto::Signed,
     datanet::{
-        Access, Act, Charter, Contribution, Entry, Grant, Registry, Role, Standing, Statement, StatementId, Version,
+        Access, Act, Charter, Contribution, Entry, Grant, ProposalStatus, Registry, Role, Statement, StatementId,
+        Version,
     },
     licence::Licence,
     seal::{Header, KeyEpoch, MemberKey},
@@ -139,7 +140,7 @@ fn act_of(verb: DatanetVerb, registry: &Registry, local: &LocalDatanet, speaker:
         DatanetVerb::Decide { proposal, approve, why } => {
             curator("decide about proposals")?;
             let proposal = proposed(registry, proposal)?;
-            if registry.standing(&proposal) == Some(Standing::Withdrawn) {
+            if registry.status(&proposal) == Some(ProposalStatus::Withdrawn) {
                 return Err(invalid("proposal", "its contributor has withdrawn it"));
             }
             Act::Decide { proposal, approve, why }
@@ -147,7 +148,7 @@ fn act_of(verb: DatanetVerb, registry: &Registry, local: &LocalDatanet, speaker:
         DatanetVerb::Withdraw { proposal } => Act::Withdraw(own(registry, proposal, me)?),
         DatanetVerb::Appeal { proposal, why } => {
             let proposal = own(registry, proposal, me)?;
-            if !matches!(registry.standing(&proposal), Some(Standing::Declined { .. })) {
+            if !matches!(registry.status(&proposal), Some(ProposalStatus::Declined { .. })) {
                 return Err(invalid("proposal", "it was not declined"));
             }
             Act::Appeal { proposal, why }
@@ -207,7 +208,7 @@ fn first_epoch(registry: &Registry) -> KeyEpoch {
 
 fn proposed(registry: &Registry, name: BlobHash) -> Result<StatementId, DatanetError> {
     let id = StatementId(name.0);
-    registry.standing(&id).map(|_| id).ok_or_else(|| {
+    registry.status(&id).map(|_| id).ok_or_else(|| {
         invalid(
             "proposal",
             format!("{name:#} is not a known proposal; `openledger datanet show` lists the proposals"),
@@ -242,9 +243,9 @@ fn version(registry: &Registry, local: &LocalDatanet, roots: &[BlobHash], speake
     };
     for (id, standing) in registry.proposals() {
         let counts = match local.charter.contribution {
-            Contribution::Curated => *standing == Standing::Approved,
+            Contribution::Curated => *standing == ProposalStatus::Approved,
             Contribution::Open | Contribution::Members => {
-                matches!(standing, Standing::Approved | Standing::Proposed)
+                matches!(standing, ProposalStatus::Approved | ProposalStatus::Proposed)
             }
         };
         let said = registry.statement(id).filter(|_| counts).map(|said| &said.message);

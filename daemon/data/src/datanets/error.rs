@@ -1,6 +1,6 @@
 //! Errors of requests about datanets.
 
-use protocol::{DatanetId, NodeId, datanet::LearnError, seal::KeyEpoch};
+use protocol::{DatanetId, NodeId, datanet::InsertError, seal::KeyEpoch};
 
 use crate::{open::StoreError, peer::Offline, record_list::RecordListError, requests::RequestError};
 use base::{
@@ -18,7 +18,7 @@ pub enum DatanetError {
     #[error("{0}")]
     Denied(String),
     #[error("the statement is not valid in this datanet")]
-    Learn(#[from] LearnError),
+    Learn(#[from] InsertError),
     #[error(transparent)]
     Record(#[from] RecordListError),
     #[error(transparent)]
@@ -66,7 +66,7 @@ impl DatanetError {
         match self {
             Self::Absent { .. } | Self::NotAMember { .. } => Kind::NotFound,
             Self::Argument(_) => Kind::Usage,
-            Self::Denied(_) | Self::NoKey { .. } | Self::Learn(LearnError::NotOwner { .. }) => Kind::Denied,
+            Self::Denied(_) | Self::NoKey { .. } | Self::Learn(InsertError::NotOwner { .. }) => Kind::Denied,
             Self::Learn(_) | Self::Record(_) | Self::Secret(_) | Self::Store { .. } | Self::Folder { .. } => {
                 Kind::Failed
             }

@@ -10,12 +10,12 @@ use std::{
     sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use net::data::{Admission, Ask};
+use net::data::{Admission, BlobRequest};
 use protocol::{
     BlobHash, DatanetId, NodeId, Time,
     crypto::{Domain, Signed},
     datanet::{Access, Act, Charter, Registry, Statement, StatementId},
-    seal::{DatanetSecret, EpochKey, Header, KeyEpoch, MemberSecret, Wrapped},
+    seal::{DatanetSecret, EpochKey, Header, KeyEpoch, MemberSecret, WrappedKey},
 };
 use storage::blob::BlobStore;
 
@@ -30,7 +30,7 @@ pub(super) enum Record {
     Charter(Box<Signed<Charter>>),
     Statement(Box<Signed<Statement>>),
     /// An epoch key, encrypted to this node's member key.
-    Key(Wrapped),
+    Key(WrappedKey),
     /// A node that can be asked about the datanet.
     Source(NodeId),
 }
@@ -81,7 +81,7 @@ impl LocalDatanet {
             match record {
                 Record::Charter(_) => known = true,
                 Record::Statement(said) => {
-                    if let Err(error) = registry.learn([*said]) {
+                    if let Err(error) = registry.insert([*said]) {
                         tracing::warn!(%error, datanet = %format_args!("{:#}", registry.id()), "a stored statement is no longer valid and is ignored");
                     }
                 }
@@ -146,11 +146,11 @@ impl LocalDatanet {
             let statement = registry.next(peer.id(), now, act(&registry)?);
             let said = peer.sign(statement);
             // Validate it on a copy first: a record on disk cannot be undone.
-            registry.clone().learn([said.clone()])?;
+            registry.clone().insert([said.clone()])?;
             said
         };
         self.records.add(&[Record::Statement(Box::new(said.clone()))]).await?;
-        self.registry_mut().learn([said.clone()])?;
+        self.registry_mut().insert([said.clone()])?;
         Ok((said.message.id(), said))
     }
 
@@ -163,7 +163,7 @@ impl LocalDatanet {
             let mut registry = self.registry_mut();
             let unknown = |said: &Signed<Statement>| registry.statement(&said.message.id()).is_none();
             let fresh: Vec<_> = said.into_iter().filter(unknown).collect();
-            let learnt = registry.learn(fresh.clone());
+            let learnt = registry.insert(fresh.clone());
             let taken = |said: &Signed<Statement>| registry.statement(&said.message.id()).is_some();
             (fresh.into_iter().filter(taken).collect::<Vec<_>>(), learnt)
         };
@@ -177,7 +177,11 @@ impl LocalDatanet {
     }
 
     /// Decrypts and stores keys that were sent to this node; returns the number of new ones.
-    pub(super) async fn receive_keys(&self, boxes: Vec<Wrapped>, member: &MemberSecret) -> Result<usize, DatanetError> {
+    pub(super) async fn receive_keys(
+        &self,
+        boxes: Vec<WrappedKey>,
+        member: &MemberSecret,
+    ) -> Result<usize, DatanetError> {
         let mut new = Vec::new();
         for wrapped in boxes {
             let known = self.epoch_key(wrapped.epoch).is_some();
@@ -213,13 +217,13 @@ impl LocalDatanet {
     }
 
     /// The keys that `node` may hold, from epoch `from` on, each encrypted to its member key.
-    pub(super) fn wrapped_keys(&self, node: NodeId, from: KeyEpoch, now: Time) -> Vec<Wrapped> {
+    pub(super) fn wrapped_keys(&self, node: NodeId, from: KeyEpoch, now: Time) -> Vec<WrappedKey> {
         let registry = self.registry();
         let epochs = (from.0..=registry.epoch().0).map(KeyEpoch);
         let member = |epoch| Some((epoch, registry.may_hold(&node, epoch, now)?));
         let wrap = |(epoch, member): (KeyEpoch, protocol::datanet::Member)| {
             let key = self.epoch_key(epoch)?;
-            Wrapped::new(&key, self.id, epoch, &member.key, entropy::bytes()).ok()
+            WrappedKey::new(&key, self.id, epoch, &member.key, entropy::bytes()).ok()
         };
         epochs
             .filter_map(member)
@@ -300,15 +304,15 @@ impl LocalDatanet {
     }
 
     /// Returns true if `node` may fetch this: members what is published, curators also what is proposed.
-    pub(crate) fn serves(&self, node: NodeId, ask: Ask, now: Time) -> bool {
+    pub(crate) fn serves(&self, node: NodeId, ask: BlobRequest, now: Time) -> bool {
         let registry = self.registry();
         if !registry.may_read(&node, now) {
             return false;
         }
         let open = lock::read(&self.open);
         let published = match ask {
-            Ask::Blob(hash) => open.contains_key(&hash),
-            Ask::Sequence(root) => open.get(&root) == Some(&true),
+            BlobRequest::Blob(hash) => open.contains_key(&hash),
+            BlobRequest::Sequence(root) => open.get(&root) == Some(&true),
         };
         published || registry.may_approve(&node, now)
     }
@@ -331,7 +335,7 @@ impl Admission for Members {
         false
     }
 
-    fn may_fetch(&self, node: NodeId, ask: Ask) -> bool {
+    fn may_fetch(&self, node: NodeId, ask: BlobRequest) -> bool {
         self.local.serves(node, ask, self.clock.now())
     }
 }

@@ -162,7 +162,7 @@ impl Datanets {
     /// Creates a datanet. Its secret is written before its charter, so that a crash never leaves a datanet without it.
     async fn establish(&self, charter: Charter) -> Result<Arc<LocalDatanet>, DatanetError> {
         self.domain()?;
-        charter.check().map_err(protocol::datanet::LearnError::from)?;
+        charter.check().map_err(protocol::datanet::InsertError::from)?;
         let id = charter.id();
         let secret = match charter.access {
             Access::Public => None,

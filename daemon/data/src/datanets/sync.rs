@@ -7,7 +7,7 @@ use protocol::{
     DatanetId, NodeId,
     crypto::Signed,
     datanet::{Act, Statement, StatementId},
-    message::datanet::{DATANET_ANSWER_MAX, DatanetAnswer as Answer, DatanetAsk, NAMED_MAX},
+    message::datanet::{DATANET_REPLY_MAX, DatanetReply as Answer, DatanetRequest, NAMED_MAX},
     seal::MemberKey,
 };
 use tokio_util::sync::CancellationToken;
@@ -67,7 +67,7 @@ impl Datanets {
         if node == self.0.peer.id() {
             return self.member_key().ok();
         }
-        match self.ask(node, &DatanetAsk::Member).await {
+        match self.ask(node, &DatanetRequest::Member).await {
             Ok(Answer::Member(key)) => Some(key),
             Ok(_) | Err(_) => None,
         }
@@ -76,7 +76,7 @@ impl Datanets {
     /// Joins a datanet: requests its charter, statements and keys from a member.
     pub async fn join(&self, id: DatanetId, from: NodeId) -> Result<DatanetResponse, DatanetError> {
         self.domain()?;
-        let charter = match self.ask(from, &DatanetAsk::Charter(id)).await? {
+        let charter = match self.ask(from, &DatanetRequest::Charter(id)).await? {
             Answer::Charter(charter) if charter.message.id() == id => *charter,
             _ => return Err(DatanetError::NotAMember { node: from, id }),
         };
@@ -116,7 +116,7 @@ impl Datanets {
         let refused = || DatanetError::NotAMember { node, id: local.id };
         let (mut after, mut theirs) = (None, BTreeSet::new());
         loop {
-            let ask = DatanetAsk::Names {
+            let ask = DatanetRequest::Names {
                 datanet: local.id,
                 after,
             };
@@ -136,7 +136,7 @@ impl Datanets {
             .collect();
         while !wanted.is_empty() {
             let names = wanted.iter().copied().take(NAMED_MAX).collect();
-            let ask = DatanetAsk::Statements {
+            let ask = DatanetRequest::Statements {
                 datanet: local.id,
                 names,
             };
@@ -161,7 +161,7 @@ impl Datanets {
                 .collect()
         };
         for said in ours {
-            self.ask(node, &DatanetAsk::Tell(Box::new(said))).await?;
+            self.ask(node, &DatanetRequest::Deliver(Box::new(said))).await?;
         }
         self.fetch_keys(local, node).await
     }
@@ -179,7 +179,7 @@ impl Datanets {
         else {
             return Ok(());
         };
-        let ask = DatanetAsk::Keys {
+        let ask = DatanetRequest::Keys {
             datanet: local.id,
             from,
         };
@@ -192,8 +192,8 @@ impl Datanets {
         Ok(())
     }
 
-    async fn ask(&self, node: NodeId, ask: &DatanetAsk) -> Result<Answer, DatanetError> {
-        let asked = self.0.peer.request(node, KIND, ask, DATANET_ANSWER_MAX).await?;
+    async fn ask(&self, node: NodeId, ask: &DatanetRequest) -> Result<Answer, DatanetError> {
+        let asked = self.0.peer.request(node, KIND, ask, DATANET_REPLY_MAX).await?;
         asked.map_err(|source| DatanetError::Peer { node, source })
     }
 
@@ -232,7 +232,7 @@ impl Datanets {
             let (datanets, said) = (self.clone(), said.clone());
             self.0.peer.spawn_until_stopped(|_| async move {
                 // A node that misses it gets it at the next synchronisation.
-                drop(datanets.ask(node, &DatanetAsk::Tell(Box::new(said))).await);
+                drop(datanets.ask(node, &DatanetRequest::Deliver(Box::new(said))).await);
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use protocol::{
     BlobHash, NodeId, Time,
-    datanet::{Act, Standing},
+    datanet::{Act, ProposalStatus},
 };
 
 use super::LocalDatanet;
@@ -47,18 +47,18 @@ pub(super) fn answer(local: &LocalDatanet, me: NodeId, now: Time) -> DatanetResp
 /// Lists the proposals with their status.
 pub(super) fn proposals(local: &LocalDatanet) -> Vec<ProposalLine> {
     let registry = local.registry();
-    let line = |(id, standing): (&protocol::datanet::StatementId, &Standing)| {
+    let line = |(id, standing): (&protocol::datanet::StatementId, &ProposalStatus)| {
         let said = &registry.statement(id)?.message;
         let Act::Propose { root, licence, .. } = &said.act else {
             return None;
         };
         let standing = match standing {
-            Standing::Proposed => "proposed",
-            Standing::Approved => "approved",
-            Standing::Declined { appealed: false } => "declined",
-            Standing::Declined { appealed: true } => "appealed",
-            Standing::Withdrawn => "withdrawn",
-            Standing::Unlicensed => "unlicensed",
+            ProposalStatus::Proposed => "proposed",
+            ProposalStatus::Approved => "approved",
+            ProposalStatus::Declined { appealed: false } => "declined",
+            ProposalStatus::Declined { appealed: true } => "appealed",
+            ProposalStatus::Withdrawn => "withdrawn",
+            ProposalStatus::Unlicensed => "unlicensed",
         };
         Some(ProposalLine {
             proposal: BlobHash(id.0),

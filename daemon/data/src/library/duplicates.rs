@@ -13,12 +13,12 @@ use std::{
 
 use protocol::{
     BlobHash, DatanetId,
-    datanet::{Act, Standing},
-    duplicate::{Entry, Sieve},
+    datanet::{Act, ProposalStatus},
+    duplicate::{CandidateFilter, Entry},
 };
 use storage::{
     blob::{Content, Format},
-    dataset::{self, Card, DuplicateOf, DuplicateRecord, Sketches},
+    dataset::{self, DuplicateOf, DuplicateRecord, SketchHeader, Sketches},
 };
 
 use super::{Library, open::open};
@@ -45,7 +45,7 @@ type Tell = Arc<dyn Fn(&str, u64) + Send + Sync>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     sketches: Option<Sketches>,
-    order: Vec<Card>,
+    order: Vec<SketchHeader>,
     compared: Compared,
 }
 
@@ -54,13 +54,13 @@ impl dataset::Known for Known {
         let Some(sketches) = &self.sketches else {
             return Vec::new();
         };
-        let (mut sieve, mut found, mut seen) = (Sieve::new(new), Vec::new(), BTreeSet::new());
+        let (mut filter, mut found, mut seen) = (CandidateFilter::new(new), Vec::new(), BTreeSet::new());
         for _ in 0..ROUNDS {
             let before = found.len();
             for (place, card) in self.order.iter().enumerate() {
                 // Of equal records only the earliest is needed.
                 let wanted = |entry: &Entry| {
-                    let new = seen.len() < CLOSELY_MAX && sieve.passes(entry);
+                    let new = seen.len() < CLOSELY_MAX && filter.passes(entry);
                     new && seen.insert(entry.sketch.exact)
                 };
                 match sketches.pick(card.root, wanted) {
@@ -79,7 +79,7 @@ impl dataset::Known for Known {
                 break;
             }
             // Next round: an original may itself be a copy of an earlier record.
-            sieve = Sieve::new(&found[before..]);
+            filter = CandidateFilter::new(&found[before..]);
         }
         found
     }
@@ -103,7 +103,7 @@ impl Known {
                 examples: Vec::new(),
             });
             of.records += 1;
-            of.same += u64::from(duplicate.likeness == protocol::duplicate::Likeness::SAME);
+            of.same += u64::from(duplicate.likeness == protocol::duplicate::Similarity::SAME);
             if of.examples.len() < EXAMPLES_MAX {
                 of.examples.push(Example {
                     record: duplicate.record,
@@ -119,7 +119,7 @@ impl Known {
     }
 
     /// Stores the sketches of a new dataset. They are a cache: after a failure they are made again when needed.
-    pub(super) fn store_sketches(&self, card: Card, entries: &[Entry]) {
+    pub(super) fn store_sketches(&self, card: SketchHeader, entries: &[Entry]) {
         if let Some(sketches) = &self.sketches
             && let Err(error) = sketches.put(card, entries)
         {
@@ -167,7 +167,7 @@ impl Library {
         order.retain(|card| !past.contains(&card.root));
         let local = datanet.and_then(|id| self.datanets.find(id));
         let published = local.as_ref().map(|local| published(local)).unwrap_or_default();
-        let rank = |card: &Card| {
+        let rank = |card: &SketchHeader| {
             let version = published.get(&card.root).copied().flatten().unwrap_or(u64::MAX);
             (version, card.since_ms, card.root)
         };
@@ -191,8 +191,8 @@ impl Library {
     }
 
     /// Returns the card of a dataset, and makes its sketches if they are missing. `None` if it cannot be read.
-    async fn card(&self, sketches: &Sketches, store: &ShardStore, root: BlobHash, tell: Tell) -> Option<Card> {
-        match sketches.card(root) {
+    async fn card(&self, sketches: &Sketches, store: &ShardStore, root: BlobHash, tell: Tell) -> Option<SketchHeader> {
+        match sketches.header(root) {
             Ok(Some(card)) => return Some(card),
             Ok(None) => (),
             Err(error) => tracing::warn!(error = chained(&error), "making damaged sketches again"),
@@ -225,8 +225,8 @@ impl Library {
 }
 
 /// Makes the card that describes the sketches of a dataset.
-pub(super) fn card(root: BlobHash, manifest: &protocol::manifest::Manifest, now_ms: u64) -> Card {
-    Card {
+pub(super) fn card(root: BlobHash, manifest: &protocol::manifest::Manifest, now_ms: u64) -> SketchHeader {
+    SketchHeader {
         root,
         name: manifest.name.clone(),
         datanet: manifest.datanet,
@@ -247,7 +247,7 @@ fn datasets(store: &ShardStore) -> Vec<BlobHash> {
 }
 
 /// The earlier versions of a dataset that this node holds.
-fn past(held: &[Card], previous: Option<BlobHash>) -> BTreeSet<BlobHash> {
+fn past(held: &[SketchHeader], previous: Option<BlobHash>) -> BTreeSet<BlobHash> {
     let by_root: BTreeMap<_, _> = held.iter().map(|card| (card.root, card.previous)).collect();
     let (mut past, mut next) = (BTreeSet::new(), previous);
     // Stops at a version that is not held, and at a cycle.
@@ -264,7 +264,10 @@ fn published(local: &LocalDatanet) -> BTreeMap<BlobHash, Option<u64>> {
     for (id, said) in registry.statements() {
         match &said.message.act {
             Act::Propose { root, .. } => {
-                let stands = matches!(registry.standing(id), Some(Standing::Proposed | Standing::Approved));
+                let stands = matches!(
+                    registry.status(id),
+                    Some(ProposalStatus::Proposed | ProposalStatus::Approved)
+                );
                 if stands {
                     found.entry(*root).or_default();
                 }
@@ -286,8 +289,8 @@ fn published(local: &LocalDatanet) -> BTreeMap<BlobHash, Option<u64>> {
 mod tests {
     use super::*;
 
-    fn card(root: u8, previous: Option<u8>) -> Card {
-        Card {
+    fn card(root: u8, previous: Option<u8>) -> SketchHeader {
+        SketchHeader {
             root: BlobHash([root; 32]),
             name: String::new(),
             datanet: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use storage::blob::Mend;
+use storage::blob::Repair;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -84,7 +84,7 @@ impl Library {
         drop_damaged: bool,
         tell: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<FsckResponse, LibraryError> {
-        let mend = if drop_damaged { Mend::Damaged } else { Mend::Orphans };
+        let repair = if drop_damaged { Repair::Damaged } else { Repair::Orphans };
         let (mut answer, mut damaged) = (FsckResponse::default(), 0);
         for store in self.stores() {
             let of_datanet = store
@@ -96,7 +96,7 @@ impl Library {
                     ..Progress::default()
                 });
             };
-            let checked = store.blobs.fsck(mend, progress).await?;
+            let checked = store.blobs.fsck(repair, progress).await?;
             damaged += checked.damaged.len();
             answer.sound += checked.sound as u64;
             answer.bytes += checked.bytes;

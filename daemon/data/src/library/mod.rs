@@ -166,7 +166,7 @@ impl Library {
     /// which its blobs stay.
     pub async fn remove(&self, root: BlobHash) -> Result<Vec<String>, LibraryError> {
         let blobs = self.store_of(root).await.blobs;
-        let kept = blobs.why(root).ok_or(LibraryError::Absent { root })?;
+        let kept = blobs.reasons(root).ok_or(LibraryError::Absent { root })?;
         let mut left = Vec::new();
         for why in kept.reasons {
             match why {

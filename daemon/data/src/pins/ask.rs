@@ -39,7 +39,7 @@ impl Pins {
             None => {
                 self.pin_here(root, tell).await?;
                 self.0.public.refresh().await;
-                if self.0.public.blobs.why(root).is_some() {
+                if self.0.public.blobs.reasons(root).is_some() {
                     self.0.announcements.announce(root).await;
                 }
             }
@@ -63,7 +63,9 @@ impl Pins {
             Some(store) => store.blobs,
             None => self.0.library.store_of(root).await.blobs,
         };
-        let had = blobs.why(root).is_some_and(|kept| kept.reasons.contains(&Reason::User));
+        let had = blobs
+            .reasons(root)
+            .is_some_and(|kept| kept.reasons.contains(&Reason::User));
         blobs.pin(content, Reason::User).await.map_err(LibraryError::from)?;
         if blobs.settle(content).await.is_ok() {
             return Ok(());
@@ -144,7 +146,7 @@ impl Pins {
         let store = self.0.library.store_of(root).await;
         let kept = store
             .blobs
-            .why(root)
+            .reasons(root)
             .is_some_and(|kept| kept.reasons.contains(&Reason::User));
         if kept {
             store
@@ -153,7 +155,7 @@ impl Pins {
                 .await
                 .map_err(LibraryError::from)?;
             self.0.public.refresh().await;
-            if store.blobs.why(root).is_none() {
+            if store.blobs.reasons(root).is_none() {
                 self.0.announcements.withdraw(root);
             }
         }

@@ -8,7 +8,7 @@ use std::{
 
 use protocol::{
     Amount, NodeId,
-    machine::{Appetite, DealId},
+    machine::{DealId, HostTerms},
 };
 use storage::disk::free_bytes;
 
@@ -107,10 +107,10 @@ impl Deals {
     }
 
     /// Free space that may still be promised to others, and the price.
-    pub(super) fn appetite(&self) -> Appetite {
+    pub(super) fn host_terms(&self) -> HostTerms {
         let promised: u64 = self.hosted().iter().map(|deal| deal.deal.bytes()).sum();
         let disk = free_bytes(self.home.root()).unwrap_or(0);
-        Appetite {
+        HostTerms {
             free: self.host.saturating_sub(promised).min(disk),
             price_per_gib: self.price_per_gib,
             answer_within_ms: ANSWER_WITHIN_MS,

@@ -12,9 +12,9 @@ use protocol::{
     NodeId, Time,
     crypto::Signed,
     machine::{Deal, DealId, HostEffect, HostInput, Hosting},
-    message::pin::{PinAnswer, PinAsk},
+    message::pin::{PinReply, PinRequest},
     proof::{Beacon, Bundle},
-    receipt::Answer,
+    receipt::StorageAnswer,
 };
 use storage::blob::{Content, Reason};
 use tokio::sync::oneshot;
@@ -36,7 +36,7 @@ use protocol::event::Event;
 /// Wait before a failed fetch is repeated.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-type Proven = (Signed<Answer>, Bundle);
+type Proven = (Signed<StorageAnswer>, Bundle);
 
 /// A deal that this node accepted as a host.
 pub(super) struct Hosted {
@@ -128,15 +128,15 @@ impl Hosted {
             HostEffect::Prove(chunks) => pins.spawn(move |pins| async move { hosted.prove(&pins, chunks).await }),
             HostEffect::Register { part, bundle } => pins.spawn(move |pins| async move {
                 let deal = hosted.id;
-                let ask = PinAsk::Register { deal, part, bundle };
-                if let Ok(PinAnswer::Yes) = pins.ask(hosted.deal.owner, &ask).await {
+                let ask = PinRequest::Register { deal, part, bundle };
+                if let Ok(PinReply::Accepted) = pins.ask(hosted.deal.owner, &ask).await {
                     let parts = hosted.deal.parts();
                     info!(deal = %format_args!("{deal:#}"), part, parts, "registered as a host");
                     hosted.apply(&pins, HostRecord::Registered { part }).await;
                 }
             }),
             HostEffect::Answer(beacon, bundle) => {
-                let said = Answer {
+                let said = StorageAnswer {
                     deal: self.id,
                     host: pins.0.peer.id(),
                     beacon,
@@ -151,7 +151,7 @@ impl Hosted {
                     }
                 }
             }
-            HostEffect::Forget(why) => pins.spawn(move |pins| async move {
+            HostEffect::Unpin(why) => pins.spawn(move |pins| async move {
                 pins.0.peer.tell(Event::CopyDropped {
                     deal: hosted.id,
                     why: format!("{why:?}"),
@@ -214,7 +214,13 @@ impl Hosted {
                     let why = base::errors::chained(&error);
                     warn!(why, deal = %format_args!("{:#}", self.id), "a shard is damaged; fetching it again");
                     // Damaged blobs must be dropped before they can be fetched again.
-                    drop(pins.0.public.blobs.fsck(storage::blob::Mend::Damaged, |_, _| ()).await);
+                    drop(
+                        pins.0
+                            .public
+                            .blobs
+                            .fsck(storage::blob::Repair::Damaged, |_, _| ())
+                            .await,
+                    );
                     return self.apply(pins, HostRecord::Damaged).await;
                 }
             }
@@ -260,7 +266,7 @@ impl Hosted {
             return;
         }
         pins.0.public.refresh().await;
-        if pins.0.public.blobs.why(self.deal.set).is_none() {
+        if pins.0.public.blobs.reasons(self.deal.set).is_none() {
             pins.0.announcements.withdraw(self.deal.set);
         }
         pins.0.deals.hosted_gone(self.id);

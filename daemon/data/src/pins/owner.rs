@@ -11,7 +11,7 @@ use protocol::{
     NodeId, Time,
     crypto::Signed,
     machine::{Audit, AuditEffect, AuditInput, Deal, DealId, Pin, PinEffect},
-    message::pin::{PinAnswer, PinAsk},
+    message::pin::{PinReply, PinRequest},
     proof::Beacon,
     receipt::{RetrievalReceipt, StorageReceipt},
 };
@@ -142,10 +142,10 @@ impl Owned {
                     }
                 });
             }
-            PinEffect::Ask(node) => pins.spawn(move |pins| async move { owned.offer(&pins, node).await }),
+            PinEffect::Offer(node) => pins.spawn(move |pins| async move { owned.offer(&pins, node).await }),
             // The reply to the host confirms it.
-            PinEffect::Heard { .. } => (),
-            PinEffect::Holds(host) => tell(Event::CopyHeld { deal, host }),
+            PinEffect::Acknowledge { .. } => (),
+            PinEffect::Registered(host) => tell(Event::CopyHeld { deal, host }),
             PinEffect::Pay { host, epoch, amount } => {
                 tell(Event::HostOwed {
                     deal,
@@ -164,7 +164,7 @@ impl Owned {
                 lock::locked(&self.audits).remove(&node);
                 pins.release(self.id, node);
             }
-            PinEffect::Over => {
+            PinEffect::Ended => {
                 tell(Event::DealEnded { deal });
                 lock::locked(&self.audits).clear();
                 before.iter().for_each(|node| pins.release(self.id, *node));
@@ -175,9 +175,9 @@ impl Owned {
     async fn offer(self: &Arc<Self>, pins: &Pins, node: NodeId) {
         // The machine repeats an offer that gets no reply.
         let (deal, renewal) = (Box::new(self.signed.clone()), self.renewal(pins));
-        let said = match pins.ask(node, &PinAsk::Offer { deal, renewal }).await {
-            Ok(PinAnswer::Yes) => PinRecord::Accepted(node),
-            Ok(PinAnswer::Declined(why)) => {
+        let said = match pins.ask(node, &PinRequest::Offer { deal, renewal }).await {
+            Ok(PinReply::Accepted) => PinRecord::Accepted(node),
+            Ok(PinReply::Declined(why)) => {
                 info!(host = %format_args!("{node:#}"), %why, "a host declined");
                 PinRecord::Declined(node)
             }
@@ -222,8 +222,8 @@ impl Owned {
     async fn judge(self: Arc<Self>, pins: &Pins, host: NodeId, effect: AuditEffect) {
         let kept = match effect {
             AuditEffect::Challenge(beacon) => {
-                let ask = PinAsk::Challenge { deal: self.id, beacon };
-                if let Ok(PinAnswer::Proof { answer, bundle }) = pins.ask(host, &ask).await {
+                let ask = PinRequest::Challenge { deal: self.id, beacon };
+                if let Ok(PinReply::Proof { answer, bundle }) = pins.ask(host, &ask).await {
                     self.audit(pins, host, AuditInput::Answered(answer, bundle));
                 }
                 return;

@@ -7,7 +7,7 @@ use protocol::{
     NodeId,
     crypto::digest,
     machine::{Probe, ProbeEffect, ProbeInput},
-    message::pin::{PinAnswer, PinAsk},
+    message::pin::{PinReply, PinRequest},
     proof::{Beacon, Shard},
 };
 use storage::blob::Format;
@@ -48,10 +48,10 @@ async fn draw(pins: &Pins, beacon: &Beacon) -> Option<(Shard, NodeId)> {
 async fn probe_provider(pins: &Pins, beacon: Beacon, shard: Shard, provider: NodeId) {
     let (mut probe, mut todo) = (Probe::new(shard, provider, pins.0.peer.id()), Vec::new());
     probe.step(pins.0.peer.now(), ProbeInput::Epoch(beacon), &mut todo);
-    let Some(ProbeEffect::Ask(chunk)) = todo.pop() else {
+    let Some(ProbeEffect::Request(chunk)) = todo.pop() else {
         return;
     };
-    let ask = PinAsk::Chunk {
+    let ask = PinRequest::Chunk {
         root: shard.root,
         size: shard.size,
         chunk,
@@ -60,7 +60,7 @@ async fn probe_provider(pins: &Pins, beacon: Beacon, shard: Shard, provider: Nod
         .deadline()
         .map_or(std::time::Duration::ZERO, |at| pins.0.peer.clock().until(at));
     let input = match tokio::time::timeout(wait, pins.ask(provider, &ask)).await {
-        Ok(Ok(PinAnswer::Chunk(proof))) => ProbeInput::Served(proof),
+        Ok(Ok(PinReply::Chunk(proof))) => ProbeInput::Served(proof),
         Ok(Ok(_)) => ProbeInput::Refused,
         Ok(Err(_)) | Err(_) => {
             // A node that cannot be reached counts as one that does not reply: wait for the deadline.

@@ -4,7 +4,7 @@ use protocol::{
     NodeId,
     crypto::Signed,
     machine::Renewal,
-    message::pin::{PinAnswer, PinAsk},
+    message::pin::{PinReply, PinRequest},
 };
 use tracing::info;
 
@@ -76,7 +76,7 @@ impl Owned {
     async fn send_renewal_to(&self, pins: &Pins, host: NodeId, renewal: Signed<Renewal>) {
         let until = renewal.message.until;
         // It is sent again at the next epoch if there is no reply.
-        if let Ok(PinAnswer::Yes) = pins.ask(host, &PinAsk::Renew(renewal)).await {
+        if let Ok(PinReply::Accepted) = pins.ask(host, &PinRequest::Renew(renewal)).await {
             self.set_confirmed(host, until);
         }
     }

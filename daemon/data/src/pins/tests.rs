@@ -101,5 +101,5 @@ async fn a_host_that_was_killed_keeps_what_it_took_and_promises_the_room_once() 
         pins.host(id)
             .is_some_and(|deal| !deal.is_over() && !deal.is_registered())
     );
-    assert!(pins.appetite().free <= config.data.host.0 - 40_000);
+    assert!(pins.host_terms().free <= config.data.host.0 - 40_000);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use protocol::{
     BlobHash, NodeId,
-    message::pin::{PinAnswer, PinAsk},
+    message::pin::{PinReply, PinRequest},
     proof::{Beacon, Sample, Shard},
 };
 
@@ -31,7 +31,7 @@ impl Pins {
         let blobs = self.0.library.store_of(root).await.blobs;
         let here = ask::shards(&blobs, root).await;
         // A copy that lost a blob still has its root pinned.
-        let kept = blobs.why(root).is_some();
+        let kept = blobs.reasons(root).is_some();
         let known = deals.first().map(|deal| deal.signed.message.shards.clone());
         let shards = here.clone().or(known);
         let (mut checked, mut failed) = (Vec::new(), Vec::new());
@@ -92,13 +92,13 @@ impl Pins {
                 let proof = blobs.prove(shard, chunk).await;
                 proof.map_err(|error| base::errors::chained(&error))?;
             } else {
-                let ask = PinAsk::Chunk {
+                let ask = PinRequest::Chunk {
                     root: shard.root,
                     size: shard.size,
                     chunk,
                 };
                 match self.ask(node, &ask).await {
-                    Ok(PinAnswer::Chunk(proof)) => {
+                    Ok(PinReply::Chunk(proof)) => {
                         let wrong = |flaw| format!("chunk {chunk} of {:#}: {flaw}", shard.root);
                         proof.verify(shard, chunk).map_err(wrong)?;
                     }

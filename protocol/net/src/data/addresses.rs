@@ -1,8 +1,8 @@
-//! Between the names of the planes, and where peers listen for data.
+//! Addresses of peers on the data plane.
 //!
-//! A node tells its UDP ports in the agent text of `identify`; the address is the one its control connection comes from.
-//! If it can be reached over a relay it tells that too, and is believed if the relay is ours as well: a peer does not
-//! choose whom this node calls. The book learns from there and forgets a peer that has been gone for long.
+//! A node tells its UDP ports in the agent string of `identify`; the IP address is that of its control connection. A relay is
+//! told the same way, and used only if it is our own relay too, so that a peer cannot choose which hosts this node contacts.
+//! The book forgets a peer some time after it has disconnected.
 
 use std::{
     collections::BTreeMap,
@@ -14,23 +14,21 @@ use std::{
 use iroh::{EndpointAddr, EndpointId, RelayUrl, address_lookup::MemoryLookup};
 use protocol::NodeId;
 
-/// A peer may come back with the same address within this time.
-const KEPT: Duration = Duration::from_secs(600);
+/// Time for which a disconnected peer's address is kept.
+const KEEP_DISCONNECTED: Duration = Duration::from_secs(600);
 const REMEMBERED: usize = 4096;
-/// What stands before a relay in the agent text.
+/// Prefix of a relay in the agent string.
 const RELAY: &str = "relay=";
 
-/// The UDP ports that a node takes data connections on.
+/// The UDP ports on which a node accepts data connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DataPorts {
-    /// For IPv4.
     pub v4: Option<u16>,
-    /// For IPv6.
     pub v6: Option<u16>,
 }
 
 impl DataPorts {
-    /// What `identify` carries, such as `openledger/0.1.0 data4=4002 data6=4002`.
+    /// Returns the agent string for `identify`, such as `openledger/0.1.0 data4=4002 data6=4002`.
     pub(crate) fn agent(self) -> String {
         let mut text = concat!("openledger/", env!("CARGO_PKG_VERSION")).to_owned();
         for (name, port) in [("data4", self.v4), ("data6", self.v6)] {
@@ -41,7 +39,7 @@ impl DataPorts {
         text
     }
 
-    /// Reads [`Self::agent`] of another node; ports that are not there are none.
+    /// Parses another node's agent string. Missing or invalid ports become `None`.
     pub(crate) fn from_agent(agent: &str) -> Self {
         let port = |name: &str| {
             let word = agent.split(' ').find_map(|word| word.strip_prefix(name))?;
@@ -53,20 +51,20 @@ impl DataPorts {
         }
     }
 
-    /// Where a node at `ip` takes data connections.
+    /// Returns the address of a node with these ports at `ip`.
     pub(crate) fn at(self, ip: IpAddr) -> Option<SocketAddr> {
         let port = if ip.is_ipv4() { self.v4 } else { self.v6 };
         port.map(|port| SocketAddr::new(ip, port))
     }
 }
 
-/// Where peers are on the data plane. Clones are the same book; the control plane writes, the data plane reads.
+/// Data addresses of peers. Clones share the book: the control plane writes, the data plane reads.
 #[derive(Clone, Debug, Default)]
 pub struct AddressBook {
     lookup: MemoryLookup,
     gone: Arc<Mutex<BTreeMap<NodeId, Instant>>>,
     ports: DataPorts,
-    /// Where this node can be reached if there is no straight way.
+    /// The relay over which this node can be reached if there is no direct path.
     relay: Option<RelayUrl>,
 }
 
@@ -80,13 +78,13 @@ impl AddressBook {
         }
     }
 
-    /// The same book for a node that can be reached over a relay, and reaches over it whoever says the same.
+    /// Sets this node's relay, which is also used for peers that name the same one.
     pub fn with_relay(self, relay: Option<&str>) -> Self {
         let relay = relay.and_then(|relay| relay.parse().ok());
         Self { relay, ..self }
     }
 
-    /// What `identify` carries of our own node.
+    /// Returns this node's agent string for `identify`.
     pub(crate) fn agent(&self) -> String {
         match &self.relay {
             None => self.ports.agent(),
@@ -94,8 +92,8 @@ impl AddressBook {
         }
     }
 
-    /// Learns where a peer at `ip` takes data connections from what its `identify` carries.
-    pub(crate) fn meet(&self, node: NodeId, ip: IpAddr, agent: &str) -> Option<SocketAddr> {
+    /// Adds the data address of a peer at `ip` from its agent string.
+    pub(crate) fn add_from_identify(&self, node: NodeId, ip: IpAddr, agent: &str) -> Option<SocketAddr> {
         let address = DataPorts::from_agent(agent).at(ip);
         let said = agent.split(' ').find_map(|word| word.strip_prefix(RELAY));
         let shared = self
@@ -108,13 +106,13 @@ impl AddressBook {
         address
     }
 
-    /// The ports of our own node, for `identify`.
+    /// Returns this node's ports.
     pub fn ports(&self) -> DataPorts {
         self.ports
     }
 
-    /// Notes where a peer is. False if its name is no key.
-    pub fn learn(&self, node: NodeId, address: SocketAddr) -> bool {
+    /// Sets the address of a peer. Returns false if the node id is not a public key.
+    pub fn insert(&self, node: NodeId, address: SocketAddr) -> bool {
         self.enter(node, Some(address), None)
     }
 
@@ -132,23 +130,23 @@ impl AddressBook {
         true
     }
 
-    /// Where a peer was heard of last.
+    /// Returns the last known address of a peer.
     pub fn get(&self, node: NodeId) -> Option<SocketAddr> {
         let info = self.lookup.get_endpoint_info(endpoint_id(node)?)?;
         info.ip_addrs().next().copied()
     }
 
-    /// Notes that a peer is gone from the control plane; its address is forgotten if it stays away.
-    pub fn left(&self, node: NodeId) {
-        self.left_at(Instant::now(), node);
+    /// Marks a peer as disconnected. Its address is forgotten if it stays away.
+    pub fn disconnected(&self, node: NodeId) {
+        self.disconnected_at(Instant::now(), node);
     }
 
-    fn left_at(&self, now: Instant, node: NodeId) {
+    fn disconnected_at(&self, now: Instant, node: NodeId) {
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         gone.insert(node, now);
         let full = gone.len() > REMEMBERED;
         gone.retain(|&node, left| {
-            let keep = !full && now.duration_since(*left) < KEPT;
+            let keep = !full && now.duration_since(*left) < KEEP_DISCONNECTED;
             if !keep && let Some(id) = endpoint_id(node) {
                 self.lookup.remove_endpoint_info(id);
             }
@@ -157,12 +155,12 @@ impl AddressBook {
     }
 }
 
-/// The data plane's name for a node; `None` if the bytes are no point of the curve.
+/// Returns iroh's id for a node, or `None` if the bytes are not a curve point.
 pub(crate) fn endpoint_id(node: NodeId) -> Option<EndpointId> {
     EndpointId::from_bytes(&node.0).ok()
 }
 
-/// The node behind a name of the data plane.
+/// Returns the node id of an iroh endpoint.
 pub(crate) fn node_id(id: EndpointId) -> NodeId {
     NodeId(*id.as_bytes())
 }
@@ -176,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn one_seed_is_one_node_on_both_planes() {
+    fn one_seed_gives_one_node_id_on_both_planes() {
         for n in 0..=255 {
             let peer = crate::identity::keypair([n; 32]).public().to_peer_id();
             let id = iroh::SecretKey::from_bytes(&[n; 32]).public();
@@ -186,16 +184,16 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_key_are_no_address() {
+    fn a_node_id_that_is_not_a_key_has_no_address() {
         let nobody = (0..=255)
             .map(|n| NodeId([n; 32]))
             .find(|node| endpoint_id(*node).is_none())
             .expect("half of all bytes are no point");
-        assert!(!AddressBook::default().learn(nobody, SocketAddr::from(([127, 0, 0, 1], 1))));
+        assert!(!AddressBook::default().insert(nobody, SocketAddr::from(([127, 0, 0, 1], 1))));
     }
 
     #[test]
-    fn ports_read_back_from_the_agent_text() {
+    fn ports_are_parsed_from_the_agent_string() {
         for ports in [
             DataPorts::default(),
             DataPorts {
@@ -216,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_reached_over_a_relay_that_both_use_and_over_no_other() {
+    fn a_peer_is_reached_only_over_a_relay_that_both_use() {
         let ports = DataPorts {
             v4: Some(4002),
             v6: None,
@@ -241,30 +239,30 @@ mod tests {
             (4, "openledger/0.1.0 data4=4002 relay=:::".to_owned(), 0),
         ] {
             assert_eq!(
-                ours.meet(node(of), ip, &agent),
+                ours.add_from_identify(node(of), ip, &agent),
                 Some(SocketAddr::new(ip, 4002)),
                 "{agent}"
             );
             assert_eq!(relays(of), expect, "{agent}");
         }
-        // One that cannot be called at all is met over the relay alone.
+        // A node without a direct address is reached over the relay alone.
         assert_eq!(
-            ours.meet(node(5), ip, "openledger/0.1.0 relay=https://relay.example/"),
+            ours.add_from_identify(node(5), ip, "openledger/0.1.0 relay=https://relay.example/"),
             None
         );
         assert_eq!(relays(5), 1);
     }
 
     #[test]
-    fn a_peer_that_stays_away_is_forgotten_and_one_that_returns_is_not() {
+    fn a_disconnected_peer_is_forgotten_unless_it_returns() {
         let (book, now) = (AddressBook::default(), Instant::now());
         let address = SocketAddr::from(([127, 0, 0, 1], 4002));
         for n in 1..=2 {
-            assert!(book.learn(node(n), address));
-            book.left_at(now, node(n));
+            assert!(book.insert(node(n), address));
+            book.disconnected_at(now, node(n));
         }
-        assert!(book.learn(node(2), address));
-        book.left_at(now + KEPT, node(3));
+        assert!(book.insert(node(2), address));
+        book.disconnected_at(now + KEEP_DISCONNECTED, node(3));
         assert_eq!((book.get(node(1)), book.get(node(2))), (None, Some(address)));
     }
 }

@@ -1,4 +1,4 @@
-//! The endpoint: from settings to sockets, the loop that takes calls, and the end of both.
+//! The iroh endpoint: binding sockets, the accept loop, and shutdown.
 
 use std::{
     collections::BTreeMap,
@@ -21,67 +21,61 @@ use tokio_util::{
 };
 
 use super::{
-    AddressBook, Alpn, ByteStream, DataConfig, DataLimits, DataMetrics, DataPath, DataPorts, Fetch, Meter, OpenError,
-    Share, StreamHandler, Wanted,
+    AddressBook, Alpn, ByteStream, DataConfig, DataLimits, DataMetrics, DataPath, DataPorts, Fetch, OpenError,
+    RateLimit, Share, StreamHandler, Wanted,
     addresses::{self, endpoint_id},
-    links::{Lease, Links},
-    meter::Meters,
-    serve::{self, Members},
+    connections::{Connections, Lease},
+    rate_limit::PeerRateLimits,
+    serve::{self, ServicePeers},
     settings::DataCounters,
     stream,
     swarm::Blamed,
 };
 
-/// Requests that one peer may have open on one connection; the limit for all its connections is in [`DataLimits`].
+/// Most concurrent requests on one connection. [`DataLimits`] bounds a peer's connections together.
 const STREAMS_MAX: u32 = 128;
-/// Responses that are read far ahead of their connections at once, each by some 4 MiB; more are read as they go out.
+/// Most responses that are read far ahead of their connections, by about 4 MiB each. Others are read as they are sent.
 const AHEAD_MAX: usize = 32;
-/// A connection was turned away.
+/// Close code: connection refused.
 pub(crate) const REFUSED: VarInt = VarInt::from_u32(1);
 
-/// Why the data plane did not start.
+/// Error of starting the data plane.
 #[derive(Debug, thiserror::Error)]
 pub enum DataStartError {
-    /// A UDP socket could not be had.
     #[error("could not listen for data on {address}: {why}; is the port taken, or the address not of this machine?")]
     Listen {
-        /// Where, or all of the addresses.
+        /// The address, or all of them.
         address: String,
-        /// What the system said.
         why: String,
     },
-    /// Not the address of a relay.
     #[error("`{text}` is not the address of a relay; write one such as https://relay.example")]
-    Relay {
-        /// What was given.
-        text: String,
-    },
+    Relay { text: String },
 }
 
-/// What answers on a protocol.
+/// The service on an ALPN protocol.
 #[derive(Clone)]
 pub(crate) enum Service {
-    Blobs(Share, Arc<Members>),
-    Streams(Arc<dyn StreamHandler>, Arc<Members>),
+    Blobs(Share, Arc<ServicePeers>),
+    Streams(Arc<dyn StreamHandler>, Arc<ServicePeers>),
 }
 
 impl Service {
-    fn members(&self) -> &Members {
+    fn peers(&self) -> &ServicePeers {
         match self {
-            Self::Blobs(_, members) | Self::Streams(_, members) => members,
+            Self::Blobs(_, peers) | Self::Streams(_, peers) => peers,
         }
     }
 }
 
-/// What every task of the plane shares.
+/// State shared by all tasks of the data plane.
 pub(crate) struct Plane {
     pub(crate) limits: DataLimits,
     pub(crate) counters: DataCounters,
-    pub(crate) links: Links,
-    pub(crate) upload: Meter,
-    pub(crate) download: Meter,
-    /// From each provider.
-    pub(crate) download_each: Meters,
+    pub(crate) connections: Connections,
+    pub(crate) upload: RateLimit,
+    pub(crate) download: RateLimit,
+    /// A limit per provider.
+    pub(crate) download_each: PeerRateLimits,
     pub(crate) blamed: Blamed,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -91,11 +85,22 @@ pub(crate) struct Plane {
     /// Taken on shutdown: the sockets close with the last clone.
     endpoint: Mutex<Option<Endpoint>>,
     places: Arc<Semaphore>,
-    /// Who may read far ahead of the connection.
+    /// Permits to read far ahead of a connection.
     ahead: Arc<Semaphore>,
 }
 
-/// The data plane. Clones are the same plane; with the last of them it ends, at once and without farewell.
+/// The data plane. Clones share it. When the last clone is dropped, it stops at once, without closing connections
+/// cleanly.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use net::data::{DataConfig, DataPlane};
+///
+/// let plane = DataPlane::start(DataConfig::new([1; 32])).await.unwrap();
+/// assert!(plane.addresses().ports().v4.is_some(), "bound to a free port");
+/// plane.shutdown().await;
+/// # });
+/// ```
 #[derive(Clone)]
 pub struct DataPlane {
     plane: Arc<Plane>,
@@ -103,7 +108,7 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Listens. Needs a tokio runtime around it, and no network.
+    /// Binds the sockets and starts accepting. Must be called within a tokio runtime; contacts nobody.
     pub async fn start(config: DataConfig) -> Result<Self, DataStartError> {
         let lookup = MemoryLookup::new();
         let endpoint = bind(&config, lookup.clone()).await?;
@@ -122,10 +127,10 @@ impl DataPlane {
         let plane = Arc::new(Plane {
             limits: config.limits,
             counters: DataCounters::default(),
-            links: Links::default(),
-            upload: Meter::new(config.upload_per_s),
-            download: Meter::new(config.download_per_s),
-            download_each: Meters::new(config.limits.download_per_provider_per_s),
+            connections: Connections::default(),
+            upload: RateLimit::new(config.upload_per_s),
+            download: RateLimit::new(config.download_per_s),
+            download_each: PeerRateLimits::new(config.limits.download_per_provider_per_s),
             blamed: Blamed::default(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
@@ -144,87 +149,88 @@ impl DataPlane {
         })
     }
 
-    /// The name of this node, the same as on the control plane.
+    /// Returns this node's id, the same as on the control plane.
     pub fn id(&self) -> NodeId {
         self.plane.me
     }
 
-    /// Where peers are; hand it to [`crate::NetConfig::data`] so that the control plane fills it.
+    /// Returns the address book; pass it to [`crate::NetConfig::data`], so that the control plane fills it.
     pub fn addresses(&self) -> AddressBook {
         self.plane.book.clone()
     }
 
-    /// Serves a store on a protocol from now on, in place of what was served there.
+    /// Serves a store on a protocol, replacing the previous service on it.
     pub fn serve(&self, alpn: Alpn, share: Share) {
-        let members = Arc::new(Members::new(self.plane.limits.streams_per_peer_max));
-        self.plane.offer(alpn, Service::Blobs(share, members));
+        let peers = Arc::new(ServicePeers::new(self.plane.limits.streams_per_peer_max));
+        self.plane.offer(alpn, Service::Blobs(share, peers));
     }
 
-    /// Takes byte streams on a protocol from now on.
+    /// Accepts byte streams on a protocol, replacing the previous service on it.
     pub fn accept(&self, alpn: Alpn, handler: Arc<dyn StreamHandler>) {
-        let members = Arc::new(Members::new(self.plane.limits.streams_per_peer_max));
-        self.plane.offer(alpn, Service::Streams(handler, members));
+        let peers = Arc::new(ServicePeers::new(self.plane.limits.streams_per_peer_max));
+        self.plane.offer(alpn, Service::Streams(handler, peers));
     }
 
-    /// Ends a service and closes its connections.
+    /// Stops a service and closes its connections.
     pub fn withdraw(&self, alpn: &Alpn) {
         let mut services = self.plane.services.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(service) = services.remove(&alpn.0) {
-            service.members().revoke_all();
+            service.peers().revoke_all();
         }
         self.plane.announce_protocols(&services);
     }
 
-    /// Closes the connections of one peer to one service now, with whatever flows on them. Who may not come back must
-    /// be refused by the service's [`super::Admission`] before this is called.
+    /// Closes one peer's connections to one service, with all transfers on them. The service's [`super::Admission`]
+    /// must refuse the peer before this is called, or it can reconnect.
     pub fn revoke(&self, alpn: &Alpn, node: NodeId) {
         if let Some(service) = self.plane.service(&alpn.0)
-            && service.members().revoke(node)
+            && service.peers().revoke(node)
         {
             self.plane.counters.connections_revoked.one();
         }
     }
 
-    /// Closes every connection with a peer, in both directions, as when it is banned.
-    pub fn hang_up(&self, node: NodeId) {
+    /// Closes all connections with a peer, in both directions, as for a ban.
+    pub fn disconnect(&self, node: NodeId) {
         let services = self.plane.services.read().unwrap_or_else(PoisonError::into_inner);
         for service in services.values() {
-            service.members().revoke(node);
+            service.peers().revoke(node);
         }
-        self.plane.links.hang_up(node);
+        self.plane.connections.disconnect(node);
     }
 
-    /// Fetches a blob or a sequence into `store`, from many providers at once. It runs until done or dropped.
+    /// Fetches a blob or a sequence into `store` from many providers at once. The fetch runs until it is done or
+    /// dropped.
     ///
-    /// What was fetched is not protected from the store's collection: hold a tag on the root from before the start.
+    /// The result is not protected from the store's garbage collection: hold the root before starting.
     pub fn fetch(&self, store: &Store, wanted: Wanted) -> Fetch {
         Fetch::start(self.plane.clone(), store.clone(), wanted)
     }
 
-    /// Opens a byte stream to a peer that takes them on `alpn`.
+    /// Opens a byte stream to a peer that accepts them on `alpn`.
     pub async fn open(&self, node: NodeId, alpn: &Alpn) -> Result<ByteStream, OpenError> {
         stream::open(&self.plane, node, alpn).await
     }
 
-    /// How data flows to a peer that we have called; `None` while we have not.
+    /// Returns the network path to a peer that this node has connected to.
     pub fn path(&self, node: NodeId) -> Option<DataPath> {
-        self.plane.links.path(node)
+        self.plane.connections.path(node)
     }
 
-    /// Whom a fetch has caught lying, never to be asked again while this runs.
+    /// Returns the peers that sent false data. They are not asked again while the plane runs.
     pub fn blamed(&self) -> Vec<NodeId> {
         self.plane.blamed.list()
     }
 
-    /// What was counted so far.
+    /// Returns the counters.
     pub fn metrics(&self) -> DataMetrics {
         self.plane.counters.read()
     }
 
-    /// Ends every transfer and connection, and returns when the sockets are closed. Stores stay open.
+    /// Ends all transfers and connections, and waits until the sockets are closed. Stores stay open.
     pub async fn shutdown(&self) {
         self.plane.stop.cancel();
-        self.plane.links.clear();
+        self.plane.connections.clear();
         self.plane.tasks.close();
         self.plane.tasks.wait().await;
         let endpoint = self
@@ -249,7 +255,7 @@ impl Plane {
     fn offer(&self, alpn: Alpn, service: Service) {
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = services.insert(alpn.0, service) {
-            before.members().revoke_all();
+            before.peers().revoke_all();
         }
         self.announce_protocols(&services);
     }
@@ -269,12 +275,12 @@ impl Plane {
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Leave to read far ahead, as long as it is held; who reads slowly costs others speed and not memory.
+    /// Returns a permit to read far ahead, if one is free. A slow reader then costs others speed, not memory.
     pub(crate) fn ahead(&self) -> Option<OwnedSemaphorePermit> {
         self.ahead.clone().try_acquire_owned().ok()
     }
 
-    /// A connection to a peer, the one there is or a new one.
+    /// Returns a connection to a peer: the existing one, or a new one.
     pub(crate) async fn connect(&self, node: NodeId, alpn: &Alpn) -> Result<Lease, OpenError> {
         if node == self.me {
             return Err(OpenError::Itself);
@@ -283,13 +289,14 @@ impl Plane {
         let endpoint = self.endpoint().ok_or(OpenError::Down)?;
         tokio::select! {
             () = self.stop.cancelled() => Err(OpenError::Down),
-            lease = self.links.get(&endpoint, node, id, alpn, self.limits.connect_within) => lease,
+            lease = self.connections.get(&endpoint, node, id, alpn, self.limits.connect_within) => lease,
         }
     }
 }
 
 async fn bind(config: &DataConfig, lookup: MemoryLookup) -> Result<Endpoint, DataStartError> {
-    // The windows stay as they are: a stream window of 3 MiB and more loses connections in this QUIC implementation.
+    // The windows keep their defaults: with a stream window of 3 MiB or more, noq-proto 1.4.0 loses connections (see
+    // quinn-rs/quinn#2809).
     let transport = QuicTransportConfig::builder()
         .max_concurrent_bidi_streams(STREAMS_MAX.into())
         .max_concurrent_uni_streams(0u32.into())
@@ -301,7 +308,7 @@ async fn bind(config: &DataConfig, lookup: MemoryLookup) -> Result<Endpoint, Dat
             RelayMode::custom([url])
         }
     };
-    // `Minimal` names ring as the provider of TLS, and nothing else: no relay, no DNS, no directory.
+    // `Minimal` sets only the TLS provider: no relay, no DNS, no directory.
     let mut builder = Endpoint::builder(presets::Minimal)
         .relay_mode(relay)
         .secret_key(iroh::SecretKey::from_bytes(&config.seed.0))
@@ -353,8 +360,8 @@ async fn answer(plane: &Arc<Plane>, incoming: Incoming) {
         return;
     };
     match plane.service(connection.alpn()) {
-        Some(Service::Blobs(share, members)) => serve::blobs(plane, connection, &share, &members).await,
-        Some(Service::Streams(handler, members)) => stream::serve(plane, connection, &*handler, &members).await,
+        Some(Service::Blobs(share, peers)) => serve::blobs(plane, connection, &share, &peers).await,
+        Some(Service::Streams(handler, peers)) => stream::serve(plane, connection, &*handler, &peers).await,
         None => {
             plane.counters.connections_refused.one();
             connection.close(REFUSED, b"nothing is served here");
@@ -367,7 +374,7 @@ async fn sweep(plane: Arc<Plane>) {
     loop {
         tokio::select! {
             () = plane.stop.cancelled() => break,
-            _ = tick.tick() => plane.links.sweep(plane.limits.idle),
+            _ = tick.tick() => plane.connections.sweep(plane.limits.idle),
         }
     }
 }

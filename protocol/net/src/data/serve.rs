@@ -1,12 +1,17 @@
-//! Serving blobs to those who are admitted, and nothing else.
+//! Serving blobs to admitted peers.
 //!
-//! The name of the caller is known from its connection's handshake and asked for at every request, so a connection
-//! carries no rights of its own: there is no table from connection numbers to callers that could be out of date. A
-//! request is read and judged here before the blob protocol sees it. Pushing is refused always. A hash sequence releases
-//! its children, so its root must be admitted *as a sequence*: else a stranger would name a sequence of its own making.
+//! The peer's id is known from the handshake of its connection and checked at every request, so a connection carries no
+//! rights of its own, and no table from connection numbers to peers can be out of date. A request is read and decided here
+//! before the blob protocol sees it. Pushes are always refused. A hash sequence releases its children, so its root must be
+//! admitted *as a sequence*: otherwise a stranger could request a sequence that it composed itself.
+//!
+//! # Why not iroh-blobs' own event hooks
+//!
+//! Its request events carry a connection number and not the peer's id, connection numbers are reused, and `GetMany` bypasses
+//! the check of single hashes. Reading the request here avoids all three.
 
-mod give;
-mod outlet;
+mod metered_stream;
+mod send_blob;
 
 use std::{
     collections::BTreeMap,
@@ -27,55 +32,54 @@ use super::{
     addresses::node_id,
     endpoint::{Plane, REFUSED},
 };
-use outlet::Outlet;
+use metered_stream::MeteredStream;
 
-/// Who may have what. Asked at every connection and every request, so answers take effect at once; must not block.
+/// An access rule. It is asked at every connection and every request, so changes take effect at once. Must not block.
 pub trait Admission: Send + Sync + 'static {
-    /// Whether this node may connect at all.
+    /// Returns true if the node may connect.
     fn may_connect(&self, node: NodeId) -> bool;
-    /// Whether this node may have this. Having the bytes is no reason: say yes to what was published here.
-    fn may_fetch(&self, node: NodeId, ask: Ask) -> bool;
+    /// Returns true if the node may fetch this. That the store has the bytes is no reason: allow what was published
+    /// here.
+    fn may_fetch(&self, node: NodeId, request: BlobRequest) -> bool;
 }
 
-/// What is asked for.
+/// The content that a peer requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// The bytes of one blob, all or some, or which of them are here.
+pub enum BlobRequest {
+    /// One blob, in whole or in part, or the ranges of it that are stored.
     Blob(BlobHash),
-    /// A hash sequence and with it every blob it lists.
+    /// A hash sequence with every blob it lists.
     Sequence(BlobHash),
 }
 
-/// A store and who may have what of it.
+/// A store with its access rule.
 #[derive(Clone)]
 pub struct Share {
-    /// Where the bytes are.
     pub store: Store,
-    /// Who may have them.
     pub admission: Arc<dyn Admission>,
 }
 
-/// Who is connected to one service.
-pub(crate) struct Members {
+/// The peers connected to one service.
+pub(crate) struct ServicePeers {
     streams_max: usize,
-    present: Mutex<BTreeMap<NodeId, Member>>,
+    present: Mutex<BTreeMap<NodeId, ServicePeer>>,
 }
 
-struct Member {
+struct ServicePeer {
     connections: usize,
     streams: Arc<Semaphore>,
     cut: CancellationToken,
 }
 
-/// One connection of a member, while it lasts.
-pub(crate) struct Presence<'a> {
-    members: &'a Members,
+/// One connection of a peer, while it lasts.
+pub(crate) struct PeerConnection<'a> {
+    peers: &'a ServicePeers,
     node: NodeId,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) cut: CancellationToken,
 }
 
-impl Members {
+impl ServicePeers {
     pub(crate) fn new(streams_max: usize) -> Self {
         Self {
             streams_max,
@@ -83,51 +87,51 @@ impl Members {
         }
     }
 
-    /// Notes a connection; `None` if its peer has enough of them.
-    pub(crate) fn enter(&self, node: NodeId, connections_max: usize) -> Option<Presence<'_>> {
+    /// Registers a connection; returns `None` if the peer has too many.
+    pub(crate) fn enter(&self, node: NodeId, connections_max: usize) -> Option<PeerConnection<'_>> {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        let member = present.entry(node).or_insert_with(|| Member {
+        let peer = present.entry(node).or_insert_with(|| ServicePeer {
             connections: 0,
             streams: Arc::new(Semaphore::new(self.streams_max)),
             cut: CancellationToken::new(),
         });
-        if member.connections >= connections_max {
+        if peer.connections >= connections_max {
             return None;
         }
-        member.connections += 1;
-        Some(Presence {
-            members: self,
+        peer.connections += 1;
+        Some(PeerConnection {
+            peers: self,
             node,
-            streams: member.streams.clone(),
-            cut: member.cut.clone(),
+            streams: peer.streams.clone(),
+            cut: peer.cut.clone(),
         })
     }
 
-    /// Cuts the connections of one member. True if it had any.
+    /// Closes the connections of one peer. Returns true if it had any.
     pub(crate) fn revoke(&self, node: NodeId) -> bool {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        let member = present.get_mut(&node);
-        member.map(Member::cut).is_some()
+        let peer = present.get_mut(&node);
+        peer.map(ServicePeer::cut).is_some()
     }
 
     pub(crate) fn revoke_all(&self) {
         let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        present.values_mut().for_each(Member::cut);
+        present.values_mut().for_each(ServicePeer::cut);
     }
 }
 
-impl Member {
+impl ServicePeer {
     fn cut(&mut self) {
         std::mem::take(&mut self.cut).cancel();
     }
 }
 
-impl Drop for Presence<'_> {
+impl Drop for PeerConnection<'_> {
     fn drop(&mut self) {
-        let mut present = self.members.present.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(member) = present.get_mut(&self.node) {
-            member.connections -= 1;
-            if member.connections == 0 {
+        let mut present = self.peers.present.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = present.get_mut(&self.node) {
+            peer.connections -= 1;
+            if peer.connections == 0 {
                 present.remove(&self.node);
             }
         }
@@ -135,23 +139,23 @@ impl Drop for Presence<'_> {
 }
 
 /// Serves one connection until it ends or its peer is revoked.
-pub(crate) async fn blobs(plane: &Arc<Plane>, connection: Connection, share: &Share, members: &Members) {
+pub(crate) async fn blobs(plane: &Arc<Plane>, connection: Connection, share: &Share, peers: &ServicePeers) {
     let number = connection.stable_id();
     let admit = |node| share.admission.may_connect(node);
-    let transfers = take_streams(plane, &connection, members, admit, |node, send, recv| {
+    let transfers = take_streams(plane, &connection, peers, admit, |node, send, recv| {
         let (plane, share) = (plane.clone(), share.clone());
         async move { transfer(&plane, node, number, &share, send, recv).await }
     });
-    // Whatever is on its way ends with the connection.
+    // Running transfers end with the connection.
     drop(transfers.await);
 }
 
-/// Takes the streams of one connection until it ends or its peer is revoked, and has each answered. Gives back what is
-/// then still being answered.
+/// Accepts the streams of one connection until it ends or its peer is revoked, and spawns `answer` for each. Returns
+/// the tasks that are still running then.
 pub(crate) async fn take_streams<A>(
     plane: &Plane,
     connection: &Connection,
-    members: &Members,
+    peers: &ServicePeers,
     admit: impl FnOnce(NodeId) -> bool,
     answer: impl Fn(NodeId, SendStream, RecvStream) -> A,
 ) -> JoinSet<()>
@@ -160,20 +164,20 @@ where
 {
     let mut answers = JoinSet::new();
     let node = node_id(connection.remote_id());
-    // Entered before it is judged: a revocation in between finds it.
-    let presence = members.enter(node, plane.limits.connections_per_peer_max);
-    let Some(presence) = presence.filter(|_| admit(node)) else {
+    // Registered before the check, so that a revocation in between closes it.
+    let connection_entry = peers.enter(node, plane.limits.connections_per_peer_max);
+    let Some(connection_entry) = connection_entry.filter(|_| admit(node)) else {
         plane.counters.connections_refused.one();
         connection.close(REFUSED, b"not admitted");
         return answers;
     };
     plane.counters.connections_in.one();
     loop {
-        let place = presence.streams.clone().acquire_owned();
+        let place = connection_entry.streams.clone().acquire_owned();
         let next = async { (place.await, connection.accept_bi().await) };
         let (place, stream) = tokio::select! {
             biased;
-            () = presence.cut.cancelled() => {
+            () = connection_entry.cut.cancelled() => {
                 connection.close(REFUSED, b"revoked");
                 break;
             }
@@ -211,19 +215,19 @@ async fn transfer(
         return;
     }
     plane.counters.requests_served.one();
-    let outlet = Outlet::new(send, plane.clone());
+    let out = MeteredStream::new(send, plane.clone());
     let store = share.store.clone();
     let request = match request {
         Request::Get(get) if get.ranges.is_blob() => {
-            // Who went away does not hear why nothing comes.
-            let _ = give::blob(&store, get.hash, root_ranges(&get), outlet).await;
+            // If the peer went away, there is nobody to report an error to.
+            let _ = send_blob::send(&store, get.hash, root_ranges(&get), out).await;
             return;
         }
         request => request,
     };
-    // The default sender of events tells nobody and refuses pushes: what there was to ask has been asked.
-    let pair = StreamPair::new(connection as u64, recv, outlet, EventSender::DEFAULT);
-    // What fails here failed for the caller; it is told by the stream.
+    // The default event sender reports nothing and refuses pushes: everything was checked above.
+    let pair = StreamPair::new(connection as u64, recv, out, EventSender::DEFAULT);
+    // An error is the caller's; the stream tells it.
     let _ = match request {
         Request::Get(request) => provider::handle_get(pair, store, request).await,
         Request::GetMany(request) => provider::handle_get_many(pair, store, request).await,
@@ -232,7 +236,7 @@ async fn transfer(
     };
 }
 
-/// Which ranges of the root a request for nothing else is for.
+/// Returns the ranges of the root that a request asks for.
 fn root_ranges(get: &GetRequest) -> ChunkRanges {
     let mut ranges = get.ranges.iter_non_empty_infinite();
     let root = ranges.next().filter(|(child, _)| *child == 0);
@@ -241,10 +245,10 @@ fn root_ranges(get: &GetRequest) -> ChunkRanges {
 
 fn admits(share: &Share, node: NodeId, request: &Request, hashes_max: usize) -> bool {
     let may = |ask| share.admission.may_fetch(node, ask);
-    let blob = |hash: &iroh_blobs::Hash| may(Ask::Blob(BlobHash(*hash.as_bytes())));
+    let blob = |hash: &iroh_blobs::Hash| may(BlobRequest::Blob(BlobHash(*hash.as_bytes())));
     match request {
         Request::Get(get) if get.ranges.is_blob() => blob(&get.hash),
-        Request::Get(get) => may(Ask::Sequence(BlobHash(*get.hash.as_bytes()))),
+        Request::Get(get) => may(BlobRequest::Sequence(BlobHash(*get.hash.as_bytes()))),
         Request::GetMany(many) => many.hashes.len() <= hashes_max && many.hashes.iter().all(blob),
         Request::Observe(observe) => blob(&observe.hash),
         _ => false,

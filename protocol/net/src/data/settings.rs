@@ -1,4 +1,4 @@
-//! What the data plane is started with, the names of its protocols, and what it counts.
+//! The data plane's configuration, protocol names and counters.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -10,27 +10,26 @@ use protocol::DatanetId;
 
 use crate::Seed;
 
-/// What a data plane needs to start.
+/// The configuration of [`crate::data::DataPlane::start`].
 #[derive(Clone, Debug)]
 pub struct DataConfig {
-    /// The seed of the control plane, so that both know this node by one name.
+    /// The seed of the control plane, so that both planes have the same node id.
     pub seed: Seed,
-    /// Where to listen, one UDP socket for each; port 0 takes a free one.
+    /// Listen addresses, one UDP socket each. Port 0 picks a free port.
     pub bind: Vec<SocketAddr>,
-    /// A relay of the operator's own, such as `https://relay.example`; none is used otherwise.
+    /// The operator's own relay, such as `https://relay.example`; `None` for no relay.
     pub relay: Option<String>,
-    /// Whether to look for peers on the local network.
+    /// Discover peers on the local network.
     pub mdns: bool,
-    /// Bytes a second to send at most, all peers together.
+    /// Upload limit in bytes per second, for all peers together.
     pub upload_per_s: Option<NonZeroU64>,
-    /// Bytes a second to fetch at most, all providers together.
+    /// Download limit in bytes per second, for all providers together.
     pub download_per_s: Option<NonZeroU64>,
-    /// What may be many, and how many.
     pub limits: DataLimits,
 }
 
 impl DataConfig {
-    /// A node that listens on a free loopback port and limits no rate.
+    /// Returns a configuration that listens on a free loopback port, without rate limits.
     pub fn new(seed: [u8; 32]) -> Self {
         Self {
             seed: Seed(seed),
@@ -44,24 +43,24 @@ impl DataConfig {
     }
 }
 
-/// Bounds on what peers can make this node hold.
+/// Bounds on the resources that peers can take.
 #[derive(Clone, Copy, Debug)]
 pub struct DataLimits {
-    /// Incoming connections at once.
+    /// Most incoming connections.
     pub connections_max: usize,
-    /// Incoming connections of one peer at once.
+    /// Most incoming connections of one peer.
     pub connections_per_peer_max: usize,
-    /// Requests of one peer that are served at once; the rest wait.
+    /// Most requests of one peer that are served at once; further ones wait.
     pub streams_per_peer_max: usize,
-    /// Hashes that one request may name.
+    /// Most hashes in one request.
     pub hashes_per_request_max: usize,
-    /// How long a peer may take to say what it wants.
+    /// Time for a peer to send its request after opening a stream.
     pub request_within: Duration,
-    /// How long to wait for a peer to answer a call.
+    /// Time to establish a connection.
     pub connect_within: Duration,
-    /// How long an outgoing connection is kept without use.
+    /// Time after which an unused outgoing connection is closed.
     pub idle: Duration,
-    /// Bytes a second to fetch from one provider at most, whatever is fetched from it.
+    /// Download limit in bytes per second for each provider.
     pub download_per_provider_per_s: Option<NonZeroU64>,
 }
 
@@ -80,23 +79,31 @@ impl Default for DataLimits {
     }
 }
 
-/// Names what is spoken on a connection. Who is admitted to one is not thereby admitted to another.
+/// An ALPN protocol name. Admission to one protocol gives no rights on another.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Alpn(pub(crate) Vec<u8>);
 
 impl Alpn {
-    /// Where blobs for everybody are served.
+    /// Returns the protocol for public blobs.
     pub fn public() -> Self {
         Self(iroh_blobs::ALPN.to_vec())
     }
 
-    /// Where one permissioned datanet is served. The name goes over the wire in the clear, so it is a digest.
+    /// Returns the protocol of one permissioned datanet. The name is visible on the wire, so it holds a digest and not
+    /// the id.
+    ///
+    /// ```
+    /// use net::data::Alpn;
+    /// use protocol::DatanetId;
+    ///
+    /// assert_ne!(Alpn::datanet(DatanetId([1; 32])), Alpn::datanet(DatanetId([2; 32])));
+    /// ```
     pub fn datanet(datanet: DatanetId) -> Self {
         let digest = protocol::crypto::digest("openledger/alpn/datanet/1", &[&datanet.0]);
         Self(format!("openledger/datanet/1/{}", crate::settings::hex(&digest[..16])).into_bytes())
     }
 
-    /// Where byte streams of one kind are exchanged, such as `tokens/1`.
+    /// Returns the protocol for byte streams of one kind, such as `tokens/1`.
     pub fn stream(kind: &str) -> Self {
         Self(format!("openledger/stream/{kind}").into_bytes())
     }
@@ -109,7 +116,7 @@ impl std::fmt::Debug for Alpn {
 }
 
 crate::metrics::counters! {
-    /// Counts of the data plane since its start.
+    /// A snapshot of the data plane's counters.
     DataMetrics, DataCounters {
         bytes_served: "Bytes sent to peers that fetch, proofs included.",
         bytes_fetched: "Verified bytes fetched.",
@@ -128,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_datanet_has_a_protocol_of_its_own_and_does_not_name_itself() {
+    fn every_datanet_has_a_protocol_that_does_not_reveal_its_id() {
         let (one, two) = (Alpn::datanet(DatanetId([1; 32])), Alpn::datanet(DatanetId([2; 32])));
         assert!(one != two && one != Alpn::public());
         assert!(!format!("{one:?}").contains("0101"), "{one:?}");

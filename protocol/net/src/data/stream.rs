@@ -1,4 +1,4 @@
-//! Byte streams between two nodes, each kind on a protocol of its own: tokens as they are made, keys as they are given.
+//! Byte streams between two nodes, each kind on a protocol of its own: token streams, wrapped keys, pin messages.
 
 use std::{io, sync::Arc};
 
@@ -9,40 +9,40 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 
 use super::{
     Alpn, OpenError,
+    connections::Lease,
     endpoint::Plane,
-    links::Lease,
-    serve::{Members, take_streams},
+    serve::{ServicePeers, take_streams},
 };
 
-/// Takes the streams that others open.
+/// Serves the streams that peers open on one protocol.
 pub trait StreamHandler: Send + Sync + 'static {
-    /// Whether this node may open streams at all. Asked once a connection; must not block.
+    /// Returns true if the node may open streams. Called once per connection; must not block.
     fn may_connect(&self, node: NodeId) -> bool;
-    /// Converses on one stream, until the future ends or the peer is revoked.
-    fn converse(&self, stream: ByteStream) -> BoxFuture<'static, ()>;
+    /// Handles one stream. The future is dropped if the peer is revoked.
+    fn handle(&self, stream: ByteStream) -> BoxFuture<'static, ()>;
 }
 
-/// Bytes both ways. Dropping it ends both directions.
+/// A bidirectional byte stream. Dropping it closes both directions.
 #[derive(Debug)]
 pub struct ByteStream {
-    /// Who is at the other end.
     pub peer: NodeId,
-    /// What goes out; a `tokio::io::AsyncWrite`.
+    /// The sending half; a `tokio::io::AsyncWrite`.
     pub send: SendStream,
-    /// What comes in; a `tokio::io::AsyncRead`.
+    /// The receiving half; a `tokio::io::AsyncRead`.
     pub recv: RecvStream,
     _lease: Option<Lease>,
 }
 
 impl ByteStream {
-    /// Sends one message: its length in four bytes, little-endian, and then it.
+    /// Writes one message: its length in four bytes, little-endian, then its bytes.
     pub async fn write_message(&mut self, bytes: &[u8]) -> io::Result<()> {
         let len = u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         self.send.write_all(&len.to_le_bytes()).await?;
         Ok(self.send.write_all(bytes).await?)
     }
 
-    /// Reads one message; `None` where the stream ended before it. An error of kind `InvalidData` if longer than `max`.
+    /// Reads one message. Returns `None` if the stream ended before it; fails with `InvalidData` if it is longer than
+    /// `max`.
     pub async fn read_message(&mut self, max: usize) -> io::Result<Option<Vec<u8>>> {
         let mut len = [0; 4];
         let begun = AsyncReadExt::read(&mut self.recv, &mut len).await?;
@@ -55,7 +55,7 @@ impl ByteStream {
             let why = format!("a message of {len} bytes was announced, {max} are allowed");
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
-        // Memory follows the bytes that arrive, not those that are announced.
+        // Allocate as bytes arrive, not as announced.
         let mut bytes = Vec::with_capacity(len.min(64 << 10));
         let got = (&mut self.recv).take(len as u64).read_to_end(&mut bytes).await?;
         match got == len {
@@ -64,7 +64,7 @@ impl ByteStream {
         }
     }
 
-    /// Says that nothing more will be sent, and waits until all of it has arrived.
+    /// Ends the sending half, and waits until the peer has received everything.
     pub async fn finish(&mut self) -> io::Result<()> {
         self.send.shutdown().await?;
         self.send.stopped().await.map(drop).map_err(io::Error::from)
@@ -87,19 +87,24 @@ pub(crate) async fn open(plane: &Arc<Plane>, node: NodeId, alpn: &Alpn) -> Resul
 }
 
 /// Serves one connection until it ends or its peer is revoked.
-pub(crate) async fn serve(plane: &Arc<Plane>, connection: Connection, handler: &dyn StreamHandler, members: &Members) {
+pub(crate) async fn serve(
+    plane: &Arc<Plane>,
+    connection: Connection,
+    handler: &dyn StreamHandler,
+    peers: &ServicePeers,
+) {
     let admit = |peer| handler.may_connect(peer);
-    let conversations = take_streams(plane, &connection, members, admit, |peer, send, recv| {
-        handler.converse(ByteStream {
+    let tasks = take_streams(plane, &connection, peers, admit, |peer, send, recv| {
+        handler.handle(ByteStream {
             peer,
             send,
             recv,
             _lease: None,
         })
     });
-    let mut conversations = conversations.await;
-    // What was begun is finished when the peer merely opens no more.
+    let mut tasks = tasks.await;
+    // If the peer merely opens no more streams, finish the running ones.
     if connection.close_reason().is_none() {
-        while conversations.join_next().await.is_some() {}
+        while tasks.join_next().await.is_some() {}
     }
 }

@@ -1,17 +1,22 @@
-//! One blob from many providers at once, verified as it arrives.
+//! Fetching one blob from many providers at once, verified on arrival.
 //!
-//! [`plan`] decides who fetches which range when, and is pure; [`fetch`] performs it; [`transfer`] moves one range, which
-//! [`inflow`] takes from the connection and [`inlet`] gives to the store, both in long strides; [`extent`] says in whole
-//! groups what is somewhere; [`sequence`] runs a root and then its children. Bytes reach the store only after they were
-//! verified against the name, group by group of 16 KiB, so a provider that lies costs one group, is named with the
-//! evidence, and never asked again.
+//! [`plan`] decides which provider fetches which range, and is pure; [`fetch`] performs its effects; [`transfer`] moves one
+//! range, reading from the connection through [`buffered_recv`] and writing to the store through [`store_writer`], both in
+//! large steps; [`ranges`] converts between chunk ranges and whole groups; [`sequence`] fetches a root and then its children.
+//! Bytes reach the store only after verification against the hash, group by group of 16 KiB, so a provider that sends false
+//! data wastes one group, is reported with evidence, and is never asked again.
+//!
+//! # Why not iroh-blobs' downloader
+//!
+//! It asks the providers of a blob one after another and replaces one only when it fails, so a slow one is never replaced,
+//! and several providers are no faster than one.
 
-mod extent;
+mod buffered_recv;
 mod fetch;
-mod inflow;
-mod inlet;
 mod plan;
+mod ranges;
 mod sequence;
+mod store_writer;
 mod transfer;
 
 use std::{
@@ -26,34 +31,33 @@ use super::{Alpn, DataPath};
 
 pub use sequence::Fetch;
 
-/// What to fetch, and from whom.
+/// A fetch request: content, providers and limits.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// What.
     pub content: Content,
-    /// On which protocol it is served.
+    /// The protocol on which the content is served.
     pub alpn: Alpn,
-    /// Who is said to have it; more can be named later.
+    /// Initial providers; [`Fetch::offer`] adds more.
     pub providers: Vec<NodeId>,
-    /// The longest blob that is taken.
+    /// Largest blob to accept, in bytes.
     pub bytes_max: u64,
-    /// How long to go on without any progress before giving up.
-    pub patience: Duration,
+    /// Time without progress after which the fetch fails.
+    pub stall_timeout: Duration,
 }
 
 impl Wanted {
-    /// A blob for everybody, of at most 1 GiB, with half a minute of patience.
+    /// Requests a public blob of at most 1 GiB, with a stall timeout of 30 seconds.
     pub fn blob(hash: BlobHash, providers: Vec<NodeId>) -> Self {
         Self {
             content: Content::Blob(hash),
             alpn: Alpn::public(),
             providers,
             bytes_max: 1 << 30,
-            patience: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
         }
     }
 
-    /// A sequence for everybody, with the same limits for each of its blobs.
+    /// Requests a public sequence, with the same limits for each of its blobs.
     pub fn sequence(root: BlobHash, providers: Vec<NodeId>) -> Self {
         Self {
             content: Content::Sequence(root),
@@ -62,166 +66,127 @@ impl Wanted {
     }
 }
 
-/// One blob, or a blob that lists others.
+/// The content of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Just this one.
     Blob(BlobHash),
-    /// This one, which is hashes of 32 bytes each, and the blobs of those hashes.
+    /// A blob that consists of hashes of 32 bytes, and the blobs they name.
     Sequence(BlobHash),
 }
 
-/// What happens during a fetch. Who does not listen misses some; what must not be missed is in [`Fetched`], too.
+/// An event of a fetch. A slow reader misses some; [`Fetched`] has what matters.
 #[derive(Clone, Debug)]
 pub enum FetchEvent {
     /// The size of a blob is proven.
     Sized {
-        /// Which blob.
         blob: BlobHash,
-        /// Its bytes.
         bytes: u64,
-        /// Those that were in the store already.
+        /// Bytes that were in the store before.
         had: u64,
     },
     /// The first bytes of a blob are verified.
-    FirstBytes {
-        /// Which blob.
-        blob: BlobHash,
-    },
-    /// How one provider does, at most four times a second.
+    FirstBytes { blob: BlobHash },
+    /// One provider's progress, at most four times a second.
     Provider {
-        /// Which.
         node: NodeId,
-        /// Of which blob.
         blob: BlobHash,
-        /// Verified bytes it has given.
+        /// Verified bytes from it.
         bytes: u64,
-        /// Bytes a second lately.
+        /// Recent rate, in bytes per second.
         per_s: u64,
-        /// How they come.
         path: Option<DataPath>,
     },
     /// A blob's progress, at most four times a second.
     Progress {
-        /// Which blob.
         blob: BlobHash,
         /// Verified bytes in the store.
         have: u64,
-        /// All of its bytes.
+        /// Size of the blob.
         bytes: u64,
     },
-    /// A provider is not asked for this blob any more.
-    Gone {
-        /// Which.
-        node: NodeId,
-        /// Why.
-        why: ProviderGone,
-    },
-    /// A provider sent what is not so.
+    /// A provider is no longer used for this blob.
+    Gone { node: NodeId, why: ProviderGone },
+    /// A provider sent false data.
     Blamed(Blame),
-    /// A blob is whole.
-    Done {
-        /// Which.
-        blob: BlobHash,
-        /// Its bytes.
-        bytes: u64,
-    },
+    /// A blob is complete.
+    Done { blob: BlobHash, bytes: u64 },
 }
 
-/// Why a provider is not asked any more.
+/// The reason that a provider is no longer used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderGone {
-    /// It sent what is not so.
-    Lied,
-    /// It does not let us have it.
+    /// Sent false data.
+    FalseData,
+    /// Denied access.
     Refused,
-    /// It has nothing of it.
+    /// Has nothing of the blob.
     Empty,
-    /// It gave less than a tenth of what the others give.
+    /// Slower than a tenth of the median.
     Slow,
-    /// It stopped in the middle.
+    /// Stopped sending.
     Stalled,
-    /// It cannot be reached.
     Unreachable,
 }
 
-/// A lie, and what shows it.
+/// Evidence of false data from a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blame {
-    /// Who.
     pub node: NodeId,
-    /// About which blob.
     pub blob: BlobHash,
-    /// The size it claimed for it.
+    /// The size that the provider claimed.
     pub claimed_bytes: u64,
-    /// From where on what it sent does not match.
+    /// Offset of the first false data.
     pub offset: u64,
-    /// What does not match.
+    /// A description of the mismatch.
     pub what: String,
 }
 
-/// What a fetch came to.
+/// The result of a fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
-    /// Every lie on the way.
+    /// Every provider that sent false data.
     pub blamed: Vec<Blame>,
-    /// The bytes of all blobs.
+    /// Size of all blobs together.
     pub bytes: u64,
-    /// Those that were in the store before.
+    /// Bytes that were in the store before.
     pub had: u64,
-    /// Verified bytes by provider: what was missing and what was fetched twice near the end, but for the first and last
-    /// group of each blob, which prove its size.
+    /// Verified bytes by provider, including those fetched twice near the end. The first and last group of each blob,
+    /// which prove its size, are not counted.
     pub providers: BTreeMap<NodeId, u64>,
 }
 
-/// Why a fetch ended without the blob. What was verified stays in the store, and the next fetch goes on from there.
+/// Error of a fetch. Verified bytes stay in the store, and the next fetch continues from them.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Nobody left to ask, or nobody gives anything.
+    /// No provider is left, or none sends anything.
     #[error("no provider of blob {blob:#} gives anything; {have} bytes of it are here; name other providers")]
     NoProvider {
-        /// Which blob.
         blob: BlobHash,
-        /// What is verified of it.
+        /// Verified bytes.
         have: u64,
     },
-    /// Longer than allowed.
     #[error("blob {blob:#} has {bytes} bytes where at most {bytes_max} are wanted")]
     TooLong {
-        /// Which blob.
         blob: BlobHash,
-        /// Its proven size.
+        /// Proven size.
         bytes: u64,
-        /// What is allowed.
         bytes_max: u64,
     },
-    /// Not a list of hashes.
     #[error("blob {root:#} is no hash sequence: its {bytes} bytes are not a multiple of 32")]
-    NoSequence {
-        /// The root.
-        root: BlobHash,
-        /// Its size.
-        bytes: u64,
-    },
-    /// The store did not take it: a full disk, most often.
+    NoSequence { root: BlobHash, bytes: u64 },
+    /// The store refused the bytes, usually because the disk is full.
     #[error("the store did not take blob {blob:#}: {why}")]
-    Store {
-        /// Which blob.
-        blob: BlobHash,
-        /// What it said.
-        why: String,
-    },
-    /// The data plane was shut down.
+    Store { blob: BlobHash, why: String },
     #[error("the data plane was shut down")]
     Down,
 }
 
-/// Who was caught lying, in any fetch.
+/// Providers that sent false data in any fetch.
 #[derive(Debug, Default)]
 pub(crate) struct Blamed(Mutex<BTreeMap<NodeId, Blame>>);
 
 impl Blamed {
-    /// Names are cheap to make, so only so many are remembered.
+    /// Most entries: node ids are cheap to create.
     const REMEMBERED: usize = 4096;
 
     fn note(&self, blame: &Blame) {

@@ -1,4 +1,4 @@
-//! Who is there: introductions, farewells, streams for direct messages, and bans.
+//! Connected peers: identification, disconnection, streams for direct messages, and bans.
 
 use std::net::IpAddr;
 
@@ -13,12 +13,14 @@ use crate::{
 
 use super::{Node, TICK};
 
-/// Comings and goings that the node has not heard of yet.
-const OWED_MAX: usize = 1024;
+/// Most connection events that wait for the node.
+const PENDING_EVENTS_MAX: usize = 1024;
+/// Most listen addresses taken from one peer.
+const LISTEN_ADDRESSES_MAX: usize = 8;
 
 impl Node {
-    /// A peer said who it is. From here on it exists for the node, if it is on our chain.
-    pub(super) fn introduced(&mut self, peer_id: PeerId, info: &identify::Info) {
+    /// A peer identified itself. If it is on our chain, the node learns of it.
+    pub(super) fn identified(&mut self, peer_id: PeerId, info: &identify::Info) {
         let Some(node) = identity::node_id(&peer_id) else {
             return;
         };
@@ -26,16 +28,30 @@ impl Node {
             self.refuse_foreign(peer_id, node, &info.protocol_version);
             return;
         }
-        let now = self.now();
-        let Some(peer) = self.peers.get_mut(&peer_id) else {
+        let Some(peer) = self.peers.get(&peer_id) else {
             return;
         };
-        let is_local = is_loopback(&peer.address);
-        for address in info
-            .listen_addrs
+        let address = peer.address.clone();
+        let is_connected = peer.link.is_some();
+        self.add_addresses(peer_id, &address, &info.listen_addrs);
+        if is_connected {
+            return;
+        }
+        if self.pending_events.len() >= PENDING_EVENTS_MAX {
+            // The node is behind with connection events: accept no new peer until it catches up.
+            let _ = self.swarm.disconnect_peer_id(peer_id);
+            return;
+        }
+        self.connected(peer_id, node, info);
+    }
+
+    /// Adds a peer's listen addresses to the directory and the dialer. Loopback ones count only if it connected from there.
+    fn add_addresses(&mut self, peer_id: PeerId, from: &Multiaddr, listen: &[Multiaddr]) {
+        let (now, is_local) = (self.now(), is_loopback(from));
+        for address in listen
             .iter()
             .filter(|address| is_local || !is_loopback(address))
-            .take(8)
+            .take(LISTEN_ADDRESSES_MAX)
         {
             self.swarm
                 .behaviour_mut()
@@ -43,19 +59,19 @@ impl Node {
                 .add_address(&peer_id, address.clone());
             self.dialer.learn(now, peer_id, address.clone(), true);
         }
-        if peer.link.is_some() {
+    }
+
+    /// Starts a peer's writer and reports it to the node.
+    fn connected(&mut self, peer_id: PeerId, node: NodeId, info: &identify::Info) {
+        let now = self.now();
+        let Some(peer) = self.peers.get_mut(&peer_id) else {
             return;
-        }
-        if self.owed.len() >= OWED_MAX {
-            // The node does not keep up with comings and goings: nobody new until it does.
-            let _ = self.swarm.disconnect_peer_id(peer_id);
-            return;
-        }
-        let data = ip(&peer.address).and_then(|ip| match &self.book {
-            Some(book) => book.meet(node, ip, &info.agent_version),
+        };
+        let data = ip(&peer.address).and_then(|ip| match &self.addresses {
+            Some(book) => book.add_from_identify(node, ip, &info.agent_version),
             None => DataPorts::from_agent(&info.agent_version).at(ip),
         });
-        let (queue, backlog) = direct::queue(self.limits.queued_bytes_max);
+        let (queue, queued) = direct::queue(self.limits.queued_bytes_max);
         let (streams, incoming) = mpsc::channel(2);
         peer.link = Some(streams);
         let info = PeerInfo {
@@ -69,21 +85,21 @@ impl Node {
                 .take(64)
                 .collect(),
             data,
-            offence_points: self.standing.points(now, node),
+            offence_points: self.scores.points(now, node),
         };
         self.links.write().insert(node, Link { info, queue });
         self.tasks.spawn(direct::write(
             node,
-            backlog,
+            queued,
             incoming,
             self.broken.clone(),
             self.counters.clone(),
         ));
         self.swarm.behaviour_mut().direct.open(peer_id);
-        // One more node to ask who else is there.
+        // One more peer to discover others through.
         let _ = self.swarm.behaviour_mut().discovery.bootstrap();
         tracing::info!(peer = %format_args!("{node:#}"), "connected");
-        self.owe(NetEvent::Connected(node));
+        self.queue_event(NetEvent::Connected(node));
     }
 
     pub(super) fn refuse_foreign(&mut self, peer: PeerId, node: NodeId, greeting: &str) {
@@ -102,31 +118,31 @@ impl Node {
         let _ = self.swarm.disconnect_peer_id(peer);
     }
 
-    pub(super) fn gone(&mut self, peer_id: PeerId) {
+    pub(super) fn disconnected(&mut self, peer_id: PeerId) {
         let now = self.now();
         self.dialer.disconnected(now, peer_id);
         let Some(peer) = self.peers.remove(&peer_id) else {
             return;
         };
         if let Some(reader) = &peer.reader {
-            // Nothing is heard from a peer after it is gone.
+            // No message of a peer follows its `Disconnected` event.
             reader.abort();
         }
         let Some(node) = identity::node_id(&peer_id).filter(|_| peer.link.is_some()) else {
             return;
         };
         self.links.write().remove(&node);
-        if let Some(book) = &self.book {
-            book.left(node);
+        if let Some(book) = &self.addresses {
+            book.disconnected(node);
         }
         tracing::info!(peer = %format_args!("{node:#}"), "disconnected");
-        self.owe(NetEvent::Disconnected(node));
+        self.queue_event(NetEvent::Disconnected(node));
     }
 
     pub(super) fn report(&mut self, node: NodeId, offence: Offence) {
         let now = self.now();
-        let banned = self.standing.offend(now, node, offence);
-        let points = self.standing.points(now, node);
+        let banned = self.scores.offend(now, node, offence);
+        let points = self.scores.points(now, node);
         if let Some(link) = self.links.write().get_mut(&node) {
             link.info.offence_points = points;
         }
@@ -141,11 +157,11 @@ impl Node {
 
     pub(super) fn ban(&mut self, node: NodeId) {
         let Some(peer) = identity::peer_id(node) else { return };
-        if !self.standing.is_banned(node) {
+        if !self.scores.is_banned(node) {
             self.counters.bans.one();
             tracing::warn!(peer = %format_args!("{node:#}"), seconds = self.limits.ban.as_secs(), "banned");
         }
-        self.standing.ban(self.now(), node, self.limits.ban);
+        self.scores.ban(self.now(), node, self.limits.ban);
         self.dialer.forget(&Target::Peer(peer));
         self.dialer.foreign(peer);
         self.swarm.behaviour_mut().banned.block_peer(peer);
@@ -157,9 +173,9 @@ impl Node {
                 let Some(peer) = self.peers.get_mut(&peer_id) else {
                     return;
                 };
-                // Until the node has heard of a peer it must not hear from it.
+                // No message of a peer precedes its `Connected` event.
                 peer.early = Some(stream);
-                if peer.link.is_some() && self.owed.is_empty() {
+                if peer.link.is_some() && self.pending_events.is_empty() {
                     self.start_reader(peer_id);
                 }
             }
@@ -181,7 +197,7 @@ impl Node {
         }
     }
 
-    /// Opens another stream to a peer that is still there.
+    /// Opens another stream to a peer that is still connected.
     pub(super) fn open_stream(&mut self, node: NodeId) {
         let Some(peer) = identity::peer_id(node).filter(|peer| self.peers.get(peer).is_some_and(|p| p.link.is_some()))
         else {
@@ -206,30 +222,32 @@ impl Node {
         let reader = self
             .readers
             .spawn(async move { (from, direct::read(from, stream, max, events, counters).await) });
-        // A peer has one stream to us: a new one replaces it.
+        // A peer has one stream to us: a new one replaces the old.
         if let Some(before) = peer.reader.replace(reader) {
             before.abort();
         }
     }
 
-    pub(super) fn owe(&mut self, event: NetEvent) {
-        self.owed.push_back(event);
+    pub(super) fn queue_event(&mut self, event: NetEvent) {
+        self.pending_events.push_back(event);
         while let Ok(room) = self.events.clone().try_reserve_owned() {
-            let Some(event) = self.owed.pop_front() else { break };
+            let Some(event) = self.pending_events.pop_front() else {
+                break;
+            };
             room.send(event);
         }
         self.start_early_readers();
     }
 
-    pub(super) fn pay(&mut self, room: mpsc::Permit<'_, NetEvent>) {
-        if let Some(event) = self.owed.pop_front() {
+    pub(super) fn deliver_event(&mut self, room: mpsc::Permit<'_, NetEvent>) {
+        if let Some(event) = self.pending_events.pop_front() {
             room.send(event);
         }
         self.start_early_readers();
     }
 
     pub(super) fn start_early_readers(&mut self) {
-        if !self.owed.is_empty() {
+        if !self.pending_events.is_empty() {
             return;
         }
         let waiting: Vec<_> = self

@@ -1,6 +1,6 @@
-//! Who has what: announcements to all, provider records in the directory, and the signed claims behind them.
+//! Content routing: gossiped announcements, provider records in the directory, and the signed claims behind them.
 //!
-//! A record in the directory names a peer and proves nothing; the peer is asked, and what counts is its signed claim.
+//! A provider record names a peer and proves nothing. The peer is asked for its signed claim, and only that counts.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -22,19 +22,19 @@ use tokio::sync::broadcast;
 
 use crate::{
     GossipId, Offence,
-    announce::{Board, CLAIM_MAX, Found, Judgement, Wrong},
+    announce::{AnnouncementFilter, CLAIM_MAX, Decision, Defect, Found},
     behaviour, identity,
 };
 
 use super::Node;
 
-/// Claims of our own at once.
+/// Most claims of this node.
 const CLAIMS_MAX: usize = 65_536;
-/// Peers that one search asks.
+/// Most peers that one search asks.
 const ASKED_MAX: usize = 16;
-/// Searches at once.
+/// Most concurrent searches.
 const SEARCHES_MAX: usize = 256;
-/// A search ends by then with what it has.
+/// Time after which a search returns what it has.
 const SEARCH_WITHIN: Duration = Duration::from_secs(10);
 
 struct Search {
@@ -47,25 +47,25 @@ struct Search {
     answer: Found,
 }
 
-/// What this node provides and looks for.
+/// The claims of this node, and its running searches.
 pub(super) struct Provide {
     domain: Domain,
-    board: Board,
-    heard: broadcast::Sender<Announcement>,
+    filter: AnnouncementFilter,
+    announcements: broadcast::Sender<Announcement>,
     claims: BTreeMap<BlobHash, Signed<Claim>>,
     searches: HashMap<QueryId, Search>,
-    questions: HashMap<OutboundRequestId, (QueryId, NodeId)>,
+    sent_requests: HashMap<OutboundRequestId, (QueryId, NodeId)>,
 }
 
 impl Provide {
-    pub(super) fn new(domain: Domain, heard: broadcast::Sender<Announcement>) -> Self {
+    pub(super) fn new(domain: Domain, announcements: broadcast::Sender<Announcement>) -> Self {
         Self {
             domain,
-            board: Board::new(domain),
-            heard,
+            filter: AnnouncementFilter::new(domain),
+            announcements,
             claims: BTreeMap::new(),
             searches: HashMap::new(),
-            questions: HashMap::new(),
+            sent_requests: HashMap::new(),
         }
     }
 }
@@ -83,31 +83,31 @@ impl Node {
         }
     }
 
-    /// Judges an announcement that a peer passed on.
+    /// Checks an announcement that a peer forwarded.
     pub(super) fn announced(&mut self, id: &GossipId, bytes: &[u8]) {
-        let acceptance = match self.provide.board.judge(today(), bytes) {
-            Judgement::Accept(said) => {
+        let acceptance = match self.provide.filter.check(wall_clock(), bytes) {
+            Decision::Accept(said) => {
                 self.counters.announcements_received.one();
-                // Nobody need listen; who listens too slowly misses the oldest and is told so.
-                let _ = self.provide.heard.send(*said);
+                // There may be no subscriber. A slow one misses the oldest ones and is told so.
+                let _ = self.provide.announcements.send(*said);
                 MessageAcceptance::Accept
             }
-            Judgement::Ignore => MessageAcceptance::Ignore,
-            Judgement::TooOften => {
+            Decision::Ignore => MessageAcceptance::Ignore,
+            Decision::TooOften => {
                 self.counters.announcements_limited.one();
                 MessageAcceptance::Ignore
             }
-            Judgement::Reject(wrong) => {
+            Decision::Reject(defect) => {
                 self.counters.announcements_rejected.one();
                 self.counters.gossip_rejected.one();
-                tracing::debug!(peer = %id.source, ?wrong, "rejected an announcement");
+                tracing::debug!(peer = %id.source, ?defect, "rejected an announcement");
                 if let Some(node) = identity::node_id(&id.source) {
                     self.report(
                         node,
-                        match wrong {
-                            Wrong::Malformed => Offence::Malformed,
-                            Wrong::Replayed => Offence::Spam,
-                            Wrong::Invalid(_) => Offence::Invalid,
+                        match defect {
+                            Defect::Malformed => Offence::Malformed,
+                            Defect::Replayed => Offence::Spam,
+                            Defect::Invalid(_) => Offence::Invalid,
                         },
                     );
                 }
@@ -135,10 +135,10 @@ impl Node {
         }
     }
 
-    /// Looks for providers of a blob.
+    /// Searches for providers of a blob.
     pub(super) fn search(&mut self, root: BlobHash, answer: Found) {
         if self.provide.searches.len() >= SEARCHES_MAX {
-            return; // Dropping the answer tells the asker.
+            return; // Dropping the sender tells the caller.
         }
         let query = self.swarm.behaviour_mut().discovery.get_providers(key(root));
         self.provide.searches.insert(
@@ -173,9 +173,9 @@ impl Node {
                 continue;
             }
             search.waiting += 1;
-            let question = search.root.0.to_vec();
-            let id = self.swarm.behaviour_mut().claims.send_request(&peer, question);
-            self.provide.questions.insert(id, (query, node));
+            let request = search.root.0.to_vec();
+            let id = self.swarm.behaviour_mut().claims.send_request(&peer, request);
+            self.provide.sent_requests.insert(id, (query, node));
         }
         self.conclude(query);
     }
@@ -188,7 +188,7 @@ impl Node {
                 ..
             } => {
                 let root = <[u8; 32]>::try_from(request.as_slice()).ok().map(BlobHash);
-                let now = today();
+                let now = wall_clock();
                 let claim = root.and_then(|root| self.provide.claims.get(&root));
                 let claim = claim.filter(|claim| claim.message.term.expires > now);
                 let answer = codec::encode(&claim.cloned());
@@ -204,7 +204,7 @@ impl Node {
     }
 
     fn claimed(&mut self, id: OutboundRequestId, response: Option<&[u8]>) {
-        let Some((query, node)) = self.provide.questions.remove(&id) else {
+        let Some((query, node)) = self.provide.sent_requests.remove(&id) else {
             return;
         };
         let Some(search) = self.provide.searches.get_mut(&query) else {
@@ -214,11 +214,11 @@ impl Node {
         let claim = response.map(|bytes| codec::decode::<Option<Signed<Claim>>>(bytes, CLAIM_MAX));
         let mut offence = None;
         match claim {
-            None | Some(Ok(None)) => (), // It went away, or has it no more: a directory is late.
+            None | Some(Ok(None)) => (), // Disconnected, or it no longer has the blob: records outlive claims.
             Some(Err(_)) => offence = Some(Offence::Malformed),
             Some(Ok(Some(claim))) => {
                 let about = claim.message.root == search.root && claim.message.provider == node;
-                match about && claim.holds(today(), &self.provide.domain).is_ok() {
+                match about && claim.holds(wall_clock(), &self.provide.domain).is_ok() {
                     true => search.found.push(claim),
                     false => offence = Some(Offence::Invalid),
                 }
@@ -230,7 +230,7 @@ impl Node {
         self.conclude(query);
     }
 
-    /// Ends a search that has all its answers.
+    /// Ends a search whose replies have all arrived.
     fn conclude(&mut self, query: QueryId) {
         let is_done = self
             .provide
@@ -242,7 +242,7 @@ impl Node {
         }
     }
 
-    /// Ends searches that take too long.
+    /// Ends searches that have reached their deadline.
     pub(super) fn end_searches(&mut self) {
         let now = Instant::now();
         let late: Vec<_> = self
@@ -259,7 +259,7 @@ impl Node {
         }
     }
 
-    /// Keeps a record that another node placed with us. The store bounds how many.
+    /// Stores a provider record of another node. The store bounds their number.
     pub(super) fn keep_record(&mut self, record: kad::ProviderRecord) {
         use kad::store::RecordStore as _;
         let _ = self.swarm.behaviour_mut().discovery.store_mut().add_provider(record);
@@ -270,8 +270,8 @@ fn key(root: BlobHash) -> RecordKey {
     RecordKey::new(&root.0)
 }
 
-/// The time of day, which terms are measured by.
-fn today() -> Time {
+/// Returns wall-clock time, by which terms are measured.
+fn wall_clock() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time(0).after(since)
 }

@@ -1,4 +1,4 @@
-//! From settings to a running network: the transport, the listeners, the first addresses.
+//! Starting the network: transport, listeners, first addresses.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -23,23 +23,34 @@ use crate::{
     handle::Links,
     identity,
     metrics::Counters,
+    peer_scores::PeerScores,
     settings::parse_address,
-    standing::Standing,
 };
 
 use super::{Node, provide::Provide};
 
 const COMMANDS_MAX: usize = 4096;
-/// Announcements that a listener may be behind.
+/// Most announcements that a subscriber may be behind.
 const ANNOUNCEMENTS_MAX: usize = 4096;
 
-/// The network over sockets.
+/// Starts networks over sockets.
 pub struct Net;
 
 impl Net {
-    /// Listens, reaches out, and from then on reports through the receiver. Needs a tokio runtime around it.
+    /// Starts the network; its events come through the receiver. Must be called within a tokio runtime.
     ///
-    /// Ends when [`NetHandle::shutdown`] is called or the receiver is dropped.
+    /// The network ends when [`NetHandle::shutdown`] is called or the receiver is dropped.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// use net::{ChainTag, Net, NetConfig, NetEvent};
+    ///
+    /// let chain = ChainTag { chain_id: 7, genesis: [9; 32] };
+    /// let (handle, mut events) = Net::start(NetConfig::new([1; 32], chain)).await.unwrap();
+    /// assert!(matches!(events.recv().await, Some(NetEvent::Listening(_))));
+    /// handle.shutdown().await;
+    /// # });
+    /// ```
     pub async fn start(config: NetConfig) -> Result<(NetHandle, mpsc::Receiver<NetEvent>), StartError> {
         let bootstrap = config
             .bootstrap
@@ -81,21 +92,21 @@ impl Net {
         let node = Node {
             announcements: behaviour::announcements(&config.chain).hash(),
             provide: Provide::new(config.chain.domain(), handle.announcements.clone()),
-            book: config.data,
+            addresses: config.data,
             topics: Topic::ALL.map(|topic| (behaviour::topic(&config.chain, topic).hash(), topic)),
             swarm,
             chain: config.chain,
             limits: config.limits,
             started: Instant::now(),
             dialer,
-            calls: HashMap::new(),
-            standing: Standing::default(),
+            dials: HashMap::new(),
+            scores: PeerScores::default(),
             peers: BTreeMap::new(),
             foreign: BTreeSet::new(),
-            questions: HashMap::new(),
-            unanswered: HashMap::new(),
+            sent_requests: HashMap::new(),
+            open_requests: HashMap::new(),
             readers: JoinSet::new(),
-            owed: VecDeque::new(),
+            pending_events: VecDeque::new(),
             events,
             broken,
             links: handle.links.clone(),
@@ -107,7 +118,8 @@ impl Net {
     }
 }
 
-/// Whether the port is free. The transport shares ports, so two nodes on one would each get half of the calls.
+/// Checks that the port is free. The transport shares ports, so two nodes on one port would each get half of the
+/// connections.
 fn probe(address: &Multiaddr) -> std::io::Result<()> {
     let mut parts = address.iter();
     let ip = match parts.next() {
@@ -121,7 +133,7 @@ fn probe(address: &Multiaddr) -> std::io::Result<()> {
     }
 }
 
-/// What `identify` carries: the software, and where this node takes data connections.
+/// Returns the agent string for `identify`: the software, and this node's data ports.
 fn agent(config: &NetConfig) -> String {
     let alone = || crate::data::DataPorts::default().agent();
     config.data.as_ref().map_or_else(alone, AddressBook::agent)
@@ -145,7 +157,7 @@ fn swarm(config: &NetConfig) -> Result<Swarm<Behaviour>, StartError> {
     };
     let behaviour = |key: &Keypair| Behaviour::new(key, &config.chain, &config.limits, agent(config));
     let settle = |config: libp2p::swarm::Config| {
-        // Peers stay, quiet or not: the default of ten seconds lets control links flap.
+        // Peers stay connected while idle: with the default of ten seconds, control connections flap.
         config
             .with_idle_connection_timeout(Duration::from_secs(3600))
             .with_max_negotiating_inbound_streams(256)

@@ -1,4 +1,4 @@
-//! Who gets bytes: every kind of caller, every kind of request, every protocol.
+//! Admission: every kind of peer, every kind of request, every protocol.
 
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use iroh_blobs::{
     },
     store::mem::MemStore,
 };
-use net::data::{Alpn, Ask, DataConfig, FetchError, FetchEvent, Share, Wanted};
+use net::data::{Alpn, BlobRequest, DataConfig, FetchError, FetchEvent, Share, Wanted};
 use protocol::{BlobHash, DatanetId, NodeId};
 
 use crate::common::{Node, Rule, bytes, within};
@@ -28,19 +28,19 @@ struct Datanet {
     own: Hash,
 }
 
-/// A datanet with a shard, its published sequence, and a sequence that somebody else made of the same shard.
+/// A datanet with a shard, its published sequence, and an unpublished sequence of the same shard by someone else.
 async fn datanet(node: &Node, id: u8) -> Datanet {
     let (store, rule) = ((*MemStore::new()).clone(), Rule::default());
     let add = async |bytes: Vec<u8>| store.add_bytes(bytes).await.expect("added").hash;
     let secret = add(bytes(100_000, id)).await;
     let published: HashSeq = [secret].into_iter().collect();
     let root = add(published.into_inner().to_vec()).await;
-    // As if it had come in by another way: it is in the store, and was never published.
+    // In the store by another way, and never published.
     let forged: HashSeq = [secret, secret].into_iter().collect();
     let own = add(forged.into_inner().to_vec()).await;
-    rule.publish(Ask::Blob(BlobHash(*secret.as_bytes())));
-    rule.publish(Ask::Sequence(BlobHash(*root.as_bytes())));
-    rule.publish(Ask::Blob(BlobHash(*root.as_bytes())));
+    rule.publish(BlobRequest::Blob(BlobHash(*secret.as_bytes())));
+    rule.publish(BlobRequest::Sequence(BlobHash(*root.as_bytes())));
+    rule.publish(BlobRequest::Blob(BlobHash(*root.as_bytes())));
     let alpn = Alpn::datanet(DatanetId([id; 32]));
     let share = Share {
         store: store.clone(),
@@ -78,7 +78,7 @@ fn name(endpoint: &Endpoint) -> NodeId {
     NodeId(*endpoint.id().as_bytes())
 }
 
-/// The bytes that come back for a raw request, beyond the eight of a size.
+/// Returns the bytes that a raw request gets, beyond the eight of a size.
 async fn answer(endpoint: &Endpoint, node: &Node, wire: &[u8], request: Vec<u8>) -> usize {
     let address =
         EndpointAddr::new(iroh::PublicKey::from_bytes(&node.id().0).expect("a key")).with_ip_addr(node.address());
@@ -89,7 +89,7 @@ async fn answer(endpoint: &Endpoint, node: &Node, wire: &[u8], request: Vec<u8>)
         send.finish().ok()?;
         let mut got = 0;
         let mut buffer = vec![0; 65_536];
-        // An observer's stream stays open: what comes at once is enough.
+        // An observe stream stays open: what arrives at once is enough.
         while let Ok(Ok(Some(read))) = tokio::time::timeout(Duration::from_millis(500), recv.read(&mut buffer)).await {
             got += read;
         }
@@ -103,7 +103,7 @@ fn requests(net: &Datanet) -> Vec<(&'static str, bool, Vec<u8>)> {
     let encode = |request: Request| postcard(&request);
     let some = ChunkRanges::chunks(0..16);
     let many = GetManyRequest::new(vec![net.secret], ChunkRangesSeq::all());
-    // One hash that may be had does not open the door for another.
+    // One admitted hash does not admit another in the same request.
     let mixed = GetManyRequest::new(vec![net.secret, net.own], ChunkRangesSeq::all());
     let child = ChunkRangesSeq::from_ranges([ChunkRanges::empty(), ChunkRanges::all()]);
     let mut push = vec![RequestType::Push as u8];
@@ -184,21 +184,21 @@ async fn only_members_get_bytes_and_only_on_their_own_protocol() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revoked_member_loses_the_transfer_under_way_and_may_come_back_when_admitted() {
+async fn a_revoked_member_loses_its_transfer_and_may_return_when_admitted() {
     let mut slow = DataConfig::new([1; 32]);
     slow.upload_per_s = NonZeroU64::new(2 << 20);
     let (node, me, other) = (Node::start(slow).await, Node::new(9).await, Node::new(10).await);
     let net = datanet(&node, 1).await;
     let large = net.store.add_bytes(bytes(8 << 20, 7)).await.expect("added").hash;
     let blob = BlobHash(*large.as_bytes());
-    net.rule.publish(Ask::Blob(blob));
+    net.rule.publish(BlobRequest::Blob(blob));
     for member in [&me, &other] {
         member.knows(&[&node]);
         net.rule.admit(member.id());
     }
     let wanted = || Wanted {
         alpn: net.alpn.clone(),
-        patience: Duration::from_secs(3),
+        stall_timeout: Duration::from_secs(3),
         ..Wanted::blob(blob, vec![node.id()])
     };
     let mut fetch = me.plane.fetch(&me.store, wanted());
@@ -211,11 +211,11 @@ async fn a_revoked_member_loses_the_transfer_under_way_and_may_come_back_when_ad
     assert!(matches!(error, FetchError::NoProvider { .. }), "{error}");
     assert_eq!(node.plane.metrics().connections_revoked, 1);
     assert!(!me.store.has(large).await.expect("asked"));
-    // Others are served as before, and on connections whose numbers may be those of the revoked.
+    // Others are served as before, even on connections with the numbers of the revoked ones.
     let first = other.plane.fetch(
         &other.store,
         Wanted {
-            patience: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
             ..wanted()
         },
     );
@@ -223,7 +223,7 @@ async fn a_revoked_member_loses_the_transfer_under_way_and_may_come_back_when_ad
     let back = me.plane.fetch(
         &me.store,
         Wanted {
-            patience: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
             ..wanted()
         },
     );

@@ -1,4 +1,4 @@
-//! Data planes on loopback with stores in memory, and admissions made of a table.
+//! Data planes on loopback with stores in memory, and table-driven admission.
 
 use std::{
     collections::BTreeSet,
@@ -8,21 +8,21 @@ use std::{
 };
 
 use iroh_blobs::{api::Store, store::mem::MemStore};
-use net::data::{Admission, Alpn, Ask, DataConfig, DataPlane, Share};
+use net::data::{Admission, Alpn, BlobRequest, DataConfig, DataPlane, Share};
 use protocol::{BlobHash, NodeId};
 use tokio::time::timeout;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// Whatever is published, to whoever is a member; everybody if there is no list.
+/// Admits members to what is published; everyone if there is no list of members.
 #[derive(Clone, Default)]
 pub(crate) struct Rule {
     pub(crate) members: Arc<Mutex<Option<BTreeSet<NodeId>>>>,
-    pub(crate) published: Arc<Mutex<Vec<Ask>>>,
+    pub(crate) published: Arc<Mutex<Vec<BlobRequest>>>,
 }
 
 impl Rule {
-    pub(crate) fn publish(&self, ask: Ask) {
+    pub(crate) fn publish(&self, ask: BlobRequest) {
         self.published.lock().expect("nobody panicked").push(ask);
     }
 
@@ -52,7 +52,7 @@ impl Admission for Rule {
             .is_none_or(|members| members.contains(&node))
     }
 
-    fn may_fetch(&self, node: NodeId, ask: Ask) -> bool {
+    fn may_fetch(&self, node: NodeId, ask: BlobRequest) -> bool {
         self.may_connect(node) && self.published.lock().expect("nobody panicked").contains(&ask)
     }
 }
@@ -92,7 +92,7 @@ impl Node {
 
     pub(crate) fn knows(&self, others: &[&Node]) {
         for other in others {
-            assert!(self.plane.addresses().learn(other.id(), other.address()));
+            assert!(self.plane.addresses().insert(other.id(), other.address()));
         }
     }
 
@@ -100,12 +100,12 @@ impl Node {
     pub(crate) async fn add(&self, bytes: Vec<u8>) -> BlobHash {
         let tag = self.store.add_bytes(bytes).await.expect("added");
         let hash = BlobHash(*tag.hash.as_bytes());
-        self.rule.publish(Ask::Blob(hash));
+        self.rule.publish(BlobRequest::Blob(hash));
         hash
     }
 }
 
-/// Bytes that look random and are the same each time.
+/// Pseudo-random bytes, the same each time.
 pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);

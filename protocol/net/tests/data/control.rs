@@ -1,4 +1,4 @@
-//! The two planes together: addresses that come with introductions, announcements, and the directory of providers.
+//! Both planes together: data addresses from `identify`, announcements, and the directory of providers.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -90,7 +90,7 @@ impl Control {
     }
 }
 
-/// Announces until somebody listens: subscriptions travel after the connection.
+/// Announces until a peer receives it: subscriptions arrive after the connection.
 async fn announce_until_heard(from: &Control, first: u8) {
     let heard = async {
         for n in first.. {
@@ -106,7 +106,7 @@ async fn announce_until_heard(from: &Control, first: u8) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_met_on_the_control_plane_is_found_on_the_data_plane() {
+async fn a_peer_of_the_control_plane_is_reachable_on_the_data_plane() {
     let (one, me) = (Node::new(1).await, Node::new(9).await);
     let first = Control::start(1, &[], Some(one.plane.addresses())).await;
     let mut second = Control::start(9, &[&first], Some(me.plane.addresses())).await;
@@ -139,7 +139,7 @@ async fn who_is_met_on_the_control_plane_is_found_on_the_data_plane() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_false_announcement_goes_no_further_and_costs_its_bearer_standing() {
+async fn a_false_announcement_is_not_forwarded_and_penalises_its_sender() {
     let mut first = Control::start(1, &[], None).await;
     let mut second = Control::start(2, &[&first], None).await;
     let mut third = Control::start(3, &[&first], None).await;
@@ -166,7 +166,7 @@ async fn a_false_announcement_goes_no_further_and_costs_its_bearer_standing() {
     second.announce(BlobHash([202; 32]));
     first.hears(BlobHash([202; 32])).await;
     third.hears(BlobHash([202; 32])).await;
-    // The third is a peer of the second by now or not; from the first it never heard the forged one.
+    // The third may be a peer of the second by now; from the first it never received the forged one.
     let from_first = third
         .net
         .peers()

@@ -1,8 +1,8 @@
-//! A process that fetches is killed at any moment and started again; little of what it had fetched is fetched twice.
+//! A fetching process is killed at random moments and restarted; little is fetched twice.
 //!
-//! `OPENLEDGER_KILLS` sets how often, `OPENLEDGER_KILL_MIB` the size, `OPENLEDGER_KILL_SEED` when, and
-//! `OPENLEDGER_KILL_MIB_PER_S` what the provider gives at most, 0 for all it can. What a process fetched is what it had
-//! verified: it writes that down all the time where the next one finds it.
+//! `OPENLEDGER_KILLS` sets the number of kills, `OPENLEDGER_KILL_MIB` the size, `OPENLEDGER_KILL_SEED` the moments, and
+//! `OPENLEDGER_KILL_MIB_PER_S` the provider's upload limit, 0 for none. A process counts as fetched what it had verified,
+//! which it keeps writing to a file.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -51,7 +51,7 @@ fn child() {
         let mut seed = [1; 32];
         seed[..4].copy_from_slice(&std::process::id().to_le_bytes());
         let plane = DataPlane::start(DataConfig::new(seed)).await.expect("starts");
-        plane.addresses().learn(node, address);
+        plane.addresses().insert(node, address);
         let count = std::fs::File::create(place.join(COUNT)).expect("a file");
         let (counted, note) = (plane.clone(), count.try_clone().expect("a file"));
         std::thread::spawn(move || {
@@ -91,11 +91,11 @@ fn start(place: &Path, from: &str) -> Child {
         .expect("starts")
 }
 
-/// Waits for the end. Whether the fetch was done, and what this process had verified.
+/// Waits for the end. Returns true if the fetch was done, and the bytes that this process verified.
 fn hear(mut child: Child, place: &Path) -> (bool, u64) {
     let out = BufReader::new(child.stdout.take().expect("piped"));
     let is_done = out.lines().any(|line| line.is_ok_and(|line| line == "@ done"));
-    // A process that has said so may still be closing.
+    // A process that has reported may still be closing.
     let _ = (child.kill(), child.wait());
     let count = std::fs::read(place.join(COUNT)).unwrap_or_default();
     let count = count.try_into().map_or(0, u64::from_le_bytes);
@@ -116,7 +116,7 @@ async fn little_is_fetched_again_after_a_kill_at_any_moment() {
     let rounds = tokio::task::spawn_blocking(move || {
         let fresh = || tempfile::tempdir().expect("a place for files");
         let (place, began) = (fresh(), Instant::now());
-        // The last chunk comes once more, as the proof of the size.
+        // The last chunk is fetched again, as the proof of the size.
         assert_eq!(hear(start(place.path(), &from), place.path()), (true, size + 1024));
         let whole = began.elapsed();
         let mut dice = seed;

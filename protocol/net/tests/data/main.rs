@@ -1,4 +1,4 @@
-//! Two and more data planes in one process, over real sockets on loopback. Every wait is for a state, with a limit that
+//! Several data planes in one process, over real sockets on loopback. Every wait is for a state, with a limit that
 //! only a failure reaches.
 
 mod admission;

@@ -1,4 +1,4 @@
-//! Data planes that cannot call each other, and a relay of their own that both can call.
+//! Data planes without a direct path, and a relay that both can reach.
 
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -10,11 +10,11 @@ use crate::{
     control::Control,
 };
 
-/// Two nodes that have no straight way to each other.
+/// Two nodes without a direct path to each other.
 struct Apart {
     one: Node,
     me: Node,
-    /// Held, so that the nodes know of each other.
+    /// Kept, so that the nodes know each other.
     _control: (Control, Control),
 }
 
@@ -43,7 +43,7 @@ fn has_ipv6() -> bool {
     UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
-/// Where nobody looks for a node whose control connection comes from 127.0.0.1.
+/// An address that is not looked up for a node whose control connection comes from 127.0.0.1.
 fn elsewhere(seed: u8) -> SocketAddr {
     match has_ipv6() {
         true => SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
@@ -52,7 +52,7 @@ fn elsewhere(seed: u8) -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_cannot_be_called_is_reached_over_the_relay_that_both_name_and_is_said_to_be() {
+async fn a_node_without_a_direct_path_is_reached_over_a_shared_relay() {
     let mut config = ServerConfig::default();
     config.relay = Some(RelayConfig::new(([127, 0, 0, 1], 0)));
     let server = within(Server::spawn(config)).await.expect("it listens");
@@ -66,17 +66,17 @@ async fn who_cannot_be_called_is_reached_over_the_relay_that_both_name_and_is_sa
     }
     let got = within(fetch.done()).await.expect("fetched");
     assert_eq!((got.bytes, got.providers[&one.id()]), (1 << 20, (1 << 20) + 1024));
-    // Without IPv6 both listen on loopback, and the relay soon shows them a straight way.
+    // Without IPv6, both listen on loopback, and the relay soon shows them a direct path.
     assert!(relayed || !has_ipv6(), "{:?}", me.plane.path(one.id()));
     within(server.shutdown()).await.expect("it ends");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_relay_it_is_not_reached() {
+async fn a_node_without_a_direct_path_or_relay_is_unreachable() {
     let Apart { one, me, _control } = Apart::start(31, None).await;
     let blob = one.add(bytes(1 << 10, 1)).await;
     let wanted = Wanted {
-        patience: std::time::Duration::from_secs(2),
+        stall_timeout: std::time::Duration::from_secs(2),
         ..Wanted::blob(blob, vec![one.id()])
     };
     let fetched = within(me.plane.fetch(&me.store, wanted).done()).await;

@@ -1,4 +1,4 @@
-//! Data planes that fetch from each other on this machine: the swarm, its liars, and the life of an endpoint.
+//! Fetching on this machine: the swarm, providers with false data, and the life of an endpoint.
 
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use iroh::{Endpoint, RelayMode, endpoint::presets};
 use iroh_blobs::{Hash, hashseq::HashSeq, protocol::Request};
 use net::data::{
-    Alpn, Ask, ByteStream, DataConfig, DataPlane, FetchError, FetchEvent, OpenError, ProviderGone, StreamHandler,
-    Wanted,
+    Alpn, BlobRequest, ByteStream, DataConfig, DataPlane, FetchError, FetchEvent, OpenError, ProviderGone,
+    StreamHandler, Wanted,
 };
 use protocol::{BlobHash, NodeId};
 
@@ -19,7 +19,7 @@ fn hash(blob: BlobHash) -> Hash {
     Hash::from_bytes(blob.0)
 }
 
-/// What is left of an environment variable in MiB, or of the default.
+/// Returns a size in MiB from an environment variable, or the default.
 fn mib(name: &str, default: usize) -> usize {
     std::env::var(name)
         .ok()
@@ -28,10 +28,10 @@ fn mib(name: &str, default: usize) -> usize {
         * MIB
 }
 
-/// What is sent in place of some bytes; nothing, and the stream stays open, if `None`.
+/// Replacement bytes; `None` sends nothing and leaves the stream open.
 type Change = Box<dyn Fn(Vec<u8>) -> Option<Vec<u8>> + Send + Sync>;
 
-/// A provider that speaks the protocol and changes what it says.
+/// A provider that speaks the protocol and alters its replies.
 struct Liar {
     id: NodeId,
     address: std::net::SocketAddr,
@@ -39,7 +39,7 @@ struct Liar {
 }
 
 impl Liar {
-    /// Answers each request for what `honest` has with `change` applied to the bytes on the wire.
+    /// Replies to each request with what `honest` has, with `change` applied to the bytes on the wire.
     async fn start(
         seed: u8,
         honest: &Node,
@@ -119,7 +119,7 @@ async fn a_blob_comes_from_one_provider_and_from_three_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sequence_brings_its_children_and_again_brings_nothing() {
+async fn a_sequence_is_fetched_with_its_children_only_once() {
     let (one, me) = (Node::new(1).await, Node::new(9).await);
     me.knows(&[&one]);
     let mut children = vec![hash(one.add(Vec::new()).await)];
@@ -128,7 +128,7 @@ async fn a_sequence_brings_its_children_and_again_brings_nothing() {
     }
     let sequence: HashSeq = children.iter().copied().collect();
     let root = one.add(sequence.into_inner().to_vec()).await;
-    one.rule.publish(Ask::Sequence(root));
+    one.rule.publish(BlobRequest::Sequence(root));
     let fetch = || within(me.plane.fetch(&me.store, Wanted::sequence(root, vec![one.id()])).done());
     let got = fetch().await.expect("fetched");
     assert_eq!(got.had, 0);
@@ -143,7 +143,7 @@ async fn a_sequence_brings_its_children_and_again_brings_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fetch_that_was_dropped_goes_on_where_it_was() {
+async fn a_dropped_fetch_resumes_where_it_was() {
     let mut slow = DataConfig::new([1; 32]);
     slow.upload_per_s = NonZeroU64::new(16 << 20);
     let (one, me) = (Node::start(slow).await, Node::new(9).await);
@@ -163,13 +163,13 @@ async fn a_fetch_that_was_dropped_goes_on_where_it_was() {
     let got = within(me.plane.fetch(&me.store, Wanted::blob(blob, vec![one.id()])).done())
         .await
         .expect("fetched");
-    // What was on its way into the store may be lost: a piece for each task under way.
+    // Pieces on their way into the store may be lost: one for each running task.
     assert!(got.had + (1 << 20) >= have, "had {} after {have}", got.had);
     assert!(me.store.get_bytes(hash(blob)).await.expect("there") == bytes(16 * MIB, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_liar_is_caught_within_a_group_blamed_and_never_asked_again() {
+async fn a_provider_with_false_data_is_caught_within_a_group_and_never_asked_again() {
     let (one, me) = (Node::new(1).await, Node::new(9).await);
     let blob = one.add(bytes(8 * MIB, 1)).await;
     let flips = |at: usize| {
@@ -190,9 +190,9 @@ async fn a_liar_is_caught_within_a_group_blamed_and_never_asked_again() {
         let liar = Liar::start(n, &one, change).await;
         let me = Node::new(9).await;
         me.knows(&[&one]);
-        assert!(me.plane.addresses().learn(liar.id, liar.address));
+        assert!(me.plane.addresses().insert(liar.id, liar.address));
         let fetch = me.plane.fetch(&me.store, Wanted::blob(blob, vec![liar.id]));
-        // The honest one is named only when the lie was told: the liar was asked first.
+        // The honest provider is offered only afterwards, so that the other one was asked first.
         let told = async {
             while me.plane.blamed().is_empty() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -209,7 +209,7 @@ async fn a_liar_is_caught_within_a_group_blamed_and_never_asked_again() {
         let again = me.plane.fetch(
             &me.store,
             Wanted {
-                patience: Duration::from_millis(300),
+                stall_timeout: Duration::from_millis(300),
                 ..Wanted::blob(BlobHash([3; 32]), vec![liar.id])
             },
         );
@@ -236,7 +236,7 @@ async fn a_provider_that_truncates_or_falls_silent_is_replaced() {
     for bad in [&short, &silent] {
         let me = Node::new(9).await;
         me.knows(&[&one]);
-        me.plane.addresses().learn(bad.id, bad.address);
+        me.plane.addresses().insert(bad.id, bad.address);
         let fetch = me.plane.fetch(&me.store, Wanted::blob(blob, vec![bad.id, one.id()]));
         let got = within(fetch.done()).await.expect("the other one has it");
         assert_eq!(got.blamed, [], "to give too little is no lie");
@@ -245,17 +245,17 @@ async fn a_provider_that_truncates_or_falls_silent_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_to_ask_and_too_long_a_blob_are_clear_errors() {
+async fn no_provider_and_an_oversized_blob_are_clear_errors() {
     let (one, me) = (Node::new(1).await, Node::new(9).await);
     me.knows(&[&one]);
     let blob = one.add(bytes(MIB, 1)).await;
-    let patience = Duration::from_millis(300);
+    let stall_timeout = Duration::from_millis(300);
     let error = within(
         me.plane
             .fetch(
                 &me.store,
                 Wanted {
-                    patience,
+                    stall_timeout,
                     ..Wanted::blob(blob, Vec::new())
                 },
             )
@@ -294,7 +294,7 @@ async fn nobody_to_ask_and_too_long_a_blob_are_clear_errors() {
     let mut fetch = me.plane.fetch(
         &me.store,
         Wanted {
-            patience,
+            stall_timeout,
             ..Wanted::blob(BlobHash(*secret.as_bytes()), vec![one.id()])
         },
     );
@@ -323,14 +323,14 @@ async fn a_slow_reader_does_not_break_the_connection() {
         .expect("in time")
         .expect("fetched");
     assert_eq!(got.bytes, len as u64);
-    // One connection served all of it: none broke for gaps in a stream that was read slowly.
+    // One connection served everything: none broke over gaps in a slowly read stream.
     assert_eq!(
         (one.plane.metrics().connections_in, me.plane.metrics().providers_dropped),
         (1, 0)
     );
 }
 
-/// Sends back each message.
+/// Echoes each message.
 struct Echo;
 
 impl StreamHandler for Echo {
@@ -338,7 +338,7 @@ impl StreamHandler for Echo {
         node != NodeId(*iroh::SecretKey::from_bytes(&[66; 32]).public().as_bytes())
     }
 
-    fn converse(&self, mut stream: ByteStream) -> BoxFuture<'static, ()> {
+    fn handle(&self, mut stream: ByteStream) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             while let Ok(Some(message)) = stream.read_message(1000).await {
                 if stream.write_message(&message).await.is_err() {
@@ -351,7 +351,7 @@ impl StreamHandler for Echo {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn byte_streams_carry_messages_to_those_who_are_admitted() {
+async fn byte_streams_carry_messages_to_admitted_peers() {
     let (one, me, other) = (Node::new(1).await, Node::new(9).await, Node::new(66).await);
     let alpn = Alpn::stream("echo/1");
     one.plane.accept(alpn.clone(), Arc::new(Echo));
@@ -386,7 +386,7 @@ async fn byte_streams_carry_messages_to_those_who_are_admitted() {
     );
 }
 
-/// Sockets of this process.
+/// Returns the number of sockets of this process.
 fn sockets() -> usize {
     let of = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_link(entry.ok()?.path()).ok();
     let open = std::fs::read_dir("/proc/self/fd").expect("a list of open files");
@@ -396,11 +396,11 @@ fn sockets() -> usize {
 }
 
 #[test]
-fn it_starts_and_stops_a_hundred_times_and_leaves_nothing() {
-    // On a process of its own: other tests open sockets meanwhile.
+fn the_data_plane_starts_and_stops_a_hundred_times_without_leaks() {
+    // In a process of its own: other tests open sockets meanwhile.
     if std::env::var_os("ALONE").is_none() {
         let me = std::env::current_exe().expect("this program");
-        let name = "swarm::it_starts_and_stops_a_hundred_times_and_leaves_nothing";
+        let name = "swarm::the_data_plane_starts_and_stops_a_hundred_times_without_leaks";
         let status = std::process::Command::new(me)
             .args(["--exact", name])
             .env("ALONE", "1")
@@ -429,7 +429,7 @@ fn it_starts_and_stops_a_hundred_times_and_leaves_nothing() {
             assert!(matches!(within(late.done()).await, Err(FetchError::Down)));
             drop((one, me));
             let settled = async {
-                // The first rounds open what stays for the life of the runtime.
+                // The first rounds open sockets that stay for the life of the runtime.
                 let now = || (sockets(), tokio::runtime::Handle::current().metrics().num_alive_tasks());
                 while n >= 5 && (now().0 > before.0 || now().1 > before.1) {
                     tokio::time::sleep(Duration::from_millis(5)).await;

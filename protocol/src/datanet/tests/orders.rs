@@ -1,8 +1,8 @@
-//! Whatever is said, in whatever order it is heard.
+//! Convergence: any statements, in any order.
 
 use super::*;
 
-/// Numbers that follow from a seed.
+/// Pseudo-random numbers from a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -19,8 +19,8 @@ impl Dice {
     }
 }
 
-/// Anything that anyone might say, sensible or not.
-fn act(story: &Story, dice: &mut Dice, by: u8, proposals: &[StatementId]) -> Act {
+/// Any statement that a node might make, valid or not.
+fn act(scenario: &Scenario, dice: &mut Dice, by: u8, proposals: &[StatementId]) -> Act {
     let who = u8::try_from(2 + dice.roll(4)).unwrap();
     let of = u8::try_from(10 + dice.roll(6)).unwrap();
     let proposal = proposals
@@ -49,7 +49,7 @@ fn act(story: &Story, dice: &mut Dice, by: u8, proposals: &[StatementId]) -> Act
             why: String::new(),
         },
         5 => {
-            let contributor = story
+            let contributor = scenario
                 .registry
                 .statement(&proposal)
                 .map_or(node(by), |said| said.message.speaker);
@@ -66,46 +66,46 @@ fn act(story: &Story, dice: &mut Dice, by: u8, proposals: &[StatementId]) -> Act
                 entries: vec![entry],
             })
         }
-        6 => Act::Rotate(story.registry.epoch().next()),
-        7 => story.registry.revocation(node(who)),
+        6 => Act::Rotate(scenario.registry.epoch().next()),
+        7 => scenario.registry.revocation(node(who)),
         _ => Act::Grant(Grant {
             subject: node(who),
             key: MemberSecret::of_node(&key(who)).public(),
             role: [Role::Reader, Role::Contributor, Role::Curator][dice.roll(3)],
             until: Time(dice.roll(3) as u64 * 4_500),
-            epoch: story.registry.epoch(),
+            epoch: scenario.registry.epoch(),
         }),
     }
 }
 
 #[test]
-fn the_same_statements_in_any_order_and_in_any_pieces_come_to_the_same() {
+fn the_same_statements_in_any_order_give_the_same_state() {
     let rounds = std::option_env!("DATANET_ROUNDS")
         .and_then(|rounds| rounds.parse().ok())
         .unwrap_or(12);
     let policies = [Contribution::Open, Contribution::Curated, Contribution::Members];
     for seed in 0..rounds {
         let mut dice = Dice(seed << 32);
-        let mut story = Story::of(Access::Permissioned, policies[dice.roll(3)]);
-        let empty = story.registry.clone();
+        let mut scenario = Scenario::of(Access::Permissioned, policies[dice.roll(3)]);
+        let empty = scenario.registry.clone();
         let mut proposals = Vec::new();
         for _ in 0..60 {
             let by = u8::try_from(1 + dice.roll(4)).unwrap();
-            let act = act(&story, &mut dice, by, &proposals);
+            let act = act(&scenario, &mut dice, by, &proposals);
             let proposes = matches!(act, Act::Propose { .. });
-            let id = story.say(by, act);
+            let id = scenario.say(by, act);
             proposals.extend(proposes.then_some(id));
         }
-        let mut said: Vec<Signed<Statement>> = story.registry.statements().map(|(_, said)| said.clone()).collect();
+        let mut said: Vec<Signed<Statement>> = scenario.registry.statements().map(|(_, said)| said.clone()).collect();
         for _ in 0..3 {
             dice.shuffle(&mut said);
             let mut other = empty.clone();
             for piece in said.chunks(1 + dice.roll(20)) {
-                // Hearing a thing twice is hearing it once.
-                other.learn(piece.iter().chain(piece).cloned()).unwrap();
+                // Receiving a statement twice has no effect.
+                other.insert(piece.iter().chain(piece).cloned()).unwrap();
             }
-            assert_eq!(other, story.registry, "seed {seed}");
+            assert_eq!(other, scenario.registry, "seed {seed}");
         }
-        assert_eq!(story.registry.learn(said), Ok(false), "nothing new");
+        assert_eq!(scenario.registry.insert(said), Ok(false), "nothing new");
     }
 }

@@ -1,5 +1,5 @@
-//! Texts made up from a seed: prose with words as frequent as in a language, licences and notices from templates, and
-//! the ways in which a copy is disguised.
+//! Texts generated from a seed: prose with natural word frequencies, licences and notices from templates, and the ways
+//! to disguise a copy.
 
 /// SplitMix64.
 pub(super) struct Dice(pub(super) u64);
@@ -29,7 +29,7 @@ pub(super) fn env(name: &str, or: u64) -> u64 {
         .unwrap_or(or)
 }
 
-/// A word of a made-up language of 6,000 words, the n-th about 1/n as frequent as the first.
+/// A word of an artificial language of 6,000 words, the n-th about 1/n as frequent as the first.
 fn word(dice: &mut Dice) -> String {
     let bits = dice.roll(13);
     let at = dice.roll(1 << bits);
@@ -91,7 +91,7 @@ pub(super) fn notice(dice: &mut Dice, n: u64) -> String {
 
 type Disguise = (&'static str, fn(&mut Dice, &str) -> String);
 
-/// What is done to a copy.
+/// Changes made to a copy.
 pub(super) const DISGUISES: [Disguise; 7] = [
     ("copied (one letter behind)", |_, text| format!("{text} x")),
     ("re-cased", |_, text| text.to_uppercase()),
@@ -115,7 +115,7 @@ pub(super) const DISGUISES: [Disguise; 7] = [
     }),
 ];
 
-/// Exactly `percent` of a hundred words, drawn at random, become other words.
+/// Replaces exactly `percent` of a hundred words, chosen at random.
 pub(super) fn noised(dice: &mut Dice, text: &str, percent: u64) -> String {
     let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
     let mut places: Vec<usize> = (0..words.len()).collect();

@@ -1,4 +1,4 @@
-//! What auditors and peers judge.
+//! The auditor's machine, and the probe.
 
 use super::*;
 
@@ -35,27 +35,27 @@ fn proofs_in_time_are_held_and_later_ones_are_missed() {
 }
 
 #[test]
-fn what_the_host_did_not_sign_is_as_good_as_nothing() {
+fn an_unsigned_reply_is_ignored() {
     let todo = audit(|audit, todo| {
         let mut rubbish = prove(&drawn(&deal(1), 1, &beacon(1)));
         rubbish.proofs[0].chunk[0] ^= 1;
         let mut forged = answer(&deal(1), 2, beacon(1), &rubbish);
         forged.message.host = node(1);
         audit.step(Time(1), AuditInput::Answered(forged, rubbish.clone()), todo);
-        // The host's own signature, over other proofs than these.
+        // The host's signature over other proofs than these.
         let honest = prove(&drawn(&deal(1), 1, &beacon(1)));
         audit.step(
             Time(1),
             AuditInput::Answered(answer(&deal(1), 1, beacon(1), &honest), rubbish),
             todo,
         );
-        audit.step(Time(0).after_ms(AGAIN_MS), AuditInput::Tick, todo);
+        audit.step(Time(0).after_ms(RESEND_MS), AuditInput::Tick, todo);
     });
     assert_eq!(todo, [AuditEffect::Challenge(beacon(1))], "asked again, judged nothing");
 }
 
 #[test]
-fn a_signed_lie_convinces_everyone_and_nothing_else_does() {
+fn only_a_signed_false_proof_is_evidence() {
     let mut lie = prove(&drawn(&deal(1), 1, &beacon(1)));
     lie.proofs[5].chunk[0] ^= 1;
     let signed = answer(&deal(1), 1, beacon(1), &lie);
@@ -66,27 +66,27 @@ fn a_signed_lie_convinces_everyone_and_nothing_else_does() {
     };
     assert!(evidence.proves(&deal(1), &beacon(1), &HERE).is_ok());
 
-    // The honest answer to a beacon that somebody made up frames nobody.
+    // An honest reply to a made-up beacon is no evidence against the host.
     let no = |evidence: &FalseProof, deal: &Deal, beacon| evidence.proves(deal, &beacon, &HERE).unwrap_err();
-    assert_eq!(no(evidence, &deal(1), beacon(2)), NoEvidence::Beacon);
+    assert_eq!(no(evidence, &deal(1), beacon(2)), EvidenceError::Beacon);
     assert_eq!(
         no(evidence, &Deal { nonce: 1, ..deal(1) }, beacon(1)),
-        NoEvidence::Other
+        EvidenceError::Other
     );
     let truth = prove(&drawn(&deal(1), 1, &beacon(1)));
     let honest = FalseProof {
         answer: answer(&deal(1), 1, beacon(1), &truth),
         bundle: truth,
     };
-    assert_eq!(no(&honest, &deal(1), beacon(1)), NoEvidence::True);
+    assert_eq!(no(&honest, &deal(1), beacon(1)), EvidenceError::True);
     let exchanged = FalseProof {
         bundle: lie,
         ..honest.clone()
     };
-    assert_eq!(no(&exchanged, &deal(1), beacon(1)), NoEvidence::Other);
+    assert_eq!(no(&exchanged, &deal(1), beacon(1)), EvidenceError::Other);
     let mut forged = FalseProof::clone(evidence);
     forged.answer.signature = honest.answer.signature;
-    assert_eq!(no(&forged, &deal(1), beacon(1)), NoEvidence::NotSigned);
+    assert_eq!(no(&forged, &deal(1), beacon(1)), EvidenceError::NotSigned);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_peer_reports_what_a_provider_served() {
         let mut probe = Probe::new(Shard::of(bytes), node(1), node(50));
         let mut todo = Vec::new();
         probe.step(Time(0), ProbeInput::Epoch(beacon(1)), &mut todo);
-        let ProbeEffect::Ask(chunk) = todo[0] else {
+        let ProbeEffect::Request(chunk) = todo[0] else {
             panic!("{todo:?}")
         };
         let served = ProbeInput::Served(Proof::of_bytes(bytes, chunk).unwrap());
@@ -119,5 +119,5 @@ fn a_peer_reports_what_a_provider_served() {
     assert_eq!(reported(None), (Retrieved::Served, 7));
     assert_eq!(reported(Some(ProbeInput::Served(wrong))), (Retrieved::Wrong, 7));
     assert_eq!(reported(Some(ProbeInput::Refused)), (Retrieved::Refused, 7));
-    assert_eq!(reported(Some(ProbeInput::Tick)), (Retrieved::Silent, 5_000));
+    assert_eq!(reported(Some(ProbeInput::Tick)), (Retrieved::TimedOut, 5_000));
 }

@@ -3,52 +3,52 @@
 use super::*;
 
 #[test]
-fn a_host_weighs_room_price_speed_and_terms() {
-    let appetite = Appetite {
+fn a_host_checks_space_price_answer_time_and_terms() {
+    let appetite = HostTerms {
         free: 70_005,
         price_per_gib: Amount(10),
         answer_within_ms: 5_000,
     };
     let now = Time(0);
-    assert_eq!(appetite.weigh(&deal(1), now), Ok(()));
-    let full = Appetite {
+    assert_eq!(appetite.check(&deal(1), now), Ok(()));
+    let full = HostTerms {
         free: 70_004,
         ..appetite
     };
     assert_eq!(
-        full.weigh(&deal(1), now),
+        full.check(&deal(1), now),
         Err(Decline::Full {
             need: 70_005,
             free: 70_004
         })
     );
-    let dear = Appetite {
+    let dear = HostTerms {
         price_per_gib: Amount(11),
         ..appetite
     };
-    assert!(matches!(dear.weigh(&deal(1), now), Err(Decline::Price { .. })));
-    let slow = Appetite {
+    assert!(matches!(dear.check(&deal(1), now), Err(Decline::Price { .. })));
+    let slow = HostTerms {
         answer_within_ms: ANSWER_MS + 1,
         ..appetite
     };
-    assert!(matches!(slow.weigh(&deal(1), now), Err(Decline::Hasty { .. })));
+    assert!(matches!(slow.check(&deal(1), now), Err(Decline::AnswerTime { .. })));
     assert!(matches!(
-        appetite.weigh(&Deal { copies: 0, ..deal(1) }, now),
+        appetite.check(&Deal { copies: 0, ..deal(1) }, now),
         Err(Decline::Terms(_))
     ));
     assert_eq!(
-        appetite.weigh(
+        appetite.check(
             &Deal {
                 until: Time(5),
                 ..deal(1)
             },
             now
         ),
-        Err(Decline::Late)
+        Err(Decline::TooLate)
     );
 }
 
-/// A host that registered, and what it did.
+/// A registered host, and its effects.
 fn hosting() -> (Hosting, Vec<HostEffect>) {
     let mut todo = Vec::new();
     let mut host = Hosting::take(deal(1), node(1), Time(0), &mut todo);
@@ -59,7 +59,7 @@ fn hosting() -> (Hosting, Vec<HostEffect>) {
 }
 
 #[test]
-fn a_host_fetches_registers_answers_and_forgets() {
+fn a_host_fetches_registers_answers_and_unpins() {
     let (mut host, todo) = hosting();
     let registration = prove(&deal(1).registration(0));
     let said = [
@@ -71,12 +71,16 @@ fn a_host_fetches_registers_answers_and_forgets() {
         },
     ];
     assert_eq!(todo, said);
-    // Again until it was heard.
+    // Sent again until it is acknowledged.
     let mut todo = Vec::new();
-    host.step(Time(2).after_ms(AGAIN_MS), HostInput::Tick, &mut todo);
+    host.step(Time(2).after_ms(RESEND_MS), HostInput::Tick, &mut todo);
     let (part, bundle) = (0, registration);
     assert_eq!(todo, [HostEffect::Register { part, bundle }]);
-    host.step(Time(3).after_ms(AGAIN_MS), HostInput::Registered { part: 0 }, &mut todo);
+    host.step(
+        Time(3).after_ms(RESEND_MS),
+        HostInput::Registered { part: 0 },
+        &mut todo,
+    );
     assert_eq!(host.deadline(), Some(deal(1).until));
 
     let chunks = drawn(&deal(1), 1, &beacon(4));
@@ -90,7 +94,7 @@ fn a_host_fetches_registers_answers_and_forgets() {
     assert_eq!(todo, [HostEffect::Answer(beacon(4), prove(&chunks))]);
     todo.clear();
     host.step(deal(1).until, HostInput::Tick, &mut todo);
-    assert_eq!(todo, [HostEffect::Forget(Forgotten::Expired)]);
+    assert_eq!(todo, [HostEffect::Unpin(UnpinReason::Expired)]);
     assert!(host.is_over() && host.deadline().is_none());
 }
 
@@ -133,14 +137,14 @@ fn a_host_registers_a_large_deal_part_by_part() {
         assert_eq!(todo.pop(), Some(HostEffect::Register { part, bundle }));
         assert!(!host.is_registered());
         host.step(Time(3), HostInput::Registered { part }, &mut todo);
-        // Heard twice is heard once.
+        // A repeated acknowledgement has no effect.
         host.step(Time(3), HostInput::Registered { part: 0 }, &mut todo);
     }
     assert!(host.is_registered());
 }
 
 #[test]
-fn an_audit_shows_a_host_that_all_of_its_registration_was_heard() {
+fn a_challenge_acknowledges_the_registration() {
     let (large, mut todo) = (large(), Vec::new());
     let mut host = Hosting::take(large.clone(), node(1), Time(0), &mut todo);
     host.step(Time(1), HostInput::Fetched, &mut todo);

@@ -10,7 +10,7 @@ fn steps(pin: &mut Pin, now: Time, inputs: impl IntoIterator<Item = PinInput>) -
     todo
 }
 
-/// A pin of one copy whose only host holds it.
+/// A pin of one copy, held by its only host.
 fn held() -> Pin {
     let mut pin = Pin::new(deal(1));
     let registered = prove(&pin.deal().registration(0));
@@ -38,24 +38,31 @@ fn audited(epoch: u64, outcome: Outcome) -> PinInput {
 }
 
 #[test]
-fn asks_only_as_many_hosts_as_are_missing() {
+fn a_pin_asks_only_as_many_hosts_as_are_missing() {
     let mut pin = Pin::new(deal(2));
     let candidates = (1..=5).map(|of| PinInput::Candidate(NodeId([of; 32])));
     let todo = steps(&mut pin, Time(1), candidates);
     let (one, two) = (NodeId([1; 32]), NodeId([2; 32]));
     assert_eq!(
         todo,
-        [PinEffect::Ask(one), PinEffect::Seek { missing: 1 }, PinEffect::Ask(two)]
+        [
+            PinEffect::Offer(one),
+            PinEffect::Seek { missing: 1 },
+            PinEffect::Offer(two)
+        ]
     );
     let todo = steps(&mut pin, Time(2), [PinInput::Declined(one)]);
     assert_eq!(
         todo,
-        [PinEffect::Drop(one, Dropped::Declined), PinEffect::Ask(NodeId([3; 32]))]
+        [
+            PinEffect::Drop(one, Dropped::Declined),
+            PinEffect::Offer(NodeId([3; 32]))
+        ]
     );
 }
 
 #[test]
-fn a_host_that_is_late_makes_room_for_another() {
+fn a_late_host_is_replaced() {
     let mut pin = Pin::new(deal(1));
     steps(
         &mut pin,
@@ -67,19 +74,19 @@ fn a_host_that_is_late_makes_room_for_another() {
     let todo = steps(&mut pin, Time(0).after_ms(FETCH_MS), [PinInput::Tick]);
     assert_eq!(
         todo,
-        [PinEffect::Drop(node(1), Dropped::NotFetched), PinEffect::Ask(node(2))]
+        [PinEffect::Drop(node(1), Dropped::NotFetched), PinEffect::Offer(node(2))]
     );
-    // The one that failed is not asked again.
+    // The failed host is not asked again.
     let todo = steps(
         &mut pin,
         Time(0).after_ms(FETCH_MS),
         [PinInput::Candidate(node(1)), PinInput::Declined(node(2))],
     );
-    assert!(!todo.contains(&PinEffect::Ask(node(1))), "{todo:?}");
+    assert!(!todo.contains(&PinEffect::Offer(node(1))), "{todo:?}");
 }
 
 #[test]
-fn a_registration_needs_the_true_end_of_every_shard() {
+fn a_registration_must_prove_the_end_of_every_shard() {
     for spoil in [
         |bundle: &mut Bundle| bundle.proofs[0].chunk[0] ^= 1,
         |bundle: &mut Bundle| drop(bundle.proofs.pop()),
@@ -145,16 +152,16 @@ fn a_verdict_counts_once() {
 }
 
 #[test]
-fn nothing_is_paid_beyond_what_was_set_aside() {
+fn payments_never_exceed_the_escrow() {
     let mut pin = held();
     let todo = steps(&mut pin, Time(3), (0..1_001).map(|epoch| audited(epoch, Outcome::Held)));
     assert_eq!(pin.spent(), Amount(10_000));
-    assert_eq!(todo.last(), Some(&PinEffect::Over));
+    assert_eq!(todo.last(), Some(&PinEffect::Ended));
     assert_eq!(pin.deadline(), None);
 }
 
 #[test]
-fn a_deal_ends_when_it_says_and_a_renewal_moves_that() {
+fn a_deal_ends_on_time_and_a_renewal_moves_the_end() {
     let mut pin = held();
     let end = pin.deal().until;
     assert_eq!(pin.deadline(), Some(end));
@@ -166,20 +173,20 @@ fn a_deal_ends_when_it_says_and_a_renewal_moves_that() {
     assert_eq!(steps(&mut pin, end, [PinInput::Tick]), []);
     assert_eq!(
         steps(&mut pin, end.after_ms(1_000), [PinInput::Tick]),
-        [PinEffect::Over]
+        [PinEffect::Ended]
     );
 }
 
 #[test]
-fn a_large_deal_is_registered_part_by_part_and_holds_with_the_last() {
+fn a_large_deal_is_registered_in_parts() {
     let large = large();
     let mut pin = Pin::new(large.clone());
     let inputs = [PinInput::Candidate(node(1)), PinInput::Accepted(node(1))];
     steps(&mut pin, Time(1), inputs);
     let part = |part| registered_in(part, prove_small(&large.registration(part)));
-    let heard = |part| PinEffect::Heard { host: node(1), part };
+    let heard = |part| PinEffect::Acknowledge { host: node(1), part };
     assert_eq!(large.parts(), 3);
-    // One that overtook another is nothing, and one that came before is heard again.
+    // A part that overtook an earlier one is ignored; a repeated one is acknowledged again.
     for (said, expect) in [
         (1, vec![]),
         (0, vec![heard(0)]),
@@ -191,7 +198,7 @@ fn a_large_deal_is_registered_part_by_part_and_holds_with_the_last() {
     }
     assert_eq!(
         steps(&mut pin, Time(3), [part(2)]),
-        [PinEffect::Holds(node(1)), heard(2)]
+        [PinEffect::Registered(node(1)), heard(2)]
     );
     assert!(pin.holding().eq([node(1)]));
     let mut pin = Pin::new(large.clone());

@@ -1,8 +1,8 @@
 //! One owner, its auditor and a dozen hosts over a network that delays, drops and repeats, all under one seed.
 //!
-//! Among the hosts are honest ones, some that vanish, some that lose what they stored and some that lie. Whatever the seed:
-//! in the end as many honest hosts as were wanted hold a copy, no honest one ever lost the deal, every liar that was asked
-//! is out with its own signature as evidence, and no more was paid than was earned.
+//! Some hosts are honest, some vanish, some lose what they stored and some sign false proofs. Whatever the seed: in the end
+//! as many honest hosts as were wanted hold a copy, no honest host ever lost the deal, every challenged liar is out with its
+//! own signature as evidence, and no more was paid than was earned.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,9 +18,9 @@ const LOSS_PERCENT: u64 = 25;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Honest,
-    /// Silent for good from this epoch on.
+    /// Silent for ever from this epoch on.
     Vanishes(u64),
-    /// Has lost its disk from this epoch on, and answers nothing.
+    /// Lost its disk from this epoch on, and answers no challenge.
     Loses(u64),
     /// Signs proofs that do not verify from this epoch on.
     Lies(u64),
@@ -47,11 +47,11 @@ enum Packet {
     Register(u32, Bundle),
     Registered(u32),
     Challenge(Beacon),
-    Answer(Signed<Answer>, Bundle),
+    Answer(Signed<StorageAnswer>, Bundle),
     Drop,
 }
 
-/// Who a packet or a deadline is for: the owner with its auditor, or a host.
+/// The receiver of a packet or a deadline: the owner with its auditor, or a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Party {
     Owner,
@@ -66,7 +66,7 @@ struct World {
     pin: Pin,
     audits: BTreeMap<u8, Audit>,
     hosts: BTreeMap<u8, (Kind, Option<Hosting>)>,
-    /// What is under way, by when it arrives; the number keeps two at one moment apart.
+    /// Packets in flight by time of arrival; the number separates two at one time.
     network: BTreeMap<(Time, u64), (Party, u8, Packet)>,
     dropped: BTreeMap<u8, Dropped>,
     accused: BTreeSet<u8>,
@@ -91,7 +91,7 @@ impl World {
             held: BTreeMap::new(),
         };
         for of in 1..=HOSTS {
-            // Half of them honest, so that there are always enough.
+            // Half of them are honest, so that there are always enough.
             let at = 2 + world.roll(EPOCHS - 10);
             let kind = match world.roll(4) {
                 _ if of % 2 == 0 => Kind::Honest,
@@ -134,13 +134,13 @@ impl World {
         for effect in todo {
             match effect {
                 PinEffect::Seek { .. } => (1..=HOSTS).for_each(|of| self.owner(PinInput::Candidate(node(of)))),
-                PinEffect::Ask(host) => self.send(Party::Host(named(host)), named(host), Packet::Offer),
-                PinEffect::Holds(host) => {
+                PinEffect::Offer(host) => self.send(Party::Host(named(host)), named(host), Packet::Offer),
+                PinEffect::Registered(host) => {
                     let of = named(host);
                     let audit = || Audit::new(deal(COPIES), host, node(100), HERE);
                     self.audits.entry(of).or_insert_with(audit);
                 }
-                PinEffect::Heard { host, part } => {
+                PinEffect::Acknowledge { host, part } => {
                     self.send(Party::Host(named(host)), named(host), Packet::Registered(part));
                 }
                 PinEffect::Pay { host, amount, .. } => *self.paid.entry(named(host)).or_default() += amount.0,
@@ -151,7 +151,7 @@ impl World {
                     self.dropped.insert(of, why);
                     self.send(Party::Host(of), of, Packet::Drop);
                 }
-                PinEffect::Over => panic!("seed {}: over too early", self.seed),
+                PinEffect::Ended => panic!("seed {}: over too early", self.seed),
             }
         }
     }
@@ -190,7 +190,7 @@ impl World {
         hosting.step(self.now, input, &mut todo);
         for effect in todo {
             match effect {
-                HostEffect::Fetch | HostEffect::Forget(_) => (),
+                HostEffect::Fetch | HostEffect::Unpin(_) => (),
                 HostEffect::Prove(chunks) => {
                     let lost = matches!(kind, Kind::Loses(at) if at <= epoch);
                     let proven = if lost {
@@ -251,7 +251,7 @@ impl World {
         }
     }
 
-    /// The next thing that happens before `end`.
+    /// Returns the next event before `end`.
     fn happen(&mut self, end: Time) -> bool {
         let packet = self.network.keys().next().map(|(at, _)| *at);
         let pin = self.pin.deadline();
@@ -313,7 +313,7 @@ fn spoiled(mut bundle: Bundle) -> Bundle {
 }
 
 #[test]
-fn the_copies_that_are_wanted_are_kept_whoever_vanishes_loses_or_lies() {
+fn the_wanted_copies_survive_vanishing_losing_and_lying_hosts() {
     let worlds = std::option_env!("PIN_WORLDS")
         .and_then(|worlds| worlds.parse().ok())
         .unwrap_or(12);
@@ -342,7 +342,7 @@ fn the_copies_that_are_wanted_are_kept_whoever_vanishes_loses_or_lies() {
             assert_eq!(world.accused.contains(of), *lost == Dropped::Lied, "{}", why(&world));
             seen.insert(kind.name());
         }
-        // Every epoch that was held is paid once, and nothing else is.
+        // Every held epoch is paid once, and nothing else is.
         let paid: u128 = world.paid.values().sum();
         assert_eq!(world.pin.spent(), Amount(paid));
         for (of, held) in &world.held {
@@ -358,7 +358,7 @@ fn the_copies_that_are_wanted_are_kept_whoever_vanishes_loses_or_lies() {
 }
 
 #[test]
-fn one_seed_replays_one_world() {
+fn one_seed_replays_one_run() {
     let run = |seed| {
         let mut world = World::new(seed);
         world.run();

@@ -1,4 +1,4 @@
-//! Announcements there and back, and which of them do not count.
+//! Encoding of announcements, and which of them are refused.
 
 use super::*;
 use crate::crypto::SecretKey;
@@ -42,7 +42,7 @@ fn worker(key: &SecretKey, change: impl Fn(&mut Worker)) -> Announcement {
 }
 
 #[test]
-fn an_announcement_reads_back_and_holds_on_its_chain_for_its_term() {
+fn an_announcement_is_valid_on_its_chain_for_its_term() {
     let key = SecretKey::from_seed([1; 32]);
     let said = dataset(&key, Term::starting(NOW, 60_000));
     let read = Announcement::decode(&said.encode()).expect("reads back");
@@ -57,7 +57,7 @@ fn an_announcement_reads_back_and_holds_on_its_chain_for_its_term() {
 }
 
 #[test]
-fn a_term_in_the_future_or_without_end_does_not_count() {
+fn a_term_in_the_future_or_above_the_limit_is_refused() {
     let key = SecretKey::from_seed([1; 32]);
     let check = |issued: Time, expires: Time| dataset(&key, Term { issued, expires }).check(NOW, &HERE);
     let early = NOW.after_ms(SKEW_MS + 1000);
@@ -87,7 +87,7 @@ fn every_changed_byte_breaks_an_announcement() {
 }
 
 #[test]
-fn a_worker_that_takes_nothing_or_names_too_much_does_not_count() {
+fn a_worker_with_no_work_or_too_many_entries_is_refused() {
     let key = SecretKey::from_seed([2; 32]);
     assert_eq!(worker(&key, |_| ()).check(NOW, &HERE), Ok(()));
     for change in [

@@ -1,4 +1,4 @@
-//! Bad input: each refusal names the file, the line and the field where there are such, and what to do.
+//! Bad input: each refusal names the file, the line and the field if there are such, and what to do.
 
 use std::{io, os::unix::fs::symlink};
 
@@ -9,7 +9,7 @@ use protocol::{
 
 use super::*;
 
-/// One file, refused with all of these words.
+/// Imports one file and checks that the refusal contains all of these words.
 fn refused(name: &str, bytes: impl AsRef<[u8]>, options: &Options, says: &[&str]) {
     let bench = Bench::new();
     bench.put(name, bytes);
@@ -20,7 +20,7 @@ fn refused(name: &str, bytes: impl AsRef<[u8]>, options: &Options, says: &[&str]
 }
 
 #[test]
-fn what_is_no_utf_8_is_refused_at_its_line() {
+fn invalid_utf_8_is_refused_at_its_line() {
     let (latin, good) = (b"{\"t\":\"caf\xe9\"}\n", "{\"t\":\"x\"}\n");
     refused(
         "a.jsonl",
@@ -63,7 +63,7 @@ fn a_line_of_two_gigabytes_is_refused_at_the_limit() {
     let bench = Bench::new();
     for name in ["a.jsonl", "a.csv", "a.txt"] {
         let path = bench.put(name, b"");
-        // Sparse: no disk is taken, and the import reads no further than the limit.
+        // Sparse: it takes no disk space, and the import reads no further than the limit.
         fs::File::options()
             .write(true)
             .open(&path)
@@ -156,7 +156,7 @@ fn ragged_and_broken_csv_is_refused_at_its_line() {
 }
 
 #[test]
-fn what_does_not_fit_the_schema_is_refused_by_the_field() {
+fn a_record_that_does_not_fit_the_schema_is_refused_by_field() {
     let field = |name: &str, kind| Field {
         name: name.into(),
         kind,
@@ -204,7 +204,7 @@ fn broken_parquet_is_refused() {
 }
 
 #[test]
-fn media_that_is_none_or_too_large_is_refused() {
+fn unknown_or_oversized_media_is_refused() {
     refused("a.png", "hello, I am text", &small(), &["no image"]);
     refused("a.mp3", b"\x89PNG\r\n\x1a\n0123456789", &small(), &["no audio"]);
     let options = Options {
@@ -247,7 +247,7 @@ fn links_out_of_the_folder_are_refused_and_links_within_are_left_out() {
 }
 
 #[test]
-fn two_files_of_one_name_are_refused_by_both_places() {
+fn two_files_of_one_name_are_refused_with_both_paths() {
     let bench = Bench::new();
     let paths = [bench.put("x/a.txt", "1"), bench.put("y/a.txt", "2")];
     let refusal = bench.add_paths(&paths, &small()).expect_err("twice").to_string();
@@ -255,13 +255,13 @@ fn two_files_of_one_name_are_refused_by_both_places() {
         refusal.contains("`a.txt`") && refusal.contains("x/a.txt") && refusal.contains("y/a.txt"),
         "{refusal}"
     );
-    // As folders they have different names.
+    // Inside folders, they have different names.
     let folders = [bench.source().join("x"), bench.source().join("y")];
     assert_eq!(bench.add_paths(&folders, &small()).unwrap().manifest.sources, 2);
 }
 
 #[test]
-fn a_path_with_dots_is_read_by_its_real_name_and_a_missing_one_is_named() {
+fn a_path_with_dots_is_resolved_and_a_missing_one_is_named() {
     let bench = Bench::new();
     bench.put("sub/a.txt", "x");
     let dotted = bench.source().join("sub/../sub/a.txt");
@@ -300,7 +300,7 @@ impl ShardSink for Full {
 }
 
 #[test]
-fn a_full_disk_at_any_shard_harms_nothing_that_was_stored() {
+fn a_full_disk_at_any_shard_damages_nothing_stored() {
     let bench = Bench::new();
     bench.put("a.jsonl", "{\"n\":1}\n".repeat(50));
     let (_, stored) = bench.round_trip(&small());
@@ -334,7 +334,7 @@ fn a_full_disk_at_any_shard_harms_nothing_that_was_stored() {
 }
 
 #[test]
-fn a_shard_that_changed_under_its_name_is_found_and_not_restored() {
+fn a_modified_shard_is_detected_and_not_restored() {
     let bench = Bench::new();
     bench.put("a.txt", "kept");
     bench.put("b.txt", "x".repeat(5000));
@@ -375,7 +375,7 @@ fn a_shard_that_changed_under_its_name_is_found_and_not_restored() {
 }
 
 #[test]
-fn a_manifest_that_lies_about_its_shards_is_found() {
+fn a_manifest_that_contradicts_its_shards_is_detected() {
     let bench = Bench::new();
     bench.put(
         "a.jsonl",
@@ -397,13 +397,16 @@ fn a_manifest_that_lies_about_its_shards_is_found() {
         manifest.check().expect("agrees with itself");
         let verified = Dataset::open(manifest, Arc::new(bench.blobs()))
             .and_then(|dataset| dataset.verify(&mut |_| ControlFlow::Continue(())));
-        let error = verified.expect_err("a lie").to_string();
-        assert!(error.contains("lies") || error.contains("do not use"), "{n}: {error}");
+        let error = verified.expect_err("a contradiction").to_string();
+        assert!(
+            error.contains("contradicts") || error.contains("do not use"),
+            "{n}: {error}"
+        );
     }
 }
 
 #[test]
-fn a_source_map_that_climbs_is_refused_before_a_file_is_written() {
+fn a_source_map_with_parent_paths_is_refused_before_writing() {
     let bench = Bench::new();
     bench.put("a.txt", "x");
     let (ingested, dataset) = bench.round_trip(&small());

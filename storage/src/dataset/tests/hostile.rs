@@ -1,4 +1,4 @@
-//! Mutated files: an import ends in a refusal or in a dataset that comes back byte for byte, never in a panic.
+//! Mutated files: an import ends in a refusal or in a dataset that restores exactly, never in a panic.
 //! `DATASET_ROUNDS` makes the campaign longer, `DATASET_SEED` replays one.
 
 use super::*;
@@ -61,24 +61,24 @@ fn campaign(name: &str, good: &[u8], rounds: u64) {
 }
 
 #[test]
-fn mutated_jsonl_is_refused_or_comes_back() {
+fn mutated_jsonl_is_refused_or_restored() {
     let good = "{\"a\":1,\"b\":\"x\\ny\"}\n{\"a\":2.5,\"b\":null}\r\n\n{\"a\":[1,{\"c\":true}],\"b\":\"é\"}\n";
     campaign("a.jsonl", good.as_bytes(), 150);
 }
 
 #[test]
-fn mutated_csv_is_refused_or_comes_back() {
+fn mutated_csv_is_refused_or_restored() {
     let good = "id,text,note\n1,\"two\nlines, \"\"quoted\"\"\",x\r\n2,plain,\n\n3,é,\"\"\n";
     campaign("a.csv", good.as_bytes(), 150);
 }
 
 #[test]
-fn mutated_text_is_refused_or_comes_back() {
+fn mutated_text_is_refused_or_restored() {
     campaign("a.md", "# Title\n\nA paragraph, é.\r\n\n\nAnother.\n".as_bytes(), 60);
 }
 
 #[test]
-fn mutated_parquet_is_refused_or_comes_back() {
+fn mutated_parquet_is_refused_or_restored() {
     campaign(
         "a.parquet",
         &parquet_file(&["one", "two", "three", "four", "five"]),
@@ -86,9 +86,9 @@ fn mutated_parquet_is_refused_or_comes_back() {
     );
 }
 
-/// What a stranger sends: a shard of rows or sources with some bytes changed, named by its new hash.
+/// A hostile shard: rows or sources with some bytes changed, named by its new hash.
 #[test]
-fn mutated_rows_and_sources_are_found() {
+fn mutated_rows_and_sources_are_detected() {
     let bench = Bench::new();
     bench.put("a.jsonl", "{\"n\":1}\n".repeat(40));
     bench.put("b.png", b"\x89PNG\r\n\x1a\n0123456789");
@@ -108,7 +108,7 @@ fn mutated_rows_and_sources_are_found() {
         bench.blobs().put(shard.hash, &bytes, None).unwrap();
         let verified = Dataset::open(manifest, Arc::new(bench.blobs()))
             .and_then(|dataset| dataset.verify(&mut |_| ControlFlow::Continue(())));
-        // A changed name of a file or of a column is another dataset, and no contradiction.
+        // A changed name of a file or column is another dataset, not a contradiction.
         if let Ok(verified) = verified {
             assert_eq!(
                 verified.records, ingested.manifest.records,

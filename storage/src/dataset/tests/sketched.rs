@@ -1,12 +1,11 @@
-//! What is known of records on disk: the same whether it was made by an import or from the dataset, there after a restart,
-//! never half, never beyond its budget.
+//! Stored sketches: the same from an import as from the dataset, durable, never partial, within their budget.
 
-use protocol::duplicate::{Entry, Sieve, Sketch};
+use protocol::duplicate::{CandidateFilter, Entry, Sketch};
 
 use super::*;
 
-fn card(root: u8, records: u64) -> Card {
-    Card {
+fn header(root: u8, records: u64) -> SketchHeader {
+    SketchHeader {
         root: protocol::BlobHash([root; 32]),
         name: "corpus".into(),
         datanet: None,
@@ -34,7 +33,7 @@ fn entries(count: u64) -> Vec<Entry> {
 }
 
 #[test]
-fn a_dataset_that_is_here_has_the_sketches_that_its_import_made() {
+fn sketches_of_a_stored_dataset_equal_those_of_its_import() {
     let bench = Bench::new();
     bench.put(
         "a.jsonl",
@@ -60,28 +59,31 @@ fn a_dataset_that_is_here_has_the_sketches_that_its_import_made() {
 }
 
 #[test]
-fn sketches_are_there_after_a_restart_and_half_written_ones_are_cleared() {
+fn sketches_survive_a_restart_and_partial_ones_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let (sketches, made) = (Sketches::open(dir.path()).unwrap(), entries(5));
-    let kept = sketches.put(card(1, 5), &made).unwrap();
+    let kept = sketches.put(header(1, 5), &made).unwrap();
     assert_eq!((kept.kept, kept.exact_only), (5, 0));
     fs::write(dir.path().join("22.part"), "half").unwrap();
 
     let again = Sketches::open(dir.path()).unwrap();
     assert_eq!(again.roots().unwrap(), [kept.root]);
-    assert_eq!(again.card(kept.root).unwrap(), Some(kept.clone()));
+    assert_eq!(again.header(kept.root).unwrap(), Some(kept.clone()));
     assert_eq!(again.pick(kept.root, |_| true).unwrap(), made);
-    let sieve = Sieve::new([&made[3]]);
-    assert_eq!(again.pick(kept.root, |entry| sieve.passes(entry)).unwrap(), made[3..4]);
+    let filter = CandidateFilter::new([&made[3]]);
+    assert_eq!(again.pick(kept.root, |entry| filter.passes(entry)).unwrap(), made[3..4]);
     again.forget(kept.root).unwrap();
-    assert_eq!((again.card(kept.root).unwrap(), again.roots().unwrap()), (None, vec![]));
+    assert_eq!(
+        (again.header(kept.root).unwrap(), again.roots().unwrap()),
+        (None, vec![])
+    );
 }
 
 #[test]
-fn a_file_that_is_damaged_or_cut_anywhere_gives_nothing() {
+fn a_damaged_or_truncated_sketch_file_gives_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let sketches = Sketches::open(dir.path()).unwrap();
-    let root = sketches.put(card(1, 2), &entries(2)).unwrap().root;
+    let root = sketches.put(header(1, 2), &entries(2)).unwrap().root;
     let path = dir.path().join(&root.to_string()[2..]);
     let good = fs::read(&path).unwrap();
     for at in (0..good.len()).step_by(97) {
@@ -95,19 +97,19 @@ fn a_file_that_is_damaged_or_cut_anywhere_gives_nothing() {
     fs::write(&path, [&good[..], b"x"].concat()).unwrap();
     let error = sketches.pick(root, |_| true).expect_err("too long").to_string();
     assert!(error.contains("made again from its dataset"), "{error}");
-    sketches.put(card(1, 2), &entries(2)).unwrap();
+    sketches.put(header(1, 2), &entries(2)).unwrap();
     assert!(sketches.pick(root, |_| true).is_ok(), "it is made again");
 }
 
 #[test]
-fn what_does_not_fit_the_budget_is_compared_exactly_and_then_not_at_all() {
+fn records_beyond_the_budget_are_kept_for_exact_comparison_then_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let whole = Sketches::open(dir.path()).unwrap();
     let made = entries(40);
     let mut last = (40, 0);
     for budget in [200_000u64, 60_000, 20_000, 10_000, 6_000, 0] {
         let sketches = whole.clone().with_budget(budget);
-        let kept = sketches.put(card(1, 40), &made).unwrap();
+        let kept = sketches.put(header(1, 40), &made).unwrap();
         let bytes = fs::metadata(dir.path().join(&kept.root.to_string()[2..]))
             .unwrap()
             .len();
@@ -125,11 +127,11 @@ fn what_does_not_fit_the_budget_is_compared_exactly_and_then_not_at_all() {
         );
     }
     assert_eq!(last.0, 0, "nothing fits in nothing");
-    // What is there already takes from the room of the next.
+    // Existing files count against the budget of the next.
     let sketches = whole.with_budget(20_000);
     let (first, second) = (
-        sketches.put(card(1, 40), &made).unwrap(),
-        sketches.put(card(2, 40), &made).unwrap(),
+        sketches.put(header(1, 40), &made).unwrap(),
+        sketches.put(header(2, 40), &made).unwrap(),
     );
     assert!(first.kept == 40 && second.kept < 40, "{first:?} {second:?}");
 }

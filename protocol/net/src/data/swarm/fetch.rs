@@ -1,4 +1,4 @@
-//! Runs the plan of one blob: tells it what happens, has done what it wants, keeps the store's progress on disk.
+//! Runs the plan of one blob: feeds it inputs, performs its effects, and makes progress durable.
 
 mod perform;
 
@@ -22,18 +22,18 @@ use tokio::{
 
 use super::{
     Blame, FetchError, FetchEvent, Wanted,
-    extent::missing,
     plan::{Effect, Ended, Input, Part, Plan, Rules},
+    ranges::missing,
     transfer::{Outcome, Proven, Verified},
 };
-use crate::data::{DataPath, OpenError, endpoint::Plane, links::Lease};
+use crate::data::{DataPath, OpenError, connections::Lease, endpoint::Plane};
 
-/// Progress is made durable this often, and once soon after the first bytes.
-const DURABLE_EVERY: Duration = Duration::from_secs(1);
-/// The store writes what it was given within this time, unless its disk is dead.
+/// Interval at which progress is made durable, after the first bytes.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Time within which the store writes what it was given, unless its disk fails.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// What all blobs of one fetch share.
+/// State shared by all blobs of one fetch.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) plane: Arc<Plane>,
@@ -43,20 +43,20 @@ pub(super) struct Shared {
     pub(super) events: mpsc::Sender<FetchEvent>,
 }
 
-/// What one blob came to.
+/// The result of one blob.
 #[derive(Debug, Default)]
-pub(super) struct Got {
+pub(super) struct BlobResult {
     pub(super) bytes: u64,
     pub(super) had: u64,
     pub(super) providers: BTreeMap<NodeId, u64>,
     pub(super) blamed: Vec<Blame>,
 }
 
-/// A task that ended.
+/// The result of a finished task.
 enum Job {
     Called(NodeId, Result<Lease, OpenError>),
     Probed(NodeId, Result<Proven, Outcome>),
-    Looked(NodeId, Option<Part>),
+    Queried(NodeId, Option<Part>),
     Fetched(NodeId, u64, Outcome),
 }
 
@@ -66,9 +66,9 @@ struct Fetching {
     plan: Plan,
     started: Instant,
     size: Option<NonZeroU64>,
-    /// What the store had before this began.
+    /// Ranges that the store had before the fetch.
     before: ChunkRanges,
-    got: Got,
+    got: BlobResult,
     offered: BTreeSet<NodeId>,
     leases: BTreeMap<NodeId, Lease>,
     jobs: JoinSet<Job>,
@@ -79,8 +79,8 @@ struct Fetching {
     progress: (Option<u64>, Instant),
 }
 
-/// Fetches one blob into the store, from where the store has got to.
-pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchError> {
+/// Fetches one blob into the store, continuing from what it has.
+pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<BlobResult, FetchError> {
     let (reports, mut inbox) = mpsc::channel(1024);
     let started = Instant::now();
     let rules = rules(&shared);
@@ -91,7 +91,7 @@ pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchErr
         started,
         size: None,
         before: ChunkRanges::empty(),
-        got: Got::default(),
+        got: BlobResult::default(),
         offered: BTreeSet::new(),
         leases: BTreeMap::new(),
         jobs: JoinSet::new(),
@@ -106,7 +106,7 @@ pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchErr
     if let Some(size) = have.validated_size() {
         fetching.sized(size, &have)?;
     }
-    // A blob that nobody looks at is put away by the store: synced, closed, and opened again for the next task.
+    // Keep the blob observed: otherwise the store syncs and closes it after each task and reopens it for the next.
     let _awake = fetching.shared.store.observe(fetching.hash()).stream().await;
     while !fetching.perform().await? {
         let deadline = fetching.plan.deadline().unwrap_or(Time(u64::MAX));
@@ -116,7 +116,7 @@ pub(super) async fn blob(shared: Shared, blob: BlobHash) -> Result<Got, FetchErr
             () = stop.cancelled() => return Err(FetchError::Down),
             Some(verified) = inbox.recv() => fetching.heard(verified),
             Some(job) = fetching.jobs.join_next() => if let Ok(job) = job {
-                // All that it said before its end counts, and is said to be its own.
+                // Reports that were sent before the job ended count, and count for its provider.
                 while let Ok(verified) = inbox.try_recv() {
                     fetching.heard(verified);
                 }
@@ -134,7 +134,7 @@ fn rules(shared: &Shared) -> Rules {
     let mut rules = Rules::default();
     let limits = [shared.plane.download.per_s(), shared.plane.download_each.per_s()];
     if let Some(per_s) = limits.into_iter().flatten().min() {
-        // With our own limit shared by many transfers each waits its turn: that is not the provider's silence.
+        // Under our own rate limit, many transfers wait for their turn. That is not the provider's silence.
         let turn_ms = (64 << 20) / per_s.get().max(1) * 1000;
         rules.silent_ms = rules.silent_ms.max(turn_ms);
         rules.stalled_ms = rules.stalled_ms.max(turn_ms * 4);
@@ -172,7 +172,7 @@ impl Fetching {
         }
     }
 
-    /// Names new providers to the plan, but for those that are known to lie.
+    /// Offers new providers to the plan, except those known for false data.
     fn offer(&mut self) {
         let named: Vec<_> = self.shared.providers.borrow_and_update().clone();
         for node in named {
@@ -225,14 +225,14 @@ impl Fetching {
                 let have = self.have().await?;
                 self.sized(size, &have)?;
             }
-            Job::Probed(node, Err(outcome)) => self.came_to(node, None, outcome)?,
-            Job::Looked(node, part) => self.step(Input::Has { node, part }),
-            Job::Fetched(node, task, outcome) => self.came_to(node, Some(task), outcome)?,
+            Job::Probed(node, Err(outcome)) => self.transfer_ended(node, None, outcome)?,
+            Job::Queried(node, part) => self.step(Input::Has { node, part }),
+            Job::Fetched(node, task, outcome) => self.transfer_ended(node, Some(task), outcome)?,
         }
         Ok(())
     }
 
-    fn came_to(&mut self, node: NodeId, task: Option<u64>, outcome: Outcome) -> Result<(), FetchError> {
+    fn transfer_ended(&mut self, node: NodeId, task: Option<u64>, outcome: Outcome) -> Result<(), FetchError> {
         self.running.remove(&(node, task));
         let how = match outcome {
             Outcome::Ended(how) => how,
@@ -243,7 +243,7 @@ impl Fetching {
                 self.shared.plane.blamed.note(&blame);
                 self.got.blamed.push(blame.clone());
                 self.tell(FetchEvent::Blamed(blame));
-                Ended::Lied
+                Ended::FalseData
             }
         };
         self.step(Input::Ended { node, task, how });
@@ -259,7 +259,7 @@ impl Fetching {
         });
     }
 
-    /// Some bytes are verified. The first of them are made durable at once, so that a crash does not lose the beginning.
+    /// Counts verified bytes. The first are made durable at once, so that a crash does not lose the beginning.
     fn verified(&mut self, bytes: u64) {
         self.shared.plane.counters.bytes_fetched.add(bytes);
         if self.durable_at.is_none() {
@@ -280,12 +280,12 @@ impl Fetching {
 
     fn tick(&mut self) -> Result<(), FetchError> {
         self.step(Input::Tick);
-        if self.durable_at.is_some_and(|at| at.elapsed() >= DURABLE_EVERY) {
+        if self.durable_at.is_some_and(|at| at.elapsed() >= SYNC_EVERY) {
             self.make_durable();
         }
         if self.progress.0 != self.plan.left() {
             self.progress = (self.plan.left(), Instant::now());
-        } else if self.progress.1.elapsed() >= self.shared.wanted.patience {
+        } else if self.progress.1.elapsed() >= self.shared.wanted.stall_timeout {
             let left = self.plan.left().unwrap_or(0);
             return Err(FetchError::NoProvider {
                 blob: self.blob,
@@ -318,8 +318,8 @@ impl Fetching {
         }
     }
 
-    /// Ends what is doubled and waits until the store has written all it was given.
-    async fn finish(mut self) -> Result<Got, FetchError> {
+    /// Aborts duplicate transfers and waits until the store has written everything.
+    async fn finish(mut self) -> Result<BlobResult, FetchError> {
         self.jobs.abort_all();
         self.report();
         let whole = async { self.shared.store.observe(self.hash()).await_completion().await };

@@ -1,16 +1,16 @@
-//! Who fetches which range of one blob, and when. Pure; told the time.
+//! The plan of one blob's fetch: which provider fetches which range, and when. Pure: the time is an argument.
 //!
-//! First one provider proves the size. Then the missing ranges are cut into tasks; each provider has two to four of them
-//! under way, more where it is fast. Who is silent for a second sees its tasks given to others as well; who stays silent
-//! or gives less than a tenth of the median is dropped. Near the end idle providers double the tasks that would be last.
-//! Who has only a part is asked which, and given what lies in it.
+//! First one provider proves the size. The missing ranges are then cut into tasks; each provider runs two to four of them,
+//! more if it is fast. If a provider is silent for a second, its tasks are given to others too; if it stays silent, or is
+//! slower than a tenth of the median, it is dropped. Near the end, idle providers duplicate the tasks that would finish last.
+//! A provider with only a part of the blob is asked which part, and gets tasks within it.
 
 mod assign;
-mod judge;
 mod provider;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,21 +23,21 @@ use super::ProviderGone;
 use provider::{Provider, State};
 use tasks::{Task, Tasks};
 
-/// What a plan goes by.
+/// Constants of the plan.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) task_bytes: u64,
     pub(super) tick_ms: u64,
-    /// After so long without a byte a provider's tasks are given to others, too.
+    /// Silence after which a provider's tasks are given to others too.
     pub(super) silent_ms: u64,
-    /// After so long it is dropped.
+    /// Silence after which it is dropped.
     pub(super) stalled_ms: u64,
-    /// A provider is not judged slow before.
+    /// Time before a provider may be judged slow.
     pub(super) slow_after_ms: u64,
-    /// After so long a provider is asked again for what it lacked.
+    /// Time after which a provider is asked again for a range that it lacked.
     pub(super) lacks_ms: u64,
-    /// So often who has a part is asked whether it is more by now.
-    pub(super) look_ms: u64,
+    /// Interval at which a provider with a part is asked what it has now.
+    pub(super) query_ms: u64,
 }
 
 impl Default for Rules {
@@ -49,63 +49,72 @@ impl Default for Rules {
             stalled_ms: 5_000,
             slow_after_ms: 4_000,
             lacks_ms: 5_000,
-            look_ms: 2_000,
+            query_ms: 2_000,
         }
     }
 }
 
-/// What the plan is told.
+/// An input of [`Plan::step`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Input {
-    /// This node is said to have the blob.
+    /// A node that is said to have the blob.
     Offer(NodeId),
-    /// It answered our call.
+    /// A connection was established.
     Connected(NodeId),
-    /// It did not.
+    /// No connection could be established.
     Unreachable(NodeId),
-    /// This node proved the size, with so many bytes of the blob.
-    Proven { node: NodeId, bytes: u64 },
-    /// The size is proven, and these ranges are missing; they are whole groups but for the last.
+    /// The node proved the size, with this many bytes of the blob.
+    Proven {
+        node: NodeId,
+        bytes: u64,
+    },
+    /// The size is proven, and these ranges are missing: whole groups, except for the end.
     Sized(Vec<Range<u64>>),
-    /// The ranges up to `to` of a task are verified and on their way into the store.
-    Verified { node: NodeId, task: u64, to: u64 },
-    /// A task came to an end; or where there is none the proof of the size, in vain.
+    /// A task's bytes up to `to` are verified and on their way into the store.
+    Verified {
+        node: NodeId,
+        task: u64,
+        to: u64,
+    },
+    /// A task ended; without a task, the size proof failed.
     Ended {
         node: NodeId,
         task: Option<u64>,
         how: Ended,
     },
-    /// It says which part it has; `None` if it does not say.
-    Has { node: NodeId, part: Option<Part> },
-    /// Time has passed.
+    /// The node's availability reply; `None` if it did not reply.
+    Has {
+        node: NodeId,
+        part: Option<Part>,
+    },
     Tick,
 }
 
-/// What a provider says that it has. Nothing proves it, and a false word costs a request.
+/// The ranges that a provider says it has. Unproven: a false claim costs a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Whole groups, in order.
+    /// Whole groups, in ascending order.
     pub(super) ranges: Vec<Range<u64>>,
-    /// Whether the last group is among them, which proves the size.
+    /// True if the last group is among them, which proves the size.
     pub(super) has_end: bool,
 }
 
-/// How a task ended.
+/// The end of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// All of it is in the store.
+    /// Everything is in the store.
     Complete,
-    /// The provider does not have this range.
+    /// The provider does not have the range.
     Lacks,
-    /// The provider does not let us have it.
+    /// The provider denied access.
     Refused,
     /// The connection broke.
     Broken,
-    /// The provider sent what is not so.
-    Lied,
+    /// The provider sent false data.
+    FalseData,
 }
 
-/// What should happen.
+/// An effect that the caller performs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Connect(NodeId),
@@ -114,15 +123,15 @@ pub(super) enum Effect {
         node: NodeId,
         first: bool,
     },
-    /// Ask which part it has.
-    Look(NodeId),
+    /// Ask which ranges it has.
+    QueryRanges(NodeId),
     /// Fetch a range for a task.
     Fetch {
         node: NodeId,
         task: u64,
         range: Range<u64>,
     },
-    /// Others have it, or the provider is dropped.
+    /// Cancel a task: others have it, or the provider is dropped.
     Cancel {
         node: NodeId,
         task: Option<u64>,
@@ -130,7 +139,7 @@ pub(super) enum Effect {
     Drop(NodeId, ProviderGone),
     /// Nothing is missing.
     Complete,
-    /// Nobody is left to ask.
+    /// No provider is left.
     Starved,
 }
 
@@ -138,7 +147,7 @@ pub(super) enum Effect {
 pub(super) struct Plan {
     rules: Rules,
     providers: BTreeMap<NodeId, Provider>,
-    /// Lied or refused: not to be offered again.
+    /// Sent false data or denied access: never offered again.
     banned: BTreeSet<NodeId>,
     /// `None` until the size is proven.
     tasks: Option<Tasks>,
@@ -158,17 +167,17 @@ impl Plan {
         }
     }
 
-    /// When [`Self::step`] next wants a [`Input::Tick`].
+    /// Returns the time at which [`Self::step`] needs the next [`Input::Tick`].
     pub(super) fn deadline(&self) -> Option<Time> {
         (!self.is_complete).then_some(self.tick_at)
     }
 
-    /// Bytes that are not yet verified; `None` while the size is unknown.
+    /// Returns the number of bytes that are not verified yet; `None` before the size is known.
     pub(super) fn left(&self) -> Option<u64> {
         self.tasks.as_ref().map(Tasks::left)
     }
 
-    /// What each provider has given, and its rate.
+    /// Returns each provider's verified bytes and rate.
     pub(super) fn rates(&self) -> impl Iterator<Item = (NodeId, u64, u64)> {
         self.providers
             .iter()
@@ -219,7 +228,7 @@ impl Plan {
         if let Some(provider) = self.providers.get_mut(&node) {
             provider.probing = None;
             provider.heard = now;
-            provider.gives(bytes);
+            provider.count(bytes);
         }
     }
 
@@ -228,7 +237,7 @@ impl Plan {
             return;
         }
         let total: u64 = missing.iter().map(|range| range.end - range.start).sum();
-        // Small blobs are cut finer, so that every provider has its part.
+        // Small blobs are cut finer, so that every provider gets a share.
         let bytes = match total < 8 * self.rules.task_bytes {
             true => self.rules.task_bytes / 4,
             false => self.rules.task_bytes,
@@ -255,7 +264,7 @@ impl Plan {
         let Some(provider) = self.providers.get_mut(&node) else {
             return;
         };
-        provider.says(part);
+        provider.reply(part);
         if provider.is_empty() {
             self.drop_provider(node, ProviderGone::Empty, todo);
         }
@@ -270,7 +279,7 @@ impl Plan {
             None => provider.probing.take().is_some(),
         };
         if !known {
-            return; // It was cancelled, and ended before it heard of that.
+            return; // Cancelled, and ended before the cancellation.
         }
         provider.heard = now;
         match (how, task) {
@@ -284,11 +293,11 @@ impl Plan {
                 if provider.is_empty() {
                     self.drop_provider(node, ProviderGone::Empty, todo);
                 } else {
-                    self.look(now, node, todo);
+                    self.query_ranges(now, node, todo);
                 }
             }
             (Ended::Refused, _) => self.drop_provider(node, ProviderGone::Refused, todo),
-            (Ended::Lied, _) => self.drop_provider(node, ProviderGone::Lied, todo),
+            (Ended::FalseData, _) => self.drop_provider(node, ProviderGone::FalseData, todo),
             (Ended::Broken, _) => self.failed(now, node, todo),
         }
         if let Some(task) = task {
@@ -318,24 +327,24 @@ impl Plan {
         }
     }
 
-    /// Asks a provider which part it has, unless it is being asked.
-    fn look(&mut self, now: Time, node: NodeId, todo: &mut Vec<Effect>) {
+    /// Asks a provider which ranges it has, unless a query is under way.
+    fn query_ranges(&mut self, now: Time, node: NodeId, todo: &mut Vec<Effect>) {
         if let Some(provider) = self.providers.get_mut(&node)
-            && !provider.is_looked_at
+            && !provider.is_queried
         {
-            provider.is_looked_at = true;
-            provider.looked = Some(now);
-            todo.push(Effect::Look(node));
+            provider.is_queried = true;
+            provider.queried_at = Some(now);
+            todo.push(Effect::QueryRanges(node));
         }
     }
 
-    /// A call was in vain, or a connection broke: again in a while, a few times.
+    /// A connection attempt failed, or a connection broke: retry later, a few times.
     fn failed(&mut self, now: Time, node: NodeId, todo: &mut Vec<Effect>) {
         let Some(provider) = self.providers.get_mut(&node) else {
             return;
         };
         if matches!(provider.state, State::Waiting(_)) {
-            return; // One break ends every task of the connection; it counts once.
+            return; // A broken connection ends all its tasks, but counts once.
         }
         provider.failures += 1;
         if provider.failures > Provider::FAILURES_MAX {
@@ -359,7 +368,7 @@ impl Plan {
     }
 
     fn drop_provider(&mut self, node: NodeId, why: ProviderGone, todo: &mut Vec<Effect>) {
-        if matches!(why, ProviderGone::Lied | ProviderGone::Refused) {
+        if matches!(why, ProviderGone::FalseData | ProviderGone::Refused) {
             self.banned.insert(node);
         }
         self.cancel_all(node, todo);

@@ -1,4 +1,4 @@
-//! A fetch as its owner sees it, and the order of its blobs: the root, then its children, a few at once.
+//! The public handle of a fetch, and the order of its blobs: the root, then its children, a few at once.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,16 +10,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     Content, FetchError, FetchEvent, Fetched, Wanted,
-    fetch::{self, Got, Shared},
+    fetch::{self, BlobResult, Shared},
 };
 use crate::data::endpoint::Plane;
 
-/// Children of a sequence that are fetched at once.
+/// Most children that are fetched at once.
 const CHILDREN: usize = 4;
-/// Events that wait to be read.
+/// Most unread events.
 const EVENTS: usize = 1024;
 
-/// A fetch under way. Dropped, it ends; what was verified stays in the store.
+/// A running fetch. Dropping it stops it; verified bytes stay in the store.
 #[derive(Debug)]
 pub struct Fetch {
     events: mpsc::Receiver<FetchEvent>,
@@ -46,7 +46,7 @@ impl Fetch {
             let stop = shared.plane.stop.clone();
             tokio::select! {
                 () = stopped.cancelled() => (),
-                // The listener need not be there any more.
+                // The receiver may be gone.
                 result = run(shared) => drop(done.send(result)),
                 () = stop.cancelled() => drop(done.send(Err(FetchError::Down))),
             }
@@ -59,12 +59,12 @@ impl Fetch {
         }
     }
 
-    /// What happens next; `None` when the fetch has ended.
+    /// Returns the next event, or `None` when the fetch has ended.
     pub async fn next(&mut self) -> Option<FetchEvent> {
         self.events.recv().await
     }
 
-    /// Names one more provider.
+    /// Adds a provider.
     pub fn offer(&self, node: NodeId) {
         self.providers.send_if_modified(|known| {
             let new = !known.contains(&node);
@@ -75,7 +75,7 @@ impl Fetch {
         });
     }
 
-    /// Waits for the end.
+    /// Waits for the result.
     pub async fn done(self) -> Result<Fetched, FetchError> {
         self.result.await.unwrap_or(Err(FetchError::Down))
     }
@@ -101,7 +101,7 @@ async fn run(shared: Shared) -> Result<Fetched, FetchError> {
     Ok(fetched)
 }
 
-/// The blobs that a sequence lists, each once.
+/// Returns the distinct blobs that a sequence lists.
 async fn children(store: &Store, root: BlobHash) -> Result<BTreeSet<BlobHash>, FetchError> {
     let bytes = store
         .get_bytes(Hash::from_bytes(root.0))
@@ -119,12 +119,12 @@ async fn children(store: &Store, root: BlobHash) -> Result<BTreeSet<BlobHash>, F
     let hashes = bytes
         .chunks_exact(32)
         .map(|hash| BlobHash(hash.try_into().expect("chunks of 32")));
-    // The blob of no bytes is everywhere.
+    // The empty blob needs no fetch.
     Ok(hashes.filter(|hash| hash.0 != *Hash::EMPTY.as_bytes()).collect())
 }
 
 impl Fetched {
-    fn add(&mut self, got: Got) {
+    fn add(&mut self, got: BlobResult) {
         self.bytes += got.bytes;
         self.had += got.had;
         self.blamed.extend(got.blamed);

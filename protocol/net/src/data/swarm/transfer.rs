@@ -1,4 +1,4 @@
-//! One range from one provider into the store, verified on the way.
+//! Transfers one range from one provider into the store, verified on the way.
 
 use std::{io, num::NonZeroU64, ops::Range, pin::pin, time::Duration};
 
@@ -17,45 +17,45 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Blame, extent::GROUP, inflow::Inflow, inlet::Inlet, plan::Ended};
-use crate::data::{Meter, links::Lease};
+use super::{Blame, buffered_recv::BufferedRecv, plan::Ended, ranges::GROUP, store_writer::StoreWriter};
+use crate::data::{RateLimit, connections::Lease};
 
-/// A provider says within this time which part it has, or does not say.
-const SAYS_WITHIN: Duration = Duration::from_secs(5);
+/// Time for a provider to reply to an availability query.
+const REPLY_WITHIN: Duration = Duration::from_secs(5);
 
-/// What is left of a response.
-type AtBlobContent = fsm::AtBlobContent<Inflow>;
+/// The rest of a response.
+type AtBlobContent = fsm::AtBlobContent<BufferedRecv>;
 
-/// A way to one provider of one blob.
+/// One provider of one blob, with its connection.
 #[derive(Clone)]
 pub(super) struct Source {
     pub(super) node: NodeId,
     pub(super) blob: BlobHash,
     pub(super) lease: Lease,
     pub(super) store: Store,
-    /// What all providers share, and what this one has to itself.
-    pub(super) meters: [Meter; 2],
+    /// The limit for all providers together, and this provider's own.
+    pub(super) limits: [RateLimit; 2],
 }
 
-/// A piece of a task that was verified.
+/// A verified piece of a task.
 pub(super) struct Verified {
     pub(super) node: NodeId,
     pub(super) task: u64,
     pub(super) piece: Range<u64>,
 }
 
-/// A size that is proven, and the bytes that came with the proof.
+/// A proven size, and the bytes that came with the proof.
 pub(super) struct Proven {
     pub(super) size: u64,
     pub(super) bytes: u64,
 }
 
-/// What a transfer came to.
+/// The result of a transfer.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Ended(Ended),
     Lied(Blame),
-    /// The store did not take it.
+    /// The store failed.
     Store(String),
 }
 
@@ -64,7 +64,8 @@ impl Source {
         Hash::from_bytes(self.blob.0)
     }
 
-    /// Fetches the last group, which proves the size, and maybe the first. Nothing reaches the store before it is proven.
+    /// Fetches the last group, which proves the size, and optionally the first. Nothing reaches the store before the
+    /// proof.
     pub(super) async fn probe(&self, first: bool) -> Result<Proven, Outcome> {
         let start = match first {
             true => ChunkRanges::from(..ChunkNum(GROUP / 1024)),
@@ -82,7 +83,7 @@ impl Source {
                     items.push(item);
                     content = next;
                 }
-                BlobContentNext::More((_, Err(error))) => return Err(self.judge(error, size, 0)),
+                BlobContentNext::More((_, Err(error))) => return Err(self.classify(error, size, 0)),
                 BlobContentNext::Done(_) => break,
             }
         }
@@ -92,25 +93,25 @@ impl Source {
                 false => Err(Outcome::Lied(self.blame(0, 0, "no bytes have another hash"))),
             };
         };
-        let mut inlet = Inlet::open(&self.store, self.hash(), nonzero, 2 * GROUP)
+        let mut writer = StoreWriter::open(&self.store, self.hash(), nonzero, 2 * GROUP)
             .await
             .map_err(Outcome::Store)?;
         for item in items {
-            inlet.put(item).await.map_err(Outcome::Store)?;
+            writer.put(item).await.map_err(Outcome::Store)?;
         }
-        inlet.close().await.map_err(Outcome::Store)?;
+        writer.close().await.map_err(Outcome::Store)?;
         Ok(Proven { size, bytes })
     }
 
-    /// What the provider says that it has; none if it does not say.
-    pub(super) async fn look(&self) -> Option<Bitfield> {
+    /// Returns the ranges that the provider says it has; `None` without a reply.
+    pub(super) async fn query_ranges(&self) -> Option<Bitfield> {
         let request = ObserveRequest::new(self.hash());
         let said = self.store.remote().observe(self.lease.connection.clone(), request);
-        let first = timeout(SAYS_WITHIN, pin!(said).next()).await;
+        let first = timeout(REPLY_WITHIN, pin!(said).next()).await;
         first.ok()?.and_then(Result::ok)
     }
 
-    /// Fetches a range of a blob whose size is proven. Reports what is verified and on its way into the store.
+    /// Fetches a range of a blob of proven size. Reports each piece that is verified and on its way into the store.
     pub(super) async fn fetch(
         &self,
         size: NonZeroU64,
@@ -119,7 +120,7 @@ impl Source {
         reports: &mpsc::Sender<Verified>,
     ) -> Outcome {
         if range.is_empty() {
-            // Somebody else had given the store all of it, and did not get to say so.
+            // Another transfer delivered the range, and ended before it could report that.
             return Outcome::Ended(Ended::Complete);
         }
         let chunks = ChunkRanges::from(ChunkNum(range.start / 1024)..ChunkNum(range.end.div_ceil(1024)));
@@ -130,14 +131,14 @@ impl Source {
         if claimed != size.get() {
             return Outcome::Lied(self.blame(claimed, range.start, "the size is proven to be another"));
         }
-        let mut inlet = match Inlet::open(&self.store, self.hash(), size, range.end - range.start).await {
-            Ok(inlet) => inlet,
+        let mut writer = match StoreWriter::open(&self.store, self.hash(), size, range.end - range.start).await {
+            Ok(writer) => writer,
             Err(why) => return Outcome::Store(why),
         };
         let tell = async |piece: Option<Range<u64>>| {
             if let Some(piece) = piece {
                 let node = self.node;
-                // Who does not listen any more has dropped the fetch.
+                // Without a receiver, the fetch was dropped.
                 drop(reports.send(Verified { node, task, piece }).await);
             }
         };
@@ -150,7 +151,7 @@ impl Source {
                         at = leaf.offset + leaf.data.len() as u64;
                         self.pay(leaf.data.len() as u64).await;
                     }
-                    match inlet.put(item).await {
+                    match writer.put(item).await {
                         Ok(piece) => tell(piece).await,
                         Err(why) => return Outcome::Store(why),
                     }
@@ -160,19 +161,19 @@ impl Source {
             }
         };
         // What was verified before a failure is kept.
-        match inlet.close().await {
+        match writer.close().await {
             Ok(piece) => tell(piece).await,
             Err(why) => return Outcome::Store(why),
         }
         match failed {
             None => Outcome::Ended(Ended::Complete),
-            Some(error) => self.judge(error, claimed, at),
+            Some(error) => self.classify(error, claimed, at),
         }
     }
 
     async fn pay(&self, bytes: u64) {
-        for meter in &self.meters {
-            meter.take(bytes).await;
+        for limit in &self.limits {
+            limit.take(bytes).await;
         }
     }
 
@@ -182,20 +183,20 @@ impl Source {
         let (send, recv) = self.lease.connection.open_bi().await.map_err(|_| broken())?;
         let connected = fsm::AtConnected::new(
             Instant::now(),
-            Inflow::new(recv),
+            BufferedRecv::new(recv),
             send,
             request,
             RequestCounters::default(),
         );
-        let header: AtBlobHeader<Inflow> = match connected.next().await.map_err(|_| broken())? {
+        let header: AtBlobHeader<BufferedRecv> = match connected.next().await.map_err(|_| broken())? {
             ConnectedNext::StartRoot(root) => root.next(),
             ConnectedNext::StartChild(_) | ConnectedNext::Closing(_) => unreachable!("the request is for the root"),
         };
-        header.next().await.map_err(|error| self.judge(error.into(), 0, 0))
+        header.next().await.map_err(|error| self.classify(error.into(), 0, 0))
     }
 
-    /// What an error says about the provider.
-    fn judge(&self, error: DecodeError, claimed: u64, at: u64) -> Outcome {
+    /// Classifies a decoding error.
+    fn classify(&self, error: DecodeError, claimed: u64, at: u64) -> Outcome {
         match error {
             DecodeError::ParentHashMismatch { node, .. } => {
                 Outcome::Lied(self.blame(claimed, at, &format!("the hashes of tree node {node:?} do not match")))
@@ -219,7 +220,7 @@ impl Source {
     }
 }
 
-/// A stream that was reset says why; anything else is a broken connection.
+/// A reset stream carries a reason; any other error is a broken connection.
 fn reset_code(error: &io::Error) -> Ended {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>());
     match inner {

@@ -1,4 +1,4 @@
-//! What a plan wants done, done: calls, and the jobs that talk to providers.
+//! Performs a plan's effects: connections, and jobs that talk to providers.
 
 use std::ops::Range;
 
@@ -7,11 +7,11 @@ use protocol::NodeId;
 use super::{Fetching, Job};
 use crate::data::{
     FetchError, FetchEvent,
-    swarm::{extent, plan::Effect, transfer::Source},
+    swarm::{plan::Effect, ranges, transfer::Source},
 };
 
 impl Fetching {
-    /// Does what the plan wants done. True when nothing is missing.
+    /// Performs the pending effects. Returns true when nothing is missing.
     pub(super) async fn perform(&mut self) -> Result<bool, FetchError> {
         if self.offered.is_empty() {
             self.offer();
@@ -20,7 +20,7 @@ impl Fetching {
             match effect {
                 Effect::Connect(node) => self.call(node),
                 Effect::Probe { node, first } => self.probe(node, first),
-                Effect::Look(node) => self.look(node),
+                Effect::QueryRanges(node) => self.query_ranges(node),
                 Effect::Fetch { node, task, range } => self.fetch(node, task, range),
                 Effect::Cancel { node, task } => {
                     if let Some(job) = self.running.remove(&(node, task)) {
@@ -29,7 +29,7 @@ impl Fetching {
                 }
                 Effect::Drop(node, why) => {
                     self.leases.remove(&node);
-                    // Who may come back and is named again is asked again.
+                    // A provider that may come back is tried again when it is offered again.
                     self.shared.plane.counters.providers_dropped.one();
                     tracing::debug!(blob = %format_args!("{:#}", self.blob), peer = %format_args!("{node:#}"), ?why, "dropped a provider");
                     self.tell(FetchEvent::Gone { node, why });
@@ -53,7 +53,7 @@ impl Fetching {
             blob: self.blob,
             lease: self.leases.get(&node)?.clone(),
             store: self.shared.store.clone(),
-            meters: [
+            limits: [
                 self.shared.plane.download.clone(),
                 self.shared.plane.download_each.of(node),
             ],
@@ -68,10 +68,10 @@ impl Fetching {
         self.running.insert((node, None), job);
     }
 
-    fn look(&mut self, node: NodeId) {
+    fn query_ranges(&mut self, node: NodeId) {
         let Some(source) = self.source(node) else { return };
         self.jobs
-            .spawn(async move { Job::Looked(node, source.look().await.as_ref().map(extent::part)) });
+            .spawn(async move { Job::Queried(node, source.query_ranges().await.as_ref().map(ranges::part)) });
     }
 
     fn fetch(&mut self, node: NodeId, task: u64, range: Range<u64>) {

@@ -1,4 +1,4 @@
-//! Who gets which task next.
+//! Assignment of tasks to providers.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use protocol::{NodeId, Time};
 use super::{Effect, Plan, Provider, Task};
 
 impl Plan {
-    /// Gives whoever has room something to do, in turns, so that all begin.
+    /// Gives tasks to every provider with capacity, in turns, so that all start.
     pub(super) fn assign(&mut self, now: Time, todo: &mut Vec<Effect>) {
         if self.tasks.is_none() {
             return self.assign_probe(now, todo);
@@ -16,7 +16,7 @@ impl Plan {
             let mut free: Vec<_> = self
                 .providers
                 .iter()
-                .filter(|(_, provider)| provider.has_room())
+                .filter(|(_, provider)| provider.has_capacity())
                 .map(|(&node, provider)| (provider.running.len(), u64::MAX - provider.per_s, node))
                 .collect();
             free.sort_unstable();
@@ -41,7 +41,7 @@ impl Plan {
         let next = self
             .providers
             .iter_mut()
-            .find(|(_, provider)| provider.has_room() && provider.probing.is_none() && provider.could_prove());
+            .find(|(_, provider)| provider.has_capacity() && provider.probing.is_none() && provider.could_prove());
         if let Some((&node, provider)) = next {
             provider.probing = Some(now);
             provider.heard = now;
@@ -50,7 +50,7 @@ impl Plan {
         }
     }
 
-    /// One more task for `node`: one that is open, or near the end one that somebody else would finish much later.
+    /// Starts one more task on `node`: an open one, or near the end one that its provider would finish much later.
     fn give(&mut self, now: Time, node: NodeId, todo: &mut Vec<Effect>) -> bool {
         let Some(name) = self.next_open(node).or_else(|| self.last_to_end(node)) else {
             return false;
@@ -62,7 +62,7 @@ impl Plan {
             return false;
         };
         if provider.running.is_empty() {
-            provider.heard = now; // Until now there was nothing to be heard.
+            provider.heard = now; // It was idle until now, so it was not silent.
         }
         provider.running.insert(name, range.start);
         todo.push(Effect::Fetch {
@@ -73,8 +73,8 @@ impl Plan {
         true
     }
 
-    /// An open task of which `node` has anything, narrowed to that: what the fewest have where some have only a part, and
-    /// the first otherwise.
+    /// Returns an open task of which `node` has any part, narrowed to that part: the rarest one if some providers have
+    /// only parts, else the first.
     fn next_open(&mut self, node: NodeId) -> Option<u64> {
         let (tasks, provider) = (self.tasks.as_mut()?, self.providers.get(&node)?);
         let fits = |(name, task): (u64, &Task)| {
@@ -103,7 +103,7 @@ impl Plan {
         let latest = |(name, task): (u64, &Task)| {
             let runner = match task.runners.len() {
                 1 => self.providers.get(task.runners.first()?)?,
-                _ => return None, // Doubled once is enough.
+                _ => return None, // One duplicate is enough.
             };
             let has_it = me.part_of(&task.range()) == Some(task.range());
             let (theirs, mine) = (runner.ends_in_ms(task.left(), 0), me.ends_in_ms(task.left(), 1));

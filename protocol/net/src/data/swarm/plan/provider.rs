@@ -1,4 +1,4 @@
-//! What a plan knows of one provider, and how it is judged.
+//! The plan's state of one provider.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -10,34 +10,34 @@ use super::Part;
 pub(super) enum State {
     Connecting,
     Ready,
-    /// To be called again then.
+    /// Reconnect at this time.
     Waiting(Time),
 }
 
 #[derive(Debug)]
 pub(super) struct Provider {
     pub(super) state: State,
-    /// Calls in vain and breaks since its last task was complete.
+    /// Failed connections and breaks since its last completed task.
     pub(super) failures: u32,
-    /// Tasks under way, and how far each is.
+    /// Running tasks, and how far each is.
     pub(super) running: BTreeMap<u64, u64>,
     pub(super) probing: Option<Time>,
-    /// What it did not have, and when to ask again.
+    /// Tasks that it lacked, and when to ask again.
     pub(super) lacks: BTreeMap<u64, Time>,
-    /// Times that it lacked something, or said that it has nothing.
-    barren: u32,
-    /// What it says that it has; all of it until it says otherwise.
+    /// Times that it lacked a range, or said that it has nothing.
+    empty_replies: u32,
+    /// The ranges that it says it has; everything until it says otherwise.
     part: Option<Part>,
-    /// It was asked which part it has and has not answered yet.
-    pub(super) is_looked_at: bool,
-    pub(super) looked: Option<Time>,
-    /// Connected since.
+    /// An availability query is under way.
+    pub(super) is_queried: bool,
+    pub(super) queried_at: Option<Time>,
+    /// Time of connection.
     pub(super) since: Time,
-    /// When it last gave something, or had nothing to give.
+    /// Time of the last data, or of becoming idle.
     pub(super) heard: Time,
     pub(super) is_silent: bool,
     pub(super) delivered: u64,
-    /// Goodput, smoothed over about a second.
+    /// Goodput in bytes per second, smoothed over about a second.
     pub(super) per_s: u64,
     window: u64,
 }
@@ -46,10 +46,10 @@ impl Provider {
     pub(super) const FAILURES_MAX: u32 = 4;
     const WIDTH_MIN: u64 = 2;
     const WIDTH_MAX: u64 = 4;
-    /// From such a rate on it has one more task under way.
+    /// Rate from which it gets one more concurrent task, in bytes per second.
     const RATE_STEP: u64 = 8 << 20;
-    /// Who so often had nothing has nothing.
-    const BARREN_MAX: u32 = 3;
+    /// Empty replies after which it counts as having nothing.
+    const EMPTY_REPLIES_MAX: u32 = 3;
 
     pub(super) fn new(now: Time) -> Self {
         Self {
@@ -58,10 +58,10 @@ impl Provider {
             running: BTreeMap::new(),
             probing: None,
             lacks: BTreeMap::new(),
-            barren: 0,
+            empty_replies: 0,
             part: None,
-            is_looked_at: false,
-            looked: None,
+            is_queried: false,
+            queried_at: None,
             since: now,
             heard: now,
             is_silent: false,
@@ -71,35 +71,35 @@ impl Provider {
         }
     }
 
-    /// Connected, and not silent.
+    /// Returns true if it is connected and not silent.
     pub(super) fn is_well(&self) -> bool {
         self.state == State::Ready && !self.is_silent
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_capacity(&self) -> bool {
         let width = (self.per_s / Self::RATE_STEP).clamp(Self::WIDTH_MIN, Self::WIDTH_MAX);
-        // Who lacked something is not asked for more before it has said what it has.
-        let is_known = !self.is_looked_at || self.barren == 0;
+        // After lacking a range, it gets no more tasks until it says what it has.
+        let is_known = !self.is_queried || self.empty_replies == 0;
         self.is_well() && is_known && (self.running.len() as u64) < width
     }
 
-    /// It did not have a task, or the end of the blob where there is none.
+    /// Notes that it lacked a task, or the end of the blob if `task` is `None`.
     pub(super) fn lacked(&mut self, task: Option<u64>, again: Time) {
-        self.barren += 1;
+        self.empty_replies += 1;
         match task {
             Some(task) => drop(self.lacks.insert(task, again)),
             None => self.state = State::Waiting(again),
         }
     }
 
-    /// It answers which part it has, or does not say.
-    pub(super) fn says(&mut self, part: Option<Part>) {
-        self.is_looked_at = false;
+    /// Notes its availability reply.
+    pub(super) fn reply(&mut self, part: Option<Part>) {
+        self.is_queried = false;
         let Some(part) = part else { return };
         if part.ranges.is_empty() {
-            self.barren += 1;
+            self.empty_replies += 1;
         } else if self.part.is_none() {
-            self.barren = 0; // It was asked for too much, which is not its fault.
+            self.empty_replies = 0; // It was asked for ranges that it never claimed.
         }
         if matches!(self.state, State::Waiting(_)) && !part.ranges.is_empty() {
             self.state = State::Ready;
@@ -107,12 +107,12 @@ impl Provider {
         self.part = Some(part);
     }
 
-    /// Gave nothing, and has nothing to give.
+    /// Returns true if it gave nothing and has nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.delivered == 0 && self.barren >= Self::BARREN_MAX && !self.is_looked_at
+        self.delivered == 0 && self.empty_replies >= Self::EMPTY_REPLIES_MAX && !self.is_queried
     }
 
-    /// The beginning of `range` that it has, as far as it says.
+    /// Returns the first part of `range` that it has, by its own word.
     pub(super) fn part_of(&self, range: &Range<u64>) -> Option<Range<u64>> {
         let Some(part) = self.part.as_ref().filter(|_| !range.is_empty()) else {
             return Some(range.clone());
@@ -121,7 +121,7 @@ impl Provider {
         part.ranges.iter().map(within).find(|part| part.start < part.end)
     }
 
-    /// Says that it has some of it and not all.
+    /// Returns true if it says that it has some of the blob but not all.
     pub(super) fn has_a_part(&self) -> bool {
         let is_whole = |part: &Part| part.has_end && part.ranges.len() == 1 && part.ranges[0].start == 0;
         self.part.as_ref().is_some_and(|part| !is_whole(part))
@@ -135,14 +135,14 @@ impl Provider {
         self.part.as_ref().is_none_or(|part| part.has_end)
     }
 
-    /// Whether to ask again which part it has: it had a part, and nothing is left to ask it for.
+    /// Returns true if it should be asked again what it has: it has a part, and nothing is left to fetch from it.
     pub(super) fn may_have_more(&self, now: Time, after_ms: u64) -> bool {
         let is_old = |at| now.since(at).as_millis() >= u128::from(after_ms);
         self.has_a_part()
             && self.is_well()
             && self.running.is_empty()
             && self.probing.is_none()
-            && self.looked.is_none_or(is_old)
+            && self.queried_at.is_none_or(is_old)
     }
 
     pub(super) fn could_take(&self, task: u64) -> bool {
@@ -155,11 +155,11 @@ impl Provider {
         *at = to.max(*at);
         self.heard = now;
         self.is_silent = false;
-        self.gives(bytes);
+        self.count(bytes);
     }
 
-    /// Counts what came from it and is verified.
-    pub(super) fn gives(&mut self, bytes: u64) {
+    /// Counts verified bytes from it.
+    pub(super) fn count(&mut self, bytes: u64) {
         self.delivered += bytes;
         self.window += bytes;
     }
@@ -167,7 +167,7 @@ impl Provider {
     pub(super) fn measure(&mut self, passed_ms: u128) {
         let fresh = u128::from(self.window) * 1000 / passed_ms.max(1);
         let fresh = u64::try_from(fresh).unwrap_or(u64::MAX);
-        // A provider with nothing to do is not slow, and the first measure stands for itself.
+        // An idle provider is not slow, and the first measurement stands as it is.
         if self.per_s == 0 {
             self.per_s = fresh;
         } else if !self.running.is_empty() {
@@ -176,7 +176,7 @@ impl Provider {
         self.window = 0;
     }
 
-    /// How long nothing came while something was asked for.
+    /// Returns the time in milliseconds without data while something was requested.
     pub(super) fn silent_for(&self, now: Time) -> u64 {
         let asked = self.state == State::Ready && !(self.running.is_empty() && self.probing.is_none());
         let silent = now.since(self.heard).as_millis();
@@ -192,7 +192,7 @@ impl Provider {
         judged && self.state == State::Ready && !self.running.is_empty() && self.per_s.saturating_mul(10) < median
     }
 
-    /// How long `bytes` would take with `more` tasks beside those under way.
+    /// Returns the time in milliseconds that `bytes` would take beside its running tasks and `more` others.
     pub(super) fn ends_in_ms(&self, bytes: u64, more: u64) -> u64 {
         let shares = (self.running.len() as u64 + more).max(1);
         if self.is_silent {

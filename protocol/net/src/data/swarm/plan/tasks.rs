@@ -1,4 +1,4 @@
-//! The ranges that are missing, cut into tasks, and who is at which.
+//! The missing ranges, cut into tasks, and the providers that run each.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,10 +7,10 @@ use std::{
 
 use protocol::NodeId;
 
-/// A range that is missing. Its name is where it began.
+/// A missing range. Its name is its original start.
 #[derive(Debug)]
 pub(super) struct Task {
-    /// Verified up to here.
+    /// Verified up to this offset.
     at: u64,
     end: u64,
     pub(super) runners: BTreeSet<NodeId>,
@@ -26,18 +26,18 @@ impl Task {
     }
 }
 
-/// All tasks that are not complete.
+/// All incomplete tasks.
 #[derive(Debug)]
 pub(super) struct Tasks {
     named: BTreeMap<u64, Task>,
-    /// Those that nobody is at, or only who is silent.
+    /// Tasks that no provider runs, or only silent ones.
     open: BTreeSet<u64>,
     total: u64,
     left: u64,
 }
 
 impl Tasks {
-    /// Cuts what is missing at multiples of `bytes`.
+    /// Cuts the missing ranges at multiples of `bytes`.
     pub(super) fn cut(missing: &[Range<u64>], bytes: u64) -> Self {
         let total = missing.iter().map(|range| range.end - range.start).sum();
         let mut tasks = Self {
@@ -69,12 +69,12 @@ impl Tasks {
         self.named.is_empty()
     }
 
-    /// Bytes that are not yet verified.
+    /// Returns the number of bytes that are not verified yet.
     pub(super) fn left(&self) -> u64 {
         self.left
     }
 
-    /// Whether at most a fifth of what was missing is still missing.
+    /// Returns true if at most a fifth of the missing bytes is left.
     pub(super) fn is_near_the_end(&self) -> bool {
         self.left.saturating_mul(5) <= self.total
     }
@@ -96,7 +96,7 @@ impl Tasks {
         }
     }
 
-    /// Takes a task off the list. Who else was at it, if it was still on the list.
+    /// Removes a completed task. Returns the providers that still run it.
     pub(super) fn complete(&mut self, name: u64) -> BTreeSet<NodeId> {
         let Some(task) = self.named.remove(&name) else {
             return BTreeSet::new();
@@ -106,7 +106,7 @@ impl Tasks {
         task.runners
     }
 
-    /// `node` is no longer at a task; it is open again if nobody else is who can be heard.
+    /// Removes `node` from a task; reopens it if no responsive provider runs it.
     pub(super) fn release(&mut self, node: NodeId, name: u64, is_silent: impl Fn(&NodeId) -> bool) {
         let Some(task) = self.named.get_mut(&name) else { return };
         task.runners.remove(&node);
@@ -115,12 +115,13 @@ impl Tasks {
         }
     }
 
-    /// These are to be given to others, too.
+    /// Reopens tasks, so that other providers run them too.
     pub(super) fn reopen<'a>(&mut self, names: impl Iterator<Item = &'a u64>) {
         self.open.extend(names);
     }
 
-    /// Narrows an open task to `part`, which becomes a task of that name; the rest stays open. Not while anybody is at it.
+    /// Narrows an open task to `part`, which becomes a task of its own; the rest stays open. The task must not be
+    /// running.
     pub(super) fn narrow(&mut self, name: u64, part: &Range<u64>) -> u64 {
         let Some(task) = self.named.get(&name) else { return name };
         let whole = task.range();
@@ -137,7 +138,7 @@ impl Tasks {
         part.start
     }
 
-    /// Notes that `node` is at a task from now on, and what there is to do.
+    /// Records that `node` runs a task, and returns the range to fetch.
     pub(super) fn begin(&mut self, name: u64, node: NodeId) -> Option<Range<u64>> {
         let task = self.named.get_mut(&name)?;
         task.runners.insert(node);

@@ -1,4 +1,4 @@
-//! Plans against a simulated swarm under seeds: whatever the providers do, an honest one among them is enough.
+//! Plans against a simulated swarm under seeds: whatever the other providers do, one honest provider suffices.
 
 #![allow(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
 
@@ -10,20 +10,20 @@ use super::*;
 
 const MIB: u64 = 1 << 20;
 
-/// What a simulated provider does.
+/// The behaviour of a simulated provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
-    /// Gives so many bytes a millisecond, shared by its tasks.
+    /// Sends this many bytes per millisecond, shared by its tasks.
     Honest(u64),
-    /// Gives, and after so many bytes never again.
+    /// Sends this many bytes, then never again.
     StallsAfter(u64),
     Lies,
     Refuses,
     HasNothing,
     Unreachable,
-    /// Its connections break each time it has given so much.
+    /// Its connections break each time it has sent this many bytes.
     BreaksEvery(u64),
-    /// Has what lies between these, and gives it as an honest one does.
+    /// Has only the bytes in this range, and serves them honestly.
     Part(u64, u64),
 }
 
@@ -80,7 +80,7 @@ impl World {
                 Habit::Unreachable => self.soon(50, Input::Unreachable(node)),
                 _ => self.soon(2, Input::Connected(node)),
             },
-            Effect::Look(node) => {
+            Effect::QueryRanges(node) => {
                 let part = |ranges, has_end| Some(Part { ranges, has_end });
                 let part = match habit(self, &node) {
                     Habit::HasNothing => part(Vec::new(), false),
@@ -96,7 +96,7 @@ impl World {
                     Habit::Part(from, to) if to < self.size || (first && from > 0) => {
                         self.soon(2, ended(Ended::Lacks));
                     }
-                    Habit::Lies => self.soon(2, ended(Ended::Lied)),
+                    Habit::Lies => self.soon(2, ended(Ended::FalseData)),
                     Habit::Refuses => self.soon(2, ended(Ended::Refused)),
                     Habit::HasNothing => self.soon(2, ended(Ended::Lacks)),
                     _ => {
@@ -126,7 +126,7 @@ impl World {
         }
     }
 
-    /// One millisecond of everybody's work.
+    /// Simulates one millisecond of all providers.
     fn pass(&mut self) {
         self.now = self.now.after_ms(1);
         let (due, later) = std::mem::take(&mut self.inbox)
@@ -140,7 +140,7 @@ impl World {
             let share = self.running.keys().filter(|(of, _)| *of == node).count() as u64;
             let Some(per_ms) = self.pace(node, at) else {
                 let how = match self.habits[&node] {
-                    Habit::Lies => Ended::Lied,
+                    Habit::Lies => Ended::FalseData,
                     Habit::Refuses => Ended::Refused,
                     Habit::HasNothing | Habit::Part(..) => Ended::Lacks,
                     _ => Ended::Broken,
@@ -193,7 +193,7 @@ impl World {
         }
     }
 
-    /// Runs to the end, at most two simulated minutes. How long it took, in milliseconds.
+    /// Runs to the end, at most two simulated minutes. Returns the time in milliseconds.
     fn run(&mut self) -> u64 {
         for node in self.habits.keys().copied().collect::<Vec<_>>() {
             self.step(Input::Offer(node));
@@ -220,14 +220,14 @@ fn complete(size: u64, habits: &[Habit]) -> (World, u64) {
 }
 
 #[test]
-fn three_providers_are_nearly_three_times_one() {
+fn three_providers_are_nearly_three_times_as_fast_as_one() {
     let one = complete(256 * MIB, &[Habit::Honest(20_000)]).1;
     let three = complete(256 * MIB, &[Habit::Honest(20_000); 3]).1;
     assert!(one * 10 >= three * 27, "one {one} ms, three {three} ms");
 }
 
 #[test]
-fn one_that_stalls_costs_little() {
+fn a_stalled_provider_costs_little_time() {
     let two = complete(256 * MIB, &[Habit::Honest(20_000); 2]).1;
     for after in [0, 5 * MIB, 40 * MIB] {
         let habits = [Habit::Honest(20_000), Habit::Honest(20_000), Habit::StallsAfter(after)];
@@ -240,16 +240,16 @@ fn one_that_stalls_costs_little() {
 }
 
 #[test]
-fn who_gives_less_than_a_tenth_of_the_others_is_dropped() {
+fn a_provider_below_a_tenth_of_the_median_is_dropped() {
     let habits = [Habit::Honest(20_000), Habit::Honest(20_000), Habit::Honest(1_000)];
     let (world, _) = complete(512 * MIB, &habits);
     assert_eq!(world.dropped, BTreeMap::from([(node(3), ProviderGone::Slow)]));
 }
 
 #[test]
-fn a_liar_and_one_that_refuses_are_asked_once_and_never_again() {
+fn a_provider_with_false_data_or_a_refusal_is_asked_once() {
     let (mut world, _) = complete(32 * MIB, &[Habit::Lies, Habit::Refuses, Habit::Honest(20_000)]);
-    let expect = [(node(1), ProviderGone::Lied), (node(2), ProviderGone::Refused)];
+    let expect = [(node(1), ProviderGone::FalseData), (node(2), ProviderGone::Refused)];
     assert_eq!(world.dropped, BTreeMap::from(expect));
     let mut plan = Plan::new(Time(0), Rules::default());
     std::mem::swap(&mut plan.banned, &mut world.plan.banned);
@@ -259,14 +259,14 @@ fn a_liar_and_one_that_refuses_are_asked_once_and_never_again() {
 }
 
 #[test]
-fn who_has_a_half_gives_that_half_and_is_asked_for_nothing_else_once_it_has_said_so() {
+fn a_provider_with_half_a_blob_is_asked_for_that_half_only() {
     let (size, half) = (64 * MIB, 32 * MIB + 3 * 16_384);
     let habits = [Habit::Part(0, half), Habit::Part(half, size)];
     let (world, ms) = complete(size, &habits);
     assert_eq!(world.dropped, BTreeMap::new());
     assert_eq!(world.given[&node(1)], half, "after {ms} ms");
     assert_eq!(world.fetched, size, "nothing is fetched twice");
-    // Beside one that has all it does its share.
+    // Together with a complete provider, it does its share.
     let alone = complete(size, &[Habit::Honest(20_000)]).1;
     let (world, both) = complete(size, &[Habit::Part(0, half), Habit::Honest(20_000)]);
     assert!(both * 10 <= alone * 7, "{both} ms, alone {alone} ms");
@@ -274,7 +274,7 @@ fn who_has_a_half_gives_that_half_and_is_asked_for_nothing_else_once_it_has_said
 }
 
 #[test]
-fn who_gets_more_is_asked_again_and_gives_it() {
+fn a_partial_provider_is_asked_again_as_it_gets_more() {
     let mut world = World::new(8 * MIB, &[Habit::Part(MIB, 8 * MIB)]);
     for node in world.habits.keys().copied().collect::<Vec<_>>() {
         world.step(Input::Offer(node));
@@ -290,7 +290,7 @@ fn who_gets_more_is_asked_again_and_gives_it() {
 }
 
 #[test]
-fn what_is_in_the_store_is_not_asked_for() {
+fn ranges_in_the_store_are_not_fetched() {
     let mut plan = Plan::new(Time(0), Rules::default());
     let mut todo = Vec::new();
     plan.step(Time(0), Input::Sized(vec![MIB..2 * MIB, 9 * MIB..10 * MIB]), &mut todo);
@@ -308,14 +308,14 @@ fn what_is_in_the_store_is_not_asked_for() {
 }
 
 #[test]
-fn a_blob_that_is_whole_already_is_complete_at_once() {
+fn a_complete_blob_needs_no_fetch() {
     let mut todo = Vec::new();
     Plan::new(Time(0), Rules::default()).step(Time(0), Input::Sized(Vec::new()), &mut todo);
     assert_eq!(todo, [Effect::Complete]);
 }
 
 #[test]
-fn nobody_left_is_said_and_a_new_provider_goes_on() {
+fn starvation_is_reported_and_a_new_provider_continues() {
     let mut world = World::new(MIB, &[Habit::Lies, Habit::Unreachable]);
     world.run();
     assert_eq!(world.outcome.take(), Some(Effect::Starved));
@@ -358,7 +358,7 @@ fn an_honest_provider_is_enough_whatever_the_others_do() {
             Some(Effect::Complete),
             "seed {seed}: {habits:?}, {size} bytes, {ms} ms"
         );
-        // Doubling near the end and after silence is bounded.
+        // Duplicate transfers near the end and after silence are bounded.
         assert!(
             world.fetched <= size + size / 2 + 48 * MIB,
             "seed {seed}: {} for {size} bytes",

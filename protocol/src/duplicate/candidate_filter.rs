@@ -1,41 +1,41 @@
-//! Which of many known records could be alike with one of a few new ones, told one known record at a time: so that the
-//! known ones need not be in memory together.
+//! A filter for known records that may duplicate one of a few new ones, applied to one known record at a time, so that
+//! the known ones need not fit into memory.
 //!
-//! It lets through whatever [`super::cluster`] would compare with a new record, and now and then a little more.
+//! Passes every record that [`super::cluster`] would compare with a new one, and rarely a few more.
 
 use super::{BANDS, Entry};
 
-/// The digests and bands of some records.
+/// The digests and band keys of the new records.
 #[derive(Clone, Debug)]
-pub struct Sieve {
+pub struct CandidateFilter {
     exact: Vec<[u8; 32]>,
-    /// For each band, the keys of all records in order.
+    /// For each band, the sorted keys of all records.
     bands: Vec<Vec<(u32, u32)>>,
 }
 
-impl Sieve {
-    /// A sieve for these records.
+impl CandidateFilter {
+    /// Builds the filter from the new records.
     pub fn new<'a>(records: impl IntoIterator<Item = &'a Entry>) -> Self {
-        let mut sieve = Self {
+        let mut filter = Self {
             exact: Vec::new(),
             bands: vec![Vec::new(); BANDS],
         };
         for entry in records {
-            sieve.exact.push(entry.sketch.exact);
-            for (band, keys) in sieve.bands.iter_mut().enumerate() {
+            filter.exact.push(entry.sketch.exact);
+            for (band, keys) in filter.bands.iter_mut().enumerate() {
                 keys.extend(key(entry, band));
             }
         }
-        sieve.exact.sort_unstable();
-        sieve.exact.dedup();
-        for keys in &mut sieve.bands {
+        filter.exact.sort_unstable();
+        filter.exact.dedup();
+        for keys in &mut filter.bands {
             keys.sort_unstable();
             keys.dedup();
         }
-        sieve
+        filter
     }
 
-    /// Whether a known record could be alike with one of them.
+    /// Returns true if `known` may duplicate one of the new records.
     pub fn passes(&self, known: &Entry) -> bool {
         let shares = |(band, keys): (usize, &Vec<(u32, u32)>)| {
             key(known, band).is_some_and(|key| keys.binary_search(&key).is_ok())
@@ -44,7 +44,7 @@ impl Sieve {
     }
 }
 
-/// What a record has in a band; nothing if it is only compared exactly.
+/// Returns the record's key in a band, or `None` if it is compared exactly only.
 fn key(entry: &Entry, band: usize) -> Option<(u32, u32)> {
     let minhash = &entry.sketch.minhash;
     Some((*minhash.get(2 * band)?, *minhash.get(2 * band + 1)?))
@@ -68,19 +68,21 @@ mod tests {
     }
 
     #[test]
-    fn copies_and_near_copies_pass_and_others_do_not() {
+    fn copies_and_near_copies_pass_and_other_records_do_not() {
         let original = prose(1, 200);
         let (near, short) = (original.replace("w7919 ", "other "), entry("a short record"));
-        let sieve = Sieve::new([&entry(&original), &short]);
-        assert!(sieve.passes(&entry(&original.to_uppercase())) && sieve.passes(&entry(&near)));
-        assert!(sieve.passes(&entry("A  short record")));
-        assert!(!sieve.passes(&entry("another short record")));
-        let passed = (2..200).filter(|seed| sieve.passes(&entry(&prose(*seed, 200)))).count();
-        assert!(passed < 10, "{passed} of 198 strangers");
+        let filter = CandidateFilter::new([&entry(&original), &short]);
+        assert!(filter.passes(&entry(&original.to_uppercase())) && filter.passes(&entry(&near)));
+        assert!(filter.passes(&entry("A  short record")));
+        assert!(!filter.passes(&entry("another short record")));
+        let passed = (2..200)
+            .filter(|seed| filter.passes(&entry(&prose(*seed, 200))))
+            .count();
+        assert!(passed < 10, "{passed} of 198 other records");
     }
 
     #[test]
-    fn an_empty_sieve_lets_nothing_through() {
-        assert!(!Sieve::new([]).passes(&entry(&prose(1, 200))));
+    fn an_empty_filter_passes_nothing() {
+        assert!(!CandidateFilter::new([]).passes(&entry(&prose(1, 200))));
     }
 }

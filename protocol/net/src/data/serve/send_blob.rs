@@ -1,8 +1,8 @@
-//! Gives out ranges of one blob: what the blob protocol says item by item, said in parcels.
+//! Sends ranges of one blob: the same bytes as the blob protocol, in larger writes.
 //!
-//! Between the store and the connection lie two queues, and to pass each group of 16 KiB through them by itself costs
-//! more than to read, hash and seal it. So the store may run ahead by as much as one task of a swarm is long, and the
-//! connection is given many groups at once. What is sent stays the same, and the store verifies all of it before.
+//! Two queues lie between the store and the connection, and passing each group of 16 KiB through them costs more than
+//! reading, hashing and encrypting it. So the store may read ahead by the length of one task of a swarm, and the connection
+//! gets many groups per write. The store verifies everything before it is sent.
 
 use std::{io, pin::pin, time::Duration};
 
@@ -18,36 +18,35 @@ use iroh_blobs::{
     protocol::ChunkRanges,
 };
 
-use super::outlet::Outlet;
+use super::metered_stream::MeteredStream;
 
-/// Items the store may be ahead: 4 MiB in groups of 16 KiB, and the hashes over them.
-const AHEAD: usize = 600;
-/// And while many others are ahead.
-const BESIDE: usize = 32;
+/// Read-ahead in items: 4 MiB in groups of 16 KiB, and their hashes.
+const READ_AHEAD: usize = 600;
+/// Read-ahead without a permit.
+const READ_AHEAD_MIN: usize = 32;
 
-/// How long the store is left alone when it has given all that it had ready. To be woken for each group costs both sides
-/// more than the group.
+/// Pause after the store's ready items are used up. Waking up for each group costs both sides more than the group.
 const PAUSE: Duration = Duration::from_millis(1);
-/// A shorter response is not worth a pause.
+/// Size from which pauses are worthwhile.
 const LONG: u64 = 1 << 20;
 
-/// Encoded bytes on their way out.
+/// Encoded bytes to be sent in one write.
 #[derive(Default)]
-struct Parcel {
+struct Batch {
     pieces: Vec<Bytes>,
     /// Hashes since the last data.
     hashes: BytesMut,
     len: usize,
 }
 
-/// Sends `ranges` of a blob, as far as the store has them. The end of the stream says where that is.
-pub(super) async fn blob(store: &Store, hash: Hash, ranges: ChunkRanges, mut outlet: Outlet) -> io::Result<()> {
+/// Sends `ranges` of a blob as far as the store has them. The end of the stream marks where that is.
+pub(super) async fn send(store: &Store, hash: Hash, ranges: ChunkRanges, mut out: MeteredStream) -> io::Result<()> {
     let is_long = chunks(&ranges) >= LONG / 1024;
     let options = ExportBaoOptions { hash, ranges };
-    let leave = outlet.ahead();
-    let room = if leave.is_some() { AHEAD } else { BESIDE };
+    let leave = out.ahead();
+    let room = if leave.is_some() { READ_AHEAD } else { READ_AHEAD_MIN };
     let mut items = pin!(store.export_bao_with_opts(options, room).stream());
-    let (mut parcel, mut is_first) = (Parcel::default(), true);
+    let (mut batch, mut is_first) = (Batch::default(), true);
     loop {
         let item = match items.next().now_or_never() {
             Some(item) => item,
@@ -59,16 +58,16 @@ pub(super) async fn blob(store: &Store, hash: Hash, ranges: ChunkRanges, mut out
         };
         let Some(item) = item else { break };
         match item {
-            EncodedItem::Size(bytes) => parcel.put(&bytes.to_le_bytes()),
+            EncodedItem::Size(bytes) => batch.put(&bytes.to_le_bytes()),
             EncodedItem::Parent(parent) => {
-                parcel.put(parent.pair.0.as_bytes());
-                parcel.put(parent.pair.1.as_bytes());
+                batch.put(parent.pair.0.as_bytes());
+                batch.put(parent.pair.1.as_bytes());
             }
             EncodedItem::Leaf(leaf) => {
-                parcel.put_data(leaf.data);
-                // The first group goes out at once: somebody waits for it.
-                if is_first || parcel.len >= outlet.parcel() {
-                    parcel.send(&mut outlet).await?;
+                batch.put_data(leaf.data);
+                // The first group is sent at once, to keep the latency low.
+                if is_first || batch.len >= out.batch() {
+                    batch.send(&mut out).await?;
                 }
                 is_first = false;
             }
@@ -79,23 +78,23 @@ pub(super) async fn blob(store: &Store, hash: Hash, ranges: ChunkRanges, mut out
             EncodedItem::Done | EncodedItem::Error(_) => break,
         }
     }
-    parcel.send(&mut outlet).await?;
-    outlet.finish();
+    batch.send(&mut out).await?;
+    out.finish();
     Ok(())
 }
 
-/// How many chunks are asked for, if there are so many.
+/// Returns the number of requested chunks; saturates for open ranges.
 fn chunks(ranges: &ChunkRanges) -> u64 {
     let count = |pair: &[ChunkNum]| pair.get(1).map_or(u64::MAX, |end| end.0 - pair[0].0);
     ranges.boundaries().chunks(2).map(count).fold(0, u64::saturating_add)
 }
 
-/// Whether a blob, or a part of it, is not here, which is nobody's fault.
+/// Returns true if the blob or a part of it is absent, which is not an error of the store.
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
 }
 
-impl Parcel {
+impl Batch {
     fn put(&mut self, bytes: &[u8]) {
         self.hashes.extend_from_slice(bytes);
         self.len += bytes.len();
@@ -113,11 +112,11 @@ impl Parcel {
         }
     }
 
-    async fn send(&mut self, outlet: &mut Outlet) -> io::Result<()> {
+    async fn send(&mut self, out: &mut MeteredStream) -> io::Result<()> {
         self.seal();
         self.len = 0;
         if !self.pieces.is_empty() {
-            outlet.send_pieces(&mut self.pieces).await?;
+            out.send_pieces(&mut self.pieces).await?;
             self.pieces.clear();
         }
         Ok(())

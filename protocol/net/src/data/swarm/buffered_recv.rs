@@ -1,4 +1,4 @@
-//! What comes in on a stream, taken in long strides: one visit to the connection for many groups and their hashes.
+//! A receive stream with a large buffer: one read of the connection for many groups and their hashes.
 
 use std::io;
 
@@ -6,17 +6,17 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use iroh::endpoint::{RecvStream, VarInt};
 use tokio::io::AsyncReadExt as _;
 
-/// How much is taken at once, if so much is there.
+/// Size of a read, if that much is available.
 const STRIDE: usize = 256 << 10;
 
-/// A stream behind a buffer.
+/// A buffered receive stream.
 #[derive(Debug)]
-pub(super) struct Inflow {
+pub(super) struct BufferedRecv {
     stream: RecvStream,
     buffer: BytesMut,
 }
 
-impl Inflow {
+impl BufferedRecv {
     pub(super) fn new(stream: RecvStream) -> Self {
         Self {
             stream,
@@ -24,11 +24,11 @@ impl Inflow {
         }
     }
 
-    /// Waits until `len` bytes are in the buffer. An end before the first of them is told from one in between.
+    /// Waits until `len` bytes are buffered. Distinguishes an end before the first of them from one in between.
     async fn fill(&mut self, len: usize) -> io::Result<()> {
         while self.buffer.len() < len {
             if self.buffer.capacity() < len {
-                // No more than a stride in all: so it is the old memory, once the groups in it are given away.
+                // Reserve one buffer in all, so that the memory is reused once its groups are released.
                 self.buffer.reserve(STRIDE.max(len) - self.buffer.len());
             }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
@@ -42,7 +42,7 @@ impl Inflow {
     }
 }
 
-impl iroh_blobs::util::RecvStream for Inflow {
+impl iroh_blobs::util::RecvStream for BufferedRecv {
     async fn recv_bytes(&mut self, len: usize) -> io::Result<Bytes> {
         match self.fill(len).await {
             Err(error) if !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {

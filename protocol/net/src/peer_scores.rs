@@ -1,4 +1,4 @@
-//! How peers stand with us: what they did wrong lately, and who is banned until when. Pure; told the time.
+//! Peers' offence points and bans. Pure: the time is an argument.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,11 +8,11 @@ use crate::Offence;
 
 /// Points at which a peer is banned.
 pub(crate) const BANNED_AT: u32 = 100;
-/// Names are cheap to make, so only so many are remembered.
-const REMEMBERED: usize = 4096;
+/// Most peers that are remembered: node ids are cheap to create.
+const ENTRIES_MAX: usize = 4096;
 
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct PeerScores {
     points: BTreeMap<NodeId, (u32, Time)>,
     bans: BTreeMap<NodeId, Time>,
 }
@@ -28,30 +28,32 @@ impl Offence {
     }
 }
 
-impl Standing {
-    /// Notes an offence. True if that was one too many: the caller bans.
+impl PeerScores {
+    /// Adds an offence. Returns true if the peer has reached [`BANNED_AT`]; the caller bans it.
     pub(crate) fn offend(&mut self, now: Time, node: NodeId, offence: Offence) -> bool {
         let points = self.points(now, node).saturating_add(offence.points());
         self.points.insert(node, (points, now));
-        if self.points.len() > REMEMBERED {
-            self.points.retain(|_, (points, at)| faded(*points, *at, now) > 0);
-            // Whoever makes that many names may have its oldest forgotten.
-            while self.points.len() > REMEMBERED {
+        if self.points.len() > ENTRIES_MAX {
+            self.points.retain(|_, (points, at)| decayed(*points, *at, now) > 0);
+            // An attacker with that many node ids may push out the oldest entries.
+            while self.points.len() > ENTRIES_MAX {
                 self.points.pop_first();
             }
         }
         points >= BANNED_AT
     }
 
-    /// What a peer has against it; a point a second is forgiven.
+    /// Returns a peer's points. One point per second is forgiven.
     pub(crate) fn points(&self, now: Time, node: NodeId) -> u32 {
-        self.points.get(&node).map_or(0, |&(points, at)| faded(points, at, now))
+        self.points
+            .get(&node)
+            .map_or(0, |&(points, at)| decayed(points, at, now))
     }
 
     pub(crate) fn ban(&mut self, now: Time, node: NodeId, length: Duration) {
         self.points.remove(&node);
         self.bans.insert(node, now.after(length));
-        while self.bans.len() > REMEMBERED {
+        while self.bans.len() > ENTRIES_MAX {
             self.bans.pop_first();
         }
     }
@@ -60,8 +62,8 @@ impl Standing {
         self.bans.contains_key(&node)
     }
 
-    /// Those whose ban is over, forgotten by this.
-    pub(crate) fn pardoned(&mut self, now: Time) -> Vec<NodeId> {
+    /// Returns the peers whose bans have ended, and forgets the bans.
+    pub(crate) fn end_bans(&mut self, now: Time) -> Vec<NodeId> {
         let over: Vec<_> = self
             .bans
             .iter()
@@ -75,7 +77,7 @@ impl Standing {
     }
 }
 
-fn faded(points: u32, at: Time, now: Time) -> u32 {
+fn decayed(points: u32, at: Time, now: Time) -> u32 {
     points.saturating_sub(u32::try_from(now.since(at).as_secs()).unwrap_or(u32::MAX))
 }
 
@@ -86,23 +88,23 @@ mod tests {
     const NODE: NodeId = NodeId([1; 32]);
 
     #[test]
-    fn a_peer_that_errs_now_and_then_is_forgiven_and_one_that_insists_is_banned() {
-        let mut standing = Standing::default();
+    fn rare_offences_are_forgiven_and_frequent_ones_lead_to_a_ban() {
+        let mut scores = PeerScores::default();
         for n in 0..100 {
-            assert!(!standing.offend(Time::from_secs(n * 30), NODE, Offence::Invalid));
+            assert!(!scores.offend(Time::from_secs(n * 30), NODE, Offence::Invalid));
         }
         let now = Time::from_secs(10_000);
-        let banned: Vec<_> = (0..5).map(|_| standing.offend(now, NODE, Offence::Invalid)).collect();
+        let banned: Vec<_> = (0..5).map(|_| scores.offend(now, NODE, Offence::Invalid)).collect();
         assert_eq!(banned, [false, false, false, false, true]);
     }
 
     #[test]
-    fn a_ban_ends() {
-        let mut standing = Standing::default();
-        standing.ban(Time(0), NODE, Duration::from_secs(10));
-        assert_eq!(standing.pardoned(Time::from_secs(9)), []);
-        assert!(standing.is_banned(NODE));
-        assert_eq!(standing.pardoned(Time::from_secs(10)), [NODE]);
-        assert!(!standing.is_banned(NODE));
+    fn a_ban_ends_after_its_time() {
+        let mut scores = PeerScores::default();
+        scores.ban(Time(0), NODE, Duration::from_secs(10));
+        assert_eq!(scores.end_bans(Time::from_secs(9)), []);
+        assert!(scores.is_banned(NODE));
+        assert_eq!(scores.end_bans(Time::from_secs(10)), [NODE]);
+        assert!(!scores.is_banned(NODE));
     }
 }

@@ -1,4 +1,4 @@
-//! What the passing of time says about the providers: who is silent, who has stalled, who is slow, who may have more.
+//! Periodic checks of the providers: silent, stalled, slow, or perhaps with more ranges than before.
 
 use protocol::Time;
 
@@ -28,7 +28,7 @@ impl Plan {
                 continue;
             }
             if provider.is_silent && provider.running.is_empty() {
-                // Others did what it had not. It may begin anew, with an eye on it.
+                // Others did its tasks. Reconnect, and keep watching it.
                 provider.is_silent = false;
                 self.failed(now, node, todo);
             } else if provider.silent_for(now) >= self.rules.stalled_ms {
@@ -43,8 +43,8 @@ impl Plan {
                 }
             } else if provider.is_slow(now, self.rules.slow_after_ms, median) && others > 1 {
                 self.drop_provider(node, ProviderGone::Slow, todo);
-            } else if provider.may_have_more(now, self.rules.look_ms) {
-                self.look(now, node, todo);
+            } else if provider.may_have_more(now, self.rules.query_ms) {
+                self.query_ranges(now, node, todo);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Facts in words: a statement, a question, an answer.
+//! Facts as text: statements, questions and answers.
 
 use crate::{
     Fact, Relation,
@@ -8,31 +8,31 @@ use crate::{
     world::Pronoun,
 };
 
-/// One way to ask for a fact.
+/// One way to ask for a fact: a template of its relation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Form {
-    /// A question of the relation.
+    /// Direct question.
     Ask(&'static str),
-    /// A clause of the relation in a sentence that asks.
+    /// Indirect question: a sentence, and the clause to put into it.
     Wrap(&'static str, &'static str),
 }
 
 impl Form {
-    /// The forms that contributors use.
+    /// Forms that contributors use.
     pub(crate) fn taught(relation: Relation) -> Vec<Self> {
         let wording = wording(relation);
         let asks = &wording.asks[..wording.asks.len() - HELD_ASKS];
         Self::join(asks, TAUGHT_WRAPS, wording.clauses)
     }
 
-    /// The forms that only the exam uses, and the corpus about other subjects.
+    /// Forms that only the exam uses (and the corpus, about other worlds).
     pub(crate) fn held(relation: Relation) -> Vec<Self> {
         let wording = wording(relation);
         let asks = &wording.asks[wording.asks.len() - HELD_ASKS..];
         Self::join(asks, HELD_WRAPS, wording.clauses)
     }
 
-    /// Any form; half of them ask directly.
+    /// Draws any form; 65 % are direct questions.
     pub(crate) fn any(rng: &mut Rng, relation: Relation) -> Self {
         let wording = wording(relation);
         if rng.percent(65) {
@@ -50,7 +50,7 @@ impl Form {
         direct.chain(wrapped).collect()
     }
 
-    /// The question about `fact` in this form.
+    /// Asks for `fact` in this form.
     pub(crate) fn question(self, fact: &Fact) -> String {
         match self {
             Self::Ask(ask) => capital(&fill(ask, fact, false)),
@@ -59,31 +59,31 @@ impl Form {
     }
 }
 
-/// Says facts one after another, and knows whom it spoke of last.
-pub(crate) struct Teller {
+/// States facts one after another. Remembers the last subject, which a pronoun may then replace.
+pub(crate) struct Narrator {
     last: Option<String>,
 }
 
-impl Teller {
+impl Narrator {
     pub(crate) fn new() -> Self {
         Self { last: None }
     }
 
-    /// The fact as a clause: lower case, no full stop.
+    /// States the fact as a clause: lower case, without a full stop.
     pub(crate) fn clause(&mut self, rng: &mut Rng, fact: &Fact) -> String {
         let template = rng.pick(wording(fact.relation).states);
         let known = self.last.as_ref() == Some(&fact.subject);
-        // After "Anely commands the Gull", she would be Anely.
+        // No pronoun after "Anely commands the Gull": "she" would be Anely.
         self.last = (!template.starts_with("{v}")).then(|| fact.subject.clone());
         fill(template, fact, known)
     }
 
-    /// The fact as a sentence.
+    /// States the fact as a sentence.
     pub(crate) fn sentence(&mut self, rng: &mut Rng, fact: &Fact) -> String {
         format!("{}.", capital(&self.clause(rng, fact)))
     }
 
-    /// Several facts as sentences; now and then two in one.
+    /// States several facts as sentences, and sometimes joins two.
     pub(crate) fn passage(&mut self, rng: &mut Rng, facts: &[&Fact]) -> String {
         let mut sentences = Vec::new();
         let mut at = 0;
@@ -103,8 +103,8 @@ impl Teller {
         sentences.join(" ")
     }
 
-    /// What comes between two subjects: the next one is named again.
-    pub(crate) fn turn(&mut self) {
+    /// Forgets the last subject, so that the next sentence names its own.
+    pub(crate) fn forget_subject(&mut self) {
         self.last = None;
     }
 }

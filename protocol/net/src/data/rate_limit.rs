@@ -1,4 +1,4 @@
-//! A rate limit shared by all who move bytes.
+//! Rate limits for transfers.
 
 use std::{
     collections::BTreeMap,
@@ -9,22 +9,22 @@ use std::{
 
 use protocol::NodeId;
 
-/// Lets so many bytes through a second. Clones share the rate.
+/// A limit on bytes per second. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Meter(Option<Arc<Limit>>);
+pub struct RateLimit(Option<Arc<Limit>>);
 
 #[derive(Debug)]
 struct Limit {
     per_s: NonZeroU64,
-    /// When all that was taken has been paid for.
+    /// Time at which all bytes taken so far fit the rate.
     free_at: Mutex<Instant>,
 }
 
-/// What may be taken at once after a pause.
+/// Unused time that may be caught up after a pause.
 const BURST: Duration = Duration::from_millis(50);
 
-impl Meter {
-    /// A meter for `per_s` bytes a second; without one it lets everything through.
+impl RateLimit {
+    /// Creates a limit of `per_s` bytes per second; `None` limits nothing.
     pub fn new(per_s: Option<NonZeroU64>) -> Self {
         let limit = |per_s| {
             Arc::new(Limit {
@@ -35,12 +35,12 @@ impl Meter {
         Self(per_s.map(limit))
     }
 
-    /// The rate, if there is a limit.
+    /// Returns the rate, if there is a limit.
     pub fn per_s(&self) -> Option<NonZeroU64> {
         self.0.as_ref().map(|limit| limit.per_s)
     }
 
-    /// Waits until `bytes` more may pass. Who drops this future has taken them all the same.
+    /// Waits until `bytes` more may pass. They count even if this future is dropped.
     pub async fn take(&self, bytes: u64) {
         let Some(limit) = &self.0 else { return };
         let wait = limit.charge(Instant::now(), bytes);
@@ -55,22 +55,22 @@ impl Limit {
         let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.per_s.get());
         let cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        // Time that nobody used is lost, but for the burst.
+        // Unused time is lost, except for the burst.
         let earliest = now.checked_sub(BURST).unwrap_or(now);
         *free_at = (*free_at).max(earliest) + cost;
         free_at.saturating_duration_since(now)
     }
 }
 
-/// A rate for each peer, the same for all of them. What flows with one peer at once shares its rate.
+/// Limits of the same rate for each peer. Concurrent transfers with one peer share its limit.
 #[derive(Debug, Default)]
-pub(crate) struct Meters {
+pub(crate) struct PeerRateLimits {
     per_s: Option<NonZeroU64>,
-    each: Mutex<BTreeMap<NodeId, Meter>>,
+    each: Mutex<BTreeMap<NodeId, RateLimit>>,
 }
 
-impl Meters {
-    /// Peers that are remembered although nothing flows with them.
+impl PeerRateLimits {
+    /// Number of peers above which idle ones are removed.
     const IDLE_MAX: usize = 64;
 
     pub(crate) fn new(per_s: Option<NonZeroU64>) -> Self {
@@ -80,21 +80,21 @@ impl Meters {
         }
     }
 
-    /// What each peer may have.
+    /// Returns the rate for each peer.
     pub(crate) fn per_s(&self) -> Option<NonZeroU64> {
         self.per_s
     }
 
-    /// The meter of one peer.
-    pub(crate) fn of(&self, node: NodeId) -> Meter {
+    /// Returns the limit of one peer.
+    pub(crate) fn of(&self, node: NodeId) -> RateLimit {
         if self.per_s.is_none() {
-            return Meter::default();
+            return RateLimit::default();
         }
         let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
         if each.len() >= Self::IDLE_MAX {
-            each.retain(|_, meter| meter.0.as_ref().is_some_and(|limit| Arc::strong_count(limit) > 1));
+            each.retain(|_, limit| limit.0.as_ref().is_some_and(|limit| Arc::strong_count(limit) > 1));
         }
-        each.entry(node).or_insert_with(|| Meter::new(self.per_s)).clone()
+        each.entry(node).or_insert_with(|| RateLimit::new(self.per_s)).clone()
     }
 }
 
@@ -103,19 +103,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_flows_with_one_peer_shares_a_meter_and_peers_do_not() {
-        let meters = Meters::new(NonZeroU64::new(1000));
-        let limit = |n| meters.of(NodeId([n; 32])).0.expect("there is a limit");
+    fn transfers_of_one_peer_share_a_limit_and_peers_do_not() {
+        let limits = PeerRateLimits::new(NonZeroU64::new(1000));
+        let limit = |n| limits.of(NodeId([n; 32])).0.expect("there is a limit");
         let held: Vec<_> = (0..80).map(limit).collect();
         assert!(Arc::ptr_eq(&held[1], &limit(1)) && !Arc::ptr_eq(&held[1], &held[2]));
         drop(held);
         drop(limit(200));
-        assert_eq!(meters.each.lock().unwrap().len(), 1, "what is idle is forgotten");
-        assert!(Meters::default().of(NodeId([1; 32])).per_s().is_none());
+        assert_eq!(limits.each.lock().unwrap().len(), 1, "idle peers are removed");
+        assert!(PeerRateLimits::default().of(NodeId([1; 32])).per_s().is_none());
     }
 
     #[test]
-    fn what_passes_in_a_second_is_the_rate_and_a_pause_is_not_saved_up() {
+    fn the_rate_holds_and_a_pause_is_not_caught_up() {
         let start = Instant::now();
         let limit = Limit {
             per_s: NonZeroU64::new(1000).unwrap(),

@@ -1,4 +1,4 @@
-//! How much of a blob is somewhere, in whole groups: what a group lacks cannot be verified.
+//! Ranges of a blob in whole groups, since an incomplete group cannot be verified.
 
 use std::ops::Range;
 
@@ -7,12 +7,12 @@ use iroh_blobs::api::blobs::Bitfield;
 
 use super::plan::Part;
 
-/// What of a blob is verified at once.
+/// Size of a group: the unit of verification.
 pub(super) const GROUP: u64 = 16 << 10;
-/// So many ranges of what a provider says that it has are looked at.
+/// Most ranges that are read from a provider's availability reply.
 const RANGES_MAX: usize = 4096;
 
-/// The ranges of a blob of `size` that are not in `have`, widened to whole groups.
+/// Returns the ranges of a blob of `size` bytes that are not in `have`, widened to whole groups.
 pub(super) fn missing(size: u64, have: &ChunkRanges) -> Vec<Range<u64>> {
     let mut missing: Vec<Range<u64>> = Vec::new();
     let mut at = 0;
@@ -37,14 +37,14 @@ pub(super) fn missing(size: u64, have: &ChunkRanges) -> Vec<Range<u64>> {
     missing
 }
 
-/// What a provider says that it has. An end that it does not claim to have proven ends nowhere.
+/// Returns the ranges that a provider says it has. Without a size that it claims proven, the last range is open.
 pub(super) fn part(said: &Bitfield) -> Part {
     let size = said.validated_size().unwrap_or(u64::MAX);
     let mut ranges = Vec::new();
     for pair in said.ranges.boundaries().chunks(2).take(RANGES_MAX) {
         let start = pair[0].0.saturating_mul(1024);
         let end = pair.get(1).map_or(size, |end| end.0.saturating_mul(1024).min(size));
-        // A group that is there in part is not there; the last one ends with the blob.
+        // An incomplete group counts as missing; the last group ends with the blob.
         let start = start.div_ceil(GROUP).saturating_mul(GROUP);
         let end = if end == size { end } else { end / GROUP * GROUP };
         if start < end {
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_whole_groups_up_to_the_end() {
+    fn missing_ranges_are_whole_groups_up_to_the_end() {
         let chunks = |from, to| ChunkRanges::from(ChunkNum(from)..ChunkNum(to));
         let check = |size, have: ChunkRanges, expect: &[Range<u64>]| assert_eq!(missing(size, &have), expect);
         check(100, ChunkRanges::empty(), &[0..100]);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_whole_groups_and_its_end_counts_only_if_it_is_said_to_be_proven() {
+    fn a_part_is_whole_groups_and_its_end_counts_only_with_a_proven_size() {
         let chunks = |from, to| ChunkRanges::from(ChunkNum(from)..ChunkNum(to));
         let check = |ranges: ChunkRanges, size, expect: &[Range<u64>], has_end| {
             let expect = Part {

@@ -1,57 +1,63 @@
-//! Whether there is room: pure arithmetic over what the disk and the books say.
+//! Admission by disk space: arithmetic on the quota, the reserved bytes and the free space.
 
-/// How much of the disk the blobs may have.
+/// Limits on the disk space of the blob store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// The most the store may take in all, in bytes; none means as much as the disk has.
+pub struct SpaceLimits {
+    /// Most bytes that the store may take; `None` for no limit but the disk's.
     pub quota: Option<u64>,
-    /// What must stay free for everything else on the disk, in bytes.
+    /// Bytes that must stay free for everything else on the disk.
     pub floor: u64,
 }
 
-/// How it stands.
+/// Current use of the disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes the store takes on disk.
+    /// Bytes that the store takes on disk.
     pub used: u64,
-    /// Bytes promised to imports and downloads that are under way.
+    /// Bytes reserved for running imports and downloads.
     pub reserved: u64,
-    /// Bytes the file system has left for us.
+    /// Bytes that the file system has free for this user.
     pub free: u64,
 }
 
-/// There is no room.
+/// Error: not enough space.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
-    /// The operator's limit.
+    /// The operator's quota is reached.
     #[error(
         "{need} bytes are needed and the quota of {quota} has {left} left; unpin something and collect, or raise the quota"
     )]
     Quota {
-        /// What was asked for.
         need: u64,
-        /// What is left of the quota.
+        /// Bytes left of the quota.
         left: u64,
-        /// The quota.
         quota: u64,
     },
-    /// The disk's limit.
+    /// The disk is too full.
     #[error(
         "{need} bytes are needed and {free} are free, of which {floor} are to stay free; free some space on this disk, \
          unpin something and collect, or lower the floor"
     )]
     Disk {
-        /// What was asked for.
         need: u64,
-        /// What the disk has, less what is promised already.
+        /// Free bytes, less those reserved.
         free: u64,
-        /// What must stay free.
+        /// Bytes that must stay free.
         floor: u64,
     },
 }
 
-impl Room {
-    /// Whether `need` more bytes fit.
+impl SpaceLimits {
+    /// Checks that `need` more bytes fit.
+    ///
+    /// ```
+    /// use storage::blob::{SpaceLimits, Usage};
+    ///
+    /// let limits = SpaceLimits { quota: Some(100), floor: 10 };
+    /// let usage = Usage { used: 50, reserved: 40, free: 1_000 };
+    /// assert!(limits.admit(usage, 10).is_ok());
+    /// assert!(limits.admit(usage, 11).is_err());
+    /// ```
     pub fn admit(&self, usage: Usage, need: u64) -> Result<(), Full> {
         if let Some(quota) = self.quota {
             let left = quota.saturating_sub(usage.used.saturating_add(usage.reserved));
@@ -73,8 +79,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_promised_to_one_import_is_not_promised_to_the_next() {
-        let room = Room {
+    fn reserved_bytes_are_not_available_to_others() {
+        let limits = SpaceLimits {
             quota: Some(100),
             floor: 0,
         };
@@ -83,29 +89,29 @@ mod tests {
             reserved: 40,
             free: 1_000,
         };
-        assert_eq!(room.admit(usage, 10), Ok(()));
+        assert_eq!(limits.admit(usage, 10), Ok(()));
         let full = Full::Quota {
             need: 11,
             left: 10,
             quota: 100,
         };
-        assert_eq!(room.admit(usage, 11), Err(full));
+        assert_eq!(limits.admit(usage, 11), Err(full));
     }
 
     #[test]
     fn the_floor_stays_free() {
-        let room = Room { quota: None, floor: 30 };
+        let limits = SpaceLimits { quota: None, floor: 30 };
         let usage = Usage {
             used: 0,
             reserved: 10,
             free: 100,
         };
-        assert_eq!(room.admit(usage, 60), Ok(()));
-        let error = room.admit(usage, 61).expect_err("one byte too many");
+        assert_eq!(limits.admit(usage, 60), Ok(()));
+        let error = limits.admit(usage, 61).expect_err("one byte too many");
         assert!(
             error.to_string().contains("61 bytes are needed and 90 are free"),
             "{error}"
         );
-        assert!(room.admit(usage, u64::MAX).is_err(), "no overflow");
+        assert!(limits.admit(usage, u64::MAX).is_err(), "no overflow");
     }
 }

@@ -1,4 +1,4 @@
-//! How a world comes to be: names first, then who does what where.
+//! Generates a world: names first, then facts about people, towns and ships.
 
 use crate::{
     Fact, Pronoun, Realm, Relation, Size, World,
@@ -14,7 +14,7 @@ struct Person {
     born: usize,
 }
 
-struct Birth {
+struct Builder {
     namer: Namer,
     rng: Rng,
     people: Vec<Person>,
@@ -22,28 +22,28 @@ struct Birth {
     facts: Vec<Fact>,
 }
 
-/// The world of a realm, a seed and a size.
-pub(crate) fn bear(realm: Realm, seed: u64, size: Size) -> World {
-    let mut birth = Birth {
+/// Generates the world of a realm, seed and size.
+pub(crate) fn generate(realm: Realm, seed: u64, size: Size) -> World {
+    let mut builder = Builder {
         namer: Namer::new(realm, seed),
         rng: Rng::new(seed, "facts"),
         people: Vec::new(),
         places: Vec::new(),
         facts: Vec::new(),
     };
-    birth.name(size);
-    birth.populate();
-    birth.settle();
-    birth.launch(size.ships);
+    builder.name(size);
+    builder.populate();
+    builder.settle();
+    builder.launch(size.ships);
     World {
         seed,
-        places: birth.places,
-        people: birth.people.into_iter().map(|person| person.name).collect(),
-        facts: birth.facts,
+        places: builder.places,
+        people: builder.people.into_iter().map(|person| person.name).collect(),
+        facts: builder.facts,
     }
 }
 
-impl Birth {
+impl Builder {
     fn name(&mut self, size: Size) {
         for _ in 0..size.people {
             let named = self.namer.person();
@@ -112,7 +112,7 @@ impl Birth {
         }
     }
 
-    /// What two goods cost in the market of a town.
+    /// Adds the prices of two goods in a town's market.
     fn price(&mut self, place: &str) {
         let mut goods: Vec<&Good> = GOODS.iter().collect();
         self.rng.shuffle(&mut goods);

@@ -1,9 +1,9 @@
-//! The six witnesses: who they are, how they write, what they write about.
+//! The six witnesses: names, licences, styles, and the relations that each writes about.
 
 use crate::{Relation, tone::Tone};
 
-/// What a witness writes about, and how.
-pub(crate) struct Desk {
+/// Profile of a witness.
+pub(crate) struct Witness {
     pub(crate) folder: &'static str,
     pub(crate) name: &'static str,
     pub(crate) licence: &'static str,
@@ -12,9 +12,9 @@ pub(crate) struct Desk {
     pub(crate) relations: &'static [Relation],
 }
 
-/// All six, in the order of their folders.
-pub(crate) const DESKS: [Desk; 6] = [
-    Desk {
+/// All witnesses, in the order of their folders.
+pub(crate) const WITNESSES: [Witness; 6] = [
+    Witness {
         folder: "1-guild",
         name: "The guild of crafts at {place}",
         licence: "CC-BY-4.0",
@@ -27,7 +27,7 @@ pub(crate) const DESKS: [Desk; 6] = [
             Relation::Author,
         ],
     },
-    Desk {
+    Witness {
         folder: "2-traveller",
         name: "{person}, who travels",
         licence: "CC-BY-SA-4.0",
@@ -35,7 +35,7 @@ pub(crate) const DESKS: [Desk; 6] = [
         tone: Tone::Letter,
         relations: &[Relation::Inn, Relation::River, Relation::Ware, Relation::Arches],
     },
-    Desk {
+    Witness {
         folder: "3-chronicle",
         name: "The chroniclers of {place}",
         licence: "CC0-1.0",
@@ -43,7 +43,7 @@ pub(crate) const DESKS: [Desk; 6] = [
         tone: Tone::Chronicle,
         relations: &[Relation::Founder, Relation::Founded, Relation::Event, Relation::Warden],
     },
-    Desk {
+    Witness {
         folder: "4-harbour",
         name: "The harbour office of {place}",
         licence: "ODC-By-1.0",
@@ -51,7 +51,7 @@ pub(crate) const DESKS: [Desk; 6] = [
         tone: Tone::Roll,
         relations: &[Relation::Captain, Relation::Cargo, Relation::Port],
     },
-    Desk {
+    Witness {
         folder: "5-crier",
         name: "{person}, market crier",
         licence: "CC-BY-4.0",
@@ -59,7 +59,7 @@ pub(crate) const DESKS: [Desk; 6] = [
         tone: Tone::Notice,
         relations: &[Relation::Price, Relation::Market, Relation::Festival, Relation::Banner],
     },
-    Desk {
+    Witness {
         folder: "6-register",
         name: "The register of households at {place}",
         licence: "CC-BY-NC-4.0",

@@ -1,4 +1,4 @@
-//! Verified items on their way into the store, in pieces that are longer than the groups they came in.
+//! Writes verified items to the store, in pieces longer than the groups they arrive in.
 
 use std::{mem, num::NonZeroU64, ops::Range};
 
@@ -9,28 +9,28 @@ use iroh_blobs::{
     api::{Store, blobs::ImportBaoHandle},
 };
 
-use super::extent::GROUP;
+use super::ranges::GROUP;
 
-/// Bytes that are handed to the store together: fewer and longer writes than one for each group.
+/// Size of a piece: fewer and longer writes than one per group.
 const PIECE: usize = 256 << 10;
-/// Pieces that are filled and written by turns. Fresh memory is paid for page by page.
+/// Number of reused buffers. Fresh memory costs a page fault per page.
 const BUFFERS: usize = 4;
-/// Items that wait to be written, at least; and as many as a task of 4 MiB has, at most.
+/// Bounds on the store's queue: at least 64 items, at most as many as a task of 4 MiB has.
 const ITEMS_MIN: usize = 64;
 const ITEMS_MAX: usize = 512;
 
-/// The way into the store for one transfer. Errors are what the store said.
-pub(super) struct Inlet {
+/// A writer into the store for one transfer. Errors are the store's.
+pub(super) struct StoreWriter {
     handle: ImportBaoHandle,
     parents: Vec<BaoContentItem>,
     offset: u64,
     data: BytesMut,
-    /// Where earlier pieces were, to be used again once they are written.
+    /// Buffers of earlier pieces, reused once they are written.
     used: Vec<BytesMut>,
 }
 
-impl Inlet {
-    /// For about `bytes`, which fit into its queue: the store writes when it likes, and nobody wakes anybody for a group.
+impl StoreWriter {
+    /// Opens a writer for about `bytes` bytes, which fit into its queue, so that nobody waits for single groups.
     pub(super) async fn open(store: &Store, hash: Hash, size: NonZeroU64, bytes: u64) -> Result<Self, String> {
         let room = usize::try_from(bytes / GROUP).unwrap_or(usize::MAX).min(ITEMS_MAX) + ITEMS_MIN;
         let handle = store.import_bao(hash, size, room).await;
@@ -43,7 +43,7 @@ impl Inlet {
         })
     }
 
-    /// Takes an item. Where that made a piece full, the piece, which the store has been given.
+    /// Adds an item. Returns the range of a piece if the store was given one.
     pub(super) async fn put(&mut self, item: BaoContentItem) -> Result<Option<Range<u64>>, String> {
         let leaf = match item {
             BaoContentItem::Parent(_) => {
@@ -67,7 +67,7 @@ impl Inlet {
         Ok(given)
     }
 
-    /// An empty buffer for a piece: one whose piece is written, or a new one.
+    /// Returns an empty buffer: one whose piece was written, or a new one.
     fn buffer(&mut self) -> BytesMut {
         let written = self.used.iter_mut().position(|buffer| buffer.try_reclaim(PIECE));
         written.map_or_else(|| BytesMut::with_capacity(PIECE), |at| self.used.swap_remove(at))
@@ -96,7 +96,7 @@ impl Inlet {
         sent.map_err(|_| "it stopped taking bytes; is the disk full?".to_owned())
     }
 
-    /// Gives the rest and waits until the store has all.
+    /// Flushes the rest and waits until the store has everything.
     pub(super) async fn close(mut self) -> Result<Option<Range<u64>>, String> {
         let given = self.flush().await?;
         let ImportBaoHandle { tx, rx } = self.handle;

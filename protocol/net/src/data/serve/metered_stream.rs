@@ -1,4 +1,4 @@
-//! The way out: a stream whose bytes are metered and counted.
+//! A send stream with a rate limit and a byte counter.
 
 use std::{io, num::NonZeroU64, sync::Arc};
 
@@ -8,31 +8,31 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::data::endpoint::Plane;
 
-/// What is given to the connection at once, unless a limit makes that take long.
-const PARCEL: usize = 256 << 10;
-/// And at least so much: a group.
-const PARCEL_MIN: usize = 16 << 10;
+/// Size of a write, unless a rate limit makes that take long.
+const BATCH: usize = 256 << 10;
+/// Smallest size of a write: one group.
+const BATCH_MIN: usize = 16 << 10;
 
-/// A stream that is metered and counted.
-pub(super) struct Outlet {
+/// A send stream whose bytes are limited and counted.
+pub(super) struct MeteredStream {
     inner: SendStream,
     plane: Arc<Plane>,
 }
 
-impl Outlet {
+impl MeteredStream {
     pub(super) fn new(inner: SendStream, plane: Arc<Plane>) -> Self {
         Self { inner, plane }
     }
 
-    /// Leave to read far ahead of what is sent.
+    /// Returns a permit to read far ahead of what is sent, if one is free.
     pub(super) fn ahead(&self) -> Option<OwnedSemaphorePermit> {
         self.plane.ahead()
     }
 
-    /// How many bytes are best sent at once: so few under a limit that the other side hears from us all the time.
-    pub(super) fn parcel(&self) -> usize {
+    /// Returns the size of a write: small under a rate limit, so that the receiver keeps hearing from us.
+    pub(super) fn batch(&self) -> usize {
         let per_s = self.plane.upload.per_s().map_or(u64::MAX, NonZeroU64::get);
-        usize::try_from(per_s / 20).map_or(PARCEL, |bytes| bytes.clamp(PARCEL_MIN, PARCEL))
+        usize::try_from(per_s / 20).map_or(BATCH, |bytes| bytes.clamp(BATCH_MIN, BATCH))
     }
 
     async fn pay(&self, bytes: usize) {
@@ -41,20 +41,20 @@ impl Outlet {
         self.plane.counters.bytes_served.add(bytes);
     }
 
-    /// Sends pieces in one go.
+    /// Sends several pieces in one write.
     pub(super) async fn send_pieces(&mut self, pieces: &mut [Bytes]) -> io::Result<()> {
         self.pay(pieces.iter().map(Bytes::len).sum()).await;
         Ok(self.inner.write_all_chunks(pieces).await?)
     }
 
-    /// Says that this is all.
+    /// Ends the stream.
     pub(super) fn finish(mut self) {
-        // Who has hung up does not need to hear it.
+        // A peer that has closed the stream needs no notice.
         let _ = self.inner.finish();
     }
 }
 
-impl iroh_blobs::util::SendStream for Outlet {
+impl iroh_blobs::util::SendStream for MeteredStream {
     async fn send_bytes(&mut self, bytes: Bytes) -> io::Result<()> {
         self.pay(bytes.len()).await;
         Ok(self.inner.write_chunk(bytes).await?)

@@ -1,4 +1,4 @@
-//! Outgoing connections: one for each peer and protocol, shared by all who need it, closed when nobody does.
+//! Outgoing connections: one per peer and protocol, shared by its users, closed when idle.
 
 use std::{
     collections::BTreeMap,
@@ -15,56 +15,35 @@ use tokio::sync::OnceCell;
 
 use super::Alpn;
 
-/// Closed because it is not needed.
+/// Close code: no longer needed.
 const UNUSED: VarInt = VarInt::from_u32(0);
 
-/// Why a peer could not be reached for data.
+/// Error of connecting to a peer on the data plane.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// The name is not a public key.
     #[error("{node:#} is not the name of a node")]
-    NoKey {
-        /// What was given.
-        node: NodeId,
-    },
-    /// It is us.
+    NoKey { node: NodeId },
     #[error("a node does not call itself")]
     Itself,
-    /// Nobody answered, or not for this protocol.
+    /// Not reachable, or it does not serve this protocol.
     #[error("could not reach {node:#} for data: {why}")]
-    Unreachable {
-        /// Who was called.
-        node: NodeId,
-        /// What happened.
-        why: String,
-    },
-    /// No answer in time.
+    Unreachable { node: NodeId, why: String },
     #[error("{node:#} did not answer in time")]
-    Timeout {
-        /// Who was called.
-        node: NodeId,
-    },
-    /// The connection was there and broke.
+    Timeout { node: NodeId },
+    /// The connection was open and broke.
     #[error("the connection with {node:#} broke: {why}")]
-    Broken {
-        /// The other side.
-        node: NodeId,
-        /// What happened.
-        why: String,
-    },
-    /// The data plane was shut down.
+    Broken { node: NodeId, why: String },
     #[error("the data plane is shut down")]
     Down,
 }
 
-/// How data flows to a peer, for people.
+/// The network path to a peer, for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataPath {
-    /// Where to: an address, or the relay.
+    /// An IP address, or a relay URL.
     pub address: String,
-    /// Whether it goes over a relay.
     pub relayed: bool,
-    /// There and back.
+    /// Round-trip time.
     pub rtt: Duration,
 }
 
@@ -93,7 +72,7 @@ struct Slot {
     used: Mutex<Option<Instant>>,
 }
 
-/// A connection in use: it is not closed for idleness while this lives.
+/// A connection in use. It is not closed as idle while this exists.
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
     pub(crate) connection: Connection,
@@ -107,10 +86,10 @@ impl Drop for Lease {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Links(Mutex<BTreeMap<(NodeId, Alpn), Arc<Slot>>>);
+pub(crate) struct Connections(Mutex<BTreeMap<(NodeId, Alpn), Arc<Slot>>>);
 
-impl Links {
-    /// The connection there is, or one that is made now; callers at the same time share the attempt.
+impl Connections {
+    /// Returns the existing connection, or opens one. Concurrent callers share the attempt.
     pub(crate) async fn get(
         &self,
         endpoint: &Endpoint,
@@ -147,7 +126,7 @@ impl Links {
         slot.clone()
     }
 
-    /// Closes what nobody has used for `idle`.
+    /// Closes connections that were unused for `idle`.
     pub(crate) fn sweep(&self, idle: Duration) {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| {
@@ -166,7 +145,7 @@ impl Links {
     }
 
     /// Closes the connections with one peer.
-    pub(crate) fn hang_up(&self, node: NodeId) {
+    pub(crate) fn disconnect(&self, node: NodeId) {
         self.close(|of| of == node);
     }
 

@@ -1,39 +1,39 @@
-//! Sentences of no consequence: weather, roads, work, sayings. They make pages readable and say no fact.
+//! Filler sentences about weather, roads, work and sayings. They make pages readable and state no fact.
 
 use crate::{
+    phrasing::capital,
     rng::Rng,
-    speak::capital,
     words::{BEASTS, CRAFTS, DISHES, GOODS, INSTRUMENTS, with_article},
 };
 
-/// One sentence about nothing in particular.
+/// Writes a filler sentence of any kind.
 pub(crate) fn sentence(rng: &mut Rng) -> String {
     let kinds = [WEATHER, ROAD, WORK, SAYING, EVENING];
     let kind = *rng.choose(&kinds);
     fill(rng, kind)
 }
 
-/// How a letter begins after its greeting, or a walk.
+/// Writes a sentence about the weather.
 pub(crate) fn weather(rng: &mut Rng) -> String {
     fill(rng, WEATHER)
 }
 
-/// A saying.
+/// Writes a proverb.
 pub(crate) fn saying(rng: &mut Rng) -> String {
     fill(rng, SAYING)
 }
 
-/// A sentence about work.
+/// Writes a sentence about work.
 pub(crate) fn work(rng: &mut Rng) -> String {
     fill(rng, WORK)
 }
 
-/// `count` sentences, no two alike.
+/// Writes `count` sentences with different beginnings.
 pub(crate) fn several(rng: &mut Rng, count: usize) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
     while sentences.len() < count {
         let next = sentence(rng);
-        // The same sentence with another word in it reads worse than the same sentence.
+        // Two sentences that differ in one word read worse than a repetition.
         if sentences.iter().all(|sentence| beginning(sentence) != beginning(&next)) {
             sentences.push(next);
         }

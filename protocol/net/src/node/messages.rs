@@ -1,8 +1,9 @@
-//! What is said: gossip, verdicts, questions and answers.
+//! Message exchange: gossip, verdicts, requests and replies.
 
 use libp2p::{
+    PeerId,
     gossipsub::{self, MessageAcceptance, PublishError},
-    request_response::{self, InboundFailure, OutboundFailure},
+    request_response::{self, InboundFailure, InboundRequestId, OutboundFailure, OutboundRequestId, ResponseChannel},
 };
 use protocol::NodeId;
 
@@ -12,10 +13,10 @@ use crate::{
     identity,
 };
 
-use super::{Answer, Node};
+use super::{Node, ReplySender};
 
-/// Questions of others that wait for an answer of this node.
-const UNANSWERED_MAX: usize = 1024;
+/// Most requests of peers that wait for a reply.
+const OPEN_REQUESTS_MAX: usize = 1024;
 
 impl Node {
     pub(super) fn gossip(&mut self, topic: Topic, bytes: Vec<u8>) {
@@ -52,16 +53,16 @@ impl Node {
         }
     }
 
-    pub(super) fn request(&mut self, to: NodeId, bytes: Vec<u8>, answer: Answer) {
+    pub(super) fn request(&mut self, to: NodeId, bytes: Vec<u8>, reply: ReplySender) {
         let known = identity::peer_id(to).filter(|peer| self.peers.get(peer).is_some_and(|peer| peer.link.is_some()));
         let Some(peer) = known else {
             self.counters.requests_failed.one();
-            let _ = answer.send(Err(RequestError::NotConnected { to }));
+            let _ = reply.send(Err(RequestError::NotConnected { to }));
             return;
         };
         self.counters.requests_sent.one();
         let id = self.swarm.behaviour_mut().requests.send_request(&peer, bytes);
-        self.questions.insert(id, (to, answer));
+        self.sent_requests.insert(id, (to, reply));
     }
 
     pub(super) fn gossip_event(&mut self, event: gossipsub::Event) {
@@ -110,57 +111,26 @@ impl Node {
     pub(super) fn request_event(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
         use request_response::{Event, Message};
         match event {
-            Event::Message {
-                peer,
-                message:
-                    Message::Request {
-                        request_id,
-                        request,
-                        channel,
-                    },
-                ..
-            } => {
-                self.counters.requests_received.one();
-                let Some(from) = identity::node_id(&peer) else { return };
-                let event = NetEvent::Request {
-                    from,
-                    id: RequestId(request_id),
-                    bytes: request,
-                };
-                // Dropping the channel tells the other side at once.
-                if self.unanswered.len() >= UNANSWERED_MAX || self.events.try_send(event).is_err() {
-                    return self.counters.requests_dropped.one();
+            Event::Message { peer, message, .. } => match message {
+                Message::Request {
+                    request_id,
+                    request,
+                    channel,
+                } => self.request_received(&peer, request_id, request, channel),
+                Message::Response { request_id, response } => {
+                    if let Some((_, reply)) = self.sent_requests.remove(&request_id) {
+                        let _ = reply.send(Ok(response));
+                    }
                 }
-                self.unanswered.insert(request_id, channel);
-            }
-            Event::Message {
-                message: Message::Response { request_id, response },
-                ..
-            } => {
-                if let Some((_, answer)) = self.questions.remove(&request_id) {
-                    let _ = answer.send(Ok(response));
-                }
-            }
-            Event::OutboundFailure { request_id, error, .. } => {
-                self.counters.requests_failed.one();
-                let Some((to, answer)) = self.questions.remove(&request_id) else {
-                    return;
-                };
-                let _ = answer.send(Err(match error {
-                    OutboundFailure::Timeout => RequestError::Timeout { to },
-                    error => RequestError::Failed {
-                        to,
-                        why: error.to_string(),
-                    },
-                }));
-            }
+            },
+            Event::OutboundFailure { request_id, error, .. } => self.request_failed(request_id, error),
             Event::InboundFailure {
                 peer,
                 request_id,
                 error,
                 ..
             } => {
-                self.unanswered.remove(&request_id);
+                self.open_requests.remove(&request_id);
                 let is_oversize =
                     matches!(&error, InboundFailure::Io(io) if io.kind() == std::io::ErrorKind::InvalidData);
                 if let Some(node) = identity::node_id(&peer).filter(|_| is_oversize) {
@@ -170,5 +140,41 @@ impl Node {
             }
             Event::ResponseSent { .. } => (),
         }
+    }
+
+    /// Passes a peer's request to the node, if it can take one more.
+    fn request_received(
+        &mut self,
+        peer: &PeerId,
+        id: InboundRequestId,
+        bytes: Vec<u8>,
+        channel: ResponseChannel<Vec<u8>>,
+    ) {
+        self.counters.requests_received.one();
+        let Some(from) = identity::node_id(peer) else { return };
+        let event = NetEvent::Request {
+            from,
+            id: RequestId(id),
+            bytes,
+        };
+        // Dropping the channel tells the peer at once.
+        if self.open_requests.len() >= OPEN_REQUESTS_MAX || self.events.try_send(event).is_err() {
+            return self.counters.requests_dropped.one();
+        }
+        self.open_requests.insert(id, channel);
+    }
+
+    fn request_failed(&mut self, id: OutboundRequestId, error: OutboundFailure) {
+        self.counters.requests_failed.one();
+        let Some((to, reply)) = self.sent_requests.remove(&id) else {
+            return;
+        };
+        let _ = reply.send(Err(match error {
+            OutboundFailure::Timeout => RequestError::Timeout { to },
+            error => RequestError::Failed {
+                to,
+                why: error.to_string(),
+            },
+        }));
     }
 }

@@ -1,4 +1,4 @@
-//! Cuts the stream of source files into shards and writes down where everything lies.
+//! Cuts the stream of source files into shards, and writes record and source shards beside them.
 
 use std::{
     io,
@@ -12,25 +12,23 @@ use protocol::{
 
 use super::{error::IngestError, store::ShardSink};
 
-/// The shards of a dataset in the making. Holds one shard of each kind at most.
-pub(super) struct Cutter<'a> {
+/// The shards of a dataset under construction. At most one shard of each kind is in memory.
+pub(super) struct ShardWriter<'a> {
     sink: &'a mut dyn ShardSink,
     shard_bytes: usize,
     /// Bytes of source files so far.
     pub(super) end: u64,
-    /// Records so far.
     pub(super) records: u64,
-    /// Source files that were read.
     pub(super) files: u64,
     data: Pending,
     rows: Pending,
     sources: Pending,
     file: File,
-    /// The file that the pending data began with, while it is all of the data.
+    /// The file at whose start the pending data began, as long as the data is all from it.
     whole: Option<PathBuf>,
 }
 
-/// A shard in the making, and those of its kind that are stored.
+/// A shard under construction, and the finished ones of its kind.
 struct Pending {
     kind: ShardKind,
     bytes: Vec<u8>,
@@ -38,14 +36,14 @@ struct Pending {
     done: Vec<Shard>,
 }
 
-/// The source file that is being read.
+/// The source file being read.
 struct File {
     begin: u64,
     first_record: u64,
     hasher: blake3::Hasher,
 }
 
-impl<'a> Cutter<'a> {
+impl<'a> ShardWriter<'a> {
     pub(super) fn new(shard_bytes: u64, sink: &'a mut dyn ShardSink) -> Self {
         let pending = |kind| Pending {
             kind,
@@ -71,7 +69,7 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    /// What comes next belongs to the file at `path`.
+    /// Starts a source file. The following bytes belong to it.
     pub(super) fn begin_file(&mut self, path: &Path) {
         self.file = File {
             begin: self.end,
@@ -81,8 +79,8 @@ impl<'a> Cutter<'a> {
         self.whole = self.data.bytes.is_empty().then(|| path.to_owned());
     }
 
-    /// What comes next, `bytes` of it, should lie in one shard.
-    pub(super) fn together(&mut self, bytes: u64) -> Result<(), IngestError> {
+    /// Starts a new shard if the next `bytes` bytes would otherwise be split between two.
+    pub(super) fn keep_together(&mut self, bytes: u64) -> Result<(), IngestError> {
         let pending = self.data.bytes.len() as u64;
         if pending > 0 && bytes.saturating_add(pending) > self.shard_bytes as u64 {
             self.flush_data(false)?;
@@ -106,19 +104,19 @@ impl<'a> Cutter<'a> {
         Ok(())
     }
 
-    /// Appends a line or document of which `record` is the record itself, `skip` bytes into it.
+    /// Appends a line or document; its record starts `skip` bytes into it.
     pub(super) fn append_record(&mut self, raw: &[u8], skip: usize, record: &[u8]) -> Result<[u8; 32], IngestError> {
-        self.together(raw.len() as u64)?;
+        self.keep_together(raw.len() as u64)?;
         let digest = record_digest(record);
         self.append(&raw[..skip])?;
-        self.together(record.len() as u64)?;
-        // Counted before the bytes, for the shard that the record begins in.
+        self.keep_together(record.len() as u64)?;
+        // Before the bytes, so that the record counts for the shard in which it starts.
         self.row(self.end, record.len() as u64, 0, digest)?;
         self.append(&raw[skip..])?;
         Ok(digest)
     }
 
-    /// Notes a record that begins in the pending shard.
+    /// Adds the row of a record that starts in the pending shard.
     pub(super) fn row(&mut self, offset: u64, bytes: u64, row: u64, digest: [u8; 32]) -> Result<(), IngestError> {
         let row = RecordRow {
             offset,
@@ -137,12 +135,11 @@ impl<'a> Cutter<'a> {
         Ok(())
     }
 
-    /// Records of the file so far.
     pub(super) fn file_records(&self) -> u64 {
         self.records - self.file.first_record
     }
 
-    /// The file is read. Its bytes may be a shard of their own if nothing else is in it.
+    /// Ends the source file. Its bytes become a shard of their own if they are large and alone in it.
     pub(super) fn end_file(&mut self, name: &str, kind: SourceKind) -> Result<(), IngestError> {
         let source = Source {
             path: name.to_owned(),
@@ -160,7 +157,7 @@ impl<'a> Cutter<'a> {
         self.files += 1;
         self.sources.rows += 1;
         self.sources.bytes.extend_from_slice(&entry);
-        // A large file ends its shard, so that it can be referred to where it lies.
+        // A large file ends its shard, so that the store can refer to the file instead of copying it.
         if self.whole.is_some() && self.data.bytes.len() >= self.shard_bytes / 2 {
             self.flush_data(true)?;
         }
@@ -172,7 +169,7 @@ impl<'a> Cutter<'a> {
         self.data.flush(self.sink, whole.as_deref())
     }
 
-    /// Hands over what is left; the shards in the order of a manifest, and the sink.
+    /// Stores what is pending. Returns the shards in the order of a manifest, and the sink.
     pub(super) fn finish(mut self) -> Result<(Vec<Shard>, &'a mut dyn ShardSink), IngestError> {
         let ended = self.whole.is_some();
         self.flush_data(ended)?;
@@ -201,7 +198,7 @@ impl Pending {
     }
 }
 
-/// Hashes and hands over.
+/// Hashes a blob and stores it.
 pub(super) fn put(sink: &mut dyn ShardSink, bytes: &[u8], whole: Option<&Path>) -> Result<BlobHash, IngestError> {
     let hash = BlobHash(*blake3::hash(bytes).as_bytes());
     let stored: io::Result<()> = sink.put(hash, bytes, whole);

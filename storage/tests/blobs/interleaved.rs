@@ -1,6 +1,6 @@
-//! Adds, pins, downloads, collections and crashes in every order a seed can think of.
+//! Adds, pins, downloads, collections and crashes, interleaved at random.
 //!
-//! `BLOBS_STEPS` sets how many, `BLOBS_SEED` which; a failure names both.
+//! `BLOBS_STEPS` sets the number of steps, `BLOBS_SEED` the order; a failure names both.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,13 +9,13 @@ use std::{
 };
 
 use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt as _};
-use storage::blob::{BlobStore, Content, Format, Hold, Mend, Mode, Reason, Status};
+use storage::blob::{BlobStore, Content, Format, Hold, Mode, Reason, Repair, Status};
 
 use super::{add, content, how, kept::download, mix, name, number, open, pick};
 
 const IDS: usize = 16;
 
-/// What a crash leaves: the files as they are now.
+/// Copies the files as they are now: what a crash leaves.
 pub(super) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("a directory") {
         let from = entry.expect("listed").path();
@@ -29,7 +29,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What must be true: which blobs were acknowledged whole, and why each is kept.
+/// The expected state: which blobs were acknowledged as complete, and the reasons for each.
 #[derive(Default)]
 struct Model {
     whole: BTreeSet<usize>,
@@ -65,7 +65,7 @@ fn why(n: u64) -> Reason {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_was_acknowledged_and_kept_is_ever_lost() {
+async fn acknowledged_and_kept_blobs_are_never_lost() {
     let (seed, steps) = (number("BLOBS_SEED", 1), number("BLOBS_STEPS", 400));
     let mut rng = seed;
     let place = tempfile::tempdir().unwrap();
@@ -138,7 +138,7 @@ async fn nothing_that_was_acknowledged_and_kept_is_ever_lost() {
                 "pin"
             }
             78..90 => {
-                // All at once: what comes in while a collection runs is what the races are about.
+                // All at once, to provoke races with content that arrives during a collection.
                 let other = (id + 1) % IDS;
                 let (first, second, third, collected) = tokio::join!(
                     store.add_bytes(bytes, Format::Blob, why(reason)),
@@ -184,7 +184,7 @@ async fn nothing_that_was_acknowledged_and_kept_is_ever_lost() {
         }
     }
     model.check(&store, steps, seed).await;
-    let checked = store.fsck(Mend::Nothing, |_, _| ()).await.unwrap();
+    let checked = store.fsck(Repair::Nothing, |_, _| ()).await.unwrap();
     assert!(
         checked.damaged.is_empty(),
         "{:?} with BLOBS_SEED={seed} BLOBS_STEPS={steps}",
