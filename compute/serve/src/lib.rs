@@ -10,7 +10,7 @@
 //! | [`process`] | run the engine in a process of its own, and restart it |
 //! | [`loader`] | open a stored model and build the engine for it |
 //!
-//! The way of a request: [`process::Supervisor::submit`] writes it to the child process, [`engine::Engine::submit`]
+//! The path of a request: [`process::Supervisor::submit`] writes it to the child process, [`engine::Engine::submit`]
 //! checks it and tokenises the prompt, [`schedule::Scheduler`] plans steps, the engine's thread runs each step with
 //! `compute::forward::Forward`, [`sample::Sampler`] chooses the tokens, and [`engine::Event`]s travel back. Begin
 //! reading with [`engine`], then [`schedule`].

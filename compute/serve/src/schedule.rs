@@ -320,7 +320,7 @@ impl Scheduler {
         self.batch.iter().map(|work| {
             let sequence = &self.sequences[&work.request];
             let end = sequence.computed + work.count;
-            let chain = sequence.chain.as_ref().expect("what runs has pages");
+            let chain = sequence.chain.as_ref().expect("a running sequence has pages");
             let span = Span {
                 tokens: &sequence.tokens[sequence.computed..end],
                 start: u32::try_from(sequence.computed).expect("a context fits in 32 bits"),

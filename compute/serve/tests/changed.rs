@@ -85,7 +85,7 @@ fn a_served_model_is_unaffected_when_its_original_is_truncated_or_overwritten() 
         // Built again, as after a crash: from the store, not from the original.
         let mut again = store.model(&stored).unwrap().0.on_cpu(CpuOptions::default()).unwrap();
         assert_eq!(logits(&mut again, false), before[0]);
-        assert!(store.add(&original).is_err(), "what was spoilt is no model");
+        assert!(store.add(&original).is_err(), "a changed file is refused");
     }
 }
 

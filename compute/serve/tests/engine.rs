@@ -299,7 +299,7 @@ fn replacing_an_adapter_under_load_fails_no_request_and_mixes_no_generations() {
                 while !over.load(Ordering::Acquire) {
                     let prompt = format!("{} and {}", random.below(4), "same ".repeat(10));
                     let before = current.load(Ordering::Acquire);
-                    let whole = answer(engine, with("live", &prompt, 12)).expect("nobody is dropped");
+                    let whole = answer(engine, with("live", &prompt, 12)).expect("no request is dropped");
                     let [one] = &whole.adapters[..] else {
                         panic!("one adapter took part: {:?}", whole.adapters);
                     };
@@ -318,7 +318,7 @@ fn replacing_an_adapter_under_load_fails_no_request_and_mixes_no_generations() {
             let dir = &dirs[usize::try_from(swap).expect("small") % dirs.len()];
             let next = tiers
                 .register("live", source(dir), Some(generation))
-                .expect("nobody else swaps");
+                .expect("no other thread swaps");
             generation = next.0;
             current.store(generation, Ordering::Release);
             // Let a request in between two replacements now and then, whatever the speed of this machine.

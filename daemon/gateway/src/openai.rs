@@ -7,7 +7,7 @@
 //! `min_tokens`, `ignore_eos`, `stop_token_ids` and `include_stop_str_in_output`. The field `openledger` of a response
 //! names the content hashes and the seed that produced it. An error names the field that is wrong.
 //!
-//! The way of a request: `request.rs` parses the body into a `ParsedRequest`, the engine gets one request per choice,
+//! The path of a request: `request.rs` parses the body into a `ParsedRequest`, the engine gets one request per choice,
 //! `response.rs` or `stream.rs` collects the events, and `objects.rs` writes the JSON.
 
 mod error;
@@ -21,6 +21,7 @@ mod response;
 mod stream;
 
 use std::{
+    iter,
     net::SocketAddr,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -54,7 +55,7 @@ use jobs::{
 use crate::traced;
 
 use self::{
-    error::ApiError,
+    error::{ApiError, MODELS_NAMED},
     objects::Envelope,
     request::{Kind, Names, ParsedRequest},
 };
@@ -212,6 +213,23 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
 
 impl Serving {
     async fn complete(&self, kind: Kind, body: &[u8]) -> Result<Response, ApiError> {
+        match self.respond(kind, body).await {
+            Err(error) if error.is_unknown_model() => Err(self.name_models(error).await),
+            response => response,
+        }
+    }
+
+    /// Adds to the error about an unknown model which models there are: the base model, then adapters.
+    async fn name_models(&self, error: ApiError) -> ApiError {
+        // With the base model this is one more than the error names, which shows if there are more. An engine that is
+        // down lists no adapters.
+        let adapters = self.engine.names(None, MODELS_NAMED).await.unwrap_or_default();
+        let adapters = adapters.iter().map(|(name, _)| name.as_str());
+        let models: Vec<&str> = iter::once(self.names.base.as_str()).chain(adapters).collect();
+        error.naming(&models)
+    }
+
+    async fn respond(&self, kind: Kind, body: &[u8]) -> Result<Response, ApiError> {
         let parsed = request::read(kind, body, &self.names, &self.defaults)?;
         let submit = |request: &serve::engine::Request| self.engine.submit(request.clone()).map_err(ApiError::from);
         // If one choice is refused, dropping the streams of the others cancels them.

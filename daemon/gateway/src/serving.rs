@@ -94,6 +94,18 @@ pub async fn start(
 }
 
 /// The model that a node serves, at most one. Clones share it.
+///
+/// ```
+/// use base::{events::Events, home::Home};
+/// use gateway::serving::NodeServing;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let serving = NodeServing::new(Home::new("/srv/node"), Events::default());
+/// assert!(serving.status().await.is_none(), "a node serves no model until it is told to");
+/// assert!(serving.stop().await.is_none());
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct NodeServing {
     home: Home,

@@ -163,7 +163,10 @@ async fn answers_are_the_same_whole_and_in_pieces_and_refusals_name_the_field() 
         (json!({ "prompt": vec![5; 500] }), "prompt"),
         (json!({ "stop": "x".repeat(5000) }), "stop"),
         (json!({ "min_tokens": 101 }), "min_tokens"),
-        (json!({ "adapters": [{ "name": "adapter0", "weight": 1e9 }] }), "model"),
+        (
+            json!({ "adapters": [{ "name": "adapter0", "weight": 1e9 }] }),
+            "adapters",
+        ),
     ] {
         let mut body = long(false);
         body.as_object_mut()
@@ -181,6 +184,14 @@ async fn answers_are_the_same_whole_and_in_pieces_and_refusals_name_the_field() 
         (&unknown["param"], &unknown["code"]),
         (&json!("model"), &json!("model_not_found"))
     );
+    let message = unknown["message"].as_str().unwrap();
+    assert!(
+        message.ends_with("`GET /v1/models` lists the models of this server, such as `llama-1`, `adapter0`, `adapter1`, `adapter2`, `adapter3`"),
+        "{message}"
+    );
+    let refused = error(serving.get("completions").await, 405).await;
+    assert_eq!(refused["message"], "`/v1/completions` does not accept GET; use POST");
+    error(serving.get("models?limit=many").await, 400).await;
     let huge = json!({ "model": "llama-1", "prompt": "x".repeat(9 << 20) });
     error(serving.post("completions", &huge).await, 413).await;
 

@@ -147,7 +147,7 @@ pub(super) fn swaps() {
         for swap in 1..=SWAPS {
             let dir = &dirs[usize::try_from(swap).expect("small") % dirs.len()];
             let next = tiers.register("live", Source::Dir(dir.as_path().into()), Some(generation));
-            generation = next.expect("nobody else swaps").0;
+            generation = next.expect("no other thread swaps").0;
             current.store(generation, Ordering::Release);
             // Let a request in between two replacements now and then, whatever the speed of this machine.
             let seen = served.load(Ordering::Relaxed);

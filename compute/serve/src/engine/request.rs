@@ -5,7 +5,7 @@ use bincode::{Decode, Encode};
 use super::TextCodec;
 use crate::{
     sample::{
-        Params, ParamsError,
+        LOGPROBS_MAX, Params, ParamsError,
         text::{STOP_BYTES_MAX, STOPS_MAX},
     },
     schedule::{Finish, Refusal, Usage},
@@ -99,34 +99,37 @@ impl Request {
 
     pub(super) fn check(&self, vocabulary: usize) -> Result<(), SubmitError> {
         self.sampling.check(vocabulary)?;
-        let bound = |field, found: usize, most: usize| match found > most {
+        let bound = |field, found: usize, most: usize, unit: &str| match found > most {
             true => Err(SubmitError::invalid(
                 field,
-                format!("has {found} entries or bytes, at most {most} are allowed"),
+                format!("has {found} {unit}, at most {most} are allowed"),
             )),
             false => Ok(()),
         };
-        bound("tenant", self.tenant.len(), TENANT_BYTES_MAX)?;
-        bound("stop", self.stop.len(), STOPS_MAX)?;
+        bound("user", self.tenant.len(), TENANT_BYTES_MAX, "bytes")?;
+        bound("stop", self.stop.len(), STOPS_MAX, "strings")?;
         for stop in &self.stop {
-            bound("stop", stop.len(), STOP_BYTES_MAX)?;
+            bound("stop", stop.len(), STOP_BYTES_MAX, "bytes in one string")?;
         }
-        bound("stop_token_ids", self.stop_tokens.len(), STOP_TOKENS_MAX)?;
-        let scored = self.prompt_logprobs.unwrap_or(0);
-        bound("prompt_logprobs", scored as usize, crate::sample::LOGPROBS_MAX as usize)?;
+        bound("stop_token_ids", self.stop_tokens.len(), STOP_TOKENS_MAX, "tokens")?;
+        if let Some(count) = self.prompt_logprobs.filter(|count| *count > LOGPROBS_MAX) {
+            let why = format!("is {count}, it must be at most {LOGPROBS_MAX}");
+            return Err(SubmitError::invalid("logprobs", why));
+        }
         if let Some((name, weight)) = self
             .adapters
             .iter()
             .find(|(_, weight)| !(-100.0..=100.0).contains(weight))
         {
-            let why = format!("adapter `{name}` has weight {weight}, it must be between -100 and 100");
-            return Err(SubmitError::invalid("model", why));
+            let why = format!("gives `{name}` the weight {weight}, it must be between -100 and 100");
+            return Err(SubmitError::invalid("adapters", why));
         }
-        if self.tokens_max.is_some_and(|most| most < self.tokens_min) {
-            return Err(SubmitError::invalid(
-                "min_tokens",
-                "is more than `max_tokens`".to_owned(),
-            ));
+        if let Some(most) = self.tokens_max.filter(|most| *most < self.tokens_min) {
+            let why = format!(
+                "is {}, it must be at most `max_tokens`, which is {most}",
+                self.tokens_min
+            );
+            return Err(SubmitError::invalid("min_tokens", why));
         }
         Ok(())
     }

@@ -126,7 +126,7 @@ impl Run {
         };
         for completion in std::mem::take(&mut self.completions).into_values() {
             let finish = Finish::Failed(why.clone());
-            completion.say(completion.done(finish, String::new(), Usage::default()));
+            completion.send(completion.done(finish, String::new(), Usage::default()));
         }
     }
 
@@ -198,7 +198,7 @@ impl Run {
                     self.metrics.refused += 1;
                     self.show();
                     if let Some(completion) = self.completions.remove(&request) {
-                        completion.say(Event::Refused(refusal.into()));
+                        completion.send(Event::Refused(refusal.into()));
                     }
                 }
                 Effect::Fetch(adapter) => self.fetch(adapter),
@@ -241,7 +241,11 @@ impl Run {
     }
 
     fn load(&mut self, slot: AdapterSlot, adapter: AdapterKey) {
-        let fetched = Arc::clone(self.fetched.get(&adapter).expect("what is loaded was fetched"));
+        let fetched = Arc::clone(
+            self.fetched
+                .get(&adapter)
+                .expect("an adapter is fetched before it is loaded"),
+        );
         match guard(|| self.forward.load(slot, &fetched)) {
             Ok(()) => {
                 self.metrics.slot_loads += 1;
@@ -327,16 +331,17 @@ impl Run {
 }
 
 fn build(build: &mut Build) -> Result<Box<dyn Forward>, String> {
-    catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|panic| Err(format!("building the model {}", said(&*panic))))
+    catch_unwind(AssertUnwindSafe(build))
+        .unwrap_or_else(|panic| Err(format!("building the model {}", panic_text(&*panic))))
 }
 
 /// Runs `step` and turns a panic into a device failure: after one, the state of the device is unknown.
 fn guard(step: impl FnOnce() -> Result<(), StepError>) -> Result<(), StepError> {
     catch_unwind(AssertUnwindSafe(step))
-        .unwrap_or_else(|panic| Err(StepError::Device(format!("a step {}", said(&*panic)))))
+        .unwrap_or_else(|panic| Err(StepError::Device(format!("a step {}", panic_text(&*panic)))))
 }
 
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panicked: {}", text.unwrap_or("without a message"))

@@ -285,8 +285,11 @@ impl Scheduler {
     /// no other can be. Returns false in the last case.
     fn grow(&mut self, request: RequestId) -> bool {
         loop {
-            let sequence = self.sequences.get_mut(&request).expect("who runs asked");
-            let chain = sequence.chain.as_mut().expect("what runs has pages");
+            let sequence = self
+                .sequences
+                .get_mut(&request)
+                .expect("a running request has a sequence");
+            let chain = sequence.chain.as_mut().expect("a running sequence has pages");
             if self.pages.reserve(chain, sequence.tokens.len()) {
                 return true;
             }

@@ -47,8 +47,11 @@ impl Scheduler {
 
     /// Takes row, pages and slots from a running sequence.
     pub(super) fn yield_room(&mut self, request: RequestId) {
-        let sequence = self.sequences.get_mut(&request).expect("who runs asked");
-        let chain = sequence.chain.take().expect("what runs has pages");
+        let sequence = self
+            .sequences
+            .get_mut(&request)
+            .expect("a running request has a sequence");
+        let chain = sequence.chain.take().expect("a running sequence has pages");
         self.pages.end(chain, &sequence.tokens[..sequence.computed]);
         sequence.computed = 0;
         for part in sequence.mix.drain(..) {
@@ -74,12 +77,12 @@ impl Scheduler {
             let sequence = self
                 .sequences
                 .get_mut(&work.request)
-                .expect("what ran was not taken back");
+                .expect("a request in the batch has a sequence");
             sequence.computed += work.count;
             if work.wanted == Wanted::All {
                 sequence.scored = sequence.computed;
             }
-            let chain = sequence.chain.as_mut().expect("what runs has pages");
+            let chain = sequence.chain.as_mut().expect("a running sequence has pages");
             self.pages.filled(chain, &sequence.tokens[..sequence.computed]);
             if !work.last {
                 continue;
@@ -100,7 +103,7 @@ impl Scheduler {
                 self.finish(now, work.request, Finish::Length, todo);
             }
         }
-        assert!(tokens.next().is_none(), "no token that nobody wanted");
+        assert!(tokens.next().is_none(), "as many tokens as spans that wanted one");
     }
 
     /// Fails the requests in the broken step, and restarts the other running ones.

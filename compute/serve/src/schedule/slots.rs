@@ -138,7 +138,10 @@ impl Slots {
     pub(super) fn unpin(&mut self, slot: AdapterSlot) {
         let state = &mut self.slots[slot.0 as usize];
         // A slot whose content was forgotten while it was pinned becomes free with its last user.
-        state.pins = state.pins.checked_sub(1).expect("what is unpinned was pinned");
+        state.pins = state
+            .pins
+            .checked_sub(1)
+            .expect("a slot is pinned before it is unpinned");
         if state.pins > 0 {
             return;
         }
@@ -156,14 +159,14 @@ impl Slots {
     /// Forgets the content of a slot because loading it failed.
     pub(super) fn forget(&mut self, adapter: AdapterKey) {
         if let Some(slot) = self.by_key.get(&adapter).copied() {
-            assert_eq!(self.slots[slot.0 as usize].pins, 0, "its users are gone");
+            assert_eq!(self.slots[slot.0 as usize].pins, 0, "a forgotten slot has no users");
             self.empty(slot);
             self.free.push(slot);
         }
     }
 
     pub(super) fn clear(&mut self) {
-        assert!(self.slots.iter().all(|slot| slot.pins == 0), "nobody runs");
+        assert!(self.slots.iter().all(|slot| slot.pins == 0), "no request runs");
         *self = Self {
             evicted: self.evicted,
             ..Self::new(
@@ -185,13 +188,13 @@ impl Slots {
     /// Takes a slot for an adapter that fits once enough idle ones are evicted.
     fn bring(&mut self, adapter: AdapterKey, info: AdapterInfo, placed: &mut Placed) -> AdapterSlot {
         while self.free.is_empty() || self.bytes + info.bytes > self.bytes_max {
-            let (_, oldest) = *self.idle.first().expect("enough of the others are idle");
+            let (_, oldest) = *self.idle.first().expect("`place` checked that enough slots are idle");
             self.empty(oldest);
             self.free.push(oldest);
             self.evicted += 1;
             placed.unload.push(oldest);
         }
-        let slot = self.free.pop().expect("made above");
+        let slot = self.free.pop().expect("freed above");
         self.bytes += info.bytes;
         self.by_hash.insert(info.hash, slot);
         let state = &mut self.slots[slot.0 as usize];
@@ -203,7 +206,7 @@ impl Slots {
 
     fn empty(&mut self, slot: AdapterSlot) {
         let state = &mut self.slots[slot.0 as usize];
-        let info = state.held.take().expect("only what is held goes");
+        let info = state.held.take().expect("a slot that is emptied holds an adapter");
         self.idle.remove(&(state.used, slot));
         self.idle_bytes -= info.bytes;
         self.bytes -= info.bytes;

@@ -170,7 +170,7 @@ impl Scheduler {
         let info = |adapter: &AdapterKey| match self.wanted_adapters[adapter].fetch {
             FetchState::Loaded(info) => info,
             FetchState::NotRequested | FetchState::Requested => {
-                self.slots.info(*adapter).expect("the ready have their adapters")
+                self.slots.info(*adapter).expect("a ready request has its adapters")
             }
         };
         adapters.iter().map(|(adapter, _)| (*adapter, info(adapter))).collect()

@@ -49,7 +49,10 @@ impl Scheduler {
 
     /// Queues a request: as ready if its adapters are loaded, else as cold.
     pub(super) fn enqueue(&mut self, request: RequestId) {
-        let sequence = self.sequences.get_mut(&request).expect("who waits asked");
+        let sequence = self
+            .sequences
+            .get_mut(&request)
+            .expect("a waiting request has a sequence");
         let mut stage = Stage::Ready;
         for (adapter, _) in &sequence.request.adapters {
             let held = self.wanted_adapters.entry(*adapter).or_default();
@@ -114,7 +117,7 @@ impl Scheduler {
                 let held = self
                     .wanted_adapters
                     .get_mut(adapter)
-                    .expect("who waits holds its adapters");
+                    .expect("adapters of waiting requests are listed");
                 if held.fetch == FetchState::NotRequested && self.slots.info(*adapter).is_none() {
                     held.fetch = FetchState::Requested;
                     self.fetching += 1;
@@ -174,7 +177,10 @@ impl Scheduler {
 
     /// Marks a cold request ready if all its adapters are loaded.
     pub(super) fn promote_if_loaded(&mut self, request: RequestId) {
-        let sequence = self.sequences.get_mut(&request).expect("who wants an adapter asked");
+        let sequence = self
+            .sequences
+            .get_mut(&request)
+            .expect("a request that wants an adapter has a sequence");
         let there = |adapter: &AdapterKey| {
             matches!(self.wanted_adapters[adapter].fetch, FetchState::Loaded(_)) || self.slots.info(*adapter).is_some()
         };
@@ -198,7 +204,10 @@ impl Scheduler {
     /// Refuses a waiting request. One that was preempted in the middle of a completion fails instead.
     pub(super) fn refuse(&mut self, request: RequestId, refusal: Refusal, todo: &mut Vec<Effect>) {
         self.dequeue(request, todo);
-        let sequence = self.sequences.remove(&request).expect("who waits asked");
+        let sequence = self
+            .sequences
+            .remove(&request)
+            .expect("a waiting request has a sequence");
         self.waiting_since.remove(&sequence.order);
         todo.push(match sequence.cached {
             None => Effect::Refused(request, refusal),

@@ -130,7 +130,9 @@ fn a_replaced_name_resolves_to_the_new_adapter_and_old_artifacts_stay_readable()
     let second = write(root.path(), "two", &adapter(2, 2));
     let wrong = tiers.register("a", second.clone(), Some(99));
     assert!(matches!(wrong, Err(RegisterError::Generation { found, .. }) if found == first.0));
-    let next = tiers.register("a", second, Some(first.0)).expect("nobody was faster");
+    let next = tiers
+        .register("a", second, Some(first.0))
+        .expect("no other registration came between");
     assert!(next > first);
     assert_eq!(fetch(&tiers, "a").expect("there").hash(), adapter(2, 2).hash());
     let old = begun.read(None, &mut || ()).expect("its files are still there");

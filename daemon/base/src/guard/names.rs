@@ -1,4 +1,4 @@
-//! Host and origin: whom a page believes it talks to, and where it was loaded from.
+//! The `Host` header names the server that a page believes it talks to; `Origin` says where the page was loaded from.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -89,6 +89,6 @@ pub struct TrainRequest {
     pub checkpoints_max: Option<usize>,
     /// Percentage of the time that the run computes.
     pub share: u32,
-    /// The same while an engine of the same home is answering.
+    /// The percentage while completions of the same home are under way.
     pub share_beside: u32,
 }

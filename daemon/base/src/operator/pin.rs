@@ -9,7 +9,6 @@ pub struct PinAddRequest {
     pub root: BlobHash,
     /// Number of copies that others keep; `None` to keep one here.
     pub copies: Option<u16>,
-    /// Duration of the deal.
     pub days: u32,
     /// Price per GiB and epoch, such as "0.5 OPEN".
     pub price: Option<String>,

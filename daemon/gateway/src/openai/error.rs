@@ -10,8 +10,11 @@ use axum::{
 use serde_json::{Value, json};
 use serve::{engine::SubmitError, process::AdminError, schedule::Refusal};
 
-/// Ends the message about an unknown model.
+/// Most models that the error about an unknown one names.
+pub(super) const MODELS_NAMED: usize = 5;
+/// Ends the message about an unknown model; [`ApiError::naming`] may add names to it.
 const MODELS_HINT: &str = "`GET /v1/models` lists the models of this server";
+const MODEL_NOT_FOUND: &str = "model_not_found";
 
 /// An error response, with the fields of OpenAI's error object.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,10 +44,31 @@ impl ApiError {
 
     /// 404: no such model.
     pub(super) fn unknown_model(name: &str) -> Self {
-        let message = format!("the model `{name}` does not exist ({MODELS_HINT})");
+        let message = format!("the model `{name}` does not exist; {MODELS_HINT}");
         Self::new(StatusCode::NOT_FOUND, message)
             .about("model")
-            .coded("model_not_found")
+            .coded(MODEL_NOT_FOUND)
+    }
+
+    /// Returns true if this is the error about an unknown model.
+    pub(super) fn is_unknown_model(&self) -> bool {
+        self.code == Some(MODEL_NOT_FOUND)
+    }
+
+    /// Adds to the error about an unknown model which ones there are: all of `models`, or the first [`MODELS_NAMED`].
+    pub(super) fn naming(mut self, models: &[&str]) -> Self {
+        let shown: Vec<String> = models
+            .iter()
+            .take(MODELS_NAMED)
+            .map(|name| format!("`{name}`"))
+            .collect();
+        let begins = match models.len() > MODELS_NAMED {
+            true => ", such as ",
+            false => ": ",
+        };
+        self.message += begins;
+        self.message += &shown.join(", ");
+        self
     }
 
     /// 500: the engine failed in the middle of a completion.
@@ -106,9 +130,9 @@ impl From<SubmitError> for ApiError {
         let bad = |param| Self::new(StatusCode::BAD_REQUEST, text.clone()).about(param);
         let unavailable = || Self::new(StatusCode::SERVICE_UNAVAILABLE, text.clone());
         match &error {
-            SubmitError::Unknown { .. } => Self::new(StatusCode::NOT_FOUND, format!("{text} ({MODELS_HINT})"))
+            SubmitError::Unknown { .. } => Self::new(StatusCode::NOT_FOUND, format!("{text}; {MODELS_HINT}"))
                 .about("model")
-                .coded("model_not_found"),
+                .coded(MODEL_NOT_FOUND),
             SubmitError::InvalidArgument { field, .. } => bad(field),
             SubmitError::Refused(refusal) => match refusal {
                 Refusal::EmptyPrompt => bad("prompt"),
@@ -191,11 +215,24 @@ mod tests {
         };
         let error = ApiError::from(unknown);
         assert_eq!(error, ApiError::unknown_model("gpt-4"));
-        let message = error.object()["error"]["message"].to_string();
-        assert!(
-            message.contains("`gpt-4` does not exist (`GET /v1/models`"),
-            "{message}"
+        assert!(error.is_unknown_model());
+        let hint = "the model `gpt-4` does not exist; `GET /v1/models` lists the models of this server";
+        assert_eq!(error.object()["error"]["message"], hint);
+        let all = error.clone().naming(&["base", "tone"]);
+        assert_eq!(all.object()["error"]["message"], format!("{hint}: `base`, `tone`"));
+        let some = error.naming(&["base", "a", "b", "c", "d", "e"]);
+        assert_eq!(
+            some.object()["error"]["message"],
+            format!("{hint}, such as `base`, `a`, `b`, `c`, `d`")
         );
+    }
+
+    #[test]
+    fn an_error_has_the_four_fields_of_openai() {
+        let error = ApiError::field("n", "is 0").object();
+        let fields: Vec<&String> = error["error"].as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["code", "message", "param", "type"]);
+        assert_eq!(error["error"]["type"], "invalid_request_error");
     }
 
     #[test]

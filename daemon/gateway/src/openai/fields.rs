@@ -1,6 +1,8 @@
 //! The fields of a request body, read one by one. An error names the field; `null` counts as absent; unknown fields are
 //! ignored, because clients send more than they need.
 
+use std::ops::RangeInclusive;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -35,9 +37,15 @@ impl Fields {
         self.get(name, "a number")
     }
 
-    /// A field that is a whole number from 0.
-    pub(super) fn count(&self, name: &str) -> Result<Option<u32>, ApiError> {
-        self.get(name, "a whole number from 0")
+    /// A field that is a whole number in `range`.
+    pub(super) fn count(&self, name: &str, range: RangeInclusive<u32>) -> Result<Option<u32>, ApiError> {
+        let expected = format!("a whole number between {} and {}", range.start(), range.end());
+        match self.get(name, &expected)? {
+            Some(count) if !range.contains(&count) => {
+                Err(ApiError::field(name, format!("is {count}, it must be {expected}")))
+            }
+            count => Ok(count),
+        }
     }
 
     /// A field that is a bool; false if absent.
@@ -70,8 +78,8 @@ mod tests {
     #[test]
     fn a_field_of_the_wrong_type_is_named_and_null_counts_as_absent() {
         let fields = Fields::read(br#"{"n": "two", "seed": null, "top_p": 0.5}"#).unwrap();
-        assert_eq!(fields.count("n").unwrap_err().object()["error"]["param"], "n");
-        assert_eq!(fields.count("seed").unwrap(), None);
+        assert_eq!(fields.count("n", 1..=9).unwrap_err().object()["error"]["param"], "n");
+        assert_eq!(fields.count("seed", 0..=9).unwrap(), None);
         assert_eq!(fields.number("top_p").unwrap(), Some(0.5));
         assert!(Fields::read(b"[]").is_err() && Fields::read(b"{").is_err());
     }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{StatusCode, Uri},
 };
 use serde::Deserialize;
@@ -20,7 +19,7 @@ use serve::{
     tier::{Status, Tier},
 };
 
-use super::{Serving, error::ApiError, fields::Fields};
+use super::{Body, Serving, error::ApiError, fields::Fields};
 
 /// Most models in one response, and the default: clients that do not paginate get them all.
 const CARDS_MAX: usize = 100_000;
@@ -35,6 +34,16 @@ pub(super) struct Page {
 }
 
 impl Page {
+    fn read(page: Result<Query<Self>, QueryRejection>) -> Result<Self, ApiError> {
+        match page {
+            Ok(Query(page)) => Ok(page),
+            Err(error) => {
+                let why = format!("{}; `limit` is a whole number, `after` a name", error.body_text());
+                Err(ApiError::new(StatusCode::BAD_REQUEST, why))
+            }
+        }
+    }
+
     fn limit(&self, most: usize) -> Result<usize, ApiError> {
         match self.limit {
             None => Ok(most),
@@ -50,8 +59,9 @@ impl Page {
 /// `GET /v1/models`: the base first, then adapters in order of names.
 pub(super) async fn list(
     State(serving): State<Arc<Serving>>,
-    Query(page): Query<Page>,
+    page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    let page = Page::read(page)?;
     let limit = page.limit(CARDS_MAX)?;
     let mut cards = Vec::new();
     let mut room = limit;
@@ -92,7 +102,9 @@ pub(super) async fn one(
     match serving.engine.admin(status).await {
         Ok(Reply::List(found)) => Ok(Json(serving.adapter_card(&found[0].name, found[0].hash.as_deref()))),
         Ok(other) => unreachable!("a status is answered with {other:?}"),
-        Err(AdminError::Unknown(_) | AdminError::Refused(_)) => Err(ApiError::unknown_model(&name)),
+        Err(AdminError::Unknown(_) | AdminError::Refused(_)) => {
+            Err(serving.name_models(ApiError::unknown_model(&name)).await)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -100,8 +112,9 @@ pub(super) async fn one(
 /// `GET /v1/lora_adapters`: adapters with the tier that they are in.
 pub(super) async fn adapters(
     State(serving): State<Arc<Serving>>,
-    Query(page): Query<Page>,
+    page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    let page = Page::read(page)?;
     let limit = page.limit(STATUS_MAX)?;
     let mut found = serving.engine.list(page.after, limit + 1).await?;
     let more = found.len() > limit;
@@ -130,8 +143,8 @@ fn adapter_line(status: &Status) -> Value {
 }
 
 /// `POST /v1/load_lora_adapter`: gives a name to an adapter directory.
-pub(super) async fn load(State(serving): State<Arc<Serving>>, body: Bytes) -> Result<Json<Value>, ApiError> {
-    let fields = Fields::read(&body)?;
+pub(super) async fn load(State(serving): State<Arc<Serving>>, body: Body) -> Result<Json<Value>, ApiError> {
+    let fields = Fields::read(&body.0)?;
     let name = needed(&fields, "lora_name")?;
     let path = needed(&fields, "lora_path")?;
     if name == serving.names.base {
@@ -154,8 +167,8 @@ pub(super) async fn load(State(serving): State<Arc<Serving>>, body: Bytes) -> Re
 }
 
 /// `POST /v1/unload_lora_adapter`: removes a name.
-pub(super) async fn unload(State(serving): State<Arc<Serving>>, body: Bytes) -> Result<Json<Value>, ApiError> {
-    let fields = Fields::read(&body)?;
+pub(super) async fn unload(State(serving): State<Arc<Serving>>, body: Body) -> Result<Json<Value>, ApiError> {
+    let fields = Fields::read(&body.0)?;
     let name = needed(&fields, "lora_name")?;
     let expected = fields.get("expected_generation", "a whole number from 0")?;
     serving

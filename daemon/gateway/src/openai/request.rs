@@ -6,14 +6,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use serve::{
     engine::{Prompt, Request},
-    sample::Params,
+    sample::{LOGPROBS_MAX, Params},
 };
 
 use super::{error::ApiError, fields::Fields};
 use base::entropy;
 
 /// Most choices of one request, over all its prompts.
-const CHOICES_MAX: usize = 128;
+const CHOICES_MAX: u32 = 128;
 /// Default length of a text completion, as in the OpenAI API.
 const COMPLETION_TOKENS: u32 = 16;
 const MESSAGES_MAX: usize = 4096;
@@ -83,17 +83,14 @@ pub(super) fn read(kind: Kind, body: &[u8], names: &Names, defaults: &Generation
     let model: String = fields
         .get("model", "the name of a model")?
         .ok_or_else(|| ApiError::field("model", "is missing; `GET /v1/models` lists the models of this server"))?;
-    let n = fields.count("n")?.unwrap_or(1) as usize;
-    if n == 0 {
-        return Err(ApiError::field("n", "is 0, it must be at least 1"));
-    }
+    let n = fields.count("n", 1..=CHOICES_MAX)?.unwrap_or(1) as usize;
     let prompts = match kind {
         Kind::Chat => vec![conversation(&fields, body)?],
         Kind::Completion => prompts(&fields)?,
     };
-    if prompts.len().saturating_mul(n) > CHOICES_MAX {
+    let count = prompts.len().saturating_mul(n);
+    if count > CHOICES_MAX as usize {
         let field = if n > 1 { "n" } else { "prompt" };
-        let count = prompts.len().saturating_mul(n);
         let why = format!("makes {count} completions, a request may have at most {CHOICES_MAX}");
         return Err(ApiError::field(field, why));
     }
@@ -208,15 +205,14 @@ fn common(kind: Kind, fields: &Fields, defaults: &Generation, echo: bool) -> Res
     let mut request = Request::new(Prompt::Tokens(Vec::new()));
     request.sampling = sampling(kind, fields, defaults)?;
     request.tenant = fields.get("user", "a string")?.unwrap_or_default();
-    let most = match kind {
-        Kind::Chat => fields.count("max_completion_tokens")?.or(fields.count("max_tokens")?),
-        Kind::Completion => Some(fields.count("max_tokens")?.unwrap_or(COMPLETION_TOKENS)),
+    // With `echo`, a request may score its prompt and generate nothing.
+    let lengths = u32::from(!echo)..=u32::MAX;
+    let most = fields.count("max_tokens", lengths.clone())?;
+    request.tokens_max = match kind {
+        Kind::Chat => fields.count("max_completion_tokens", lengths)?.or(most),
+        Kind::Completion => Some(most.unwrap_or(COMPLETION_TOKENS)),
     };
-    if most == Some(0) && !echo {
-        return Err(ApiError::field("max_tokens", "is 0, it must be at least 1"));
-    }
-    request.tokens_max = most;
-    request.tokens_min = fields.count("min_tokens")?.unwrap_or(0);
+    request.tokens_min = fields.count("min_tokens", 0..=u32::MAX)?.unwrap_or(0);
     request.stop = stops(fields)?;
     request.keep_stop = fields.flag("include_stop_str_in_output")?;
     request.stop_tokens = fields.get("stop_token_ids", "a list of tokens")?.unwrap_or_default();
@@ -241,13 +237,17 @@ fn sampling(kind: Kind, fields: &Fields, defaults: &Generation) -> Result<Params
     let top_k = match top_k {
         Some(-1) => Some(0),
         Some(count) => Some(
-            u32::try_from(count).map_err(|_| ApiError::field("top_k", format!("is {count}, it must be -1 or more")))?,
+            u32::try_from(count)
+                .map_err(|_| ApiError::field("top_k", format!("is {count}, it must be between -1 and {}", u32::MAX)))?,
         ),
         None => defaults.top_k,
     };
     let logprobs = match kind {
-        Kind::Completion => fields.count("logprobs")?,
-        Kind::Chat => match (fields.flag("logprobs")?, fields.count("top_logprobs")?) {
+        Kind::Completion => fields.count("logprobs", 0..=LOGPROBS_MAX)?,
+        Kind::Chat => match (
+            fields.flag("logprobs")?,
+            fields.count("top_logprobs", 0..=LOGPROBS_MAX)?,
+        ) {
             (true, count) => Some(count.unwrap_or(0)),
             (false, None | Some(0)) => None,
             (false, Some(_)) => return Err(ApiError::field("top_logprobs", "needs `logprobs` to be true")),

@@ -148,7 +148,7 @@ impl ChunkWriter {
                     self.took[index] = Some(usage);
                     self.served = adapters;
                     let last = self.envelope.piece(index, "", &Value::Null, Some(why));
-                    self.say(vec![last], true);
+                    self.send_chunk(vec![last], true);
                     if self.took.iter().all(Option::is_some) {
                         self.end();
                     }
@@ -160,7 +160,7 @@ impl ChunkWriter {
     /// Starts a choice: the role, and the prompt if it is echoed and known.
     fn open(&mut self, index: usize) {
         if let Some(opening) = self.envelope.opening(index) {
-            self.say(vec![opening], false);
+            self.send_chunk(vec![opening], false);
         }
         let known = self
             .parsed
@@ -177,10 +177,10 @@ impl ChunkWriter {
             return;
         }
         let piece = self.envelope.piece(index, text, logprobs, finish);
-        self.say(vec![piece], false);
+        self.send_chunk(vec![piece], false);
     }
 
-    fn say(&mut self, choices: Vec<Value>, last: bool) {
+    fn send_chunk(&mut self, choices: Vec<Value>, last: bool) {
         let mut object = self.envelope.object(true, choices);
         if self.parsed.include_usage {
             object.insert("usage".to_owned(), Value::Null);

@@ -25,8 +25,7 @@ pub(super) struct Completion {
     sampler: Sampler,
     text: TextStream,
     submitted: Time,
-    /// Time of the last token.
-    said: Option<Time>,
+    last_token_at: Option<Time>,
     /// Log probabilities of the token that was sampled last.
     logprobs: Option<Logprobs>,
 }
@@ -47,14 +46,14 @@ impl Completion {
             sampler: Sampler::new(request.sampling, &schedule.prompt),
             text: TextStream::new(request.stop, request.keep_stop),
             submitted: now,
-            said: None,
+            last_token_at: None,
             logprobs: None,
         };
         (schedule, completion)
     }
 
     /// Sends an event; returns false if nobody listens any more.
-    pub(super) fn say(&self, event: Event) -> bool {
+    pub(super) fn send(&self, event: Event) -> bool {
         (self.events)(event)
     }
 
@@ -82,7 +81,10 @@ impl Run {
         let mut rows = self.logits.chunks_exact_mut(width);
         let missing = || StepError::Device("a step gave fewer logits than were wanted".to_owned());
         for planned in self.scheduler.spans() {
-            let completion = self.completions.get_mut(&planned.request).expect("what runs was asked");
+            let completion = self
+                .completions
+                .get_mut(&planned.request)
+                .expect("a running request has a completion");
             let count = match planned.span.wanted {
                 Wanted::Nothing => continue,
                 Wanted::Last => 1,
@@ -112,7 +114,7 @@ impl Run {
             }
             if !scored.is_empty() {
                 // A client that has gone is noticed at the next token.
-                completion.say(Event::Prompt(scored));
+                completion.send(Event::Prompt(scored));
             }
         }
         Ok((tokens, mute))
@@ -123,7 +125,7 @@ impl Run {
         let Some(completion) = self.completions.get_mut(&request) else {
             return;
         };
-        match completion.said.replace(now) {
+        match completion.last_token_at.replace(now) {
             None => self.metrics.first_token.add(now.since(completion.submitted)),
             Some(before) => self.metrics.next_token.add(now.since(before)),
         }
@@ -137,7 +139,7 @@ impl Run {
             text: added.text,
             logprobs,
         };
-        if !completion.say(event) {
+        if !completion.send(event) {
             self.input(Input::Cancel(request));
         } else if added.stopped {
             self.input(Input::Stopped(request));
@@ -164,7 +166,7 @@ impl Run {
         // Counted before the event is sent: a client that reads the metrics next must find its request there.
         self.show();
         // A client that has gone is of no interest any more.
-        completion.say(completion.done(finish, added.text, usage));
+        completion.send(completion.done(finish, added.text, usage));
     }
 }
 

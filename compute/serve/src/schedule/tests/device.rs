@@ -132,7 +132,10 @@ impl Device {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Refused(request, refusal) => {
-                assert!(self.answers[&request].is_empty(), "who got a token is not refused");
+                assert!(
+                    self.answers[&request].is_empty(),
+                    "a request that got a token is not refused"
+                );
                 assert!(self.refused.insert(request, refusal).is_none());
             }
             Effect::Fetch(adapter) => {
@@ -146,7 +149,7 @@ impl Device {
                 self.input(Input::Misfit(adapter, "does not fit".to_owned()));
             }
             Effect::Load(slot, adapter) => {
-                assert!(self.fetched.contains(&adapter), "what is loaded is in memory");
+                assert!(self.fetched.contains(&adapter), "a loaded adapter is in memory");
                 assert!(self.slots.insert(slot, adapter).is_none(), "a slot was emptied before");
                 self.loads += 1;
             }

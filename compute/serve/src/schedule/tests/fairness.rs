@@ -97,7 +97,7 @@ fn rows_are_shared_among_active_tenants_unless_some_are_spare() {
             (0..4).for_each(|_| device.tick());
         }
         let running = |device: &Device| device.scheduler.tenants.running(&Tenant("a".into()));
-        assert_eq!(running(&device), 4, "nobody else is there");
+        assert_eq!(running(&device), 4, "no other tenant is active");
         device.submit(ScheduleRequest {
             tokens_max: 20,
             prompt: vec![90; 4],
@@ -132,7 +132,7 @@ fn a_tenant_gets_costly_rows_only_alone_or_beside_tenants_with_as_many() {
         rows
     };
     let (cheap, dear): (TakesUs, TakesUs) = (|_| 1000, |tokens| 1000 * tokens as u64);
-    assert_eq!((rows(cheap, 0), rows(dear, 0)), (4, 4), "nobody else is there");
+    assert_eq!((rows(cheap, 0), rows(dear, 0)), (4, 4), "no other tenant is active");
     assert_eq!((rows(cheap, 1), rows(dear, 1)), (2, 1));
     assert_eq!((rows(cheap, 6), rows(dear, 6)), (2, 2), "both want more");
 }

@@ -82,6 +82,71 @@ fn an_invalid_field_is_refused_by_name() {
 }
 
 #[test]
+fn a_number_out_of_range_is_refused_with_its_limits() {
+    for (kind, field, value, expect) in [
+        (
+            Kind::Chat,
+            "n",
+            "0",
+            "is 0, it must be a whole number between 1 and 128",
+        ),
+        (
+            Kind::Chat,
+            "n",
+            "129",
+            "is 129, it must be a whole number between 1 and 128",
+        ),
+        (
+            Kind::Chat,
+            "n",
+            "-1",
+            "is -1, it must be a whole number between 1 and 128",
+        ),
+        (
+            Kind::Chat,
+            "max_completion_tokens",
+            "0",
+            "is 0, it must be a whole number between 1 and 4294967295",
+        ),
+        (
+            Kind::Completion,
+            "max_tokens",
+            "99999999999",
+            "is 99999999999, it must be a whole number between 1 and 4294967295",
+        ),
+        (
+            Kind::Completion,
+            "logprobs",
+            "21",
+            "is 21, it must be a whole number between 0 and 20",
+        ),
+        (
+            Kind::Completion,
+            "top_k",
+            "-7",
+            "is -7, it must be between -1 and 4294967295",
+        ),
+    ] {
+        let body = format!(r#"{{"model":"base","prompt":"x","messages":[{{}}],"{field}":{value}}}"#);
+        let error = parsed(kind, &body).unwrap_err().object();
+        assert_eq!(error["error"]["message"], format!("`{field}` {expect}"));
+    }
+    let many = r#"{"model":"base","prompt":["x","y"],"n":100}"#;
+    let error = parsed(Kind::Completion, many).unwrap_err().object();
+    assert_eq!(
+        error["error"]["message"],
+        "`n` makes 200 completions, a request may have at most 128"
+    );
+}
+
+#[test]
+fn a_request_that_echoes_its_prompt_may_generate_nothing() {
+    let body = r#"{"model":"base","prompt":"x","max_tokens":0,"echo":true}"#;
+    let request = parsed(Kind::Completion, body).unwrap().requests.remove(0);
+    assert_eq!(request.tokens_max, Some(0));
+}
+
+#[test]
 fn every_prompt_has_its_choices_and_every_choice_its_seed() {
     let body = r#"{"model":"base","prompt":["x","y"],"n":2,"seed":7}"#;
     let parsed = parsed(Kind::Completion, body).unwrap();
