@@ -1,4 +1,4 @@
-//! The `openledger` program: the node assembled from its rooms, the command line, the wallet and the development network.
+//! The `openledger` program: the node assembled from its crates, the command line, the wallet and the development network.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Hosts that break the rules: each does its own worst with a real key.
+//! Byzantine hosts: each breaks the protocol in one way, with a real validator key.
 
 use consensus::node::Effect;
 use protocol::{
@@ -12,25 +12,24 @@ use protocol::{
 
 use crate::dice::Dice;
 
-/// What a host does with what its machine tells it to do.
+/// The way in which a host follows, or breaks, the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// All of it.
     Honest,
-    /// Says the opposite of every vote to half of the others.
+    /// Sends the opposite of every vote to half of the other hosts.
     Equivocator,
-    /// Votes nothing and proposes nothing, but listens.
+    /// Neither votes nor proposes, but receives.
     Silent,
-    /// Proposes blocks whose state root is wrong.
+    /// Proposes blocks with a wrong state root.
     Forger,
-    /// Proposes, but keeps the block to itself.
+    /// Proposes blocks without sending their bodies.
     Withholder,
-    /// Sends bytes that almost mean something.
+    /// Sends each message a second time with some bytes changed.
     Babbler,
 }
 
 impl Behaviour {
-    /// All that are not honest.
+    /// All behaviours but `Honest`.
     pub const LIARS: [Self; 5] = [
         Self::Equivocator,
         Self::Silent,
@@ -39,7 +38,8 @@ impl Behaviour {
         Self::Babbler,
     ];
 
-    /// What leaves the host in place of `effect`, each with the half of the others that gets it: `None` is everyone.
+    /// Replaces an effect with what the host really sends. Each comes with the half of the other hosts that gets it;
+    /// `None` means all of them.
     pub fn twist(
         self,
         effect: Effect,
@@ -79,7 +79,7 @@ fn opposite(bytes: &[u8], key: &SecretKey, domain: &Domain) -> Option<Vec<u8>> {
     let Ok(Gossip::Vote(Signed { message, .. })) = codec::decode(bytes, GOSSIP_MAX) else {
         return None;
     };
-    // Somebody else's vote, passed on in a certificate, is not ours to turn around.
+    // Only its own votes: it cannot sign the opposite of another validator's.
     if message.validator != key.validator() {
         return None;
     }

@@ -1,9 +1,11 @@
-//! What must hold at every step of a run, whoever lies and whatever breaks. The first thing that does not ends the run.
+//! The invariants that are checked at every step of a run, whatever fails and whoever is Byzantine. The first violation
+//! ends the run.
 //!
 //! - *Agreement*: no two hosts commit different blocks at one height.
-//! - *Validity*: what is committed was executed: an executor of the checker's own, fed nothing but committed blocks,
-//!   accepts each and comes to the same state root.
-//! - *Honesty*: no honest validator ever signs two votes of one kind, or two proposals, in one round, restarts included.
+//! - *Validity*: the checker's own executor, which gets nothing but committed blocks, accepts each of them and computes
+//!   the same state root.
+//! - *No double signing*: no honest validator ever signs two votes of one kind, or two proposals, in one round, restarts
+//!   included.
 //! - *Durability*: a block that a host has shown is in its log after every crash.
 //! - *Supply*: the OPEN of all accounts together is what genesis made.
 
@@ -28,57 +30,53 @@ use protocol::{
     unit::SUPPLY,
 };
 
-/// What did not hold.
+/// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// Two hosts committed different blocks.
+    /// Two hosts committed different blocks at this height.
     Fork(Height),
-    /// A committed block that an executor refuses.
+    /// The checker's executor refuses a committed block.
     Invalid(Height, String),
-    /// An honest validator signed two different things where it may sign one.
+    /// An honest validator signed two different votes, or two proposals, of one kind in this round.
     DoubleSign(ValidatorKey, Height, u32),
     /// A host lost a block that it had shown.
     Lost {
-        /// Which host.
         host: usize,
-        /// What it had shown.
+        /// The highest block that it had shown.
         shown: Height,
-        /// What its log ends with.
+        /// The last block in its log after the restart.
         found: Height,
     },
-    /// OPEN came from nowhere or went there.
+    /// The balances of all accounts do not add up to the supply; their sum is given.
     Supply(Height, Amount),
     /// An honest host blamed an honest host.
     Slander {
-        /// Who blamed.
         by: usize,
-        /// Whom.
         whom: usize,
-        /// For what.
         fault: consensus::node::Fault,
     },
-    /// Not everyone got there in time.
+    /// Some honest host did not reach the planned height in time; the heights of all hosts are given.
     Stall(Vec<u64>),
-    /// A host could not come up, or its disk failed where nothing had failed.
+    /// A host could not start, or failed although no fault was injected.
     Broken(usize, String),
 }
 
 type Slot = (ValidatorKey, Height, u32, u8);
 
-/// Watches everything.
+/// The checker of one run: it is told what hosts log and send, and compares.
 pub struct Checker {
     auditor: Ledger<MemKv>,
     blocks: BTreeMap<Height, BlockHash>,
     said: BTreeMap<Slot, Vec<u8>>,
     accounts: Vec<Account>,
-    /// Pairs that prove a lie, found in logs.
+    /// Proofs of double signing found in logs.
     pub evidence: usize,
-    /// Which heights each validator signed into a certificate.
+    /// Heights whose certificates hold a signature of the validator.
     pub signed: BTreeMap<ValidatorKey, Vec<Height>>,
 }
 
 impl Checker {
-    /// A checker for the chain of this genesis.
+    /// A checker for the chain that starts with this genesis.
     pub fn new(genesis: &ChainGenesis) -> Self {
         let auditor = Ledger::open(MemKv::default(), Options::default(), genesis, SenderCache::new(4096))
             .expect("an empty database takes genesis");
@@ -98,7 +96,7 @@ impl Checker {
         }
     }
 
-    /// A host logged a block.
+    /// Checks a block that a host wrote to its log.
     pub fn logged(&mut self, height: Height, bytes: &[u8]) -> Result<(), Violation> {
         let entry: Entry = codec::decode(bytes, BODY_MAX).expect("a host reads what it writes");
         self.evidence += entry.evidence.len();
@@ -151,7 +149,7 @@ impl Checker {
         }
     }
 
-    /// An honest host said something about consensus.
+    /// Checks a gossip message that an honest host sent.
     pub fn said(&mut self, by: ValidatorKey, bytes: &[u8]) -> Result<(), Violation> {
         let message: Gossip = codec::decode(bytes, GOSSIP_MAX).expect("a host says what can be read");
         let (height, round, kind, what) = match message {

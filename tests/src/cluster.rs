@@ -1,4 +1,5 @@
-//! Real processes: nodes of a development network that can be killed, restarted, robbed of their state, and asked.
+//! A cluster of real processes: nodes of a development network that can be killed, restarted, deprived of their state,
+//! and queried.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,24 +19,24 @@ use storage::{BlockLog, RealDisk, block_log::Layout};
 
 use crate::progress::say;
 
-/// What goes wrong is a sentence: these are tools for tests and benches.
+/// An error as a sentence: these are tools for tests and benches, which only print it.
 pub type Failure = String;
 
-/// Named so that it is not taken for the program of the `daemon` package in the same folder.
+/// Not `openledger`, which is the program of the `daemon` package in the same folder.
 const PROGRAM: &str = "openledger-under-test";
-/// The first port that Linux gives to whoever calls out.
-const GIVEN_OUT: u16 = 32_768;
-/// A wait that is longer is told.
+/// First of the ephemeral ports of Linux, which it gives to outgoing connections.
+const EPHEMERAL_PORTS: u16 = 32_768;
+/// A longer wait prints a progress line.
 const LONG: Duration = Duration::from_secs(2);
-/// How much of each node's log a failed test shows.
+/// Lines of each node's log that a failed test shows.
 const SHOWN: usize = 60;
 
-/// Nodes on this machine, each a process.
+/// Nodes on this machine, each in its own process; dropping it kills them and deletes their homes.
 pub struct Cluster {
     program: PathBuf,
     name: String,
     dir: PathBuf,
-    /// The nodes, running or not.
+    /// All nodes, running or not.
     pub members: Vec<Member>,
     children: Vec<Option<Child>>,
     environment: Vec<(String, String)>,
@@ -74,7 +75,7 @@ pub fn program() -> Result<PathBuf, Failure> {
 impl Cluster {
     /// Prepares `nodes` nodes with ports from `base_port` on; starts none. `environment` sets keys of the configuration.
     ///
-    /// The ports lie below those that the system gives to whoever calls out, or now and then one of them would be taken.
+    /// The ports lie below the ephemeral ones, of which another program may hold any.
     pub fn new(
         program: PathBuf,
         name: &str,
@@ -83,8 +84,8 @@ impl Cluster {
         environment: &[(&str, &str)],
     ) -> Result<Self, Failure> {
         assert!(
-            base_port < GIVEN_OUT,
-            "port {base_port} may be some caller's; choose one below {GIVEN_OUT}"
+            base_port < EPHEMERAL_PORTS,
+            "port {base_port} is ephemeral and may be taken; choose one below {EPHEMERAL_PORTS}"
         );
         say(format_args!("{name}: {nodes} nodes with ports from {base_port} on"));
         let dir = std::env::temp_dir().join(format!("openledger-{name}-{}", std::process::id()));
@@ -105,7 +106,7 @@ impl Cluster {
         })
     }
 
-    /// The same with one validator; the others follow it. Each knows a few that were made before it, and no more.
+    /// Prepares one validator and followers of it. Each follower knows only a few of the nodes made before it.
     pub fn followed(
         program: PathBuf,
         name: &str,
@@ -155,17 +156,16 @@ impl Cluster {
             .try_for_each(|node| self.start(node))
     }
 
-    /// kill -9.
+    /// Kills a node with SIGKILL, so that it flushes nothing.
     pub fn kill(&mut self, node: usize) {
         if let Some(mut child) = self.children[node].take() {
             say(format_args!("{}: killing node {node}", self.name));
-            // SIGKILL: nothing is flushed, nobody says goodbye.
-            child.kill().expect("a child of ours can be killed");
+            child.kill().expect("a child process can be killed");
             child.wait().expect("a killed child ends");
         }
     }
 
-    /// SIGTERM, and how it ended.
+    /// Stops a node with SIGTERM. Returns true if it exited with success.
     pub fn terminate(&mut self, node: usize) -> Result<bool, Failure> {
         let Some(mut child) = self.children[node].take() else {
             return Err(format!("node {node} does not run"));
@@ -178,20 +178,20 @@ impl Cluster {
         Ok(child.wait().map_err(|error| error.to_string())?.success())
     }
 
-    /// The process of a node.
+    /// The process id of a node, if it runs.
     pub fn pid(&self, node: usize) -> Option<u32> {
         self.children[node].as_ref().map(Child::id)
     }
 
     /// Removes a stopped node's state database: a cache that it must rebuild.
     pub fn remove_state(&self, node: usize) -> Result<(), Failure> {
-        assert!(self.children[node].is_none(), "only of a node that is stopped");
+        assert!(self.children[node].is_none(), "the node must be stopped first");
         std::fs::remove_dir_all(self.members[node].home.join("chain/state")).map_err(|error| error.to_string())
     }
 
     /// Reads a stopped node's block log: no entry may hold proof that a validator signed twice.
     pub fn check_no_double_sign(&self, node: usize) -> Result<(), Failure> {
-        assert!(self.children[node].is_none(), "only of a node that is stopped");
+        assert!(self.children[node].is_none(), "the node must be stopped first");
         let blocks = self.members[node].home.join("chain/blocks");
         let log = BlockLog::open(Arc::new(RealDisk), &blocks, Layout::default()).map_err(|error| error.to_string())?;
         for found in log.iter_from(Height(1)) {
@@ -207,7 +207,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// One JSON-RPC call.
+    /// Calls a JSON-RPC method of a node.
     pub async fn call(&self, node: usize, method: &str, params: Value) -> Result<Value, Failure> {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let mut answer = self.post(node, &request).await?;
@@ -217,7 +217,7 @@ impl Cluster {
         }
     }
 
-    /// Many calls of one method in one batch; the answers in the order of the calls.
+    /// Calls one JSON-RPC method many times in one batch; returns the responses in the order of the calls.
     pub async fn batch(&self, node: usize, method: &str, params: &[Value]) -> Result<Vec<Value>, Failure> {
         let one =
             |(id, params): (usize, &Value)| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
@@ -245,7 +245,7 @@ impl Cluster {
         number(&self.call(node, "eth_blockNumber", json!([])).await?)
     }
 
-    /// Waits until `node` has reached `height`, and says how long that took.
+    /// Waits until `node` has reached `height`; returns how long that took.
     pub async fn wait_for(&self, node: usize, height: u64, within: Duration) -> Result<Duration, Failure> {
         let begun = Instant::now();
         let mut said = false;
@@ -279,7 +279,7 @@ impl Cluster {
         }
     }
 
-    /// A figure of a node's /metrics.
+    /// The value of a metric from a node's `/metrics`.
     pub async fn metric(&self, node: usize, name: &str) -> Result<f64, Failure> {
         let url = format!("{}/metrics", self.members[node].api);
         let failed = |error: reqwest::Error| format!("node {node}: {error}");
@@ -298,7 +298,7 @@ impl Cluster {
     }
 }
 
-/// The home of a node that votes on nothing.
+/// Prepares the home of a node that is not a validator.
 fn follower(dir: &Path, genesis: &Path, node: usize, base_port: u16) -> Result<Member, Box<dyn std::error::Error>> {
     let home = Home::new(dir.join(format!("node-{node}")));
     let port = |node: usize, which: u16| base_port + 3 * u16::try_from(node).unwrap_or(u16::MAX) + which;
@@ -338,7 +338,7 @@ pub fn number(value: &Value) -> Result<u64, Failure> {
         .ok_or_else(|| format!("{value} is not a number"))
 }
 
-/// What a node said last: the log is gone with the test.
+/// Prints the last lines of a node's log, which is deleted with the test.
 fn show_log(member: &Member) {
     let log = std::fs::read_to_string(&member.log).unwrap_or_default();
     let lines: Vec<_> = log.lines().collect();

@@ -80,7 +80,7 @@ fn keys(value: &Value) -> Vec<String> {
     }
 }
 
-/// What `openledger json` lists: for each verb, the description of what it prints.
+/// The output of `openledger json`: for each command, the description of its JSON.
 fn documented() -> Result<&'static BTreeMap<String, String>, Failure> {
     static VERBS: OnceLock<Result<BTreeMap<String, String>, Failure>> = OnceLock::new();
     let listed = || {

@@ -30,7 +30,7 @@ struct Row {
     unit: &'static str,
 }
 
-/// When and of what a run was.
+/// Commit and date of a run.
 struct Run {
     commit: String,
     date: String,
@@ -64,7 +64,7 @@ impl Figures {
         }
     }
 
-    /// Writes them if `OPENLEDGER_FIGURES=1`.
+    /// Writes the numbers if `OPENLEDGER_FIGURES=1`.
     pub fn write(&self) -> io::Result<()> {
         if env::var("OPENLEDGER_FIGURES").as_deref() != Ok("1") {
             return Ok(());

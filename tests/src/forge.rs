@@ -1,5 +1,5 @@
-//! An executor with hands around it: a forger's, which build blocks whose state root is wrong, or blind ones, which call
-//! every block good. Without either it is the real one.
+//! A wrapper around the executor that can misbehave: `lies` builds blocks with a wrong state root, `blind` accepts
+//! every block. With neither it is the real executor.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use consensus::execution::{
 };
 use protocol::{Account, BlockHash, Height, Time};
 
-/// The real executor, with a liar's hands around it if it is a forger.
+/// The real executor, and how it misbehaves.
 pub struct Forge<X> {
     real: X,
     lies: bool,
@@ -18,12 +18,12 @@ pub struct Forge<X> {
 }
 
 impl<X> Forge<X> {
-    /// Puts hands around `real`.
+    /// Wraps the executor `real`.
     pub fn new(real: X, lies: bool, blind: bool) -> Self {
         Self { real, lies, blind }
     }
 
-    /// The executor itself.
+    /// The wrapped executor.
     pub fn honest_mut(&mut self) -> &mut X {
         &mut self.real
     }

@@ -34,7 +34,7 @@ const SEGMENT_BYTES: u64 = 256 << 10;
 /// Blocks between flushes of the state: small, so that restarts find all sorts of gaps.
 const FLUSH_EVERY: u64 = 3;
 
-/// What a host is for as long as the run lasts.
+/// A simulated host: its disk and key, which survive crashes, and its running node.
 pub struct Host {
     pub(crate) behaviour: Behaviour,
     sabotage: Option<Sabotage>,
@@ -46,7 +46,7 @@ pub struct Host {
     pub(crate) shown: Height,
 }
 
-/// What is lost when it dies.
+/// The parts of a running node that are lost when the host dies.
 pub struct Up {
     pub(crate) node: Node<Chain>,
     wal: Wal,
@@ -55,9 +55,9 @@ pub struct Up {
     unflushed: u64,
 }
 
-/// What the world has to do for a host.
+/// An effect that the world performs for a host.
 pub enum Outgoing {
-    /// An effect that leaves the host.
+    /// A message to other hosts.
     Speak(Effect),
     /// A block was written to the log.
     Logged(Height, Vec<u8>),
@@ -78,7 +78,7 @@ impl Host {
         }
     }
 
-    /// The key it signs with.
+    /// The validator key of this host.
     pub fn key(&self) -> SecretKey {
         SecretKey::from_seed(self.seed)
     }
@@ -88,7 +88,8 @@ impl Host {
         self.up.as_ref().map_or(Height(0), |up| up.node.tip().height)
     }
 
-    /// Comes up from what its disk has, as a daemon does: log, state, the gap between them, journal, machine.
+    /// Starts the node from its disk as a daemon does: opens log and state, replays the blocks between them, reads the
+    /// journal, recovers consensus.
     pub fn start(&mut self, now: Time, genesis: &ChainGenesis) -> Result<Vec<Effect>, String> {
         let disk: Arc<FaultDisk> = Arc::new(self.disk.clone());
         let words = |error: &dyn std::error::Error| base::errors::chained(error);
@@ -147,8 +148,8 @@ impl Host {
         Ok(todo)
     }
 
-    /// Dies: by a power cut, which loses and tears what was not synced, or by a kill, which does not. The state database
-    /// may be gone afterwards: it is a cache.
+    /// Stops the node by a power cut, which loses and tears unsynced writes, or by a kill, which does not. With
+    /// `lose_state`, the state database is deleted too: it is a cache.
     pub fn die(&mut self, power_cut: bool, lose_state: bool, seed: u64) {
         self.up = None;
         if power_cut {
@@ -161,7 +162,7 @@ impl Host {
         }
     }
 
-    /// Gives the machine one input.
+    /// Passes one input to consensus and returns the effects.
     pub fn step(&mut self, now: Time, input: Input) -> Result<Vec<Effect>, String> {
         let Some(up) = &mut self.up else { return Ok(Vec::new()) };
         let mut todo = Vec::new();
@@ -171,7 +172,7 @@ impl Host {
         Ok(todo)
     }
 
-    /// Does one effect on this host's disk, or hands it out.
+    /// Performs an effect on this host's disk, or returns it if the world must perform it.
     pub fn perform(&mut self, effect: Effect) -> Result<Option<Outgoing>, String> {
         let Some(up) = &mut self.up else { return Ok(None) };
         let words = |error: &dyn std::error::Error| base::errors::chained(error);
@@ -206,7 +207,7 @@ impl Host {
     }
 }
 
-/// The chain that a genesis makes.
+/// The signature domain of the chain with this genesis.
 pub fn domain(genesis: &ChainGenesis) -> Domain {
     Domain {
         chain_id: genesis.spec.chain_id,

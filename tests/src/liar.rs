@@ -1,4 +1,4 @@
-//! A node that announces what it does not have and serves something else: a real peer on both planes.
+//! A malicious peer that announces data it does not have and serves wrong bytes, over the real network.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,12 +15,12 @@ use protocol::{
 
 use crate::cluster::Failure;
 
-/// How long it says that it has something.
+/// Validity of its announcements.
 const LIFE_MS: u64 = 600_000;
-/// The longest question it reads.
+/// Longest request that it reads, in bytes.
 const QUESTION_MAX: usize = 1 << 20;
 
-/// A running liar.
+/// A running malicious peer.
 pub struct Liar {
     net: NetHandle,
     plane: DataPlane,
@@ -52,12 +52,12 @@ impl Liar {
         Ok(Self { net, plane, key, chain })
     }
 
-    /// Its name.
+    /// The node id of the peer.
     pub fn id(&self) -> NodeId {
         self.net.id()
     }
 
-    /// Says that it has a dataset.
+    /// Announces a dataset that it does not have.
     pub fn announce(&self, root: BlobHash, now: protocol::Time) {
         let term = Term::starting(now, LIFE_MS);
         let domain = self.chain.domain();
@@ -80,7 +80,7 @@ impl Liar {
             .announce(Announcement::Dataset(Signed::new(dataset, &self.key, &domain)));
     }
 
-    /// Leaves.
+    /// Shuts the peer down.
     pub async fn stop(self) {
         self.plane.shutdown().await;
         self.net.shutdown().await;
@@ -96,7 +96,7 @@ impl StreamHandler for Lies {
 
     fn handle(&self, mut stream: ByteStream) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            // Whatever was asked for: a megabyte, and none of its bytes right.
+            // A megabyte of wrong bytes, whatever was requested.
             drop(stream.recv.read_to_end(QUESTION_MAX).await);
             let mut answer = (1u64 << 20).to_le_bytes().to_vec();
             answer.resize(1 << 20, 0x5a);

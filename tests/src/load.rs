@@ -11,10 +11,10 @@ use tokio::{
 
 use crate::cluster::Failure;
 
-/// Longest answer or message that is read.
+/// Longest response or message that is read, in bytes.
 const LONGEST: u64 = 256 << 20;
 
-/// One HTTP connection that is kept.
+/// One HTTP connection that stays open.
 pub struct Connection {
     stream: BufReader<TcpStream>,
     host: String,
@@ -25,7 +25,7 @@ fn failed(error: std::io::Error) -> Failure {
 }
 
 impl Connection {
-    /// Connects to `http://HOST:PORT`.
+    /// Connects to a URL of the form `http://HOST:PORT`.
     pub async fn open(url: &str) -> Result<Self, Failure> {
         let host = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let stream = TcpStream::connect(&host)
@@ -36,7 +36,7 @@ impl Connection {
         Ok(Self { stream, host })
     }
 
-    /// Sends a body and returns the body of the answer.
+    /// Sends a body and returns the body of the response.
     pub async fn post(&mut self, body: &str) -> Result<Vec<u8>, Failure> {
         let head = format!(
             "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -115,7 +115,7 @@ impl Listener {
         }
     }
 
-    /// The next message.
+    /// Receives the next message.
     pub async fn hear(&mut self) -> Result<Value, Failure> {
         loop {
             let head = self.bytes::<2>().await?;
@@ -153,18 +153,19 @@ impl Listener {
     }
 }
 
-/// What a load was like.
+/// Throughput and latency under a load.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// Requests answered in a second.
+    /// Responses per second.
     pub per_s: u64,
-    /// Half of the answers came within this.
+    /// Median latency.
     pub p50: Duration,
-    /// All but one in a hundred came within this.
+    /// 99th percentile of the latency.
     pub p99: Duration,
 }
 
-/// Asks the same on `connections` connections at once for `time`, each as soon as it has its answer.
+/// Sends one request over and over on `connections` connections for `time`: each connection sends the next as soon as
+/// it has a response (closed loop).
 pub async fn load(url: &str, body: &str, connections: usize, time: Duration) -> Result<Figures, Failure> {
     let until = Instant::now() + time;
     let one = |url: String, body: String| async move {

@@ -1,4 +1,4 @@
-//! What happens in a run: how many hosts, how bad the network, who lies, when it breaks. All from the seed.
+//! The plan of a simulated run: hosts, network, faults and attacks, all derived from the seed.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use protocol::Time;
 
 use crate::{byzantine::Behaviour, dice::Dice};
 
-/// The network between hosts.
+/// Delays and faults of the network between hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Links {
     /// Fastest delivery, in microseconds.
     pub delay_min_us: u64,
-    /// Slowest delivery.
+    /// Slowest delivery, in microseconds.
     pub delay_max_us: u64,
-    /// Lost, per thousand.
+    /// Lost messages, per thousand.
     pub lost: u32,
-    /// Delivered twice, per thousand.
+    /// Messages delivered twice, per thousand.
     pub doubled: u32,
-    /// May overtake what was sent before, per thousand.
+    /// Messages that may overtake earlier ones, per thousand.
     pub reordered: u32,
 }
 
 impl Links {
-    /// The same for the network.
+    /// The same settings in the units of the network.
     pub fn link(self) -> net::mem::Link {
         let us = Duration::from_micros;
         net::mem::Link {
@@ -34,18 +34,16 @@ impl Links {
     }
 }
 
-/// A time during which hosts of one side hear only their own side.
+/// A network partition: while it lasts, hosts of one side receive only from their own side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// When it begins.
     pub from: Time,
-    /// When it heals.
     pub until: Time,
     /// The side of each host.
     pub sides: Vec<u8>,
 }
 
-/// A bug planted on every honest host, to see whether the checks find it.
+/// A bug planted in every honest host, to test that the checker finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
     /// The journal is written and never synced.
@@ -54,16 +52,16 @@ pub enum Sabotage {
     NoJournal,
     /// The block log is written and never synced.
     UnsyncedLog,
-    /// A node that comes up ignores its journal.
+    /// A node that restarts ignores its journal.
     IgnoredJournal,
-    /// A block is called good without a look.
+    /// Every block is accepted without being executed.
     BlindExecutor,
     /// Base fees vanish instead of being collected.
     LeakedFees,
 }
 
 impl Sabotage {
-    /// All of them.
+    /// Every kind of planted bug.
     pub const ALL: [Self; 6] = [
         Self::UnsyncedJournal,
         Self::NoJournal,
@@ -74,42 +72,40 @@ impl Sabotage {
     ];
 }
 
-/// One run.
+/// The plan of one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Everything not written here is drawn from it.
+    /// All random decisions during the run are drawn from it.
     pub seed: u64,
-    /// What each host is; two hosts with the same key are twins.
+    /// The behaviour of each host.
     pub hosts: Vec<Behaviour>,
-    /// Which validator's key each host has.
+    /// Index of the validator key of each host; two hosts with the same key are twins.
     pub keys: Vec<usize>,
     /// The network while there are faults.
     pub links: Links,
-    /// When it falls apart.
     pub partitions: Vec<Partition>,
-    /// Mean time between kills, if any.
+    /// Mean time between kills; `None` for no kills.
     pub kill_every_us: Option<u64>,
-    /// How many of a thousand kills are power cuts, which lose and tear unsynced writes.
+    /// Kills that are power cuts, per thousand; a power cut loses and tears unsynced writes.
     pub power_cuts: u64,
-    /// How many of a thousand restarts find the state database gone.
+    /// Restarts that find the state database deleted, per thousand.
     pub state_lost: u64,
     /// Mean time between transactions.
     pub transaction_every_us: u64,
-    /// Blocks per epoch.
     pub epoch_length: u64,
-    /// Faults stop here; from then on everyone must agree soon.
+    /// Time at which faults stop; from then on all honest hosts must make progress.
     pub calm_at: Time,
-    /// The height that everyone must reach.
+    /// Height that every honest host must reach.
     pub heights: u64,
-    /// And when they must have.
+    /// Time by which they must have reached it.
     pub until: Time,
     /// The bug that is planted, if any.
     pub sabotage: Option<Sabotage>,
-    /// When the last host, which genesis does not know, stakes, and when it takes its stake back.
+    /// Times at which the last host, which is no validator in genesis, stakes and withdraws its stake.
     pub newcomer: Option<(Time, Time)>,
 }
 
-/// What the network is once faults stop.
+/// The network after faults have stopped.
 pub const CALM: Links = Links {
     delay_min_us: 100,
     delay_max_us: 300,
@@ -119,7 +115,7 @@ pub const CALM: Links = Links {
 };
 
 impl Plan {
-    /// The plan of a seed: four to seven hosts, fewer than a third of them liars, and a network that does what it likes.
+    /// A random plan: four to seven hosts, fewer than a third of them Byzantine, and a faulty network.
     pub fn random(seed: u64) -> Self {
         let mut dice = Dice::new(seed, "plan");
         let count = dice.pick(&[4, 4, 4, 5, 7]);
@@ -166,7 +162,7 @@ impl Plan {
         }
     }
 
-    /// Everything that can go wrong at once, on hosts with a planted bug.
+    /// Many faults at once, on hosts with a planted bug.
     pub fn sabotaged(seed: u64, sabotage: Sabotage) -> Self {
         let mut hosts = vec![Behaviour::Honest; 4];
         hosts[0] = if sabotage == Sabotage::BlindExecutor {
@@ -195,7 +191,7 @@ impl Plan {
         }
     }
 
-    /// Four honest hosts and nothing goes wrong.
+    /// Four honest hosts without any fault.
     pub fn quiet(seed: u64) -> Self {
         Self {
             hosts: vec![Behaviour::Honest; 4],
@@ -212,8 +208,8 @@ impl Plan {
         }
     }
 
-    /// Two liars of four, each running twice, once for each half of the honest: more than the chain can bear. Both halves
-    /// have a quorum, so they decide different blocks, and the checks must say so.
+    /// Two Byzantine validators of four, each with a twin in the other half of a partition: more than BFT tolerates.
+    /// Both halves have a quorum and decide different blocks, which the checker must report.
     pub fn two_liars_of_four(seed: u64) -> Self {
         let for_ever = Partition {
             from: Time(0),
@@ -229,7 +225,8 @@ impl Plan {
         }
     }
 
-    /// One liar of four that runs twice and talks to everyone: the others must agree and prove what it did.
+    /// One Byzantine validator of four that runs twice and sends to everyone: the others must agree, and prove that it
+    /// signed twice.
     pub fn one_twin(seed: u64) -> Self {
         Self {
             hosts: vec![Behaviour::Honest; 5],
@@ -239,7 +236,7 @@ impl Plan {
         }
     }
 
-    /// A fifth host that is no validator at first, becomes one, and leaves again, with epochs of five blocks.
+    /// A fifth host that is not a validator at first, becomes one, and leaves again, with epochs of five blocks.
     pub fn newcomer(seed: u64) -> Self {
         Self {
             hosts: vec![Behaviour::Honest; 5],
@@ -251,18 +248,18 @@ impl Plan {
         }
     }
 
-    /// How many of the keys are validators from the start.
+    /// Number of keys that are validators in genesis.
     pub fn founders(&self) -> usize {
         let keys = self.keys.iter().max().map_or(0, |last| last + 1);
         keys - usize::from(self.newcomer.is_some())
     }
 
-    /// Whether more than one host has this host's key.
+    /// Returns true if another host has the same key.
     pub fn is_twin(&self, host: usize) -> bool {
         self.keys.iter().filter(|key| **key == self.keys[host]).count() > 1
     }
 
-    /// Whether this host keeps the rules.
+    /// Returns true if the host follows the protocol and has no twin.
     pub fn is_honest(&self, host: usize) -> bool {
         self.hosts[host] == Behaviour::Honest && !self.is_twin(host)
     }

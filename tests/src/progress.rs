@@ -1,4 +1,4 @@
-//! What a long test is doing, said while it does it.
+//! Progress messages of long tests.
 
 use std::{
     fmt::Arguments,
@@ -7,10 +7,10 @@ use std::{
     time::Instant,
 };
 
-/// Says it at once, although tests run: the harness shows what a test prints only when it has failed.
+/// Writes a progress line to standard error at once. The test harness holds back only what the macros print.
 pub fn say(what: Arguments<'_>) {
     static BEGUN: OnceLock<Instant> = OnceLock::new();
     let seconds = BEGUN.get_or_init(Instant::now).elapsed().as_secs();
-    // Nobody waits for it.
+    // A lost progress line harms nobody.
     drop(writeln!(io::stderr(), "[{seconds:4} s] {what}"));
 }

@@ -1,4 +1,4 @@
-//! Accounts that send each other OPEN, so that blocks are worth executing.
+//! Accounts that send each other OPEN, so that blocks have transactions.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct Wallet {
 }
 
 impl Wallet {
-    /// What this seed sends.
+    /// A wallet whose transfers are a function of the seed.
     pub fn new(seed: u64) -> Self {
         let signer = |(_, key): &(Address, &str)| key.parse().expect("the development keys are keys");
         Self {
@@ -31,7 +31,7 @@ impl Wallet {
         }
     }
 
-    /// The next transfer, of anyone to anyone.
+    /// Signs a transfer of a random amount between two random accounts.
     pub fn transfer(&mut self) -> Arc<[u8]> {
         let count = self.accounts.len() as u64;
         let mut draw = || usize::try_from(self.dice.between(0, count - 1)).expect("an index fits");
@@ -42,7 +42,7 @@ impl Wallet {
         self.sign(from, to, value, Bytes::new(), 21_000, tip)
     }
 
-    /// Stakes for the validator with this key, from the last account.
+    /// Signs a transaction that stakes for the validator with this key, from the last account.
     pub fn register(&mut self, key: ValidatorKey) -> Arc<[u8]> {
         let call = StakeHub::registerCall { key: key.0.into() }.abi_encode();
         let stake = U256::from(Amount::open(5_000_000).0);
@@ -56,7 +56,7 @@ impl Wallet {
         )
     }
 
-    /// Takes that stake back.
+    /// Signs a transaction that begins to withdraw that stake.
     pub fn leave(&mut self) -> Arc<[u8]> {
         let call = StakeHub::beginUnbondCall {
             amount: U256::from(Amount::open(5_000_000).0),

@@ -1,4 +1,4 @@
-//! The one queue of events: what arrives, whose timer runs out, who is killed, who comes back, who pays whom.
+//! The simulated world: one queue of deliveries, timers, kills, restarts and transactions.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::{
     wallet::Wallet,
 };
 
-/// Longest thing hosts send each other.
+/// Longest message between hosts, in bytes.
 const PACKET_MAX: usize = 32 << 20;
 
-/// What travels.
+/// A message between hosts.
 #[derive(bincode::Encode, bincode::Decode)]
 enum Wire {
     Gossip(Vec<u8>),
@@ -34,33 +34,32 @@ enum Wire {
     Transactions(Vec<Vec<u8>>),
 }
 
-/// A run that kept every promise.
+/// Summary of a run in which every invariant held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Names everything that happened: equal exactly when two runs are equal.
+    /// Hash of all events in order: equal for two runs exactly if they are the same.
     pub digest: [u8; 32],
-    /// The height that all honest hosts reached.
+    /// Height that all honest hosts reached.
     pub height: u64,
-    /// Things that happened.
+    /// Number of events processed.
     pub events: u64,
-    /// Hosts that died and came back.
+    /// Number of times that a host died.
     pub restarts: u64,
-    /// Proofs of lies in honest logs.
+    /// Proofs of double signing in honest logs.
     pub evidence: usize,
     /// Transactions in final blocks.
     pub transactions: u64,
-    /// When it ended.
+    /// Simulated time at the end.
     pub ended: Time,
-    /// First and last height that the newcomer signed, if there is one and it did.
+    /// First and last height that the newcomer signed, if it signed any.
     pub newcomer: Option<(u64, u64)>,
 }
 
-/// A run that did not.
+/// A run in which an invariant was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What did not hold.
     pub violation: Violation,
-    /// When.
+    /// Simulated time of the violation.
     pub at: Time,
 }
 
@@ -75,11 +74,11 @@ struct World<'a> {
     wallet: Wallet,
     chaos: Dice,
     back_at: Vec<Option<Time>>,
-    /// Effects that a host has left to live, once it is to be killed.
+    /// Number of effects after which a host that is to be killed dies; `None` for the others.
     doomed: Vec<Option<u64>>,
     kill_at: Option<Time>,
     pay_at: Time,
-    /// What the newcomer still has to do, last first.
+    /// Remaining steps of the newcomer, last first; true for staking, false for withdrawing.
     stakes: Vec<(Time, bool)>,
     calm: bool,
     trace: blake3::Hasher,
@@ -153,7 +152,7 @@ impl<'a> World<'a> {
             checker: Checker::new(&genesis),
             wallet: Wallet::new(plan.seed),
             chaos: Dice::new(plan.seed, "chaos"),
-            // Nobody starts at exactly the same time.
+            // Hosts start at different times.
             back_at: (0..count as u64).map(|host| Some(Time(host * 1000))).collect(),
             doomed: vec![None; count],
             kill_at: None,
@@ -215,7 +214,7 @@ impl<'a> World<'a> {
         nodes.chain(others).fold(self.pay_at, Time::min)
     }
 
-    /// Faults stop: the network is good, everybody comes back, nobody is killed any more.
+    /// Stops all faults: the network is good, hosts that are down start, none is killed any more.
     fn calm_down(&mut self) {
         self.calm = true;
         self.kill_at = None;
@@ -369,7 +368,7 @@ impl<'a> World<'a> {
         self.trace.update(bytes);
     }
 
-    /// An effect leaves a host, for everyone or for the half of the others whose numbers have this parity.
+    /// Sends an effect of a host to all others, or only to those whose numbers have this parity.
     fn speak(&mut self, host: usize, effect: Effect, half: Option<usize>) -> Result<(), Violation> {
         let to_all = |world: &mut Self, wire: &Wire| {
             let bytes: Arc<[u8]> = codec::encode(wire).into();
@@ -399,7 +398,7 @@ impl<'a> World<'a> {
                 from,
                 count,
             } => {
-                let up = self.hosts[host].up.as_ref().expect("whoever speaks is up");
+                let up = self.hosts[host].up.as_ref().expect("a host that sends is up");
                 let entries = up
                     .log
                     .iter_from(from)

@@ -93,7 +93,8 @@ impl Engine {
         }
     }
 
-    /// Loads the adapter in a folder under a name. Returns the generation of the name.
+    /// Loads the adapter in a folder under a name. With `expected`, only if the name is at that generation. Returns the
+    /// new generation of the name.
     pub async fn load(&self, name: &str, dir: &str, expected: Option<u64>) -> Result<u64, AdminError> {
         let mut named = self.named.lock().await;
         let register = register(name, dir, expected);
@@ -106,7 +107,7 @@ impl Engine {
         }
     }
 
-    /// Unloads an adapter.
+    /// Unloads an adapter. With `expected`, only if its name is at that generation.
     pub async fn unload(&self, name: &str, expected: Option<u64>) -> Result<(), AdminError> {
         let mut named = self.named.lock().await;
         let name = name.to_owned();

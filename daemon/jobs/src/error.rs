@@ -73,7 +73,7 @@ impl JobError {
         move |source| Self::Io { what, source }
     }
 
-    /// Classifies the error.
+    /// Classifies the error, which decides the exit code of a command.
     pub fn kind(&self) -> Kind {
         let refused = match self {
             // The source may be more specific.

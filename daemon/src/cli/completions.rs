@@ -8,7 +8,7 @@ use super::{Cli, exit::Exit, output};
 #[derive(Debug, Args)]
 #[command(after_help = "Example: openledger completions bash")]
 pub(crate) struct Completions {
-    /// The shell
+    /// Shell to print completions for
     shell: clap_complete::Shell,
 }
 

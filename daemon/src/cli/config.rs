@@ -46,7 +46,7 @@ enum Verb {
     /// Change one key in the file and keep the rest of it, comments included
     #[command(after_help = "Example: openledger config set rpc.listen 127.0.0.1:8545\n\nJSON: {key, value, path}")]
     Set {
-        /// Key, as section.key
+        /// Key of the configuration, as section.key
         key: String,
         /// Value; separate the items of a list by commas
         value: String,

@@ -21,7 +21,6 @@ pub(crate) struct Daemon {
     set: Vec<(String, String)>,
 }
 
-/// Parses `section.key=value`.
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as section.key=value")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))

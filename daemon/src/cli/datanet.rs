@@ -55,7 +55,7 @@ enum Verb {
     Revoke {
         /// ID of the datanet
         id: DatanetId,
-        /// Node to remove
+        /// Node whose membership ends
         node: NodeId,
     },
     /// Start a new key without removing a member, for example after a leak
@@ -165,7 +165,7 @@ enum Verb {
     Key,
 }
 
-/// Create a datanet
+/// Create a datanet that this node owns
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: openledger datanet create maths --licence CC-BY-4.0 --permissioned\n\nJSON: what `datanet show` prints"
@@ -179,7 +179,7 @@ struct Create {
     /// Only members may read; shards are encrypted
     #[arg(long)]
     permissioned: bool,
-    /// Who may contribute: everybody (open), everybody after approval (curated), or members
+    /// Contribution policy: everybody (open), everybody after approval (curated), or members
     #[arg(long, default_value = "curated", value_parser = ["open", "curated", "members"])]
     contribution: String,
     /// A node that may approve and publish; may be repeated
@@ -199,7 +199,7 @@ struct Create {
 struct Grant {
     /// ID of the datanet
     id: DatanetId,
-    /// Node to add
+    /// Node that becomes a member
     node: NodeId,
     /// Role of the member
     #[arg(long, default_value = "reader", value_parser = ["reader", "contributor", "curator"])]

@@ -45,7 +45,7 @@ pub(crate) struct Evaluate {
     /// Most tokens to generate for a prompt
     #[arg(long, default_value_t = 64, value_name = "TOKENS", value_parser = tokens())]
     prompt_tokens: u32,
-    /// Compute threads
+    /// Number of compute threads [default: all of the machine]
     #[arg(long)]
     threads: Option<usize>,
 }

@@ -23,7 +23,7 @@ use jobs::offers::Offers;
 /// Interval at which a node that is starting is looked for.
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
-/// The global arguments.
+/// Arguments that every command accepts.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Globals {
     /// Folder of the node [default: ~/.openledger]

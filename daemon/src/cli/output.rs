@@ -23,7 +23,7 @@ pub(crate) fn note(text: &str) {
 
 /// Prints a value as JSON on one line.
 pub(crate) fn object(value: &impl Serialize) {
-    line(&serde_json::to_string(value).expect("what is shown is plain data"));
+    line(&serde_json::to_string(value).expect("printed values are plain data"));
 }
 
 /// Formats a time in milliseconds since 1970, to the second, as RFC 3339.

@@ -96,7 +96,7 @@ struct Add {
     /// Prefer this host; may be repeated
     #[arg(long = "host", value_name = "NODE", requires = "copies")]
     hosts: Vec<NodeId>,
-    /// Account that pays
+    /// Account that pays the hosts
     #[arg(long, value_name = "ADDRESS", requires = "copies")]
     account: Option<Account>,
 }

@@ -25,7 +25,7 @@ const RESPONSE_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Running {
     pub(crate) pid: u32,
-    /// URL of JSON-RPC.
+    /// URL of the JSON-RPC endpoint.
     pub(crate) rpc: String,
     /// URL of health, metrics and status.
     pub(crate) api: String,
@@ -82,7 +82,7 @@ impl Running {
         OperatorClient::Node(self.socket.clone())
     }
 
-    /// Requests `/v1/status`.
+    /// Requests the status of the running node (`/v1/status`).
     pub(crate) async fn status(&self) -> anyhow::Result<Status> {
         let url = format!("{}/v1/status", self.api);
         let asked = client()?.get(&url).send().await;

@@ -65,7 +65,7 @@ pub(crate) struct Train {
     /// Device: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU if there is one. Results of a GPU differ in their last bits from those of a processor
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Compute threads
+    /// Number of compute threads [default: all of the machine]
     #[arg(long)]
     threads: Option<usize>,
     /// Share of the time to compute, in percent
@@ -124,7 +124,7 @@ fn train(globals: &Globals, run: &mut Run, control: &mut RunControl) -> anyhow::
     let bar = ProgressBar::with_draw_target(Some(run.steps()), ProgressDrawTarget::stderr());
     bar.set_style(style());
     let outcome = run.train(control, &mut |event| match globals.json {
-        true => output::note(&serde_json::to_string(event).expect("what is shown is plain data")),
+        true => output::note(&serde_json::to_string(event).expect("printed values are plain data")),
         false => draw(&bar, event),
     });
     bar.finish_and_clear();

@@ -24,7 +24,7 @@ enum Verb {
         after_help = "Example: openledger worker offer infer --price \"infer=0.5 OPEN\"\n\nJSON: what `worker status` prints"
     )]
     Offer {
-        /// Kinds of jobs
+        /// Kinds of jobs to offer
         #[arg(required = true, value_parser = ["train", "infer", "audit"])]
         kinds: Vec<String>,
         /// Price of a million tokens, such as "infer=0.5 OPEN"; may be repeated

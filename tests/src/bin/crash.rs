@@ -26,10 +26,10 @@ const BACK_WITHIN: Duration = Duration::from_secs(5);
 /// Kill nodes under load
 #[derive(Parser)]
 struct Args {
-    /// How many kills
+    /// Number of kills
     #[arg(long, default_value_t = 100)]
     rounds: u64,
-    /// What decides who is killed and when
+    /// Seed of the random choice of nodes and times
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The first of the ports to use
@@ -65,7 +65,7 @@ async fn run(args: &Args) -> Result<String, Failure> {
     check(&cluster, &acknowledged, args, slowest).await
 }
 
-/// One round: kills, waits, restarts, and says how long until the last victim was at the tip of the others again.
+/// One round: kills, waits, restarts; returns how long until the last victim was at the tip of the others again.
 async fn kill_and_return(cluster: &RwLock<Cluster>, dice: &mut Dice, round: u64) -> Result<Duration, Failure> {
     let all: Vec<usize> = (0..NODES).collect();
     let victims = if round.is_multiple_of(10) {
@@ -103,13 +103,13 @@ async fn kill_and_return(cluster: &RwLock<Cluster>, dice: &mut Dice, round: u64)
     Ok(took)
 }
 
-/// Pays for ever. A transfer counts as acknowledged when a node has taken it in, and once more when it is final.
+/// Sends transfers for ever. A transfer is acknowledged once a node has accepted it.
 async fn pay(cluster: Arc<RwLock<Cluster>>, acknowledged: Arc<Mutex<Vec<String>>>, seed: u64) {
     let mut wallet = Wallet::new(seed);
     let mut dice = Dice::new(seed, "pay");
     loop {
         let raw = hex::encode_prefixed(wallet.transfer());
-        // Whoever is asked may be dead: the same transfer is offered until somebody takes it. "Known" is taken, too.
+        // The node may be dead: the same transfer is sent until one accepts it. "Known" counts as accepted too.
         loop {
             let node = usize::try_from(dice.between(0, NODES as u64 - 1)).expect("a node's number");
             let answer = cluster
@@ -120,7 +120,7 @@ async fn pay(cluster: Arc<RwLock<Cluster>>, acknowledged: Arc<Mutex<Vec<String>>
             match answer {
                 Ok(hash) => {
                     let hash = hash.as_str().expect("a hash is text").to_owned();
-                    acknowledged.lock().expect("nobody panics holding it").push(hash);
+                    acknowledged.lock().expect("no holder panics").push(hash);
                     break;
                 }
                 Err(why) if why.contains("known") || why.contains("nonce too low") => break,
@@ -131,14 +131,15 @@ async fn pay(cluster: Arc<RwLock<Cluster>>, acknowledged: Arc<Mutex<Vec<String>>
     }
 }
 
-/// Every acknowledged transfer is final on every node, all nodes agree, and nobody has signed twice.
+/// Checks that every acknowledged transfer is final on every node, that all nodes agree, and that no validator signed
+/// twice.
 async fn check(
     cluster_lock: &RwLock<Cluster>,
     acknowledged: &Mutex<Vec<String>>,
     args: &Args,
     slowest: Duration,
 ) -> Result<String, Failure> {
-    let hashes = acknowledged.lock().expect("nobody panics holding it").clone();
+    let hashes = acknowledged.lock().expect("no holder panics").clone();
     let cluster = cluster_lock.read().await;
     let until = Instant::now() + Duration::from_secs(60);
     let mut height = 0;

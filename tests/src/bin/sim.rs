@@ -12,7 +12,7 @@ struct Args {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// How many
+    /// Number of seeds
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
 }

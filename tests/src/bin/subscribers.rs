@@ -21,10 +21,10 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// Subscribe often while a node dies
 #[derive(Parser)]
 struct Args {
-    /// How many subscribers
+    /// Number of subscribers
     #[arg(long, default_value_t = 1_000)]
     subscribers: usize,
-    /// How many heads each gets after the node is back
+    /// Number of heads that each gets after the node is back
     #[arg(long, default_value_t = 10)]
     heads: u64,
     /// The first of the ports to use
@@ -34,7 +34,7 @@ struct Args {
     subject: Subject,
 }
 
-/// When a head reached the first subscriber, when the last so far, and how many.
+/// For each head: when it reached the first subscriber, when the last so far, and how many it reached.
 type Arrivals = Arc<Mutex<BTreeMap<u64, (Instant, Instant, usize)>>>;
 
 #[tokio::main]
@@ -88,7 +88,7 @@ async fn run(args: &Args) -> Result<String, Failure> {
     Ok(summary(&arrivals, args.subscribers, first, last, killed_at, back_at))
 }
 
-/// Hears heads up to the last that is wanted, each one above the one before, and says which was the first.
+/// Receives heads, each one above the one before, up to the last that is wanted; returns the first.
 async fn listen(
     mut listener: Listener,
     arrivals: Arrivals,
@@ -104,7 +104,7 @@ async fn listen(
         }
         heads = Some((first, head));
         {
-            let mut arrivals = arrivals.lock().expect("nobody panics while holding it");
+            let mut arrivals = arrivals.lock().expect("no holder panics");
             let seen = arrivals.entry(head).or_insert((now, now, 0));
             (seen.1, seen.2) = (seen.1.max(now), seen.2 + 1);
         }
@@ -115,7 +115,7 @@ async fn listen(
 }
 
 fn summary(arrivals: &Arrivals, subscribers: usize, first: u64, last: u64, killed_at: u64, back_at: u64) -> String {
-    let arrivals = arrivals.lock().expect("nobody panics while holding it");
+    let arrivals = arrivals.lock().expect("no holder panics");
     let mut spreads: Vec<_> = arrivals
         .range(first..=last)
         .map(|(_, (from, to, _))| *to - *from)

@@ -216,8 +216,7 @@ pub(super) fn record_log(bytes: &[u8]) {
         assert_eq!(read, log.len(), "a list that opens reads back");
         if log.append(&[b"later"]).is_ok() {
             drop(log);
-            let again =
-                RecordLog::open(disk, dir, layout).expect("what was written behind a torn end does not read back");
+            let again = RecordLog::open(disk, dir, layout).expect("a record written behind a torn end reads back");
             let last = again.iter().last().expect("a record was added");
             assert!(last.is_ok_and(|record| record == b"later") && again.len() == read + 1);
         }

@@ -126,7 +126,7 @@ fn check_proof(proof: &Proof, bytes: &[u8]) {
     };
     assert!(
         proof.verify(&shard, size / 2048).is_err(),
-        "nobody knows bytes of this hash"
+        "bytes of this hash are unknown"
     );
 }
 
@@ -143,7 +143,7 @@ pub(super) fn pin_samples() -> Vec<Vec<u8>> {
     ]
 }
 
-/// What opens is what was sealed; anything else is refused.
+/// Only sealed bytes can be opened; any other bytes are refused.
 pub(super) fn sealed(bytes: &[u8]) {
     let original = sealed_samples();
     match seal::open(&KEY, bytes) {
@@ -236,7 +236,7 @@ pub(super) fn import_file(bytes: &[u8]) {
     let Ok((made, folder)) = import(vec![file], dir.path()) else {
         return;
     };
-    let found = dataset::Dataset::open(made.manifest, folder).expect("what was imported can be opened");
+    let found = dataset::Dataset::open(made.manifest, folder).expect("an imported dataset can be opened");
     found.verify(&mut |_| ControlFlow::Continue(())).expect("and is whole");
     let out = dir.path().join("out");
     found.restore(&out, &mut |_| ()).expect("and comes back");

@@ -11,9 +11,9 @@ mod model;
 pub mod mutate;
 pub mod samples;
 
-/// One decoder.
+/// A decoder to be fuzzed.
 pub struct Target {
-    /// Its name, and that of its fuzz target.
+    /// Also the name of its cargo-fuzz target.
     pub name: &'static str,
     /// Decodes; panics if it finds a bug.
     pub run: fn(&[u8]),
@@ -21,7 +21,7 @@ pub struct Target {
     pub samples: fn() -> Vec<Vec<u8>>,
 }
 
-/// All of them.
+/// All decoders of bytes from outside.
 pub const TARGETS: [Target; 30] = [
     target("gossip", bodies::gossip, samples::gossip),
     target("direct", bodies::direct, samples::direct),

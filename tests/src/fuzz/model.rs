@@ -23,7 +23,7 @@ fn config() -> Config {
     Config::parse(&file("config.json")).expect("a configuration")
 }
 
-/// What a header says of a file fills the file.
+/// Tensors of an accepted header lie within the file and have the size of their shapes.
 pub(super) fn tensor_header(bytes: &[u8]) {
     let length = bytes.len() as u64;
     if let Ok(header) = Header::read(&mut &*bytes, length) {
@@ -120,7 +120,7 @@ pub(super) fn chat_templates() -> Vec<Vec<u8>> {
     vec![file("chat_template.jinja"), file("tokenizer_config.json")]
 }
 
-/// What parent and child say to each other has one encoding. The first byte chooses who speaks.
+/// Messages between parent and child have one encoding. The first byte chooses the direction.
 pub(super) fn engine_frames(bytes: &[u8]) {
     let Some((side, mut frames)) = bytes.split_first() else {
         return;

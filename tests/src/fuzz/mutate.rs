@@ -4,7 +4,7 @@ use crate::dice::Dice;
 
 /// Lengths and counts that decoders get wrong.
 const NUMBERS: [u64; 8] = [0, 1, 0x7f, 0x80, 0xff, 0xffff, 0xffff_ffff, u64::MAX];
-/// What text is made of.
+/// Pieces of text that mutations insert.
 const TOKENS: [&str; 16] = [
     "\"",
     "{",

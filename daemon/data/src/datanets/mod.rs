@@ -99,7 +99,7 @@ impl Datanets {
         self.0.peer.domain().ok_or(Offline)
     }
 
-    /// Number of datanets.
+    /// Number of datanets that this node knows.
     pub fn count(&self) -> usize {
         self.all().len()
     }
@@ -136,13 +136,13 @@ impl Datanets {
         }
     }
 
-    /// All datanets.
+    /// All datanets that this node knows.
     pub(crate) fn all(&self) -> Vec<Arc<LocalDatanet>> {
         let all = lock::read(&self.0.all);
         all.values().cloned().collect()
     }
 
-    /// Finds a datanet.
+    /// Finds a datanet; `None` if this node does not know it.
     pub(crate) fn find(&self, id: DatanetId) -> Option<Arc<LocalDatanet>> {
         lock::read(&self.0.all).get(&id).cloned()
     }

@@ -29,7 +29,7 @@ impl Datanets {
         self.all().iter().map(answer).collect()
     }
 
-    /// Describes one datanet.
+    /// Describes a datanet as this node knows it.
     pub fn show(&self, id: DatanetId) -> Result<DatanetResponse, DatanetError> {
         let local = self.get(id)?;
         Ok(view::answer(&local, self.0.peer.id(), self.0.peer.now()))

@@ -57,7 +57,7 @@ async fn what_was_said_is_there_after_a_restart_and_a_former_member_is_given_no_
         .unwrap();
     assert!(!local.knows(node, now) && local.wrapped_keys(node, protocol::seal::KeyEpoch(0), now).is_empty());
     let (said, key) = (local.registry().statements().count(), local.sealing().unwrap());
-    assert_eq!(key.epoch.0, 1, "what comes after is sealed with another key");
+    assert_eq!(key.epoch.0, 1, "later shards are encrypted with another key");
     datanets.close().await;
     drop((local, datanets));
 
@@ -103,5 +103,8 @@ async fn only_the_owner_says_who_is_a_member() {
     drop(other);
     let again = opened(&Home::new(two.path()), 2).await;
     assert_eq!(again.all()[0].registry().statements().count(), 0);
-    assert!(again.all()[0].sealing().is_err(), "whoever is no member has no key");
+    assert!(
+        again.all()[0].sealing().is_err(),
+        "a node without membership has no key"
+    );
 }

@@ -71,7 +71,7 @@ pub(super) fn proposals(local: &LocalDatanet) -> Vec<ProposalLine> {
     registry.proposals().iter().filter_map(line).collect()
 }
 
-/// Lists the members.
+/// Lists the current members of a datanet.
 pub(super) fn members(local: &LocalDatanet, now: Time) -> Vec<MemberLine> {
     let registry = local.registry();
     let line = |member: protocol::datanet::Member| MemberLine {

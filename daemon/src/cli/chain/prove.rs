@@ -33,7 +33,7 @@ const TRIES: usize = 3;
                   JSON: {file, bytes, number, hash} with --out, else the proof itself"
 )]
 pub(crate) struct Prove {
-    /// The account
+    /// Account whose state to prove
     address: Address,
     /// Storage slots to prove, in hexadecimal, at most 32 bytes each
     #[arg(value_name = "SLOT", value_parser = slot)]
