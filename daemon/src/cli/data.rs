@@ -173,8 +173,9 @@ impl Data {
 impl Add {
     fn run(self, globals: &Globals) -> anyhow::Result<()> {
         // The node resolves paths in its own working directory.
-        let absolute =
-            |path: &PathBuf| std::fs::canonicalize(path).with_context(|| format!("could not find {}", path.display()));
+        let absolute = |path: &PathBuf| {
+            std::fs::canonicalize(path).with_context(|| format!("could not find {}; check the path", path.display()))
+        };
         let paths = self.paths.iter().map(absolute).collect::<anyhow::Result<Vec<_>>>()?;
         let first = paths.first().and_then(|path| path.file_stem());
         let name = self.name.or(first.map(|stem| stem.to_string_lossy().into_owned()));

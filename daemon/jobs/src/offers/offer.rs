@@ -133,7 +133,7 @@ mod tests {
     fn an_offer_that_cannot_be_meant_is_refused_by_its_field() {
         for (bad, says) in [
             (ask(&[], &[]), "at least one of train, infer and audit"),
-            (ask(&["dance"], &[]), "`dance` is none of"),
+            (ask(&["dance"], &[]), "`dance` is not one of"),
             (
                 ask(&["audit"], &[("train", "1 OPEN")]),
                 "train has a price but is not offered",

@@ -73,7 +73,10 @@ fn an_evaluation_compares_base_and_adapter() {
             "r",
         ],
     );
-    assert!(said.contains("nothing holds no adapter"), "{said}");
+    assert!(
+        said.contains("the adapter in nothing") && said.contains("adapter_config.json"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn a_folder_with_another_run_is_not_changed() {
     let before = files(&bench.dir.path().join("tone"));
     let said = bench.fails(2, &Bench::train("tone", &["--seed", "9"]));
     assert!(
-        said.contains("another run") && said.contains("name a folder of its own"),
+        said.contains("another run") && said.contains("choose another folder with --out"),
         "{said}"
     );
     assert_eq!(files(&bench.dir.path().join("tone")), before);
