@@ -220,7 +220,7 @@ A word about them.
     }
 
     #[test]
-    fn a_day_is_told_as_the_calendar_has_it() {
+    fn a_day_is_formatted_as_a_calendar_date() {
         let day = |days: u64| date(Duration::from_secs(days * 86_400 + 5));
         assert_eq!(
             (day(0), day(11_016), day(11_017)),

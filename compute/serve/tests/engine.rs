@@ -198,7 +198,7 @@ fn an_unusable_adapter_fails_only_its_own_request() {
 }
 
 #[test]
-fn a_request_that_nobody_listens_to_is_cancelled() {
+fn a_request_without_a_listener_is_cancelled() {
     let engine = engine(tiers(0), slow(), Arc::default());
     let (events, said) = listen();
     engine.submit(request("x", 400), events).expect("taken");

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_provider_gave_is_summed_over_blobs_and_forgotten_when_it_is_gone() {
+    fn bytes_of_a_provider_are_summed_over_blobs_and_forgotten_when_it_is_gone() {
         let (node, one, two) = (NodeId([1; 32]), BlobHash([2; 32]), BlobHash([3; 32]));
         let mut view = FetchProgress::new("fetching".into());
         let given = |blob, bytes| FetchEvent::Provider {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lied_about_two_blobs_at_once_is_named_once() {
+    fn a_provider_that_sent_false_bytes_of_two_blobs_is_named_once() {
         let (one, two) = (NodeId([1; 32]), NodeId([2; 32]));
         let lie = |node, blob| Blame {
             node,

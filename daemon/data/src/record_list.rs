@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_added_is_there_after_a_restart_in_order() {
+    async fn records_are_there_after_a_restart_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let notes = RecordList::open(dir.path()).unwrap();
         notes.add(&[1u64, 2]).await.unwrap();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_deal_is_not_told_to_repair_the_chain() {
+    async fn the_error_about_a_damaged_deal_does_not_advise_to_repair_the_chain() {
         let dir = tempfile::tempdir().unwrap();
         let notes = RecordList::open(dir.path()).unwrap();
         notes.add(&[1u64]).await.unwrap();

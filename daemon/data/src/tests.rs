@@ -91,7 +91,7 @@ fn noised(of: u64) -> String {
 }
 
 #[tokio::test]
-async fn a_copy_of_what_is_here_is_found_when_it_is_added_and_after_a_restart() {
+async fn a_copy_of_a_local_dataset_is_found_when_added_and_after_a_restart() {
     let bench = Bench::new();
     let data = bench.open().await;
     let first = add(&data, bench.ask("first", &[prose(1), prose(2)])).await;
@@ -170,7 +170,7 @@ async fn a_damaged_index_is_made_again_and_half_of_one_is_cleared() {
 }
 
 #[tokio::test]
-async fn in_a_datanet_the_earliest_published_is_the_original_and_what_is_not_here_is_named() {
+async fn in_a_datanet_the_earliest_publication_is_the_original_and_missing_datasets_are_named() {
     let bench = Bench::new();
     let data = bench.open().await;
     let older = add(&data, bench.ask("older", &[prose(1)])).await;
@@ -202,7 +202,7 @@ async fn in_a_datanet_the_earliest_published_is_the_original_and_what_is_not_her
 }
 
 #[tokio::test]
-async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
+async fn statistics_and_checks_cover_the_stores_of_permissioned_datanets() {
     let bench = Bench::new();
     let data = bench.open().await;
     let datanets = data.datanets.clone();
@@ -244,7 +244,7 @@ async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
 }
 
 #[tokio::test]
-async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anything_else() {
+async fn a_permissioned_store_serves_published_blobs_to_members_and_nothing_else() {
     let bench = Bench::new();
     let data = bench.open().await;
     let datanets = data.datanets.clone();

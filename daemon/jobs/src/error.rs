@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_said_decides_where_nothing_else_did() {
+    fn an_io_error_decides_the_kind_where_no_other_error_does() {
         let file = JobError::file("read", Path::new("x"));
         assert_eq!(file(io::Error::from(io::ErrorKind::NotFound)).kind(), Kind::NotFound);
         let file = JobError::file("read", Path::new("x"));

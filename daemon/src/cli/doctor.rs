@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_followed_by_what_to_do() {
+    fn each_problem_is_followed_by_its_fix() {
         let checks = vec![
             Check::good("home", "there"),
             Check::bad("disk", "full", "free some space"),

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_said_decides_where_nobody_else_did() {
+    fn an_io_error_decides_the_exit_code_where_no_other_error_does() {
         let of = |kind| Exit::of(&anyhow::Error::new(io::Error::from(kind)).context("could not read x"));
         assert_eq!(of(io::ErrorKind::PermissionDenied), Exit::Denied);
         assert_eq!(of(io::ErrorKind::NotFound), Exit::NotFound);

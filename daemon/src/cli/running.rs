@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_that_listens_everywhere_is_asked_here() {
+    fn a_node_that_listens_everywhere_is_reached_over_loopback() {
         for (said, url) in [
             ("http://127.0.0.1:8545", "http://127.0.0.1:8545"),
             ("0.0.0.0:8545", "http://127.0.0.1:8545"),

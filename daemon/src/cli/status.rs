@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_node_says_so_in_a_few_lines() {
+    fn a_healthy_node_is_reported_in_a_few_lines() {
         let text = text(&status(3, 10, 11, "on"), 102);
         for part in [
             "yes, to 3 peers",
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_alone_mute_and_behind_says_each_of_it() {
+    fn a_node_without_peers_or_votes_and_behind_reports_each_problem() {
         let shown = status(0, 10, 50, "no validator key");
         assert!(!shown.connected && !shown.voting && shown.behind == 40);
         let text = text(&shown, 102);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_object_has_the_answer_and_what_the_node_said_side_by_side() {
+    fn the_json_object_has_the_summary_and_the_response_of_the_node() {
         let object = serde_json::to_value(status(1, 5, 5, "on")).unwrap();
         assert_eq!(
             (&object["voting"], &object["height"], &object["pid"]),

@@ -28,7 +28,7 @@ fn terms() -> CreateRequest {
 }
 
 #[tokio::test]
-async fn what_was_said_is_there_after_a_restart_and_a_former_member_is_given_no_key() {
+async fn statements_survive_a_restart_and_a_former_member_gets_no_key() {
     let dir = tempfile::tempdir().unwrap();
     let home = Home::new(dir.path());
     let member = SecretKey::from_seed([2; 32]);
@@ -69,7 +69,7 @@ async fn what_was_said_is_there_after_a_restart_and_a_former_member_is_given_no_
 }
 
 #[tokio::test]
-async fn only_the_owner_says_who_is_a_member() {
+async fn only_the_owner_decides_who_is_a_member() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let owner = opened(&Home::new(one.path()), 1).await;
     let local = owner.create_owned(terms()).await.unwrap();

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_past_of_a_version_ends_where_it_is_not_known_and_does_not_run_in_circles() {
+    fn the_history_of_a_version_ends_at_an_unknown_one_and_is_never_circular() {
         let held = [card(3, Some(2)), card(2, Some(1)), card(5, Some(6)), card(6, Some(5))];
         let of = |root: u8| past(&held, Some(BlobHash([root; 32]))).len();
         assert_eq!((of(3), of(2), of(5), of(9)), (3, 2, 2, 1));

@@ -36,7 +36,7 @@ fn deal(owner: &SecretKey, bytes: &[u8]) -> Signed<Deal> {
 }
 
 #[tokio::test]
-async fn an_owner_that_was_killed_knows_its_hosts_and_what_it_owes_them() {
+async fn a_killed_owner_remembers_its_hosts_and_what_it_owes_them() {
     let dir = tempfile::tempdir().unwrap();
     let (home, key) = (Home::new(dir.path()), SecretKey::from_seed([1; 32]));
     let config = config::Config::default();
@@ -88,7 +88,7 @@ async fn an_owner_that_was_killed_knows_its_hosts_and_what_it_owes_them() {
 }
 
 #[tokio::test]
-async fn a_host_that_was_killed_keeps_what_it_took_and_promises_the_room_once() {
+async fn a_killed_host_keeps_its_copies_and_reserves_their_space_once() {
     let dir = tempfile::tempdir().unwrap();
     let (home, key) = (Home::new(dir.path()), SecretKey::from_seed([1; 32]));
     let signed = deal(&key, &[5; 40_000]);

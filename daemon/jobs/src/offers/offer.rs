@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_is_there_after_a_restart_until_it_is_taken_back() {
+    fn an_offer_survives_a_restart_until_it_is_withdrawn() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path());
         let offered = ask(&["audit"], &[("audit", "0.5 OPEN")]);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_that_cannot_be_meant_is_refused_by_its_field() {
+    fn an_invalid_offer_is_refused_with_the_name_of_the_field() {
         for (bad, says) in [
             (ask(&[], &[]), "at least one of train, infer and audit"),
             (ask(&["dance"], &[]), "`dance` is not one of"),

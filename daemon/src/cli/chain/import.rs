@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_speed_is_told_in_blocks_and_gas() {
+    fn the_speed_is_shown_in_blocks_and_gas() {
         let shown = Shown {
             height: 54,
             hash: "0xab".into(),

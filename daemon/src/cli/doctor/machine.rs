@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_free_ours_or_somebody_elses() {
+    fn a_port_is_free_ours_or_taken() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         assert_eq!(port("rpc.listen", address, true).state, State::Good);
