@@ -165,8 +165,10 @@ fn an_invalid_request_is_refused_with_the_name_of_the_field() {
             adapters: vec![("a".into(), f32::NAN)],
             ..plain()
         }),
-        "model"
+        "adapters"
     );
+    let tenant = "x".repeat(300);
+    assert_eq!(field(Request { tenant, ..plain() }), "user");
     let sampling = Params {
         temperature: -1.0,
         ..Params::default()

@@ -163,7 +163,7 @@ impl ModelServer {
 }
 
 fn router(serving: Arc<Serving>, guard: Arc<Guard>, busy: Option<Arc<Busy>>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/completions", post(completion))
         .route("/v1/models", get(models::list))
@@ -174,12 +174,12 @@ fn router(serving: Arc<Serving>, guard: Arc<Guard>, busy: Option<Arc<Busy>>) -> 
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .fallback(models::not_found)
-        .layer(middleware::from_fn(error::name_allowed_methods))
+        .with_state(serving);
+    error::with_allowed_methods(routes)
         .layer(middleware::from_fn_with_state(busy, busy::mark_busy))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(guard, guard::check_access))
         .layer(middleware::from_fn(traced::openai))
-        .with_state(serving)
 }
 
 async fn chat(State(serving): State<Arc<Serving>>, body: Body) -> Result<Response, ApiError> {

@@ -1,10 +1,10 @@
 //! Error responses: the error object of the OpenAI API.
 
 use axum::{
-    Json,
+    Json, Router,
     extract::Request,
     http::{HeaderValue, StatusCode, header},
-    middleware::Next,
+    middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -166,8 +166,16 @@ impl From<AdminError> for ApiError {
     }
 }
 
-/// Middleware: gives a 405 response, whose body axum leaves empty, an error object that names the allowed methods.
-pub(super) async fn name_allowed_methods(request: Request, next: Next) -> Response {
+/// Wraps a router so that its 405 responses, whose bodies axum leaves empty, have an error object that names the allowed
+/// methods.
+pub(super) fn with_allowed_methods(router: Router) -> Router {
+    // Around the whole router: axum adds the `Allow` header outside of the layers of a route.
+    Router::new()
+        .fallback_service(router)
+        .layer(middleware::from_fn(name_allowed_methods))
+}
+
+async fn name_allowed_methods(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
     let allow = response.headers().get(header::ALLOW);
@@ -182,15 +190,13 @@ pub(super) async fn name_allowed_methods(request: Request, next: Next) -> Respon
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, middleware, routing::get};
+    use axum::routing::get;
 
     use super::*;
 
     #[tokio::test]
     async fn a_refused_method_is_answered_with_the_allowed_ones() {
-        let router = Router::new()
-            .route("/v1/models", get(|| async { "models" }))
-            .layer(middleware::from_fn(name_allowed_methods));
+        let router = with_allowed_methods(Router::new().route("/v1/models", get(|| async { "models" })));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1/models", listener.local_addr().unwrap());
         tokio::spawn(async { axum::serve(listener, router).await });
