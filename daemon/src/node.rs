@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use config::{Loaded, Size};
+use config::{Config, Loaded, Size};
 use net::{ChainTag, Net, NetConfig, NetHandle};
 use protocol::{NodeId, crypto::SecretKey};
 use serde::Serialize;
@@ -19,7 +19,7 @@ use storage::{BlockLog, HomeLock, RealDisk, disk::free_bytes};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use base::{clock::Clock, events::Events, home::Home, key, words::chained};
+use base::{clock::Clock, errors::chained, events::Events, home::Home, key};
 pub use chain::open::{OpenError, read_genesis};
 use chain::{
     actor::{self, Chain, ChainError, Command},
@@ -126,19 +126,8 @@ impl Running {
             genesis: genesis.0,
         };
         let opened_data = data::Opened::open(&home, config, *node_key.seed()).await?;
-        let started = Net::start(NetConfig {
-            data: Some(opened_data.plane.addresses().with_relay(config.data.relay())),
-            listen: config.network.listen.clone(),
-            bootstrap: config.network.bootstrap.clone(),
-            limits: net::Limits {
-                peers_max: config.network.max_peers,
-                request_timeout: config.network.request_timeout.0,
-                ban: config.network.ban.0,
-                ..net::Limits::default()
-            },
-            ..NetConfig::new(*node_key.seed(), tag)
-        });
-        let (net, heard) = match started.await {
+        let started = Net::start(net_config(config, &opened_data, *node_key.seed(), tag)).await;
+        let (net, heard) = match started {
             Ok(started) => started,
             Err(error) => {
                 // An endpoint that is dropped without a shutdown logs an error, which would bury the real one.
@@ -181,19 +170,13 @@ impl Running {
             events.clone(),
             addresses,
         ));
-        let about = About {
-            moniker: config.node.moniker.clone(),
-            network: config.node.network.clone(),
-            wants_peers: !config.network.bootstrap.is_empty(),
-            started: Instant::now(),
-        };
         let shared = Arc::<std::sync::OnceLock<Data>>::default();
         let parts = api::Parts {
             data: shared.clone(),
             chain: chain.clone(),
             ingress: ingress.clone(),
             net: net.clone(),
-            about: Arc::new(about),
+            about: Arc::new(about(config)),
         };
         let api = Api::start(api_settings(loaded), parts).await?;
 
@@ -323,6 +306,30 @@ pub async fn interrupted() {
     tokio::select! {
         _ = terminate.recv() => (),
         _ = interrupt.recv() => (),
+    }
+}
+
+fn net_config(config: &Config, data: &data::Opened, seed: [u8; 32], tag: ChainTag) -> NetConfig {
+    NetConfig {
+        data: Some(data.plane.addresses().with_relay(config.data.relay())),
+        listen: config.network.listen.clone(),
+        bootstrap: config.network.bootstrap.clone(),
+        limits: net::Limits {
+            peers_max: config.network.max_peers,
+            request_timeout: config.network.request_timeout.0,
+            ban: config.network.ban.0,
+            ..net::Limits::default()
+        },
+        ..NetConfig::new(seed, tag)
+    }
+}
+
+fn about(config: &Config) -> About {
+    About {
+        moniker: config.node.moniker.clone(),
+        network: config.node.network.clone(),
+        wants_peers: !config.network.bootstrap.is_empty(),
+        started: Instant::now(),
     }
 }
 

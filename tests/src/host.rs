@@ -91,7 +91,7 @@ impl Host {
     /// Comes up from what its disk has, as a daemon does: log, state, the gap between them, journal, machine.
     pub fn start(&mut self, now: Time, genesis: &ChainGenesis) -> Result<Vec<Effect>, String> {
         let disk: Arc<FaultDisk> = Arc::new(self.disk.clone());
-        let words = |error: &dyn std::error::Error| base::words::chained(error);
+        let words = |error: &dyn std::error::Error| base::errors::chained(error);
         let layout = Layout {
             segment_bytes: SEGMENT_BYTES,
             ..Layout::default()
@@ -167,14 +167,14 @@ impl Host {
         let mut todo = Vec::new();
         up.node
             .step(now, input, &mut todo)
-            .map_err(|error| base::words::chained(&error))?;
+            .map_err(|error| base::errors::chained(&error))?;
         Ok(todo)
     }
 
     /// Does one effect on this host's disk, or hands it out.
     pub fn perform(&mut self, effect: Effect) -> Result<Option<Outgoing>, String> {
         let Some(up) = &mut self.up else { return Ok(None) };
-        let words = |error: &dyn std::error::Error| base::words::chained(error);
+        let words = |error: &dyn std::error::Error| base::errors::chained(error);
         match effect {
             Effect::Journal(_) if self.sabotage == Some(Sabotage::NoJournal) => (),
             Effect::JournalSync if self.sabotage == Some(Sabotage::UnsyncedJournal) => (),

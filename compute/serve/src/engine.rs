@@ -1,8 +1,14 @@
-//! The engine: one thread that owns the model, and a handle that asks it.
+//! The inference engine: one thread that owns the model, and a handle that submits requests to it.
 //!
-//! The thread takes what came, lets the scheduler plan, runs the step, chooses tokens, and says what follows; everything
-//! slow but the step itself (tokenising, reading adapters) happens on other threads. A step that fails or panics costs
-//! the requests in it; the model is built anew and the others go on.
+//! The thread takes the commands that arrived, lets the scheduler plan, runs the step, samples tokens and emits events.
+//! Everything slow besides the step (tokenising, reading adapters) happens on other threads. A step that fails or panics
+//! costs the requests in it; the model is built again and the others go on.
+//!
+//! # Why not one thread per request, or async
+//!
+//! A device runs one step at a time, so a second thread could only wait for the first. One owner of the model needs no
+//! lock around it, and burn's streams are per thread: work that hops between threads changes its stream
+//! (`compute`'s notes on cubecl).
 
 mod metrics;
 mod request;
@@ -19,61 +25,59 @@ use std::{
 };
 
 pub use metrics::{Histogram, Metrics};
-pub use request::{AskError, Event, Named, Prompt, Request, Scored, Served};
+pub use request::{Event, PositionLogprobs, Prompt, Request, SubmitError, TokenLogprob, UsedAdapter};
 use run::{Command, Queued, Run};
 
 use compute::forward::{Forward, Shape};
 
 use crate::{
-    sample::text::Decode,
-    schedule::{Ask, Limits, Refusal, RequestId, Tenant},
+    sample::text::Detokenize,
+    schedule::{Limits, Refusal, RequestId, ScheduleRequest, Tenant},
     tier::{Artifact, Tiers},
 };
 
-/// Commands that wait for the end of a step.
+/// Most commands waiting for the current step to end; a further request is refused with [`Refusal::Full`].
 const INBOX: usize = 4096;
 
-/// Text to tokens and back, for one model. Called on many threads.
-pub trait Words: Decode {
-    /// The tokens of a text, with those that the model wants at its start.
+/// Text to tokens and back for one model: tokenizer and chat template. Called on many threads.
+pub trait TextCodec: Detokenize {
+    /// The tokens of a text, with those that the model expects at its start (BOS).
     fn encode(&self, text: &str) -> Result<Vec<u32>, String>;
 
-    /// The text that stands for a conversation, given as the JSON of a chat request. It has all special tokens itself:
-    /// [`Words::encode_chat`] adds none.
+    /// Renders a conversation, given as the JSON of a chat request, with the chat template. The text contains all special
+    /// tokens; [`TextCodec::encode_chat`] adds none.
     fn chat(&self, request: &str) -> Result<String, String>;
 
-    /// The tokens of what [`Words::chat`] wrote.
+    /// Tokenises what [`TextCodec::chat`] rendered.
     fn encode_chat(&self, text: &str) -> Result<Vec<u32>, String>;
 }
 
-/// Builds the model, at start and again after it failed.
+/// Builds the model: at start, and again after a step failed.
 pub type Build = Box<dyn FnMut() -> Result<Box<dyn Forward>, String> + Send>;
 
-/// What an engine is made of.
+/// The parts of an engine; [`crate::loader::parts`] makes them for a stored model.
 pub struct Setup {
-    /// Bounds on what runs and waits.
     pub limits: Limits,
-    /// The base model's content.
+    /// The hash of the base model; cached pages are named by it.
     pub base: [u8; 32],
-    /// Tokens that end an answer.
+    /// Tokens that end a completion (EOS).
     pub ends: Vec<u32>,
-    /// Its tokenizer.
-    pub words: Arc<dyn Words>,
-    /// Its adapters.
+    pub codec: Arc<dyn TextCodec>,
     pub tiers: Arc<Tiers>,
-    /// Its model.
     pub build: Build,
 }
 
-/// Called with each event of a request, on the engine's thread: it must not wait. False when nobody listens any more. There
-/// are never more events than prompt and longest answer have tokens, and one.
+/// Receives each event of a request, on the engine's thread: it must not block. Returns false when nobody listens any
+/// more. A request has at most one event for each token of its prompt and longest completion, and one more.
 pub type Events = Box<dyn Fn(Event) -> bool + Send>;
 
-/// A running engine. When the last handle is dropped, it stops.
+/// A running engine. Dropping it stops the thread and ends every request.
+///
+/// Requests are submitted from any thread; events arrive through the callback given with them.
 pub struct Engine {
     inbox: SyncSender<Command>,
     tiers: Arc<Tiers>,
-    words: Arc<dyn Words>,
+    codec: Arc<dyn TextCodec>,
     shape: Shape,
     verifies: bool,
     next: AtomicU64,
@@ -84,18 +88,18 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Builds the model on a thread of its own and waits for it.
+    /// Builds the model on a thread of its own and waits until it is built.
     pub fn start(setup: Setup) -> Result<Self, String> {
         let (inbox, commands) = mpsc::sync_channel(INBOX);
         let metrics = Arc::new(Mutex::new(Metrics::default()));
-        let (tiers, words) = (Arc::clone(&setup.tiers), Arc::clone(&setup.words));
+        let (tiers, codec) = (Arc::clone(&setup.tiers), Arc::clone(&setup.codec));
         let (ready, built) = mpsc::channel();
         let (alive, end) = mpsc::channel();
         let (own, shown) = (inbox.clone(), Arc::clone(&metrics));
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
-                // Dropped when the thread ends, however it ends.
+                // Dropped when the thread ends, even by a panic: that closes the channel of [`Engine::end`].
                 let _alive = alive;
                 match Run::new(setup, own, shown) {
                     Ok(mut run) => {
@@ -105,7 +109,7 @@ impl Engine {
                             run.until_stopped(&commands);
                         }
                     }
-                    // Whoever waits for it may have gone.
+                    // The thread that started us may have gone.
                     Err(why) => drop(ready.send(Err(why))),
                 }
             })
@@ -116,7 +120,7 @@ impl Engine {
         Ok(Self {
             inbox,
             tiers,
-            words,
+            codec,
             shape,
             verifies,
             next: AtomicU64::new(0),
@@ -127,9 +131,13 @@ impl Engine {
         })
     }
 
-    /// Takes a request. What it says goes to `events`, ending with [`Event::Done`] or [`Event::Refused`]. When nobody
-    /// listens there any more, the request ends by itself.
-    pub fn ask(&self, request: Request, events: Events) -> Result<RequestId, AskError> {
+    /// Submits a request. Its events go to `events`, ending with [`Event::Done`] or [`Event::Refused`]. If `events`
+    /// returns false, the request is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// At once for a malformed request, an unknown adapter, a full inbox, or an engine that drains or stopped.
+    pub fn submit(&self, request: Request, events: Events) -> Result<RequestId, SubmitError> {
         if self.draining.load(Ordering::Relaxed) {
             return Err(Refusal::Draining.into());
         }
@@ -137,7 +145,7 @@ impl Engine {
         if request.verified && !self.verifies {
             let why = "is true, and sums on this device depend on who else is served; leave it out, or serve the model with \
                        `--device cpu`";
-            return Err(AskError::field("verified", why.to_owned()));
+            return Err(SubmitError::invalid("verified", why.to_owned()));
         }
         let artifacts = request
             .adapters
@@ -145,12 +153,12 @@ impl Engine {
             .map(|(name, _)| {
                 self.tiers
                     .resolve(name)
-                    .map_err(|error| AskError::of_name(name, &error))
+                    .map_err(|error| SubmitError::unknown_adapter(name, &error))
             })
             .collect::<Result<Vec<Arc<Artifact>>, _>>()?;
-        let prompt = request.prompt.tokens(&*self.words)?;
+        let prompt = request.prompt.tokens(&*self.codec)?;
         if let Some(token) = prompt.iter().find(|token| **token as usize >= self.shape.vocabulary) {
-            return Err(AskError::field(
+            return Err(SubmitError::invalid(
                 "prompt",
                 format!("token {token} is not in the vocabulary"),
             ));
@@ -158,8 +166,8 @@ impl Engine {
         let id = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
         let keys = artifacts.iter().map(|artifact| artifact.key());
         let weights = request.adapters.iter().map(|(_, weight)| *weight);
-        let ask = Ask {
-            request: id,
+        let schedule = ScheduleRequest {
+            id,
             tenant: Tenant(request.tenant.as_str().into()),
             adapters: keys.zip(weights).collect(),
             tokens_max: request.tokens_max.unwrap_or(u32::MAX),
@@ -172,55 +180,55 @@ impl Engine {
             barred: Vec::new(),
         };
         let queued = Box::new(Queued {
-            ask,
+            schedule,
             request,
             artifacts,
             events,
         });
-        // While the step that runs goes on, the adapters may come already.
+        // Loading starts while the current step still runs.
         queued
             .artifacts
             .iter()
             .for_each(|artifact| self.tiers.prefetch(artifact));
-        match self.inbox.try_send(Command::Ask(queued)) {
+        match self.inbox.try_send(Command::Submit(queued)) {
             Ok(()) => Ok(id),
-            Err(TrySendError::Full(_)) => Err(AskError::Refused(Refusal::Full {
+            Err(TrySendError::Full(_)) => Err(SubmitError::Refused(Refusal::Full {
                 waiting: INBOX,
                 retry_after_ms: 1000,
             })),
-            Err(TrySendError::Disconnected(_)) => Err(AskError::Stopped),
+            Err(TrySendError::Disconnected(_)) => Err(SubmitError::Stopped),
         }
     }
 
-    /// Ends a request. One that ended already is left alone.
+    /// Cancels a request. Does nothing if it already ended.
     pub fn cancel(&self, request: RequestId) {
         // A stopped engine has cancelled everything.
         let _ = self.inbox.send(Command::Cancel(request));
     }
 
-    /// Its adapters.
+    /// The adapters that this engine serves.
     pub fn tiers(&self) -> &Arc<Tiers> {
         &self.tiers
     }
 
-    /// Its tokenizer.
-    pub fn words(&self) -> &Arc<dyn Words> {
-        &self.words
+    /// The tokenizer and chat template of the base model.
+    pub fn codec(&self) -> &Arc<dyn TextCodec> {
+        &self.codec
     }
 
-    /// The model's bounds.
+    /// The bounds of the model: vocabulary, context, pages, slots.
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// What happened so far, and who is where.
+    /// Counters since the start, and the current queue and cache occupancy.
     pub fn metrics(&self) -> Metrics {
         let mut metrics = self.metrics.lock().expect("counting does not panic").clone();
         metrics.tiers = self.tiers.counters();
         metrics
     }
 
-    /// Takes nothing new, and returns when all that waited or ran is done.
+    /// Refuses new requests and returns when all waiting and running ones are done.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         let (done, drained) = mpsc::channel();
@@ -230,12 +238,12 @@ impl Engine {
         }
     }
 
-    /// A channel on which nothing comes, and that closes when the engine's thread has ended, however it ended. There is
-    /// one for an engine.
+    /// A channel that never carries a value and closes when the engine's thread ended, for whatever reason. There is one
+    /// per engine.
     ///
     /// # Panics
     ///
-    /// When it was taken before.
+    /// Panics if it was taken before.
     pub fn end(&self) -> Receiver<Infallible> {
         let mut end = self.end.lock().expect("taking does not panic");
         end.take().expect("the end of an engine is awaited once")
@@ -246,7 +254,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let _ = self.inbox.send(Command::Stop);
         if let Some(thread) = self.thread.take() {
-            // Its panic was reported when it happened, and every request told.
+            // A panic of the thread was reported when it happened, and every request was told.
             let _ = thread.join();
         }
     }

@@ -1,8 +1,18 @@
-//! Pages of keys and values: who uses which, and which are kept because their content may be asked for again.
+//! KV cache pages: which sequence uses which, and which are kept because their content may be needed again.
 //!
-//! A page is named by what led to it: base model, mix of adapters and every token before it and in it. So replacing an
-//! adapter under its name drops nothing and serves nothing stale: other weights are another [`ContentKey`]. What is in
-//! a page is the model's business; nothing here touches memory of a device.
+//! The content of a page is identified by what it was computed from: base model, adapter mix, and every token up to its
+//! end. So replacing an adapter under its name invalidates nothing and serves nothing stale: other weights are another
+//! [`ContentKey`]. Only bookkeeping happens here; the model owns the device memory.
+//!
+//! # Why pages
+//!
+//! A contiguous cache per sequence must reserve the longest context for each row. Pages (Kwon et al., PagedAttention,
+//! SOSP 2023) are reserved as a sequence grows, and sequences with a common prefix share them without a copy. A shared
+//! page is never written: the part of a page that two prompts have in common is copied into a page of the new sequence.
+//!
+//! # Why compare tokens, not hashes
+//!
+//! A collision would show one client another's context. Comparing a page's tokens costs little beside computing them.
 
 mod tree;
 
@@ -17,8 +27,8 @@ use tree::{NodeId, Tree};
 use compute::forward::PageId;
 
 impl ContentKey {
-    /// The key of everything that is computed with these weights. `mix` is in the order in which adapters are added up,
-    /// each with the bits of its weight. Verified content is apart: bits of other content may depend on batch mates.
+    /// The key of everything computed with these weights. `mix` is in the order in which adapters are summed, each with the
+    /// bits of its weight. Verified content is kept apart: the bits of other content may depend on the rest of its batch.
     pub fn new(base: &[u8; 32], mix: &[([u8; 32], u32)], verified: bool) -> Self {
         let mut bytes = Vec::with_capacity(mix.len() * 36);
         for (adapter, weight) in mix {
@@ -32,47 +42,60 @@ impl ContentKey {
     }
 }
 
-/// The pages of one sequence, in order of positions. Given back with [`Pages::end`], never just dropped.
+/// The pages of one sequence, in order of positions. Must be given back with [`Pages::end`], not dropped.
 #[derive(Debug)]
 pub struct Chain {
     key: ContentKey,
     pages: Vec<PageId>,
-    /// Pages at the front whose content the tree knows, and the node of the last of them.
+    /// Number of pages at the front that are in the tree, and the node of the last of them.
     known: usize,
     at: Option<NodeId>,
 }
 
 impl Chain {
-    /// Pages of positions from 0 on.
+    /// The pages of positions from 0 on.
     pub fn pages(&self) -> &[PageId] {
         &self.pages
     }
 }
 
-/// Positions of one page to copy into another before anything else runs.
+/// A copy of positions between pages, to be made before the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copy {
-    /// Where they are.
     pub from: PageId,
-    /// Where they go.
     pub to: PageId,
-    /// How many, from the first on.
+    /// Number of positions, from the first of the page on.
     pub tokens: usize,
 }
 
-/// What a new sequence does not have to compute.
+/// The part of a new sequence that is in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reuse {
     /// Positions that are filled once `copy` is done.
     pub filled: usize,
-    /// The part of them that lies within a page that others own.
+    /// Copies the last of them out of a page that is not shared as a whole.
     pub copy: Option<Copy>,
 }
 
-/// Every page of one device.
+/// The pages of one device: free lists, users, and the prefix cache.
 ///
-/// A page is free, or used by sequences, or kept for its content, or both of the last two. Kept pages that nobody uses
-/// are given up oldest first, children before parents, when free ones run out.
+/// A page is free, in use, cached, or both of the latter. When free pages run out, cached pages without users are evicted
+/// LRU, children before parents.
+///
+/// ```
+/// use serve::pages::{ContentKey, Pages};
+///
+/// let key = ContentKey::new(&[0; 32], &[], false);
+/// let mut pages = Pages::new(8, 2); // Eight pages of two positions.
+/// let (mut first, reuse) = pages.begin(key, &[1, 2, 3, 4, 5]);
+/// assert_eq!(reuse.filled, 0);
+/// assert!(pages.reserve(&mut first, 5));
+/// pages.end(first, &[1, 2, 3, 4, 5]); // All five positions were computed.
+///
+/// let (second, reuse) = pages.begin(key, &[1, 2, 3, 4, 9]);
+/// assert_eq!(reuse.filled, 4, "two whole pages have the same tokens");
+/// pages.end(second, &[1, 2, 3, 4]);
+/// ```
 #[derive(Debug)]
 pub struct Pages {
     page_tokens: usize,
@@ -84,7 +107,7 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// All pages free.
+    /// All pages free, none cached.
     pub fn new(pages: u32, page_tokens: usize) -> Self {
         assert!(
             pages > 0 && page_tokens > 0,
@@ -99,28 +122,28 @@ impl Pages {
         }
     }
 
-    /// Pages there are.
+    /// Number of pages of the device.
     pub fn total(&self) -> usize {
         self.users.len()
     }
 
-    /// Pages that nobody uses and nothing is kept in.
+    /// Number of pages that are neither used nor cached.
     pub fn free(&self) -> usize {
         self.free.len()
     }
 
-    /// Pages kept for their content, used or not.
+    /// Number of cached pages, used or not.
     pub fn kept(&self) -> usize {
         self.tree.len()
     }
 
-    /// Kept pages that were given up so far.
+    /// Number of cached pages evicted since the start.
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// Starts a sequence with what is known of its tokens. The last token is always left to compute: its logits are
-    /// what the caller wants.
+    /// Starts a sequence with the cached part of its tokens. The last token is never taken from the cache: the caller needs its
+    /// logits.
     pub fn begin(&mut self, key: ContentKey, tokens: &[u32]) -> (Chain, Reuse) {
         let reusable = tokens.len().saturating_sub(1);
         let (nodes, partial) = self.tree.find(key, &tokens[..reusable], self.page_tokens);
@@ -140,7 +163,7 @@ impl Pages {
             copy: None,
         };
         if let Some((from, tokens)) = partial {
-            // The source may be the very page that is given up for the copy; then there is nothing to copy.
+            // The source itself may be evicted to make room for the copy; its use count prevents that.
             self.tree.touch(from);
             let from = self.tree.page(from);
             self.users[from.0 as usize] += 1;
@@ -154,7 +177,7 @@ impl Pages {
         (chain, reuse)
     }
 
-    /// A sequence that reuses nothing, for one that wants logits of every position.
+    /// Starts a sequence that reuses nothing, for a caller that needs the logits of every position.
     pub fn begin_fresh(&mut self, key: ContentKey) -> Chain {
         Chain {
             key,
@@ -164,7 +187,7 @@ impl Pages {
         }
     }
 
-    /// Gives a sequence pages for positions `0 .. positions`; false if there are not enough, and then it has what it had.
+    /// Gives a sequence pages for positions `0..positions`. If there are too few, returns false and changes nothing.
     pub fn reserve(&mut self, chain: &mut Chain, positions: usize) -> bool {
         let had = chain.pages.len();
         while chain.pages.len() * self.page_tokens < positions {
@@ -179,7 +202,7 @@ impl Pages {
         true
     }
 
-    /// Makes whole pages known by their content. `tokens` are those of all positions that are filled by now.
+    /// Adds whole pages to the cache. `tokens` are those of all positions filled so far.
     pub fn filled(&mut self, chain: &mut Chain, tokens: &[u32]) {
         let whole = tokens.len() / self.page_tokens;
         assert!(
@@ -196,7 +219,7 @@ impl Pages {
             );
             let (ours, known) = (chain.pages[chain.known], self.tree.page(node));
             if ours != known {
-                // Another sequence filled the same content first: one page of it is enough.
+                // Another sequence filled the same content first: keep that page and free ours.
                 self.take(known);
                 chain.pages[chain.known] = known;
                 self.release(ours);
@@ -206,7 +229,7 @@ impl Pages {
         }
     }
 
-    /// Takes the pages back. What is filled stays known until its room is needed, a page begun but not full included.
+    /// Ends a sequence. Its content stays cached until the pages are needed, a last page that is not full included.
     pub fn end(&mut self, mut chain: Chain, tokens: &[u32]) {
         self.filled(&mut chain, tokens);
         let tail = &tokens[chain.known * self.page_tokens..];
@@ -222,7 +245,7 @@ impl Pages {
         }
     }
 
-    /// Forgets everything: the device lost what its pages held, and every chain with it.
+    /// Forgets everything, after the device lost its pages. All chains become invalid.
     pub fn clear(&mut self) {
         *self = Self {
             evicted: self.evicted,
@@ -251,7 +274,7 @@ impl Pages {
         }
     }
 
-    /// A page with one user: a free one, or the oldest of those that are kept and unused.
+    /// A page with one user: a free one, or the least recently used cached one.
     fn allocate(&mut self) -> Option<PageId> {
         let page = match self.free.pop() {
             Some(page) => page,

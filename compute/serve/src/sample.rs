@@ -1,7 +1,7 @@
-//! From logits to a token: what the client asked for, applied to one row.
+//! Sampling: from one row of logits to a token, with the penalties, filters and seed that the client chose.
 //!
-//! The draw depends on the logits, the seed and the place of the token in the answer, and on nothing else: not on batch
-//! mates, not on the machine. Exponentials are our own for that reason; sums have a fixed order.
+//! A draw depends on the logits, the seed and the index of the token in the completion, and on nothing else: not on the
+//! rest of the batch, not on the machine. For that the exponential is our own, and sums have a fixed order.
 
 #![allow(clippy::float_arithmetic, reason = "logits are floats; what leaves is a token")]
 
@@ -16,33 +16,44 @@ use std::collections::BTreeMap;
 
 use bincode::{Decode, Encode};
 
-/// Most alternatives that are reported beside a token.
+/// Most alternatives reported beside a token.
 pub const LOGPROBS_MAX: u32 = 20;
 /// Most entries of a logit bias.
 pub const BIAS_MAX: usize = 1024;
 
-/// How tokens are chosen. The default is greedy.
+/// Sampling parameters, with the meaning they have in the OpenAI API and vLLM. The default is greedy.
+///
+/// ```
+/// use serve::sample::{Params, Position, Sampler};
+///
+/// let logits = [0.1, 2.0, 0.3];
+/// let mut sampler = Sampler::new(Params::default(), &[]);
+/// let chosen = sampler.choose(&mut logits.clone(), Position { index: 0, barred: &[] });
+/// assert_eq!(chosen.token, 1, "greedy takes the likeliest");
+/// let chosen = sampler.choose(&mut logits.clone(), Position { index: 1, barred: &[1] });
+/// assert_eq!(chosen.token, 2, "a barred token is never chosen");
+/// ```
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Params {
-    /// 0 takes the likeliest token.
+    /// 0 takes the likeliest token; at most 2.
     pub temperature: f32,
-    /// Only so many of the likeliest; 0 is all.
+    /// Keeps only this many of the likeliest tokens; 0 keeps all.
     pub top_k: u32,
-    /// Only the likeliest that together reach this probability.
+    /// Keeps only the smallest set of likeliest tokens whose probabilities reach this sum.
     pub top_p: f32,
-    /// Only those at least so likely, as a share of the likeliest.
+    /// Keeps only tokens with at least this fraction of the likeliest one's probability.
     pub min_p: f32,
-    /// Divides the logits of what is in prompt or answer; 1 does nothing.
+    /// Divides positive logits, and multiplies negative ones, of tokens in the prompt or the completion; 1 does nothing.
     pub repetition_penalty: f32,
-    /// Taken off the logits of what is in the answer.
+    /// Subtracted from the logits of tokens in the completion.
     pub presence_penalty: f32,
-    /// Taken off the logits of what is in the answer, as often as it is.
+    /// Subtracted from the logits of tokens in the completion, once per occurrence.
     pub frequency_penalty: f32,
     /// Added to the logits of these tokens.
     pub logit_bias: Vec<(u32, f32)>,
-    /// What the draws follow from.
+    /// The random draws are a function of this seed and the index of the token.
     pub seed: u64,
-    /// Report logarithms of probabilities: of the token, and of so many of the likeliest.
+    /// Report the log probability of each token, and of this many of the likeliest.
     pub logprobs: Option<u32>,
 }
 
@@ -63,23 +74,21 @@ impl Default for Params {
     }
 }
 
-/// A parameter out of its range.
+/// A sampling parameter out of its range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` is {found}, it must be {range}")]
 pub struct ParamsError {
-    /// As in the OpenAI API.
+    /// Name of the parameter as in the OpenAI API.
     pub field: &'static str,
-    /// What came.
     pub found: String,
-    /// What may come.
     pub range: String,
 }
 
 impl Params {
-    /// Checks every field against its range and the vocabulary.
+    /// Checks every parameter against its range and the vocabulary.
     pub fn check(&self, vocabulary: usize) -> Result<(), ParamsError> {
         let within = |field, value: f32, low: f32, high: f32| {
-            // A NaN is in no range.
+            // NaN is in no range, so it is refused here too.
             if (low..=high).contains(&value) {
                 return Ok(());
             }
@@ -118,12 +127,10 @@ impl Params {
     }
 }
 
-/// A token and how likely it was, before temperature, penalties and bias.
+/// A sampled token; log probabilities are those before temperature, penalties and bias.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Chosen {
-    /// Which.
     pub token: u32,
-    /// Where logarithms of probabilities are wanted.
     pub logprobs: Option<Logprobs>,
 }
 
@@ -132,46 +139,46 @@ pub struct Chosen {
 pub struct Logprobs {
     /// Of the token itself.
     pub token: f32,
-    /// The likeliest, most likely first.
+    /// The likeliest tokens, most likely first.
     pub top: Vec<(u32, f32)>,
 }
 
-/// One answer's sampler: its parameters and what it has said so far.
+/// The sampler of one completion: its parameters, and the tokens that penalties apply to.
 #[derive(Debug)]
 pub struct Sampler {
     params: Params,
-    /// Only kept where something is penalised: how often in the answer, and whether in the prompt.
-    seen: BTreeMap<u32, Seen>,
+    /// Tokens of prompt and completion; empty if nothing is penalised.
+    seen: BTreeMap<u32, Occurrences>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
-    in_answer: u32,
+struct Occurrences {
+    in_completion: u32,
 }
 
-/// Which token of an answer is chosen.
+/// The position in a completion for which a token is sampled.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// Its number in the answer, from 0.
+pub struct Position<'a> {
+    /// Index in the completion, from 0.
     pub index: u32,
-    /// Tokens that may not come here, such as the end of an answer that must go on.
+    /// Tokens that are forbidden here, such as the end token before the least length is reached.
     pub barred: &'a [u32],
 }
 
 impl Sampler {
-    /// A sampler at the start of an answer to `prompt`. The parameters were checked.
+    /// A sampler at the start of the completion of `prompt`. The parameters must have passed [`Params::check`].
     pub fn new(params: Params, prompt: &[u32]) -> Self {
         let mut seen = BTreeMap::new();
         if params.penalises() {
             for token in prompt {
-                seen.entry(*token).or_insert_with(Seen::default);
+                seen.entry(*token).or_insert_with(Occurrences::default);
             }
         }
         Self { params, seen }
     }
 
-    /// Chooses a token by a row of logits, which is used up. A row without one finite logit gives token 0.
-    pub fn choose(&mut self, logits: &mut [f32], place: Place<'_>) -> Chosen {
+    /// Samples a token from a row of logits, which is overwritten. A row without one finite logit gives token 0.
+    pub fn choose(&mut self, logits: &mut [f32], position: Position<'_>) -> Chosen {
         let before = self.params.logprobs.map(|count| {
             let total = math::log_sum_exp(logits);
             let top = draw::likeliest(logits, count as usize);
@@ -181,13 +188,13 @@ impl Sampler {
                 logits.to_vec(),
             )
         });
-        self.bend(logits, place.barred);
+        self.adjust(logits, position.barred);
         let token = match self.params.temperature > 0.0 {
-            true => draw::draw(&self.params, logits, place.index),
+            true => draw::draw(&self.params, logits, position.index),
             false => draw::greedy(logits),
         };
         if self.params.penalises() {
-            self.seen.entry(token).or_default().in_answer += 1;
+            self.seen.entry(token).or_default().in_completion += 1;
         }
         let logprobs = before.map(|(total, top, row): (f32, _, Vec<f32>)| Logprobs {
             token: row[token as usize] - total,
@@ -196,8 +203,8 @@ impl Sampler {
         Chosen { token, logprobs }
     }
 
-    /// Puts penalties, bias and bars into the logits.
-    fn bend(&self, logits: &mut [f32], barred: &[u32]) {
+    /// Applies penalties, bias and forbidden tokens to the logits.
+    fn adjust(&self, logits: &mut [f32], barred: &[u32]) {
         let params = &self.params;
         for (token, seen) in &self.seen {
             let Some(logit) = logits.get_mut(*token as usize) else {
@@ -207,8 +214,8 @@ impl Sampler {
                 true => *logit / params.repetition_penalty,
                 false => *logit * params.repetition_penalty,
             };
-            if seen.in_answer > 0 {
-                *logit -= params.presence_penalty + params.frequency_penalty * seen.in_answer as f32;
+            if seen.in_completion > 0 {
+                *logit -= params.presence_penalty + params.frequency_penalty * seen.in_completion as f32;
             }
         }
         for (token, bias) in &params.logit_bias {
@@ -222,7 +229,7 @@ impl Sampler {
     }
 }
 
-/// How likely `token` was by a row of logits, and what was likeliest: for the tokens of a prompt.
+/// Log probability of `token` in a row of logits, and of the `count` likeliest: for scoring the tokens of a prompt.
 pub fn score(logits: &[f32], token: u32, count: u32) -> Logprobs {
     let total = math::log_sum_exp(logits);
     Logprobs {

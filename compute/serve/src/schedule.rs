@@ -1,21 +1,28 @@
-//! What runs in the next step, and for whom: the one place where requests, tenants, adapters and pages compete.
+//! The scheduler: what runs in the next step and for whom. Requests, tenants, adapters and pages compete here alone.
 //!
-//! A machine: it is told the time, takes one input and lists what should happen, in order. A request waits for its
-//! adapters (cold), then for room (ready), then runs. A step is filled with one token of every sequence that is
-//! answering and with chunks of prompts; an adapter that is not there yet never holds a step up. Logits, text and files
-//! are not known here.
+//! A pure state machine: it is told the time, takes one input and lists effects, in order. A request waits for its
+//! adapters (cold), then for room (ready), then runs. A step is filled with one token of every sequence that is decoding,
+//! then with chunks of prompts (chunked prefill); an adapter that is not loaded yet never delays a step. The scheduler
+//! sees no logits, text or files.
 //!
 //! Room goes to the tenant that was served least, counted in tokens (the virtual token counter of Sheng et al., Fairness
-//! in Serving Large Language Models, OSDI 2024). When rows or pages run out, the tenant that has most gives some back;
-//! what its sequence computed stays known as long as pages allow, so that little is computed twice.
+//! in Serving Large Language Models, OSDI 2024). When rows or pages run out, the tenant with the most rows gives some
+//! back; what its sequence computed stays in the prefix cache as long as pages allow, so little is computed twice.
+//!
+//! # Why not a library's continuous batching
+//!
+//! The one serving library on burn (burn-lm 0.0.1) has neither continuous batching nor a paged cache. Engines in other
+//! languages would be a second program to install. And what decides here is particular: thousands of adapters that must be
+//! loaded before a row can run, ranks that differ within a step, fairness across tenants. As a pure machine the scheduler is
+//! tested under random inputs against a device without arithmetic: every request gets what it would get alone.
 
-mod ask;
 mod fair;
-mod pace;
 mod plan;
+mod request;
 mod run;
 mod slots;
 mod start;
+mod step_time;
 mod wait;
 
 #[cfg(test)]
@@ -25,97 +32,91 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::Time;
 
-pub use ask::{AdapterKey, Ask, Facts, Finish, Limits, Refusal, RequestId, Tenant, Usage};
 use fair::Tenants;
-use pace::Pace;
+pub use request::{AdapterInfo, AdapterKey, Finish, Limits, Refusal, RequestId, ScheduleRequest, Tenant, Usage};
 use slots::Slots;
+use step_time::StepTimeModel;
 
 use compute::forward::{AdapterSlot, Mix, Shape, Span, Wanted};
 
 use crate::pages::{Chain, Copy, Pages};
 
-/// What happened.
+/// An event for the scheduler.
 #[derive(Debug)]
 pub enum Input {
-    /// A request came. Its number was never used before.
-    Ask(Ask),
-    /// Whoever asked has gone.
+    /// A new request. Its id was never used before.
+    Submit(ScheduleRequest),
+    /// The client has gone.
     Cancel(RequestId),
-    /// The text of an answer reached a stop string.
+    /// The text of a completion reached a stop string.
     Stopped(RequestId),
-    /// An answer cannot go on.
+    /// A completion cannot go on, and why.
     Fail(RequestId, String),
-    /// An adapter that was to be fetched is in memory, or why it cannot be.
-    Fetched(AdapterKey, Result<Facts, String>),
-    /// An adapter could not be put into its slot.
+    /// A requested adapter is in host memory, or why it cannot be.
+    Fetched(AdapterKey, Result<AdapterInfo, String>),
+    /// An adapter could not be loaded into its slot, and why.
     Misfit(AdapterKey, String),
-    /// Plan the next step. Between [`Effect::Run`] and [`Input::Ran`] there is none to plan.
+    /// Plan the next step. Ignored between [`Effect::Run`] and [`Input::Ran`].
     Tick,
     /// The step ran. One token for each span that wanted logits of its last position, in order.
     Ran(Vec<u32>),
-    /// The step failed, and the device forgot everything.
+    /// The step failed, and the device lost all pages and slots.
     Broken(String),
 }
 
-/// What should happen, in this order. What follows from an input that an effect leads to comes behind the effects that
-/// were listed before.
+/// An action for the engine, to be performed in order. If performing one leads to a new input, the effects of that input
+/// come after those already listed.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// The request is not served.
     Refused(RequestId, Refusal),
-    /// Bring an adapter into memory; answer with [`Input::Fetched`].
+    /// Load an adapter into host memory; reply with [`Input::Fetched`].
     Fetch(AdapterKey),
-    /// The fetched adapter is not needed in memory any more.
+    /// The scheduler no longer needs this adapter in host memory.
     Drop(AdapterKey),
-    /// Put a fetched adapter into a slot.
+    /// Load a fetched adapter into a slot.
     Load(AdapterSlot, AdapterKey),
-    /// Empty a slot.
     Unload(AdapterSlot),
-    /// Copy positions of a page.
+    /// Copy positions from one page to another.
     Copy(Copy),
-    /// Run [`Scheduler::spans`]; answer with [`Input::Ran`] or [`Input::Broken`].
+    /// Run [`Scheduler::spans`]; reply with [`Input::Ran`] or [`Input::Broken`].
     Run,
-    /// The answer goes on with this token.
+    /// The next token of a completion.
     Token(RequestId, u32),
-    /// The answer is over.
     Finished(RequestId, Finish, Usage),
 }
 
-/// Who is where, for metrics.
+/// Queue lengths and cache occupancy, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
-pub struct Census {
-    /// Requests whose adapters are on their way.
+pub struct Occupancy {
+    /// Requests waiting for their adapters.
     pub cold: usize,
-    /// Requests that wait for room.
+    /// Requests waiting for a row, slots or pages.
     pub ready: usize,
-    /// Sequences that run.
     pub running: usize,
-    /// Adapters in slots.
+    /// Adapters in slots of the device.
     pub resident: usize,
-    /// Pages without use or content.
+    /// Pages that are neither used nor cached.
     pub pages_free: usize,
-    /// Pages there are.
+    /// All pages.
     pub pages: usize,
-    /// Pages kept for their content.
+    /// Pages in the prefix cache, used or not.
     pub pages_kept: usize,
-    /// Kept pages given up, since the start.
+    /// Cached pages evicted since the start.
     pub pages_evicted: u64,
-    /// Adapters that left a slot for another, since the start.
+    /// Adapters evicted from a slot since the start.
     pub slots_evicted: u64,
-    /// Sequences that gave their room back before they were done, since the start.
+    /// Sequences preempted since the start.
     pub preempted: u64,
 }
 
-/// A span of the step that runs, and whose it is.
+/// A span of the current step, and the request it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct Planned<'a> {
-    /// The request.
     pub request: RequestId,
-    /// What runs of it.
     pub span: Span<'a>,
-    /// The token behind the span, if there is one.
+    /// The token after the span, if it is already known.
     pub next: Option<u32>,
-    /// Whether [`Input::Ran`] wants a token for it.
+    /// True if [`Input::Ran`] must have a token for it.
     pub last: bool,
 }
 
@@ -125,7 +126,7 @@ struct Work {
     request: RequestId,
     count: usize,
     wanted: Wanted,
-    /// Whether a token comes of it.
+    /// True if the span ends the known tokens, so a token is sampled from its last position.
     last: bool,
 }
 
@@ -138,26 +139,26 @@ enum Stage {
 
 #[derive(Debug)]
 struct Sequence {
-    ask: Ask,
-    /// Its place among all that ever asked; kept when it gives its room back.
+    request: ScheduleRequest,
+    /// Arrival number; kept when the sequence is preempted.
     order: u64,
     stage: Stage,
-    /// Length of the prompt, which `tokens` begins with.
+    /// Length of the prompt, with which `tokens` begins.
     prompt: usize,
-    /// Prompt and answer.
+    /// Prompt and completion.
     tokens: Vec<u32>,
-    /// Positions whose keys and values are in pages.
+    /// Number of positions whose keys and values are in pages.
     computed: usize,
     chain: Option<Chain>,
     mix: Vec<Mix>,
     rank: u32,
-    /// The step that it last had a part in.
+    /// The last step with tokens of this sequence.
     served_in: u64,
-    /// Positions it found filled when it first ran.
+    /// Positions found in the prefix cache when it first ran; `None` until then.
     cached: Option<usize>,
-    /// Prompt positions whose logits were given out.
+    /// Prompt positions whose logits were computed for scoring.
     scored: usize,
-    /// How often others started before it because it did not fit.
+    /// How often other requests started first because this one did not fit.
     passed: u32,
 }
 
@@ -166,72 +167,89 @@ impl Sequence {
         self.tokens.len() - self.computed
     }
 
-    fn answered(&self) -> usize {
+    fn completion_len(&self) -> usize {
         self.tokens.len() - self.prompt
     }
 
-    fn answering(&self) -> bool {
-        self.pending() == 1 && self.answered() > 0
+    fn is_decoding(&self) -> bool {
+        self.pending() == 1 && self.completion_len() > 0
     }
 
     fn usage(&self) -> Usage {
         Usage {
             prompt: self.prompt,
             cached: self.cached.unwrap_or(0),
-            answer: self.answered(),
+            completion: self.completion_len(),
         }
     }
 }
 
-/// An adapter that waiting requests want.
+/// An adapter that waiting requests need.
 #[derive(Debug, Default)]
-struct Held {
-    fetch: Fetch,
+struct WantedAdapter {
+    fetch: FetchState,
     wanted_by: BTreeSet<RequestId>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Fetch {
+enum FetchState {
     #[default]
-    Not,
-    Asked,
-    Here(Facts),
+    NotRequested,
+    Requested,
+    Loaded(AdapterInfo),
 }
 
-/// Every request of one engine.
+/// The scheduler of one engine.
+///
+/// ```
+/// use compute::forward::Shape;
+/// use protocol::Time;
+/// use serve::schedule::{Effect, Input, Limits, RequestId, ScheduleRequest, Scheduler, Tenant};
+///
+/// # let shape = Shape { context_tokens_max: 64, vocabulary: 100, page_tokens: 16, pages: 8, slots: 8 };
+/// let mut scheduler = Scheduler::new(Limits::default(), shape, [0; 32], vec![2]);
+/// let request = ScheduleRequest::new(RequestId(1), Tenant("alice".into()), vec![5, 6, 7]);
+/// let mut effects = Vec::new();
+/// scheduler.step(Time(0), Input::Submit(request), &mut effects);
+/// scheduler.step(Time(0), Input::Tick, &mut effects);
+/// assert_eq!(effects, [Effect::Run]);
+/// // The model ran and token 2 was sampled: it ends completions of this model.
+/// scheduler.step(Time(1), Input::Ran(vec![2]), &mut effects);
+/// assert!(matches!(effects.last(), Some(Effect::Finished(RequestId(1), ..))));
+/// ```
 #[derive(Debug)]
 pub struct Scheduler {
     limits: Limits,
     shape: Shape,
     base: [u8; 32],
-    /// Tokens that end an answer.
+    /// Tokens that end a completion.
     ends: Vec<u32>,
     pages: Pages,
     slots: Slots,
     tenants: Tenants,
     sequences: BTreeMap<RequestId, Sequence>,
-    held: BTreeMap<AdapterKey, Held>,
+    wanted_adapters: BTreeMap<AdapterKey, WantedAdapter>,
     running: BTreeSet<RequestId>,
-    /// By order, those that never ran yet and since when they wait.
-    patience: BTreeMap<u64, (Time, RequestId)>,
-    /// A ready request that was passed too often: nobody starts before it.
-    first: Option<RequestId>,
+    /// Arrival time of requests that never ran yet, by arrival number.
+    waiting_since: BTreeMap<u64, (Time, RequestId)>,
+    /// A ready request that was passed over too often: no other starts before it.
+    head_of_line: Option<RequestId>,
     batch: Vec<Work>,
-    pace: Pace,
+    step_time: StepTimeModel,
     in_flight: bool,
     asked: u64,
     steps: u64,
     preempted: u64,
-    /// A waiting request may want a fetch that was not asked for.
+    /// True if a waiting request may need an adapter that was not requested yet.
     fetch_due: bool,
-    /// Fetches that were asked for and are wanted still.
+    /// Requested adapters that did not arrive and are still needed.
     fetching: usize,
-    /// How often a request ends: the last time, and the mean gap in microseconds.
+    /// Time of the last end of a request, and the mean gap between ends in microseconds: for retry advice.
     ended: (Time, u64),
 }
 
 impl Scheduler {
-    /// No requests yet. `base` names the base model by content, `ends` are the tokens that end an answer.
+    /// A scheduler without requests. `base` is the hash of the base model, `ends` are the tokens that end a completion.
     pub fn new(limits: Limits, shape: Shape, base: [u8; 32], ends: Vec<u32>) -> Self {
         limits.check(&shape);
         Self {
@@ -239,12 +257,12 @@ impl Scheduler {
             slots: Slots::new(shape.slots, limits.slot_bytes),
             tenants: Tenants::default(),
             sequences: BTreeMap::new(),
-            held: BTreeMap::new(),
+            wanted_adapters: BTreeMap::new(),
             running: BTreeSet::new(),
-            patience: BTreeMap::new(),
-            first: None,
+            waiting_since: BTreeMap::new(),
+            head_of_line: None,
             batch: Vec::new(),
-            pace: Pace::default(),
+            step_time: StepTimeModel::default(),
             in_flight: false,
             asked: 0,
             steps: 0,
@@ -259,10 +277,10 @@ impl Scheduler {
         }
     }
 
-    /// Takes one input.
+    /// Takes one input and appends its effects to `todo`.
     pub fn step(&mut self, now: Time, input: Input, todo: &mut Vec<Effect>) {
         match input {
-            Input::Ask(ask) => self.ask(now, ask, todo),
+            Input::Submit(request) => self.submit(now, request, todo),
             Input::Cancel(request) => self.finish(now, request, Finish::Cancelled, todo),
             Input::Stopped(request) => self.finish(now, request, Finish::Stop, todo),
             Input::Fail(request, why) => self.finish(now, request, Finish::Failed(why), todo),
@@ -282,7 +300,7 @@ impl Scheduler {
         assert!(self.in_flight || self.batch.is_empty());
     }
 
-    /// When [`Input::Tick`] is next due: at once while anything can run, else when someone's patience ends.
+    /// Time of the next [`Input::Tick`]: at once while anything can run, else when the longest wait times out.
     pub fn deadline(&self) -> Option<Time> {
         if self.in_flight {
             return None;
@@ -290,11 +308,11 @@ impl Scheduler {
         if !self.running.is_empty() || self.tenants.ready() > 0 || self.fetch_due || self.is_stuck() {
             return Some(Time(0));
         }
-        let (since, _) = self.patience.values().next()?;
+        let (since, _) = self.waiting_since.values().next()?;
         Some(since.after_ms(self.limits.waiting_ms_max))
     }
 
-    /// The spans of the step that [`Effect::Run`] asks for; none if all of them were taken back.
+    /// The spans of the step that [`Effect::Run`] asks for; empty if all of them were cancelled since.
     pub fn spans(&self) -> impl Iterator<Item = Planned<'_>> {
         self.batch.iter().map(|work| {
             let sequence = &self.sequences[&work.request];
@@ -306,7 +324,7 @@ impl Scheduler {
                 pages: &chain.pages()[..end.div_ceil(self.shape.page_tokens)],
                 adapters: &sequence.mix,
                 wanted: work.wanted,
-                verified: sequence.ask.verified,
+                verified: sequence.request.verified,
             };
             Planned {
                 request: work.request,
@@ -317,30 +335,30 @@ impl Scheduler {
         })
     }
 
-    /// The place of the token that comes next in an answer, and what may not come there.
-    pub fn next_place(&self, request: RequestId) -> (u32, &[u32]) {
+    /// The index in the completion of the next token, and the tokens that are forbidden there.
+    pub fn next_position(&self, request: RequestId) -> (u32, &[u32]) {
         let sequence = &self.sequences[&request];
-        let index = u32::try_from(sequence.answered()).expect("a context fits in 32 bits");
-        let barred = match index < sequence.ask.tokens_min {
-            true => &sequence.ask.barred[..],
+        let index = u32::try_from(sequence.completion_len()).expect("a context fits in 32 bits");
+        let barred = match index < sequence.request.tokens_min {
+            true => &sequence.request.barred[..],
             false => &[],
         };
         (index, barred)
     }
 
-    /// Whether anybody runs.
+    /// Returns true if any sequence runs.
     pub fn is_running(&self) -> bool {
         !self.running.is_empty()
     }
 
-    /// Whether nobody waits and nobody runs.
+    /// Returns true if there is no request at all.
     pub fn is_idle(&self) -> bool {
         self.sequences.is_empty()
     }
 
-    /// Who is where.
-    pub fn census(&self) -> Census {
-        Census {
+    /// Current queue lengths and cache occupancy.
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy {
             cold: self.tenants.cold(),
             ready: self.tenants.ready(),
             running: self.running.len(),
@@ -354,26 +372,26 @@ impl Scheduler {
         }
     }
 
-    fn ask(&mut self, now: Time, mut ask: Ask, todo: &mut Vec<Effect>) {
+    fn submit(&mut self, now: Time, mut request: ScheduleRequest, todo: &mut Vec<Effect>) {
         assert!(
-            !self.sequences.contains_key(&ask.request),
+            !self.sequences.contains_key(&request.id),
             "request numbers are used once"
         );
-        if let Err(refusal) = self.admit(&mut ask) {
-            todo.push(Effect::Refused(ask.request, refusal));
+        if let Err(refusal) = self.admit(&mut request) {
+            todo.push(Effect::Refused(request.id, refusal));
             return;
         }
-        if ask.tokens_min > 0 {
-            ask.barred = self.ends.iter().chain(&ask.stop_tokens).copied().collect();
+        if request.tokens_min > 0 {
+            request.barred = self.ends.iter().chain(&request.stop_tokens).copied().collect();
         }
-        let (request, order) = (ask.request, self.asked);
+        let (id, order) = (request.id, self.asked);
         self.asked += 1;
-        self.patience.insert(order, (now, request));
+        self.waiting_since.insert(order, (now, id));
         let sequence = Sequence {
             order,
             stage: Stage::Cold,
-            prompt: ask.prompt.len(),
-            tokens: std::mem::take(&mut ask.prompt),
+            prompt: request.prompt.len(),
+            tokens: std::mem::take(&mut request.prompt),
             computed: 0,
             chain: None,
             mix: Vec::new(),
@@ -382,11 +400,11 @@ impl Scheduler {
             cached: None,
             scored: 0,
             passed: 0,
-            ask,
+            request,
         };
-        self.sequences.insert(request, sequence);
-        self.wait(request);
-        // Asked for now and not when a step is planned: what is in memory already is there for that step.
+        self.sequences.insert(id, sequence);
+        self.enqueue(id);
+        // Requested now and not when a step is planned, so that an adapter in host memory is there for that step.
         self.fetch(todo);
     }
 }

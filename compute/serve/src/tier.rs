@@ -1,8 +1,8 @@
-//! Where adapters are: with a peer, on disk, in memory. (Slots of the device belong to the scheduler.)
+//! Tiers of adapters: with a peer, on disk, in host memory. (The slots of the device belong to the scheduler.)
 //!
-//! A name stands for one generation at a time; replacing it leaves requests that began with the old one alone, because
-//! they hold its [`Artifact`]. Content is known by hash once it was read, and never before: thousands of directories are
-//! registered by looking at nothing but their names and the times of their files.
+//! A name stands for one generation of an adapter at a time. Replacing it leaves requests that began with the old one
+//! alone, because they hold its [`Artifact`]. A content hash is known only once the content was read: thousands of
+//! directories are registered from nothing but their names and the modification times of their files.
 
 mod host;
 mod load;
@@ -31,20 +31,20 @@ use compute::lora::{Adapter, AdapterHash};
 
 use crate::schedule::AdapterKey;
 
-/// Others who have adapters, by content. Called on loader threads; may take its time.
+/// A source of adapters by content hash, such as other nodes. Called on loader threads; may take its time.
 pub trait Peer: Send + Sync {
-    /// The canonical form of an adapter. What comes is checked against the hash.
+    /// The canonical bytes of an adapter. The caller checks them against the hash.
     fn fetch(&self, hash: AdapterHash) -> Result<Vec<u8>, String>;
 }
 
-/// How much is kept where.
+/// Bounds on what the tiers keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Budget {
-    /// Bytes of adapters in memory. More only while requests use more.
+    /// Bytes of adapters in host memory. Exceeded only while running requests use more.
     pub host_bytes: u64,
-    /// Threads that read adapters.
+    /// Number of threads that read adapters.
     pub loaders: usize,
-    /// Names there may be.
+    /// Most registered names; a further one is refused.
     pub names_max: usize,
 }
 
@@ -58,67 +58,54 @@ impl Default for Budget {
     }
 }
 
-/// Where an adapter is nearest.
+/// The nearest tier that has an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Tier {
-    /// In a slot of the device.
     Device,
-    /// In memory.
     Host,
-    /// In a directory.
     Disk,
-    /// With a peer.
     Peer,
 }
 
-/// What is known of a registered adapter.
+/// Status of a registered adapter.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Status {
-    /// Its name.
     pub name: String,
-    /// Counts up whenever a name is given.
     pub generation: u64,
-    /// Its content, in hex, once it was read.
+    /// Content hash in hex, once the content was read.
     pub hash: Option<String>,
-    /// Its largest rank, where its header can be read.
+    /// The largest rank; `None` if the header cannot be read.
     pub rank: Option<usize>,
-    /// What it takes in memory, where its header can be read.
+    /// Bytes in host memory; `None` if the header cannot be read.
     pub bytes: Option<u64>,
-    /// Where it is nearest.
     pub tier: Tier,
-    /// Whether it is kept in memory whatever else is used.
+    /// True if the adapter stays in host memory whatever else is used.
     pub pinned: bool,
-    /// Why its header cannot be read.
+    /// Reason why the header cannot be read.
     pub fault: Option<String>,
 }
 
-/// What happened in the tiers since the start, and what is there now.
+/// Counters since the start, and gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Counters {
-    /// Names.
+    /// Registered names.
     pub registered: usize,
-    /// Adapters in memory.
     pub host_adapters: usize,
-    /// What they take.
     pub host_bytes: u64,
-    /// Adapters on their way to memory.
+    /// Adapters being loaded into host memory.
     pub loading: usize,
-    /// Asked for and in memory already.
+    /// Fetches of an adapter that was in host memory already.
     pub host_hits: u64,
-    /// Read from disk.
     pub disk_loads: u64,
-    /// Got from peers.
     pub peer_loads: u64,
-    /// Asked for and not to be had.
     pub failed_loads: u64,
-    /// Given up for others.
     pub host_evictions: u64,
 }
 
-/// Loads that are begun before they are asked for: more would push each other out of memory.
+/// Most loads begun before a request needs them: more would evict each other.
 const PREFETCHED_MAX: usize = 8;
 
-/// Called with what was fetched, on a loader's thread.
+/// Receives a fetched adapter, on a loader's thread.
 pub type Reply = Box<dyn FnOnce(Result<Arc<Adapter>, String>) + Send>;
 
 #[derive(Default)]
@@ -128,8 +115,8 @@ struct State {
     loading: HashMap<AdapterKey, Vec<Reply>>,
     queue: std::collections::VecDeque<Arc<Artifact>>,
     on_device: HashMap<AdapterHash, usize>,
-    /// Given up. Their memory is given back by a loader and without the lock: it takes long, and others wait for the lock.
-    gone: Vec<Arc<Adapter>>,
+    /// Evicted adapters. A loader frees them without the lock: freeing takes long, and others wait for the lock.
+    evicted: Vec<Arc<Adapter>>,
     counters: Counters,
     closed: bool,
 }
@@ -139,27 +126,35 @@ struct Shared {
     peer: Option<Arc<dyn Peer>>,
     state: Mutex<State>,
     work: Condvar,
-    /// Whether others compute meanwhile.
-    gently: AtomicBool,
-    /// Loaders that load.
+    /// True while a step runs, which loads must not delay.
+    yield_to_steps: AtomicBool,
+    /// Number of loaders that are reading.
     loading: AtomicU32,
 }
 
-/// All adapters of one engine.
+/// All adapters of one engine, by name and by content.
+///
+/// ```
+/// use serve::tier::{Budget, ResolveError, Tiers};
+///
+/// let tiers = Tiers::new(Budget::default(), None);
+/// assert!(matches!(tiers.resolve("legal"), Err(ResolveError::Unknown(name)) if name == "legal"));
+/// assert_eq!(tiers.counters().registered, 0);
+/// ```
 pub struct Tiers {
     shared: Arc<Shared>,
     loaders: Vec<JoinHandle<()>>,
 }
 
 impl Tiers {
-    /// No adapters yet.
+    /// Starts the loader threads; no adapters are registered yet.
     pub fn new(budget: Budget, peer: Option<Arc<dyn Peer>>) -> Self {
         let shared = Arc::new(Shared {
             budget,
             peer,
             state: Mutex::default(),
             work: Condvar::new(),
-            gently: AtomicBool::new(false),
+            yield_to_steps: AtomicBool::new(false),
             loading: AtomicU32::new(0),
         });
         let loader = |number| {
@@ -167,8 +162,8 @@ impl Tiers {
             std::thread::Builder::new()
                 .name(format!("adapters-{number}"))
                 .spawn(move || {
-                    // Those who wait for an adapter wait a little longer, and those who do not hardly notice. On Linux
-                    // this is the calling thread alone; where it is not allowed, loaders are as important as others.
+                    // A low priority delays those who wait for an adapter a little, and those who do not hardly at all. On Linux it
+                    // applies to the calling thread alone. If it is not allowed, loaders run at normal priority.
                     #[cfg(target_os = "linux")]
                     let _ = rustix::process::setpriority_process(None, 10);
                     shared.load();
@@ -179,9 +174,9 @@ impl Tiers {
         Self { shared, loaders }
     }
 
-    /// Registers every directory in `root` under its name, without opening a file. Those that cannot be are listed.
+    /// Registers every directory in `root` under its name, without opening a file. Unusable ones are listed in the result.
     pub fn register_all(&self, root: &Path) -> std::io::Result<Scan> {
-        // Without the lock: a large directory takes a while to read.
+        // Scanned without the lock: a large directory takes a while.
         let found = registry::scan(root)?;
         let mut scan = Scan {
             refused: found.refused,
@@ -200,8 +195,8 @@ impl Tiers {
         Ok(scan)
     }
 
-    /// Gives a name to an adapter, new or in place of the one that has it. With `expected`, only if that is the name's
-    /// generation, 0 for a name that is not there.
+    /// Gives a name to an adapter, new or replacing another. With `expected`, only if that is the name's generation; 0 stands
+    /// for a name that does not exist.
     pub fn register(&self, name: &str, source: Source, expected: Option<u64>) -> Result<Generation, RegisterError> {
         registry::check(name, &source)?;
         let generation = self
@@ -211,19 +206,19 @@ impl Tiers {
         Ok(generation)
     }
 
-    /// Takes a name away. Requests that began with it go on.
+    /// Removes a name. Requests that began with it go on.
     pub fn unregister(&self, name: &str, expected: Option<u64>) -> Result<(), RegisterError> {
         self.state().registry.unregister(name, expected)
     }
 
-    /// The adapter that a client means: `name`, or `name@hash` for this content and no other. What is returned keeps the
-    /// generation usable.
+    /// The adapter that a client named: `name`, or `name@hash` for exactly this content. The returned artifact stays usable
+    /// when the name is replaced.
     pub fn resolve(&self, wanted: &str) -> Result<Arc<Artifact>, ResolveError> {
         let can_fetch = self.shared.peer.is_some();
         self.state().registry.resolve(wanted, can_fetch)
     }
 
-    /// Keeps an adapter in memory from its next use on, or no longer.
+    /// Pins an adapter in host memory from its next use on, or unpins it.
     pub fn pin(&self, name: &str, pinned: bool) -> Result<(), ResolveError> {
         let mut state = self.state();
         let artifact = state.registry.resolve(name, false)?;
@@ -232,7 +227,8 @@ impl Tiers {
         Ok(())
     }
 
-    /// The adapter if it is in memory. Otherwise it is fetched, once for all who ask meanwhile, and `reply` is called.
+    /// Returns the adapter if it is in host memory. Otherwise loads it, once for all callers that ask meanwhile, and calls
+    /// `reply` later.
     pub fn fetch(&self, artifact: &Arc<Artifact>, reply: Reply) -> Option<Arc<Adapter>> {
         let mut state = self.state();
         if let Some(adapter) = artifact.hash().and_then(|hash| state.host.get(hash)) {
@@ -245,7 +241,7 @@ impl Tiers {
         None
     }
 
-    /// Begins to fetch an adapter that will be asked for soon, if the loaders are not busy with others.
+    /// Begins to load an adapter that will be needed soon, unless the loaders are busy.
     pub fn prefetch(&self, artifact: &Arc<Artifact>) {
         let mut state = self.state();
         let there = artifact.hash().is_some_and(|hash| state.host.has(hash));
@@ -254,18 +250,18 @@ impl Tiers {
         }
     }
 
-    /// Gives back what is over the budget, now that a request no longer uses its adapters.
+    /// Evicts adapters over the budget; called when a request no longer uses its adapters.
     pub fn trim(&self) {
         self.shared.trim(&mut self.state());
     }
 
-    /// Whether somebody's answer goes on meanwhile, which loads must not make later: then they take a small part of the
-    /// time of a processor.
-    pub fn load_gently(&self, gently: bool) {
-        self.shared.gently.store(gently, Ordering::Relaxed);
+    /// Tells the loaders if completions are running, which loads must not delay: then each loader uses a small part of a
+    /// processor's time.
+    pub fn yield_to_steps(&self, yield_to_steps: bool) {
+        self.shared.yield_to_steps.store(yield_to_steps, Ordering::Relaxed);
     }
 
-    /// An adapter came into a slot of the device, or left it.
+    /// Records that an adapter was loaded into a slot of the device, or removed from it.
     pub fn on_device(&self, hash: AdapterHash, there: bool) {
         let mut state = self.state();
         let slots = state.on_device.entry(hash).or_default();
@@ -275,20 +271,19 @@ impl Tiers {
         }
     }
 
-    /// Up to `limit` adapters behind the name `after`, in order of names. Reads the headers of those it lists.
+    /// Status of up to `limit` adapters after the name `after`, in order of names. Reads the headers of those it lists.
     pub fn list(&self, after: Option<&str>, limit: usize) -> Vec<Status> {
         let artifacts = self.state().registry.page(after, limit);
         artifacts.iter().map(|artifact| self.status_of(artifact)).collect()
     }
 
-    /// What is known of one adapter.
+    /// Status of one adapter.
     pub fn status(&self, name: &str) -> Result<Status, ResolveError> {
         let artifact = self.state().registry.resolve(name, false)?;
         Ok(self.status_of(&artifact))
     }
 
-    /// Names, in order, behind `after`, and their contents where they are known: cheaper than [`Self::list`], nothing is
-    /// read.
+    /// Names in order, after `after`, and content hashes where known. Cheaper than [`Self::list`]: reads no file.
     pub fn names(&self, after: Option<&str>, limit: usize) -> Vec<(Arc<str>, Option<AdapterHash>)> {
         let artifacts = self.state().registry.page(after, limit);
         artifacts
@@ -297,7 +292,7 @@ impl Tiers {
             .collect()
     }
 
-    /// What happened so far.
+    /// Counters since the start, and current gauges.
     pub fn counters(&self) -> Counters {
         let state = self.state();
         Counters {
@@ -311,7 +306,7 @@ impl Tiers {
     }
 
     fn status_of(&self, artifact: &Arc<Artifact>) -> Status {
-        // The header is read without the lock, once.
+        // The header is read once, and without the lock.
         let summary = artifact.summary();
         let state = self.state();
         let hash = artifact.hash();
@@ -342,7 +337,7 @@ impl Drop for Tiers {
         self.state().closed = true;
         self.shared.work.notify_all();
         for loader in self.loaders.drain(..) {
-            // A loader that panicked has said so; nothing is left to save of it.
+            // A loader's panic was reported when it happened.
             let _ = loader.join();
         }
     }

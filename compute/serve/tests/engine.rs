@@ -13,7 +13,7 @@ use std::{
 };
 
 use serve::{
-    engine::{AskError, Event, Prompt, Request},
+    engine::{Event, Prompt, Request, SubmitError},
     sample::Params,
     schedule::{Finish, Refusal},
     tier::{Generation, Source},
@@ -37,7 +37,9 @@ fn every_request_of_a_mixed_batch_gets_its_own_answer() {
     tiers.register_all(root.path()).expect("registered");
     let engine = engine(tiers, Cost::default(), Arc::default());
     let (events, _said) = listen();
-    assert!(matches!(engine.ask(with("a99", "hi", 3), events), Err(AskError::Unknown { name, .. }) if name == "a99"));
+    assert!(
+        matches!(engine.submit(with("a99", "hi", 3), events), Err(SubmitError::Unknown { name, .. }) if name == "a99")
+    );
     std::thread::scope(|scope| {
         for client in 0..24u32 {
             let engine = &engine;
@@ -53,13 +55,13 @@ fn every_request_of_a_mixed_batch_gets_its_own_answer() {
                 let whole = answer(engine, request).expect("served");
                 assert_eq!(whole.tokens, alone(&adapters, &tokens(&prompt), 20));
                 assert_eq!(tokens(&whole.text), whole.tokens);
-                assert_eq!((whole.finish, whole.usage.answer), (Finish::Length, 20));
+                assert_eq!((whole.finish, whole.usage.completion), (Finish::Length, 20));
                 assert_eq!(whole.adapters.len(), adapters.len());
             });
         }
     });
     let metrics = engine.metrics();
-    assert_eq!((metrics.finished, metrics.answer_tokens), (24, 24 * 20));
+    assert_eq!((metrics.finished, metrics.completion_tokens), (24, 24 * 20));
     assert_eq!(metrics.first_token.count(), 24);
 }
 
@@ -76,7 +78,7 @@ fn a_stop_text_ends_an_answer_before_it_is_shown() {
             ..request("once", 40)
         };
         let whole = answer(&engine, request).expect("served");
-        assert_eq!((whole.finish, whole.usage.answer), (Finish::Stop, end + 3));
+        assert_eq!((whole.finish, whole.usage.completion), (Finish::Stop, end + 3));
         whole.text
     };
     assert_eq!(stopped(false), text[..end]);
@@ -120,20 +122,20 @@ fn verified_work_is_refused_where_sums_depend_on_company_and_the_rest_is_served(
         ..request("x", 4)
     };
     match answer(&engine, verified) {
-        Err(AskError::Field { field, why }) => {
+        Err(SubmitError::InvalidArgument { field, why }) => {
             assert_eq!(field, "verified");
             assert!(why.contains("--device cpu"), "{why}");
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(answer(&engine, request("x", 4)).expect("served").usage.answer, 4);
+    assert_eq!(answer(&engine, request("x", 4)).expect("served").usage.completion, 4);
 }
 
 #[test]
 fn what_cannot_be_is_refused_by_field() {
     let engine = engine(tiers(0), Cost::default(), Arc::default());
     let field = |request: Request| match answer(&engine, request) {
-        Err(AskError::Field { field, .. }) => field,
+        Err(SubmitError::InvalidArgument { field, .. }) => field,
         other => panic!("{other:?}"),
     };
     let plain = || request("x", 4);
@@ -174,12 +176,12 @@ fn what_cannot_be_is_refused_by_field() {
     assert!(
         matches!(
             long,
-            Err(AskError::Refused(Refusal::PromptTooLong { tokens: 600, most: 511 }))
+            Err(SubmitError::Refused(Refusal::PromptTooLong { tokens: 600, most: 511 }))
         ),
         "{long:?}"
     );
     let empty = answer(&engine, request("", 4));
-    assert!(matches!(empty, Err(AskError::Refused(Refusal::EmptyPrompt))));
+    assert!(matches!(empty, Err(SubmitError::Refused(Refusal::EmptyPrompt))));
 }
 
 #[test]
@@ -191,7 +193,7 @@ fn an_adapter_that_cannot_be_used_fails_its_request_alone() {
     std::fs::remove_dir_all(root.path().join("gone")).expect("removed");
     let engine = engine(tiers, Cost::default(), Arc::default());
     let failed = answer(&engine, with("gone", "x", 3));
-    assert!(matches!(failed, Err(AskError::Refused(Refusal::Adapter(why))) if why.contains("gone")));
+    assert!(matches!(failed, Err(SubmitError::Refused(Refusal::Adapter(why))) if why.contains("gone")));
     assert!(answer(&engine, request("x", 3)).is_ok());
 }
 
@@ -199,20 +201,20 @@ fn an_adapter_that_cannot_be_used_fails_its_request_alone() {
 fn whoever_stops_listening_stops_costing() {
     let engine = engine(tiers(0), slow(), Arc::default());
     let (events, said) = listen();
-    engine.ask(request("x", 400), events).expect("taken");
+    engine.submit(request("x", 400), events).expect("taken");
     said.recv().expect("a first token");
     drop(said);
     engine.drain();
     let metrics = engine.metrics();
     assert_eq!(metrics.cancelled, 1);
-    assert!(metrics.answer_tokens < 100);
+    assert!(metrics.completion_tokens < 100);
 }
 
 #[test]
 fn a_request_that_is_cancelled_says_so() {
     let engine = engine(tiers(0), slow(), Arc::default());
     let (events, said) = listen();
-    let id = engine.ask(request("x", 400), events).expect("taken");
+    let id = engine.submit(request("x", 400), events).expect("taken");
     said.recv().expect("a first token");
     engine.cancel(id);
     let whole = whole(said).expect("served in part");
@@ -228,12 +230,14 @@ fn who_drains_lets_everyone_finish_and_nobody_begin() {
         Box::new(move |event| all.send(event).is_ok())
     };
     for number in 0..50 {
-        engine.ask(request(&format!("x{number}"), 5), events()).expect("taken");
+        engine
+            .submit(request(&format!("x{number}"), 5), events())
+            .expect("taken");
     }
     engine.drain();
     assert!(matches!(
-        engine.ask(request("x", 1), events()),
-        Err(AskError::Refused(Refusal::Draining))
+        engine.submit(request("x", 1), events()),
+        Err(SubmitError::Refused(Refusal::Draining))
     ));
     drop(all);
     let whole = said
@@ -257,7 +261,7 @@ fn a_step_that_panics_costs_the_requests_in_it_and_no_others() {
     let engine = engine(tiers(0), slow(), Arc::clone(&controls));
     for _ in 0..5 {
         let (events, said) = listen();
-        engine.ask(request("first", 400), events).expect("taken");
+        engine.submit(request("first", 400), events).expect("taken");
         said.recv().expect("a first token");
         controls.panic.store(true, Ordering::Relaxed);
         let failed = whole(said).expect("served in part");

@@ -15,10 +15,10 @@ use std::{
 
 use compute::model::Store;
 use serve::{
-    engine::{AskError, Event, Prompt, Request},
+    engine::{Event, Prompt, Request, SubmitError},
     process::{
-        Admin, AdminError, Answer, Call, Command, EngineSetup, FrameError, Holds, Ready, Reply, Say, State, Supervisor,
-        child_main, inherited_socket, read_frame, write_frame,
+        Admin, AdminError, Command, Enforcement, EngineSetup, EventStream, FrameError, FromEngine, Ready, Reply, State,
+        Supervisor, ToEngine, child_main, inherited_socket, read_frame, write_frame,
     },
     schedule::{Finish, Limits},
     tier::{Budget, Tier},
@@ -32,7 +32,7 @@ fn child() -> ExitCode {
     let socket = inherited_socket().expect("the parent gave a socket");
     child_main(socket, |wanted, tiers| {
         if Path::new(&wanted.model).is_absolute() {
-            return serve::assemble::parts(wanted, tiers);
+            return serve::loader::parts(wanted, tiers);
         }
         if wanted.model != "toy" {
             return Err(format!("there is no model {}", wanted.model));
@@ -83,7 +83,7 @@ async fn ready(supervisor: &Supervisor) -> Arc<Ready> {
     }
 }
 
-async fn all(mut answer: Answer) -> Result<Whole, AskError> {
+async fn all(mut answer: EventStream) -> Result<Whole, SubmitError> {
     let mut events = Vec::new();
     while let Some(event) = answer.next().await {
         events.push(event);
@@ -102,16 +102,16 @@ async fn a_child_answers_like_an_engine_and_tells_what_it_has() {
     let supervisor = start(wanted(Some(root.path())));
     let ready = ready(&supervisor).await;
     assert_eq!((ready.adapters, ready.vocabulary), (2, VOCABULARY));
-    let plain = all(supervisor.ask(request("hello", 9)).expect("asked"))
+    let plain = all(supervisor.submit(request("hello", 9)).expect("asked"))
         .await
         .expect("served");
     assert_eq!(plain.tokens, alone(&[], &tokens("hello"), 9));
-    let one = all(supervisor.ask(with("one", "hello", 9)).expect("asked"))
+    let one = all(supervisor.submit(with("one", "hello", 9)).expect("asked"))
         .await
         .expect("served");
     assert_eq!(one.tokens, alone(&[(adapter(1, 256).hash(), 1.0)], &tokens("hello"), 9));
-    let unknown = all(supervisor.ask(with("three", "hello", 9)).expect("asked")).await;
-    assert!(matches!(unknown, Err(AskError::Unknown { name, .. }) if name == "three"));
+    let unknown = all(supervisor.submit(with("three", "hello", 9)).expect("asked")).await;
+    assert!(matches!(unknown, Err(SubmitError::Unknown { name, .. }) if name == "three"));
 
     let dir = two.to_str().expect("a path of the test").to_owned();
     let register = |expected| Admin::Register {
@@ -130,7 +130,7 @@ async fn a_child_answers_like_an_engine_and_tells_what_it_has() {
         expected: None,
     };
     assert!(matches!(supervisor.admin(outside).await, Err(AdminError::Refused(why)) if why.contains("/etc")));
-    let swapped = all(supervisor.ask(with("one", "hello", 9)).expect("asked"))
+    let swapped = all(supervisor.submit(with("one", "hello", 9)).expect("asked"))
         .await
         .expect("served");
     assert_eq!(
@@ -159,16 +159,16 @@ async fn a_crash_fails_what_was_in_flight_and_the_engine_is_back_within_two_seco
     let mut longest = Duration::ZERO;
     for crash in 0..crashes() {
         ready(&crashing).await;
-        let unharmed = other.ask(request(&format!("other {crash}"), 20)).expect("asked");
-        let mut streaming = crashing.ask(request("a long answer", 400)).expect("asked");
+        let unharmed = other.submit(request(&format!("other {crash}"), 20)).expect("asked");
+        let mut streaming = crashing.submit(request("a long answer", 400)).expect("asked");
         assert!(matches!(streaming.next().await, Some(Event::Token { .. })));
-        let killer = crashing.ask(poison()).expect("asked");
+        let killer = crashing.submit(poison()).expect("asked");
         let failed = all(streaming).await.expect("served in part");
         let gone = Instant::now();
         assert!(matches!(failed.finish, Finish::Failed(why) if why.contains("signal 6")));
         assert!(matches!(all(killer).await.expect("told").finish, Finish::Failed(_)));
         ready(&crashing).await;
-        let back = all(crashing.ask(request("again", 5)).expect("asked"))
+        let back = all(crashing.submit(request("again", 5)).expect("asked"))
             .await
             .expect("served");
         longest = longest.max(gone.elapsed());
@@ -206,7 +206,7 @@ async fn a_model_that_is_cut_or_overwritten_fails_requests_by_name_and_serves_ag
         let (file, supervisor) = stored(home.path());
         ready(&supervisor).await;
         let (child, whole) = (supervisor.process_id(), std::fs::read(&file).expect("it is there"));
-        let before = all(supervisor.ask(numbers(5, 20)).expect("asked"))
+        let before = all(supervisor.submit(numbers(5, 20)).expect("asked"))
             .await
             .expect("served")
             .tokens;
@@ -219,7 +219,7 @@ async fn a_model_that_is_cut_or_overwritten_fails_requests_by_name_and_serves_ag
             _ => std::fs::write(&file, &whole),
         }
         .expect("a file of the test");
-        let ended = all(supervisor.ask(numbers(9, 100)).expect("asked"))
+        let ended = all(supervisor.submit(numbers(9, 100)).expect("asked"))
             .await
             .expect("served in part");
         assert!(
@@ -234,8 +234,8 @@ async fn a_model_that_is_cut_or_overwritten_fails_requests_by_name_and_serves_ag
             assert_eq!(supervisor.process_id(), child, "it is the same model still");
         } else {
             let why = loop {
-                match supervisor.ask(numbers(5, 1)).map(drop) {
-                    Err(AskError::Unfit { why, .. }) => break why,
+                match supervisor.submit(numbers(5, 1)).map(drop) {
+                    Err(SubmitError::CannotStart { why, .. }) => break why,
                     // It finds out, ends, and is started again.
                     Ok(()) | Err(_) => tokio::task::yield_now().await,
                 }
@@ -244,7 +244,7 @@ async fn a_model_that_is_cut_or_overwritten_fails_requests_by_name_and_serves_ag
             std::fs::write(&file, &whole).expect("a file of the test");
             ready(&supervisor).await;
         }
-        let again = all(supervisor.ask(numbers(5, 20)).expect("asked"))
+        let again = all(supervisor.submit(numbers(5, 20)).expect("asked"))
             .await
             .expect("served");
         assert_eq!(again.tokens, before, "{way}");
@@ -265,13 +265,15 @@ async fn a_child_without_a_parent_ends_and_a_parent_without_a_child_says_so() {
         ..wanted(None)
     });
     assert_eq!(supervisor.ready().await, Err("there is no model none".to_owned()));
-    assert!(matches!(supervisor.ask(request("x", 1)), Err(AskError::Unfit { why, .. }) if why.contains("none")));
+    assert!(
+        matches!(supervisor.submit(request("x", 1)), Err(SubmitError::CannotStart { why, .. }) if why.contains("none"))
+    );
 }
 
 async fn a_request_that_is_dropped_ends_in_the_child() {
     let supervisor = start(wanted(None));
     ready(&supervisor).await;
-    let mut answer = supervisor.ask(request("long", 400)).expect("asked");
+    let mut answer = supervisor.submit(request("long", 400)).expect("asked");
     answer.next().await.expect("a first token");
     drop(answer);
     loop {
@@ -279,7 +281,7 @@ async fn a_request_that_is_dropped_ends_in_the_child() {
             panic!("counts");
         };
         if metrics.cancelled == 1 {
-            break assert!(metrics.answer_tokens < 400);
+            break assert!(metrics.completion_tokens < 400);
         }
         assert_eq!(metrics.finished, 0, "it was cancelled before it was done");
     }
@@ -291,26 +293,26 @@ async fn the_child_is_kept_apart_or_says_what_does_not_hold() {
     let id = supervisor.process_id().expect("it runs");
     assert_eq!(
         (isolation.ends_with_parent, isolation.memory_limit),
-        (Holds::Yes, Holds::Yes)
+        (Enforcement::Yes, Enforcement::Yes)
     );
     let space = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).expect("Linux tells");
     match isolation.no_network {
-        Holds::Yes => assert_ne!(space("self"), space(&id.to_string())),
-        Holds::No(why) => assert!(!why.is_empty()),
-        Holds::NotAsked => panic!("it is always asked for"),
+        Enforcement::Yes => assert_ne!(space("self"), space(&id.to_string())),
+        Enforcement::No(why) => assert!(!why.is_empty()),
+        Enforcement::NotRequested => panic!("it is always asked for"),
     }
 }
 
 /// Bytes that are nearly frames: every decoder of them says no, and none panics or takes memory for a length alone.
 async fn nearly_frames_are_refused() {
     let mut frames = Vec::new();
-    let mut add = |call: &Call| write_frame(&mut frames, call).expect("it is short");
-    add(&Call::Hello {
+    let mut add = |call: &ToEngine| write_frame(&mut frames, call).expect("it is short");
+    add(&ToEngine::Hello {
         version: 1,
         setup: Box::new(wanted(None)),
     });
-    add(&Call::Ask(7, Box::new(with("name", "some prompt", 3))));
-    add(&Call::Admin(
+    add(&ToEngine::Submit(7, Box::new(with("name", "some prompt", 3))));
+    add(&ToEngine::Admin(
         8,
         Admin::List {
             after: Some("x".to_owned()),
@@ -331,14 +333,17 @@ async fn nearly_frames_are_refused() {
         }
         let mut rest = &bytes[..];
         loop {
-            match read_frame::<Call>(&mut rest) {
+            match read_frame::<ToEngine>(&mut rest) {
                 Ok(_) => read += 1,
                 Err(FrameError::Gone) => break,
                 Err(FrameError::TooLong(_) | FrameError::Malformed(_)) => break refused += 1,
                 Err(FrameError::Read(error)) => panic!("memory does not fail: {error}"),
             }
         }
-        assert!(!matches!(read_frame::<Say>(&mut &bytes[..]), Err(FrameError::Read(_))));
+        assert!(!matches!(
+            read_frame::<FromEngine>(&mut &bytes[..]),
+            Err(FrameError::Read(_))
+        ));
     }
     assert!(read > 10_000 && refused > 5_000, "{read} read, {refused} refused");
 }

@@ -60,6 +60,7 @@ pub enum Relation {
 }
 
 impl Relation {
+    /// Every relation: tests of the phrases go through each of them.
     pub const ALL: [Self; 23] = [
         Self::Home,
         Self::Trade,

@@ -1,7 +1,8 @@
-//! Who has the processor first: whoever answers requests says so, and whoever trains beside it looks.
+//! Priority of serving over training: the server marks that a completion is under way, and a training run beside it
+//! checks the mark and slows down.
 //!
-//! It is a lock on a file of the home, held while an answer is under way. The system lets go of it when its process ends,
-//! however it ends; looking takes nothing, so that neither side ever waits for the other's file.
+//! The mark is a shared lock on a file of the home. The system releases it when the process ends, for whatever reason.
+//! Checking takes no lock, so neither side ever waits for the other.
 
 use std::{
     fs::{self, File},
@@ -24,14 +25,14 @@ use rustix::{
     process::{Flock, FlockOffsetType, FlockType, fcntl_getlk},
 };
 
-/// The side that answers.
+/// The serving side: holds the lock while at least one completion is under way.
 #[derive(Debug)]
 pub struct Busy {
     file: File,
     answers: Mutex<usize>,
 }
 
-/// The file of the lock, which is made if need be; nothing is ever written into it.
+/// Opens the lock file, created if missing; nothing is ever written into it.
 fn made(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
@@ -40,11 +41,11 @@ fn made(path: &Path) -> io::Result<File> {
     how.create(true).truncate(false).read(true).write(true).open(path)
 }
 
-/// An answer that is under way.
+/// Counts one completion until it is dropped.
 struct Answering(Arc<Busy>);
 
 impl Busy {
-    /// Says so in that file, which is made if need be.
+    /// Opens the lock file at `path`, created if missing.
     pub fn open(path: &Path) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             file: made(path)?,
@@ -66,7 +67,7 @@ impl Busy {
             (1.., 0) => FlockOperation::NonBlockingUnlock,
             _ => return,
         };
-        // Nobody holds it alone, so it fails only where a file system has no locks: then nobody gives way.
+        // All locks are shared, so this fails only on a file system without locks; then training is not slowed.
         let _ = fcntl_lock(&self.file, lock);
     }
 }
@@ -77,7 +78,7 @@ impl Drop for Answering {
     }
 }
 
-/// Says that an answer is under way until it was sent.
+/// Middleware that holds the lock from a completion request until its response, or the whole stream, was sent.
 pub async fn while_answering(State(busy): State<Option<Arc<Busy>>>, request: Request, next: Next) -> Response {
     let is_question = request.method() == Method::POST && request.uri().path().ends_with("/completions");
     let answering = busy.filter(|_| is_question).map(|busy| busy.begin());
@@ -95,17 +96,17 @@ pub async fn while_answering(State(busy): State<Option<Arc<Busy>>>, request: Req
     }
 }
 
-/// The side that looks. Whoever answers from this very process is not seen.
+/// The training side. It does not see completions of its own process.
 #[derive(Debug)]
 pub struct Look(File);
 
 impl Look {
-    /// Looks at that file; it is made, so that whoever begins to answer later is seen too.
+    /// Opens the lock file at `path`, created if missing, so that a server that starts later is seen too.
     pub fn open(path: &Path) -> io::Result<Self> {
         made(path).map(Self)
     }
 
-    /// Whether an answer is under way.
+    /// Returns true if a completion is under way in another process.
     pub fn is_busy(&self) -> bool {
         let whole = Flock {
             start: 0,

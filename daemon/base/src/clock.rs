@@ -1,17 +1,16 @@
 //! The only file that reads the wall clock.
 //!
-//! The node's time starts at the wall clock and then moves with the monotonic one: a clock that is set back or forward
-//! under a running node moves no timer and no timestamp. What the wall clock says meanwhile is watched, and a jump is
-//! told to the operator, who can restart.
+//! The node's time starts at the wall clock and then advances with the monotonic one, so setting the system clock moves no
+//! timer and no timestamp of a running node. A jump of the wall clock is reported to the operator, who can restart.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::Time;
 
-/// Drift of the wall clock against ours that is worth a warning.
+/// Drift between the wall clock and ours that is reported.
 const JUMP: Duration = Duration::from_secs(5);
 
-/// The node's time.
+/// The node's time: the wall clock at start, advanced monotonically.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: Instant,
@@ -19,7 +18,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts now.
+    /// A clock that starts at the current wall time.
     #[expect(clippy::new_without_default, reason = "reading the world is not a default")]
     pub fn new() -> Self {
         Self {
@@ -28,17 +27,17 @@ impl Clock {
         }
     }
 
-    /// Now.
+    /// The current time.
     pub fn now(&self) -> Time {
         self.wall.after(self.started.elapsed())
     }
 
-    /// How long until `time`; zero if it is past.
+    /// Time left until `time`; zero if it is past.
     pub fn until(&self, time: Time) -> Duration {
         time.since(self.now())
     }
 
-    /// How far the wall clock has moved against ours, if that is far.
+    /// Difference between the wall clock and ours, if it exceeds [`JUMP`].
     pub fn jumped(&self) -> Option<Duration> {
         let (ours, theirs) = (self.now(), wall());
         let apart = ours.since(theirs).max(theirs.since(ours));
@@ -47,7 +46,7 @@ impl Clock {
 }
 
 fn wall() -> Time {
-    // Before 1970 only on a machine whose clock was never set: its blocks would be refused, and `doctor` says why.
+    // Before 1970 only on a machine whose clock was never set: its blocks are refused, and `doctor` says why.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time(0).after(since)
 }

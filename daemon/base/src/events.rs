@@ -1,15 +1,26 @@
-//! Facts of this node, as they happen: each is logged here, once, and handed to whoever listens.
+//! Events of this node: each is logged here, once, and broadcast to listeners.
 //!
-//! The web pages, metrics and tests listen; nobody waits for them. Who is slow misses the oldest and is told how many.
+//! Web pages, metrics and tests listen; nothing waits for them. A slow listener loses the oldest events and is told how
+//! many.
 
 use protocol::event::Event;
 use tokio::sync::broadcast;
 use tracing::{debug, error, info, warn};
 
-/// Facts that a listener may lag behind before it misses some.
+/// Events that a listener may lag behind before it loses some.
 const BEHIND_MAX: usize = 1024;
 
-/// Where facts are told. Clones are the same.
+/// The event log and its broadcast channel. Clones share the channel.
+///
+/// ```
+/// use base::events::Events;
+/// use protocol::event::Event;
+///
+/// let events = Events::default();
+/// let mut listener = events.listen();
+/// events.tell(Event::Collected { blobs: 3 });
+/// assert_eq!(listener.try_recv(), Ok(Event::Collected { blobs: 3 }));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Events(broadcast::Sender<Event>);
 
@@ -20,14 +31,14 @@ impl Default for Events {
 }
 
 impl Events {
-    /// Logs a fact and hands it on.
+    /// Logs an event and broadcasts it.
     pub fn tell(&self, event: Event) {
         log(&event);
-        // Nobody may be listening.
+        // An error means that nobody listens.
         drop(self.0.send(event));
     }
 
-    /// Facts from now on.
+    /// Receives the events from now on.
     pub fn listen(&self) -> broadcast::Receiver<Event> {
         self.0.subscribe()
     }
@@ -49,7 +60,7 @@ fn log(event: &Event) {
         Event::DatasetFetched { root, bytes } => info!(root = %format_args!("{root:#}"), bytes, "fetched a dataset"),
         Event::DatasetRemoved { root } => info!(root = %format_args!("{root:#}"), "removed a dataset"),
         Event::ProviderBlamed { peer, root } => {
-            // Its ban was logged as a warning, with the offset.
+            // Its ban was logged as a warning, with the byte offset.
             debug!(node = %format_args!("{peer:#}"), root = %format_args!("{root:#}"), "a provider sent false bytes");
         }
         Event::Collected { blobs } => info!(blobs, "blobs that nobody keeps were deleted"),

@@ -1,4 +1,4 @@
-//! Where everything a node writes lies: one folder, which can be moved while the node is stopped.
+//! The home folder: every file that a node writes lies in it, and it can be moved while the node is stopped.
 //!
 //! | path                | what                                                             |
 //! |---------------------|------------------------------------------------------------------|
@@ -20,7 +20,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The folder of one node.
+/// The home folder of one node.
+///
+/// ```
+/// let home = base::home::Home::new("/srv/node");
+/// assert_eq!(home.node_key(), std::path::Path::new("/srv/node/keys/node.key"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home(PathBuf);
 
@@ -30,7 +35,7 @@ impl Home {
         Self(root.into())
     }
 
-    /// Where a node lives if nobody says otherwise.
+    /// The default home: `.openledger` in the user's home folder.
     pub fn default_root() -> PathBuf {
         std::env::home_dir()
             .unwrap_or_else(|| PathBuf::from("."))
@@ -42,12 +47,12 @@ impl Home {
         &self.0
     }
 
-    /// What the operator chose.
+    /// The configuration file.
     pub fn config(&self) -> PathBuf {
         self.0.join("config.toml")
     }
 
-    /// The chain this folder belongs to.
+    /// The genesis file of the chain.
     pub fn genesis(&self) -> PathBuf {
         self.0.join("genesis.json")
     }
@@ -57,12 +62,12 @@ impl Home {
         self.0.join("keys")
     }
 
-    /// The key that names this node among its peers.
+    /// The key that identifies this node among its peers.
     pub fn node_key(&self) -> PathBuf {
         self.keys().join("node.key")
     }
 
-    /// The key that signs this validator's votes, if it is one.
+    /// The key that signs this validator's votes, if the node is one.
     pub fn validator_key(&self) -> PathBuf {
         self.keys().join("validator.key")
     }
@@ -77,78 +82,78 @@ impl Home {
         self.0.join("chain/blocks")
     }
 
-    /// The consensus journal.
+    /// The write-ahead log of consensus.
     pub fn journal(&self) -> PathBuf {
         self.0.join("chain/journal")
     }
 
-    /// The state database.
+    /// The state database: a cache that can be rebuilt.
     pub fn state(&self) -> PathBuf {
         self.0.join("chain/state")
     }
 
-    /// Waiting transactions.
+    /// The journal of pending transactions.
     pub fn mempool(&self) -> PathBuf {
         self.0.join("chain/mempool")
     }
 
-    /// What is shared: blobs, pins, datanets.
+    /// The folder of blobs, pins and datanets.
     pub fn data(&self) -> PathBuf {
         self.0.join("data")
     }
 
-    /// The blobs that everybody may fetch.
+    /// The public blob store.
     pub fn blobs(&self) -> PathBuf {
         self.data().join("blobs")
     }
 
-    /// What is known of the records of datasets, to find copies by.
+    /// MinHash sketches of the records of datasets, for finding duplicates.
     pub fn sketches(&self) -> PathBuf {
         self.data().join("sketches")
     }
 
-    /// What work this node offers.
+    /// The compute offer of this node.
     pub fn offer(&self) -> PathBuf {
         self.data().join("work.json")
     }
 
-    /// What is known of datanets, with the stores of permissioned ones.
+    /// The folder of datanets, with the stores of permissioned ones.
     pub fn datanets(&self) -> PathBuf {
         self.data().join("datanets")
     }
 
-    /// The deals that this node made or took.
+    /// The folder of deals that this node made or took.
     pub fn deals(&self) -> PathBuf {
         self.data().join("deals")
     }
 
-    /// Base models.
+    /// The folder of base models.
     pub fn models(&self) -> PathBuf {
         self.0.join("models")
     }
 
-    /// What programs show to be answered by the engine.
+    /// The API token of the OpenAI API.
     pub fn serve_token(&self) -> PathBuf {
         self.keys().join("serve.token")
     }
 
-    /// Locked while answers are under way.
+    /// The file that is locked while completions are under way.
     pub fn busy(&self) -> PathBuf {
         self.0.join("busy.lock")
     }
 
-    /// Where the running node takes commands, unless the path is too long for a socket.
+    /// The socket of the operator's API, unless the path is too long for one.
     pub fn socket(&self) -> PathBuf {
         self.0.join("api.sock")
     }
 
-    /// Where the running node listens.
+    /// The file that says where the running node listens.
     pub fn listening(&self) -> PathBuf {
         self.0.join("node.json")
     }
 }
 
-/// The folders in a folder, which need not exist, in order.
+/// The subfolders of a folder, sorted; empty if it does not exist.
 pub fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,6 +1,9 @@
-//! The keys of a node: one names it among peers, one signs its votes. Each is a file of its own, 0600, written once.
+//! The keys of a node: one identifies it among peers, one signs its votes. Each is a file of its own with mode 0600,
+//! written once.
 //!
-//! They are never the same key: a node can move to another machine, and be replaced, without its stake.
+//! # Why not one key for both
+//!
+//! A node can move to another machine, or be replaced, without its stake.
 
 use std::{
     fs, io,
@@ -13,27 +16,23 @@ use storage::secret::{self, SecretError};
 
 use crate::entropy;
 
-/// Why a key cannot be used.
+/// Reason why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file cannot be read or written, or others may read it.
     #[error(transparent)]
     File(#[from] SecretError),
-    /// The file holds something else.
+    /// The file holds no key.
     #[error("{0} does not hold 64 hex digits; restore it from a backup, or move it aside and run `openledger init`")]
     Content(PathBuf),
-    /// The folder of keys cannot be made.
     #[error("could not make the folder {}", folder.display())]
     Folder {
-        /// Which.
         folder: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
 }
 
-/// Reads a key.
+/// Reads a key. Fails if others may read the file.
 pub fn read(path: &Path) -> Result<SecretKey, KeyError> {
     let bytes = secret::read(path)?;
     let seed = std::str::from_utf8(&bytes)
@@ -45,7 +44,7 @@ pub fn read(path: &Path) -> Result<SecretKey, KeyError> {
     Ok(SecretKey::from_seed(seed))
 }
 
-/// Reads a key, or makes one where there is none.
+/// Reads a key; creates a random one if the file is missing.
 pub fn read_or_create(path: &Path) -> Result<SecretKey, KeyError> {
     if !path.exists() {
         write(path, &SecretKey::from_seed(entropy::bytes()))?;
@@ -53,7 +52,7 @@ pub fn read_or_create(path: &Path) -> Result<SecretKey, KeyError> {
     read(path)
 }
 
-/// Writes a key where there is none yet.
+/// Writes a key; fails if the file exists.
 pub fn write(path: &Path, key: &SecretKey) -> Result<(), KeyError> {
     if let Some(folder) = path.parent() {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);

@@ -1,33 +1,28 @@
-//! Listening at an address that an operator chose: what goes wrong names the address and the key to change.
+//! Listening on an address from the configuration; errors name the address and the key to change.
 
 use std::{io, net::SocketAddr};
 
 use tokio::net::TcpListener;
 
-/// Why nothing listens at an address.
+/// Reason why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Another program listens there.
     #[error("port {} on {} is in use by another program; stop it, or set {key} to another address", address.port(), address.ip())]
     Busy {
-        /// Where.
         address: SocketAddr,
-        /// The key of the configuration.
+        /// Key of the configuration.
         key: &'static str,
     },
-    /// It cannot be listened there.
     #[error("cannot listen on {address} ({source}); set {key} to an address of this machine")]
     Listen {
-        /// Where.
         address: SocketAddr,
-        /// The key of the configuration.
+        /// Key of the configuration.
         key: &'static str,
-        /// Why not.
         source: io::Error,
     },
 }
 
-/// Listens at an address that came from `key` of the configuration, and says which address it is.
+/// Listens on an address that came from `key` of the configuration. Returns the bound address too, for port 0.
 pub async fn listen(address: SocketAddr, key: &'static str) -> Result<(TcpListener, SocketAddr), ListenError> {
     let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ListenError::Busy { address, key },

@@ -1,6 +1,7 @@
-//! Locks whose holder may have panicked.
+//! Locks that ignore poisoning.
 //!
-//! What is locked here is changed in one step, so it is whole even then; the panic was logged where it happened.
+//! Data behind these locks is changed in one step, so it is consistent even if a holder panicked; the panic was logged
+//! where it happened.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -1,19 +1,20 @@
-//! What is said of work to whoever asked for it: how far it is, and why it failed.
+//! Progress and failure of an operation, as reported to its caller.
 //!
-//! Rooms that work speak in these words, and the interfaces show them. Leaves out how they travel.
+//! Every crate that works on request reports in these types, and the interfaces show them. How they travel is defined
+//! elsewhere.
 
 use serde::{Deserialize, Serialize};
 
-/// How far something is.
+/// Progress of an operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What is being done, such as `reading corpus.jsonl`.
+    /// The current activity, such as `reading corpus.jsonl`.
     pub what: String,
-    /// How much of it.
+    /// Amount done, in the unit of the activity.
     pub done: u64,
-    /// Of how much, where that is known.
+    /// Total amount, if known.
     pub total: Option<u64>,
-    /// Who helps, one line each.
+    /// Nodes that bytes come from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Source>,
 }
@@ -21,55 +22,51 @@ pub struct Progress {
 /// A node that bytes come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// Its short name.
+    /// Its short id.
     pub node: String,
-    /// Verified bytes from it.
+    /// Verified bytes received from it.
     pub bytes: u64,
-    /// Of late.
+    /// Recent rate.
     pub bytes_per_s: u64,
-    /// Through a relay or straight.
+    /// True if the connection goes through a relay.
     pub relayed: bool,
 }
 
-/// What kind of failure it is: the command's exit code follows from it.
+/// The kind of a failure; it determines the command's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// It failed.
     Failed,
-    /// The question cannot be meant.
+    /// The request is invalid.
     Usage,
-    /// What was asked for does not exist.
+    /// The thing named in the request does not exist.
     NotFound,
-    /// Not allowed.
     Denied,
-    /// Not in time.
     Timeout,
-    /// It needs a running node, and this is none.
+    /// The operation needs a running node, and none is.
     NotRunning,
-    /// Something does not verify.
+    /// A hash, signature or proof does not verify.
     Unverified,
 }
 
-/// Why there is no result.
+/// A failed operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What kind it is.
     pub kind: Kind,
-    /// What failed and what to do.
+    /// A description of the failure and what to do.
     pub message: String,
-    /// What was behind it.
+    /// Messages of the underlying errors, outermost first.
     pub causes: Vec<String>,
 }
 
 impl Failure {
-    /// A failure that has no other behind it.
+    /// A failure without an underlying error.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         let (message, causes) = (message.into(), Vec::new());
         Self { kind, message, causes }
     }
 
-    /// An error and all that caused it.
+    /// A failure made from an error and its chain of sources.
     pub fn of(kind: Kind, error: &dyn std::error::Error) -> Self {
         let mut failure = Self::new(kind, error.to_string());
         let mut cause = error.source();

@@ -25,9 +25,9 @@ use crate::{
     state::{LoggedBlocks, StateTable},
 };
 use base::{
+    errors::chained,
     home::Home,
     key::{self, KeyError},
-    words::chained,
 };
 
 /// Most transaction bytes in a block that this node builds.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{peer::Peer, public_store::PublicStore};
 use base::{
     lock,
-    operator::dataset::{KnownAnswer, Travel},
+    operator::dataset::{KnownResponse, Travel},
 };
 
 /// Lifetime of an announcement.
@@ -220,11 +220,11 @@ impl Announcements {
     }
 
     /// Lists every announced dataset with its announced size and its providers.
-    pub fn known(&self) -> Vec<KnownAnswer> {
+    pub fn known(&self) -> Vec<KnownResponse> {
         let (heard, now) = (self.heard(), self.0.peer.now());
         let known = |root| {
             let said = heard.of(now, root);
-            KnownAnswer {
+            KnownResponse {
                 root,
                 bytes: said.iter().map(|said| said.bytes).min().unwrap_or(0),
                 providers: said.iter().map(|said| said.provider).collect(),

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 use base::operator::{
-    datanet::{CreateAsk, DatanetVerb, GrantAsk},
-    dataset::{AddAnswer, AddAsk},
+    datanet::{CreateRequest, DatanetVerb, GrantRequest},
+    dataset::{AddRequest, AddResponse},
 };
 
 const DOMAIN: Domain = Domain {
@@ -38,11 +38,11 @@ impl Bench {
         Data::offline(&self.home(), &config, key, Some(DOMAIN)).await.unwrap()
     }
 
-    fn ask(&self, name: &str, records: &[String]) -> AddAsk {
+    fn ask(&self, name: &str, records: &[String]) -> AddRequest {
         let path: PathBuf = self.dir.path().join(format!("{name}.jsonl"));
         let lines = records.iter().map(|text| format!("{{\"t\":\"{text}\"}}\n"));
         fs::write(&path, lines.collect::<String>()).unwrap();
-        AddAsk {
+        AddRequest {
             paths: vec![path],
             name: name.to_owned(),
             licence: "CC-BY-4.0".to_owned(),
@@ -58,8 +58,8 @@ impl Bench {
     }
 }
 
-fn terms(name: &str, permissioned: bool) -> CreateAsk {
-    CreateAsk {
+fn terms(name: &str, permissioned: bool) -> CreateRequest {
+    CreateRequest {
         name: name.into(),
         licence: "CC-BY-4.0".into(),
         permissioned,
@@ -69,7 +69,7 @@ fn terms(name: &str, permissioned: bool) -> CreateAsk {
     }
 }
 
-async fn add(data: &Data, ask: AddAsk) -> AddAnswer {
+async fn add(data: &Data, ask: AddRequest) -> AddResponse {
     data.library.add(ask, |_| ()).await.unwrap()
 }
 
@@ -138,7 +138,7 @@ async fn a_version_does_not_repeat_those_that_it_follows() {
     let bench = Bench::new();
     let data = bench.open().await;
     let one = add(&data, bench.ask("one", &[prose(1)])).await;
-    let follow = |previous, name: &str, records: &[String]| AddAsk {
+    let follow = |previous, name: &str, records: &[String]| AddRequest {
         previous: Some(previous),
         ..bench.ask(name, records)
     };
@@ -183,7 +183,7 @@ async fn in_a_datanet_the_earliest_published_is_the_original_and_what_is_not_her
     };
     datanets.act(local.id, publish, None).await.unwrap();
 
-    let for_datanet = AddAsk {
+    let for_datanet = AddRequest {
         datanet: Some(local.id),
         ..bench.ask("new", &[prose(1)])
     };
@@ -207,7 +207,7 @@ async fn figures_and_checks_cover_the_stores_of_permissioned_datanets() {
     let data = bench.open().await;
     let datanets = data.datanets.clone();
     let local = datanets.create_owned(terms("private", true)).await.unwrap();
-    let sealed = AddAsk {
+    let sealed = AddRequest {
         datanet: Some(local.id),
         ..bench.ask("sealed", &[prose(1)])
     };
@@ -249,7 +249,7 @@ async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anythin
     let data = bench.open().await;
     let datanets = data.datanets.clone();
     let local = datanets.create_owned(terms("private", true)).await.unwrap();
-    let sealed = |name: &str, of| AddAsk {
+    let sealed = |name: &str, of| AddRequest {
         datanet: Some(local.id),
         ..bench.ask(name, &[prose(of)])
     };
@@ -271,7 +271,7 @@ async fn a_permissioned_store_gives_members_what_is_published_and_nobody_anythin
     let (member, former, stranger) = (key(2), key(3), key(4));
     let name = |key: &SecretKey| NodeId(key.public());
     for subject in [&member, &former] {
-        let grant = DatanetVerb::Grant(GrantAsk {
+        let grant = DatanetVerb::Grant(GrantRequest {
             node: name(subject),
             role: "reader".into(),
             key: None,

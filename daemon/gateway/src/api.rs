@@ -1,8 +1,8 @@
-//! What people and programs ask this node: Ethereum's JSON-RPC on one port, health and figures on another, and the
-//! operator's own commands on a socket that nobody else can open ([`local`]).
+//! The HTTP interfaces of a node: Ethereum's JSON-RPC on one port, health and metrics on another, and the operator's API on
+//! a Unix socket that other users cannot open ([`local`]).
 //!
-//! The ports only read the chain, and hand transactions in; they cannot change this node. Who may reach them is decided by
-//! where they listen, and for web pages by [`base::guard`].
+//! The ports only read the chain and accept transactions; they cannot change this node. The listen address decides which
+//! machines reach them, and [`base::guard`] which web pages do.
 
 pub mod local;
 pub mod ops;
@@ -26,26 +26,23 @@ pub use chain::{
 };
 use data::Data;
 
-/// How long requests under way may take once the node is stopping.
+/// Time for requests in progress to end once the node is stopping.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
-/// The parts of a running node that the interfaces speak to.
+/// The parts of a running node that the interfaces use.
 #[derive(Clone)]
 pub struct Parts {
-    /// The chain.
     pub chain: Chain,
-    /// The way in for transactions.
+    /// Accepts transactions.
     pub ingress: Ingress,
-    /// The network.
     pub net: NetHandle,
-    /// What is shared, once it is.
+    /// Datasets and pins; set once they are open.
     pub data: Arc<OnceLock<Data>>,
-    /// What the node is.
     pub about: Arc<About>,
 }
 
 impl Parts {
-    /// What JSON-RPC stands on.
+    /// The backend of JSON-RPC.
     fn running(&self) -> NodeBackend {
         NodeBackend {
             chain: self.chain.clone(),
@@ -55,33 +52,31 @@ impl Parts {
     }
 }
 
-/// What a node says about itself that does not change while it runs.
+/// Facts about a node that do not change while it runs.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// What its operator calls it.
+    /// Name chosen by the operator.
     pub moniker: String,
-    /// The network it is on, by name.
+    /// Name of the network.
     pub network: String,
-    /// Whether it was told to have peers; then it is not ready without any.
+    /// True if peers are configured; then the node is not ready without any.
     pub wants_peers: bool,
-    /// When it started.
     pub started: Instant,
 }
 
-/// Where the interfaces listen and how much they take.
+/// Listen addresses and limits of the interfaces.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// JSON-RPC.
     pub rpc: rpc::Settings,
-    /// Health and figures: `api.listen`.
+    /// Address of health and metrics: `api.listen`.
     pub ops: SocketAddr,
 }
 
 /// The running interfaces.
 pub struct Api {
-    /// Where JSON-RPC listens.
+    /// Bound address of JSON-RPC.
     pub rpc: SocketAddr,
-    /// Where health and figures are.
+    /// Bound address of health and metrics.
     pub ops: SocketAddr,
     rpc_server: ServerHandle,
     ops_server: JoinHandle<()>,
@@ -89,7 +84,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Starts both.
+    /// Starts both ports.
     pub async fn start(settings: Settings, parts: Parts) -> Result<Self, ListenError> {
         let (rpc_listener, rpc) = listen(settings.rpc.listen, "rpc.listen").await?;
         let (ops_listener, ops) = listen(settings.ops, "api.listen").await?;
@@ -112,14 +107,14 @@ impl Api {
         })
     }
 
-    /// Stops taking requests and returns when those under way are answered.
+    /// Stops taking requests and returns when those in progress have a response, or after a few seconds.
     pub async fn stop(self) {
         self.stop.cancel();
-        // An error means that it has stopped already.
+        // An error means that the server has stopped already.
         let _ = self.rpc_server.stop();
         let abort = self.ops_server.abort_handle();
         let both = async { tokio::join!(self.rpc_server.stopped(), self.ops_server) };
-        // Whoever never finishes a request does not keep the node from ending.
+        // A client that never finishes its request must not keep the node from ending.
         if tokio::time::timeout(DRAIN_WITHIN, both).await.is_err() {
             abort.abort();
         }

@@ -1,7 +1,13 @@
-//! The doors of a node: the operator's API on a socket of its own, health and metrics, and the OpenAI API.
+//! The interfaces of a node: operator API, health and metrics, and the OpenAI API.
 //!
-//! Handlers read a request, call the room that does the work, and answer. Leaves out JSON-RPC, which is the chain's own.
-//! Begin with [`api`].
+//! | module | change it to … |
+//! | --- | --- |
+//! | [`api::local`] | add or change a command of the operator's API (Unix socket) |
+//! | [`api::ops`] | change health checks or the Prometheus page |
+//! | [`openai`] | change the OpenAI API |
+//! | [`serving`] | change how a model starts and stops being served |
+//!
+//! A handler parses a request, calls the crate that does the work, and converts the result. JSON-RPC lives in `chain`.
 
 #![forbid(unsafe_code)]
 

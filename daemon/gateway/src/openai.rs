@@ -1,20 +1,23 @@
-//! The engine's interface for programs that speak the OpenAI API: chat, completions, models, and adapters that come and go.
+//! The OpenAI API of an engine: chat, completions, models, and loading adapters.
 //!
-//! `POST /v1/chat/completions` and `/v1/completions`, both in one piece or as server-sent events; `GET /v1/models`;
-//! adapters by [`models`]; `GET /health` and `/metrics`. The model of a request is the base, an adapter's `name`,
-//! `base:name`, or `name@hash` for one content and no other. Beside the API's own fields a request may have `adapters`
-//! (a weighted mix over the base), `verified` (the same bits whoever else is served), `top_k`, `min_p`,
-//! `repetition_penalty`, `min_tokens`, `ignore_eos`, `stop_token_ids` and `include_stop_str_in_output`; an answer says in
-//! `openledger` which contents gave it and by which seed. Whatever is wrong with a request is told by the field's name.
+//! `POST /v1/chat/completions` and `/v1/completions`, both whole or as server-sent events; `GET /v1/models`; adapters by
+//! [`models`]; `GET /health` and `/metrics`. The `model` of a request is the base, an adapter's `name`, `base:name`, or
+//! `name@hash` for exactly this content. Beside the API's own fields a request may have `adapters` (a weighted mix over the
+//! base), `verified` (the same bits whatever else is served), `top_k`, `min_p`, `repetition_penalty`, `min_tokens`,
+//! `ignore_eos`, `stop_token_ids` and `include_stop_str_in_output`. The field `openledger` of a response names the content
+//! hashes and the seed that produced it. An error names the field that is wrong.
+//!
+//! The way of a request: `request.rs` parses the body into a `ParsedRequest`, the engine gets one request per choice,
+//! `response.rs` or `stream.rs` collects the events, and `objects.rs` writes the JSON.
 
-mod answer;
-mod ask;
 mod error;
 mod fields;
-mod figures;
 mod guard;
+mod metrics;
 mod models;
-mod shape;
+mod objects;
+mod request;
+mod response;
 mod stream;
 
 use std::{
@@ -51,77 +54,71 @@ use jobs::{
 use crate::traced;
 
 use self::{
-    ask::{Asked, Kind, Names},
     error::ApiError,
-    shape::Frame,
+    objects::Envelope,
+    request::{Kind, Names, ParsedRequest},
 };
 
-/// The largest body: a long conversation, and no more than the engine's process can be told.
+/// Largest body. It must hold a long conversation, and fit into one message to the engine's process.
 const BODY_BYTES_MAX: usize = 8 << 20;
 
-/// What is served, and to whom.
+/// Settings of the OpenAI API.
 pub struct Settings {
-    /// Where it listens.
     pub listen: SocketAddr,
-    /// Web pages that may ask, `*` for any.
+    /// Origins of web pages that may send requests, `*` for any.
     pub origins: Vec<String>,
-    /// What a request has to show; nothing if there is none.
+    /// The token that requests must carry, if any.
     pub token: Option<String>,
-    /// The engine, and what clients call its model.
+    /// The engine to start, and the name of its model for clients.
     pub engine: Prepared,
-    /// Where it tells what happens.
     pub events: Events,
-    /// Where it says that answers are under way.
+    /// Marks that completions are in progress, for a training run beside.
     pub busy: Option<Arc<Busy>>,
 }
 
-/// Why nothing is served.
+/// Reason why the OpenAI API did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// It cannot be listened there.
     #[error("cannot listen on {address}; choose another address with --listen")]
     Listen {
-        /// Where.
         address: SocketAddr,
-        /// Why not.
         #[source]
         source: std::io::Error,
     },
-    /// The engine does not start.
     #[error("the engine could not be started: {0}")]
     Engine(String),
 }
 
-/// What every request is answered with.
+/// State shared by all handlers.
 pub(crate) struct Serving {
     engine: Arc<Engine>,
     names: Names,
-    /// The base model's content.
+    /// Content hash of the base model.
     base: String,
     defaults: compute::model::Generation,
     context_tokens_max: usize,
     started_s: u64,
 }
 
-/// A running interface and its engine.
-pub struct Served {
-    /// Where it listens.
+/// The running OpenAI API and its engine.
+pub struct ModelServer {
+    /// The bound address.
     pub address: SocketAddr,
-    /// What the engine found.
+    /// Model and adapters that the engine loaded.
     pub ready: Arc<serve::process::Ready>,
     server: JoinHandle<()>,
     follower: JoinHandle<()>,
     stop: CancellationToken,
 }
 
-impl Served {
-    /// Starts the engine and, once it takes requests, listens.
+impl ModelServer {
+    /// Starts the engine, waits until it is ready, and serves requests.
     pub async fn start(settings: Settings) -> Result<Self, ServeError> {
         let failed = |source| ServeError::Listen {
             address: settings.listen,
             source,
         };
-        // Bound first: an address that is taken is told at once, and not after a large model was opened.
+        // Bound first, so that a taken address fails at once and not after a large model was opened.
         let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let prepared = settings.engine;
@@ -153,7 +150,7 @@ impl Served {
         })
     }
 
-    /// Takes nothing new, lets what runs end for a while, and ends the engine.
+    /// Takes no new requests, gives running ones some time to end, and stops the engine.
     pub async fn stop(self) {
         self.stop.cancel();
         let abort = self.server.abort_handle();
@@ -174,24 +171,24 @@ fn router(serving: Arc<Serving>, guard: Arc<Guard>, busy: Option<Arc<Busy>>) -> 
         .route("/v1/load_lora_adapter", post(models::load))
         .route("/v1/unload_lora_adapter", post(models::unload))
         .route("/health", get(health))
-        .route("/metrics", get(figures))
-        .fallback(models::nowhere)
+        .route("/metrics", get(metrics))
+        .fallback(models::not_found)
         .layer(middleware::from_fn_with_state(busy, busy::while_answering))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(guard, guard::only_ours))
+        .layer(middleware::from_fn_with_state(guard, guard::check_access))
         .layer(middleware::from_fn(traced::openai))
         .with_state(serving)
 }
 
 async fn chat(State(serving): State<Arc<Serving>>, body: Body) -> Result<Response, ApiError> {
-    serving.answer(Kind::Chat, &body.0).await
+    serving.complete(Kind::Chat, &body.0).await
 }
 
 async fn completion(State(serving): State<Arc<Serving>>, body: Body) -> Result<Response, ApiError> {
-    serving.answer(Kind::Completion, &body.0).await
+    serving.complete(Kind::Completion, &body.0).await
 }
 
-/// A body within its limit.
+/// A request body within [`BODY_BYTES_MAX`].
 struct Body(Bytes);
 
 impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
@@ -213,27 +210,27 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Body {
 }
 
 impl Serving {
-    async fn answer(&self, kind: Kind, body: &[u8]) -> Result<Response, ApiError> {
-        let asked = ask::read(kind, body, &self.names, &self.defaults)?;
-        let ask = |request: &serve::engine::Request| self.engine.ask(request.clone()).map_err(ApiError::from);
-        // Those that were asked are ended when one is refused: they are dropped.
-        let answers = asked.requests.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
-        let frame = self.frame(kind, &asked);
-        if asked.stream {
-            return Ok(stream::begin(frame, asked, answers).await?.into_response());
+    async fn complete(&self, kind: Kind, body: &[u8]) -> Result<Response, ApiError> {
+        let parsed = request::read(kind, body, &self.names, &self.defaults)?;
+        let submit = |request: &serve::engine::Request| self.engine.submit(request.clone()).map_err(ApiError::from);
+        // If one choice is refused, dropping the streams of the others cancels them.
+        let streams = parsed.requests.iter().map(submit).collect::<Result<Vec<_>, _>>()?;
+        let envelope = self.envelope(kind, &parsed);
+        if parsed.stream {
+            return Ok(stream::begin(envelope, parsed, streams).await?.into_response());
         }
-        Ok(Json(answer::whole(&frame, &asked, answers).await?).into_response())
+        Ok(Json(response::whole(&envelope, &parsed, streams).await?).into_response())
     }
 
-    fn frame(&self, kind: Kind, asked: &Asked) -> Frame {
-        Frame {
+    fn envelope(&self, kind: Kind, parsed: &ParsedRequest) -> Envelope {
+        Envelope {
             kind,
-            id: answer::name(kind),
+            id: response::name(kind),
             created_s: now_s(),
-            model: asked.model.clone(),
+            model: parsed.model.clone(),
             base: self.base.clone(),
-            verified: asked.verified,
-            seed: asked.seed,
+            verified: parsed.verified,
+            seed: parsed.seed,
         }
     }
 }
@@ -248,13 +245,13 @@ async fn health(State(serving): State<Arc<Serving>>) -> Response {
     }
 }
 
-async fn figures(State(serving): State<Arc<Serving>>) -> Response {
+async fn metrics(State(serving): State<Arc<Serving>>) -> Response {
     let up = matches!(serving.engine.health(), Health::Ready(_));
     let metrics = match serving.engine.admin(Admin::Metrics).await {
         Ok(Reply::Metrics(metrics)) => Some(metrics),
         Ok(_) | Err(_) => None,
     };
-    let page = figures::page(up, serving.engine.restarts(), metrics.as_deref());
+    let page = metrics::page(up, serving.engine.restarts(), metrics.as_deref());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page).into_response()
 }
 

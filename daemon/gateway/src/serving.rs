@@ -1,4 +1,4 @@
-//! A model that is served over the OpenAI API: by `openledger serve`, which has no node, and by a node that is asked to.
+//! Serving a model over the OpenAI API, for `openledger serve` without a node and for a node on request.
 
 use std::{path::Path, sync::Arc};
 
@@ -6,7 +6,7 @@ use base::{
     busy::Busy,
     events::Events,
     home::Home,
-    operator::job::{RefusedLine, ServeAnswer, ServeAsk},
+    operator::job::{RefusedLine, ServeRequest, ServeResponse},
     report::{Failure, Kind},
 };
 use jobs::{
@@ -15,15 +15,14 @@ use jobs::{
 };
 use tokio::sync::Mutex;
 
-use crate::openai::{ServeError, Served, Settings};
+use crate::openai::{ModelServer, ServeError, Settings};
 
-/// Why a model is not served.
+/// Reason why a model is not served.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It cannot be served as it was asked for.
+    /// The request is invalid.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// The engine or the interface did not start.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
@@ -37,37 +36,41 @@ impl From<StartError> for Failure {
     }
 }
 
-/// Starts the engine of a model of this home, and answers clients once it takes requests.
-pub async fn start(home: &Home, ask: ServeAsk, events: Events) -> Result<(Served, ServeAnswer), StartError> {
-    if ask.no_auth && !ask.listen.ip().is_loopback() {
+/// Starts the engine for a model of this home, and serves clients once it is ready.
+pub async fn start(
+    home: &Home,
+    request: ServeRequest,
+    events: Events,
+) -> Result<(ModelServer, ServeResponse), StartError> {
+    if request.no_auth && !request.listen.ip().is_loopback() {
         let text = "--no-auth answers everyone, and --listen is not for this machine alone; leave one of them out";
         return Err(JobError::refused(Kind::Usage, text).into());
     }
-    let token_file = (!ask.no_auth).then(|| ask.token_file.unwrap_or_else(|| home.serve_token()));
+    let token_file = (!request.no_auth).then(|| request.token_file.unwrap_or_else(|| home.serve_token()));
     let token = token_file
         .as_deref()
         .map(|file: &Path| serving::token(file))
         .transpose()?;
     let prepared = Serving {
-        model: ask.model,
-        adapters: ask.adapters,
-        name: ask.name,
-        device: ask.device,
-        threads: ask.threads,
-        quantise: ask.quantize,
-        memory_bytes_max: ask.memory_bytes_max,
-        adapter_bytes_max: ask.adapter_bytes_max,
-        rows_max: ask.rows_max,
+        model: request.model,
+        adapters: request.adapters,
+        name: request.name,
+        device: request.device,
+        threads: request.threads,
+        quantise: request.quantize,
+        memory_bytes_max: request.memory_bytes_max,
+        adapter_bytes_max: request.adapter_bytes_max,
+        rows_max: request.rows_max,
     }
     .prepare(home)?;
     let (model, hash) = (prepared.name.clone(), prepared.base.hash.to_string());
-    let served = Served::start(Settings {
-        listen: ask.listen,
-        origins: ask.origins,
+    let served = ModelServer::start(Settings {
+        listen: request.listen,
+        origins: request.origins,
         token,
         engine: prepared,
         events,
-        // Whoever trains in this home does without knowing, if the file cannot be made.
+        // Without the file, a training run in this home just does not slow down.
         busy: Busy::open(&home.busy()).ok(),
     })
     .await?;
@@ -76,7 +79,7 @@ pub async fn start(home: &Home, ask: ServeAsk, events: Events) -> Result<(Served
         name: name.clone(),
         why: why.clone(),
     };
-    let answer = ServeAnswer {
+    let answer = ServeResponse {
         url: format!("http://{}/v1", served.address),
         model,
         hash,
@@ -89,12 +92,12 @@ pub async fn start(home: &Home, ask: ServeAsk, events: Events) -> Result<(Served
     Ok((served, answer))
 }
 
-/// The one model that a node serves, if it does. Clones are the same.
+/// The model that a node serves, at most one. Clones share it.
 #[derive(Clone)]
 pub struct NodeServing {
     home: Home,
     events: Events,
-    served: Arc<Mutex<Option<(Served, ServeAnswer)>>>,
+    served: Arc<Mutex<Option<(ModelServer, ServeResponse)>>>,
 }
 
 impl NodeServing {
@@ -104,25 +107,25 @@ impl NodeServing {
         Self { home, events, served }
     }
 
-    /// Starts a model. Fails while another is served.
-    pub async fn start(&self, ask: ServeAsk) -> Result<ServeAnswer, Failure> {
+    /// Starts serving a model. Fails if one is served already.
+    pub async fn start(&self, request: ServeRequest) -> Result<ServeResponse, Failure> {
         let mut served = self.served.lock().await;
         if let Some((_, answer)) = &*served {
             let text = format!("{} is served already; `openledger serve --stop` ends it", answer.model);
             return Err(Failure::new(Kind::Usage, text));
         }
-        let (started, answer) = start(&self.home, ask, self.events.clone()).await?;
+        let (started, answer) = start(&self.home, request, self.events.clone()).await?;
         *served = Some((started, answer.clone()));
         Ok(answer)
     }
 
-    /// What is served.
-    pub async fn status(&self) -> Option<ServeAnswer> {
+    /// The model being served.
+    pub async fn status(&self) -> Option<ServeResponse> {
         self.served.lock().await.as_ref().map(|(_, answer)| answer.clone())
     }
 
-    /// Ends what is served, and says what it was.
-    pub async fn stop(&self) -> Option<ServeAnswer> {
+    /// Stops serving, and returns what was served.
+    pub async fn stop(&self) -> Option<ServeResponse> {
         let (served, answer) = self.served.lock().await.take()?;
         served.stop().await;
         Some(answer)

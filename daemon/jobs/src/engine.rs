@@ -15,8 +15,8 @@ use std::{
 use base::events::Events;
 use protocol::event::Event;
 use serve::{
-    engine::{AskError, Request},
-    process::{Admin, AdminError, Answer, Command, EngineSetup, Ready, Reply, State, Supervisor},
+    engine::{Request, SubmitError},
+    process::{Admin, AdminError, Command, EngineSetup, EventStream, Ready, Reply, State, Supervisor},
     tier::Status,
 };
 use tokio::{sync::Mutex, sync::watch, task::JoinHandle};
@@ -33,6 +33,7 @@ pub enum Health {
     Down(String),
 }
 
+/// The engine process of this node: starts it, restarts it after a crash, and passes adapters to it as clients load them.
 pub struct Engine {
     supervisor: Supervisor,
     /// Adapters that clients loaded since the start, with their folders; `None` for one that was unloaded.
@@ -81,13 +82,13 @@ impl Engine {
     }
 
     /// Sends a request, unless a restarted child does not have all adapters yet.
-    pub fn ask(&self, request: Request) -> Result<Answer, AskError> {
+    pub fn submit(&self, request: Request) -> Result<EventStream, SubmitError> {
         let has_adapters = match (&*self.health.borrow(), &*self.state.borrow()) {
             (Health::Ready(told), State::Ready(running)) => Arc::ptr_eq(told, running),
             _ => false,
         };
         match has_adapters {
-            true => self.supervisor.ask(request),
+            true => self.supervisor.submit(request),
             false => Err(self.supervisor.not_ready()),
         }
     }

@@ -9,7 +9,7 @@ use compute::{
     lora::LoadError,
     model::{ModelError, StoreError},
 };
-use serve::assemble::BaseError;
+use serve::loader::BaseError;
 use storage::secret::SecretError;
 use train::{DataError, RecipeError, TrainError, comparison::EvalSetError};
 

@@ -8,8 +8,8 @@ use std::{
 
 use base::{entropy, home::Home, report::Kind};
 use serve::{
-    assemble::Base,
-    process::{Command, EngineSetup, Holds, Ready},
+    loader::Base,
+    process::{Command, Enforcement, EngineSetup, Ready},
     schedule::Limits,
     tier::Budget,
 };
@@ -154,8 +154,8 @@ pub fn warnings(ready: &Ready) -> Vec<String> {
     ]
     .into_iter()
     .filter_map(|(what, holds)| match holds {
-        Holds::No(why) => Some(format!("{what}: {why}")),
-        Holds::Yes | Holds::NotAsked => None,
+        Enforcement::No(why) => Some(format!("{what}: {why}")),
+        Enforcement::Yes | Enforcement::NotRequested => None,
     })
     .collect()
 }

@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Globals, exit::Exit, globals::wait, output};
-use base::operator::dataset::{AddAnswer, AddAsk, DiffAsk, GetAsk, Got, KnownAnswer, Listed, RootAsk, VerifyAnswer};
+use base::operator::dataset::{
+    AddRequest, AddResponse, DiffRequest, GetRequest, Got, KnownResponse, Listed, RootRequest, VerifyResponse,
+};
 
 /// Add, fetch, check and remove datasets
 #[derive(Debug, Args)]
@@ -176,7 +178,7 @@ impl Add {
         let paths = self.paths.iter().map(absolute).collect::<anyhow::Result<Vec<_>>>()?;
         let first = paths.first().and_then(|path| path.file_stem());
         let name = self.name.or(first.map(|stem| stem.to_string_lossy().into_owned()));
-        let ask = AddAsk {
+        let ask = AddRequest {
             paths,
             name: name.context("the first path has no name; give one with --name")?,
             licence: self.licence,
@@ -189,14 +191,14 @@ impl Add {
             shard_bytes: self.shard_size.map(|size| size.0),
             record_bytes_max: self.max_record.map(|size| size.0),
         };
-        let added: AddAnswer = request(globals, "/v1/data/add", &ask)?;
+        let added: AddResponse = request(globals, "/v1/data/add", &ask)?;
         globals.show(&added, || output::columns(&describe_added(&added)));
         Ok(())
     }
 }
 
 /// Describes the new dataset and its duplicates.
-fn describe_added(added: &AddAnswer) -> Vec<(&'static str, String)> {
+fn describe_added(added: &AddResponse) -> Vec<(&'static str, String)> {
     let with = &added.compared_with;
     let mut rows = vec![
         ("Root", added.root.to_string()),
@@ -245,7 +247,7 @@ impl Get {
             Some(out) => Some(std::path::absolute(out)?),
             None => None,
         };
-        let ask = GetAsk {
+        let ask = GetRequest {
             root: self.root,
             datanet: self.datanet,
             out,
@@ -307,9 +309,9 @@ fn list(globals: &Globals) -> anyhow::Result<()> {
 }
 
 fn known(globals: &Globals) -> anyhow::Result<()> {
-    let known: Vec<KnownAnswer> = request(globals, "/v1/data/known", &Value::Null)?;
+    let known: Vec<KnownResponse> = request(globals, "/v1/data/known", &Value::Null)?;
     globals.show(&known, || {
-        let line = |item: &KnownAnswer| {
+        let line = |item: &KnownResponse| {
             let nodes = item
                 .providers
                 .iter()
@@ -326,7 +328,7 @@ fn known(globals: &Globals) -> anyhow::Result<()> {
 }
 
 fn show(globals: &Globals, root: BlobHash) -> anyhow::Result<()> {
-    let manifest: Value = request(globals, "/v1/data/show", &RootAsk { root })?;
+    let manifest: Value = request(globals, "/v1/data/show", &RootRequest { root })?;
     globals.show(&manifest, || {
         serde_json::to_string_pretty(&manifest).expect("a value can be written")
     });
@@ -334,7 +336,7 @@ fn show(globals: &Globals, root: BlobHash) -> anyhow::Result<()> {
 }
 
 fn verify(globals: &Globals, root: BlobHash) -> anyhow::Result<()> {
-    let verified: VerifyAnswer = request(globals, "/v1/data/verify", &RootAsk { root })?;
+    let verified: VerifyResponse = request(globals, "/v1/data/verify", &RootRequest { root })?;
     globals.show(&verified, || {
         format!(
             "{} is complete and correct: {} blobs, {} files, {} records, {} bytes",
@@ -347,7 +349,7 @@ fn verify(globals: &Globals, root: BlobHash) -> anyhow::Result<()> {
 impl Versions {
     fn run(self, globals: &Globals) -> anyhow::Result<()> {
         let (old, new) = (self.old, self.new);
-        let value: Value = request(globals, "/v1/data/diff", &DiffAsk { old, new })?;
+        let value: Value = request(globals, "/v1/data/diff", &DiffRequest { old, new })?;
         let count = |key: &str| value[key].as_array().map_or(0, Vec::len);
         globals.show(&value, || {
             format!(
@@ -363,7 +365,7 @@ impl Versions {
 }
 
 fn remove(globals: &Globals, root: BlobHash) -> anyhow::Result<()> {
-    let value: Value = request(globals, "/v1/data/rm", &RootAsk { root })?;
+    let value: Value = request(globals, "/v1/data/rm", &RootRequest { root })?;
     globals.show(&value, || {
         let left: Vec<_> = value["still_kept_for"].as_array().into_iter().flatten().collect();
         match left.is_empty() {
@@ -381,7 +383,7 @@ fn remove(globals: &Globals, root: BlobHash) -> anyhow::Result<()> {
 }
 
 fn providers(globals: &Globals, root: BlobHash) -> anyhow::Result<()> {
-    let value: Value = request(globals, "/v1/data/providers", &RootAsk { root })?;
+    let value: Value = request(globals, "/v1/data/providers", &RootRequest { root })?;
     globals.show(&value, || {
         let nodes: Vec<_> = value["providers"].as_array().into_iter().flatten().collect();
         match nodes.is_empty() {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Globals, data::request, exit::Exit, output};
 use base::operator::datanet::{
-    CreateAsk, DatanetAnswer, DatanetAsk, DatanetVerb, GrantAsk, JoinAsk, MemberLine, SayAsk,
+    CreateRequest, DatanetRequest, DatanetResponse, DatanetVerb, GrantRequest, JoinRequest, MemberLine, SayRequest,
 };
 
 /// Create, join and curate datanets
@@ -228,8 +228,8 @@ impl Datanet {
         let (id, what) = match self.verb {
             Verb::Create(create) => return create.run(globals),
             Verb::Ls => return list(globals),
-            Verb::Show { id } => return show(globals, "/v1/datanet/show", &DatanetAsk { id }),
-            Verb::Join { id, from } => return show(globals, "/v1/datanet/join", &JoinAsk { id, from }),
+            Verb::Show { id } => return show(globals, "/v1/datanet/show", &DatanetRequest { id }),
+            Verb::Join { id, from } => return show(globals, "/v1/datanet/join", &JoinRequest { id, from }),
             Verb::Members { id } => return members(globals, id),
             Verb::Sync { id } => return sync(globals, id),
             Verb::Key => return key(globals),
@@ -249,7 +249,7 @@ impl Datanet {
             Verb::Publish { id, roots } => (id, DatanetVerb::Publish { roots }),
             Verb::Bury { id, root, why } => (id, DatanetVerb::Bury { root, why }),
         };
-        let said: Value = request(globals, "/v1/datanet/say", &SayAsk { id, what })?;
+        let said: Value = request(globals, "/v1/datanet/say", &SayRequest { id, what })?;
         globals.show(&said, || {
             format!("published statement {}", said["statement"].as_str().unwrap_or_default())
         });
@@ -259,7 +259,7 @@ impl Datanet {
 
 impl Create {
     fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
-        let ask = CreateAsk {
+        let ask = CreateRequest {
             name: self.name,
             licence: self.licence,
             permissioned: self.permissioned,
@@ -273,7 +273,7 @@ impl Create {
 
 impl Grant {
     fn said(self) -> (DatanetId, DatanetVerb) {
-        let grant = GrantAsk {
+        let grant = GrantRequest {
             node: self.node,
             role: self.role,
             key: self.member_key,
@@ -291,12 +291,12 @@ impl Decision {
 }
 
 fn show(globals: &Globals, path: &str, ask: &impl serde::Serialize) -> anyhow::Result<Exit> {
-    let answer: DatanetAnswer = request(globals, path, ask)?;
+    let answer: DatanetResponse = request(globals, path, ask)?;
     globals.show(&answer, || described(&answer));
     Ok(Exit::Done)
 }
 
-fn described(answer: &DatanetAnswer) -> String {
+fn described(answer: &DatanetResponse) -> String {
     let version = answer.version.as_ref();
     let mut rows = vec![
         ("Datanet", answer.id.to_string()),
@@ -331,9 +331,9 @@ fn described(answer: &DatanetAnswer) -> String {
 }
 
 fn list(globals: &Globals) -> anyhow::Result<Exit> {
-    let known: Vec<DatanetAnswer> = request(globals, "/v1/datanet/ls", &Value::Null)?;
+    let known: Vec<DatanetResponse> = request(globals, "/v1/datanet/ls", &Value::Null)?;
     globals.show(&known, || {
-        let line = |it: &DatanetAnswer| format!("{}  {}  {}  {}", it.id, it.name, it.access, it.may.join(", "));
+        let line = |it: &DatanetResponse| format!("{}  {}  {}  {}", it.id, it.name, it.access, it.may.join(", "));
         match known.is_empty() {
             true => {
                 "this node knows no datanets; `openledger datanet create NAME --licence TERMS` creates one".to_owned()
@@ -345,7 +345,7 @@ fn list(globals: &Globals) -> anyhow::Result<Exit> {
 }
 
 fn members(globals: &Globals, id: DatanetId) -> anyhow::Result<Exit> {
-    let members: Vec<MemberLine> = request(globals, "/v1/datanet/members", &DatanetAsk { id })?;
+    let members: Vec<MemberLine> = request(globals, "/v1/datanet/members", &DatanetRequest { id })?;
     globals.show(&members, || {
         let line = |it: &MemberLine| {
             let role = if it.approves { "reads and approves" } else { "reads" };
@@ -365,7 +365,7 @@ fn members(globals: &Globals, id: DatanetId) -> anyhow::Result<Exit> {
 }
 
 fn sync(globals: &Globals, id: DatanetId) -> anyhow::Result<Exit> {
-    let synced: Value = request(globals, "/v1/datanet/sync", &DatanetAsk { id })?;
+    let synced: Value = request(globals, "/v1/datanet/sync", &DatanetRequest { id })?;
     globals.show(&synced, || format!("{} members answered", synced["answered"]));
     Ok(Exit::Done)
 }

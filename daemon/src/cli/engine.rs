@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serve::{assemble, process};
+use serve::{loader, process};
 
 use super::output;
 
@@ -16,7 +16,7 @@ pub(crate) struct Engine {}
 impl Engine {
     pub(crate) fn run(self) -> ExitCode {
         match process::inherited_socket() {
-            Ok(socket) => process::child_main(socket, assemble::parts),
+            Ok(socket) => process::child_main(socket, loader::parts),
             Err(error) => {
                 output::note(&format!(
                     "error: only `openledger serve` starts this command, with a socket as standard input: {error}"

@@ -14,7 +14,7 @@ use super::{
     output,
 };
 use base::operator::{
-    peer::{DialAsk, PeerLine},
+    peer::{DialRequest, PeerLine},
     work::WorkerLine,
 };
 
@@ -137,7 +137,7 @@ fn add(globals: &Globals, address: &str) -> anyhow::Result<()> {
         Some(running) => {
             wait(running.operator_client().request::<()>(
                 "/v1/peers/dial",
-                &DialAsk {
+                &DialRequest {
                     address: address.to_owned(),
                 },
             ))?;

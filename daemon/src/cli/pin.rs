@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Globals, data::request, exit::Exit, output};
 use base::operator::{
-    dataset::RootAsk,
-    pin::{DealLine, PinAddAsk, PinStatus, PinsAnswer, RenewAsk, VerifyAsk},
+    dataset::RootRequest,
+    pin::{DealLine, PinAddRequest, PinStatus, PinsResponse, RenewRequest, VerifyRequest},
 };
 
 /// Keep datasets, here or as copies on other nodes
@@ -113,7 +113,7 @@ impl Pin {
                     hosts,
                     account,
                 } = add;
-                let ask = PinAddAsk {
+                let ask = PinAddRequest {
                     root,
                     copies,
                     days,
@@ -123,17 +123,20 @@ impl Pin {
                 };
                 show(globals, &request(globals, "/v1/pin/add", &ask)?);
             }
-            Verb::Renew { root, days } => show(globals, &request(globals, "/v1/pin/renew", &RenewAsk { root, days })?),
-            Verb::Status { root } => show(globals, &request(globals, "/v1/pin/status", &RootAsk { root })?),
+            Verb::Renew { root, days } => show(
+                globals,
+                &request(globals, "/v1/pin/renew", &RenewRequest { root, days })?,
+            ),
+            Verb::Status { root } => show(globals, &request(globals, "/v1/pin/status", &RootRequest { root })?),
             Verb::Ls => list(globals)?,
             Verb::Rm { root } => {
-                let ended: Value = request(globals, "/v1/pin/rm", &RootAsk { root })?;
+                let ended: Value = request(globals, "/v1/pin/rm", &RootRequest { root })?;
                 globals.show(&ended, || {
                     format!("unpinned {root} and ended {} deals", ended["deals_ended"])
                 });
             }
             Verb::Verify { root, node } => {
-                let checked: Value = request(globals, "/v1/pin/verify", &VerifyAsk { root, node })?;
+                let checked: Value = request(globals, "/v1/pin/verify", &VerifyRequest { root, node })?;
                 globals.show(&checked, || {
                     let copies = checked["checked"].as_array().into_iter().flatten();
                     let line = |it: &Value| {
@@ -190,7 +193,7 @@ fn deal(deal: &DealLine) -> Vec<(&'static str, String)> {
 }
 
 fn list(globals: &Globals) -> anyhow::Result<()> {
-    let all: PinsAnswer = request(globals, "/v1/pin/ls", &Value::Null)?;
+    let all: PinsResponse = request(globals, "/v1/pin/ls", &Value::Null)?;
     globals.show(&all, || {
         let kept = all
             .kept

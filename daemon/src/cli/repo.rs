@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{Globals, data::request, exit::Exit, output};
-use base::operator::dataset::{CollectAnswer, FsckAnswer, FsckAsk, StatAnswer, StoreLine};
+use base::operator::dataset::{CollectResponse, FsckRequest, FsckResponse, StatResponse, StoreLine};
 
 /// Show, collect and check the blob stores
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ impl Repo {
     pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::Stat => {
-                let stat: StatAnswer = request(globals, "/v1/repo/stat", &Value::Null)?;
+                let stat: StatResponse = request(globals, "/v1/repo/stat", &Value::Null)?;
                 globals.show(&stat, || {
                     let mut rows = vec![
                         ("Blobs", stat.blobs.to_string()),
@@ -59,13 +59,13 @@ impl Repo {
                 });
             }
             Verb::Gc => {
-                let collected: CollectAnswer = request(globals, "/v1/repo/gc", &Value::Null)?;
+                let collected: CollectResponse = request(globals, "/v1/repo/gc", &Value::Null)?;
                 globals.show(&collected, || {
                     format!("deleted {} blobs, kept {}", collected.deleted, collected.live)
                 });
             }
             Verb::Fsck { drop_damaged } => {
-                let checked: FsckAnswer = request(globals, "/v1/repo/fsck", &FsckAsk { drop_damaged })?;
+                let checked: FsckResponse = request(globals, "/v1/repo/fsck", &FsckRequest { drop_damaged })?;
                 globals.show(&checked, || described(&checked));
             }
         }
@@ -73,7 +73,7 @@ impl Repo {
     }
 }
 
-fn described(checked: &FsckAnswer) -> String {
+fn described(checked: &FsckResponse) -> String {
     let mut rows = vec![
         ("Undamaged", checked.sound.to_string()),
         ("Bytes", checked.bytes.to_string()),

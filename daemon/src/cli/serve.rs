@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use base::{
     events::Events,
-    operator::job::{ServeAnswer, ServeAsk},
+    operator::job::{ServeRequest, ServeResponse},
 };
 use clap::Args;
 use config::Size;
@@ -94,7 +94,7 @@ impl Serve {
         let in_node = self.in_node;
         let ask = self.ask()?;
         if in_node {
-            let answer: ServeAnswer = wait(async {
+            let answer: ServeResponse = wait(async {
                 globals
                     .running()?
                     .operator_client()
@@ -124,13 +124,13 @@ impl Serve {
     }
 
     /// Builds the request, with absolute paths: the node resolves relative ones in its own working directory.
-    fn ask(self) -> anyhow::Result<ServeAsk> {
+    fn ask(self) -> anyhow::Result<ServeRequest> {
         let whole = |path: PathBuf| match path.is_dir() {
             true => path.canonicalize().unwrap_or(path),
             false => path,
         };
         let model = self.model.expect("clap requires it without --stop");
-        Ok(ServeAsk {
+        Ok(ServeRequest {
             model: match Path::new(&model).is_dir() {
                 true => whole(PathBuf::from(&model)).display().to_string(),
                 false => model,
@@ -174,7 +174,7 @@ fn failed_to_start(error: StartError) -> anyhow::Error {
     }
 }
 
-fn describe(answer: &ServeAnswer) -> String {
+fn describe(answer: &ServeResponse) -> String {
     let mut rows = vec![
         ("URL", answer.url.clone()),
         ("Model", answer.model.clone()),

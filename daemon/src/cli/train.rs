@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use base::events::Events;
-use base::operator::dataset::{RecordPart, RecordsAnswer, RootAsk};
+use base::operator::dataset::{RecordPart, RecordsResponse, RootRequest};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jobs::{
@@ -177,7 +177,11 @@ impl Datasets for OfHome<'_> {
     type Error = anyhow::Error;
 
     async fn describe(&self, root: BlobHash) -> anyhow::Result<Described> {
-        let manifest: Value = self.client().await?.request("/v1/data/show", &RootAsk { root }).await?;
+        let manifest: Value = self
+            .client()
+            .await?
+            .request("/v1/data/show", &RootRequest { root })
+            .await?;
         Ok(Described::of(root, &manifest)?)
     }
 
@@ -194,8 +198,9 @@ impl Datasets for OfHome<'_> {
             Ok(take(part)?)
         };
         let client = self.client().await?;
-        let read: anyhow::Result<RecordsAnswer> =
-            client.parts("/v1/data/records", &RootAsk { root }, |_| (), each).await;
+        let read: anyhow::Result<RecordsResponse> = client
+            .parts("/v1/data/records", &RootRequest { root }, |_| (), each)
+            .await;
         bar.finish_and_clear();
         read.map(drop)
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{Globals, data::request, exit::Exit, output};
-use base::operator::work::{OfferAnswer, OfferAsk};
+use base::operator::work::{OfferRequest, OfferResponse};
 
 /// Offer training, inference or audits to other nodes
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ impl Worker {
     pub(crate) fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         match self.verb {
             Verb::Offer { kinds, prices } => {
-                let ask = OfferAsk {
+                let ask = OfferRequest {
                     kinds: kinds.into_iter().collect::<BTreeSet<_>>(),
                     prices: prices.into_iter().collect::<BTreeMap<_, _>>(),
                 };
@@ -70,7 +70,7 @@ impl Worker {
     }
 }
 
-fn show(globals: &Globals, answer: &OfferAnswer) {
+fn show(globals: &Globals, answer: &OfferResponse) {
     globals.show(answer, || {
         let offered = match &answer.offer {
             None => "nothing; `openledger worker offer infer` offers inference".to_owned(),

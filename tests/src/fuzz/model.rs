@@ -9,7 +9,7 @@ use compute::{
 };
 use serve::{
     engine::{Event, Prompt, Request},
-    process::{Admin, Call, Reply, Say, read_frame, write_frame},
+    process::{Admin, FromEngine, Reply, ToEngine, read_frame, write_frame},
     schedule::{Finish, Usage},
 };
 
@@ -130,8 +130,8 @@ pub(super) fn engine_frames(bytes: &[u8]) {
     loop {
         let before = frames.len();
         let read = match side % 2 {
-            0 => read_frame::<Call>(&mut frames).map(|call| write_frame(&mut again, &call)),
-            _ => read_frame::<Say>(&mut frames).map(|say| write_frame(&mut again, &say)),
+            0 => read_frame::<ToEngine>(&mut frames).map(|call| write_frame(&mut again, &call)),
+            _ => read_frame::<FromEngine>(&mut frames).map(|say| write_frame(&mut again, &say)),
         };
         match read {
             Ok(written) => written.expect("no longer than what was read"),
@@ -163,17 +163,17 @@ pub(super) fn engine_samples() -> Vec<Vec<u8>> {
     };
     let mut calls = vec![0];
     for call in [
-        Call::Ask(1, Box::new(request)),
-        Call::Admin(2, register),
-        Call::Cancel(1),
+        ToEngine::Submit(1, Box::new(request)),
+        ToEngine::Admin(2, register),
+        ToEngine::Cancel(1),
     ] {
         write_frame(&mut calls, &call).expect("into memory");
     }
     let mut said = vec![1];
     for say in [
-        Say::Event(1, done),
-        Say::Reply(2, Ok(Reply::Registered(3))),
-        Say::Unfit("no".to_owned()),
+        FromEngine::Event(1, done),
+        FromEngine::Reply(2, Ok(Reply::Registered(3))),
+        FromEngine::CannotStart("no".to_owned()),
     ] {
         write_frame(&mut said, &say).expect("into memory");
     }

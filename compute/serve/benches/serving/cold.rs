@@ -17,7 +17,7 @@ use super::{MIB, quantile, start, store, toy::*};
 fn first_token(engine: &Engine, request: Request) -> Duration {
     let (events, said) = listen();
     let began = Instant::now();
-    engine.ask(request, events).expect("taken");
+    engine.submit(request, events).expect("taken");
     let first = said.recv().expect("an answer");
     assert!(matches!(first, Event::Token { .. }), "{first:?}");
     began.elapsed()
@@ -120,7 +120,7 @@ fn gaps(engine: &Engine, clients: u64, over: &AtomicBool) -> Vec<Duration> {
                         ..request(&format!("{client} in {round}"), 100)
                     };
                     let (events, said) = listen();
-                    engine.ask(request, events).expect("taken");
+                    engine.submit(request, events).expect("taken");
                     let mut last = None;
                     for event in said {
                         if matches!(event, Event::Token { .. })
@@ -170,7 +170,7 @@ pub(super) fn storm() {
                 let waiting: Vec<_> = (0..if kind == 0 { 0 } else { 100 })
                     .map(|number| {
                         let (events, said) = listen();
-                        engine.ask(stormy(number), events).expect("taken");
+                        engine.submit(stormy(number), events).expect("taken");
                         said
                     })
                     .collect();

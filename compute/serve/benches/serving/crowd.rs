@@ -59,11 +59,11 @@ pub(super) fn flood() {
             tenant: "flood".to_owned(),
             ..request(&format!("{number} {}", "flood ".repeat(20)), 300)
         };
-        engine.ask(request, events).expect("taken");
+        engine.submit(request, events).expect("taken");
         listeners.push(said);
     }
     let mut flooded = eight(&engine);
-    assert!(engine.metrics().census.ready > 0, "the flood goes on to the end");
+    assert!(engine.metrics().occupancy.ready > 0, "the flood goes on to the end");
     let [quiet, flooded] = [&mut quiet, &mut flooded].map(|times| (quantile(times, 0.5), quantile(times, 0.99)));
     let ratio = flooded.1.as_secs_f64() / quiet.1.as_secs_f64();
     println!("flood: an answer takes others {quiet:?} quiet, {flooded:?} beside it (median, p99): p99 × {ratio:.2}");

@@ -100,7 +100,7 @@ pub(super) fn adapters() {
         .map(|which| {
             let (events, said) = listen();
             engine
-                .ask(with(&format!("a{which:05}"), "once", 1), events)
+                .submit(with(&format!("a{which:05}"), "once", 1), events)
                 .map(|_| said)
                 .expect("taken")
         })

@@ -1,33 +1,32 @@
-//! What an engine counts.
+//! Counters and histograms of one engine; `gateway` renders them for Prometheus.
 
 use std::time::Duration;
 
 use bincode::{Decode, Encode};
 
-use crate::{schedule::Census, tier::Counters};
+use crate::{schedule::Occupancy, tier::Counters};
 
-/// Upper bounds of the classes, in microseconds; what is longer falls behind the last.
+/// Upper bounds of the buckets in microseconds; longer times fall into one more.
 const BOUNDS_US: [u64; 19] = [
     500, 1_000, 2_000, 5_000, 10_000, 15_000, 20_000, 30_000, 50_000, 75_000, 100_000, 200_000, 500_000, 1_000_000,
     2_000_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
-/// How long something took, in classes.
+/// A histogram of durations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Histogram {
-    /// How many fell into each class of [`Self::bounds_us`], and behind the last.
+    /// Count per bucket of [`Self::bounds_us`], and one for what is longer.
     pub counts: [u64; BOUNDS_US.len() + 1],
-    /// All together.
     pub sum_us: u64,
 }
 
 impl Histogram {
-    /// The classes.
+    /// Upper bounds of the buckets, in microseconds.
     pub fn bounds_us() -> &'static [u64] {
         &BOUNDS_US
     }
 
-    /// How many there were.
+    /// Number of durations added.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -39,37 +38,32 @@ impl Histogram {
     }
 }
 
-/// Counts since the start, and who is where.
+/// Counts since the start, and the current state of queues and caches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Metrics {
-    /// From asking to the first token.
+    /// Time to first token.
     pub first_token: Histogram,
-    /// From one token to the next.
+    /// Inter-token latency.
     pub next_token: Histogram,
-    /// From asking to the end of the answer.
+    /// From submission to the end of the completion.
     pub whole: Histogram,
-    /// A step of the model.
+    /// Duration of one forward pass.
     pub step: Histogram,
-    /// Requests that ended by themselves, at a stop, or as long as they may be.
+    /// Requests that ended by an end token, a stop string, or the length limit.
     pub finished: u64,
-    /// Requests whose asker went.
+    /// Requests whose client went away.
     pub cancelled: u64,
-    /// Requests that were not served.
     pub refused: u64,
-    /// Requests that could not go on.
     pub failed: u64,
-    /// Tokens of prompts of requests that ended.
+    /// Prompt tokens of requests that ended.
     pub prompt_tokens: u64,
-    /// Those of them that were known already.
+    /// Prompt tokens found in the prefix cache.
     pub cached_tokens: u64,
-    /// Tokens of answers.
-    pub answer_tokens: u64,
-    /// Adapters put into slots.
+    pub completion_tokens: u64,
+    /// Adapters loaded into slots of the device.
     pub slot_loads: u64,
-    /// How often the model was built anew because a step failed.
+    /// Number of rebuilds of the model after a failed step.
     pub rebuilds: u64,
-    /// Who is where.
-    pub census: Census,
-    /// Where adapters are.
+    pub occupancy: Occupancy,
     pub tiers: Counters,
 }

@@ -1,8 +1,8 @@
-//! What is asked of an engine, what it says, and why it may not.
+//! The public types of a request: what is submitted, the events that come back, and why one is refused.
 
 use bincode::{Decode, Encode};
 
-use super::Words;
+use super::TextCodec;
 use crate::{
     sample::{
         Params, ParamsError,
@@ -12,66 +12,74 @@ use crate::{
     tier::ResolveError,
 };
 
-/// Most stop tokens of a request.
+/// Most stop tokens of a request; more is refused.
 const STOP_TOKENS_MAX: usize = 64;
 const TENANT_BYTES_MAX: usize = 256;
 
-/// What to go on from.
+/// Tokens to continue from, in one of three forms.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Prompt {
-    /// As it is.
     Tokens(Vec<u32>),
-    /// A text.
     Text(String),
-    /// A conversation: the JSON of a chat request.
+    /// A conversation as the JSON of a chat request; the model's chat template renders it.
     Chat(String),
 }
 
 impl Prompt {
-    pub(super) fn tokens(&self, words: &dyn Words) -> Result<Vec<u32>, AskError> {
-        let refuse = |field| move |why| AskError::field(field, why);
+    pub(super) fn tokens(&self, codec: &dyn TextCodec) -> Result<Vec<u32>, SubmitError> {
+        let refuse = |field| move |why| SubmitError::invalid(field, why);
         match self {
             Self::Tokens(tokens) => Ok(tokens.clone()),
-            Self::Text(text) => words.encode(text).map_err(refuse("prompt")),
+            Self::Text(text) => codec.encode(text).map_err(refuse("prompt")),
             Self::Chat(request) => {
-                let text = words.chat(request).map_err(refuse("messages"))?;
-                words.encode_chat(&text).map_err(refuse("messages"))
+                let text = codec.chat(request).map_err(refuse("messages"))?;
+                codec.encode_chat(&text).map_err(refuse("messages"))
             }
         }
     }
 }
 
-/// A request.
+/// A completion request as clients make it: names of adapters, text, sampling. [`crate::schedule::ScheduleRequest`] is the
+/// same request once names are resolved and text is tokenised.
+///
+/// ```
+/// use serve::engine::{Prompt, Request};
+///
+/// let request = Request {
+///     adapters: vec![("legal".to_owned(), 1.0)],
+///     tokens_max: Some(64),
+///     ..Request::new(Prompt::Text("Once upon a time".to_owned()))
+/// };
+/// assert_eq!(request.sampling.temperature, 0.0, "greedy unless told otherwise");
+/// ```
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Request {
-    /// For whom; who is alike shares.
+    /// Account or API token that the request is charged to in the fair queue; requests of one tenant share its part.
     pub tenant: String,
-    /// Names of adapters (`name` or `name@hash`) and their weights; none for the base model.
+    /// Names of adapters (`name` or `name@hash`) with their weights, -100 to 100. Empty for the base model.
     pub adapters: Vec<(String, f32)>,
-    /// What to go on from.
     pub prompt: Prompt,
-    /// How tokens are chosen.
     pub sampling: Params,
-    /// Longest answer; as long as there is room if not given.
+    /// Most tokens of the completion; `None` for as many as the context has room for.
     pub tokens_max: Option<u32>,
-    /// The answer does not end by itself before it is so long.
+    /// The completion does not end at an end token before it has this many tokens.
     pub tokens_min: u32,
-    /// Texts that end the answer.
+    /// Strings that end the completion.
     pub stop: Vec<String>,
-    /// Whether the text that ended the answer is part of it.
+    /// True if the stop string itself is part of the completion.
     pub keep_stop: bool,
-    /// Tokens that end the answer.
+    /// Tokens that end the completion, besides those of the model.
     pub stop_tokens: Vec<u32>,
-    /// The tokens of the model that end an answer do not.
+    /// True if the model's own end tokens do not end the completion.
     pub ignore_eos: bool,
-    /// Logarithms of probabilities of the prompt's tokens too, and of so many of the likeliest.
+    /// Report log probabilities of the prompt's tokens too, with this many alternatives each.
     pub prompt_logprobs: Option<u32>,
-    /// Bits must not depend on batch mates.
+    /// True if the bits of the result must not depend on what else is in the batch.
     pub verified: bool,
 }
 
 impl Request {
-    /// A greedy request of the base model, for everyone who names no tenant.
+    /// A greedy request to the base model, under the anonymous tenant.
     pub fn new(prompt: Prompt) -> Self {
         Self {
             tenant: String::new(),
@@ -89,10 +97,10 @@ impl Request {
         }
     }
 
-    pub(super) fn check(&self, vocabulary: usize) -> Result<(), AskError> {
+    pub(super) fn check(&self, vocabulary: usize) -> Result<(), SubmitError> {
         self.sampling.check(vocabulary)?;
         let bound = |field, found: usize, most: usize| match found > most {
-            true => Err(AskError::field(
+            true => Err(SubmitError::invalid(
                 field,
                 format!("has {found} entries or bytes, at most {most} are allowed"),
             )),
@@ -112,71 +120,59 @@ impl Request {
             .find(|(_, weight)| !(-100.0..=100.0).contains(weight))
         {
             let why = format!("adapter `{name}` has weight {weight}, it must be between -100 and 100");
-            return Err(AskError::field("model", why));
+            return Err(SubmitError::invalid("model", why));
         }
         if self.tokens_max.is_some_and(|most| most < self.tokens_min) {
-            return Err(AskError::field("min_tokens", "is more than `max_tokens`".to_owned()));
+            return Err(SubmitError::invalid(
+                "min_tokens",
+                "is more than `max_tokens`".to_owned(),
+            ));
         }
         Ok(())
     }
 }
 
-/// Why a request is not served.
+/// Reason why a request is not served.
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Encode, Decode)]
-pub enum AskError {
-    /// There is no such adapter.
+pub enum SubmitError {
+    /// No adapter has this name.
     #[error("{why}")]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// In words.
-        why: String,
-    },
-    /// A field of the request is wrong.
+    Unknown { name: String, why: String },
+    /// A field of the request is invalid.
     #[error("`{field}` {why}")]
-    Field {
-        /// As in the OpenAI API.
+    InvalidArgument {
+        /// Name of the field as in the OpenAI API.
         field: String,
-        /// What is wrong with it.
         why: String,
     },
-    /// It cannot be scheduled.
+    /// The scheduler refused it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The engine does not run.
     #[error("the engine does not run")]
     Stopped,
-    /// The engine cannot be started. It is tried again.
+    /// The engine failed to start; the supervisor keeps trying.
     #[error("the engine cannot be started: {why}")]
-    Unfit {
-        /// Why not.
-        why: String,
-        /// When it is worth asking again.
-        retry_after_ms: u64,
-    },
-    /// The engine starts, or starts again.
+    CannotStart { why: String, retry_after_ms: u64 },
+    /// The engine is starting or restarting.
     #[error("the engine is starting; ask again in {retry_after_ms} ms")]
-    Starting {
-        /// When it is worth asking again.
-        retry_after_ms: u64,
-    },
+    Starting { retry_after_ms: u64 },
 }
 
-impl From<ParamsError> for AskError {
+impl From<ParamsError> for SubmitError {
     fn from(error: ParamsError) -> Self {
-        Self::field(error.field, format!("is {}, it must be {}", error.found, error.range))
+        Self::invalid(error.field, format!("is {}, it must be {}", error.found, error.range))
     }
 }
 
-impl AskError {
-    pub(super) fn field(field: &str, why: String) -> Self {
-        Self::Field {
+impl SubmitError {
+    pub(super) fn invalid(field: &str, why: String) -> Self {
+        Self::InvalidArgument {
             field: field.to_owned(),
             why,
         }
     }
 
-    pub(super) fn of_name(name: &str, error: &ResolveError) -> Self {
+    pub(super) fn unknown_adapter(name: &str, error: &ResolveError) -> Self {
         Self::Unknown {
             name: name.to_owned(),
             why: error.to_string(),
@@ -184,68 +180,60 @@ impl AskError {
     }
 }
 
-/// An adapter that took part in an answer.
+/// An adapter that took part in a completion.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Served {
-    /// The name that it was asked for by.
+pub struct UsedAdapter {
+    /// The name by which the request named it.
     pub name: String,
-    /// Which generation of the name.
     pub generation: u64,
-    /// Its content, in hex.
+    /// Content hash in hex; empty if it was never read.
     pub hash: String,
 }
 
-/// A token, its text, and the logarithm of its probability.
+/// A token, its text and its log probability.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct Named {
-    /// Which.
+pub struct TokenLogprob {
     pub token: u32,
-    /// Alone; bytes that are part of a character come as U+FFFD.
+    /// Text of this token alone; bytes that are part of a longer character come as U+FFFD.
     pub text: String,
-    /// Natural.
+    /// Natural logarithm.
     pub logprob: f32,
 }
 
-/// A token beside the likeliest at its place.
+/// The log probability of the token at one position, with the likeliest alternatives there.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct Scored {
-    /// The token.
-    pub token: Named,
-    /// The likeliest, most likely first.
-    pub top: Vec<Named>,
+pub struct PositionLogprobs {
+    pub token: TokenLogprob,
+    /// Most likely first.
+    pub top: Vec<TokenLogprob>,
 }
 
-/// What an engine says.
+/// An event of a request. [`Event::is_last`] tells if more follow.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub enum Event {
-    /// It is not served. Nothing follows.
-    Refused(AskError),
-    /// Tokens of the prompt behind the first, some at a time, where they were wanted.
-    Prompt(Vec<Scored>),
-    /// The next token. Its text may come with a later one: characters come whole, and stop texts are held back.
+    /// The request is not served. Nothing follows.
+    Refused(SubmitError),
+    /// Log probabilities of prompt tokens after the first, in chunks, if they were requested.
+    Prompt(Vec<PositionLogprobs>),
+    /// The next token. Its text may come with a later one: characters come whole, and possible stop strings are held back.
     Token {
-        /// Which.
         token: u32,
-        /// Text that is certain now.
+        /// Text that is final now; may be empty.
         text: String,
-        /// Where they were wanted.
-        logprobs: Option<Scored>,
+        logprobs: Option<PositionLogprobs>,
     },
-    /// It ended. Nothing follows.
+    /// The completion ended. Nothing follows.
     Done {
-        /// How.
         finish: Finish,
-        /// Text that was held back.
+        /// Text that was held back until now.
         text: String,
-        /// What it took.
         usage: Usage,
-        /// What took part.
-        adapters: Vec<Served>,
+        adapters: Vec<UsedAdapter>,
     },
 }
 
 impl Event {
-    /// Whether nothing follows.
+    /// Returns true if no event follows this one.
     pub fn is_last(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::Done { .. })
     }

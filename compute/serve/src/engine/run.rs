@@ -1,6 +1,6 @@
-//! The engine's thread.
+//! The engine's thread: takes commands, feeds the scheduler, performs its effects, runs the model.
 
-mod answer;
+mod completion;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,28 +18,28 @@ use compute::{
 };
 use protocol::Time;
 
-use answer::Answer;
+use completion::Completion;
 
-use super::{Build, Event, Events, Metrics, Request, Setup, Words};
+use super::{Build, Event, Events, Metrics, Request, Setup, TextCodec};
 use crate::{
-    schedule::{AdapterKey, Ask, Effect, Facts, Finish, Input, RequestId, Scheduler, Usage},
+    schedule::{AdapterInfo, AdapterKey, Effect, Finish, Input, RequestId, ScheduleRequest, Scheduler, Usage},
     tier::{Artifact, Tiers},
 };
 
-/// Builds in a row that may fail before the engine gives up.
+/// Failed attempts in a row to rebuild the model before the engine gives up.
 const BUILDS_MAX: u32 = 3;
-/// Longest rest while nothing is due, so that a clock that jumps is noticed.
+/// Longest wait while nothing is due, so that a jump of the clock is noticed.
 const REST: Duration = Duration::from_secs(1);
 
 pub(super) struct Queued {
-    pub(super) ask: Ask,
+    pub(super) schedule: ScheduleRequest,
     pub(super) request: Request,
     pub(super) artifacts: Vec<Arc<Artifact>>,
     pub(super) events: Events,
 }
 
 pub(super) enum Command {
-    Ask(Box<Queued>),
+    Submit(Box<Queued>),
     Cancel(RequestId),
     Fetched(AdapterKey, Result<Arc<Adapter>, String>),
     Drain(Sender<()>),
@@ -50,11 +50,11 @@ pub(super) struct Run {
     scheduler: Scheduler,
     forward: Box<dyn Forward>,
     build: Build,
-    words: Arc<dyn Words>,
+    codec: Arc<dyn TextCodec>,
     tiers: Arc<Tiers>,
     inbox: SyncSender<Command>,
-    answers: BTreeMap<RequestId, Answer>,
-    /// Fetched, and wanted by the scheduler.
+    completions: BTreeMap<RequestId, Completion>,
+    /// Adapters in host memory that the scheduler asked for and has not dropped.
     fetched: BTreeMap<AdapterKey, Arc<Adapter>>,
     slots: BTreeMap<AdapterSlot, AdapterHash>,
     logits: Vec<f32>,
@@ -65,7 +65,7 @@ pub(super) struct Run {
     shown: Arc<Mutex<Metrics>>,
     started: Instant,
     stopped: bool,
-    /// Why it cannot go on.
+    /// Reason why the engine cannot go on: the model could not be rebuilt.
     fault: Option<String>,
 }
 
@@ -80,10 +80,10 @@ impl Run {
             scheduler: Scheduler::new(setup.limits, forward.shape(), setup.base, setup.ends),
             forward,
             build: setup.build,
-            words: setup.words,
+            codec: setup.codec,
             tiers: setup.tiers,
             inbox,
-            answers: BTreeMap::new(),
+            completions: BTreeMap::new(),
             fetched: BTreeMap::new(),
             slots: BTreeMap::new(),
             logits: Vec::new(),
@@ -109,13 +109,13 @@ impl Run {
     pub(super) fn until_stopped(&mut self, commands: &Receiver<Command>) {
         while !self.stopped {
             self.take(commands);
-            self.tiers.load_gently(self.scheduler.is_running());
+            self.tiers.yield_to_steps(self.scheduler.is_running());
             self.input(Input::Tick);
             self.perform();
             self.show();
             if self.scheduler.is_idle() {
                 for done in self.drains.drain(..) {
-                    // Whoever drains may have gone.
+                    // The caller of `drain` may have evicted.
                     let _ = done.send(());
                 }
             }
@@ -124,9 +124,9 @@ impl Run {
             Some(fault) => format!("the engine cannot go on: {fault}"),
             None => "the engine was stopped".to_owned(),
         };
-        for answer in std::mem::take(&mut self.answers).into_values() {
+        for completion in std::mem::take(&mut self.completions).into_values() {
             let finish = Finish::Failed(why.clone());
-            answer.say(answer.done(finish, String::new(), Usage::default()));
+            completion.say(completion.done(finish, String::new(), Usage::default()));
         }
     }
 
@@ -134,7 +134,7 @@ impl Run {
         Time(0).after(self.started.elapsed())
     }
 
-    /// Takes what came; waits for it if nothing is due.
+    /// Takes all commands that arrived; waits for one if nothing is due.
     fn take(&mut self, commands: &Receiver<Command>) {
         let wait = match self.scheduler.deadline() {
             Some(due) => due.since(self.now()).min(REST),
@@ -158,7 +158,7 @@ impl Run {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Ask(queued) => self.ask(*queued),
+            Command::Submit(queued) => self.submit(*queued),
             Command::Cancel(request) => self.input(Input::Cancel(request)),
             Command::Fetched(adapter, result) => self.arrived(adapter, result),
             Command::Drain(done) => self.drains.push(done),
@@ -167,23 +167,23 @@ impl Run {
         self.perform();
     }
 
-    fn ask(&mut self, queued: Queued) {
-        let (ask, answer) = Answer::begin(queued, self.now());
-        self.answers.insert(ask.request, answer);
-        self.input(Input::Ask(ask));
+    fn submit(&mut self, queued: Queued) {
+        let (schedule, completion) = Completion::begin(queued, self.now());
+        self.completions.insert(schedule.id, completion);
+        self.input(Input::Submit(schedule));
     }
 
     fn arrived(&mut self, adapter: AdapterKey, result: Result<Arc<Adapter>, String>) {
-        let facts = result.map(|arrived| {
-            let facts = Facts {
+        let info = result.map(|arrived| {
+            let info = AdapterInfo {
                 hash: arrived.hash(),
                 rank: u32::try_from(arrived.rank()).unwrap_or(u32::MAX),
                 bytes: arrived.bytes(),
             };
             self.fetched.insert(adapter, arrived);
-            facts
+            info
         });
-        self.input(Input::Fetched(adapter, facts));
+        self.input(Input::Fetched(adapter, info));
     }
 
     fn input(&mut self, input: Input) {
@@ -197,8 +197,8 @@ impl Run {
                 Effect::Refused(request, refusal) => {
                     self.metrics.refused += 1;
                     self.show();
-                    if let Some(answer) = self.answers.remove(&request) {
-                        answer.say(Event::Refused(refusal.into()));
+                    if let Some(completion) = self.completions.remove(&request) {
+                        completion.say(Event::Refused(refusal.into()));
                     }
                 }
                 Effect::Fetch(adapter) => self.fetch(adapter),
@@ -223,16 +223,16 @@ impl Run {
 
     fn fetch(&mut self, adapter: AdapterKey) {
         let artifact = self
-            .answers
+            .completions
             .values()
-            .flat_map(|answer| &answer.artifacts)
+            .flat_map(|completion| &completion.artifacts)
             .find(|one| one.key() == adapter);
         let Some(artifact) = artifact else {
             return self.input(Input::Fetched(adapter, Err("nobody wants it any more".to_owned())));
         };
         let inbox = self.inbox.clone();
         let reply = Box::new(move |result| {
-            // An engine that stopped wants nothing.
+            // An engine that stopped has dropped the receiver; nobody needs the adapter then.
             let _ = inbox.send(Command::Fetched(adapter, result));
         });
         if let Some(there) = self.tiers.fetch(artifact, reply) {
@@ -263,7 +263,7 @@ impl Run {
     fn run(&mut self) {
         let spans: Vec<Span<'_>> = self.scheduler.spans().map(|planned| planned.span).collect();
         if spans.is_empty() {
-            // All of them were taken back since.
+            // All spans were preempted or cancelled since the step was planned.
             return self.input(Input::Ran(Vec::new()));
         }
         let began = Instant::now();
@@ -283,7 +283,7 @@ impl Run {
         }
     }
 
-    /// Builds the model anew. If that is not possible, everything ends.
+    /// Rebuilds the model after the device failed. If that fails too, the engine stops.
     fn broken(&mut self, why: &str) {
         self.queue.retain(|effect| {
             !matches!(
@@ -318,7 +318,7 @@ impl Run {
     }
 
     fn show(&mut self) {
-        self.metrics.census = self.scheduler.census();
+        self.metrics.occupancy = self.scheduler.occupancy();
         self.shown
             .lock()
             .expect("counting does not panic")
@@ -330,7 +330,7 @@ fn build(build: &mut Build) -> Result<Box<dyn Forward>, String> {
     catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|panic| Err(format!("building the model {}", said(&*panic))))
 }
 
-/// A panic in the model is a failure of the device: what it was about to write is unknown.
+/// Runs `step` and turns a panic into a device failure: after one, the state of the device is unknown.
 fn guard(step: impl FnOnce() -> Result<(), StepError>) -> Result<(), StepError> {
     catch_unwind(AssertUnwindSafe(step))
         .unwrap_or_else(|panic| Err(StepError::Device(format!("a step {}", said(&*panic)))))

@@ -1,7 +1,7 @@
-//! What kept pages hold: a tree whose edges are the tokens of a page.
+//! The prefix tree of cached pages; the edge to a node is the tokens of its page.
 //!
-//! Tokens are compared, not their hashes: two prompts never share a page by accident. A node with fewer tokens than a
-//! page has is the end of a sequence that stopped there; it is only ever copied from. Who uses a page is not known here.
+//! Tokens are compared, not hashes of them. A node with fewer tokens than a page holds is the end of a sequence; it is
+//! only ever copied from. The tree knows which pages are used, not by whom.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,11 +11,11 @@ use std::{
 
 use compute::forward::PageId;
 
-/// The weights that content was computed with, by hash.
+/// A hash of the weights that content was computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContentKey(pub(super) [u8; 32]);
 
-/// A node's place in the slab.
+/// Index of a node in the slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NodeId(u32);
 
@@ -32,14 +32,14 @@ struct Node {
     used: bool,
 }
 
-/// All kept content, under one root per [`ContentKey`].
+/// All cached content, under one root per [`ContentKey`].
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     nodes: Vec<Option<Node>>,
     vacant: Vec<NodeId>,
     roots: BTreeMap<ContentKey, Children>,
     by_page: BTreeMap<PageId, NodeId>,
-    /// Unused nodes without children, oldest first.
+    /// Unused nodes without children, least recently used first.
     evictable: BTreeSet<(u64, NodeId)>,
     clock: u64,
 }
@@ -57,7 +57,8 @@ impl Tree {
         self.by_page.get(&page).copied()
     }
 
-    /// The nodes of the longest run of whole pages that `tokens` begin with, and a node whose first so many tokens go on.
+    /// The nodes of the longest run of whole pages at the start of `tokens`; and a node that shares a
+    /// prefix with the rest, and the length of that prefix.
     pub(super) fn find(
         &mut self,
         key: ContentKey,
@@ -80,7 +81,7 @@ impl Tree {
         (path, partial)
     }
 
-    /// The node for a whole page; the one there already if the same content is known.
+    /// Adds a node for a whole page, or returns the one with the same content.
     pub(super) fn insert(&mut self, key: ContentKey, parent: Option<NodeId>, tokens: &[u32], page: PageId) -> NodeId {
         if let Some(known) = self.children(key, parent).and_then(|children| children.get(tokens)) {
             let known = *known;
@@ -90,8 +91,8 @@ impl Tree {
         self.add(key, parent, tokens, page)
     }
 
-    /// Keeps a page that is not full, unless a page that goes further is known. Gives back the page of a shorter one that
-    /// it makes needless.
+    /// Adds a node for a page that is not full, unless a page that goes further exists. Returns the page of a shorter one that
+    /// this makes superfluous.
     pub(super) fn insert_tail(
         &mut self,
         key: ContentKey,
@@ -127,7 +128,7 @@ impl Tree {
         self.reorder(id, |node| node.used = used);
     }
 
-    /// Forgets the oldest node without children whose page is `unused`, and gives its page.
+    /// Removes the least recently used node without children whose page is `unused`, and returns the page.
     pub(super) fn evict(&mut self, unused: impl Fn(PageId) -> bool) -> Option<PageId> {
         let oldest = self
             .evictable
@@ -172,7 +173,7 @@ impl Tree {
             page,
             children: Children::new(),
             touched: self.clock,
-            // Whoever adds it holds its page.
+            // The sequence that adds a page still uses it.
             used: true,
         });
         let before = self.children_mut(key, parent).insert(tokens, id);
@@ -203,7 +204,7 @@ impl Tree {
         node.page
     }
 
-    /// Changes a node and puts it where it then belongs among the evictable.
+    /// Changes a node and updates its position in the eviction order.
     fn reorder(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         let node = self.nodes[id.0 as usize].as_mut().expect("a node that is named exists");
         self.evictable.remove(&(node.touched, id));
@@ -214,7 +215,7 @@ impl Tree {
     }
 }
 
-/// The child that begins with the most of `tokens`, and with how many. In an ordered set that is a neighbour.
+/// The child that shares the longest prefix with `tokens`, and its length. In an ordered map that is a neighbour.
 fn longest_common(children: &Children, tokens: &[u32]) -> Option<(NodeId, usize)> {
     let before = children.range::<[u32], _>((Bound::Unbounded, Bound::Included(tokens)));
     let after = children.range::<[u32], _>((Bound::Excluded(tokens), Bound::Unbounded));
@@ -232,7 +233,7 @@ fn longest_common(children: &Children, tokens: &[u32]) -> Option<(NodeId, usize)
 
 #[cfg(test)]
 impl Tree {
-    /// Every page that is kept, with the parent's, asserting that the books agree.
+    /// Asserts that all indexes of the tree agree.
     pub(super) fn audit(&self, used: impl Fn(PageId) -> bool) {
         for (page, id) in &self.by_page {
             let node = self.node(*id);

@@ -1,4 +1,4 @@
-//! The child: reads calls, asks its engine, writes what it says.
+//! The child process: reads messages from the parent, submits requests to its engine, writes events back.
 
 use std::{
     io::{self, BufReader, BufWriter, Write},
@@ -13,7 +13,10 @@ use std::{
 };
 
 use super::{
-    frame::{Admin, AdminError, Call, EngineSetup, FrameError, Ready, Reply, Say, VERSION, read_frame, write_frame},
+    frame::{
+        Admin, AdminError, EngineSetup, FrameError, FromEngine, Ready, Reply, ToEngine, VERSION, read_frame,
+        write_frame,
+    },
     isolate,
 };
 use crate::{
@@ -21,21 +24,22 @@ use crate::{
     tier::{RegisterError, ResolveError, Scan, Source, Tiers},
 };
 
-/// Directories that are no adapters, of which the parent is told.
+/// Most unusable adapter directories listed in [`Ready`].
 const REFUSED_MAX: usize = 100;
-/// Adapters in one answer to [`Admin::List`].
+/// Most adapters in one reply to [`Admin::List`].
 const LIST_MAX: usize = 10_000;
 
-/// What the process ends with when its engine cannot go on.
+/// Exit code when the engine cannot go on.
 const ENDED: u8 = 70;
 
-/// The socket that the parent gave as standard input.
+/// Returns the socket that the parent passed as standard input.
 pub fn inherited_socket() -> io::Result<UnixStream> {
     io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from)
 }
 
-/// Runs an engine for the parent at the other end of `socket` until it is gone. To be called before any thread is started.
-/// `make` builds the engine's parts; adapters are registered here.
+/// Runs an engine for the parent at the other end of `socket` until the parent is gone. Must be called while the process
+/// has a single thread, because it leaves the network namespace. `make` builds the engine's parts; adapters are registered
+/// here.
 pub fn child_main(
     socket: UnixStream,
     make: impl FnOnce(&EngineSetup, Arc<Tiers>) -> Result<Setup, String>,
@@ -46,16 +50,16 @@ pub fn child_main(
     };
     let mut calls = BufReader::new(socket);
     let setup = match read_frame(&mut calls) {
-        Ok(Call::Hello {
+        Ok(ToEngine::Hello {
             version: VERSION,
             setup,
         }) => setup,
         Ok(_) | Err(_) => return ExitCode::FAILURE,
     };
     isolation.memory_limit = isolate::limit_memory(setup.memory_bytes_max);
-    let (say, said) = mpsc::channel();
+    let (to_parent, outgoing) = mpsc::channel();
     let ended = Arc::new(AtomicBool::new(false));
-    let writer = std::thread::spawn(move || write(writing, &said));
+    let writer = std::thread::spawn(move || write(writing, &outgoing));
     let code = match start(&setup, make) {
         Ok((engine, base, scan)) => {
             let ready = Ready {
@@ -66,18 +70,18 @@ pub fn child_main(
                 refused: scan.refused.into_iter().take(REFUSED_MAX).collect(),
                 isolation,
             };
-            // Whoever does not listen any more is noticed when reading.
-            let _ = say.send(Say::Ready(Box::new(ready)));
+            // A parent that no longer listens is noticed when reading.
+            let _ = to_parent.send(FromEngine::Ready(Box::new(ready)));
             hang_up_at_end(&engine, calls.get_ref(), &ended);
-            serve(&mut calls, &engine, setup.adapters.as_deref(), &say, &ended)
+            serve(&mut calls, &engine, setup.adapters.as_deref(), &to_parent, &ended)
         }
         Err(why) => {
-            let _ = say.send(Say::Unfit(why));
+            let _ = to_parent.send(FromEngine::CannotStart(why));
             ExitCode::FAILURE
         }
     };
-    drop(say);
-    // The parent may have gone; there is nobody to tell.
+    drop(to_parent);
+    // If the parent has gone, there is nobody left to tell.
     let _ = writer.join();
     code
 }
@@ -99,11 +103,11 @@ fn start(
     Ok((Arc::new(engine), base, scan))
 }
 
-/// When the engine's thread is gone, no more calls are read. What it said last is still written.
+/// Stops reading messages once the engine's thread has ended. Events that it sent before are still written.
 fn hang_up_at_end(engine: &Engine, calls: &UnixStream, ended: &Arc<AtomicBool>) {
     let (end, ended, calls) = (engine.end(), Arc::clone(ended), calls.try_clone());
     std::thread::spawn(move || {
-        // Nothing is ever sent: this returns when the thread is gone, however it went.
+        // Nothing is ever sent: this returns when the thread has ended.
         let _ = end.recv();
         ended.store(true, Ordering::Release);
         let hung_up = calls.and_then(|calls| calls.shutdown(std::net::Shutdown::Read));
@@ -117,49 +121,51 @@ fn serve(
     calls: &mut BufReader<UnixStream>,
     engine: &Arc<Engine>,
     root: Option<&str>,
-    say: &Sender<Say>,
+    to_parent: &Sender<FromEngine>,
     ended: &AtomicBool,
 ) -> ExitCode {
     let mut running = std::collections::HashMap::new();
     loop {
         match read_frame(calls) {
-            Ok(Call::Ask(number, request)) => {
-                let own = say.clone();
-                let events = Box::new(move |event| own.send(Say::Event(number, event)).is_ok());
-                match engine.ask(*request, events) {
+            Ok(ToEngine::Submit(number, request)) => {
+                let own = to_parent.clone();
+                let events = Box::new(move |event| own.send(FromEngine::Event(number, event)).is_ok());
+                match engine.submit(*request, events) {
                     Ok(id) => {
                         running.insert(number, id);
                     }
-                    Err(error) => drop(say.send(Say::Event(number, Event::Refused(error)))),
+                    Err(error) => drop(to_parent.send(FromEngine::Event(number, Event::Refused(error)))),
                 }
                 if running.len() > 2 * 65_536 {
-                    // What ended is not told here; an old number is never cancelled any more.
+                    // Requests that ended stay in the map; numbers this old are never cancelled any more.
                     running.retain(|other, _| *other + 65_536 > number);
                 }
             }
-            Ok(Call::Cancel(number)) => {
+            Ok(ToEngine::Cancel(number)) => {
                 if let Some(id) = running.remove(&number) {
                     engine.cancel(id);
                 }
             }
-            Ok(Call::Admin(number, Admin::Drain)) => {
-                let (engine, say) = (Arc::clone(engine), say.clone());
+            Ok(ToEngine::Admin(number, Admin::Drain)) => {
+                let (engine, to_parent) = (Arc::clone(engine), to_parent.clone());
                 std::thread::spawn(move || {
                     engine.drain();
-                    say.send(Say::Reply(number, Ok(Reply::Done)))
+                    to_parent.send(FromEngine::Reply(number, Ok(Reply::Done)))
                 });
             }
-            Ok(Call::Admin(number, admin @ Admin::List { .. })) => {
-                let (engine, say) = (Arc::clone(engine), say.clone());
-                // It reads the headers of those it lists; meanwhile requests are taken.
-                std::thread::spawn(move || say.send(Say::Reply(number, manage(&engine, None, admin))));
+            Ok(ToEngine::Admin(number, admin @ Admin::List { .. })) => {
+                let (engine, to_parent) = (Arc::clone(engine), to_parent.clone());
+                // Listing reads headers from disk; requests are taken meanwhile.
+                std::thread::spawn(move || to_parent.send(FromEngine::Reply(number, manage(&engine, None, admin))));
             }
-            Ok(Call::Admin(number, admin)) => {
-                drop(say.send(Say::Reply(number, manage(engine, root, admin))));
+            Ok(ToEngine::Admin(number, admin)) => {
+                drop(to_parent.send(FromEngine::Reply(number, manage(engine, root, admin))));
             }
-            Ok(Call::Hello { .. }) | Err(FrameError::Malformed(_) | FrameError::TooLong(_)) => std::process::exit(65),
+            Ok(ToEngine::Hello { .. }) | Err(FrameError::Malformed(_) | FrameError::TooLong(_)) => {
+                std::process::exit(65)
+            }
             Err(FrameError::Gone | FrameError::Read(_)) if ended.load(Ordering::Acquire) => return ENDED.into(),
-            // Nobody is left to answer to; what runs is not waited for.
+            // The parent has gone, so running requests have no reader.
             Err(FrameError::Gone | FrameError::Read(_)) => std::process::exit(0),
         }
     }
@@ -222,17 +228,17 @@ fn resolve(error: &ResolveError) -> AdminError {
     }
 }
 
-/// Writes what is said until nobody says anything any more, or nobody listens. What waits is bounded by the answers that
-/// run: none has more events than tokens.
-fn write(socket: UnixStream, said: &Receiver<Say>) {
+/// Writes messages until all senders are dropped or the parent is gone. The unbounded queue is bounded by the running
+/// requests: none has more events than tokens.
+fn write(socket: UnixStream, outgoing: &Receiver<FromEngine>) {
     let mut out = BufWriter::new(socket);
     loop {
-        let next = match said.try_recv() {
+        let next = match outgoing.try_recv() {
             Err(TryRecvError::Empty) => {
                 if out.flush().is_err() {
                     return;
                 }
-                said.recv().ok()
+                outgoing.recv().ok()
             }
             next => next.ok(),
         };

@@ -1,4 +1,4 @@
-//! What parent and child say to each other: a length of four bytes, big-endian, and so many bytes of a value.
+//! The messages between parent and child: frames of a four-byte big-endian length followed by a bincode value.
 
 use std::io::{self, Read, Write};
 
@@ -12,188 +12,152 @@ use crate::{
     tier::{Budget, Status},
 };
 
-/// Both sides must be of one build in what they say.
+/// Version of the messages. Parent and child must have the same one.
 pub const VERSION: u32 = 1;
-/// Longest frame. A prompt of a million tokens takes four million bytes.
+/// Longest frame in bytes. A prompt of a million tokens takes four million bytes.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
 
-/// What an engine is to be.
+/// Settings of an engine: model, device, limits. The parent sends them first.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct EngineSetup {
-    /// The directory of the base model.
     pub model: String,
-    /// Every directory in it is an adapter; adapters that are loaded later come from within it too.
+    /// Directory whose subdirectories are adapters. Adapters registered later must lie within it too.
     pub adapters: Option<String>,
-    /// The device, as in the configuration.
+    /// Name of the device, as in the configuration: `cpu`, `cuda`, `cuda:1`.
     pub device: String,
-    /// Threads that compute; 0 takes all there are.
+    /// Number of compute threads; 0 for all that the machine has.
     pub threads: usize,
-    /// How the base is kept in memory: `none` for as it is stored, `int8`, `int4`.
+    /// Quantisation of the base weights: `none`, `int8` or `int4`.
     pub quantise: String,
-    /// Memory that the child may take beside mapped files.
+    /// Most bytes of memory of the child, mapped files excluded.
     pub memory_bytes_max: Option<u64>,
-    /// Bounds on what runs and waits.
     pub limits: Limits,
-    /// How many adapters are kept where.
     pub tiers: Budget,
-    /// Pages of keys and values; as many as fit if not given.
+    /// Number of KV cache pages; `None` for as many as fit.
     pub pages: Option<u32>,
 }
 
-/// What the parent says.
+/// A message from the parent to the engine's process.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub enum Call {
-    /// First of all.
-    Hello {
-        /// [`VERSION`].
-        version: u32,
-        /// What to be.
-        setup: Box<EngineSetup>,
-    },
-    /// A request; its events carry the number.
-    Ask(u64, Box<Request>),
-    /// Nobody wants the rest.
+pub enum ToEngine {
+    /// The first message.
+    Hello { version: u32, setup: Box<EngineSetup> },
+    /// Submits a request; its events carry the same number.
+    Submit(u64, Box<Request>),
+    /// Cancels the request of this number.
     Cancel(u64),
-    /// Anything else; its reply carries the number.
+    /// Any other command; its reply carries the same number.
     Admin(u64, Admin),
 }
 
-/// What can be done to a running engine beside asking it.
+/// An administrative command to a running engine.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Admin {
-    /// Gives a name to a directory within the root of adapters.
+    /// Gives a name to a directory within the adapter root.
     Register {
-        /// The name.
         name: String,
-        /// The directory, relative to that root or within it.
+        /// The directory, absolute or relative to the root, but within it.
         dir: String,
-        /// Only if the name is at this generation; 0 for a name that is not there.
+        /// Act only if the name is at this generation; 0 for a name that does not exist.
         expected: Option<u64>,
     },
-    /// Takes a name away.
     Unregister {
-        /// The name.
         name: String,
-        /// Only if the name is at this generation.
+        /// Act only if the name is at this generation.
         expected: Option<u64>,
     },
-    /// Keeps an adapter in memory, or no longer.
+    /// Pins an adapter in host memory, or unpins it.
     Pin {
-        /// Its name.
         name: String,
-        /// Whether it is kept.
         pinned: bool,
     },
-    /// Adapters, in order of names.
+    /// Lists adapters in order of names, with what their headers say.
     List {
-        /// Behind this one.
+        /// Start after this name.
         after: Option<String>,
-        /// At most so many.
         limit: usize,
     },
-    /// Names, in order, and contents where they are known; nothing is read.
+    /// Lists names in order, with hashes where known; reads no file.
     Names {
-        /// Behind this one.
+        /// Start after this name.
         after: Option<String>,
-        /// At most so many.
         limit: usize,
     },
-    /// One adapter.
     Status {
-        /// Its name.
         name: String,
     },
-    /// Counts.
     Metrics,
-    /// Finish what was asked and take nothing new.
+    /// Finish all submitted requests and take no new ones.
     Drain,
 }
 
-/// What became of it.
+/// The result of an [`Admin`] command.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Reply {
-    /// It is done.
     Done,
-    /// The name is at this generation now.
+    /// The new generation of the name.
     Registered(u64),
-    /// As asked for.
     List(Vec<Status>),
-    /// As asked for: names, and contents in hex.
+    /// Names, and content hashes in hex.
     Names(Vec<(String, Option<String>)>),
-    /// As asked for.
     Metrics(Box<Metrics>),
 }
 
-/// Why it was not done.
+/// Reason why an [`Admin`] command failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 pub enum AdminError {
-    /// There is no such adapter.
+    /// No adapter has this name.
     #[error("{0}")]
     Unknown(String),
-    /// The name is at another generation.
+    /// The name is at another generation: someone else changed it first.
     #[error("{why}")]
-    Generation {
-        /// What it is at.
-        found: u64,
-        /// In words.
-        why: String,
-    },
-    /// It cannot be; why.
+    Generation { found: u64, why: String },
     #[error("{0}")]
     Refused(String),
-    /// The engine does not run now.
     #[error("the engine does not run: {0}")]
     Down(String),
 }
 
-/// What a child that is ready has.
+/// AdapterInfo about a child that is ready for requests.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Ready {
-    /// Positions of a prompt and its answer.
+    /// Most positions of a prompt and its completion together.
     pub context_tokens_max: usize,
-    /// Tokens there are.
     pub vocabulary: usize,
-    /// The base model's content, in hex.
+    /// Content hash of the base model, in hex.
     pub base: String,
-    /// Adapters that were found.
+    /// Number of adapters registered from the adapter root.
     pub adapters: usize,
-    /// Directories that are none, and why; the first of them.
+    /// Directories that are no usable adapters, with the reason; the first 100 of them.
     pub refused: Vec<(String, String)>,
-    /// What keeps the child apart.
     pub isolation: Isolation,
 }
 
-/// What the child says.
+/// A message from the engine's process to the parent.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub enum Say {
-    /// It takes requests.
+pub enum FromEngine {
+    /// The engine takes requests.
     Ready(Box<Ready>),
-    /// It will never be ready; why.
-    Unfit(String),
-    /// What happened to a request.
+    /// The engine failed to start, and why.
+    CannotStart(String),
     Event(u64, Event),
-    /// What became of an [`Admin`].
     Reply(u64, Result<Reply, AdminError>),
 }
 
-/// Why a frame cannot be read.
+/// Reason why a frame cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The other side has gone.
     #[error("the other side has gone")]
     Gone,
-    /// The socket failed.
     #[error("could not read from the other side")]
     Read(#[source] io::Error),
-    /// Longer than a frame may be.
     #[error("a frame of {0} bytes, at most {FRAME_BYTES_MAX} are allowed")]
     TooLong(usize),
-    /// Not a value.
     #[error("a frame that is none")]
     Malformed(#[from] DecodeError),
 }
 
-/// Reads one frame; waits for it.
+/// Reads one frame; blocks until it is complete.
 pub fn read_frame<T: Decode<()>>(from: &mut impl Read) -> Result<T, FrameError> {
     let mut length = [0; 4];
     let read = |error: io::Error| match error.kind() {
@@ -205,7 +169,7 @@ pub fn read_frame<T: Decode<()>>(from: &mut impl Read) -> Result<T, FrameError> 
     if length > FRAME_BYTES_MAX {
         return Err(FrameError::TooLong(length));
     }
-    // Grown as bytes come: a length alone allocates nothing.
+    // The buffer grows as bytes arrive, so that a forged length alone allocates nothing.
     let mut bytes = Vec::new();
     from.take(length as u64).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() < length {

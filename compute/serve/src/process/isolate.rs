@@ -1,101 +1,99 @@
-//! What keeps the child apart from the machine. Where the system does not let it, that is told and not passed over.
+//! The sandbox of the child: no network, a memory limit, death with its parent. A restriction that the system does not
+//! allow is reported to the parent, not passed over.
 
 #![allow(unsafe_code, reason = "leaving the network's name space, see the one call")]
 
 use bincode::{Decode, Encode};
 
-/// Whether something holds.
+/// True, false or not requested: the state of one restriction.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Holds {
-    /// It does.
+pub enum Enforcement {
     Yes,
-    /// It was not asked for.
-    NotAsked,
-    /// It does not; why.
+    NotRequested,
+    /// Could not be enforced, and why.
     No(String),
 }
 
-/// What keeps a child apart.
+/// The restrictions of a child process, reported in [`super::Ready`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Isolation {
-    /// It has no network but its own loopback, which is down.
-    pub no_network: Holds,
-    /// It is ended with its parent. It also ends by itself when its socket closes.
-    pub ends_with_parent: Holds,
-    /// It takes no more memory than it may.
-    pub memory_limit: Holds,
+    /// The child has no network but its own loopback interface, which is down.
+    pub no_network: Enforcement,
+    /// The kernel kills the child when its parent dies. It also ends by itself when its socket closes.
+    pub ends_with_parent: Enforcement,
+    /// The child cannot allocate more memory than its limit.
+    pub memory_limit: Enforcement,
 }
 
-/// Leaves the network and ties the process to its parent. The process must have one thread.
+/// Leaves the network namespace and ties the process to its parent. The process must have one thread.
 pub(super) fn leave() -> Isolation {
     Isolation {
         no_network: no_network(),
         ends_with_parent: ends_with_parent(),
-        memory_limit: Holds::NotAsked,
+        memory_limit: Enforcement::NotRequested,
     }
 }
 
 #[cfg(target_os = "linux")]
-fn no_network() -> Holds {
+fn no_network() -> Enforcement {
     use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-    // A privileged process may leave the network as it is; others need a user name space for it.
+    // A privileged process may unshare the network alone; others need a user namespace for it.
     let ways = [UnshareFlags::NEWNET, UnshareFlags::NEWUSER | UnshareFlags::NEWNET];
     let mut why = String::new();
     for way in ways {
-        // SAFETY: no flag here parts the tables of file descriptors, which is what the call is unsafe for.
+        // SAFETY: neither flag unshares the file descriptor table, which is what makes the call unsafe.
         match unsafe { unshare_unsafe(way) } {
-            Ok(()) => return Holds::Yes,
+            Ok(()) => return Enforcement::Yes,
             Err(error) => why = format!("the system does not let it leave the network: {error}"),
         }
     }
-    Holds::No(why)
+    Enforcement::No(why)
 }
 
 #[cfg(target_os = "linux")]
-fn ends_with_parent() -> Holds {
+fn ends_with_parent() -> Enforcement {
     use rustix::process::{Signal, set_parent_process_death_signal};
 
     match set_parent_process_death_signal(Some(Signal::KILL)) {
-        Ok(()) => Holds::Yes,
-        Err(error) => Holds::No(error.to_string()),
+        Ok(()) => Enforcement::Yes,
+        Err(error) => Enforcement::No(error.to_string()),
     }
 }
 
-/// Bounds what the process may take beside mapped files: what is over it ends the process, not the machine.
+/// Limits the data segment of the process, mapped files excluded: exceeding it ends the process, not the machine.
 #[cfg(target_os = "linux")]
-pub(super) fn limit_memory(bytes: Option<u64>) -> Holds {
+pub(super) fn limit_memory(bytes: Option<u64>) -> Enforcement {
     use rustix::process::{Resource, Rlimit, setrlimit};
 
     let Some(bytes) = bytes else {
-        return Holds::NotAsked;
+        return Enforcement::NotRequested;
     };
-    // Not the whole address space: weights are mapped, and take none of the machine's memory that others need.
+    // Not RLIMIT_AS: weights are mapped and can be dropped by the kernel, so they take no memory from others.
     let limit = Rlimit {
         current: Some(bytes),
         maximum: Some(bytes),
     };
     match setrlimit(Resource::Data, limit) {
-        Ok(()) => Holds::Yes,
-        Err(error) => Holds::No(error.to_string()),
+        Ok(()) => Enforcement::Yes,
+        Err(error) => Enforcement::No(error.to_string()),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn no_network() -> Holds {
-    Holds::No("only Linux lets a process leave the network".to_owned())
+fn no_network() -> Enforcement {
+    Enforcement::No("only Linux lets a process leave the network".to_owned())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn ends_with_parent() -> Holds {
-    Holds::No("only Linux ends a process with its parent".to_owned())
+fn ends_with_parent() -> Enforcement {
+    Enforcement::No("only Linux ends a process with its parent".to_owned())
 }
 
-/// Bounds what the process may take.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn limit_memory(bytes: Option<u64>) -> Holds {
+pub(super) fn limit_memory(bytes: Option<u64>) -> Enforcement {
     match bytes {
-        Some(_) => Holds::No("only on Linux".to_owned()),
-        None => Holds::NotAsked,
+        Some(_) => Enforcement::No("only on Linux".to_owned()),
+        None => Enforcement::NotRequested,
     }
 }

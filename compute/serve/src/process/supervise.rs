@@ -1,8 +1,8 @@
-//! The parent's side: keeps one child running and carries what is said.
+//! The parent's side: keeps one child running and carries messages.
 //!
-//! A thread of its own starts the child, reads what it says, and starts it again: it lives as long as the supervisor, so
-//! that the child, which ends with the thread that started it, does not end before. When a child is gone, every request
-//! that it had is told so; none is tried again, because it may have been the cause.
+//! A thread of its own starts the child, reads its messages, and restarts it. The thread lives as long as the supervisor,
+//! because the kernel kills the child when the *thread* that started it ends (PR_SET_PDEATHSIG). When a child dies, every
+//! request in flight fails; none is retried, because it may have been the cause.
 
 use std::{
     collections::HashMap,
@@ -24,51 +24,50 @@ use std::{
 
 use tokio::sync::{mpsc::UnboundedReceiver, mpsc::UnboundedSender, oneshot, watch};
 
-use super::frame::{Admin, AdminError, Call, EngineSetup, Ready, Reply, Say, VERSION, read_frame, write_frame};
+use super::frame::{
+    Admin, AdminError, EngineSetup, FromEngine, Ready, Reply, ToEngine, VERSION, read_frame, write_frame,
+};
 use crate::{
-    engine::{AskError, Event, Request},
+    engine::{Event, Request, SubmitError},
     schedule::{Finish, Refusal, Usage},
 };
 
-/// Calls that wait to be written.
+/// Most messages waiting to be written to the child; a further request is refused.
 const CALLS_MAX: usize = 4096;
-/// A child that took requests is started again at once, one that fails at the start after a rest that doubles.
+/// Back-off of a child that fails at start, doubling. A child that was ready is restarted at once.
 const REST_MIN: Duration = Duration::from_millis(100);
 const REST_MAX: Duration = Duration::from_secs(30);
-/// When to ask again while a child starts.
+/// Suggested retry delay while the child starts.
 const RETRY_MS: u64 = 500;
 
-/// How a child is started: the program, and arguments that lead to [`super::child_main`].
+/// The command line that starts a child: a program, and arguments that lead to [`super::child_main`].
 #[derive(Clone, Debug)]
 pub struct Command {
-    /// The program.
     pub program: PathBuf,
-    /// Its arguments.
     pub args: Vec<OsString>,
 }
 
-/// How the child is.
+/// State of the child process.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
-    /// It was started and is not ready.
+    /// Started and not ready yet.
     Starting,
-    /// It takes requests.
     Ready(Arc<Ready>),
-    /// It is gone; why. It will be started again.
+    /// Ended, and why. It will be started again.
     Down(String),
-    /// It was stopped for good.
+    /// Stopped for good.
     Stopped,
 }
 
 #[derive(Default)]
 struct Link {
-    /// While the child is ready.
-    calls: Option<SyncSender<Call>>,
-    answers: HashMap<u64, UnboundedSender<Event>>,
+    /// The writer's queue, while the child is ready.
+    calls: Option<SyncSender<ToEngine>>,
+    streams: HashMap<u64, UnboundedSender<Event>>,
     replies: HashMap<u64, oneshot::Sender<Result<Reply, AdminError>>>,
     next: u64,
-    /// Why the last child never took requests.
-    unfit: Option<String>,
+    /// Reason why the last child never became ready.
+    start_error: Option<String>,
     child: Option<Child>,
     stopping: bool,
 }
@@ -79,14 +78,16 @@ struct Shared {
     state: watch::Sender<State>,
 }
 
-/// Keeps an engine running in a process of its own. Dropping it ends the child.
+/// Keeps an engine running in a process of its own. Dropping it kills the child.
+///
+/// Requests are refused with [`SubmitError::Starting`] until the child is ready, and again while it restarts.
 pub struct Supervisor {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What an engine says to one request. Dropping it ends the request.
-pub struct Answer {
+/// The events of one request. Dropping it cancels the request.
+pub struct EventStream {
     number: u64,
     events: UnboundedReceiver<Event>,
     ended: bool,
@@ -112,12 +113,12 @@ impl Supervisor {
         }
     }
 
-    /// How the child is, and whenever that changes.
+    /// Watches the state of the child.
     pub fn state(&self) -> watch::Receiver<State> {
         self.shared.state.subscribe()
     }
 
-    /// Waits until the child takes requests. An error says why it could not be started; it is tried again all the same.
+    /// Waits until the child is ready. An error says why a start failed; the supervisor keeps trying all the same.
     pub async fn ready(&self) -> Result<Arc<Ready>, String> {
         let mut state = self.state();
         loop {
@@ -133,27 +134,27 @@ impl Supervisor {
         }
     }
 
-    /// Asks the engine.
-    pub fn ask(&self, request: Request) -> Result<Answer, AskError> {
+    /// Submits a request to the engine.
+    pub fn submit(&self, request: Request) -> Result<EventStream, SubmitError> {
         let mut link = self.shared.lock();
         let calls = link.calls.clone().ok_or_else(|| link.not_ready())?;
         link.next += 1;
         let number = link.next;
         calls
-            .try_send(Call::Ask(number, Box::new(request)))
+            .try_send(ToEngine::Submit(number, Box::new(request)))
             .map_err(|error| match error {
-                TrySendError::Full(_) => AskError::Refused(Refusal::Full {
+                TrySendError::Full(_) => SubmitError::Refused(Refusal::Full {
                     waiting: CALLS_MAX,
                     retry_after_ms: 1000,
                 }),
-                TrySendError::Disconnected(_) => AskError::Starting {
+                TrySendError::Disconnected(_) => SubmitError::Starting {
                     retry_after_ms: RETRY_MS,
                 },
             })?;
-        // Never more events than the answer has tokens: the child counts them.
-        let (say, events) = tokio::sync::mpsc::unbounded_channel();
-        link.answers.insert(number, say);
-        Ok(Answer {
+        // Unbounded, yet bounded: a request never has more events than tokens.
+        let (sender, events) = tokio::sync::mpsc::unbounded_channel();
+        link.streams.insert(number, sender);
+        Ok(EventStream {
             number,
             events,
             ended: false,
@@ -161,12 +162,12 @@ impl Supervisor {
         })
     }
 
-    /// Why a request cannot be taken while the engine is not ready.
-    pub fn not_ready(&self) -> AskError {
+    /// Reason why a request cannot be taken while the engine is not ready.
+    pub fn not_ready(&self) -> SubmitError {
         self.shared.lock().not_ready()
     }
 
-    /// Does something to the engine. A future that is dropped half-way leaves it done or not.
+    /// Runs an administrative command. If the future is dropped half-way, the command may or may not have been done.
     pub async fn admin(&self, admin: Admin) -> Result<Reply, AdminError> {
         let (reply, replied) = oneshot::channel();
         {
@@ -176,7 +177,7 @@ impl Supervisor {
             link.next += 1;
             let number = link.next;
             calls
-                .try_send(Call::Admin(number, admin))
+                .try_send(ToEngine::Admin(number, admin))
                 .map_err(|_| down("it is busy"))?;
             link.replies.insert(number, reply);
         }
@@ -185,14 +186,14 @@ impl Supervisor {
             .unwrap_or_else(|_| Err(AdminError::Down("it stopped before it answered".to_owned())))
     }
 
-    /// The child's process, while there is one.
+    /// The process id of the child, while there is one.
     pub fn process_id(&self) -> Option<u32> {
         self.shared.lock().child.as_ref().map(Child::id)
     }
 
-    /// Lets the engine finish what it has, within `grace`, and ends it for good.
+    /// Lets the engine finish its requests, for at most `grace`, and stops it for good.
     pub async fn stop(self, grace: Duration) {
-        // Whether it drained or not, it ends now.
+        // The outcome of draining makes no difference now.
         let _ = tokio::time::timeout(grace, self.admin(Admin::Drain)).await;
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
@@ -202,14 +203,14 @@ impl Drop for Supervisor {
     fn drop(&mut self) {
         self.shared.end();
         if let Some(thread) = self.thread.take() {
-            // It was told to end; its panic was reported when it happened.
+            // The thread was told to end; a panic of it was reported when it happened.
             let _ = thread.join();
         }
     }
 }
 
-impl Answer {
-    /// The next event; nothing behind the last.
+impl EventStream {
+    /// The next event, or `None` after the last.
     pub async fn next(&mut self) -> Option<Event> {
         if self.ended {
             return None;
@@ -220,25 +221,24 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for EventStream {
     fn drop(&mut self) {
         let mut link = self.shared.lock();
-        if link.answers.remove(&self.number).is_some()
+        if link.streams.remove(&self.number).is_some()
             && let Some(calls) = &link.calls
         {
-            // If there is no room, the engine notices when it is next told that nobody listens: not at all, so it says
-            // all there is to say, which is bounded.
-            let _ = calls.try_send(Call::Cancel(self.number));
+            // If the queue is full, the engine is not told and runs the request to its end, which is bounded.
+            let _ = calls.try_send(ToEngine::Cancel(self.number));
         }
     }
 }
 
 impl Link {
-    fn not_ready(&self) -> AskError {
+    fn not_ready(&self) -> SubmitError {
         let retry_after_ms = RETRY_MS;
-        match self.unfit.clone() {
-            Some(why) => AskError::Unfit { why, retry_after_ms },
-            None => AskError::Starting { retry_after_ms },
+        match self.start_error.clone() {
+            Some(why) => SubmitError::CannotStart { why, retry_after_ms },
+            None => SubmitError::Starting { retry_after_ms },
         }
     }
 }
@@ -253,7 +253,7 @@ impl Shared {
         link.stopping = true;
         link.calls = None;
         if let Some(child) = &mut link.child {
-            // One that ended by itself needs no killing.
+            // Killing a child that already ended fails, which is fine.
             let _ = child.kill();
         }
         self.rest.notify_all();
@@ -263,14 +263,14 @@ impl Shared {
         let mut rest = REST_MIN;
         loop {
             let (was_ready, why) = self.run(command, setup);
-            self.lock().unfit = (!was_ready).then(|| why.clone());
-            // First known to be down, then told: whoever is told may ask at once how it is.
+            self.lock().start_error = (!was_ready).then(|| why.clone());
+            // First recorded as down, then announced: a watcher may ask for the reason at once.
             self.state.send_replace(State::Down(why.clone()));
             self.fail_all(&why);
             rest = if was_ready { REST_MIN } else { (rest * 2).min(REST_MAX) };
             let mut link = self.lock();
             if !link.stopping {
-                // A child that took requests comes back at once.
+                // A child that was ready comes back at once; one that never was waits for the back-off.
                 let until = Instant::now() + if was_ready { Duration::ZERO } else { rest };
                 while !link.stopping && Instant::now() < until {
                     let left = until.saturating_duration_since(Instant::now());
@@ -286,7 +286,7 @@ impl Shared {
         }
     }
 
-    /// Runs one child to its end: whether it ever took requests, and why it ended.
+    /// Runs one child to its end. Returns true if it was ever ready, and why it ended.
     fn run(&self, command: &Command, setup: &EngineSetup) -> (bool, String) {
         let (ours, theirs) = match UnixStream::pair() {
             Ok(pair) => pair,
@@ -299,7 +299,7 @@ impl Shared {
             }
             let started = std::process::Command::new(&command.program)
                 .args(&command.args)
-                // Ctrl-C is for the parent, which lets answers end first.
+                // Its own process group: Ctrl-C goes to the parent, which lets completions end first.
                 .process_group(0)
                 .stdin(Stdio::from(OwnedFd::from(theirs)))
                 .stdout(Stdio::null())
@@ -312,7 +312,7 @@ impl Shared {
         let (was_ready, mut why) = self.converse(ours, setup);
         let child = self.lock().child.take();
         if let Some(mut child) = child {
-            // Without its socket it is of no use, whatever it does.
+            // A child without its socket is of no use.
             let _ = child.kill();
             match child.wait() {
                 Ok(status) if why.is_empty() => why = ended(status),
@@ -323,13 +323,13 @@ impl Shared {
         (was_ready, why)
     }
 
-    /// Speaks with a child until it is gone; why, if that is known here.
+    /// Exchanges messages with a child until it is gone; returns the reason if it is known here, else an empty string.
     fn converse(&self, socket: UnixStream, setup: &EngineSetup) -> (bool, String) {
         let Ok(writing) = socket.try_clone() else {
             return (false, "no more sockets can be had".to_owned());
         };
         let (calls, waiting) = mpsc::sync_channel(CALLS_MAX);
-        let hello = Call::Hello {
+        let hello = ToEngine::Hello {
             version: VERSION,
             setup: Box::new(setup.clone()),
         };
@@ -339,20 +339,20 @@ impl Shared {
         let mut was_ready = false;
         let why = loop {
             match read_frame(&mut reader) {
-                Ok(Say::Ready(ready)) => {
+                Ok(FromEngine::Ready(ready)) => {
                     was_ready = true;
                     let mut link = self.lock();
                     if !link.stopping {
                         link.calls = calls.take();
-                        link.unfit = None;
+                        link.start_error = None;
                         self.state.send_replace(State::Ready(Arc::new(*ready)));
                     }
                 }
-                Ok(Say::Unfit(why)) => break why,
-                Ok(Say::Event(number, event)) => self.event(number, event),
-                Ok(Say::Reply(number, reply)) => {
+                Ok(FromEngine::CannotStart(why)) => break why,
+                Ok(FromEngine::Event(number, event)) => self.event(number, event),
+                Ok(FromEngine::Reply(number, reply)) => {
                     if let Some(waiting) = self.lock().replies.remove(&number) {
-                        // Whoever asked may have gone.
+                        // The caller may have gone.
                         let _ = waiting.send(reply);
                     }
                 }
@@ -362,7 +362,7 @@ impl Shared {
         };
         self.lock().calls = None;
         drop(calls);
-        // A child that does not read would keep the writer waiting.
+        // A child that does not read would block the writer.
         let _ = socket.shutdown(std::net::Shutdown::Both);
         let _ = writer.join();
         (was_ready, why)
@@ -371,23 +371,23 @@ impl Shared {
     fn event(&self, number: u64, event: Event) {
         let mut link = self.lock();
         let listener = match event.is_last() {
-            true => link.answers.remove(&number),
-            false => link.answers.get(&number).cloned(),
+            true => link.streams.remove(&number),
+            false => link.streams.get(&number).cloned(),
         };
         if let Some(listener) = listener {
-            // Whoever asked is just going; that it went is told by its drop.
+            // The stream may just be dropped; its `Drop` sends the cancellation.
             let _ = listener.send(event);
         }
     }
 
-    /// Tells everyone who waits for the child that it is gone.
+    /// Fails every request and command that waits for the child.
     fn fail_all(&self, why: &str) {
-        let (answers, replies) = {
+        let (streams, replies) = {
             let mut link = self.lock();
-            (std::mem::take(&mut link.answers), std::mem::take(&mut link.replies))
+            (std::mem::take(&mut link.streams), std::mem::take(&mut link.replies))
         };
-        for answer in answers.into_values() {
-            let _ = answer.send(Event::Done {
+        for stream in streams.into_values() {
+            let _ = stream.send(Event::Done {
                 finish: Finish::Failed(format!("the engine stopped while it answered: {why}")),
                 text: String::new(),
                 usage: Usage::default(),
@@ -400,7 +400,7 @@ impl Shared {
     }
 }
 
-fn write(socket: &UnixStream, calls: &Receiver<Call>) {
+fn write(socket: &UnixStream, calls: &Receiver<ToEngine>) {
     let mut out = BufWriter::new(socket);
     loop {
         let next = match calls.try_recv() {
@@ -417,7 +417,7 @@ fn write(socket: &UnixStream, calls: &Receiver<Call>) {
         };
         match write_frame(&mut out, &next) {
             Err(error) if error.kind() != std::io::ErrorKind::InvalidInput => return,
-            // A request over the limit was refused before it came here.
+            // A request over the frame limit: refused before it came here.
             Ok(()) | Err(_) => (),
         }
     }

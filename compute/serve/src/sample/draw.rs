@@ -1,4 +1,4 @@
-//! Greedy choice, and draws from what top-k, top-p and min-p leave.
+//! The greedy choice, and random draws after top-k, top-p and min-p filtering.
 
 use std::cmp::Ordering;
 
@@ -6,14 +6,14 @@ use protocol::crypto;
 
 use super::{Params, math};
 
-/// The likeliest token; of equals the lowest.
+/// The likeliest token; of equals the one with the lowest id.
 pub(super) fn greedy(logits: &[f32]) -> u32 {
     let largest = math::largest(logits);
-    // Nothing equals it where none is a number.
+    // If all are NaN, none equals the largest.
     token(logits.iter().position(|logit| *logit == largest).unwrap_or(0))
 }
 
-/// The `count` likeliest, most likely first, lower tokens before equals.
+/// The `count` likeliest tokens, most likely first; equals in order of their ids.
 pub(super) fn likeliest(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
     if count == 0 {
         return Vec::new();
@@ -29,7 +29,7 @@ pub(super) fn likeliest(logits: &[f32], count: usize) -> Vec<(u32, f32)> {
     all
 }
 
-/// Draws token `index` of an answer.
+/// Draws the token with this index in the completion.
 pub(super) fn draw(params: &Params, logits: &[f32], index: u32) -> u32 {
     let top = math::largest(logits);
     if !top.is_finite() {
@@ -50,7 +50,7 @@ pub(super) fn draw(params: &Params, logits: &[f32], index: u32) -> u32 {
     if params.top_p < 1.0 {
         nucleus(&mut left, params.top_p);
     }
-    // By token from here on, so that the draw does not depend on how the rest was sorted out.
+    // Sorted by id from here on, so that the draw does not depend on the order that filtering left.
     left.sort_unstable_by_key(|(token, _)| *token);
     let total = math::sum(left.iter().map(|(_, share)| *share));
     let mut rest = uniform(params.seed, index) * total;
@@ -63,10 +63,10 @@ pub(super) fn draw(params: &Params, logits: &[f32], index: u32) -> u32 {
     left.last().expect("the likeliest token always stays").0
 }
 
-/// Keeps the smallest set of likeliest tokens that reaches `top_p` of the whole.
+/// Keeps the smallest set of likeliest tokens that reaches `top_p` of the total.
 fn nucleus(left: &mut Vec<(u32, f32)>, top_p: f32) {
     let wanted = math::sum(left.iter().map(|(_, share)| *share)) * f64::from(top_p);
-    // Sorting a whole vocabulary is slow and rarely needed: the head of it nearly always suffices.
+    // Sorting a whole vocabulary is slow and rarely needed: its likeliest 64 nearly always suffice.
     let mut head = 64;
     loop {
         let mut likely = left.clone();
@@ -99,7 +99,7 @@ fn likelier(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
-/// A number in [0, 1) that depends on the seed and the place alone.
+/// A number in [0, 1) that depends on the seed and the index alone.
 fn uniform(seed: u64, index: u32) -> f64 {
     let hash = crypto::digest("openledger 2026 sampling", &[&seed.to_be_bytes(), &index.to_be_bytes()]);
     let bits = u64::from_be_bytes(hash[..8].try_into().expect("eight bytes")) >> 11;

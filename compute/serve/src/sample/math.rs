@@ -1,8 +1,8 @@
-//! Exponentials and sums whose bits are the same on every machine: IEEE operations in a fixed order, nothing else.
+//! Exponentials and sums with the same bits on every machine: IEEE operations in a fixed order, no libm.
 
 const LANES: usize = 8;
-
-/// e to the `x`, for `x` of at most 0; below -87 it is 0. Within 2 units in the last place.
+/// e to the power `x`, for `x` of at most 0; 0 below -87. Within 2 units in the last position.
+/// e to the `x`, for `x` of at most 0; below -87 it is 0. Within 2 units in the last position.
 ///
 /// Cephes `expf`: 2^n times a polynomial on half an octave around 0. The constants are ln 2 in two parts and minimax
 /// coefficients.
@@ -22,7 +22,7 @@ pub(super) fn exp(x: f32) -> f32 {
     small * scale
 }
 
-/// The sum in eight lanes, which are then added from left to right.
+/// The sum, in eight lanes that are then added from left to right.
 pub(super) fn sum(values: impl ExactSizeIterator<Item = f32>) -> f64 {
     let mut lanes = [0f64; LANES];
     for (at, value) in values.enumerate() {
@@ -31,9 +31,9 @@ pub(super) fn sum(values: impl ExactSizeIterator<Item = f32>) -> f64 {
     lanes.iter().sum()
 }
 
-/// The largest that is a number; minus infinity if there is none.
+/// The largest number; minus infinity if there is none. NaN is ignored.
 pub(super) fn largest(logits: &[f32]) -> f32 {
-    // In lanes, since a chain of comparisons waits for itself; a NaN is never larger.
+    // In lanes, because a chain of comparisons waits for itself. A NaN never compares larger.
     const WIDE: usize = 64;
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let (blocks, rest) = logits.as_chunks::<WIDE>();
@@ -44,7 +44,7 @@ pub(super) fn largest(logits: &[f32]) -> f32 {
     lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }
 
-/// The logarithm of the sum of exponentials.
+/// The logarithm of the sum of the exponentials, computed relative to the largest logit.
 pub(super) fn log_sum_exp(logits: &[f32]) -> f32 {
     let top = largest(logits);
     if !top.is_finite() {

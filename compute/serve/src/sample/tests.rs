@@ -1,14 +1,14 @@
 use proptest::prelude::*;
 
 use super::{
-    text::{Added, Decode, Text},
+    text::{Added, Detokenize, TextStream},
     *,
 };
 
 fn choose(params: &Params, logits: &[f32], index: u32) -> u32 {
-    let place = Place { index, barred: &[] };
+    let position = Position { index, barred: &[] };
     Sampler::new(params.clone(), &[])
-        .choose(&mut logits.to_vec(), place)
+        .choose(&mut logits.to_vec(), position)
         .token
 }
 
@@ -72,7 +72,11 @@ fn penalties_and_bias_and_bars_move_what_they_name() {
     let logits = [1.0f32, 1.1, 1.2, -1.0];
     let twice = |params: Params, prompt: &[u32]| {
         let mut sampler = Sampler::new(params, prompt);
-        [0, 1].map(|index| sampler.choose(&mut logits.to_vec(), Place { index, barred: &[] }).token)
+        [0, 1].map(|index| {
+            sampler
+                .choose(&mut logits.to_vec(), Position { index, barred: &[] })
+                .token
+        })
     };
     let plain = Params::default();
     assert_eq!(twice(plain.clone(), &[2]), [2, 2]);
@@ -107,8 +111,8 @@ fn penalties_and_bias_and_bars_move_what_they_name() {
         [3, 3]
     );
     let mut sampler = Sampler::new(plain, &[]);
-    let place = Place { index: 0, barred: &[2] };
-    assert_eq!(sampler.choose(&mut logits.to_vec(), place).token, 1);
+    let position = Position { index: 0, barred: &[2] };
+    assert_eq!(sampler.choose(&mut logits.to_vec(), position).token, 1);
 }
 
 #[test]
@@ -119,8 +123,8 @@ fn logprobs_are_those_of_the_model_whatever_is_bent() {
         ..Params::default()
     };
     let logits = [0.0f32, 1.0, 2.0, 3.0];
-    let place = Place { index: 0, barred: &[] };
-    let chosen = Sampler::new(params, &[]).choose(&mut logits.to_vec(), place);
+    let position = Position { index: 0, barred: &[] };
+    let chosen = Sampler::new(params, &[]).choose(&mut logits.to_vec(), position);
     let logprobs = chosen.logprobs.expect("asked for");
     let total = logits.iter().map(|logit| logit.exp()).sum::<f32>().ln();
     assert_eq!(chosen.token, 0);
@@ -207,7 +211,7 @@ fn our_exponential_is_within_two_units_in_the_last_place() {
 /// Bytes as tokens, like the byte fallback of real tokenizers; 256 is special.
 struct Bytes;
 
-impl Decode for Bytes {
+impl Detokenize for Bytes {
     fn decode(&self, tokens: &[u32]) -> String {
         let bytes: Vec<u8> = tokens.iter().filter_map(|token| u8::try_from(*token).ok()).collect();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -215,7 +219,7 @@ impl Decode for Bytes {
 }
 
 fn pieces(stops: &[&str], keep: bool, said: &str) -> (Vec<String>, bool) {
-    let mut text = Text::new(stops.iter().map(|stop| (*stop).to_owned()).collect(), keep);
+    let mut text = TextStream::new(stops.iter().map(|stop| (*stop).to_owned()).collect(), keep);
     let mut pieces = Vec::new();
     for byte in said.bytes() {
         let Added { text, stopped } = text.push(byte.into(), &Bytes);
@@ -251,7 +255,7 @@ fn what_may_become_a_stop_string_is_held_back_and_shown_if_it_does_not() {
 
 #[test]
 fn tokens_without_text_add_nothing_and_cost_no_more_each_time() {
-    let mut text = Text::new(Vec::new(), false);
+    let mut text = TextStream::new(Vec::new(), false);
     for _ in 0..100 {
         assert_eq!(text.push(256, &Bytes), Added::default());
     }
@@ -280,7 +284,7 @@ proptest! {
 
     #[test]
     fn any_bytes_come_out_as_they_would_at_once(said in prop::collection::vec(0..257u32, 0..40)) {
-        let mut text = Text::new(Vec::new(), false);
+        let mut text = TextStream::new(Vec::new(), false);
         let mut shown = String::new();
         for token in &said {
             shown.push_str(&text.push(*token, &Bytes).text);

@@ -1,7 +1,7 @@
-//! From tokens to text as they come: whole characters only, and nothing of what may turn out to be a stop string.
+//! Detokenising a stream: emits whole characters only, and holds back what may turn out to be a stop string.
 
-/// Turns tokens into text.
-pub trait Decode: Send + Sync {
+/// Turns token ids into text.
+pub trait Detokenize: Send + Sync {
     /// The text of consecutive tokens, special ones left out. Bytes that are not UTF-8 come as U+FFFD.
     fn decode(&self, tokens: &[u32]) -> String;
 }
@@ -10,35 +10,51 @@ pub trait Decode: Send + Sync {
 pub const STOPS_MAX: usize = 16;
 /// Longest stop string in bytes.
 pub const STOP_BYTES_MAX: usize = 1024;
-/// After so many tokens without a whole character the bytes are not going to become one.
+/// After this many tokens without a whole character, the bytes are shown as they are.
 const UNFINISHED_MAX: usize = 16;
 
-/// The text of an answer so far.
+/// The text of one completion as it grows.
+///
+/// ```
+/// use serve::sample::text::{Detokenize, TextStream};
+///
+/// /// Token 0 is "a", token 1 is "b", and so on.
+/// struct Letters;
+/// impl Detokenize for Letters {
+///     fn decode(&self, tokens: &[u32]) -> String {
+///         tokens.iter().map(|token| char::from(b'a' + *token as u8)).collect()
+///     }
+/// }
+///
+/// let mut text = TextStream::new(vec!["cd".to_owned()], false);
+/// assert_eq!(text.push(1, &Letters).text, "b");
+/// assert_eq!(text.push(2, &Letters).text, "", "`c` may become the stop string");
+/// assert!(text.push(3, &Letters).stopped);
+/// ```
 #[derive(Debug)]
-pub struct Text {
+pub struct TextStream {
     stops: Vec<String>,
     keep_stop: bool,
-    /// Tokens from the start of the window on. The window starts one shown piece early, because how a token is written
-    /// may depend on the one before.
+    /// Recent tokens. Some that are shown already stay in it, because how a tokenizer writes a token may depend on the one
+    /// before.
     window: Vec<u32>,
-    /// How many of the window are shown already.
+    /// How many tokens of the window are shown already.
     shown: usize,
-    /// Text that is decoded and held back.
+    /// Decoded text that is held back.
     held: String,
     stopped: bool,
 }
 
-/// What a token added.
+/// The text that a token added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Added {
-    /// Text to show.
     pub text: String,
-    /// Whether a stop string was reached: nothing may follow.
+    /// True if a stop string was reached: nothing may be pushed after it.
     pub stopped: bool,
 }
 
-impl Text {
-    /// No text yet. A stop string itself is shown if `keep_stop`.
+impl TextStream {
+    /// An empty text. A stop string itself is shown if `keep_stop`.
     pub fn new(stops: Vec<String>, keep_stop: bool) -> Self {
         Self {
             stops: stops.into_iter().filter(|stop| !stop.is_empty()).collect(),
@@ -50,11 +66,11 @@ impl Text {
         }
     }
 
-    /// The next token of the answer.
-    pub fn push(&mut self, token: u32, words: &dyn Decode) -> Added {
+    /// Adds the next token of the completion.
+    pub fn push(&mut self, token: u32, detokenizer: &dyn Detokenize) -> Added {
         assert!(!self.stopped, "nothing follows a stop string");
         self.window.push(token);
-        let Some(fresh) = self.fresh(words, false) else {
+        let Some(fresh) = self.fresh(detokenizer, false) else {
             return Added::default();
         };
         self.held.push_str(&fresh);
@@ -66,12 +82,12 @@ impl Text {
         Added { text, stopped: false }
     }
 
-    /// What was held back, when the answer ends for another reason.
-    pub fn finish(&mut self, words: &dyn Decode) -> Added {
+    /// Returns what was held back, when the completion ends for another reason.
+    pub fn finish(&mut self, detokenizer: &dyn Detokenize) -> Added {
         if self.stopped {
             return Added::default();
         }
-        if let Some(fresh) = self.fresh(words, true) {
+        if let Some(fresh) = self.fresh(detokenizer, true) {
             self.held.push_str(&fresh);
         }
         if let Some(added) = self.stop() {
@@ -83,23 +99,23 @@ impl Text {
         }
     }
 
-    /// Text of the tokens that are not shown yet; nothing while they end within a character.
-    fn fresh(&mut self, words: &dyn Decode, last: bool) -> Option<String> {
-        let before = words.decode(&self.window[..self.shown]);
-        let all = words.decode(&self.window);
+    /// TextStream of the tokens that are not shown yet; `None` while they end within a character.
+    fn fresh(&mut self, detokenizer: &dyn Detokenize, last: bool) -> Option<String> {
+        let before = detokenizer.decode(&self.window[..self.shown]);
+        let all = detokenizer.decode(&self.window);
         let waited = self.window.len() - self.shown;
         let unfinished = all.len() <= before.len() || all.ends_with('\u{FFFD}');
         if unfinished && !last && waited < UNFINISHED_MAX {
             return None;
         }
-        // Nothing comes where the window began within a character: what was shown of it cannot be taken back.
+        // Empty if the window began within a character: what was shown of it cannot be taken back.
         let fresh = all.get(before.len()..).unwrap_or_default().to_owned();
         self.window.drain(..self.shown);
         self.shown = self.window.len();
         Some(fresh)
     }
 
-    /// Cuts at the first stop string, of several at one place the longest.
+    /// Cuts at the first stop string; of several at one position, at the longest.
     fn stop(&mut self) -> Option<Added> {
         let (at, len) = self
             .stops
@@ -114,7 +130,7 @@ impl Text {
         })
     }
 
-    /// How many bytes at the end may be the start of a stop string.
+    /// Number of bytes at the end that may be the start of a stop string.
     fn maybe_stop(&self) -> usize {
         let starts = |stop: &String| {
             (1..stop.len())

@@ -1,15 +1,15 @@
-//! Tenants and their queues. Who was served least is next.
+//! Tenants, their queues and their virtual token counters. The tenant that was served least is next.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{RequestId, Tenant};
 
-/// Tenants that neither wait nor run are remembered up to so many, so that nobody is new again by pausing.
+/// Idle tenants that are remembered, so that pausing does not reset a tenant's counter.
 const IDLE_MAX: usize = 4096;
 
 #[derive(Debug, Default)]
 struct Account {
-    /// Weighted tokens so far.
+    /// Weighted tokens computed so far: the virtual token counter.
     served: u64,
     cold: BTreeMap<u64, RequestId>,
     ready: BTreeMap<u64, RequestId>,
@@ -22,7 +22,6 @@ impl Account {
     }
 }
 
-/// All tenants.
 #[derive(Debug, Default)]
 pub(super) struct Tenants {
     accounts: BTreeMap<Tenant, Account>,
@@ -49,13 +48,13 @@ impl Tenants {
         self.accounts.get(tenant).map_or(0, |account| account.running)
     }
 
-    /// How many tenants wait or run.
+    /// Number of tenants with waiting or running requests.
     pub(super) fn active(&self) -> usize {
         self.active.len()
     }
 
-    /// Tenants that wait or run, the least served first.
-    pub(super) fn in_turn(&self) -> Vec<Tenant> {
+    /// Active tenants, the least served first.
+    pub(super) fn least_served_first(&self) -> Vec<Tenant> {
         let mut active: Vec<(u64, &Tenant)> = self
             .active
             .iter()
@@ -65,10 +64,10 @@ impl Tenants {
         active.into_iter().map(|(_, tenant)| tenant.clone()).collect()
     }
 
-    /// Cold requests: the first of each tenant, then the second of each, the least served first.
-    pub(super) fn cold_in_turn(&self) -> Vec<RequestId> {
+    /// Cold requests: the first of each tenant, then the second of each, the least served tenant first.
+    pub(super) fn cold_least_served_first(&self) -> Vec<RequestId> {
         let mut all: Vec<(usize, usize, RequestId)> = Vec::with_capacity(self.cold);
-        for (turn, tenant) in self.in_turn().iter().enumerate() {
+        for (turn, tenant) in self.least_served_first().iter().enumerate() {
             let cold = self.accounts[tenant].cold.values().enumerate();
             all.extend(cold.map(|(place, request)| (place, turn, *request)));
         }
@@ -84,15 +83,15 @@ impl Tenants {
         self.account(tenant).served += tokens;
     }
 
-    /// The first ready request of a tenant behind `order`.
+    /// The first ready request of a tenant that arrived after `order`.
     pub(super) fn ready_after(&self, tenant: &Tenant, order: Option<u64>) -> Option<(u64, RequestId)> {
         let from = order.map_or(0, |order| order + 1);
         let (order, request) = self.accounts.get(tenant)?.ready.range(from..).next()?;
         Some((*order, *request))
     }
 
-    pub(super) fn wait(&mut self, tenant: &Tenant, order: u64, request: RequestId, ready: bool) {
-        self.awake(tenant);
+    pub(super) fn enqueue(&mut self, tenant: &Tenant, order: u64, request: RequestId, ready: bool) {
+        self.activate(tenant);
         match ready {
             true => {
                 self.ready += 1;
@@ -105,15 +104,15 @@ impl Tenants {
         }
     }
 
-    pub(super) fn unwait(&mut self, tenant: &Tenant, order: u64) {
+    pub(super) fn dequeue(&mut self, tenant: &Tenant, order: u64) {
         let account = self.account(tenant);
         let (cold, ready) = (account.cold.remove(&order), account.ready.remove(&order));
         self.cold -= usize::from(cold.is_some());
         self.ready -= usize::from(ready.is_some());
-        self.rest(tenant);
+        self.deactivate_if_idle(tenant);
     }
 
-    pub(super) fn warm(&mut self, tenant: &Tenant, order: u64) {
+    pub(super) fn mark_ready(&mut self, tenant: &Tenant, order: u64) {
         let account = self.account(tenant);
         let request = account.cold.remove(&order).expect("only the cold get warm");
         account.ready.insert(order, request);
@@ -121,7 +120,7 @@ impl Tenants {
         self.ready += 1;
     }
 
-    pub(super) fn chill(&mut self, tenant: &Tenant, order: u64) {
+    pub(super) fn mark_cold(&mut self, tenant: &Tenant, order: u64) {
         let account = self.account(tenant);
         let request = account.ready.remove(&order).expect("only the ready get cold");
         account.cold.insert(order, request);
@@ -130,13 +129,13 @@ impl Tenants {
     }
 
     pub(super) fn start(&mut self, tenant: &Tenant) {
-        self.awake(tenant);
+        self.activate(tenant);
         self.account(tenant).running += 1;
     }
 
     pub(super) fn stop(&mut self, tenant: &Tenant) {
         self.account(tenant).running -= 1;
-        self.rest(tenant);
+        self.deactivate_if_idle(tenant);
     }
 
     fn account(&mut self, tenant: &Tenant) -> &mut Account {
@@ -145,8 +144,8 @@ impl Tenants {
             .expect("a tenant that asked has an account")
     }
 
-    /// Whoever comes or comes back starts where the least served of the others is: idling saves nothing up.
-    fn awake(&mut self, tenant: &Tenant) {
+    /// A tenant that becomes active starts at the counter of the least served active one: idling earns no credit.
+    fn activate(&mut self, tenant: &Tenant) {
         if self.active.contains(tenant) {
             return;
         }
@@ -156,13 +155,13 @@ impl Tenants {
         self.active.insert(tenant.clone());
     }
 
-    fn rest(&mut self, tenant: &Tenant) {
+    fn deactivate_if_idle(&mut self, tenant: &Tenant) {
         if !self.account(tenant).idle() {
             return;
         }
         self.active.remove(tenant);
         if self.accounts.len() - self.active.len() > IDLE_MAX {
-            // Whoever was served less than the others is owed nothing when it comes back, so it can be forgotten.
+            // A tenant below the least counter would be lifted to it on return, so forgetting it changes nothing.
             let least = self.active.iter().map(|tenant| self.accounts[tenant].served).min();
             let least = least.unwrap_or(u64::MAX);
             let before = self.accounts.len();

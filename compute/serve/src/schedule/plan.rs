@@ -1,4 +1,4 @@
-//! Filling one step: first a token for everyone who is answering, then prompts, the least served tenant's first.
+//! Planning a step: first one token for every sequence that decodes, then prompts, the least served tenant's first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,28 +7,28 @@ use protocol::Time;
 
 use super::{
     Effect, RequestId, Scheduler, Tenant, Work,
-    pace::Mixture,
-    start::{Budget, Tried},
+    start::{Budget, StartOutcome},
+    step_time::StepLoad,
 };
 
-/// What a token of an answer counts, where one of a prompt counts 1: it costs a device more.
-const ANSWER_WEIGHT: u64 = 2;
-/// Least tokens of a prompt that are worth a span, while tenants share a step.
+/// Cost of a decoded token in the fairness counter, where a prompt token costs 1: decoding is dearer for a device.
+const DECODE_WEIGHT: u64 = 2;
+/// Smallest chunk of a prompt while tenants share a step.
 const CHUNK_MIN: usize = 16;
-/// Most tokens of a span whose logits are all wanted: they come in rows as long as the vocabulary.
+/// Largest chunk of a prompt whose logits are all needed: each position is a row as long as the vocabulary.
 const SCORED_MAX: usize = 32;
-/// Tokens of prompts that a step has room for, however slow it is: everyone gets on.
+/// Prompt tokens that every step has room for, however slow it is, so that all prompts advance.
 const TOKENS_MIN: usize = 2;
-/// Requests of one tenant that are tried behind one that does not fit.
+/// Requests of one tenant that are tried after one that does not fit.
 const LOOK_AHEAD: usize = 16;
-/// Steps that the prompt of a running sequence rests before it goes before the answers of others.
+/// Steps without progress after which a running prompt goes before the decoding of others.
 const REST_MAX: u64 = 8;
 
 /// A tenant's prompts within one step.
-struct Turn {
+struct TenantTurn {
     tenant: Tenant,
     started: VecDeque<RequestId>,
-    /// The ready request it came to; nothing more is started once `closed`.
+    /// Arrival number of the ready request tried last. Nothing more is started once `closed`.
     at: Option<u64>,
     tried: usize,
     closed: bool,
@@ -38,34 +38,34 @@ impl Scheduler {
     /// Plans a step and asks for it, unless there is nothing to run.
     pub(super) fn plan(&mut self, now: Time, todo: &mut Vec<Effect>) {
         self.steps += 1;
-        self.give_back();
-        let (stretch_us, greedy_us) = self.stretch_us();
+        self.preempt_excess();
+        let (stretch_us, backlogged_us) = self.stretch_us();
         let mut budget = Budget {
             tokens: self.limits.step_tokens,
             rank_tokens: self.limits.step_rank_tokens,
             loads: self.limits.step_loads,
             adapters: BTreeSet::new(),
             stretch_us,
-            greedy_us,
-            mixture: Mixture::default(),
+            backlogged_us,
+            load: StepLoad::default(),
         };
         self.plan_overdue(&mut budget);
-        self.plan_answers(&mut budget);
+        self.plan_decoding(&mut budget);
         if !self.batch.is_empty() {
             budget.tokens = budget.tokens.min(self.limits.step_prompt_tokens);
         }
         self.plan_prompts(&mut budget, todo);
-        let too_little = budget.mixture.tokens > 0 && self.pace.tokens_in(budget.stretch_us) == 0;
-        self.pace.wanted(now, too_little);
+        let too_short = budget.load.tokens > 0 && self.step_time.tokens_in(budget.stretch_us) == 0;
+        self.step_time.record_plan(now, too_short);
         if !self.batch.is_empty() {
             self.in_flight = true;
-            self.pace.begin(now, budget.mixture);
+            self.step_time.begin(now, budget.load);
             todo.push(Effect::Run);
         }
     }
 
-    /// How much longer than with its answers alone the step may take, and how much of it is for the greedy: however long
-    /// they have too little, they take no more beside others than their part. While nobody is answering, as long as it likes.
+    /// Microseconds by which prompts may lengthen the step, and the part of it for tenants with a backlog: beside others these
+    /// never get more than their part. Unbounded while nothing decodes.
     #[allow(
         clippy::float_arithmetic,
         clippy::cast_precision_loss,
@@ -73,18 +73,18 @@ impl Scheduler {
     )]
     fn stretch_us(&self) -> (f64, f64) {
         let running = self.running.iter().map(|request| &self.sequences[request]);
-        let answers = running.filter(|sequence| sequence.answering()).count();
+        let answers = running.filter(|sequence| sequence.is_decoding()).count();
         let stretch = self.limits.stretch();
-        let share = stretch * self.pace.leniency();
-        let modest = self.modest(None).len();
-        let part = match modest {
+        let share = stretch * self.step_time.leniency();
+        let satisfied = self.satisfied(None).len();
+        let part = match satisfied {
             0 => share,
-            _ => self.tenants.active().saturating_sub(modest) as f64 / modest as f64,
+            _ => self.tenants.active().saturating_sub(satisfied) as f64 / satisfied as f64,
         };
-        // What takes no time cannot be lengthened.
+        // A step that takes no time has nothing to be a share of.
         match self
-            .pace
-            .answers_us(answers)
+            .step_time
+            .decode_us(answers)
             .filter(|step_us| answers > 0 && *step_us > 0.0)
         {
             Some(step_us) => (step_us * share, step_us * part.clamp(stretch, share)),
@@ -92,14 +92,14 @@ impl Scheduler {
         }
     }
 
-    /// A little of each prompt that answers, with their adapters, have kept out of the last steps.
+    /// Adds a small chunk of each running prompt that decoding sequences, with their adapters, kept out of recent steps.
     fn plan_overdue(&mut self, budget: &mut Budget) {
         let overdue: Vec<RequestId> = self
             .running
             .iter()
             .filter(|request| {
                 let sequence = &self.sequences[request];
-                !sequence.answering() && sequence.served_in + REST_MAX < self.steps
+                !sequence.is_decoding() && sequence.served_in + REST_MAX < self.steps
             })
             .copied()
             .collect();
@@ -108,32 +108,34 @@ impl Scheduler {
         }
     }
 
-    /// One token for each sequence that is answering. Whoever found no room in earlier steps goes first.
-    fn plan_answers(&mut self, budget: &mut Budget) {
+    /// Adds one token for each decoding sequence. One that found no room in earlier steps goes first.
+    fn plan_decoding(&mut self, budget: &mut Budget) {
         let mut answering: Vec<(u64, u64, RequestId)> = self
             .running
             .iter()
             .map(|request| &self.sequences[request])
-            .filter(|sequence| sequence.answering())
-            .map(|sequence| (sequence.served_in, sequence.order, sequence.ask.request))
+            .filter(|sequence| sequence.is_decoding())
+            .map(|sequence| (sequence.served_in, sequence.order, sequence.request.id))
             .collect();
         answering.sort_unstable();
         for (.., request) in answering {
-            // An earlier one may have taken its room.
+            // An earlier sequence may have preempted it.
             if self.running.contains(&request) && self.room_for(request, 1, budget) == 1 && self.grow(request) {
                 self.add(request, 1, budget);
             }
         }
     }
 
-    /// Chunks of prompts, of those who run and of those who start now.
+    /// Adds chunks of prompts: of running sequences, and of those that start now.
     fn plan_prompts(&mut self, budget: &mut Budget, todo: &mut Vec<Effect>) {
         let mut turns = self.turns();
         let share = (budget.tokens / turns.len().max(1)).max(CHUNK_MIN);
-        if let Some(first) = self.first {
+        if let Some(first) = self.head_of_line {
             match self.start(first, budget, todo) {
-                Tried::Runs => self.chunk(first, share, budget),
-                Tried::Skipped | Tried::Closed => turns.iter_mut().for_each(|turn| turn.closed = true),
+                StartOutcome::Started => self.chunk(first, share, budget),
+                StartOutcome::Skipped | StartOutcome::TenantBlocked => {
+                    turns.iter_mut().for_each(|turn| turn.closed = true)
+                }
             }
         }
         while self.tokens_left(budget, budget.stretch_us, 0) > 0 {
@@ -154,30 +156,30 @@ impl Scheduler {
             };
             turn.at = Some(order);
             match self.start(request, budget, todo) {
-                Tried::Runs => self.chunk(request, share, budget),
-                Tried::Skipped => {
+                StartOutcome::Started => self.chunk(request, share, budget),
+                StartOutcome::Skipped => {
                     let turn = &mut turns[next];
                     turn.tried += 1;
                     turn.closed = turn.tried >= LOOK_AHEAD;
                 }
-                Tried::Closed => turns[next].closed = true,
+                StartOutcome::TenantBlocked => turns[next].closed = true,
             }
         }
     }
 
-    fn turns(&self) -> Vec<Turn> {
+    fn turns(&self) -> Vec<TenantTurn> {
         let mut started: BTreeMap<&Tenant, Vec<(u64, RequestId)>> = BTreeMap::new();
         for request in &self.running {
             let sequence = &self.sequences[request];
-            if !sequence.answering() && sequence.served_in < self.steps {
-                let list = started.entry(&sequence.ask.tenant).or_default();
+            if !sequence.is_decoding() && sequence.served_in < self.steps {
+                let list = started.entry(&sequence.request.tenant).or_default();
                 list.push((sequence.order, *request));
             }
         }
         let turn = |tenant: Tenant| {
             let mut own = started.get(&tenant).cloned().unwrap_or_default();
             own.sort_unstable();
-            Turn {
+            TenantTurn {
                 started: own.into_iter().map(|(_, request)| request).collect(),
                 closed: self.tenants.ready_after(&tenant, None).is_none(),
                 at: None,
@@ -185,7 +187,7 @@ impl Scheduler {
                 tenant,
             }
         };
-        let turns = self.tenants.in_turn().into_iter().map(turn);
+        let turns = self.tenants.least_served_first().into_iter().map(turn);
         turns.filter(|turn| !turn.closed || !turn.started.is_empty()).collect()
     }
 
@@ -194,12 +196,12 @@ impl Scheduler {
         let Some(sequence) = self.sequences.get(&request).filter(|_| self.running.contains(&request)) else {
             return;
         };
-        let most = match sequence.ask.score_prompt && sequence.scored < sequence.prompt {
+        let most = match sequence.request.score_prompt && sequence.scored < sequence.prompt {
             true => share.min(SCORED_MAX),
             false => share,
         };
-        let us = match self.tenants.ready_after(&sequence.ask.tenant, None) {
-            Some(_) => budget.greedy_us.min(budget.stretch_us),
+        let us = match self.tenants.ready_after(&sequence.request.tenant, None) {
+            Some(_) => budget.backlogged_us.min(budget.stretch_us),
             None => budget.stretch_us,
         };
         let fresh = sequence.mix.iter().filter(|part| !budget.adapters.contains(&part.slot));
@@ -210,13 +212,13 @@ impl Scheduler {
         }
     }
 
-    /// How many more tokens of prompts the step has room and time for, if so many bytes of adapters come with them.
+    /// Prompt tokens for which the step has room and time, if adapters of this many bytes come with them.
     #[allow(clippy::float_arithmetic, reason = "a time that was learnt is taken off another")]
     fn tokens_left(&self, budget: &Budget, us: f64, bytes: u64) -> usize {
-        let tokens = self.pace.tokens_in(us - self.pace.added_us(0, bytes));
+        let tokens = self.step_time.tokens_in(us - self.step_time.added_us(0, bytes));
         budget
             .tokens
-            .min(tokens.max(TOKENS_MIN.saturating_sub(budget.mixture.tokens)))
+            .min(tokens.max(TOKENS_MIN.saturating_sub(budget.load.tokens)))
     }
 
     /// How many of `count` tokens of a sequence fit into the step.
@@ -236,7 +238,7 @@ impl Scheduler {
             return count;
         }
         let by_rank = usize::try_from(budget.rank_tokens / u64::from(sequence.rank)).unwrap_or(usize::MAX);
-        // A mix whose rank alone is over the bound still runs, by itself.
+        // A mix whose rank alone exceeds the limit still runs, alone in its step.
         count.min(by_rank.max(usize::from(self.batch.is_empty())))
     }
 
@@ -245,27 +247,27 @@ impl Scheduler {
         let sequence = self.sequences.get_mut(&request).expect("named by the caller");
         let end = sequence.computed + count;
         let last = end == sequence.tokens.len();
-        let scoring = sequence.ask.score_prompt && sequence.scored < sequence.prompt;
-        let weight = if sequence.answering() { ANSWER_WEIGHT } else { 1 };
+        let scoring = sequence.request.score_prompt && sequence.scored < sequence.prompt;
+        let weight = if sequence.is_decoding() { DECODE_WEIGHT } else { 1 };
         sequence.served_in = self.steps;
         budget.tokens -= count;
         let rank_tokens = u64::from(sequence.rank) * count as u64;
         budget.rank_tokens = budget.rank_tokens.saturating_sub(rank_tokens);
         let fresh = sequence.mix.iter().filter(|part| budget.adapters.insert(part.slot));
         let bytes = fresh.map(|part| self.slots.bytes(part.slot)).sum();
-        match sequence.answering() {
-            true => budget.mixture.answers += 1,
+        match sequence.is_decoding() {
+            true => budget.load.decoding += 1,
             false => {
-                let us = self.pace.added_us(count, bytes);
+                let us = self.step_time.added_us(count, bytes);
                 budget.stretch_us -= us;
-                if self.tenants.ready_after(&sequence.ask.tenant, None).is_some() {
-                    budget.greedy_us -= us;
+                if self.tenants.ready_after(&sequence.request.tenant, None).is_some() {
+                    budget.backlogged_us -= us;
                 }
-                budget.mixture.tokens += count;
-                budget.mixture.bytes += bytes;
+                budget.load.tokens += count;
+                budget.load.bytes += bytes;
             }
         }
-        self.tenants.charge(&sequence.ask.tenant, weight * count as u64);
+        self.tenants.charge(&sequence.request.tenant, weight * count as u64);
         self.batch.push(Work {
             request,
             count,
@@ -278,8 +280,8 @@ impl Scheduler {
         });
     }
 
-    /// Gives an answering sequence a page for its next position, taking another's room if it must. Its own goes if
-    /// nobody else's can.
+    /// Gives a decoding sequence a page for its next position, preempting another sequence if it must, or this one if no
+    /// other can be. Returns false in the last case.
     fn grow(&mut self, request: RequestId) -> bool {
         loop {
             let sequence = self.sequences.get_mut(&request).expect("who runs asked");
@@ -294,7 +296,7 @@ impl Scheduler {
                 .filter(|other| **other != request && !planned.contains(other))
                 .max_by_key(|other| {
                     let sequence = &self.sequences[other];
-                    (self.tenants.running(&sequence.ask.tenant), sequence.order)
+                    (self.tenants.running(&sequence.request.tenant), sequence.order)
                 })
                 .copied();
             match victim {

@@ -1,31 +1,30 @@
-//! Which adapter sits in which slot of the device. One that runs stays; of the others the one used longest ago goes.
+//! The slots of the device and the adapters in them. Adapters in use are pinned; the others are evicted LRU.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use compute::{forward::AdapterSlot, lora::AdapterHash};
 
-use super::{AdapterKey, Facts};
+use super::{AdapterInfo, AdapterKey};
 
-/// Names that one content is remembered under; it is fetched again for one that was forgotten.
+/// Registered names remembered per content; an adapter under a forgotten name is fetched again.
 const KEYS_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 struct Slot {
-    held: Option<Facts>,
-    /// Registered adapters that have this content.
+    held: Option<AdapterInfo>,
+    /// Registered adapters with this content.
     keys: Vec<AdapterKey>,
     pins: u32,
     used: u64,
 }
 
-/// All slots.
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
     by_hash: BTreeMap<AdapterHash, AdapterSlot>,
     by_key: BTreeMap<AdapterKey, AdapterSlot>,
     free: Vec<AdapterSlot>,
-    /// Unpinned and held, the one used longest ago first.
+    /// WantedAdapter and unpinned slots, least recently used first.
     idle: BTreeSet<(u64, AdapterSlot)>,
     bytes: u64,
     idle_bytes: u64,
@@ -34,14 +33,14 @@ pub(super) struct Slots {
     evicted: u64,
 }
 
-/// How a mix was put into slots.
+/// Result of placing a mix.
 #[derive(Debug, Default)]
 pub(super) struct Placed {
-    /// In the order of what was wanted.
+    /// One slot per wanted adapter, in the same order.
     pub slots: Vec<AdapterSlot>,
-    /// To empty first.
+    /// Slots to empty first.
     pub unload: Vec<AdapterSlot>,
-    /// To fill then.
+    /// Slots to fill then.
     pub load: Vec<(AdapterSlot, AdapterKey)>,
 }
 
@@ -69,38 +68,39 @@ impl Slots {
         self.evicted
     }
 
-    /// What sits in a slot for this adapter.
-    pub(super) fn facts(&self, adapter: AdapterKey) -> Option<Facts> {
+    /// AdapterInfo about this adapter, if it is in a slot.
+    pub(super) fn info(&self, adapter: AdapterKey) -> Option<AdapterInfo> {
         let slot = self.by_key.get(&adapter)?;
         self.slots[slot.0 as usize].held
     }
 
-    /// What sits in a slot takes.
+    /// Bytes of the adapter in a slot; 0 if it is empty.
     pub(super) fn bytes(&self, slot: AdapterSlot) -> u64 {
-        self.slots[slot.0 as usize].held.map_or(0, |facts| facts.bytes)
+        self.slots[slot.0 as usize].held.map_or(0, |info| info.bytes)
     }
 
-    /// Where this adapter sits.
+    /// The slot this adapter is in.
     pub(super) fn find(&self, adapter: AdapterKey) -> Option<AdapterSlot> {
         self.by_key.get(&adapter).copied()
     }
 
-    /// Pins all of these, bringing in at most `loads_max` that are not there; nothing if they do not fit now.
-    pub(super) fn place(&mut self, wanted: &[(AdapterKey, Facts)], loads_max: usize) -> Option<Placed> {
+    /// Pins all these adapters, loading at most `loads_max` that are missing. Returns `None`, and changes nothing, if they do
+    /// not fit now.
+    pub(super) fn place(&mut self, wanted: &[(AdapterKey, AdapterInfo)], loads_max: usize) -> Option<Placed> {
         // Residents first, so that making room for the others does not push them out.
         let resident: Vec<AdapterSlot> = wanted
             .iter()
-            .filter_map(|(_, facts)| self.by_hash.get(&facts.hash).copied())
+            .filter_map(|(_, info)| self.by_hash.get(&info.hash).copied())
             .collect();
         for slot in &resident {
             self.pin(*slot);
         }
-        let missing: BTreeMap<AdapterHash, Facts> = wanted
+        let missing: BTreeMap<AdapterHash, AdapterInfo> = wanted
             .iter()
-            .filter(|(_, facts)| !self.by_hash.contains_key(&facts.hash))
-            .map(|(_, facts)| (facts.hash, *facts))
+            .filter(|(_, info)| !self.by_hash.contains_key(&info.hash))
+            .map(|(_, info)| (info.hash, *info))
             .collect();
-        let bytes: u64 = missing.values().map(|facts| facts.bytes).sum();
+        let bytes: u64 = missing.values().map(|info| info.bytes).sum();
         let fits = missing.len() <= loads_max.min(self.free.len() + self.idle.len())
             && self.bytes - self.idle_bytes + bytes <= self.bytes_max;
         if !fits {
@@ -110,9 +110,9 @@ impl Slots {
             return None;
         }
         let mut placed = Placed::default();
-        for (adapter, facts) in wanted {
-            let slot = match self.by_hash.get(&facts.hash) {
-                // Pinned above, or just brought in for the same mix under another name.
+        for (adapter, info) in wanted {
+            let slot = match self.by_hash.get(&info.hash) {
+                // Pinned above, or just placed for the same mix under another name.
                 Some(slot) => {
                     let slot = *slot;
                     if !resident.contains(&slot) {
@@ -120,7 +120,7 @@ impl Slots {
                     }
                     slot
                 }
-                None => self.bring(*adapter, *facts, &mut placed),
+                None => self.bring(*adapter, *info, &mut placed),
             };
             if self.by_key.insert(*adapter, slot).is_none() {
                 let keys = &mut self.slots[slot.0 as usize].keys;
@@ -137,23 +137,23 @@ impl Slots {
 
     pub(super) fn unpin(&mut self, slot: AdapterSlot) {
         let state = &mut self.slots[slot.0 as usize];
-        // A slot whose content was forgotten while it was pinned is free once its last user has gone.
+        // A slot whose content was forgotten while it was pinned becomes free with its last user.
         state.pins = state.pins.checked_sub(1).expect("what is unpinned was pinned");
         if state.pins > 0 {
             return;
         }
         match state.held {
-            Some(facts) => {
+            Some(info) => {
                 self.clock += 1;
                 state.used = self.clock;
                 self.idle.insert((state.used, slot));
-                self.idle_bytes += facts.bytes;
+                self.idle_bytes += info.bytes;
             }
             None => self.free.push(slot),
         }
     }
 
-    /// Forgets what a slot holds, because it does not hold it after all.
+    /// Forgets the content of a slot because loading it failed.
     pub(super) fn forget(&mut self, adapter: AdapterKey) {
         if let Some(slot) = self.by_key.get(&adapter).copied() {
             assert_eq!(self.slots[slot.0 as usize].pins, 0, "its users are gone");
@@ -177,14 +177,14 @@ impl Slots {
         let state = &mut self.slots[slot.0 as usize];
         if state.pins == 0 {
             self.idle.remove(&(state.used, slot));
-            self.idle_bytes -= state.held.map_or(0, |facts| facts.bytes);
+            self.idle_bytes -= state.held.map_or(0, |info| info.bytes);
         }
         state.pins += 1;
     }
 
-    /// Takes a slot for an adapter that fits once enough others are gone.
-    fn bring(&mut self, adapter: AdapterKey, facts: Facts, placed: &mut Placed) -> AdapterSlot {
-        while self.free.is_empty() || self.bytes + facts.bytes > self.bytes_max {
+    /// Takes a slot for an adapter that fits once enough idle ones are evicted.
+    fn bring(&mut self, adapter: AdapterKey, info: AdapterInfo, placed: &mut Placed) -> AdapterSlot {
+        while self.free.is_empty() || self.bytes + info.bytes > self.bytes_max {
             let (_, oldest) = *self.idle.first().expect("enough of the others are idle");
             self.empty(oldest);
             self.free.push(oldest);
@@ -192,10 +192,10 @@ impl Slots {
             placed.unload.push(oldest);
         }
         let slot = self.free.pop().expect("made above");
-        self.bytes += facts.bytes;
-        self.by_hash.insert(facts.hash, slot);
+        self.bytes += info.bytes;
+        self.by_hash.insert(info.hash, slot);
         let state = &mut self.slots[slot.0 as usize];
-        state.held = Some(facts);
+        state.held = Some(info);
         state.pins = 1;
         placed.load.push((slot, adapter));
         slot
@@ -203,11 +203,11 @@ impl Slots {
 
     fn empty(&mut self, slot: AdapterSlot) {
         let state = &mut self.slots[slot.0 as usize];
-        let facts = state.held.take().expect("only what is held goes");
+        let info = state.held.take().expect("only what is held goes");
         self.idle.remove(&(state.used, slot));
-        self.idle_bytes -= facts.bytes;
-        self.bytes -= facts.bytes;
-        self.by_hash.remove(&facts.hash);
+        self.idle_bytes -= info.bytes;
+        self.bytes -= info.bytes;
+        self.by_hash.remove(&info.hash);
         for key in state.keys.drain(..) {
             self.by_key.remove(&key);
         }

@@ -1,73 +1,74 @@
-//! Starting a request: a row, slots for its adapters, and pages for its prompt, taken from whoever has more.
+//! Starting a request: a row, slots for its adapters, and pages for its prompt, preempting tenants that have more.
 
 use std::collections::BTreeSet;
 
 use compute::forward::AdapterSlot;
 
-use super::{AdapterKey, Effect, Facts, Fetch, Refusal, RequestId, Scheduler, Stage, Tenant, pace::Mixture};
+use super::{
+    AdapterInfo, AdapterKey, Effect, FetchState, Refusal, RequestId, Scheduler, Stage, Tenant, step_time::StepLoad,
+};
 
-/// How often a ready request is passed before nobody starts in front of it.
+/// How often a ready request is passed over before no other may start before it.
 const PASSED_MAX: u32 = 64;
 
-/// What is left of a step.
+/// The room left in the step that is being planned.
 pub(super) struct Budget {
     pub(super) tokens: usize,
     pub(super) rank_tokens: u64,
     pub(super) loads: usize,
     pub(super) adapters: BTreeSet<AdapterSlot>,
-    /// Microseconds that prompts may add, and those of tenants who want more than they have beside others who do not.
+    /// Microseconds that prompts may still add; and those that prompts of tenants with a backlog may.
     pub(super) stretch_us: f64,
-    pub(super) greedy_us: f64,
-    /// What is in the step.
-    pub(super) mixture: Mixture,
+    pub(super) backlogged_us: f64,
+    pub(super) load: StepLoad,
 }
 
-/// What came of trying to start a request.
-pub(super) enum Tried {
-    Runs,
-    /// This one does not fit now; another may.
+/// Outcome of trying to start a request.
+pub(super) enum StartOutcome {
+    Started,
+    /// This request does not fit now; another of the tenant may.
     Skipped,
-    /// None of this tenant's fits now.
-    Closed,
+    /// No request of this tenant can start now.
+    TenantBlocked,
 }
 
 impl Scheduler {
-    /// Gives a ready request a row, slots and pages for its whole prompt.
-    pub(super) fn start(&mut self, request: RequestId, budget: &mut Budget, todo: &mut Vec<Effect>) -> Tried {
-        if self.chill(request) {
-            return Tried::Skipped;
+    /// Gives a ready request a row, slots, and pages for its whole prompt.
+    pub(super) fn start(&mut self, request: RequestId, budget: &mut Budget, todo: &mut Vec<Effect>) -> StartOutcome {
+        if self.demote_if_unloaded(request) {
+            return StartOutcome::Skipped;
         }
-        let tenant = self.sequences[&request].ask.tenant.clone();
+        let tenant = self.sequences[&request].request.tenant.clone();
         let rows = self.tenants.running(&tenant);
         if rows > 0 && rows >= self.rows_of(&tenant) {
-            return Tried::Closed;
+            return StartOutcome::TenantBlocked;
         }
-        if self.running.len() >= self.limits.rows_max && !self.make_way(&tenant) {
-            return Tried::Closed;
+        if self.running.len() >= self.limits.rows_max && !self.preempt_for(&tenant) {
+            return StartOutcome::TenantBlocked;
         }
         let wanted = self.wanted(request);
-        // The first in a step always may: it is paid for by what comes after it.
-        if budget.mixture.tokens > 0 && self.pace.added_us(1, self.fresh_bytes(&wanted, budget)) > budget.stretch_us {
-            return Tried::Closed;
+        // The first prompt of a step may always start; later ones pay for it with the time that is left.
+        if budget.load.tokens > 0 && self.step_time.added_us(1, self.fresh_bytes(&wanted, budget)) > budget.stretch_us {
+            return StartOutcome::TenantBlocked;
         }
         let loads_max = match budget.loads == self.limits.step_loads {
-            // A mix comes in at once, however many it is.
+            // A mix is loaded whole, even if it exceeds the limit.
             true => budget.loads.max(wanted.len()),
             false => budget.loads,
         };
         let Some(placed) = self.slots.place(&wanted, loads_max) else {
             self.pass(request, todo);
-            return Tried::Skipped;
+            return StartOutcome::Skipped;
         };
-        let parts: Vec<(Facts, AdapterSlot, f32)> = self.sequences[&request]
-            .ask
+        let parts: Vec<(AdapterInfo, AdapterSlot, f32)> = self.sequences[&request]
+            .request
             .adapters
             .iter()
             .zip(wanted.iter().zip(&placed.slots))
-            .map(|((_, weight), ((_, facts), slot))| (*facts, *slot, *weight))
+            .map(|((_, weight), ((_, info), slot))| (*info, *slot, *weight))
             .collect();
         budget.loads = budget.loads.saturating_sub(placed.load.len());
-        // What sits in slots stays there even if there are no pages now: it is what this request needs.
+        // Adapters stay in their slots even if there are no pages now: this request needs them when it is tried again.
         todo.extend(placed.unload.into_iter().map(Effect::Unload));
         todo.extend(
             placed
@@ -75,55 +76,55 @@ impl Scheduler {
                 .into_iter()
                 .map(|(slot, adapter)| Effect::Load(slot, adapter)),
         );
-        if !self.give_pages(request, &tenant, &parts, todo) {
+        if !self.allocate_pages(request, &tenant, &parts, todo) {
             for (_, slot, _) in parts {
                 self.slots.unpin(slot);
             }
-            return Tried::Closed;
+            return StartOutcome::TenantBlocked;
         }
-        self.unwait(request, todo);
+        self.dequeue(request, todo);
         let sequence = self.sequences.get_mut(&request).expect("named by the caller");
         sequence.stage = Stage::Running;
         sequence.served_in = self.steps;
         sequence.passed = 0;
-        sequence.rank = parts.iter().map(|(facts, ..)| facts.rank).sum();
-        self.patience.remove(&sequence.order);
+        sequence.rank = parts.iter().map(|(info, ..)| info.rank).sum();
+        self.waiting_since.remove(&sequence.order);
         self.tenants.start(&tenant);
         self.running.insert(request);
-        Tried::Runs
+        StartOutcome::Started
     }
 
-    /// Rows that a tenant may have: its part of them. Beside some who want no more than they have, only as many as they
-    /// have, and more as long as they are hardly answered later for it.
+    /// Most rows of a tenant: its equal part. Beside tenants that need no more than they have, only as many as those have, and
+    /// more only as long as that hardly delays them.
     fn rows_of(&self, tenant: &Tenant) -> usize {
         let active = self.tenants.active();
         let part = self.limits.rows_max.div_ceil(active.max(1)) + self.limits.rows_spare;
-        let others = self.modest(Some(tenant));
-        let modest = others.len();
-        if modest == 0 {
+        let others = self.satisfied(Some(tenant));
+        let satisfied = others.len();
+        if satisfied == 0 {
             return part;
         }
         let rows: usize = others.iter().map(|other| self.tenants.running(other)).sum();
-        // All who want more share what these leave.
-        let (fair, greedy) = (rows.div_ceil(modest), active.saturating_sub(modest).max(1));
+        // Tenants with a backlog share what the satisfied ones leave.
+        let (fair, backlogged) = (rows.div_ceil(satisfied), active.saturating_sub(satisfied).max(1));
         let all = self
-            .pace
-            .rows_beside(rows, fair * greedy, part * greedy, self.limits.stretch());
-        part.min((all / greedy).max(fair))
+            .step_time
+            .rows_beside(rows, fair * backlogged, part * backlogged, self.limits.stretch());
+        part.min((all / backlogged).max(fair))
     }
 
-    /// Those who run and want no more than that.
-    pub(super) fn modest(&self, beside: Option<&Tenant>) -> BTreeSet<&Tenant> {
+    /// Running tenants without a backlog, `beside` left out.
+    pub(super) fn satisfied(&self, beside: Option<&Tenant>) -> BTreeSet<&Tenant> {
         self.running
             .iter()
-            .map(|request| &self.sequences[request].ask.tenant)
+            .map(|request| &self.sequences[request].request.tenant)
             .filter(|tenant| Some(*tenant) != beside && self.tenants.ready_after(tenant, None).is_none())
             .collect()
     }
 
-    /// Takes the rows that somebody has beyond that since others came, the latest first. They have nothing to compute anew
-    /// while there are pages, and every step that they had a part in would be longer for everyone.
-    pub(super) fn give_back(&mut self) {
+    /// Preempts rows that a tenant has beyond its limit since other tenants arrived, the latest first. Their pages stay in the
+    /// cache, so little is lost, and every step with them would be longer for everyone.
+    pub(super) fn preempt_excess(&mut self) {
         let mut running: Vec<(u64, RequestId)> = self
             .running
             .iter()
@@ -131,7 +132,7 @@ impl Scheduler {
             .collect();
         running.sort_unstable();
         for (_, request) in running.into_iter().rev() {
-            let tenant = &self.sequences[&request].ask.tenant;
+            let tenant = &self.sequences[&request].request.tenant;
             let rows = self.tenants.running(tenant);
             if rows > 1 && rows > self.rows_of(tenant) {
                 self.preempt(request);
@@ -139,7 +140,7 @@ impl Scheduler {
         }
     }
 
-    /// A ready request does not fit into the slots now.
+    /// Records that a ready request does not fit into the slots now.
     fn pass(&mut self, request: RequestId, todo: &mut Vec<Effect>) {
         if self.running.is_empty() {
             let why = "together the adapters are more than the device holds".to_owned();
@@ -148,42 +149,44 @@ impl Scheduler {
         }
         let sequence = self.sequences.get_mut(&request).expect("named by the caller");
         sequence.passed += 1;
-        if sequence.passed > PASSED_MAX && self.first.is_none() {
-            self.first = Some(request);
+        if sequence.passed > PASSED_MAX && self.head_of_line.is_none() {
+            self.head_of_line = Some(request);
         }
     }
 
-    /// Bytes of these that the step does not have yet.
-    fn fresh_bytes(&self, wanted: &[(AdapterKey, Facts)], budget: &Budget) -> u64 {
+    /// Bytes of these adapters that are not in the step yet.
+    fn fresh_bytes(&self, wanted: &[(AdapterKey, AdapterInfo)], budget: &Budget) -> u64 {
         let there = |adapter| {
             self.slots
                 .find(adapter)
                 .is_some_and(|slot| budget.adapters.contains(&slot))
         };
         let fresh = wanted.iter().filter(|(adapter, _)| !there(*adapter));
-        fresh.map(|(_, facts)| facts.bytes).sum()
+        fresh.map(|(_, info)| info.bytes).sum()
     }
 
-    fn wanted(&self, request: RequestId) -> Vec<(AdapterKey, Facts)> {
-        let adapters = &self.sequences[&request].ask.adapters;
-        let facts = |adapter: &AdapterKey| match self.held[adapter].fetch {
-            Fetch::Here(facts) => facts,
-            Fetch::Not | Fetch::Asked => self.slots.facts(*adapter).expect("the ready have their adapters"),
+    fn wanted(&self, request: RequestId) -> Vec<(AdapterKey, AdapterInfo)> {
+        let adapters = &self.sequences[&request].request.adapters;
+        let info = |adapter: &AdapterKey| match self.wanted_adapters[adapter].fetch {
+            FetchState::Loaded(info) => info,
+            FetchState::NotRequested | FetchState::Requested => {
+                self.slots.info(*adapter).expect("the ready have their adapters")
+            }
         };
-        adapters.iter().map(|(adapter, _)| (*adapter, facts(adapter))).collect()
+        adapters.iter().map(|(adapter, _)| (*adapter, info(adapter))).collect()
     }
 
-    /// Pages for every token of a request that starts, taking from tenants that have more than this one.
-    fn give_pages(
+    /// Allocates pages for all tokens of a request that starts, preempting tenants with more rows than this one.
+    fn allocate_pages(
         &mut self,
         request: RequestId,
         tenant: &Tenant,
-        parts: &[(Facts, AdapterSlot, f32)],
+        parts: &[(AdapterInfo, AdapterSlot, f32)],
         todo: &mut Vec<Effect>,
     ) -> bool {
         let sequence = &self.sequences[&request];
         let (key, mix) = self.content(sequence, parts);
-        let (score, tokens) = (sequence.ask.score_prompt, sequence.tokens.clone());
+        let (score, tokens) = (sequence.request.score_prompt, sequence.tokens.clone());
         loop {
             let (mut chain, reuse) = match score {
                 true => (self.pages.begin_fresh(key), None),
@@ -201,17 +204,17 @@ impl Scheduler {
                 todo.extend(reuse.and_then(|reuse| reuse.copy).map(Effect::Copy));
                 return true;
             }
-            // What was to be copied into the last page never was.
+            // The copy into the last page was never made, so that part must not be cached.
             let whole = reuse.map_or(0, |reuse| reuse.filled - reuse.copy.map_or(0, |copy| copy.tokens));
             self.pages.end(chain, &tokens[..whole]);
-            if !self.make_way(tenant) {
+            if !self.preempt_for(tenant) {
                 return false;
             }
         }
     }
 
-    /// Takes the room of a sequence from the tenant that has most, if it then still has no less than `tenant`.
-    fn make_way(&mut self, tenant: &Tenant) -> bool {
+    /// Preempts a sequence of the tenant with the most rows, if that one then still has no fewer than `tenant`.
+    fn preempt_for(&mut self, tenant: &Tenant) -> bool {
         let own = self.tenants.running(tenant);
         let victim = self
             .running
@@ -219,9 +222,9 @@ impl Scheduler {
             .map(|request| &self.sequences[request])
             .map(|sequence| {
                 (
-                    self.tenants.running(&sequence.ask.tenant),
+                    self.tenants.running(&sequence.request.tenant),
                     sequence.order,
-                    sequence.ask.request,
+                    sequence.request.id,
                 )
             })
             .filter(|(running, ..)| *running >= own + 2)

@@ -1,4 +1,4 @@
-//! Adapters in memory, by content. Of those that nobody uses, the one asked for longest ago goes first.
+//! Adapters in host memory, by content hash. Unused ones are evicted LRU.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,7 +8,7 @@ use std::{
 use compute::lora::{Adapter, AdapterHash};
 
 #[derive(Debug)]
-struct Kept {
+struct Entry {
     adapter: Arc<Adapter>,
     bytes: u64,
     asked: u64,
@@ -16,7 +16,7 @@ struct Kept {
 
 #[derive(Debug, Default)]
 pub(super) struct Host {
-    kept: HashMap<AdapterHash, Kept>,
+    entries: HashMap<AdapterHash, Entry>,
     by_age: BTreeMap<u64, AdapterHash>,
     bytes: u64,
     clock: u64,
@@ -25,7 +25,7 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn len(&self) -> usize {
-        self.kept.len()
+        self.entries.len()
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -37,61 +37,61 @@ impl Host {
     }
 
     pub(super) fn has(&self, hash: AdapterHash) -> bool {
-        self.kept.contains_key(&hash)
+        self.entries.contains_key(&hash)
     }
 
     pub(super) fn get(&mut self, hash: AdapterHash) -> Option<Arc<Adapter>> {
         self.clock += 1;
-        let kept = self.kept.get_mut(&hash)?;
-        self.by_age.remove(&kept.asked);
-        kept.asked = self.clock;
-        self.by_age.insert(kept.asked, hash);
-        Some(Arc::clone(&kept.adapter))
+        let entries = self.entries.get_mut(&hash)?;
+        self.by_age.remove(&entries.asked);
+        entries.asked = self.clock;
+        self.by_age.insert(entries.asked, hash);
+        Some(Arc::clone(&entries.adapter))
     }
 
-    /// Keeps an adapter; the one there already if two came with the same content.
+    /// Stores an adapter. If its content is already here, returns that one.
     pub(super) fn put(&mut self, adapter: Adapter) -> Arc<Adapter> {
         let hash = adapter.hash();
         if let Some(there) = self.get(hash) {
             return there;
         }
-        let kept = Kept {
+        let entries = Entry {
             bytes: adapter.bytes(),
             adapter: Arc::new(adapter),
             asked: self.clock,
         };
-        let adapter = Arc::clone(&kept.adapter);
-        self.bytes += kept.bytes;
-        self.by_age.insert(kept.asked, hash);
-        self.kept.insert(hash, kept);
+        let adapter = Arc::clone(&entries.adapter);
+        self.bytes += entries.bytes;
+        self.by_age.insert(entries.asked, hash);
+        self.entries.insert(hash, entries);
         adapter
     }
 
-    /// Gives up the oldest until no more than `bytes_max` are taken. What is in use stays: giving it up frees nothing.
-    /// What is returned is for whoever has time to give memory back.
+    /// Evicts the least recently used until at most `bytes_max` are taken. Adapters in use stay, because dropping them here
+    /// would free nothing. The caller drops the returned ones where that may take time.
     #[must_use]
     pub(super) fn trim(&mut self, bytes_max: u64, pinned: impl Fn(AdapterHash) -> bool) -> Vec<Arc<Adapter>> {
         if self.bytes <= bytes_max {
             return Vec::new();
         }
         let mut left = self.bytes;
-        let mut gone = Vec::new();
+        let mut evicted = Vec::new();
         for (asked, hash) in &self.by_age {
             if left <= bytes_max {
                 break;
             }
-            let kept = &self.kept[hash];
-            if Arc::strong_count(&kept.adapter) == 1 && !pinned(*hash) {
-                left -= kept.bytes;
-                gone.push((*asked, *hash));
+            let entries = &self.entries[hash];
+            if Arc::strong_count(&entries.adapter) == 1 && !pinned(*hash) {
+                left -= entries.bytes;
+                evicted.push((*asked, *hash));
             }
         }
         self.bytes = left;
-        self.evictions += gone.len() as u64;
+        self.evictions += evicted.len() as u64;
         let give_up = |(asked, hash)| {
             self.by_age.remove(&asked);
-            self.kept.remove(&hash).map(|kept| kept.adapter)
+            self.entries.remove(&hash).map(|entries| entries.adapter)
         };
-        gone.into_iter().filter_map(give_up).collect()
+        evicted.into_iter().filter_map(give_up).collect()
     }
 }

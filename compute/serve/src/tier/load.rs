@@ -1,4 +1,4 @@
-//! What loaders do: read one adapter after another, tell whoever waits, and keep out of the way of those who compute.
+//! The loader threads: read one adapter after another, hand it to those who wait, and yield to running steps.
 
 use std::{
     collections::hash_map::Entry,
@@ -10,29 +10,29 @@ use compute::{lora::Adapter, tensors::Buffer};
 
 use super::{Artifact, Reply, Shared, State, Tier};
 
-/// While others compute, a load works for one part in so many of the time, and several together for less than one does: a
-/// step does not wait for a processor that a loader has.
+/// While a step runs, a loader works 1/10 of the time, and several together less than one would: a step must not wait for
+/// a processor that a loader occupies.
 const PARTS: u32 = 10;
-/// What a load may do before its first rest: a small adapter is there by then.
+/// CPU time in microseconds before a load's first rest; a small adapter is read within it.
 const FIRST_US: i64 = 1000;
-/// Rests that are shorter are put off.
+/// Shorter rests are postponed.
 const REST_MIN: Duration = Duration::from_millis(2);
-/// What was not rested is made up for later, and what was waited for a processor is too: within this bound, because it is
-/// work in one piece that hurts.
+/// A load that rested too long, for want of a processor, may make up for at most this much: long uninterrupted work is what
+/// hurts steps.
 const AHEAD_MAX_US: i64 = 10_000;
 
-/// A load's part of the time, and what it had of it.
-struct Part {
-    /// When it was looked at last, and how long this thread had worked by then.
+/// The CPU share of one load.
+struct CpuShare {
+    /// Wall time of the last check, and CPU time of this thread then.
     looked: Instant,
     worked: Duration,
-    /// What is left of [`FIRST_US`].
+    /// Remainder of [`FIRST_US`].
     first_us: i64,
-    /// Microseconds that it should rest; below zero where it rested too long.
+    /// Microseconds this load should rest; negative if it rested too long.
     due_us: i64,
 }
 
-impl Part {
+impl CpuShare {
     fn new() -> Self {
         Self {
             looked: Instant::now(),
@@ -42,7 +42,7 @@ impl Part {
         }
     }
 
-    /// How long it should rest now, if it may have one part in so many.
+    /// Time to rest now, if the load may use one part in `parts` of the time.
     fn due(&mut self, parts: u32) -> Duration {
         let (looked, worked) = (Instant::now(), worked());
         let us = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
@@ -60,7 +60,7 @@ impl Part {
     }
 }
 
-/// How long this thread has had a processor.
+/// CPU time of this thread.
 fn worked() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.try_into().unwrap_or_default()
@@ -68,11 +68,11 @@ fn worked() -> Duration {
 
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock but by a broken invariant; then there is nothing to go on with.
+        // A panic with the lock held means a broken invariant: there is nothing to go on with.
         self.state.lock().expect("no thread panics with the tiers locked")
     }
 
-    /// Queues a load, once for all who ask.
+    /// Queues a load, once for all callers.
     pub(super) fn queue(&self, state: &mut State, artifact: &Arc<Artifact>) {
         if let Entry::Vacant(vacant) = state.loading.entry(artifact.key()) {
             vacant.insert(Vec::new());
@@ -81,13 +81,13 @@ impl Shared {
         }
     }
 
-    /// What a loader does until the end.
+    /// Main loop of a loader thread.
     pub(super) fn load(&self) {
         while let Some(artifact) = self.next() {
-            // A hostile file must not take the loader with it.
+            // A panic while reading a malformed file must not end the loader.
             self.loading.fetch_add(1, Ordering::Relaxed);
-            let mut part = Part::new();
-            let mut rest = || self.rest(&mut part);
+            let mut share = CpuShare::new();
+            let mut rest = || self.rest(&mut share);
             let read = std::panic::AssertUnwindSafe(|| artifact.read(self.peer.as_deref(), &mut rest));
             let read = std::panic::catch_unwind(read)
                 .unwrap_or_else(|_| Err(format!("adapter `{}` could not be read", artifact.name())));
@@ -98,23 +98,23 @@ impl Shared {
             for reply in replies {
                 reply(result.clone());
             }
-            // Handed on and not kept: what nobody uses any more must be seen as unused.
+            // The last reply takes the adapter itself: a clone kept here would make it look in use.
             if let Some(last) = last {
                 last(result);
             }
-            if self.lock().queue.is_empty() && !self.gently.load(Ordering::Relaxed) {
-                // Adapters of one base are much alike: the next is as large as this one.
+            if self.lock().queue.is_empty() && !self.yield_to_steps.load(Ordering::Relaxed) {
+                // Adapters of one base have similar sizes, so the buffer for the next is prepared now.
                 Buffer::make_ready(usize::try_from(bytes).unwrap_or(0));
             }
         }
     }
 
-    /// Called now and then by a load: rests if others compute and it had its part.
-    fn rest(&self, part: &mut Part) {
+    /// Called from time to time during a load: rests if a step runs and the load used its share.
+    fn rest(&self, share: &mut CpuShare) {
         let loading = self.loading.load(Ordering::Relaxed);
-        let due = part.due(PARTS.saturating_mul(loading.saturating_mul(loading)));
-        if !self.gently.load(Ordering::Relaxed) {
-            part.due_us = 0;
+        let due = share.due(PARTS.saturating_mul(loading.saturating_mul(loading)));
+        if !self.yield_to_steps.load(Ordering::Relaxed) {
+            share.due_us = 0;
         } else if due >= REST_MIN {
             std::thread::sleep(due);
         }
@@ -126,10 +126,10 @@ impl Shared {
             if state.closed {
                 return None;
             }
-            if !state.gone.is_empty() {
-                let gone = std::mem::take(&mut state.gone);
+            if !state.evicted.is_empty() {
+                let evicted = std::mem::take(&mut state.evicted);
                 drop(state);
-                drop(gone);
+                drop(evicted);
                 state = self.lock();
                 continue;
             }
@@ -166,9 +166,9 @@ impl Shared {
 
     pub(super) fn trim(&self, state: &mut State) {
         let (host, registry) = (&mut state.host, &state.registry);
-        let gone = host.trim(self.budget.host_bytes, |hash| registry.keeps(hash));
-        if !gone.is_empty() {
-            state.gone.extend(gone);
+        let evicted = host.trim(self.budget.host_bytes, |hash| registry.is_content_pinned(hash));
+        if !evicted.is_empty() {
+            state.evicted.extend(evicted);
             self.work.notify_one();
         }
     }

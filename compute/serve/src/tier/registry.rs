@@ -1,4 +1,4 @@
-//! Names of adapters, and the generations that they stand for.
+//! Registered names of adapters, and the generations that they stand for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,28 +16,27 @@ use super::{Peer, Tier};
 use crate::schedule::AdapterKey;
 
 const NAME_BYTES_MAX: usize = 200;
-/// The files of an adapter whose times tell whether it was changed.
+/// The files of an adapter whose modification times show that it was changed.
 const FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 
-/// Which of all adapters that names were given to; 0 for one that was asked for by its content alone.
+/// Number of a registration; 0 for an adapter that was requested by content hash alone.
 ///
-/// They count up from the microseconds that the clock showed when the registry began, so that one that was started again
-/// never gives a number that its predecessor gave: nobody registers once in a microsecond. They are whole numbers below
-/// 2^53, which every reader of JSON holds exactly.
+/// Numbers count up from the wall clock in microseconds when the registry started, so that a restarted engine never
+/// reuses a number: nobody registers once per microsecond. They stay below 2^53, which every JSON reader holds exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(pub u64);
 
-/// Where an adapter comes from.
+/// The origin of an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A PEFT directory of this machine.
+    /// A PEFT directory on this machine.
     Dir(Box<Path>),
-    /// Whoever has this content.
+    /// Any peer that has this content.
     Peer(AdapterHash),
 }
 
 impl Source {
-    /// A directory, if it lies within `root`. Symbolic links are followed before that is decided.
+    /// A directory, if it lies within `root`. Symbolic links are resolved before that is decided.
     pub fn within(root: &Path, dir: &Path) -> Result<Self, RegisterError> {
         let real = |path: &Path| {
             path.canonicalize().map_err(|source| RegisterError::Dir {
@@ -60,98 +59,69 @@ impl Source {
     }
 }
 
-/// Why a name was not given or taken.
+/// Reason why a name was not registered or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// Not a name.
     #[error(
         "`{name}` is not a name for an adapter: use 1 to {NAME_BYTES_MAX} visible characters without `/`, `:` and `@`"
     )]
-    Name {
-        /// What was given.
-        name: String,
-    },
-    /// The directory cannot be used.
+    Name { name: String },
     #[error("could not open the adapter directory {}", dir.display())]
     Dir {
-        /// Which.
         dir: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The directory is none that adapters may come from.
     #[error("{} is not within the directory that adapters may come from", dir.display())]
-    Outside {
-        /// Which.
-        dir: PathBuf,
-    },
-    /// Its header was refused.
+    Outside { dir: PathBuf },
+    /// Its header is invalid.
     #[error("adapter `{name}` was refused: {why}")]
-    Refused {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Someone was faster.
+    Refused { name: String, why: String },
+    /// The name is at another generation: someone else changed it first.
     #[error("adapter `{name}` is at generation {found}, not {expected}")]
     Generation {
-        /// Its name.
         name: String,
-        /// What it is at, 0 if it is not there.
+        /// The generation found; 0 if the name does not exist.
         found: u64,
-        /// What was expected.
         expected: u64,
     },
-    /// There is none of this name.
     #[error("there is no adapter `{name}`")]
-    Unknown {
-        /// What was given.
-        name: String,
-    },
-    /// No room for more names.
+    Unknown { name: String },
     #[error("{most} adapters are registered, and no more can be")]
-    Full {
-        /// How many.
-        most: usize,
-    },
+    Full { most: usize },
 }
 
-/// Why no adapter is meant.
+/// Reason why a name stands for no usable adapter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// There is none of this name.
     #[error("there is no adapter `{0}`")]
     Unknown(String),
-    /// What stands behind `@` is not a hash.
+    /// The part after `@` is not a hash.
     #[error("`{0}` is not the hash of an adapter; write 0x and 64 hex digits")]
     Hash(String),
-    /// The name stands for other content.
+    /// The name stands for other content than the hash says.
     #[error("adapter `{name}` is {found}, not {wanted}")]
     Other {
-        /// The name.
         name: String,
-        /// Its content.
         found: String,
-        /// What was asked for.
         wanted: String,
     },
 }
 
-/// What a directory of adapters gave.
+/// Result of scanning a directory of adapters.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// How many were registered.
+    /// Number of adapters registered.
     pub registered: usize,
-    /// What was not, and why.
+    /// Entries that were not registered, and why.
     pub refused: Vec<(String, String)>,
 }
 
-/// When files were last changed, and how long they are.
+/// Modification time and length of each file in [`FILES`].
 type Stamp = [Option<(SystemTime, u64)>; FILES.len()];
 
-/// One generation of a name: where it is, and what is known of it.
+/// One generation of a name: where its adapter is, and what is known of it. A request holds the artifact it began with, so
+/// that replacing the name does not change the weights in the middle of a completion.
 #[derive(Debug)]
 pub struct Artifact {
     key: AdapterKey,
@@ -169,27 +139,27 @@ impl Artifact {
         self.key
     }
 
-    /// The name that it was registered under.
+    /// The name it was registered under.
     pub fn name(&self) -> Arc<str> {
         Arc::clone(&self.name)
     }
 
-    /// Which of the adapters of this name it is.
+    /// The generation of the name.
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// Where it comes from.
+    /// The origin of the adapter.
     pub fn source(&self) -> &Source {
         &self.source
     }
 
-    /// Its content, once it was read.
+    /// Content hash, once the content was read.
     pub fn hash(&self) -> Option<AdapterHash> {
         self.hash.get().copied()
     }
 
-    /// What its header says; read at the first call.
+    /// Rank and size from the header, which is read at the first call.
     pub fn summary(&self) -> Result<Summary, String> {
         let Source::Dir(dir) = &self.source else {
             return Err("its header is with a peer".to_owned());
@@ -200,7 +170,7 @@ impl Artifact {
         summary.clone()
     }
 
-    /// Reads it, and makes sure that it is what was registered.
+    /// Reads the adapter and checks that it is still what was registered.
     pub(super) fn read(&self, peer: Option<&dyn Peer>, rest: Rest<'_>) -> Result<Adapter, String> {
         let name = &self.name;
         let adapter = match &self.source {
@@ -238,7 +208,7 @@ fn stamp(source: &Source) -> Stamp {
     })
 }
 
-/// Refuses what is not a name, and a directory whose header does not hold.
+/// Refuses an invalid name, and a directory whose header is invalid.
 pub(super) fn check(name: &str, source: &Source) -> Result<(), RegisterError> {
     if !is_name(name) {
         return Err(RegisterError::Name { name: name.to_owned() });
@@ -257,7 +227,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.starts_with('.') && name.chars().all(plain)
 }
 
-/// Directories that are named like adapters.
+/// Directory entries found by [`scan`]: usable names, and the others with the reason.
 pub(super) struct Found {
     pub named: Vec<(String, Source)>,
     pub refused: Vec<(String, String)>,
@@ -282,7 +252,7 @@ pub(super) fn scan(root: &Path) -> io::Result<Found> {
     Ok(Found { named, refused })
 }
 
-/// All names.
+/// The registered names of one engine.
 #[derive(Debug)]
 pub(super) struct Registry {
     names: BTreeMap<Arc<str>, Arc<Artifact>>,
@@ -320,7 +290,7 @@ impl Registry {
         if !self.names.contains_key(name) && self.names.len() >= names_max {
             return Err(RegisterError::Full { most: names_max });
         }
-        // One count for all names: what was taken away and comes back never has a generation again.
+        // One counter for all names: a name that is removed and registered again never repeats a generation.
         self.generations += 1;
         let generation = Generation(self.generations);
         let name: Arc<str> = name.into();
@@ -351,7 +321,7 @@ impl Registry {
             (Some(artifact), None) => Ok(Arc::clone(artifact)),
             (Some(artifact), Some(hash)) if artifact.hash() == Some(hash) => Ok(Arc::clone(artifact)),
             (Some(artifact), Some(hash)) if artifact.hash().is_none() => {
-                // Whether it is that content shows when it is read.
+                // Its hash is not known yet; reading it will tell if it is this content.
                 let (name, generation, source) = (artifact.name(), artifact.generation, artifact.source.clone());
                 Ok(self.artifact(name, generation, source, Some(hash)))
             }
@@ -384,8 +354,8 @@ impl Registry {
         self.pinned.contains(&artifact.name)
     }
 
-    /// Whether a pinned name stands for this content.
-    pub(super) fn keeps(&self, hash: AdapterHash) -> bool {
+    /// Returns true if a pinned name stands for this content.
+    pub(super) fn is_content_pinned(&self, hash: AdapterHash) -> bool {
         self.pinned
             .iter()
             .any(|name| self.names.get(name).and_then(|artifact| artifact.hash()) == Some(hash))

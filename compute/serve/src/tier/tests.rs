@@ -239,6 +239,6 @@ fn what_is_loaded_gently_is_the_same() {
     write(root.path(), "a", &large);
     let tiers = tiers(1 << 30);
     tiers.register_all(root.path()).expect("scanned");
-    tiers.load_gently(true);
+    tiers.yield_to_steps(true);
     assert_eq!(fetch(&tiers, "a"), Ok(Arc::new(large)));
 }

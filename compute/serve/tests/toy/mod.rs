@@ -21,8 +21,8 @@ use compute::{
     tensors::Matrix,
 };
 use serve::{
-    engine::{AskError, Engine, Event, Events, Prompt, Request, Served, Setup, Words},
-    sample::text::Decode,
+    engine::{Engine, Event, Events, Prompt, Request, Setup, SubmitError, TextCodec, UsedAdapter},
+    sample::text::Detokenize,
     schedule::{Finish, Limits, Usage},
     tier::{Budget, Tiers},
 };
@@ -194,14 +194,14 @@ impl Forward for Toy {
 
 pub struct Bytes;
 
-impl Decode for Bytes {
+impl Detokenize for Bytes {
     fn decode(&self, tokens: &[u32]) -> String {
         let bytes: Vec<u8> = tokens.iter().filter_map(|token| u8::try_from(*token).ok()).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-impl Words for Bytes {
+impl TextCodec for Bytes {
     fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
         Ok(text.bytes().map(u32::from).collect())
     }
@@ -244,7 +244,7 @@ pub fn setup(tiers: Arc<Tiers>, limits: Limits, shape: Shape, cost: Cost, contro
         limits,
         base: [0; 32],
         ends: vec![0],
-        words: Arc::new(Bytes),
+        codec: Arc::new(Bytes),
         tiers,
         build: Box::new(move || Ok(Box::new(Toy::new(shape, cost, Arc::clone(&controls))))),
     }
@@ -283,11 +283,11 @@ pub struct Whole {
     pub text: String,
     pub finish: Finish,
     pub usage: Usage,
-    pub adapters: Vec<Served>,
+    pub adapters: Vec<UsedAdapter>,
     pub events: Vec<Event>,
 }
 
-pub fn whole(events: impl IntoIterator<Item = Event>) -> Result<Whole, AskError> {
+pub fn whole(events: impl IntoIterator<Item = Event>) -> Result<Whole, SubmitError> {
     let (mut tokens, mut said, mut all) = (Vec::new(), String::new(), Vec::new());
     for event in events {
         all.push(event.clone());
@@ -319,9 +319,9 @@ pub fn whole(events: impl IntoIterator<Item = Event>) -> Result<Whole, AskError>
     panic!("an answer ends: {all:?}")
 }
 
-pub fn answer(engine: &Engine, request: Request) -> Result<Whole, AskError> {
+pub fn answer(engine: &Engine, request: Request) -> Result<Whole, SubmitError> {
     let (events, said) = listen();
-    engine.ask(request, events)?;
+    engine.submit(request, events)?;
     whole(said)
 }
 

@@ -1,7 +1,7 @@
-//! Cross-origin rules for what everyone may read, such as JSON-RPC: a program is never turned away.
+//! CORS rules for what everyone may read, such as JSON-RPC: programs other than browsers are never refused.
 //!
-//! A page that the operator named gets the headers that let it read answers; others get none, and their browser keeps the
-//! answer from them. A WebSocket has no such protection, so pages that were not named may not open one.
+//! A page of a configured origin gets the headers that let it read responses; others get none, and their browser hides the
+//! response from them. WebSockets have no such protection, so other origins may not open one.
 
 use axum::http::{
     HeaderMap, HeaderValue, Method, StatusCode,
@@ -13,16 +13,16 @@ use axum::http::{
 
 use super::Origins;
 
-/// What becomes of a request.
+/// The decision about a request.
 #[derive(Debug, PartialEq)]
 pub enum Decision {
-    /// The request goes on; its answer gets these headers.
+    /// Handle the request, and add these headers to the response.
     Pass(HeaderMap),
-    /// It is answered here.
+    /// Respond at once with this status and these headers.
     Answer(StatusCode, HeaderMap),
 }
 
-/// Decides by the page that a request says it comes from; programs that are not browsers say none, and pass.
+/// Decides by the `Origin` header. A request without one is not from a browser and passes.
 pub fn decide(origins: &Origins, method: &Method, headers: &HeaderMap) -> Decision {
     let Some(origin) = headers.get(ORIGIN) else {
         return Decision::Pass(HeaderMap::new());

@@ -1,9 +1,14 @@
-//! The one guard in front of every HTTP interface of a node.
+//! The guard in front of every HTTP interface of a node.
 //!
-//! A browser sends requests for any page that is open in it. So a request has to name this machine: a page's own name that
-//! was made to point here is refused. A page has to be one that the operator named. And where an interface has a token,
-//! a request has to show it. JSON-RPC tells what the chain tells everyone and may stand behind a public name; it uses only
-//! the rules in [`cors`]. How a refusal looks is each interface's own matter.
+//! A browser sends requests on behalf of any open page. So the `Host` header must name this machine (against DNS
+//! rebinding), the `Origin` must be one that the operator configured, and where an interface has a token, the request must
+//! carry it. JSON-RPC only tells what the chain tells everyone and may stand behind a public name; it uses only the rules
+//! in [`cors`]. The body of a refusal is up to each interface.
+//!
+//! # Why one guard
+//!
+//! Every interface once had its own, and they differed in what they checked. An omission in one is a hole in the node, so
+//! the checks are written, and tested, once.
 
 pub mod cors;
 mod names;
@@ -15,31 +20,29 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 pub use self::names::Origins;
 use self::names::host_is_ours;
 
-/// What a request has to show before it is read.
+/// The checks that a request must pass before its body is read.
 #[derive(Debug)]
 pub struct Guard {
     listen: SocketAddr,
-    /// None where pages are not asked for: such an interface gives no page the headers to read it.
+    /// `None` if any origin passes: such an interface sends no CORS headers, so no page can read its responses.
     origins: Option<Origins>,
-    /// Compared by their digests, which takes as long whatever they are.
+    /// Hash of the token. Comparing hashes takes the same time whatever was sent.
     token: Option<blake3::Hash>,
 }
 
-/// Why a request is turned away.
+/// Reason why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is for another machine: what its `Host` header says.
+    /// The `Host` header, given here, names another machine.
     Host(String),
-    /// It is from a page that the operator did not name.
+    /// The `Origin` header, given here, is not configured.
     Origin(String),
-    /// It shows no token.
     NoToken,
-    /// It shows another token.
     WrongToken,
 }
 
 impl Guard {
-    /// For an interface that only this machine's tools read: any page's requests have to name this machine.
+    /// A guard for tools on this machine: only the `Host` header is checked.
     pub fn of_host(listen: SocketAddr) -> Self {
         Self {
             listen,
@@ -48,7 +51,7 @@ impl Guard {
         }
     }
 
-    /// For an interface that named pages may ask, with a token where there is one.
+    /// A guard that checks host, origin and, if there is one, the token.
     pub fn new(listen: SocketAddr, origins: &[String], token: Option<&str>) -> Self {
         Self {
             listen,
@@ -57,7 +60,7 @@ impl Guard {
         }
     }
 
-    /// Lets a request through by its headers. An `open` one needs no token.
+    /// Checks a request by its headers. One to an `open` route needs no token.
     pub fn check(&self, headers: &HeaderMap, open: bool) -> Result<(), Refusal> {
         let text = |name: HeaderName| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let host = text(header::HOST).unwrap_or_default();

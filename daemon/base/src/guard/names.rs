@@ -1,9 +1,9 @@
-//! The two names that a browser sends: the host that a page believes it talks to, and the page's own origin.
+//! Host and origin: whom a page believes it talks to, and where it was loaded from.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Whether a `Host` header names this machine: an IP address that reaches a loopback or the configured address, or
-/// `localhost`. Where it listens on all addresses, any IP address does.
+/// Returns true if a `Host` header names this machine: `localhost`, a loopback address, or the address that is listened on.
+/// If that is the unspecified address, any IP address will do.
 pub(super) fn host_is_ours(host: &str, listen: SocketAddr) -> bool {
     let name = without_port(host).to_ascii_lowercase();
     if name == "localhost" || name.ends_with(".localhost") {
@@ -13,7 +13,7 @@ pub(super) fn host_is_ours(host: &str, listen: SocketAddr) -> bool {
         .strip_prefix('[')
         .and_then(|name| name.strip_suffix(']'))
         .unwrap_or(&name);
-    // A page is known by a name: an address is no name that could be made to point elsewhere.
+    // DNS rebinding needs a name; an IP address cannot be made to point elsewhere.
     bare.parse::<IpAddr>()
         .is_ok_and(|ip| ip.is_loopback() || listen.ip().is_unspecified() || ip == listen.ip())
 }
@@ -32,12 +32,12 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// The web pages that the operator named; `*` for any.
+/// The origins that the operator configured; `*` allows any.
 #[derive(Clone, Debug, Default)]
 pub struct Origins(Vec<String>);
 
 impl Origins {
-    /// Of the names in the configuration.
+    /// Origins as configured; a trailing slash is ignored.
     pub fn new(names: &[String]) -> Self {
         Self(
             names
@@ -47,7 +47,7 @@ impl Origins {
         )
     }
 
-    /// Whether a page may read what this node answers.
+    /// Returns true if a page of this origin may read responses.
     pub fn allow(&self, origin: &str) -> bool {
         self.0
             .iter()

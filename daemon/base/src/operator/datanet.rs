@@ -1,134 +1,133 @@
-//! Datanets: founded, joined, spoken in, looked at.
+//! Requests and responses about datanets.
 
 use protocol::{Account, BlobHash, DatanetId, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// Names a datanet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DatanetAsk {
+pub struct DatanetRequest {
     pub id: DatanetId,
 }
 
-/// Asks a member about a datanet that is not known here.
+/// Asks the node `from` about a datanet that is not known here, and joins it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct JoinAsk {
+pub struct JoinRequest {
     pub id: DatanetId,
     pub from: NodeId,
 }
 
-/// Says something in a datanet.
+/// Publishes a statement in a datanet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SayAsk {
+pub struct SayRequest {
     pub id: DatanetId,
     pub what: DatanetVerb,
 }
 
-/// Terms of a datanet that is to be founded.
+/// The terms of a new datanet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CreateAsk {
+pub struct CreateRequest {
     pub name: String,
-    /// What everything in it may at least be used for.
+    /// The least licence that everything in it must have.
     pub licence: String,
-    /// Whether only members read.
+    /// True if only members may read.
     pub permissioned: bool,
     /// `open`, `curated` or `members`.
     pub contribution: String,
-    /// Nodes that approve beside the owner.
+    /// Nodes that approve proposals besides the owner.
     pub curators: Vec<NodeId>,
-    /// The owner's account.
+    /// The owner's account on the chain.
     pub account: Option<Account>,
 }
 
-/// A membership that is to be given.
+/// A membership to be granted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct GrantAsk {
+pub struct GrantRequest {
     pub node: NodeId,
     /// `reader`, `contributor` or `curator`.
     pub role: String,
-    /// The node's own key in hex; it is asked for if not given.
+    /// The node's sealing key in hex; this node requests it from that node if `None`.
     pub key: Option<String>,
     pub days: u32,
 }
 
-/// What is said in a datanet.
+/// A statement in a datanet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
 pub enum DatanetVerb {
-    /// A node becomes a member.
-    Grant(GrantAsk),
-    /// A node is no member any more.
+    /// Makes a node a member.
+    Grant(GrantRequest),
+    /// Ends a membership.
     Revoke { node: NodeId },
-    /// A new key, as after a leak.
+    /// Introduces a new content key, as after a leak.
     Rotate,
-    /// A dataset for the datanet.
+    /// Proposes a dataset for the datanet.
     Propose {
         root: BlobHash,
         licence: String,
         /// The account that is paid for it.
         account: Option<Account>,
     },
-    /// What to do with a proposal.
+    /// Decides about a proposal.
     Decide {
         proposal: BlobHash,
-        /// Approved, or declined.
+        /// True to approve, false to decline.
         approve: bool,
         why: String,
     },
-    /// A proposal is taken back.
+    /// Withdraws one's own proposal.
     Withdraw { proposal: BlobHash },
-    /// The owner should look at a declined proposal.
+    /// Asks the owner to reconsider a declined proposal.
     Appeal { proposal: BlobHash, why: String },
-    /// A version: what was in the one before, what is approved, and these.
+    /// Publishes a version: the previous one, plus what is approved, plus these.
     Publish {
-        /// Datasets that the owner or a curator puts in directly.
+        /// Datasets that the owner or a curator adds directly.
         roots: Vec<BlobHash>,
     },
-    /// A dataset is served no longer.
+    /// Stops serving a dataset, for good.
     Bury { root: BlobHash, why: String },
 }
 
-/// A datanet as this node sees it.
+/// A datanet as this node knows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DatanetAnswer {
+pub struct DatanetResponse {
     pub id: DatanetId,
     pub name: String,
     pub owner: NodeId,
     /// `public` or `permissioned`.
     pub access: String,
-    /// Who may add: `open`, `curated` or `members`.
+    /// Contribution policy: `open`, `curated` or `members`.
     pub contribution: String,
-    /// What everything in it may be used for.
+    /// The least licence that everything in it has.
     pub licence: String,
-    /// The key under which new shards are sealed.
+    /// Epoch of the key that encrypts new shards.
     pub epoch: u32,
-    /// Whether that key is here.
+    /// True if that key is on this node.
     pub has_key: bool,
-    /// What this node may do: of `reads`, `contributes`, `approves` and `owns`.
+    /// Rights of this node, of `reads`, `contributes`, `approves` and `owns`.
     pub may: Vec<String>,
-    /// The version that counts.
+    /// The current version.
     pub version: Option<VersionLine>,
-    /// What is published, in any version.
+    /// Datasets published in any version.
     pub published: Vec<BlobHash>,
     pub proposals: Vec<ProposalLine>,
-    /// Statements that are known here.
+    /// Number of statements known here.
     pub statements: u64,
 }
 
-/// A version.
+/// A published version of a datanet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VersionLine {
     /// Counted from 1.
     pub number: u64,
-    /// Datasets in it.
+    /// Number of datasets in it.
     pub datasets: u64,
 }
 
-/// A proposal.
+/// A proposal and its state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProposalLine {
-    /// The name of the statement that made it.
+    /// Hash of the statement that made it.
     pub proposal: BlobHash,
-    /// The dataset.
     pub root: BlobHash,
     pub contributor: NodeId,
     pub licence: String,
@@ -136,14 +135,14 @@ pub struct ProposalLine {
     pub standing: String,
 }
 
-/// A member.
+/// A member of a datanet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MemberLine {
     pub node: NodeId,
-    /// The first key that is theirs.
+    /// Epoch of the first key that the member has.
     pub epoch: u32,
-    /// When it ends, in milliseconds since 1970.
+    /// End of the membership, in milliseconds since 1970.
     pub until_ms: u64,
-    /// Whether it decides about proposals.
+    /// True if the member decides about proposals.
     pub approves: bool,
 }

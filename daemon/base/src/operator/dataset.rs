@@ -1,117 +1,112 @@
-//! Datasets and the stores they lie in.
+//! Requests and responses about datasets and blob stores.
 
 use std::path::PathBuf;
 
 use protocol::{Account, BlobHash, DatanetId, NodeId};
 use serde::{Deserialize, Serialize};
 
-/// Names a dataset that is here.
+/// Names a dataset on this node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RootAsk {
+pub struct RootRequest {
     pub root: BlobHash,
 }
 
-/// Asks to add files as a dataset.
+/// Adds files as a dataset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AddAsk {
+pub struct AddRequest {
     /// Files and folders.
     pub paths: Vec<PathBuf>,
     pub name: String,
-    /// SPDX, or `custom:NAME:0xHASH:train+…`.
+    /// SPDX identifier, or `custom:NAME:0xHASH:train+…`.
     pub licence: String,
-    /// The datanet it is for.
+    /// The datanet it is meant for.
     pub datanet: Option<DatanetId>,
     /// The account that is paid for it.
     pub account: Option<Account>,
-    /// The version before.
+    /// Root of the previous version.
     pub previous: Option<BlobHash>,
-    /// Leave files where they are and refer to them.
+    /// Leave files in place and store references to them.
     pub by_reference: bool,
-    /// Leave out what no reader is for.
+    /// Skip files that no reader supports, instead of failing.
     pub skip_unusable: bool,
-    /// What a record of plain text is: `document`, `paragraph` or `line`.
+    /// Unit of a record of plain text: `document`, `paragraph` or `line`.
     pub text: String,
-    /// Bytes of a shard.
+    /// Bytes of a shard; `None` for the default.
     pub shard_bytes: Option<u64>,
-    /// Bytes of a record at most.
+    /// Most bytes of a record; `None` for the default.
     pub record_bytes_max: Option<u64>,
 }
 
-/// A dataset that was added, and what of it is not new.
+/// A dataset that was added, with its duplicates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AddAnswer {
+pub struct AddResponse {
     pub root: BlobHash,
     pub name: String,
     pub records: u64,
-    /// Bytes of the source files.
     pub bytes: u64,
-    /// Source files.
     pub sources: u64,
     pub shards: u64,
-    /// Records that say what an earlier one says, here or in an earlier dataset.
+    /// Records that repeat an earlier one, here or in an earlier dataset.
     pub duplicates: u64,
-    /// Those of them whose earlier record is in this dataset.
+    /// Those of them that repeat a record of this dataset.
     pub duplicates_within: u64,
-    /// Earlier datasets that the others repeat, those with the most first.
+    /// Earlier datasets that are repeated, most repeated first.
     pub repeats: Vec<Repeats>,
     /// Records that were compared.
     pub compared: u64,
-    /// What they were compared with beside each other.
+    /// The datasets they were compared with.
     pub compared_with: Compared,
-    /// Files that were left out, and why.
+    /// Skipped files, and why.
     pub skipped: Vec<(String, String)>,
 }
 
-/// What a new dataset was compared with.
+/// The comparison basis for duplicates of a new dataset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compared {
     pub datasets: u64,
-    /// Their records.
     pub records: u64,
-    /// Those of them that there was no room to compare with, or only exactly.
+    /// Records that were not compared for lack of room, or only for equality.
     pub records_in_part: u64,
-    /// Datasets that were not: contributions to the datanet that are not here, and what is here and cannot be read.
+    /// Datasets not compared: unreadable ones, and contributions to the datanet that are not on this node.
     pub not_compared: Vec<BlobHash>,
 }
 
-/// Records of a new dataset that say what an earlier dataset says.
+/// Repetitions of one earlier dataset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeats {
-    /// The earlier dataset.
     pub root: BlobHash,
     pub name: String,
-    /// The datanet it was made for.
     pub datanet: Option<DatanetId>,
-    /// How many records.
+    /// Number of repeated records.
     pub records: u64,
-    /// Those of them that are the same in every way that counts.
+    /// Those of them that are exact duplicates.
     pub same: u64,
-    /// Some of them.
+    /// A few of the repeated records.
     pub examples: Vec<Example>,
 }
 
-/// A record that is not new.
+/// A record that repeats an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
     /// Its position in the new dataset, from 0.
     pub record: u64,
-    /// The digest of the earlier one.
+    /// Digest of the earlier record.
     pub of: BlobHash,
-    /// How alike their words are, in millionths.
+    /// Estimated Jaccard similarity of their words, in millionths.
     pub likeness_ppm: u32,
 }
 
-/// Asks for a dataset from peers.
+/// Fetches a dataset from peers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct GetAsk {
+pub struct GetRequest {
     pub root: BlobHash,
     /// The datanet whose members have it.
     pub datanet: Option<DatanetId>,
-    /// The folder its files are written to.
+    /// Folder to write its files to.
     pub out: Option<PathBuf>,
-    /// Nodes that have it, beside those that are found.
+    /// Nodes that have it, in addition to those found.
     pub from: Vec<NodeId>,
-    /// Whether it stays.
+    /// True if the dataset stays pinned here.
     pub keep: bool,
 }
 
@@ -120,28 +115,27 @@ pub struct GetAsk {
 pub struct Got {
     pub root: BlobHash,
     pub name: String,
-    /// Bytes of all blobs.
+    /// Bytes of all its blobs.
     pub bytes: u64,
-    /// Those that were here before.
+    /// Bytes that were here before.
     pub had: u64,
-    /// How many bytes each node gave.
+    /// Bytes received from each node.
     pub providers: Vec<(NodeId, u64)>,
     /// Nodes that sent false bytes, each once.
     pub blamed: Vec<NodeId>,
 }
 
-/// A dataset that is here.
+/// A dataset on this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     pub root: BlobHash,
     pub name: String,
-    /// The datanet whose members may read it.
+    /// The datanet whose members may read it; `None` if it is public.
     pub datanet: Option<DatanetId>,
     pub licence: String,
     pub records: u64,
-    /// Bytes of the source files.
     pub bytes: u64,
-    /// Whether every blob of it is here.
+    /// True if all its blobs are on this node.
     pub complete: bool,
     pub kept_for: Vec<String>,
 }
@@ -151,51 +145,49 @@ pub struct Listed {
 pub struct RecordPart {
     /// Its position in the dataset, from 0.
     pub position: u64,
-    /// The text of a JSON object.
+    /// A JSON object as text.
     pub object: String,
 }
 
-/// The dataset whose records were handed on.
+/// Summary after the records of a dataset were streamed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordsAnswer {
+pub struct RecordsResponse {
     pub name: String,
-    /// How many records there were.
     pub records: u64,
-    /// Whose they are: accounts where it names them, nodes otherwise.
+    /// Contributors: accounts where the dataset names them, else nodes.
     pub contributors: Vec<String>,
 }
 
-/// A dataset whose every byte was found sound.
+/// A dataset whose bytes were all verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerifyAnswer {
+pub struct VerifyResponse {
     pub root: BlobHash,
     pub shards: u64,
-    /// Source files.
     pub sources: u64,
     pub records: u64,
     /// Bytes that were read.
     pub bytes: u64,
 }
 
-/// Names two datasets that are here.
+/// Names two datasets on this node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DiffAsk {
+pub struct DiffRequest {
     pub old: BlobHash,
     pub new: BlobHash,
 }
 
 /// A dataset that peers have announced.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct KnownAnswer {
+pub struct KnownResponse {
     pub root: BlobHash,
-    /// How long it is said to be.
+    /// Its size as announced.
     pub bytes: u64,
     pub providers: Vec<NodeId>,
-    /// When each said so, and when it was heard here.
+    /// When each provider issued its announcement, and when it arrived.
     pub heard: Vec<Travel>,
 }
 
-/// How long an announcement was on its way, as far as the clocks of two nodes agree.
+/// Transit time of an announcement, as far as the clocks of two nodes agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Travel {
     pub from: NodeId,
@@ -205,69 +197,67 @@ pub struct Travel {
     pub heard_us: u64,
 }
 
-/// How the stores stand, all together and one by one.
+/// Statistics of all blob stores together, and of each.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct StatAnswer {
-    /// Blobs with any bytes here.
+pub struct StatResponse {
+    /// Blobs of which at least some bytes are here.
     pub blobs: u64,
     /// Bytes on disk.
     pub bytes: u64,
-    /// Blobs and roots that are kept for a reason.
+    /// Pinned blobs and roots.
     pub pinned: u64,
-    /// Bytes that the disk has left.
+    /// Free bytes of the disk.
     pub free_bytes: u64,
-    /// Bytes promised to what is under way.
+    /// Bytes reserved for transfers under way.
     pub reserved_bytes: u64,
-    /// When it was last cleared, in milliseconds since 1970; null if not yet.
+    /// Time of the last garbage collection, in milliseconds since 1970; null if none ran yet.
     pub collected_at_ms: Option<u64>,
-    /// Clearings that failed.
+    /// Garbage collections that failed.
     pub collect_errors: u64,
-    /// Each store.
     pub stores: Vec<StoreLine>,
 }
 
-/// How one store stands.
+/// Statistics of one blob store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoreLine {
-    /// The permissioned datanet that it is for; null for the one that everybody reads.
+    /// The permissioned datanet it belongs to; null for the public store.
     pub datanet: Option<DatanetId>,
-    /// Blobs with any bytes in it.
+    /// Blobs of which at least some bytes are here.
     pub blobs: u64,
     /// Bytes on disk.
     pub bytes: u64,
-    /// Blobs and roots that are kept for a reason.
+    /// Pinned blobs and roots.
     pub pinned: u64,
 }
 
-/// What the garbage collection left.
+/// Result of a garbage collection.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CollectAnswer {
-    /// Blobs that are gone.
+pub struct CollectResponse {
     pub deleted: u64,
-    /// Blobs that stay.
+    /// Blobs that remain.
     pub live: u64,
 }
 
-/// Asks for a check of the stores.
+/// Checks the blob stores.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FsckAsk {
-    /// Whether blobs that are damaged are dropped.
+pub struct FsckRequest {
+    /// True to delete damaged blobs.
     pub drop_damaged: bool,
 }
 
-/// What a check of the stores found.
+/// Result of a check of the blob stores.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct FsckAnswer {
-    /// Whole and sound blobs.
+pub struct FsckResponse {
+    /// Complete, undamaged blobs.
     pub sound: u64,
     /// Bytes that were hashed.
     pub bytes: u64,
-    /// Blobs that are here in part.
+    /// Incomplete blobs.
     pub partial: u64,
-    /// Damaged blobs that were dropped.
+    /// Damaged blobs that were deleted.
     pub dropped: Vec<BlobHash>,
-    /// Blobs that are kept and not here.
+    /// Pinned blobs that are not on this node.
     pub missing: Vec<BlobHash>,
-    /// Files that belonged to nothing and were removed.
+    /// Files that belonged to no blob and were removed.
     pub orphans: u64,
 }

@@ -1,94 +1,94 @@
-//! Work with models: a model that is served, and a training run.
+//! Requests and responses about serving a model and training one.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Asks that a model and its adapters are served over the OpenAI API.
+/// Serves a model and its adapters over the OpenAI API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServeAsk {
-    /// A model's folder, or the name of one that is kept.
+pub struct ServeRequest {
+    /// Folder of a model, or the name of a stored one.
     pub model: String,
-    /// The folder of adapters, each a folder in it.
+    /// Folder whose subfolders are adapters.
     pub adapters: Option<PathBuf>,
-    /// Where it listens; port 0 takes a free one.
+    /// Address to listen on; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// The file with the token that clients send, which is made if it is not there; the home's own if none is named.
+    /// File with the API token, created if missing; `None` for the one in the home.
     pub token_file: Option<PathBuf>,
-    /// Whether clients need no token. Only this machine is answered then.
+    /// True if clients need no token. Then it listens on loopback only.
     pub no_auth: bool,
-    /// What clients call the model; the name of its folder if none.
+    /// Model name for clients; `None` for the name of its folder.
     pub name: Option<String>,
-    /// Web pages that may ask.
+    /// Origins of web pages that may send requests.
     pub origins: Vec<String>,
     /// `cpu`, `cuda`, `cuda:N`, or `auto`.
     pub device: String,
-    /// Threads that compute; 0 takes all there are.
+    /// Number of compute threads; 0 for all of the machine.
     pub threads: usize,
-    /// How the weights are kept in memory: `none`, `int8` or `int4`.
+    /// Quantisation of the weights: `none`, `int8` or `int4`.
     pub quantize: String,
-    /// Bytes that the engine may take beside the model's file.
+    /// Most bytes of memory of the engine, the mapped model excluded.
     pub memory_bytes_max: Option<u64>,
-    /// Bytes that adapters may take in memory.
+    /// Most bytes of adapters in host memory.
     pub adapter_bytes_max: u64,
-    /// Answers that are worked on at once.
+    /// Most completions computed at once.
     pub rows_max: Option<usize>,
 }
 
-/// A model that is served.
+/// A model that is being served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServeAnswer {
-    /// Where the OpenAI API is.
+pub struct ServeResponse {
+    /// Base URL of the OpenAI API.
     pub url: String,
-    /// What clients call the model.
+    /// Model name for clients.
     pub model: String,
-    /// The model's content.
+    /// Content hash of the model.
     pub hash: String,
-    /// Tokens of a prompt and its answer at most.
+    /// Most tokens of a prompt and its completion together.
     pub context_tokens: usize,
-    /// Adapters that are there.
+    /// Number of usable adapters.
     pub adapters: usize,
-    /// Adapters that are not, and why.
+    /// Unusable adapters, and why.
     pub refused: Vec<RefusedLine>,
-    /// The file of the token; none where clients need none.
+    /// File with the API token; `None` if clients need none.
     pub token_file: Option<PathBuf>,
-    /// What keeps the engine apart from the machine and does not hold here.
+    /// Sandbox restrictions that this machine does not support.
     pub warnings: Vec<String>,
 }
 
-/// An adapter that is not served.
+/// An adapter that is not served, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedLine {
     pub name: String,
     pub why: String,
 }
 
-/// Asks for a training run in the node. Its events are the parts of the answer.
+/// Starts a training run in the node. The parts of the response are its events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrainAsk {
-    /// A model's folder, or the name of one that is kept.
+pub struct TrainRequest {
+    /// Folder of a model, or the name of a stored one.
     pub base: String,
     /// Files, folders and roots of datasets, in the order of the run.
     pub data: Vec<String>,
-    /// Hyper-parameters that differ from the usual ones, by their names.
+    /// Hyper-parameters that differ from the defaults, by name.
     pub recipe: Value,
-    /// How much each contributor counts; 1 for those not named.
+    /// Weight of each contributor; 1 for those not named.
     pub weights: BTreeMap<String, f64>,
-    /// The folder that everything goes to.
+    /// Folder for all output.
     pub out: PathBuf,
     /// `cpu`, `cuda`, `cuda:N`, or `auto`.
     pub device: String,
-    /// Threads that compute; all there are if none.
+    /// Number of compute threads; `None` for all of the machine.
     pub threads: Option<usize>,
-    /// Bytes for what is kept between forward and backward pass.
+    /// Bytes for activations kept between forward and backward pass.
     pub keep_bytes: usize,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
-    /// Checkpoints that are kept; all if none.
+    /// Checkpoints to keep; `None` for all.
     pub checkpoints_max: Option<usize>,
-    /// How much of the time the run is busy, in percent.
+    /// Percentage of the time that the run computes.
     pub share: u32,
-    /// How much of it while an engine answers in the same home, in percent.
+    /// The same while an engine of the same home is answering.
     pub share_beside: u32,
 }

@@ -1,8 +1,7 @@
-//! The operator's API: what the node's own socket is asked, and what it answers.
+//! The operator's API: requests to the node's own socket, and its responses.
 //!
-//! One file per room. These are questions (`…Ask`) and answers (`…Answer`, and `…Line` for one row of a list); their
-//! fields are the JSON keys. The command line and the web pages read and write the same types. Nothing here computes:
-//! each room turns its own state into these types itself.
+//! One file per area. `…Request` and `…Response` are whole messages, `…Line` is one row of a list; field names are the JSON
+//! keys. Command line and web pages use the same types. Nothing here computes: each crate converts its own state.
 
 pub mod datanet;
 pub mod dataset;
@@ -17,22 +16,19 @@ use serde_json::Value;
 
 use crate::report::{Failure, Progress};
 
-/// One line of an answer.
+/// One line of a streamed response. [`Line::Done`] and [`Line::Failed`] are last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]
 pub enum Line {
-    /// How far it is.
     Progress(Progress),
-    /// A part of what was asked for, where that is many things.
+    /// One item of a response that consists of many.
     Part {
-        /// The part.
         part: Value,
     },
-    /// It is done, and this came of it.
+    /// The operation succeeded.
     Done {
-        /// What the command prints with `--json`.
+        /// The value that the command prints with `--json`.
         result: Value,
     },
-    /// It failed.
     Failed(Failure),
 }

@@ -1,4 +1,4 @@
-//! Peers: whom this node is connected to, and whom it should reach out to.
+//! Requests and responses about connected peers.
 
 use protocol::NodeId;
 use serde::{Deserialize, Serialize};
@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 pub struct PeerLine {
     pub id: NodeId,
     pub address: String,
-    /// Whether we reached out to it.
+    /// True if this node opened the connection.
     pub outbound: bool,
-    /// The software it says it runs.
+    /// Name and version of its software, as it claims.
     pub agent: String,
-    /// What it did wrong of late; it is banned at 100.
+    /// Recent misbehaviour in points; a peer is banned at 100.
     pub offence_points: u32,
 }
 
-/// Asks to reach out to an address.
+/// Connects to an address.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DialAsk {
-    /// Such as `/ip4/10.0.0.7/tcp/4001`.
+pub struct DialRequest {
+    /// A multiaddress such as `/ip4/10.0.0.7/tcp/4001`.
     pub address: String,
 }

@@ -1,138 +1,135 @@
-//! Pins: copies that are kept here and copies that others keep.
+//! Requests and responses about pins: copies kept here, and copies kept by others.
 
 use protocol::{Account, BlobHash, NodeId};
 use serde::{Deserialize, Serialize};
 
-/// Asks to keep a dataset here, or to have others keep copies of it.
+/// Pins a dataset here, or makes a deal with others to keep copies.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PinAddAsk {
+pub struct PinAddRequest {
     pub root: BlobHash,
-    /// Copies that others keep; none keeps one here.
+    /// Number of copies that others keep; `None` to keep one here.
     pub copies: Option<u16>,
-    /// For how long others keep it.
+    /// Duration of the deal.
     pub days: u32,
-    /// What is paid per GiB and epoch, such as "0.5 OPEN".
+    /// Price per GiB and epoch, such as "0.5 OPEN".
     pub price: Option<String>,
-    /// Nodes that are asked first.
+    /// Hosts to ask first.
     pub hosts: Vec<NodeId>,
     /// The account that pays.
     pub account: Option<Account>,
 }
 
-/// Asks to let deals go on for longer.
+/// Extends deals.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RenewAsk {
+pub struct RenewRequest {
     pub root: BlobHash,
-    /// How many days beyond those that were agreed on.
+    /// Days beyond those agreed on.
     pub days: u32,
 }
 
-/// Asks to have copies proven now.
+/// Audits copies now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct VerifyAsk {
+pub struct VerifyRequest {
     pub root: BlobHash,
-    /// A node that should have it; without one, this node and every host.
+    /// The node to audit; `None` for this node and every host.
     pub node: Option<NodeId>,
 }
 
-/// A copy that was checked.
+/// A copy that was audited.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckedLine {
     pub node: NodeId,
-    /// Chunks that were proven.
+    /// Number of proven chunks.
     pub chunks: u64,
 }
 
-/// Everything that is pinned by this node or here.
+/// All pins of this node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PinsAnswer {
-    /// Datasets that are kept here.
+pub struct PinsResponse {
+    /// Datasets pinned here.
     pub kept: Vec<KeptLine>,
-    /// Deals of this node's own.
+    /// Deals that this node made.
     pub deals: Vec<DealLine>,
-    /// Copies that this node keeps for others.
+    /// Copies that this node hosts for others.
     pub hosted: Vec<HostedLine>,
 }
 
-/// A dataset that is kept here.
+/// A dataset pinned here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeptLine {
     pub root: BlobHash,
     pub kept_for: Vec<String>,
-    /// Whether all of it is here.
+    /// True if all its blobs are here.
     pub complete: bool,
 }
 
-/// A deal of this node's own.
+/// A deal that this node made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DealLine {
-    /// The deal's id, in hex.
+    /// Id of the deal, in hex.
     pub deal: String,
-    /// The dataset.
     pub root: BlobHash,
-    /// How many copies are wanted.
+    /// Number of copies wanted.
     pub copies: u16,
-    /// How many are held, as far as is known.
+    /// Number of copies held, as far as known.
     pub held: u64,
-    /// Nodes that hold a copy or did so before.
+    /// Hosts with a copy, now or earlier.
     pub hosts: Vec<HostLine>,
-    /// When the deal ends, in milliseconds since 1970.
+    /// End of the deal, in milliseconds since 1970.
     pub until_ms: u64,
-    /// What is owed for the epochs in which copies were held.
+    /// Amount owed for the epochs in which copies were held.
     pub spent: String,
-    /// What is set aside.
+    /// Amount in escrow.
     pub escrow: String,
     pub over: bool,
 }
 
-/// A host of a deal, now or before.
+/// A host of a deal, current or former.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HostLine {
     pub node: NodeId,
-    /// Whether it holds a copy, as far as is known.
+    /// True if it has a copy, as far as known.
     pub holds: bool,
-    /// Audits that it passed, of those that are remembered.
+    /// Passed audits, of those remembered.
     pub held: u64,
-    /// Audits that it missed.
+    /// Missed audits, of those remembered.
     pub missed: u64,
-    /// Of those, in a row until now.
+    /// Missed audits in a row until now.
     pub misses_in_a_row: u64,
-    /// Proofs that it signed and that do not verify.
+    /// Signed proofs that do not verify.
     pub false_proofs: u64,
-    /// The epoch of the last audit.
+    /// Epoch of the last audit.
     pub last_epoch: Option<u64>,
-    /// What came of it: `held`, `missed` or `false`.
+    /// Outcome of the last audit: `held`, `missed` or `false`.
     pub last_outcome: Option<String>,
-    /// Chunks that peers asked it for, and that it served.
+    /// Chunks that peers requested from it and got.
     pub served: u64,
-    /// Chunks that it did not serve.
+    /// Chunks that peers requested from it and did not get.
     pub not_served: u64,
 }
 
-/// A copy that is kept for somebody else.
+/// A copy hosted for another node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HostedLine {
-    /// The deal's id, in hex.
+    /// Id of the deal, in hex.
     pub deal: String,
-    /// The dataset.
     pub root: BlobHash,
     pub owner: NodeId,
-    /// Bytes of the copy.
+    /// Size of the copy in bytes.
     pub bytes: u64,
-    /// Whether the owner knows that it is all here.
+    /// True if the owner knows that the copy is complete.
     pub registered: bool,
-    /// When the deal ends, in milliseconds since 1970.
+    /// End of the deal, in milliseconds since 1970.
     pub until_ms: u64,
 }
 
-/// How a dataset is kept.
+/// The pins of one dataset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PinStatus {
     pub root: BlobHash,
-    /// Why it is kept here; empty if it is not.
+    /// Reasons why it is pinned here; empty if it is not.
     pub kept_for: Vec<String>,
-    /// This node's deals about it.
     pub deals: Vec<DealLine>,
-    /// Copies of it that are kept here for others.
+    /// Copies of it hosted here for others.
     pub hosted: Vec<HostedLine>,
 }

@@ -1,37 +1,36 @@
-//! What a node is and where it stands.
+//! The response to a status request.
 
 use protocol::{BlockHash, NodeId};
 use serde::{Deserialize, Serialize};
 
-/// What a node is and where it stands.
+/// Identity and state of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     pub node_id: NodeId,
-    /// What its operator calls it.
+    /// Name chosen by the operator.
     pub moniker: String,
-    /// The network it is on, by name.
+    /// Name of the network.
     pub network: String,
-    /// EIP-155.
+    /// Chain id (EIP-155).
     pub chain_id: u64,
-    /// The hash of block 0.
+    /// Hash of block 0.
     pub genesis: BlockHash,
-    /// The height of the last durable block.
+    /// Height of the last durable block.
     pub height: u64,
-    /// The highest block that a peer claims, or our own.
+    /// Highest block that a peer claims, or our own.
     pub best_known_height: u64,
-    /// The hash of the last durable block.
+    /// Hash of the last durable block.
     pub head_hash: BlockHash,
-    /// The root of the state after it, in hexadecimal.
+    /// State root after it, in hexadecimal.
     pub state_root: String,
-    /// The seconds in its header.
+    /// Timestamp in its header, in seconds.
     pub head_timestamp_s: u64,
-    /// Peers that are connected.
     pub peers: u64,
-    /// The round of the height being decided.
+    /// Round of the height being decided.
     pub round: u32,
-    /// How many validators vote.
+    /// Number of voting validators.
     pub validators: u64,
-    /// Whether this node votes, and why not.
+    /// `yes`-or-no text: if this node votes, and if not, why.
     pub signing: String,
     pub mempool_transactions: u64,
     pub mempool_bytes: u64,

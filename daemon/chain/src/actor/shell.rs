@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, error, warn};
 
 use super::{Chain, ChainError, Command, DIRECT_CHAIN, DIRECT_GOSSIP, DIRECT_TRANSACTIONS, Head, INBOX, Parts, View};
-use base::words::chained;
+use base::errors::chained;
 
 /// Size of a reply with blocks, well below the limit of a reply.
 const REPLY_BYTES: usize = REPLY_MAX / 4;

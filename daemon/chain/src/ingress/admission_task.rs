@@ -19,7 +19,7 @@ use super::{
     journal::{PoolJournal, PoolJournalError},
 };
 use crate::actor::{Chain, Stopped};
-use base::{lock, words::chained};
+use base::{errors::chained, lock};
 
 /// Most transactions that are checked together.
 const BATCH_MAX: usize = 1024;

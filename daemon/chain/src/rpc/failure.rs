@@ -12,7 +12,7 @@ use jsonrpsee::types::{
 use tracing::error;
 
 use crate::{actor::Stopped, ingress::IngressError};
-use base::words::chained;
+use base::errors::chained;
 
 /// Code of a refused request. Geth's code; wallets match on the text.
 const REFUSED_CODE: i32 = -32000;

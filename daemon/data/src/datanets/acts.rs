@@ -16,7 +16,7 @@ use protocol::{
 use super::{DatanetError, Datanets, LocalDatanet};
 use base::{
     argument::InvalidArgument,
-    operator::datanet::{CreateAsk, DatanetVerb, GrantAsk},
+    operator::datanet::{CreateRequest, DatanetVerb, GrantRequest},
 };
 
 fn invalid(field: &'static str, what: impl ToString) -> DatanetError {
@@ -34,7 +34,7 @@ pub(super) fn member_key(text: &str) -> Result<MemberKey, DatanetError> {
     Ok(MemberKey(read.map_err(|wrong| invalid("key", wrong))?.0))
 }
 
-fn charter(terms: CreateAsk, owner: NodeId, founded: Time) -> Result<Charter, DatanetError> {
+fn charter(terms: CreateRequest, owner: NodeId, founded: Time) -> Result<Charter, DatanetError> {
     let contribution = match terms.contribution.as_str() {
         "open" => Contribution::Open,
         "curated" => Contribution::Curated,
@@ -68,7 +68,7 @@ fn charter(terms: CreateAsk, owner: NodeId, founded: Time) -> Result<Charter, Da
 
 impl Datanets {
     /// Creates a datanet that this node owns.
-    pub(crate) async fn create_owned(&self, ask: CreateAsk) -> Result<std::sync::Arc<LocalDatanet>, DatanetError> {
+    pub(crate) async fn create_owned(&self, ask: CreateRequest) -> Result<std::sync::Arc<LocalDatanet>, DatanetError> {
         let charter = charter(ask, self.0.peer.id(), self.0.peer.now())?;
         self.establish(charter).await
     }
@@ -165,7 +165,7 @@ fn act_of(verb: DatanetVerb, registry: &Registry, local: &LocalDatanet, speaker:
 }
 
 fn membership(
-    grant: &GrantAsk,
+    grant: &GrantRequest,
     registry: &Registry,
     fetched: Option<MemberKey>,
     now: Time,

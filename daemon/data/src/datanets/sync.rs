@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::{DatanetError, Datanets, LocalDatanet, local::Members, peer_requests::KIND, view};
-use base::operator::datanet::{CreateAsk, DatanetAnswer, DatanetVerb, MemberLine};
+use base::operator::datanet::{CreateRequest, DatanetResponse, DatanetVerb, MemberLine};
 use protocol::event::Event;
 
 /// Interval between two synchronisations with connected members.
@@ -24,13 +24,13 @@ const EXPIRY_CHECK_EVERY: Duration = Duration::from_secs(2);
 
 impl Datanets {
     /// Lists all datanets that this node knows.
-    pub fn list(&self) -> Vec<DatanetAnswer> {
+    pub fn list(&self) -> Vec<DatanetResponse> {
         let answer = |local: &Arc<LocalDatanet>| view::answer(local, self.0.peer.id(), self.0.peer.now());
         self.all().iter().map(answer).collect()
     }
 
     /// Describes one datanet.
-    pub fn show(&self, id: DatanetId) -> Result<DatanetAnswer, DatanetError> {
+    pub fn show(&self, id: DatanetId) -> Result<DatanetResponse, DatanetError> {
         let local = self.get(id)?;
         Ok(view::answer(&local, self.0.peer.id(), self.0.peer.now()))
     }
@@ -42,7 +42,7 @@ impl Datanets {
     }
 
     /// Creates a datanet and serves it.
-    pub async fn create(&self, ask: CreateAsk) -> Result<DatanetAnswer, DatanetError> {
+    pub async fn create(&self, ask: CreateRequest) -> Result<DatanetResponse, DatanetError> {
         let local = self.create_owned(ask).await?;
         self.0.peer.tell(Event::DatanetFounded { datanet: local.id });
         self.serve(&local);
@@ -74,7 +74,7 @@ impl Datanets {
     }
 
     /// Joins a datanet: requests its charter, statements and keys from a member.
-    pub async fn join(&self, id: DatanetId, from: NodeId) -> Result<DatanetAnswer, DatanetError> {
+    pub async fn join(&self, id: DatanetId, from: NodeId) -> Result<DatanetResponse, DatanetError> {
         self.domain()?;
         let charter = match self.ask(from, &DatanetRequest::Charter(id)).await? {
             Answer::Charter(charter) if charter.message.id() == id => *charter,

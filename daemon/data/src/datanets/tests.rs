@@ -3,7 +3,7 @@
 use protocol::{NodeId, crypto::SecretKey};
 
 use super::*;
-use base::operator::datanet::{CreateAsk, DatanetVerb, GrantAsk};
+use base::operator::datanet::{CreateRequest, DatanetVerb, GrantRequest};
 
 const DOMAIN: Domain = Domain {
     chain_id: 7,
@@ -16,8 +16,8 @@ async fn opened(home: &Home, seed: u8) -> Datanets {
     Datanets::open(home, &config::Config::default(), peer).await.unwrap()
 }
 
-fn terms() -> CreateAsk {
-    CreateAsk {
+fn terms() -> CreateRequest {
+    CreateRequest {
         name: "maths".into(),
         licence: "CC-BY-4.0".into(),
         permissioned: true,
@@ -38,7 +38,7 @@ async fn what_was_said_is_there_after_a_restart_and_a_former_member_is_given_no_
     let now = datanets.0.peer.now();
 
     assert!(!local.knows(node, now), "to a stranger it does not exist");
-    let grant = GrantAsk {
+    let grant = GrantRequest {
         node,
         role: "reader".into(),
         key: None,

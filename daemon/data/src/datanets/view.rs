@@ -6,10 +6,10 @@ use protocol::{
 };
 
 use super::LocalDatanet;
-use base::operator::datanet::{DatanetAnswer, MemberLine, ProposalLine, VersionLine};
+use base::operator::datanet::{DatanetResponse, MemberLine, ProposalLine, VersionLine};
 
 /// Describes a datanet, with the rights that `me` has in it.
-pub(super) fn answer(local: &LocalDatanet, me: NodeId, now: Time) -> DatanetAnswer {
+pub(super) fn answer(local: &LocalDatanet, me: NodeId, now: Time) -> DatanetResponse {
     let (registry, charter) = (local.registry(), &local.charter);
     let may = [
         ("reads", registry.may_read(&me, now)),
@@ -17,7 +17,7 @@ pub(super) fn answer(local: &LocalDatanet, me: NodeId, now: Time) -> DatanetAnsw
         ("approves", registry.may_approve(&me, now)),
         ("owns", charter.owner == me),
     ];
-    DatanetAnswer {
+    DatanetResponse {
         id: local.id,
         name: charter.name.clone(),
         owner: charter.owner,

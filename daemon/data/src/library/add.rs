@@ -19,7 +19,7 @@ use crate::{
 };
 use base::{
     argument::InvalidArgument,
-    operator::dataset::{AddAnswer, AddAsk},
+    operator::dataset::{AddRequest, AddResponse},
     report::Progress,
 };
 use protocol::event::Event;
@@ -29,9 +29,9 @@ impl Library {
     #[tracing::instrument(name = "data.add", skip_all, fields(name = ask.name))]
     pub async fn add(
         &self,
-        ask: AddAsk,
+        ask: AddRequest,
         tell: impl Fn(Progress) + Send + Sync + 'static,
-    ) -> Result<AddAnswer, LibraryError> {
+    ) -> Result<AddResponse, LibraryError> {
         let now_ms = self.peer.now().0 / 1000;
         let tell = Arc::new(tell);
         let reading = tell.clone();
@@ -80,7 +80,7 @@ impl Library {
         Ok(added)
     }
 
-    fn told(&self, added: &AddAnswer) {
+    fn told(&self, added: &AddResponse) {
         self.peer.tell(Event::DatasetAdded {
             root: added.root,
             records: added.records,
@@ -95,9 +95,9 @@ async fn import(
     sealing: Option<Sealing>,
     me: NodeId,
     created_ms: u64,
-    ask: (AddAsk, Known),
+    ask: (AddRequest, Known),
     mut progress: impl FnMut(&dataset::Progress<'_>) -> ControlFlow<()> + Send + 'static,
-) -> Result<AddAnswer, LibraryError> {
+) -> Result<AddResponse, LibraryError> {
     let (ask, known) = ask;
     let about = about(&ask, me, created_ms)?;
     let options = Options {
@@ -132,7 +132,7 @@ async fn import(
     let entries = done.entries;
     let storing = tokio::task::spawn_blocking(move || known.store_sketches(card, &entries));
     storing.await.expect("storing sketches does not panic");
-    Ok(AddAnswer {
+    Ok(AddResponse {
         root,
         records: done.manifest.records,
         bytes: done.manifest.bytes,
@@ -152,7 +152,7 @@ async fn import(
     })
 }
 
-fn about(ask: &AddAsk, me: NodeId, created_ms: u64) -> Result<About, LibraryError> {
+fn about(ask: &AddRequest, me: NodeId, created_ms: u64) -> Result<About, LibraryError> {
     protocol::manifest::check_name(&ask.name).map_err(|what| InvalidArgument::new("name", what))?;
     let licence: Licence = ask
         .licence
@@ -171,7 +171,7 @@ fn about(ask: &AddAsk, me: NodeId, created_ms: u64) -> Result<About, LibraryErro
     })
 }
 
-fn options(ask: &AddAsk) -> Result<Options, LibraryError> {
+fn options(ask: &AddRequest) -> Result<Options, LibraryError> {
     let defaults = Options::default();
     let text = match ask.text.as_str() {
         "document" => TextRecords::Document,

@@ -24,8 +24,8 @@ use storage::{
 use super::{Library, open::open};
 use crate::{datanets::LocalDatanet, shard_store::ShardStore};
 use base::{
+    errors::chained,
     operator::dataset::{Compared, Example, Repeats},
-    words::chained,
 };
 
 /// Most records of one dataset that are compared.

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::{Library, LibraryError};
 use base::{
-    operator::dataset::{CollectAnswer, FsckAnswer, StatAnswer, StoreLine},
+    operator::dataset::{CollectResponse, FsckResponse, StatResponse, StoreLine},
     report::Progress,
 };
 use protocol::event::Event;
@@ -18,8 +18,8 @@ const COLLECT_EVERY: Duration = Duration::from_secs(600);
 
 impl Library {
     /// Returns the size of the stores and the free space.
-    pub async fn stat(&self) -> StatAnswer {
-        let mut answer = StatAnswer::default();
+    pub async fn stat(&self) -> StatResponse {
+        let mut answer = StatResponse::default();
         for store in self.stores() {
             let stats = store.blobs.stats().await;
             answer.blobs += stats.blobs;
@@ -68,8 +68,8 @@ impl Library {
     }
 
     /// Collects garbage now: deletes blobs without a pin.
-    pub async fn collect(&self) -> Result<CollectAnswer, LibraryError> {
-        let mut answer = CollectAnswer { deleted: 0, live: 0 };
+    pub async fn collect(&self) -> Result<CollectResponse, LibraryError> {
+        let mut answer = CollectResponse { deleted: 0, live: 0 };
         for store in self.stores() {
             let collected = store.blobs.collect().await?;
             answer.deleted += collected.deleted.len() as u64;
@@ -83,9 +83,9 @@ impl Library {
         &self,
         drop_damaged: bool,
         tell: impl Fn(Progress) + Send + Sync + 'static,
-    ) -> Result<FsckAnswer, LibraryError> {
+    ) -> Result<FsckResponse, LibraryError> {
         let repair = if drop_damaged { Repair::Damaged } else { Repair::Orphans };
-        let (mut answer, mut damaged) = (FsckAnswer::default(), 0);
+        let (mut answer, mut damaged) = (FsckResponse::default(), 0);
         for store in self.stores() {
             let of_datanet = store
                 .datanet

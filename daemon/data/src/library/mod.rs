@@ -32,7 +32,7 @@ use crate::{
 };
 use base::{
     home::Home,
-    operator::dataset::{Listed, VerifyAnswer},
+    operator::dataset::{Listed, VerifyResponse},
     report::Progress,
 };
 use protocol::event::Event;
@@ -104,7 +104,7 @@ impl Library {
         &self,
         root: BlobHash,
         tell: impl Fn(Progress) + Send + 'static,
-    ) -> Result<VerifyAnswer, LibraryError> {
+    ) -> Result<VerifyResponse, LibraryError> {
         let dataset = open(&self.store_of(root).await, root).await?;
         let mut done = 0;
         let mut progress = move |bytes: u64| {
@@ -122,7 +122,7 @@ impl Library {
         if verified.stopped {
             return Err(LibraryError::Cancelled);
         }
-        Ok(VerifyAnswer {
+        Ok(VerifyResponse {
             root,
             shards: verified.shards as u64,
             sources: verified.sources as u64,

@@ -6,7 +6,7 @@ use protocol::BlobHash;
 
 use super::{Library, LibraryError, open::open};
 use crate::shard_store::ShardStore;
-use base::operator::dataset::{RecordPart, RecordsAnswer};
+use base::operator::dataset::{RecordPart, RecordsResponse};
 
 /// Returns who is paid for each contributor's records: its account, or its node ID if it names none.
 pub fn payees<N: Display, A: Display>(contributors: impl IntoIterator<Item = (N, Option<A>)>) -> Vec<String> {
@@ -20,7 +20,7 @@ impl Library {
         &self,
         root: BlobHash,
         take: impl FnMut(RecordPart) -> bool + Send + 'static,
-    ) -> Result<RecordsAnswer, LibraryError> {
+    ) -> Result<RecordsResponse, LibraryError> {
         records(&self.store_of(root).await, root, take).await
     }
 }
@@ -29,7 +29,7 @@ async fn records(
     store: &ShardStore,
     root: BlobHash,
     mut take: impl FnMut(RecordPart) -> bool + Send + 'static,
-) -> Result<RecordsAnswer, LibraryError> {
+) -> Result<RecordsResponse, LibraryError> {
     let dataset = open(store, root).await?;
     let reading = tokio::task::spawn_blocking(move || {
         for record in dataset.records() {
@@ -44,7 +44,7 @@ async fn records(
         }
         let manifest = dataset.manifest();
         let contributors = manifest.contributors.iter();
-        Ok(RecordsAnswer {
+        Ok(RecordsResponse {
             name: manifest.name.clone(),
             records: manifest.records,
             contributors: payees(contributors.map(|who| (who.node, who.account))),

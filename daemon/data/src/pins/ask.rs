@@ -14,7 +14,7 @@ use crate::{fetching::GetError, library::LibraryError};
 use base::{
     argument::InvalidArgument,
     entropy,
-    operator::pin::{PinAddAsk, PinStatus},
+    operator::pin::{PinAddRequest, PinStatus},
     report::Progress,
 };
 use protocol::event::Event;
@@ -28,7 +28,11 @@ const FETCH_WITHIN_MS: u64 = 10 * 60 * 1000;
 
 impl Pins {
     /// Pins a dataset in this home, or makes a deal for copies on other nodes.
-    pub async fn add(&self, ask: PinAddAsk, tell: impl Fn(Progress) + Send + 'static) -> Result<PinStatus, PinError> {
+    pub async fn add(
+        &self,
+        ask: PinAddRequest,
+        tell: impl Fn(Progress) + Send + 'static,
+    ) -> Result<PinStatus, PinError> {
         let root = ask.root;
         let store = self.0.library.store_of(root).await;
         match ask.copies {
@@ -73,7 +77,7 @@ impl Pins {
         Ok(fetched.map(drop)?)
     }
 
-    async fn deal(&self, ask: &PinAddAsk, copies: u16) -> Result<Deal, PinError> {
+    async fn deal(&self, ask: &PinAddRequest, copies: u16) -> Result<Deal, PinError> {
         let wrong = |field, what: String| PinError::from(InvalidArgument { field, what });
         let shards = shards(&self.0.public.blobs, ask.root)
             .await

@@ -166,7 +166,7 @@ impl Hosted {
             match self.fetch_once(pins).await {
                 Ok(()) => return self.apply(pins, HostRecord::Fetched).await,
                 Err(error) => {
-                    let why = base::words::chained(&error);
+                    let why = base::errors::chained(&error);
                     warn!(why, deal = %format_args!("{:#}", self.id), "could not fetch the shards of a deal; trying again");
                 }
             }
@@ -211,7 +211,7 @@ impl Hosted {
             match pins.0.public.blobs.prove(&self.deal.shards[position], chunk).await {
                 Ok(proof) => bundle.proofs.push(proof),
                 Err(error) => {
-                    let why = base::words::chained(&error);
+                    let why = base::errors::chained(&error);
                     warn!(why, deal = %format_args!("{:#}", self.id), "a shard is damaged; fetching it again");
                     // Damaged blobs must be dropped before they can be fetched again.
                     drop(

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use protocol::receipt::Outcome;
 
 use super::Pins;
-use base::figures::{Figure, Kind};
+use base::metrics::{Kind, Metric};
 
 /// Audit results since the start.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Tally {
 
 impl Pins {
     /// Returns the metrics, each with its help text.
-    pub fn metrics(&self) -> Vec<Figure> {
+    pub fn metrics(&self) -> Vec<Metric> {
         let running: Vec<_> = self
             .0
             .deals
@@ -39,7 +39,7 @@ impl Pins {
         let (hosted, tally) = (self.0.deals.hosted(), &self.0.deals.tally);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let figure = |kind| {
-            move |name, help, value| Figure {
+            move |name, help, value| Metric {
                 kind,
                 name,
                 help,

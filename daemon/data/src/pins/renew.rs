@@ -11,14 +11,14 @@ use tracing::info;
 use super::{PinError, Pins, owner::Owned, record::PinRecord};
 use base::{
     argument::InvalidArgument,
-    operator::pin::{PinStatus, RenewAsk},
+    operator::pin::{PinStatus, RenewRequest},
 };
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl Pins {
     /// Extends this node's deals about a dataset.
-    pub async fn renew(&self, ask: RenewAsk) -> Result<PinStatus, PinError> {
+    pub async fn renew(&self, ask: RenewRequest) -> Result<PinStatus, PinError> {
         self.0.peer.network()?;
         if ask.days == 0 {
             let what = "0 is too short; give at least 1, or end the deal with `openledger pin rm`";

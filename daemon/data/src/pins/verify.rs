@@ -11,7 +11,7 @@ use protocol::{
 use super::{PinError, Pins, ask};
 use base::{
     entropy,
-    operator::pin::{CheckedLine, VerifyAsk},
+    operator::pin::{CheckedLine, VerifyRequest},
 };
 
 /// Chunks drawn per copy.
@@ -19,7 +19,7 @@ const CHUNKS: u16 = 32;
 
 impl Pins {
     /// Challenges the copies; fails if one does not prove its chunks.
-    pub async fn verify(&self, wanted: VerifyAsk) -> Result<Vec<CheckedLine>, PinError> {
+    pub async fn verify(&self, wanted: VerifyRequest) -> Result<Vec<CheckedLine>, PinError> {
         let root = wanted.root;
         let deals: Vec<_> = self
             .0
@@ -90,7 +90,7 @@ impl Pins {
             let shard = &shards[position];
             if node == self.0.peer.id() {
                 let proof = blobs.prove(shard, chunk).await;
-                proof.map_err(|error| base::words::chained(&error))?;
+                proof.map_err(|error| base::errors::chained(&error))?;
             } else {
                 let ask = PinRequest::Chunk {
                     root: shard.root,
@@ -103,7 +103,7 @@ impl Pins {
                         proof.verify(shard, chunk).map_err(wrong)?;
                     }
                     Ok(_) => return Err(format!("it does not have chunk {chunk} of {:#}", shard.root)),
-                    Err(error) => return Err(base::words::chained(&error)),
+                    Err(error) => return Err(base::errors::chained(&error)),
                 }
             }
             proven += 1;

@@ -9,11 +9,11 @@ use storage::blob::{Content, Format};
 
 use super::{PinError, Pins, owner::Owned};
 use crate::library::reason;
-use base::operator::pin::{DealLine, HostLine, HostedLine, KeptLine, PinStatus, PinsAnswer};
+use base::operator::pin::{DealLine, HostLine, HostedLine, KeptLine, PinStatus, PinsResponse};
 
 impl Pins {
     /// Lists all pins, deals and hosted copies.
-    pub async fn list(&self) -> PinsAnswer {
+    pub async fn list(&self) -> PinsResponse {
         let mut kept = Vec::new();
         for store in self.0.library.stores() {
             for (root, why) in store.blobs.kept() {
@@ -28,7 +28,7 @@ impl Pins {
                 }
             }
         }
-        PinsAnswer {
+        PinsResponse {
             kept,
             deals: self.0.deals.owned().iter().map(|deal| line(deal)).collect(),
             hosted: self.hosted_lines(),

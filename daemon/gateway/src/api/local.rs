@@ -1,15 +1,17 @@
-//! What the operator's own commands ask of the running node: over a unix socket that only its user can open.
+//! The operator's API: a Unix socket that only the user of the node can open.
 //!
-//! A question is a POST of JSON; the answer is lines of JSON, each a [`Line`](base::operator::Line): any number that tell
-//! how far it is, then one that ends it. A command that goes away cancels what it asked for. Nothing here is for other
-//! machines or other users: the file's mode is the permission.
+//! A request is a POST of JSON. The response is lines of JSON, each a [`Line`](base::operator::Line): any number of progress
+//! and part lines, then one that ends it. A client that disconnects cancels its request. Other machines and other users
+//! have no access: the mode of the socket file is the permission.
+//!
+//! To add a command: its types go to `base::operator`, its handler and route to a file here, its work to the crate concerned.
 
 mod data;
 mod datanet;
 mod job;
+mod lines;
 mod peers;
 mod pin;
-mod tell;
 mod work;
 
 use std::{
@@ -25,28 +27,24 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 pub use job::JobParts;
-pub use tell::told;
+pub use lines::streamed;
 
 use ::data::Data;
 use jobs::offers::Offers;
 
-/// The longest path a socket may have, with room for the zero behind it.
+/// Longest path of a socket; the system's limit is 104 to 108 bytes with the final zero.
 const SOCKET_PATH_MAX: usize = 100;
 
-/// What the socket's questions are answered with.
+/// The parts of a node that the handlers use.
 #[derive(Clone)]
 pub struct LocalParts {
-    /// The network.
     pub net: NetHandle,
-    /// What is shared.
     pub data: Data,
-    /// What work is offered.
     pub offers: Offers,
-    /// What jobs stand on.
     pub jobs: JobParts,
 }
 
-/// The questions that need no running node, as the socket of one would answer them.
+/// The routes that need no running node: the command line uses them in-process when no node runs.
 pub fn offline(data: Data, offers: Offers) -> Router {
     data::routes(&data)
         .merge(datanet::routes().with_state(data.datanets))
@@ -54,18 +52,17 @@ pub fn offline(data: Data, offers: Offers) -> Router {
         .merge(work::routes().with_state(offers))
 }
 
-/// The socket, while it is served.
+/// The socket while it is served.
 pub struct Local {
-    /// Where it is.
     pub path: PathBuf,
     server: JoinHandle<()>,
 }
 
 impl Local {
-    /// Serves questions at `wanted`, or under the temporary folder if that path is too long for a socket.
+    /// Serves the API at `wanted`, or under the temporary folder if that path is too long for a socket.
     pub fn start(wanted: &Path, parts: LocalParts, stop: CancellationToken) -> io::Result<Self> {
         let path = short(wanted);
-        // One that was left by a node that was killed; this node holds the lock of its home.
+        // Left by a node that was killed: this node holds the lock of its home, so no other serves it.
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => (),
@@ -85,13 +82,13 @@ impl Local {
         Ok(Self { path, server })
     }
 
-    /// Returns when the questions under way are answered or were cut off.
+    /// Returns when the requests in progress have a response, or were cut off.
     pub async fn stop(self) {
         let abort = self.server.abort_handle();
         if tokio::time::timeout(super::DRAIN_WITHIN, self.server).await.is_err() {
             abort.abort();
         }
-        // The next node removes it otherwise.
+        // If this fails, the next node removes the file.
         drop(std::fs::remove_file(&self.path));
     }
 }
@@ -104,22 +101,22 @@ fn short(wanted: &Path) -> PathBuf {
     std::env::temp_dir().join(format!("openledger-{}.sock", &name[..16]))
 }
 
-/// Listens in a folder that nobody else can enter, then moves the socket to its place: at no moment could another user
+/// Binds the socket in a folder that other users cannot enter, then moves it to its path: at no moment could another user
 /// have opened it.
 fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let nest = folder.join(format!(".s{}", std::process::id()));
-    std::fs::create_dir_all(&nest)?;
-    std::fs::set_permissions(&nest, std::fs::Permissions::from_mode(0o700))?;
-    let young = nest.join("s");
-    drop(std::fs::remove_file(&young));
-    let bound = UnixListener::bind(&young).and_then(|listener| {
-        std::fs::set_permissions(&young, std::fs::Permissions::from_mode(0o600))?;
-        std::fs::rename(&young, path)?;
+    let private = folder.join(format!(".s{}", std::process::id()));
+    std::fs::create_dir_all(&private)?;
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o700))?;
+    let temporary = private.join("s");
+    drop(std::fs::remove_file(&temporary));
+    let bound = UnixListener::bind(&temporary).and_then(|listener| {
+        std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::rename(&temporary, path)?;
         Ok(listener)
     });
-    // Empty by now, or the bind failed and left nothing.
-    drop(std::fs::remove_dir(&nest));
+    // The folder is empty: the socket was moved, or binding failed.
+    drop(std::fs::remove_dir(&private));
     bound
 }
 
@@ -137,7 +134,7 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         tokio::net::UnixStream::connect(&path).await.unwrap();
         let names = std::fs::read_dir(dir.path()).unwrap().count();
-        assert_eq!(names, 1, "the nest is gone");
+        assert_eq!(names, 1, "the private is gone");
     }
 
     #[test]

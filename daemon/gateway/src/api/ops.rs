@@ -1,7 +1,7 @@
-//! Health and figures for the machine's own tools, and the status that the command line shows.
+//! Health, metrics and status, for tools on this machine.
 //!
-//! `/healthz` is 200 while the chain's thread answers, `/readyz` while the node is of use to others; both say why not.
-//! `/metrics` is text for Prometheus, `/v1/status` is a [`Status`]. Only requests that name this machine are answered.
+//! `/healthz` is 200 while the chain's thread responds, `/readyz` while the node can serve others; if not, they say why.
+//! `/metrics` is for Prometheus, `/v1/status` returns a [`Status`]. Requests with a foreign `Host` header are refused.
 
 mod metrics;
 
@@ -29,23 +29,23 @@ use chain::rpc::client_version;
 use super::Parts;
 use chain::actor::{Stopped, signing_text};
 
-/// The chain's thread is stuck if it takes longer to answer.
+/// If the chain's thread takes longer to respond, it counts as stuck.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
-/// What only the chain's thread knows.
-struct Inside {
+/// State that only the chain's thread knows.
+struct ChainStatus {
     best_known: u64,
     round: u32,
     validators: u64,
     signing: Signing,
     waiting: u64,
     waiting_bytes: u64,
-    node: bool,
+    sole_validator: bool,
 }
 
-/// Why a node is not well.
+/// Reason why a health check fails.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-enum Unwell {
+enum Unhealthy {
     #[error("the chain does not answer within {} s", ANSWERS_WITHIN.as_secs())]
     Stuck,
     #[error(transparent)]
@@ -54,21 +54,21 @@ enum Unwell {
     Alone,
 }
 
-impl IntoResponse for Unwell {
+impl IntoResponse for Unhealthy {
     fn into_response(self) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, format!("{self}\n")).into_response()
     }
 }
 
-/// Serves until `stop`.
+/// Serves until `stop` is cancelled.
 pub(super) async fn serve(listener: TcpListener, address: SocketAddr, parts: Parts, stop: CancellationToken) {
     let guard = Arc::new(Guard::of_host(address));
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(figures))
+        .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
-        .layer(middleware::from_fn_with_state(guard, only_ours))
+        .layer(middleware::from_fn_with_state(guard, refuse_foreign_hosts))
         .with_state(parts);
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(why) = served.await {
@@ -76,8 +76,8 @@ pub(super) async fn serve(listener: TcpListener, address: SocketAddr, parts: Par
     }
 }
 
-/// Turns away requests for another host: a page whose name was made to point here.
-async fn only_ours(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+/// Middleware that refuses requests with a foreign `Host` header (DNS rebinding).
+async fn refuse_foreign_hosts(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     match guard.check(request.headers(), true) {
         Err(Refusal::Host(host)) => {
             let text = format!(
@@ -85,31 +85,36 @@ async fn only_ours(State(guard): State<Arc<Guard>>, request: Request, next: Next
             );
             (StatusCode::FORBIDDEN, text).into_response()
         }
-        // Neither pages nor tokens are asked for here.
+        // This guard has neither origins nor a token.
         Ok(()) | Err(_) => next.run(request).await,
     }
 }
 
-async fn healthz(State(parts): State<Parts>) -> Result<&'static str, Unwell> {
-    inside(&parts).await.map(|_| "ok\n")
+async fn healthz(State(parts): State<Parts>) -> Result<&'static str, Unhealthy> {
+    chain_status(&parts).await.map(|_| "ok\n")
 }
 
-async fn readyz(State(parts): State<Parts>) -> Result<&'static str, Unwell> {
-    let inside = inside(&parts).await?;
-    ready(parts.about.wants_peers, parts.net.peers().len(), inside.node).map(|()| "ready\n")
+async fn readyz(State(parts): State<Parts>) -> Result<&'static str, Unhealthy> {
+    let chain_status = chain_status(&parts).await?;
+    ready(
+        parts.about.wants_peers,
+        parts.net.peers().len(),
+        chain_status.sole_validator,
+    )
+    .map(|()| "ready\n")
 }
 
-fn ready(wants_peers: bool, peers: usize, node: bool) -> Result<(), Unwell> {
-    if wants_peers && peers == 0 && !node {
-        Err(Unwell::Alone)
+fn ready(wants_peers: bool, peers: usize, sole_validator: bool) -> Result<(), Unhealthy> {
+    if wants_peers && peers == 0 && !sole_validator {
+        Err(Unhealthy::Alone)
     } else {
         Ok(())
     }
 }
 
-async fn figures(State(parts): State<Parts>) -> Result<Response, Unwell> {
-    let inside = inside(&parts).await?;
-    let page = metrics::page(&parts, &inside);
+async fn metrics(State(parts): State<Parts>) -> Result<Response, Unhealthy> {
+    let chain_status = chain_status(&parts).await?;
+    let page = metrics::page(&parts, &chain_status);
     Ok((
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         page,
@@ -117,10 +122,10 @@ async fn figures(State(parts): State<Parts>) -> Result<Response, Unwell> {
         .into_response())
 }
 
-async fn status(State(parts): State<Parts>) -> Result<Json<Status>, Unwell> {
-    let inside = inside(&parts).await?;
+async fn status(State(parts): State<Parts>) -> Result<Json<Status>, Unhealthy> {
+    let chain_status = chain_status(&parts).await?;
     let (head, about) = (parts.chain.head.borrow().clone(), &parts.about);
-    // The header of the head itself: what is committed may be ahead of what is shown.
+    // The header of the published head, because the newest committed block may be ahead of it.
     let header = tokio::task::spawn_blocking({
         let view = head.view.clone();
         move || view.header(head.height.0)
@@ -133,30 +138,30 @@ async fn status(State(parts): State<Parts>) -> Result<Json<Status>, Unwell> {
         chain_id: head.view.spec().chain_id,
         genesis: head.view.genesis(),
         height: head.height.0,
-        best_known_height: inside.best_known.max(head.height.0),
+        best_known_height: chain_status.best_known.max(head.height.0),
         head_hash: head.hash,
         state_root: header.state_root.to_string(),
         head_timestamp_s: header.timestamp,
         peers: parts.net.peers().len() as u64,
-        round: inside.round,
-        validators: inside.validators,
-        signing: signing_text(&inside.signing),
-        mempool_transactions: inside.waiting,
-        mempool_bytes: inside.waiting_bytes,
+        round: chain_status.round,
+        validators: chain_status.validators,
+        signing: signing_text(&chain_status.signing),
+        mempool_transactions: chain_status.waiting,
+        mempool_bytes: chain_status.waiting_bytes,
         version: client_version(),
         uptime_s: about.started.elapsed().as_secs(),
     }))
 }
 
-/// Asks the chain's thread.
-async fn inside(parts: &Parts) -> Result<Inside, Unwell> {
+/// Reads the state from the chain's thread.
+async fn chain_status(parts: &Parts) -> Result<ChainStatus, Unhealthy> {
     let query = parts.chain.query(|node| {
         let (signing, validators) = (node.signing().clone(), node.voting().validators().len());
-        Inside {
+        ChainStatus {
             best_known: node.best_known().0,
             round: node.round(),
             validators: validators as u64,
-            node: validators == 1 && signing == Signing::On,
+            sole_validator: validators == 1 && signing == Signing::On,
             signing,
             waiting: node.pool.len() as u64,
             waiting_bytes: node.pool.bytes() as u64,
@@ -164,7 +169,7 @@ async fn inside(parts: &Parts) -> Result<Inside, Unwell> {
     });
     Ok(tokio::time::timeout(ANSWERS_WITHIN, query)
         .await
-        .map_err(|_| Unwell::Stuck)??)
+        .map_err(|_| Unhealthy::Stuck)??)
 }
 
 #[cfg(test)]
@@ -173,9 +178,9 @@ mod tests {
 
     #[test]
     fn a_node_that_wants_peers_is_ready_with_one_or_as_the_only_validator() {
-        assert!(matches!(ready(true, 0, false), Err(Unwell::Alone)));
-        for (wants, peers, node) in [(true, 1, false), (true, 0, true), (false, 0, false)] {
-            assert!(ready(wants, peers, node).is_ok());
+        assert!(matches!(ready(true, 0, false), Err(Unhealthy::Alone)));
+        for (wants, peers, sole_validator) in [(true, 1, false), (true, 0, true), (false, 0, false)] {
+            assert!(ready(wants, peers, sole_validator).is_ok());
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The doors of a whole node, asked as its operator's tools would.
+//! The interfaces of a whole node, used as an operator's tools would.
 
 use super::*;
 use base::operator::status::Status;
 use test_node::TestNode;
 
-/// A chain with one validator, in this process: the chain's own tests start it too.
+/// A chain with one validator, in this process; shared with the tests of `chain`.
 #[expect(dead_code, reason = "the chain's own tests ask JSON-RPC too")]
 #[path = "../../../chain/src/rpc/tests/test_node.rs"]
 mod test_node;

@@ -1,4 +1,4 @@
-//! What a client is told when it is not served: the error object of the OpenAI API.
+//! Error responses: the error object of the OpenAI API.
 
 use axum::{
     Json,
@@ -6,9 +6,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use serve::{engine::AskError, process::AdminError, schedule::Refusal};
+use serve::{engine::SubmitError, process::AdminError, schedule::Refusal};
 
-/// A refusal, as it is told.
+/// An error response.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ApiError {
     status: StatusCode,
@@ -29,12 +29,12 @@ impl ApiError {
         }
     }
 
-    /// A field of the request is wrong.
+    /// 400: a field of the request is invalid.
     pub(super) fn field(field: &str, why: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, format!("`{field}` {why}")).about(field)
     }
 
-    /// There is no such model.
+    /// 404: no such model.
     pub(super) fn unknown_model(name: &str) -> Self {
         let message = format!("the model `{name}` does not exist; /v1/models lists those that do");
         Self::new(StatusCode::NOT_FOUND, message)
@@ -42,7 +42,7 @@ impl ApiError {
             .coded("model_not_found")
     }
 
-    /// The engine failed while it answered.
+    /// 500: the engine failed in the middle of a completion.
     pub(super) fn failed(why: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, why).coded("engine_failed")
     }
@@ -62,7 +62,7 @@ impl ApiError {
         self
     }
 
-    /// The object that clients read.
+    /// The JSON object that clients read.
     pub(super) fn object(&self) -> Value {
         let kind = match self.status {
             StatusCode::UNAUTHORIZED => "authentication_error",
@@ -83,7 +83,7 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, value);
         }
         if self.status == StatusCode::PAYLOAD_TOO_LARGE {
-            // The rest of the body is not read: nothing can follow it.
+            // The rest of the body was not read, so the connection cannot be reused.
             let value = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, value);
         }
@@ -95,17 +95,17 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl From<AskError> for ApiError {
-    fn from(error: AskError) -> Self {
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
         let text = error.to_string();
         let bad = |param| Self::new(StatusCode::BAD_REQUEST, text.clone()).about(param);
         let unavailable = || Self::new(StatusCode::SERVICE_UNAVAILABLE, text.clone());
         match &error {
-            AskError::Unknown { .. } => Self::new(StatusCode::NOT_FOUND, text)
+            SubmitError::Unknown { .. } => Self::new(StatusCode::NOT_FOUND, text)
                 .about("model")
                 .coded("model_not_found"),
-            AskError::Field { field, .. } => bad(field),
-            AskError::Refused(refusal) => match refusal {
+            SubmitError::InvalidArgument { field, .. } => bad(field),
+            SubmitError::Refused(refusal) => match refusal {
                 Refusal::EmptyPrompt => bad("prompt"),
                 Refusal::PromptTooLong { .. } => bad("prompt").coded("context_length_exceeded"),
                 Refusal::TooManyAdapters { .. } => bad("adapters"),
@@ -116,9 +116,11 @@ impl From<AskError> for ApiError {
                 Refusal::Waited { .. } => unavailable().coded("queue_timeout").later(1000),
                 Refusal::Draining => unavailable().later(1000),
             },
-            AskError::Stopped => unavailable().coded("engine_down").later(1000),
-            AskError::Unfit { retry_after_ms, .. } => unavailable().coded("engine_down").later(*retry_after_ms),
-            AskError::Starting { retry_after_ms } => unavailable().coded("engine_starting").later(*retry_after_ms),
+            SubmitError::Stopped => unavailable().coded("engine_down").later(1000),
+            SubmitError::CannotStart { retry_after_ms, .. } => {
+                unavailable().coded("engine_down").later(*retry_after_ms)
+            }
+            SubmitError::Starting { retry_after_ms } => unavailable().coded("engine_starting").later(*retry_after_ms),
         }
     }
 }
@@ -141,13 +143,13 @@ mod tests {
 
     #[test]
     fn a_wrong_field_is_named_and_a_full_queue_says_when_to_come_back() {
-        let wrong: ApiError = AskError::Field {
+        let wrong: ApiError = SubmitError::InvalidArgument {
             field: "top_p".to_owned(),
             why: "is 2".to_owned(),
         }
         .into();
         assert_eq!(wrong.object()["error"]["param"], "top_p");
-        let full = AskError::Refused(Refusal::Full {
+        let full = SubmitError::Refused(Refusal::Full {
             waiting: 9,
             retry_after_ms: 1500,
         });

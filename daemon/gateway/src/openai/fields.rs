@@ -1,16 +1,16 @@
-//! The fields of a request, taken one by one: what is wrong is told by its name, `null` is as good as nothing, and what
-//! nobody asks for is left alone, because clients send more than is understood.
+//! The fields of a request body, read one by one. An error names the field; `null` counts as absent; unknown fields are
+//! ignored, because clients send more than they need.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
 
-/// What came.
+/// The JSON object of a request body.
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Reads a body.
+    /// Parses a body.
     pub(super) fn read(body: &[u8]) -> Result<Self, ApiError> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
@@ -19,7 +19,7 @@ impl Fields {
         }
     }
 
-    /// A field if it is there and of this type.
+    /// A field, if it is present and has this type.
     pub(super) fn get<T: DeserializeOwned>(&self, name: &str, expected: &str) -> Result<Option<T>, ApiError> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -30,27 +30,27 @@ impl Fields {
         }
     }
 
-    /// A number.
+    /// A field that is a number.
     pub(super) fn number(&self, name: &str) -> Result<Option<f32>, ApiError> {
         self.get(name, "a number")
     }
 
-    /// A count.
+    /// A field that is a whole number from 0.
     pub(super) fn count(&self, name: &str) -> Result<Option<u32>, ApiError> {
         self.get(name, "a whole number from 0")
     }
 
-    /// Whether it is so; not, if not given.
+    /// A field that is a bool; false if absent.
     pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
         Ok(self.get(name, "true or false")?.unwrap_or(false))
     }
 
-    /// A field as it came.
+    /// A field as unparsed JSON.
     pub(super) fn value(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    /// Refuses a field that is there and means something that is not done here.
+    /// Refuses a field that is present, unless its value is `harmless`.
     pub(super) fn without(&self, name: &str, harmless: impl FnOnce(&Value) -> bool) -> Result<(), ApiError> {
         match self.value(name) {
             Some(value) if !harmless(value) => Err(ApiError::field(name, "is not supported; leave it out")),

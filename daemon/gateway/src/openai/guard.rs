@@ -1,6 +1,6 @@
-//! The guard as programs that speak the OpenAI API meet it: refusals are the API's own error objects.
+//! The guard of the OpenAI API: [`base::guard`] with refusals as the API's error objects, and CORS headers.
 //!
-//! Whether the engine is well may be asked without the token, because those who watch it have none.
+//! `/health` needs no token, because monitoring has none.
 
 use std::sync::Arc;
 
@@ -32,15 +32,15 @@ fn refused(refusal: Refusal) -> ApiError {
     }
 }
 
-/// Lets a request through, or says why not.
-pub(super) async fn only_ours(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+/// Middleware: lets a request through or refuses it.
+pub(super) async fn check_access(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let preflight = request.method() == Method::OPTIONS;
     let open = preflight || request.uri().path() == "/health";
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response = match guard.check(request.headers(), open) {
         Ok(()) if preflight => StatusCode::NO_CONTENT.into_response(),
         Ok(()) => next.run(request).await,
-        // A page that was not named reads no answer.
+        // No CORS headers here: a page of another origin cannot read the refusal.
         Err(error) => return refused(error).into_response(),
     };
     if let Some(origin) = origin {

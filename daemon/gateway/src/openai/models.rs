@@ -1,9 +1,9 @@
-//! Which models there are: the base, and every adapter over it; and adapters that come and go.
+//! Listing models, and loading and unloading adapters.
 //!
 //! `GET /v1/models[?limit=N&after=ID]`, `GET /v1/models/ID`, `GET /v1/lora_adapters[?limit=N&after=NAME]`,
 //! `POST /v1/load_lora_adapter {lora_name, lora_path, load_inplace?, expected_generation?}`,
-//! `POST /v1/unload_lora_adapter {lora_name, expected_generation?}`. A path is relative to the directory of adapters, or
-//! within it. A name that is taken is replaced where `load_inplace` or an `expected_generation` says so; 0 expects none.
+//! `POST /v1/unload_lora_adapter {lora_name, expected_generation?}`. The path is relative to the adapter directory, or
+//! within it. A taken name is replaced only with `load_inplace` or a matching `expected_generation`; 0 expects none.
 
 use std::sync::Arc;
 
@@ -22,12 +22,12 @@ use serve::{
 
 use super::{Serving, error::ApiError, fields::Fields};
 
-/// Cards in one answer. Clients that know no pages get all there are up to here.
+/// Most models in one response, and the default: clients that do not paginate get them all.
 const CARDS_MAX: usize = 100_000;
-/// Adapters in one answer, of each of which the header is read.
+/// Most adapters in one status response, because the header of each is read.
 const STATUS_MAX: usize = 500;
 
-/// Which part of a list.
+/// Pagination of a list.
 #[derive(Debug, Deserialize)]
 pub(super) struct Page {
     limit: Option<usize>,
@@ -60,7 +60,7 @@ pub(super) async fn list(
         room -= 1;
     }
     let after = page.after.filter(|after| *after != serving.names.base);
-    // One more tells whether there are more.
+    // One more than asked for shows if there are more.
     let mut adapters = serving.engine.names(after, room + 1).await?;
     let more = adapters.len() > room;
     adapters.truncate(room);
@@ -199,7 +199,7 @@ impl Serving {
         })
     }
 
-    /// An adapter's identity is its content; it is known once the adapter was read.
+    /// The content hash identifies an adapter; it is unknown until the adapter was read once.
     fn adapter_card(&self, name: &str, hash: Option<&str>) -> Value {
         json!({
             "id": name,
@@ -213,7 +213,7 @@ impl Serving {
     }
 }
 
-/// The name for unknown paths.
-pub(super) async fn nowhere() -> ApiError {
+/// The handler of unknown paths.
+pub(super) async fn not_found() -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "there is nothing here; see /v1/models").coded("not_found")
 }

@@ -1,8 +1,8 @@
-//! An answer as it comes: server-sent events, one for each piece.
+//! Streaming a response as server-sent events.
 //!
-//! A choice begins with who speaks, ends with why, and between them come its texts; then what all took, where that was
-//! asked for, and `[DONE]`. When the engine fails half-way, an error object comes instead of the rest. Whoever goes away
-//! drops the stream, and with it the requests.
+//! A choice begins with the role and ends with the finish reason; between them come its chunks of text. Then the usage
+//! follows, if requested, and `[DONE]`. If the engine fails half-way, an error object takes the place of the rest. A client
+//! that disconnects drops the stream, which cancels its requests.
 
 use std::{collections::VecDeque, convert::Infallible};
 
@@ -13,25 +13,25 @@ use futures::{
 };
 use serde_json::{Map, Value};
 use serve::{
-    engine::{Event, Served},
-    process::Answer,
+    engine::{Event, UsedAdapter},
+    process::EventStream,
     schedule::Usage,
 };
 
 use super::{
-    answer::{END, failed, texts},
-    ask::Asked,
     error::ApiError,
-    shape::{Frame, reason, usage, with_first},
+    objects::{Envelope, reason, usage, with_first},
+    request::ParsedRequest,
+    response::{END, failed, texts},
 };
 
-/// Begins to tell. What is refused before its first token is no stream but an error.
+/// Starts a stream. A request that is refused before its first token gets an error response instead.
 pub(super) async fn begin(
-    frame: Frame,
-    asked: Asked,
-    answers: Vec<Answer>,
+    envelope: Envelope,
+    parsed: ParsedRequest,
+    answers: Vec<EventStream>,
 ) -> Result<Sse<impl Stream<Item = Result<Sent, Infallible>> + use<>>, ApiError> {
-    let mut teller = Teller::new(frame, asked);
+    let mut writer = ChunkWriter::new(envelope, parsed);
     let mut events: Vec<BoxStream<'static, (usize, Option<Event>)>> = Vec::new();
     for (index, mut answer) in answers.into_iter().enumerate() {
         if index == 0 {
@@ -43,52 +43,52 @@ pub(super) async fn begin(
                 }
                 Some(Event::Prompt(_) | Event::Token { .. }) | None => (),
             }
-            teller.take(index, first);
+            writer.take(index, first);
         }
         let rest = stream::unfold(answer, move |mut answer| async move {
             let event = answer.next().await?;
             Some(((index, Some(event)), answer))
         });
-        // What ends without its last event was cut off.
+        // A stream without a last event was cut off.
         events.push(rest.chain(stream::once(async move { (index, None) })).boxed());
     }
     let events = stream::select_all(events);
-    let told = stream::unfold((teller, events), |(mut teller, mut events)| async move {
+    let told = stream::unfold((writer, events), |(mut writer, mut events)| async move {
         loop {
-            if let Some(text) = teller.ready.pop_front() {
-                return Some((Ok(Sent::default().data(text)), (teller, events)));
+            if let Some(text) = writer.ready.pop_front() {
+                return Some((Ok(Sent::default().data(text)), (writer, events)));
             }
-            if teller.ended {
+            if writer.ended {
                 return None;
             }
             match events.next().await {
-                Some((index, event)) => teller.take(index, event),
-                None => teller.end(),
+                Some((index, event)) => writer.take(index, event),
+                None => writer.end(),
             }
         }
     });
     Ok(Sse::new(told).keep_alive(KeepAlive::default()))
 }
 
-/// What was told so far, and what is ready to be.
-struct Teller {
-    frame: Frame,
-    asked: Asked,
+/// State of a stream: events so far, and chunks ready to be sent.
+struct ChunkWriter {
+    envelope: Envelope,
+    parsed: ParsedRequest,
     ready: VecDeque<String>,
-    /// For each choice.
+    /// One entry per choice, as in the next two fields.
     begun: Vec<bool>,
     offsets: Vec<usize>,
     took: Vec<Option<Usage>>,
-    served: Vec<Served>,
+    served: Vec<UsedAdapter>,
     ended: bool,
 }
 
-impl Teller {
-    fn new(frame: Frame, asked: Asked) -> Self {
-        let count = asked.requests.len();
+impl ChunkWriter {
+    fn new(envelope: Envelope, parsed: ParsedRequest) -> Self {
+        let count = parsed.requests.len();
         Self {
-            frame,
-            asked,
+            envelope,
+            parsed,
             ready: VecDeque::new(),
             begun: vec![false; count],
             offsets: vec![0; count],
@@ -110,14 +110,14 @@ impl Teller {
             Some(Event::Refused(error)) => self.fail(&error.into()),
             Some(Event::Prompt(scored)) => {
                 let known = self
-                    .asked
+                    .parsed
                     .echo
                     .as_ref()
-                    .is_some_and(|texts| texts[index / self.asked.n].is_some());
+                    .is_some_and(|texts| texts[index / self.parsed.n].is_some());
                 let text = if known { String::new() } else { texts(&scored) };
                 let first = self.offsets[index] == 0;
-                let logprobs = match self.asked.logprobs {
-                    true => self.frame.logprobs(&scored, &mut self.offsets[index]),
+                let logprobs = match self.parsed.logprobs {
+                    true => self.envelope.logprobs(&scored, &mut self.offsets[index]),
                     false => Value::Null,
                 };
                 let logprobs = if first && !logprobs.is_null() {
@@ -130,7 +130,7 @@ impl Teller {
             Some(Event::Token { text, logprobs, .. }) => {
                 let logprobs = match &logprobs {
                     Some(scored) => self
-                        .frame
+                        .envelope
                         .logprobs(std::slice::from_ref(scored), &mut self.offsets[index]),
                     None => Value::Null,
                 };
@@ -147,7 +147,7 @@ impl Teller {
                     self.piece(index, &text, &Value::Null, None);
                     self.took[index] = Some(usage);
                     self.served = adapters;
-                    let last = self.frame.piece(index, "", &Value::Null, Some(why));
+                    let last = self.envelope.piece(index, "", &Value::Null, Some(why));
                     self.say(vec![last], true);
                     if self.took.iter().all(Option::is_some) {
                         self.end();
@@ -157,16 +157,16 @@ impl Teller {
         }
     }
 
-    /// Who speaks, and the prompt where it is part of the answer and known.
+    /// Starts a choice: the role, and the prompt if it is echoed and known.
     fn open(&mut self, index: usize) {
-        if let Some(opening) = self.frame.opening(index) {
+        if let Some(opening) = self.envelope.opening(index) {
             self.say(vec![opening], false);
         }
         let known = self
-            .asked
+            .parsed
             .echo
             .as_ref()
-            .and_then(|texts| texts[index / self.asked.n].clone());
+            .and_then(|texts| texts[index / self.parsed.n].clone());
         if let Some(text) = known {
             self.piece(index, &text, &Value::Null, None);
         }
@@ -176,17 +176,17 @@ impl Teller {
         if text.is_empty() && logprobs.is_null() && finish.is_none() {
             return;
         }
-        let piece = self.frame.piece(index, text, logprobs, finish);
+        let piece = self.envelope.piece(index, text, logprobs, finish);
         self.say(vec![piece], false);
     }
 
     fn say(&mut self, choices: Vec<Value>, last: bool) {
-        let mut object = self.frame.object(true, choices);
-        if self.asked.include_usage {
+        let mut object = self.envelope.object(true, choices);
+        if self.parsed.include_usage {
             object.insert("usage".to_owned(), Value::Null);
         }
         if last {
-            object.insert("openledger".to_owned(), self.frame.extra(&self.served));
+            object.insert("openledger".to_owned(), self.envelope.extra(&self.served));
         }
         self.push(object);
     }
@@ -205,10 +205,10 @@ impl Teller {
         if self.ended {
             return;
         }
-        if self.asked.include_usage {
+        if self.parsed.include_usage {
             let took: Vec<Usage> = self.took.iter().map(|took| took.unwrap_or_default()).collect();
-            let mut object = self.frame.object(true, Vec::new());
-            object.insert("usage".to_owned(), usage(&took, self.asked.n));
+            let mut object = self.envelope.object(true, Vec::new());
+            object.insert("usage".to_owned(), usage(&took, self.parsed.n));
             self.push(object);
         }
         self.ready.push_back(END.to_owned());

@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 use self::{offer::Offer, workers::Workers};
 use base::{
     argument::InvalidArgument,
+    errors::chained,
     home::Home,
     lock,
-    operator::work::{OfferAnswer, OfferAsk, WorkerLine},
+    operator::work::{OfferRequest, OfferResponse, WorkerLine},
     report::{Failure, Kind},
-    words::chained,
 };
 use data::Peer;
 
@@ -101,7 +101,7 @@ impl Offers {
     }
 
     /// Replaces the offer of this node, and announces it.
-    pub async fn offer(&self, ask: OfferAsk) -> Result<OfferAnswer, WorkError> {
+    pub async fn offer(&self, ask: OfferRequest) -> Result<OfferResponse, WorkError> {
         let (kinds, _) = offer::terms(&ask)?;
         let answer = self.with(Some(ask.clone())).await?;
         // An auditor gets its model with the job; training and inference need one here.
@@ -124,16 +124,16 @@ impl Offers {
     }
 
     /// Returns the offer, the machine and the base models.
-    pub async fn status(&self) -> Result<OfferAnswer, WorkError> {
+    pub async fn status(&self) -> Result<OfferResponse, WorkError> {
         self.with(self.0.offer.get()).await
     }
 
-    async fn with(&self, offer: Option<OfferAsk>) -> Result<OfferAnswer, WorkError> {
+    async fn with(&self, offer: Option<OfferRequest>) -> Result<OfferResponse, WorkError> {
         let home = self.0.home.clone();
         // Probing for devices may load a driver, which blocks.
         let found = tokio::task::spawn_blocking(move || Ok::<_, WorkError>((machine::bases(&home)?, machine::probe())));
         let (bases, machine) = found.await.expect("probing does not panic")?;
-        Ok(OfferAnswer {
+        Ok(OfferResponse {
             offer,
             bases,
             device: machine::device_name(machine.device),
@@ -147,7 +147,7 @@ impl Offers {
         self.announce_for(self.0.offer.get(), LIFE_MS).await;
     }
 
-    async fn announce_for(&self, offer: Option<OfferAsk>, life_ms: u64) {
+    async fn announce_for(&self, offer: Option<OfferRequest>, life_ms: u64) {
         let (Some(net), Some(offer)) = (self.0.peer.net(), offer) else {
             return;
         };

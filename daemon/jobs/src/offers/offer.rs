@@ -8,12 +8,12 @@ use protocol::{
 };
 
 use super::WorkError;
-use base::{argument::InvalidArgument, home::Home, lock, operator::work::OfferAsk};
+use base::{argument::InvalidArgument, home::Home, lock, operator::work::OfferRequest};
 
 /// The offer, on disk and in memory.
 pub(super) struct Offer {
     path: PathBuf,
-    now: Mutex<Option<OfferAsk>>,
+    now: Mutex<Option<OfferRequest>>,
 }
 
 impl Offer {
@@ -35,12 +35,12 @@ impl Offer {
     }
 
     /// Returns the current offer.
-    pub(super) fn get(&self) -> Option<OfferAsk> {
+    pub(super) fn get(&self) -> Option<OfferRequest> {
         lock::locked(&self.now).clone()
     }
 
     /// Replaces the offer. It is durable when this returns.
-    pub(super) fn set(&self, offer: Option<OfferAsk>) -> Result<(), WorkError> {
+    pub(super) fn set(&self, offer: Option<OfferRequest>) -> Result<(), WorkError> {
         let path = self.path.clone();
         let failed = |source| WorkError::File { path, source };
         let part = self.path.with_extension("json.next");
@@ -77,7 +77,7 @@ fn kind(name: &str) -> Result<Work, WorkError> {
 }
 
 /// Parses the kinds and prices of an offer.
-pub(super) fn terms(offer: &OfferAsk) -> Result<(BTreeSet<Work>, Vec<PriceHint>), WorkError> {
+pub(super) fn terms(offer: &OfferRequest) -> Result<(BTreeSet<Work>, Vec<PriceHint>), WorkError> {
     let kinds: BTreeSet<Work> = offer.kinds.iter().map(|name| kind(name)).collect::<Result<_, _>>()?;
     if kinds.is_empty() {
         return Err(InvalidArgument::new("kind", "name at least one of train, infer and audit").into());
@@ -104,8 +104,8 @@ pub(super) fn terms(offer: &OfferAsk) -> Result<(BTreeSet<Work>, Vec<PriceHint>)
 mod tests {
     use super::*;
 
-    fn ask(kinds: &[&str], prices: &[(&str, &str)]) -> OfferAsk {
-        OfferAsk {
+    fn ask(kinds: &[&str], prices: &[(&str, &str)]) -> OfferRequest {
+        OfferRequest {
             kinds: kinds.iter().map(|kind| (*kind).to_owned()).collect(),
             prices: prices
                 .iter()

@@ -14,7 +14,7 @@ use serde::Serialize;
 use storage::{BlockLog, HomeLock, JournalError, RealDisk, Wal, block_log::Layout, table::move_aside};
 
 use crate::cli::{Globals, exit::Exit, output};
-use base::{home::Home, words::chained};
+use base::{errors::chained, home::Home};
 
 /// Repair the block log and the consensus journal of a stopped node
 #[derive(Debug, Args)]

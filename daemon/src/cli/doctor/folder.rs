@@ -6,7 +6,7 @@ use storage::secret;
 
 use super::Check;
 use crate::{cli::Globals, wallet::Wallet};
-use base::{home::Home, key, words::chained};
+use base::{errors::chained, home::Home, key};
 
 pub(super) fn checks(globals: &Globals) -> Vec<Check> {
     let home = globals.home();

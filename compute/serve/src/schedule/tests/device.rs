@@ -6,7 +6,7 @@ use compute::forward::PageId;
 use protocol::crypto;
 
 use super::super::*;
-use super::facts;
+use super::info;
 
 /// Content of a position: adapters with weights, and all tokens up to it.
 type Content = [u8; 32];
@@ -70,9 +70,9 @@ impl Device {
         }
     }
 
-    pub(in crate::schedule) fn ask(&mut self, ask: Ask) {
-        self.answers.insert(ask.request, Vec::new());
-        self.input(Input::Ask(ask));
+    pub(in crate::schedule) fn submit(&mut self, request: ScheduleRequest) {
+        self.answers.insert(request.id, Vec::new());
+        self.input(Input::Submit(request));
     }
 
     pub(in crate::schedule) fn tick(&mut self) {
@@ -87,14 +87,14 @@ impl Device {
             }
             self.tick();
         }
-        panic!("not within 20,000 steps: {:?}", self.scheduler.census());
+        panic!("not within 20,000 steps: {:?}", self.scheduler.occupancy());
     }
 
     pub(in crate::schedule) fn until_idle(&mut self) {
         self.until(|device| device.scheduler.is_idle());
     }
 
-    pub(in crate::schedule) fn give(&mut self, adapter: AdapterKey, result: Result<Facts, String>) {
+    pub(in crate::schedule) fn give(&mut self, adapter: AdapterKey, result: Result<AdapterInfo, String>) {
         if result.is_ok() {
             self.fetched.insert(adapter);
         }
@@ -138,7 +138,7 @@ impl Device {
             Effect::Fetch(adapter) => {
                 self.asked_for.push(adapter);
                 if !self.fetch_by_hand {
-                    self.give(adapter, Ok(facts(adapter)));
+                    self.give(adapter, Ok(info(adapter)));
                 }
             }
             Effect::Drop(adapter) => assert!(self.fetched.remove(&adapter)),
@@ -231,9 +231,9 @@ impl Device {
     }
 
     /// What the model says to this request when nobody else is there.
-    pub(in crate::schedule) fn alone(&self, ask: &Ask) -> Vec<u32> {
-        let mut content = origin(&ask.adapters, ask.verified);
-        for token in &ask.prompt {
+    pub(in crate::schedule) fn alone(&self, request: &ScheduleRequest) -> Vec<u32> {
+        let mut content = origin(&request.adapters, request.verified);
+        for token in &request.prompt {
             content = crypto::digest("toy", &[&content, &token.to_be_bytes()]);
         }
         let mut answer = Vec::new();
@@ -241,8 +241,8 @@ impl Device {
             .shape
             .context_tokens_max
             .min(self.shape.pages as usize * self.shape.page_tokens)
-            - ask.prompt.len();
-        for _ in 0..room.min(ask.tokens_max as usize) {
+            - request.prompt.len();
+        for _ in 0..room.min(request.tokens_max as usize) {
             let token = said(&content, self.shape.vocabulary);
             answer.push(token);
             content = crypto::digest("toy", &[&content, &token.to_be_bytes()]);

@@ -4,7 +4,7 @@ use super::{super::*, device::Device, *};
 fn waits(device: &mut Device, count: u64) -> Vec<usize> {
     let wait = |number: u64| {
         let before = device.steps;
-        device.ask(Ask {
+        device.submit(ScheduleRequest {
             prompt: vec![u32::try_from(number).expect("small"); 6],
             ..for_tenant("b", 10_000 + number)
         });
@@ -19,10 +19,10 @@ fn a_tenant_that_floods_hardly_delays_another() {
     let quiet = waits(&mut Device::new(limits(), SHAPE), 20);
     let mut device = Device::new(limits(), SHAPE);
     (1..=20).for_each(|request| {
-        device.ask(Ask {
+        device.submit(ScheduleRequest {
             tokens_max: 50,
             prompt: vec![u32::try_from(request).expect("small"); 12],
-            ..ask(request)
+            ..plain(request)
         });
     });
     device.tick();
@@ -49,7 +49,7 @@ fn tenants_that_all_want_more_get_the_same() {
             // Tenant c asks for three times as much each time.
             let tokens_max = if *tenant == "c" { 36 } else { 12 };
             let prompt = vec![u32::try_from(number * 3 + at).expect("small"); 4];
-            device.ask(Ask {
+            device.submit(ScheduleRequest {
                 tokens_max,
                 prompt,
                 ..for_tenant(tenant, (number * 3 + at) as u64)
@@ -70,16 +70,16 @@ fn tenants_that_all_want_more_get_the_same() {
 fn who_pauses_saves_nothing_up_and_owes_what_it_took() {
     let mut device = Device::new(limits(), SHAPE);
     (1..=4).for_each(|request| {
-        device.ask(Ask {
+        device.submit(ScheduleRequest {
             tokens_max: 40,
-            ..ask(request)
+            ..plain(request)
         })
     });
     device.until_idle();
     let tenants = &mut device.scheduler.tenants;
     let (early, late) = (Tenant("a".into()), Tenant("z".into()));
-    tenants.wait(&late, 100, RequestId(100), true);
-    tenants.wait(&early, 101, RequestId(101), true);
+    tenants.enqueue(&late, 100, RequestId(100), true);
+    tenants.enqueue(&early, 101, RequestId(101), true);
     assert!(tenants.served(&early) > tenants.served(&late));
 }
 
@@ -88,17 +88,17 @@ fn rows_are_shared_among_those_who_are_there_unless_there_are_spare_ones() {
     for (rows_spare, expected) in [(0, 2), (9, 3)] {
         let mut device = Device::new(Limits { rows_spare, ..limits() }, SHAPE);
         for request in 1..=6 {
-            device.ask(Ask {
+            device.submit(ScheduleRequest {
                 tokens_max: 40,
                 prompt: vec![u32::try_from(request).expect("small"); 4],
-                ..ask(request)
+                ..plain(request)
             });
             // One after another, so that it was seen what fewer take.
             (0..4).for_each(|_| device.tick());
         }
         let running = |device: &Device| device.scheduler.tenants.running(&Tenant("a".into()));
         assert_eq!(running(&device), 4, "nobody else is there");
-        device.ask(Ask {
+        device.submit(ScheduleRequest {
             tokens_max: 20,
             prompt: vec![90; 4],
             ..for_tenant("b", 100)
@@ -117,7 +117,7 @@ fn rows_that_make_steps_longer_are_for_those_who_are_alone_or_as_many_as_the_oth
         let mut device = Device::new(limits(), SHAPE);
         device.takes_us = takes_us;
         let mut wants = |tenant: &str, number: u64| {
-            device.ask(Ask {
+            device.submit(ScheduleRequest {
                 tokens_max: 40,
                 prompt: vec![u32::try_from(number).expect("small"); 4],
                 ..for_tenant(tenant, number)
@@ -148,7 +148,7 @@ fn a_flood_of_prompts_takes_its_part_of_the_time_and_no_more_however_long_it_wai
     device.takes_us = |tokens| EACH_US * tokens as u64;
     for tenant in ["b", "c", "d"] {
         let number = u64::from(tenant.as_bytes()[0]);
-        device.ask(Ask {
+        device.submit(ScheduleRequest {
             tokens_max: 120,
             ..for_tenant(tenant, number)
         });
@@ -156,7 +156,7 @@ fn a_flood_of_prompts_takes_its_part_of_the_time_and_no_more_however_long_it_wai
     }
     let began = device.took_us.len();
     for number in 0..20u32 {
-        device.ask(Ask {
+        device.submit(ScheduleRequest {
             tokens_max: 1,
             prompt: vec![number; 20],
             ..for_tenant("a", 200 + u64::from(number))

@@ -4,7 +4,7 @@ use super::{super::*, device::Device, *};
 
 #[derive(Clone, Debug)]
 enum Act {
-    Ask {
+    Submit {
         tenant: u8,
         adapters: Vec<(u64, f32)>,
         prompt: Vec<u32>,
@@ -30,7 +30,7 @@ fn act() -> impl Strategy<Value = Act> {
         0..8u8,
     );
     prop_oneof![
-        8 => asks.prop_map(|(tenant, adapters, prompt, tokens_max, kind)| Act::Ask { tenant, adapters, prompt, tokens_max, kind }),
+        8 => asks.prop_map(|(tenant, adapters, prompt, tokens_max, kind)| Act::Submit { tenant, adapters, prompt, tokens_max, kind }),
         2 => (0..40u64).prop_map(Act::Cancel),
         1 => (0..40u64).prop_map(Act::Stopped),
         8 => (1..6u8).prop_map(Act::Ticks),
@@ -64,10 +64,10 @@ proptest! {
     fn every_request_gets_what_it_would_get_alone_whatever_happens((limits, shape) in shapes(), acts in prop::collection::vec(act(), 1..120)) {
         let mut device = Device::new(limits, shape);
         device.fetch_by_hand = true;
-        let (mut asks, mut given) = (Vec::<Ask>::new(), 0);
-        let mut act_on = |device: &mut Device, asks: &mut Vec<Ask>, act: Act| match act {
-            Act::Ask { tenant, adapters, prompt, tokens_max, kind } => {
-                let one = Ask {
+        let (mut asks, mut given) = (Vec::<ScheduleRequest>::new(), 0);
+        let mut act_on = |device: &mut Device, asks: &mut Vec<ScheduleRequest>, act: Act| match act {
+            Act::Submit { tenant, adapters, prompt, tokens_max, kind } => {
+                let one = ScheduleRequest {
                     adapters: adapters.into_iter().map(|(key, weight)| (AdapterKey(key), weight)).collect(),
                     prompt,
                     tokens_max,
@@ -76,7 +76,7 @@ proptest! {
                     ..for_tenant(&tenant.to_string(), asks.len() as u64)
                 };
                 asks.push(one.clone());
-                device.ask(one);
+                device.submit(one);
             }
             Act::Cancel(request) => device.input(Input::Cancel(RequestId(request))),
             Act::Stopped(request) => device.input(Input::Stopped(RequestId(request))),
@@ -89,7 +89,7 @@ proptest! {
                     given += 1;
                     let result = match act {
                         Act::Fail(_) => Err("gone".to_owned()),
-                        _ => Ok(facts(adapter)),
+                        _ => Ok(info(adapter)),
                     };
                     device.give(adapter, result);
                 }
@@ -114,19 +114,19 @@ proptest! {
             act_on(&mut device, &mut asks, Act::Give(3));
             device.tick();
         }
-        prop_assert!(device.scheduler.is_idle(), "{:?}", device.scheduler.census());
+        prop_assert!(device.scheduler.is_idle(), "{:?}", device.scheduler.occupancy());
         // Everything that was asked for comes to memory, is used, and leaves it.
         act_on(&mut device, &mut asks, Act::Give(usize::MAX));
         prop_assert!(device.memory_is_empty());
-        let census = device.scheduler.census();
-        prop_assert_eq!(census.pages_free + census.pages_kept, shape.pages as usize);
-        for ask in &asks {
-            let request = ask.request;
+        let occupancy = device.scheduler.occupancy();
+        prop_assert_eq!(occupancy.pages_free + occupancy.pages_kept, shape.pages as usize);
+        for asked in &asks {
+            let request = asked.id;
             let Some((finish, _)) = device.finished.get(&request) else {
                 prop_assert!(device.refused.contains_key(&request));
                 continue;
             };
-            let (said, alone) = (&device.answers[&request], device.alone(ask));
+            let (said, alone) = (&device.answers[&request], device.alone(asked));
             prop_assert!(alone.starts_with(said));
             prop_assert!(*finish != Finish::Length || *said == alone);
         }

@@ -1,11 +1,11 @@
-//! Datasets: added, listed, shown, fetched, checked, compared, dropped, by the operator's own commands.
+//! Handlers for datasets.
 
 use axum::{Json, Router, extract::State, response::Response, routing::post};
 use serde_json::json;
 
-use super::told;
+use super::streamed;
 use base::{
-    operator::dataset::{AddAsk, DiffAsk, FsckAsk, GetAsk, RootAsk},
+    operator::dataset::{AddRequest, DiffRequest, FsckRequest, GetRequest, RootRequest},
     report::Failure,
 };
 use data::{Announcements, Data, Library, LibraryError};
@@ -31,21 +31,25 @@ pub(super) fn routes(data: &Data) -> Router {
     kept.merge(announced)
 }
 
-async fn add(State(library): State<Library>, Json(ask): Json<AddAsk>) -> Response {
-    told(|teller| async move { library.add(ask, move |progress| teller.tell(progress)).await })
+async fn add(State(library): State<Library>, Json(request): Json<AddRequest>) -> Response {
+    streamed(|lines| async move { library.add(request, move |progress| lines.progress(progress)).await })
 }
 
-async fn get(State(library): State<Library>, Json(ask): Json<GetAsk>) -> Response {
-    told(|teller| async move {
-        let telling = teller.clone();
+async fn get(State(library): State<Library>, Json(request): Json<GetRequest>) -> Response {
+    streamed(|lines| async move {
+        let progress_lines = lines.clone();
         let got = library
-            .get(ask.root, ask.datanet, ask.from, ask.keep, move |progress| {
-                telling.tell(progress)
-            })
+            .get(
+                request.root,
+                request.datanet,
+                request.from,
+                request.keep,
+                move |progress| progress_lines.progress(progress),
+            )
             .await?;
-        if let Some(out) = &ask.out {
+        if let Some(out) = &request.out {
             library
-                .restore(ask.root, out, move |progress| teller.tell(progress))
+                .restore(request.root, out, move |progress| lines.progress(progress))
                 .await?;
         }
         Ok::<_, LibraryError>(got)
@@ -53,55 +57,59 @@ async fn get(State(library): State<Library>, Json(ask): Json<GetAsk>) -> Respons
 }
 
 async fn list(State(library): State<Library>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(library.list().await) })
+    streamed(|_| async move { Ok::<_, Failure>(library.list().await) })
 }
 
-async fn show(State(library): State<Library>, Json(ask): Json<RootAsk>) -> Response {
-    told(|_| async move { library.show(ask.root).await })
+async fn show(State(library): State<Library>, Json(request): Json<RootRequest>) -> Response {
+    streamed(|_| async move { library.show(request.root).await })
 }
 
-async fn records(State(library): State<Library>, Json(ask): Json<RootAsk>) -> Response {
-    told(|teller| async move { library.records(ask.root, move |record| teller.part(&record)).await })
+async fn records(State(library): State<Library>, Json(request): Json<RootRequest>) -> Response {
+    streamed(|lines| async move { library.records(request.root, move |record| lines.part(&record)).await })
 }
 
-async fn verify(State(library): State<Library>, Json(ask): Json<RootAsk>) -> Response {
-    told(|teller| async move { library.verify(ask.root, move |progress| teller.tell(progress)).await })
-}
-
-async fn diff(State(library): State<Library>, Json(ask): Json<DiffAsk>) -> Response {
-    told(|_| async move { library.diff(ask.old, ask.new).await })
-}
-
-async fn remove(State(library): State<Library>, Json(ask): Json<RootAsk>) -> Response {
-    told(|_| async move {
-        let left = library.remove(ask.root).await?;
-        Ok::<_, LibraryError>(json!({ "root": ask.root, "removed": left.is_empty(), "still_kept_for": left }))
+async fn verify(State(library): State<Library>, Json(request): Json<RootRequest>) -> Response {
+    streamed(|lines| async move {
+        library
+            .verify(request.root, move |progress| lines.progress(progress))
+            .await
     })
 }
 
-async fn providers(State(announcements): State<Announcements>, Json(ask): Json<RootAsk>) -> Response {
-    told(|_| async move {
-        let providers = announcements.providers(ask.root).await;
-        Ok::<_, Failure>(json!({ "root": ask.root, "providers": providers }))
+async fn diff(State(library): State<Library>, Json(request): Json<DiffRequest>) -> Response {
+    streamed(|_| async move { library.diff(request.old, request.new).await })
+}
+
+async fn remove(State(library): State<Library>, Json(request): Json<RootRequest>) -> Response {
+    streamed(|_| async move {
+        let left = library.remove(request.root).await?;
+        Ok::<_, LibraryError>(json!({ "root": request.root, "removed": left.is_empty(), "still_kept_for": left }))
+    })
+}
+
+async fn providers(State(announcements): State<Announcements>, Json(request): Json<RootRequest>) -> Response {
+    streamed(|_| async move {
+        let providers = announcements.providers(request.root).await;
+        Ok::<_, Failure>(json!({ "root": request.root, "providers": providers }))
     })
 }
 
 async fn known(State(announcements): State<Announcements>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(announcements.known()) })
+    streamed(|_| async move { Ok::<_, Failure>(announcements.known()) })
 }
 
 async fn stat(State(library): State<Library>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(library.stat().await) })
+    streamed(|_| async move { Ok::<_, Failure>(library.stat().await) })
 }
 
 async fn collect(State(library): State<Library>) -> Response {
-    told(|_| async move { library.collect().await })
+    streamed(|_| async move { library.collect().await })
 }
 
-async fn fsck(State(library): State<Library>, Json(ask): Json<FsckAsk>) -> Response {
-    told(|teller| async move {
+async fn fsck(State(library): State<Library>, Json(request): Json<FsckRequest>) -> Response {
+    streamed(|lines| async move {
         library
-            .fsck(ask.drop_damaged, move |progress| teller.tell(progress))
+            .fsck(request.drop_damaged, move |progress| lines.progress(progress))
             .await
     })
 }

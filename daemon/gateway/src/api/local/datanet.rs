@@ -1,12 +1,12 @@
-//! Datanets: founded, joined, spoken in, looked at, by the operator's own commands.
+//! Handlers for datanets.
 
 use axum::{Json, Router, extract::State, response::Response, routing::post};
 use protocol::BlobHash;
 use serde_json::json;
 
-use super::told;
+use super::streamed;
 use base::{
-    operator::datanet::{CreateAsk, DatanetAsk, JoinAsk, SayAsk},
+    operator::datanet::{CreateRequest, DatanetRequest, JoinRequest, SayRequest},
     report::Failure,
 };
 use data::{DatanetError, Datanets};
@@ -23,42 +23,42 @@ pub(super) fn routes() -> Router<Datanets> {
         .route("/v1/datanet/key", post(key))
 }
 
-async fn create(State(datanets): State<Datanets>, Json(ask): Json<CreateAsk>) -> Response {
-    told(|_| async move { datanets.create(ask).await })
+async fn create(State(datanets): State<Datanets>, Json(request): Json<CreateRequest>) -> Response {
+    streamed(|_| async move { datanets.create(request).await })
 }
 
 async fn list(State(datanets): State<Datanets>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(datanets.list()) })
+    streamed(|_| async move { Ok::<_, Failure>(datanets.list()) })
 }
 
-async fn show(State(datanets): State<Datanets>, Json(ask): Json<DatanetAsk>) -> Response {
-    told(|_| async move { datanets.show(ask.id) })
+async fn show(State(datanets): State<Datanets>, Json(request): Json<DatanetRequest>) -> Response {
+    streamed(|_| async move { datanets.show(request.id) })
 }
 
-async fn members(State(datanets): State<Datanets>, Json(ask): Json<DatanetAsk>) -> Response {
-    told(|_| async move { datanets.members(ask.id) })
+async fn members(State(datanets): State<Datanets>, Json(request): Json<DatanetRequest>) -> Response {
+    streamed(|_| async move { datanets.members(request.id) })
 }
 
-async fn say(State(datanets): State<Datanets>, Json(ask): Json<SayAsk>) -> Response {
-    told(|_| async move {
-        let said = datanets.say(ask.id, ask.what).await?;
-        Ok::<_, DatanetError>(json!({ "datanet": ask.id, "statement": BlobHash(said.0) }))
+async fn say(State(datanets): State<Datanets>, Json(request): Json<SayRequest>) -> Response {
+    streamed(|_| async move {
+        let said = datanets.say(request.id, request.what).await?;
+        Ok::<_, DatanetError>(json!({ "datanet": request.id, "statement": BlobHash(said.0) }))
     })
 }
 
-async fn join(State(datanets): State<Datanets>, Json(ask): Json<JoinAsk>) -> Response {
-    told(|_| async move { datanets.join(ask.id, ask.from).await })
+async fn join(State(datanets): State<Datanets>, Json(request): Json<JoinRequest>) -> Response {
+    streamed(|_| async move { datanets.join(request.id, request.from).await })
 }
 
-async fn sync(State(datanets): State<Datanets>, Json(ask): Json<DatanetAsk>) -> Response {
-    told(|_| async move {
-        let answered = datanets.sync(ask.id).await?;
-        Ok::<_, DatanetError>(json!({ "datanet": ask.id, "answered": answered }))
+async fn sync(State(datanets): State<Datanets>, Json(request): Json<DatanetRequest>) -> Response {
+    streamed(|_| async move {
+        let answered = datanets.sync(request.id).await?;
+        Ok::<_, DatanetError>(json!({ "datanet": request.id, "answered": answered }))
     })
 }
 
 async fn key(State(datanets): State<Datanets>) -> Response {
-    told(|_| async move {
+    streamed(|_| async move {
         let key = datanets.member_key()?;
         Ok::<_, DatanetError>(json!({ "key": BlobHash(key.0) }))
     })

@@ -1,10 +1,10 @@
-//! Work with models in the node: a model that is served, and training runs, by the operator's own commands.
+//! Handlers for serving a model and for training runs in the node.
 
 use axum::{Json, Router, extract::State, response::Response, routing::post};
 use base::{
     events::Events,
     home::Home,
-    operator::job::{ServeAsk, TrainAsk},
+    operator::job::{ServeRequest, TrainRequest},
     report::{Failure, Kind},
 };
 use data::Library;
@@ -14,19 +14,17 @@ use jobs::{
 };
 use serde_json::json;
 
-use super::tell::{Teller, told};
+use super::lines::{LineSender, streamed};
 use crate::serving::NodeServing;
 
-/// What a job of the node stands on.
+/// The parts that jobs use.
 #[derive(Clone)]
 pub struct JobParts {
-    /// Where models are kept, and where a run looks whether somebody is answered.
+    /// The home with the stored models, and with the lock that shows if completions are in progress.
     pub home: Home,
-    /// Where records come from.
+    /// The datasets to train on.
     pub library: Library,
-    /// Where it tells what happens.
     pub events: Events,
-    /// The engine.
     pub serving: NodeServing,
 }
 
@@ -38,59 +36,59 @@ pub(super) fn routes() -> Router<JobParts> {
         .route("/v1/job/train", post(train))
 }
 
-async fn start(State(parts): State<JobParts>, Json(ask): Json<ServeAsk>) -> Response {
-    told(|_| async move { parts.serving.start(ask).await })
+async fn start(State(parts): State<JobParts>, Json(request): Json<ServeRequest>) -> Response {
+    streamed(|_| async move { parts.serving.start(request).await })
 }
 
 async fn status(State(parts): State<JobParts>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(json!({ "served": parts.serving.status().await })) })
+    streamed(|_| async move { Ok::<_, Failure>(json!({ "served": parts.serving.status().await })) })
 }
 
 async fn stop(State(parts): State<JobParts>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(json!({ "stopped": parts.serving.stop().await })) })
+    streamed(|_| async move { Ok::<_, Failure>(json!({ "stopped": parts.serving.stop().await })) })
 }
 
-async fn train(State(parts): State<JobParts>, Json(ask): Json<TrainAsk>) -> Response {
-    told(|teller| async move {
+async fn train(State(parts): State<JobParts>, Json(request): Json<TrainRequest>) -> Response {
+    streamed(|lines| async move {
         let control = RunControl::default();
-        // A reader that goes away drops this future, and the run ends behind a checkpoint.
+        // A client that disconnects drops this future; the run then stops after a checkpoint.
         let _stopping = StopWhenDropped(control.clone());
         let runtime = tokio::runtime::Handle::current();
         let run = tokio::task::spawn_blocking(move || {
-            let (share, beside) = (ask.share, ask.share_beside);
-            let training = training(ask)?;
+            let (share, beside) = (request.share, request.share_beside);
+            let training = training(request)?;
             let opening = training.open(&parts.home, &parts.library, parts.events);
-            // Only this waits for others: a run computes, and its reader may hold it up.
+            // Only opening waits for other tasks. The run itself computes, and blocks while the client is slow to read.
             let run = runtime.block_on(opening)?;
             run.pace(&control, share, beside);
-            train_on(run, control, &teller)
+            train_on(run, control, &lines)
         });
         run.await.expect("a run does not panic")
     })
 }
 
-/// Trains from the last checkpoint to the end, and hands each event to the reader.
-fn train_on(mut run: Run, mut control: RunControl, teller: &Teller) -> Result<Outcome, JobError> {
+/// Trains from the last checkpoint to the end and streams each event.
+fn train_on(mut run: Run, mut control: RunControl, lines: &LineSender) -> Result<Outcome, JobError> {
     run.resume_last()?;
-    // Whether anybody still reads is known by the future that is dropped.
-    run.train(&mut control, &mut |event| _ = teller.part(event))
+    // The result is ignored: a client that went away is noticed because the future is dropped.
+    run.train(&mut control, &mut |event| _ = lines.part(event))
 }
 
-fn training(ask: TrainAsk) -> Result<Training, JobError> {
+fn training(request: TrainRequest) -> Result<Training, JobError> {
     let source = |text: &String| Source::parse(text).map_err(|why| JobError::refused(Kind::Usage, why));
     let usual = Machine::default();
     Ok(Training {
-        data: ask.data.iter().map(source).collect::<Result<_, _>>()?,
-        recipe: recipe_of(ask.recipe)?,
-        base: ask.base,
-        weights: ask.weights,
-        device: ask.device,
-        out: ask.out,
-        checkpoint_every: ask.checkpoint_every.max(1),
-        checkpoints_max: ask.checkpoints_max,
+        data: request.data.iter().map(source).collect::<Result<_, _>>()?,
+        recipe: recipe_of(request.recipe)?,
+        base: request.base,
+        weights: request.weights,
+        device: request.device,
+        out: request.out,
+        checkpoint_every: request.checkpoint_every.max(1),
+        checkpoints_max: request.checkpoints_max,
         machine: Machine {
-            threads: ask.threads.unwrap_or(usual.threads),
-            keep_bytes: ask.keep_bytes,
+            threads: request.threads.unwrap_or(usual.threads),
+            keep_bytes: request.keep_bytes,
             ..usual
         },
     })

@@ -1,11 +1,11 @@
-//! Peers: whom this node is connected to, and whom it should reach out to now.
+//! Handlers for peers.
 
 use axum::{Json, Router, extract::State, response::Response, routing::post};
 use net::{NetHandle, PeerInfo};
 
-use super::told;
+use super::streamed;
 use base::{
-    operator::peer::{DialAsk, PeerLine},
+    operator::peer::{DialRequest, PeerLine},
     report::{Failure, Kind},
 };
 
@@ -16,7 +16,7 @@ pub(super) fn routes() -> Router<NetHandle> {
 }
 
 async fn list(State(net): State<NetHandle>) -> Response {
-    told(|_| async move {
+    streamed(|_| async move {
         let line = |peer: PeerInfo| PeerLine {
             id: peer.id,
             address: peer.address,
@@ -28,8 +28,8 @@ async fn list(State(net): State<NetHandle>) -> Response {
     })
 }
 
-async fn dial(State(net): State<NetHandle>, Json(dial): Json<DialAsk>) -> Response {
-    told(|_| async move {
+async fn dial(State(net): State<NetHandle>, Json(dial): Json<DialRequest>) -> Response {
+    streamed(|_| async move {
         net.dial(&dial.address)
             .map_err(|wrong| Failure::of(Kind::Usage, &wrong))
     })

@@ -1,13 +1,13 @@
-//! Pins: copies here and with others, looked at and checked, by the operator's own commands.
+//! Handlers for pins and deals.
 
 use axum::{Json, Router, extract::State, response::Response, routing::post};
 use serde_json::json;
 
-use super::told;
+use super::streamed;
 use base::{
     operator::{
-        dataset::RootAsk,
-        pin::{PinAddAsk, RenewAsk, VerifyAsk},
+        dataset::RootRequest,
+        pin::{PinAddRequest, RenewRequest, VerifyRequest},
     },
     report::Failure,
 };
@@ -23,33 +23,33 @@ pub(super) fn routes() -> Router<Pins> {
         .route("/v1/pin/verify", post(verify))
 }
 
-async fn add(State(pins): State<Pins>, Json(ask): Json<PinAddAsk>) -> Response {
-    told(|teller| async move { pins.add(ask, move |progress| teller.tell(progress)).await })
+async fn add(State(pins): State<Pins>, Json(request): Json<PinAddRequest>) -> Response {
+    streamed(|lines| async move { pins.add(request, move |progress| lines.progress(progress)).await })
 }
 
-async fn renew(State(pins): State<Pins>, Json(ask): Json<RenewAsk>) -> Response {
-    told(|_| async move { pins.renew(ask).await })
+async fn renew(State(pins): State<Pins>, Json(request): Json<RenewRequest>) -> Response {
+    streamed(|_| async move { pins.renew(request).await })
 }
 
-async fn remove(State(pins): State<Pins>, Json(ask): Json<RootAsk>) -> Response {
-    told(|_| async move {
-        let ended = pins.remove(ask.root).await?;
-        Ok::<_, PinError>(json!({ "root": ask.root, "deals_ended": ended }))
+async fn remove(State(pins): State<Pins>, Json(request): Json<RootRequest>) -> Response {
+    streamed(|_| async move {
+        let ended = pins.remove(request.root).await?;
+        Ok::<_, PinError>(json!({ "root": request.root, "deals_ended": ended }))
     })
 }
 
 async fn list(State(pins): State<Pins>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(pins.list().await) })
+    streamed(|_| async move { Ok::<_, Failure>(pins.list().await) })
 }
 
-async fn status(State(pins): State<Pins>, Json(ask): Json<RootAsk>) -> Response {
-    told(|_| async move { pins.status(ask.root).await })
+async fn status(State(pins): State<Pins>, Json(request): Json<RootRequest>) -> Response {
+    streamed(|_| async move { pins.status(request.root).await })
 }
 
-async fn verify(State(pins): State<Pins>, Json(ask): Json<VerifyAsk>) -> Response {
-    told(|_| async move {
-        let root = ask.root;
-        let checked = pins.verify(ask).await?;
+async fn verify(State(pins): State<Pins>, Json(request): Json<VerifyRequest>) -> Response {
+    streamed(|_| async move {
+        let root = request.root;
+        let checked = pins.verify(request).await?;
         Ok::<_, PinError>(json!({ "root": root, "checked": checked }))
     })
 }

@@ -1,10 +1,10 @@
-//! Work: offered, taken back, looked for, by the operator's own commands.
+//! Handlers for compute offers.
 
 use axum::{Json, Router, extract::State, response::Response, routing::post};
 use serde_json::json;
 
-use super::told;
-use base::{operator::work::OfferAsk, report::Failure};
+use super::streamed;
+use base::{operator::work::OfferRequest, report::Failure};
 use jobs::offers::{Offers, WorkError};
 
 pub(super) fn routes() -> Router<Offers> {
@@ -15,21 +15,21 @@ pub(super) fn routes() -> Router<Offers> {
         .route("/v1/work/workers", post(workers))
 }
 
-async fn offer(State(offers): State<Offers>, Json(ask): Json<OfferAsk>) -> Response {
-    told(|_| async move { offers.offer(ask).await })
+async fn offer(State(offers): State<Offers>, Json(request): Json<OfferRequest>) -> Response {
+    streamed(|_| async move { offers.offer(request).await })
 }
 
 async fn withdraw(State(offers): State<Offers>) -> Response {
-    told(|_| async move {
+    streamed(|_| async move {
         let offered = offers.withdraw().await?;
         Ok::<_, WorkError>(json!({ "was_offered": offered }))
     })
 }
 
 async fn status(State(offers): State<Offers>) -> Response {
-    told(|_| async move { offers.status().await })
+    streamed(|_| async move { offers.status().await })
 }
 
 async fn workers(State(offers): State<Offers>) -> Response {
-    told(|_| async move { Ok::<_, Failure>(offers.workers()) })
+    streamed(|_| async move { Ok::<_, Failure>(offers.workers()) })
 }

@@ -1,4 +1,4 @@
-//! Figures as text for Prometheus: every one with what it means and its unit, none with a label that can grow.
+//! The Prometheus page of a node: every metric has help text and a unit, and none has a label with unbounded values.
 
 use std::{
     fmt::Write,
@@ -7,16 +7,16 @@ use std::{
 
 use consensus::node::Signing;
 
-use super::Inside;
+use super::ChainStatus;
 use crate::api::Parts;
-use base::figures::{Page, seconds};
+use base::metrics::{Page, seconds};
 use chain::rpc::client_version;
 
-pub(super) fn page(parts: &Parts, inside: &Inside) -> String {
+pub(super) fn page(parts: &Parts, chain_status: &ChainStatus) -> String {
     let mut page = Page::default();
     process(&mut page, parts);
-    chain(&mut page, parts, inside);
-    consensus(&mut page, inside);
+    chain(&mut page, parts, chain_status);
+    consensus(&mut page, chain_status);
     page.counters("openledger", parts.chain.counters.each());
     network(&mut page, parts);
     if let Some(data) = parts.data.get() {
@@ -25,7 +25,7 @@ pub(super) fn page(parts: &Parts, inside: &Inside) -> String {
             "Datanets that are known here, counted.",
             data.datanets.count(),
         );
-        page.figures("openledger_pin", data.pins.metrics());
+        page.metrics("openledger_pin", data.pins.metrics());
         if let Some(counts) = data.peer.transfers() {
             page.counters("openledger_data", counts.each());
         }
@@ -46,7 +46,7 @@ fn process(page: &mut Page, parts: &Parts) {
         "Seconds since the node started.",
         parts.about.started.elapsed().as_secs(),
     );
-    // Only Linux tells; elsewhere the figure is missing rather than wrong.
+    // Only Linux has this file; elsewhere the metric is missing rather than wrong.
     if let Some(bytes) = std::fs::read_to_string("/proc/self/status")
         .ok()
         .as_deref()
@@ -56,7 +56,7 @@ fn process(page: &mut Page, parts: &Parts) {
     }
 }
 
-fn chain(page: &mut Page, parts: &Parts, inside: &Inside) {
+fn chain(page: &mut Page, parts: &Parts, chain_status: &ChainStatus) {
     let (head, counters) = (parts.chain.head.borrow().clone(), &parts.chain.counters);
     page.gauge(
         "openledger_chain_height_blocks",
@@ -66,7 +66,7 @@ fn chain(page: &mut Page, parts: &Parts, inside: &Inside) {
     page.gauge(
         "openledger_chain_best_known_height_blocks",
         "Highest block that a peer claims, or our own, in blocks.",
-        inside.best_known.max(head.height.0),
+        chain_status.best_known.max(head.height.0),
     );
     page.gauge(
         "openledger_chain_head_timestamp_seconds",
@@ -93,30 +93,30 @@ fn chain(page: &mut Page, parts: &Parts, inside: &Inside) {
     page.gauge(
         "openledger_mempool_transactions",
         "Transactions that wait, counted.",
-        inside.waiting,
+        chain_status.waiting,
     );
     page.gauge(
         "openledger_mempool_bytes",
         "Transactions that wait, in bytes.",
-        inside.waiting_bytes,
+        chain_status.waiting_bytes,
     );
 }
 
-fn consensus(page: &mut Page, inside: &Inside) {
+fn consensus(page: &mut Page, chain_status: &ChainStatus) {
     page.gauge(
         "openledger_consensus_round",
         "Round of the height being decided; 0 is the first.",
-        inside.round,
+        chain_status.round,
     );
     page.gauge(
         "openledger_consensus_validators",
         "Validators that vote, counted.",
-        inside.validators,
+        chain_status.validators,
     );
     page.gauge(
         "openledger_consensus_signing",
         "1 while this node signs votes, else 0.",
-        u8::from(inside.signing == Signing::On),
+        u8::from(chain_status.signing == Signing::On),
     );
 }
 
@@ -134,7 +134,7 @@ fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// Resident memory in the kernel's description of a process.
+/// Resident memory from `/proc/self/status`.
 fn resident_bytes(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -1,6 +1,6 @@
 use super::*;
 
-fn asked(kind: Kind, body: &str) -> Result<Asked, ApiError> {
+fn parsed(kind: Kind, body: &str) -> Result<ParsedRequest, ApiError> {
     let names = Names {
         base: "base".to_owned(),
     };
@@ -8,7 +8,7 @@ fn asked(kind: Kind, body: &str) -> Result<Asked, ApiError> {
 }
 
 fn refused(kind: Kind, body: &str) -> String {
-    let error = asked(kind, body).map(|_| body.to_owned()).unwrap_err();
+    let error = parsed(kind, body).map(|_| body.to_owned()).unwrap_err();
     error.object()["error"]["param"].as_str().unwrap_or("none").to_owned()
 }
 
@@ -21,7 +21,7 @@ fn a_name_is_the_base_an_adapter_or_an_adapter_behind_the_base() {
         ("tone@0x12", vec![("tone@0x12".to_owned(), 1.0)]),
     ] {
         let body = format!(r#"{{"model":"{model}","prompt":"x"}}"#);
-        let request = asked(Kind::Completion, &body).unwrap().requests.remove(0);
+        let request = parsed(Kind::Completion, &body).unwrap().requests.remove(0);
         assert_eq!(request.adapters, expect, "{model}");
     }
 }
@@ -29,7 +29,7 @@ fn a_name_is_the_base_an_adapter_or_an_adapter_behind_the_base() {
 #[test]
 fn adapters_are_mixed_over_the_base_alone() {
     let body = r#"{"model":"base","prompt":"x","adapters":[{"name":"a","weight":0.5},{"name":"base:b"}]}"#;
-    let request = asked(Kind::Completion, body).unwrap().requests.remove(0);
+    let request = parsed(Kind::Completion, body).unwrap().requests.remove(0);
     assert_eq!(request.adapters, [("a".to_owned(), 0.5), ("b".to_owned(), 1.0)]);
     let over = r#"{"model":"c","prompt":"x","adapters":[{"name":"a"}]}"#;
     assert_eq!(refused(Kind::Completion, over), "adapters");
@@ -84,10 +84,10 @@ fn what_is_absurd_is_refused_by_its_name() {
 #[test]
 fn every_prompt_has_its_choices_and_every_choice_its_seed() {
     let body = r#"{"model":"base","prompt":["x","y"],"n":2,"seed":7}"#;
-    let asked = asked(Kind::Completion, body).unwrap();
-    let seeds: Vec<_> = asked.requests.iter().map(|request| request.sampling.seed).collect();
+    let parsed = parsed(Kind::Completion, body).unwrap();
+    let seeds: Vec<_> = parsed.requests.iter().map(|request| request.sampling.seed).collect();
     assert_eq!(seeds, [7, 8, 7, 8]);
-    assert_eq!(asked.requests[2].prompt, Prompt::Text("y".to_owned()));
+    assert_eq!(parsed.requests[2].prompt, Prompt::Text("y".to_owned()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! From the body of a request to what the engine is asked.
+//! Parsing the body of a request into requests to the engine.
 
 use axum::http::StatusCode;
 use compute::model::Generation;
@@ -12,13 +12,13 @@ use serve::{
 use super::{error::ApiError, fields::Fields};
 use base::entropy;
 
-/// Answers to one request, over all prompts.
+/// Most choices of one request, over all its prompts.
 const CHOICES_MAX: usize = 128;
-/// Tokens of a completion if nobody says how many, as in the OpenAI API.
+/// Default length of a text completion, as in the OpenAI API.
 const COMPLETION_TOKENS: u32 = 16;
 const MESSAGES_MAX: usize = 4096;
 
-/// Which of the two ways to ask.
+/// The endpoint that a request came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `/v1/chat/completions`.
@@ -27,33 +27,33 @@ pub(super) enum Kind {
     Completion,
 }
 
-/// A request, understood.
+/// A parsed and checked request, with one engine request per choice.
 #[derive(Debug)]
-pub(super) struct Asked {
-    /// What the client called the model.
+pub(super) struct ParsedRequest {
+    /// The name of the model as the client wrote it.
     pub(super) model: String,
-    /// One for each choice, in order of choices.
+    /// In order of choices.
     pub(super) requests: Vec<Request>,
-    /// Choices for each prompt.
+    /// Number of choices per prompt.
     pub(super) n: usize,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
-    /// Texts of the prompts, where they go before the answer and are known.
+    /// With `echo`: the text of each prompt, `None` if it came as tokens.
     pub(super) echo: Option<Vec<Option<String>>>,
     pub(super) logprobs: bool,
     pub(super) verified: bool,
     pub(super) seed: u64,
 }
 
-/// What a model's name may mean.
+/// The model names that this engine answers to.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
-    /// What the base is called.
+    /// Name of the base model.
     pub(super) base: String,
 }
 
 impl Names {
-    /// The adapter that a name means; none for the base.
+    /// The adapter that a model name stands for; `None` for the base.
     pub(super) fn adapter<'a>(&self, model: &'a str) -> Option<&'a str> {
         if model == self.base {
             return None;
@@ -66,7 +66,7 @@ impl Names {
 }
 
 #[derive(Deserialize)]
-struct Part {
+struct MixEntry {
     name: String,
     #[serde(default = "whole")]
     weight: f32,
@@ -76,8 +76,8 @@ fn whole() -> f32 {
     1.0
 }
 
-/// Reads a request of either kind.
-pub(super) fn read(kind: Kind, body: &[u8], names: &Names, defaults: &Generation) -> Result<Asked, ApiError> {
+/// Parses a request to either endpoint.
+pub(super) fn read(kind: Kind, body: &[u8], names: &Names, defaults: &Generation) -> Result<ParsedRequest, ApiError> {
     let fields = Fields::read(body)?;
     unsupported(&fields)?;
     let model: String = fields
@@ -117,7 +117,7 @@ pub(super) fn read(kind: Kind, body: &[u8], names: &Names, defaults: &Generation
             requests.push(request);
         }
     }
-    Ok(Asked {
+    Ok(ParsedRequest {
         model,
         requests,
         n,
@@ -130,7 +130,7 @@ pub(super) fn read(kind: Kind, body: &[u8], names: &Names, defaults: &Generation
     })
 }
 
-/// What would change the answer and is not done here is refused by name; the rest of what is unknown is left alone.
+/// Refuses, by name, fields that would change the completion and are not supported. Other unknown fields are ignored.
 fn unsupported(fields: &Fields) -> Result<(), ApiError> {
     fields.without("best_of", |value| value == 1)?;
     fields.without("suffix", |value| value == "")?;
@@ -170,7 +170,7 @@ fn conversation(fields: &Fields, body: &[u8]) -> Result<Prompt, ApiError> {
         let why = format!("has {} messages, 1 to {MESSAGES_MAX} are accepted", messages.len());
         return Err(ApiError::field("messages", why));
     }
-    // As it came: templates print fields in the order that they were written in.
+    // The body as it came: chat templates print fields in the order in which they were written.
     let text = std::str::from_utf8(body).map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the body is no UTF-8"))?;
     Ok(Prompt::Chat(text.to_owned()))
 }
@@ -201,7 +201,7 @@ fn prompts(fields: &Fields) -> Result<Vec<Prompt>, ApiError> {
     }
 }
 
-/// All but the prompt and the adapters.
+/// An engine request with everything except prompt and adapters.
 fn common(kind: Kind, fields: &Fields, defaults: &Generation, echo: bool) -> Result<Request, ApiError> {
     let mut request = Request::new(Prompt::Tokens(Vec::new()));
     request.sampling = sampling(kind, fields, defaults)?;
@@ -234,7 +234,7 @@ fn sampling(kind: Kind, fields: &Fields, defaults: &Generation) -> Result<Params
     } else {
         defaults.temperature.unwrap_or(1.0)
     };
-    // -1 is how some clients say "all of them".
+    // Some clients send -1 for "all".
     let top_k = fields.get::<i64>("top_k", "a whole number")?;
     let top_k = match top_k {
         Some(-1) => Some(0),
@@ -298,14 +298,14 @@ fn stops(fields: &Fields) -> Result<Vec<String>, ApiError> {
     })
 }
 
-/// The adapter of the name, or those that are mixed over the base.
+/// The adapter that the model name stands for, or those to be mixed over the base.
 fn adapters(fields: &Fields, model: &str, names: &Names) -> Result<Vec<(String, f32)>, ApiError> {
     let expected = "a list of objects with `name` and `weight`";
-    let mixed: Vec<Part> = fields.get("adapters", expected)?.unwrap_or_default();
+    let mixed: Vec<MixEntry> = fields.get("adapters", expected)?.unwrap_or_default();
     match (names.adapter(model), mixed.is_empty()) {
         (Some(adapter), true) => Ok(vec![(adapter.to_owned(), 1.0)]),
         (None, _) => {
-            let own = |part: Part| Some((names.adapter(&part.name)?.to_owned(), part.weight));
+            let own = |entry: MixEntry| Some((names.adapter(&entry.name)?.to_owned(), entry.weight));
             let mixed: Option<Vec<_>> = mixed.into_iter().map(own).collect();
             mixed.ok_or_else(|| ApiError::field("adapters", "names the base model; name adapters only"))
         }
@@ -317,5 +317,5 @@ fn adapters(fields: &Fields, model: &str, names: &Names) -> Result<Vec<(String, 
 }
 
 #[cfg(test)]
-#[path = "ask/tests.rs"]
+#[path = "request/tests.rs"]
 mod tests;

@@ -1,47 +1,51 @@
-//! From what the engine says to an answer in one piece.
+//! Collecting the events of a request into one response.
 
 use serde_json::{Value, json};
 use serve::{
-    engine::{Event, Scored, Served},
-    process::Answer,
+    engine::{Event, PositionLogprobs, UsedAdapter},
+    process::EventStream,
     schedule::Usage,
 };
 
 use super::{
-    ask::{Asked, Kind},
     error::ApiError,
-    shape::{Frame, reason, usage, with_first},
+    objects::{Envelope, reason, usage, with_first},
+    request::{Kind, ParsedRequest},
 };
 
-/// One choice when it has ended.
+/// A choice that has ended.
 struct Choice {
     text: String,
-    scored: Vec<Scored>,
-    prompt: Vec<Scored>,
+    scored: Vec<PositionLogprobs>,
+    prompt: Vec<PositionLogprobs>,
     finish: &'static str,
     usage: Usage,
-    served: Vec<Served>,
+    served: Vec<UsedAdapter>,
 }
 
-/// Waits for all choices. Dropped half-way, it ends them.
-pub(super) async fn whole(frame: &Frame, asked: &Asked, answers: Vec<Answer>) -> Result<Value, ApiError> {
-    let mut choices = Vec::with_capacity(answers.len());
+/// Waits for all choices and returns the response. Dropping the future cancels them.
+pub(super) async fn whole(
+    envelope: &Envelope,
+    parsed: &ParsedRequest,
+    streams: Vec<EventStream>,
+) -> Result<Value, ApiError> {
+    let mut choices = Vec::with_capacity(streams.len());
     let (mut took, mut served) = (Vec::new(), Vec::new());
-    for (index, answer) in answers.into_iter().enumerate() {
-        let choice = one(answer).await?;
-        choices.push(told(frame, asked, index, &choice));
+    for (index, events) in streams.into_iter().enumerate() {
+        let choice = one(events).await?;
+        choices.push(told(envelope, parsed, index, &choice));
         took.push(choice.usage);
         served = choice.served;
     }
-    let mut object = frame.object(false, choices);
-    object.insert("usage".to_owned(), usage(&took, asked.n));
-    object.insert("openledger".to_owned(), frame.extra(&served));
+    let mut object = envelope.object(false, choices);
+    object.insert("usage".to_owned(), usage(&took, parsed.n));
+    object.insert("openledger".to_owned(), envelope.extra(&served));
     Ok(Value::Object(object))
 }
 
-async fn one(mut answer: Answer) -> Result<Choice, ApiError> {
+async fn one(mut events: EventStream) -> Result<Choice, ApiError> {
     let (mut text, mut scored, mut prompt) = (String::new(), Vec::new(), Vec::new());
-    while let Some(event) = answer.next().await {
+    while let Some(event) = events.next().await {
         match event {
             Event::Refused(error) => return Err(error.into()),
             Event::Prompt(more) => prompt.extend(more),
@@ -72,30 +76,30 @@ async fn one(mut answer: Answer) -> Result<Choice, ApiError> {
     Err(ApiError::failed("the engine stopped while it answered"))
 }
 
-fn told(frame: &Frame, asked: &Asked, index: usize, choice: &Choice) -> Value {
-    let (before, echoed) = match &asked.echo {
+fn told(envelope: &Envelope, parsed: &ParsedRequest, index: usize, choice: &Choice) -> Value {
+    let (before, echoed) = match &parsed.echo {
         Some(prompts) => {
-            let known = prompts[index / asked.n].clone();
+            let known = prompts[index / parsed.n].clone();
             (known.unwrap_or_else(|| texts(&choice.prompt)), true)
         }
         None => (String::new(), false),
     };
-    let logprobs = match (asked.logprobs, echoed) {
+    let logprobs = match (parsed.logprobs, echoed) {
         (false, _) => Value::Null,
-        (true, false) => frame.logprobs(&choice.scored, &mut 0),
+        (true, false) => envelope.logprobs(&choice.scored, &mut 0),
         (true, true) => {
-            let all: Vec<Scored> = choice.prompt.iter().chain(&choice.scored).cloned().collect();
-            with_first(frame.logprobs(&all, &mut 0))
+            let all: Vec<PositionLogprobs> = choice.prompt.iter().chain(&choice.scored).cloned().collect();
+            with_first(envelope.logprobs(&all, &mut 0))
         }
     };
-    frame.choice(index, &format!("{before}{}", choice.text), &logprobs, choice.finish)
+    envelope.choice(index, &format!("{before}{}", choice.text), &logprobs, choice.finish)
 }
 
-pub(super) fn texts(scored: &[Scored]) -> String {
+pub(super) fn texts(scored: &[PositionLogprobs]) -> String {
     scored.iter().map(|one| one.token.text.as_str()).collect()
 }
 
-/// A name for an answer that no other has.
+/// A unique id for a response.
 pub(super) fn name(kind: Kind) -> String {
     let number = hex::encode(base::entropy::bytes::<12>());
     match kind {
@@ -104,7 +108,7 @@ pub(super) fn name(kind: Kind) -> String {
     }
 }
 
-/// How the events of a stream end, whatever happened.
+/// The last event of every stream.
 pub(super) const END: &str = "[DONE]";
 
 /// An error as an event of a stream that has begun.

@@ -1,9 +1,9 @@
-//! An engine of a stored model: what a child process is told to be, made real.
+//! Opens a stored model and builds the parts of the engine that a child process was told to run.
 //!
-//! The model is one of [`Store`](compute::model::Store): its files are ours alone, were checked when they came, and are
-//! mapped. Which devices there are besides the processor is looked for in [`compute::device`].
+//! The model comes from a [`Store`](compute::model::Store): its files belong to us alone, were checked when they were
+//! added, and are memory-mapped. [`compute::device`] finds the accelerators of the machine.
 
-mod words;
+mod text_codec;
 
 use std::{
     fs,
@@ -26,48 +26,38 @@ use compute::{
 
 use crate::{engine::Setup, process::EngineSetup, tier::Tiers};
 
-/// Slots there are for adapters: one is a few pointers until an adapter sits in it.
+/// Slots for adapters. An empty slot costs a few pointers, so there are many.
 const SLOTS: u32 = 4096;
-/// Of the memory that is free, this part may hold keys and values if nobody says how many pages there are.
+/// One part in this many of the free memory may hold KV pages, if the number of pages is not configured.
 const PAGES_SHARE: u64 = 4;
 
-/// What is known of a stored model without its weights.
+/// A stored model without its weights: manifest, configuration, sampling defaults.
 #[derive(Clone, Debug)]
 pub struct Base {
-    /// Its content.
     pub hash: BlobHash,
-    /// What its directory was called when it was added.
+    /// Name of the directory it was added from.
     pub label: String,
-    /// Its files.
     pub(crate) stored: Stored,
-    /// Its shape.
     pub config: Config,
-    /// How its makers would sample it.
+    /// Sampling defaults recommended by the model's makers.
     pub generation: Generation,
 }
 
-/// Why a stored model cannot be opened.
+/// Reason why a stored model cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
-    /// It is not one of the store.
-    #[error("{} is no stored model; add it with `openledger model add`", dir.display())]
-    NotStored {
-        /// Where it was looked for.
-        dir: PathBuf,
-    },
-    /// It was refused.
+    #[error("{} is not a stored model; add it with `openledger model add`", dir.display())]
+    NotStored { dir: PathBuf },
     #[error("the model in {} was refused", dir.display())]
     Refused {
-        /// Where it is.
         dir: PathBuf,
-        /// Why.
         #[source]
         source: ModelError,
     },
 }
 
 impl Base {
-    /// Looks at a stored model by its directory.
+    /// Reads manifest and configuration of a stored model.
     pub fn read(dir: &Path) -> Result<Self, BaseError> {
         let stored: Option<Stored> = fs::read(dir.join("manifest.json"))
             .ok()
@@ -88,7 +78,11 @@ impl Base {
     }
 }
 
-/// The parts of the engine that a child was told to be: what [`crate::process::child_main`] asks for.
+/// Makes the parts of the engine that `wanted` describes; pass it to [`crate::process::child_main`].
+///
+/// # Errors
+///
+/// If the model's files changed since they were added, the device does not exist, or the quantisation is unknown.
 pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
     let place = Device::named(&wanted.device).map_err(|error| error.to_string())?;
     let quantise = quantise(&wanted.quantise)?;
@@ -116,11 +110,11 @@ pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
         limits: wanted.limits,
         base: base.hash.0,
         ends: base.generation.end_tokens,
-        words: Arc::new(text),
+        codec: Arc::new(text),
         tiers,
         build: Box::new(move || {
             if model.unchanged().is_err() {
-                // Perhaps it is what it was again, or was only touched.
+                // Touched or replaced: go on if the content is still the stored one.
                 stored.check(&dir).map_err(|error| error_chain(&error))?;
                 model = Model::map(&dir).map_err(|error| error_chain(&error))?;
             }
@@ -131,7 +125,7 @@ pub fn parts(wanted: &EngineSetup, tiers: Arc<Tiers>) -> Result<Setup, String> {
     })
 }
 
-/// A model on its device.
+/// Builds a model on its device.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "they are a GPU's"))]
 fn build(
     model: &Model,
@@ -164,19 +158,24 @@ fn build(
     }
 }
 
-/// How a base is kept, by its name.
+/// Parses the name of a quantisation of the base weights.
+///
+/// ```
+/// assert!(serve::loader::quantise("int8").is_ok());
+/// assert!(serve::loader::quantise("fp8").unwrap_err().contains("`int4`"));
+/// ```
 pub fn quantise(name: &str) -> Result<Quantise, String> {
     match name {
         "none" => Ok(Quantise::No),
         "int8" => Ok(Quantise::Int8),
         "int4" => Ok(Quantise::Int4),
         other => Err(format!(
-            "there is no way to keep weights called `{other}`; `none`, `int8` and `int4` are accepted"
+            "quantisation `{other}` is unknown; use `none`, `int8` or `int4`"
         )),
     }
 }
 
-/// As many pages as all rows fill with the longest texts, or as a part of the free memory holds.
+/// Number of KV pages: enough for all rows at full context, or what its part of the free memory holds.
 fn pages(config: &Config, page_tokens: usize, wanted: &EngineSetup) -> u32 {
     let page_bytes = 2 * config.layers * config.kv_heads * config.head * page_tokens * size_of::<f32>();
     let context = config.context_tokens_max.div_ceil(page_tokens);
@@ -186,7 +185,7 @@ fn pages(config: &Config, page_tokens: usize, wanted: &EngineSetup) -> u32 {
         .map_or(4 << 30, |memory| memory.available_bytes);
     let free = wanted.memory_bytes_max.map_or(free, |most| most.min(free)) / PAGES_SHARE;
     let held = free / page_bytes.max(1) as u64;
-    // Never less than a few short texts: what is not there is told when it is wanted.
+    // Never fewer than a few short texts need: if memory is short, allocation will say so.
     let pages = (most as u64).min(held).max(64);
     u32::try_from(pages).unwrap_or(u32::MAX)
 }

@@ -1,66 +1,72 @@
-//! Figures as text for Prometheus: each with what it means and its unit. Numbers are written without a float.
+//! Metrics in the Prometheus text format: each with help text, type and value. Numbers are written without floats.
+//!
+//! ```
+//! let mut page = base::metrics::Page::default();
+//! page.counter("openledger_blocks_total", "Blocks committed.", 7);
+//! assert!(page.0.ends_with("# TYPE openledger_blocks_total counter\nopenledger_blocks_total 7\n"));
+//! ```
 
 use std::{
     fmt::{Display, Write},
     time::Duration,
 };
 
-/// What a figure does over time.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Gauge,
     Counter,
 }
 
-/// A figure, as the room that counts it declares it.
+/// A metric with its value, as the crate that counts it declares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Figure {
+pub struct Metric {
     pub kind: Kind,
-    /// Without the program's name, and without the `_total` of a counter.
+    /// Without the prefix of the program, and without the `_total` of a counter.
     pub name: &'static str,
     pub help: &'static str,
     pub value: u64,
 }
 
-/// A page of figures.
+/// The text of a metrics page.
 #[derive(Default)]
 pub struct Page(pub String);
 
 impl Page {
-    /// A figure that goes up and down.
+    /// Adds a gauge: a value that goes up and down.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.figure("gauge", name, help, value);
+        self.metric("gauge", name, help, value);
     }
 
-    /// A figure that only grows while the program runs.
+    /// Adds a counter: a value that only grows while the program runs. Its name ends in `_total`.
     pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         assert!(name.ends_with("_total"), "a counter is called so");
-        self.figure("counter", name, help, value);
+        self.metric("counter", name, help, value);
     }
 
-    /// Figures as a room declares them, under a prefix.
-    pub fn figures(&mut self, prefix: &str, figures: impl IntoIterator<Item = Figure>) {
-        for figure in figures {
-            let Figure { name, help, value, .. } = figure;
-            match figure.kind {
+    /// Adds metrics under a prefix.
+    pub fn metrics(&mut self, prefix: &str, metrics: impl IntoIterator<Item = Metric>) {
+        for metric in metrics {
+            let Metric { name, help, value, .. } = metric;
+            match metric.kind {
                 Kind::Gauge => self.gauge(&format!("{prefix}_{name}"), help, value),
                 Kind::Counter => self.counter(&format!("{prefix}_{name}_total"), help, value),
             }
         }
     }
 
-    /// Counters by name, meaning and value, under a prefix.
+    /// Adds counters, given as name, help and value, under a prefix.
     pub fn counters(&mut self, prefix: &str, counters: impl IntoIterator<Item = (&'static str, &'static str, u64)>) {
-        let figure = |(name, help, value)| Figure {
+        let metric = |(name, help, value)| Metric {
             kind: Kind::Counter,
             name,
             help,
             value,
         };
-        self.figures(prefix, counters.into_iter().map(figure));
+        self.metrics(prefix, counters.into_iter().map(metric));
     }
 
-    /// Quantiles of durations.
+    /// Adds a summary: quantiles of durations.
     pub fn summary<const N: usize>(&mut self, name: &str, help: &str, quantiles: [(&str, Duration); N]) {
         self.about("summary", name, help);
         for (quantile, value) in quantiles {
@@ -69,7 +75,7 @@ impl Page {
         }
     }
 
-    /// How many durations fell into each class: `counts` has one more than there are bounds.
+    /// Adds a histogram of durations. `counts` has one entry more than `bounds_us`, for longer ones.
     pub fn histogram(&mut self, name: &str, help: &str, bounds_us: &[u64], counts: &[u64], sum_us: u64) {
         assert_eq!(
             counts.len(),
@@ -89,18 +95,18 @@ impl Page {
         );
     }
 
-    fn figure(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
+    fn metric(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
         self.about(kind, name, help);
         let _ = writeln!(self.0, "{name} {value}");
     }
 
     fn about(&mut self, kind: &str, name: &str, help: &str) {
-        // Writing into text cannot fail.
+        // Writing into a String cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 }
 
-/// Microseconds as seconds.
+/// Microseconds as decimal seconds.
 pub fn seconds(us: u64) -> String {
     format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
 }
@@ -110,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_figure_says_what_it_is() {
+    fn a_metric_has_help_and_type() {
         let mut page = Page::default();
         page.gauge("openledger_net_peers", "Connected peers, counted.", 3);
         assert_eq!(
@@ -122,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_of_a_histogram_add_up_to_its_count() {
+    fn buckets_of_a_histogram_add_up_to_its_count() {
         let mut page = Page::default();
         page.histogram(
             "step_seconds",

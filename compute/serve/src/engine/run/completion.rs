@@ -1,4 +1,4 @@
-//! What a request is told: the tokens that are chosen for it, their text, and how it ended.
+//! One completion in progress: its sampler, its text so far, and the events that its client gets.
 
 use std::sync::Arc;
 
@@ -6,59 +6,59 @@ use compute::forward::{StepError, Wanted};
 use protocol::Time;
 
 use super::{
-    super::{Event, Events, Named, Scored, Served, Words},
+    super::{Event, Events, PositionLogprobs, TextCodec, TokenLogprob, UsedAdapter},
     Queued, Run,
 };
 use crate::{
-    sample::{Logprobs, Place, Sampler, score, text::Text},
-    schedule::{Ask, Finish, Input, RequestId, Usage},
+    sample::{Logprobs, Position, Sampler, score, text::TextStream},
+    schedule::{Finish, Input, RequestId, ScheduleRequest, Usage},
     tier::Artifact,
 };
 
-/// A request as far as it is said.
-pub(super) struct Answer {
+/// A request that was submitted and has not ended.
+pub(super) struct Completion {
     events: Events,
     pub(super) artifacts: Vec<Arc<Artifact>>,
     prompt_logprobs: Option<u32>,
-    /// Prompt positions whose logits were told already.
+    /// Prompt positions whose log probabilities were reported.
     scored: u32,
     sampler: Sampler,
-    text: Text,
+    text: TextStream,
     asked: Time,
     said: Option<Time>,
-    /// Of the token that was chosen last.
+    /// Log probabilities of the token that was sampled last.
     logprobs: Option<Logprobs>,
 }
 
-impl Answer {
-    pub(super) fn begin(queued: Queued, now: Time) -> (Ask, Self) {
+impl Completion {
+    pub(super) fn begin(queued: Queued, now: Time) -> (ScheduleRequest, Self) {
         let Queued {
-            ask,
+            schedule,
             request,
             artifacts,
             events,
         } = queued;
-        let answer = Answer {
+        let completion = Completion {
             events,
             artifacts,
             prompt_logprobs: request.prompt_logprobs,
             scored: 0,
-            sampler: Sampler::new(request.sampling, &ask.prompt),
-            text: Text::new(request.stop, request.keep_stop),
+            sampler: Sampler::new(request.sampling, &schedule.prompt),
+            text: TextStream::new(request.stop, request.keep_stop),
             asked: now,
             said: None,
             logprobs: None,
         };
-        (ask, answer)
+        (schedule, completion)
     }
 
-    /// Whether anyone still listens.
+    /// Sends an event; returns false if nobody listens any more.
     pub(super) fn say(&self, event: Event) -> bool {
         (self.events)(event)
     }
 
     pub(super) fn done(&self, finish: Finish, text: String, usage: Usage) -> Event {
-        let served = |artifact: &Arc<Artifact>| Served {
+        let served = |artifact: &Arc<Artifact>| UsedAdapter {
             name: artifact.name().to_string(),
             generation: artifact.generation().0,
             hash: artifact.hash().map(|hash| hash.to_string()).unwrap_or_default(),
@@ -73,14 +73,14 @@ impl Answer {
 }
 
 impl Run {
-    /// The tokens that follow from the logits of a step, and the requests whose logits are no numbers.
+    /// Samples a token for each span that wants one. Also returns the requests without one finite logit, which must fail.
     pub(super) fn choose(&mut self) -> Result<(Vec<u32>, Vec<RequestId>), StepError> {
         let width = self.forward.shape().vocabulary;
         let (mut tokens, mut mute) = (Vec::new(), Vec::new());
         let mut rows = self.logits.chunks_exact_mut(width);
         let missing = || StepError::Device("a step gave fewer logits than were wanted".to_owned());
         for planned in self.scheduler.spans() {
-            let answer = self.answers.get_mut(&planned.request).expect("what runs was asked");
+            let completion = self.completions.get_mut(&planned.request).expect("what runs was asked");
             let count = match planned.span.wanted {
                 Wanted::Nothing => continue,
                 Wanted::Last => 1,
@@ -91,25 +91,26 @@ impl Run {
                 let row = rows.next().ok_or_else(missing)?;
                 let position = planned.span.start + u32::try_from(at).expect("a span is short");
                 let following = planned.span.tokens.get(at + 1).copied().or(planned.next);
-                if let (Wanted::All, Some(next), Some(top)) = (planned.span.wanted, following, answer.prompt_logprobs)
-                    && position >= answer.scored
+                if let (Wanted::All, Some(next), Some(top)) =
+                    (planned.span.wanted, following, completion.prompt_logprobs)
+                    && position >= completion.scored
                 {
-                    answer.scored = position + 1;
-                    scored.push(named(&*self.words, next, &score(row, next, top)));
+                    completion.scored = position + 1;
+                    scored.push(named(&*self.codec, next, &score(row, next, top)));
                 }
                 if planned.last && at + 1 == count {
-                    let (index, barred) = self.scheduler.next_place(planned.request);
+                    let (index, barred) = self.scheduler.next_position(planned.request);
                     if !row.iter().any(|logit| logit.is_finite()) {
                         mute.push(planned.request);
                     }
-                    let chosen = answer.sampler.choose(row, Place { index, barred });
-                    answer.logprobs = chosen.logprobs;
+                    let chosen = completion.sampler.choose(row, Position { index, barred });
+                    completion.logprobs = chosen.logprobs;
                     tokens.push(chosen.token);
                 }
             }
             if !scored.is_empty() {
-                // Whoever has gone is noticed at the next token.
-                answer.say(Event::Prompt(scored));
+                // A client that has gone is noticed at the next token.
+                completion.say(Event::Prompt(scored));
             }
         }
         Ok((tokens, mute))
@@ -117,24 +118,24 @@ impl Run {
 
     pub(super) fn token(&mut self, request: RequestId, token: u32) {
         let now = self.now();
-        let Some(answer) = self.answers.get_mut(&request) else {
+        let Some(completion) = self.completions.get_mut(&request) else {
             return;
         };
-        match answer.said.replace(now) {
-            None => self.metrics.first_token.add(now.since(answer.asked)),
+        match completion.said.replace(now) {
+            None => self.metrics.first_token.add(now.since(completion.asked)),
             Some(before) => self.metrics.next_token.add(now.since(before)),
         }
-        let added = answer.text.push(token, &*self.words);
-        let logprobs = answer
+        let added = completion.text.push(token, &*self.codec);
+        let logprobs = completion
             .logprobs
             .take()
-            .map(|logprobs| named(&*self.words, token, &logprobs));
+            .map(|logprobs| named(&*self.codec, token, &logprobs));
         let event = Event::Token {
             token,
             text: added.text,
             logprobs,
         };
-        if !answer.say(event) {
+        if !completion.say(event) {
             self.input(Input::Cancel(request));
         } else if added.stopped {
             self.input(Input::Stopped(request));
@@ -142,10 +143,10 @@ impl Run {
     }
 
     pub(super) fn finished(&mut self, request: RequestId, mut finish: Finish, usage: Usage) {
-        let Some(mut answer) = self.answers.remove(&request) else {
+        let Some(mut completion) = self.completions.remove(&request) else {
             return;
         };
-        let added = answer.text.finish(&*self.words);
+        let added = completion.text.finish(&*self.codec);
         if added.stopped && finish == Finish::Length {
             finish = Finish::Stop;
         }
@@ -156,22 +157,22 @@ impl Run {
         }
         self.metrics.prompt_tokens += usage.prompt as u64;
         self.metrics.cached_tokens += usage.cached as u64;
-        self.metrics.answer_tokens += usage.answer as u64;
-        self.metrics.whole.add(self.now().since(answer.asked));
-        // Whoever is told may look at once.
+        self.metrics.completion_tokens += usage.completion as u64;
+        self.metrics.whole.add(self.now().since(completion.asked));
+        // Counted before the event is sent: a client that reads the metrics next must find its request there.
         self.show();
-        // Whoever has gone does not want to know.
-        answer.say(answer.done(finish, added.text, usage));
+        // A client that has gone is of no interest any more.
+        completion.say(completion.done(finish, added.text, usage));
     }
 }
 
-fn named(words: &dyn Words, token: u32, logprobs: &Logprobs) -> Scored {
-    let name = |token: u32, logprob: f32| Named {
+fn named(codec: &dyn TextCodec, token: u32, logprobs: &Logprobs) -> PositionLogprobs {
+    let name = |token: u32, logprob: f32| TokenLogprob {
         token,
-        text: words.decode(&[token]),
+        text: codec.decode(&[token]),
         logprob,
     };
-    Scored {
+    PositionLogprobs {
         token: name(token, logprobs.token),
         top: logprobs
             .top

@@ -1,28 +1,28 @@
-//! The objects of the OpenAI API: answers, their pieces, and what they took.
+//! The JSON objects of the OpenAI API: responses, chunks, log probabilities and usage.
 
 use serde_json::{Map, Value, json};
 use serve::{
-    engine::{Named, Scored, Served},
+    engine::{PositionLogprobs, TokenLogprob, UsedAdapter},
     schedule::{Finish, Usage},
 };
 
-use super::ask::Kind;
+use super::request::Kind;
 
-/// What all objects of one answer have in common.
+/// The fields that all objects of one response have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Frame {
+pub(super) struct Envelope {
     pub(super) kind: Kind,
     pub(super) id: String,
     pub(super) created_s: u64,
     pub(super) model: String,
-    /// The base model's content.
+    /// Content hash of the base model.
     pub(super) base: String,
     pub(super) verified: bool,
     pub(super) seed: u64,
 }
 
-impl Frame {
-    /// The whole answer, or with `piece` one piece of it.
+impl Envelope {
+    /// The whole response, or one chunk of it.
     pub(super) fn object(&self, piece: bool, choices: Vec<Value>) -> Map<String, Value> {
         let name = match (self.kind, piece) {
             (Kind::Chat, false) => "chat.completion",
@@ -43,8 +43,8 @@ impl Frame {
         }
     }
 
-    /// What the OpenAI API has no place for: which contents answered, and how to get the same answer again.
-    pub(super) fn extra(&self, served: &[Served]) -> Value {
+    /// The `openledger` field: which contents answered, and the seed that reproduces the completion.
+    pub(super) fn extra(&self, served: &[UsedAdapter]) -> Value {
         let adapters: Vec<Value> = served
             .iter()
             .map(|one| json!({ "name": one.name, "generation": one.generation, "hash": one.hash }))
@@ -52,7 +52,7 @@ impl Frame {
         json!({ "base": self.base, "adapters": adapters, "verified": self.verified, "seed": self.seed })
     }
 
-    /// One choice of a whole answer.
+    /// A choice of a whole response.
     pub(super) fn choice(&self, index: usize, text: &str, logprobs: &Value, finish: &str) -> Value {
         match self.kind {
             Kind::Chat => json!({
@@ -65,7 +65,7 @@ impl Frame {
         }
     }
 
-    /// The first piece of a choice: who speaks. Completions have none.
+    /// The first chunk of a choice, with the role. Text completions have none.
     pub(super) fn opening(&self, index: usize) -> Option<Value> {
         match self.kind {
             Kind::Chat => Some(json!({
@@ -78,7 +78,7 @@ impl Frame {
         }
     }
 
-    /// A piece of a choice; the last one says how it ended.
+    /// A chunk of a choice; the last one has a finish reason.
     pub(super) fn piece(&self, index: usize, text: &str, logprobs: &Value, finish: Option<&str>) -> Value {
         match self.kind {
             Kind::Chat => {
@@ -93,8 +93,8 @@ impl Frame {
         }
     }
 
-    /// Logarithms of probabilities; `offset` is where their text begins, and moves on.
-    pub(super) fn logprobs(&self, scored: &[Scored], offset: &mut usize) -> Value {
+    /// Log probabilities. `offset` is the position of their text in the completion, and advances.
+    pub(super) fn logprobs(&self, scored: &[PositionLogprobs], offset: &mut usize) -> Value {
         match self.kind {
             Kind::Chat => json!({ "content": scored.iter().map(chat_logprob).collect::<Vec<_>>(), "refusal": null }),
             Kind::Completion => {
@@ -103,7 +103,7 @@ impl Frame {
                     offsets.push(*offset);
                     *offset += one.token.text.chars().count();
                 }
-                let top = |one: &Scored| {
+                let top = |one: &PositionLogprobs| {
                     let top = one.top.iter().map(|one| (one.text.clone(), Value::from(one.logprob)));
                     Value::Object(top.collect())
                 };
@@ -118,14 +118,14 @@ impl Frame {
     }
 }
 
-fn chat_logprob(scored: &Scored) -> Value {
-    let one = |named: &Named| json!({ "token": named.text, "logprob": named.logprob, "bytes": named.text.as_bytes(), "token_id": named.token });
+fn chat_logprob(scored: &PositionLogprobs) -> Value {
+    let one = |named: &TokenLogprob| json!({ "token": named.text, "logprob": named.logprob, "bytes": named.text.as_bytes(), "token_id": named.token });
     let mut object = one(&scored.token);
     object["top_logprobs"] = scored.top.iter().map(one).collect();
     object
 }
 
-/// Puts what stands for the first token of an echoed prompt in front: nothing predicts it.
+/// Inserts an entry for the first token of an echoed prompt, for which there is no prediction.
 pub(super) fn with_first(mut logprobs: Value) -> Value {
     for (list, first) in [
         ("tokens", Value::from("")),
@@ -140,7 +140,7 @@ pub(super) fn with_first(mut logprobs: Value) -> Value {
     logprobs
 }
 
-/// How an answer ended, in the API's words, or why it failed.
+/// The finish reason in the API's words, or why the completion failed.
 pub(super) fn reason(finish: &Finish) -> Result<&'static str, String> {
     match finish {
         Finish::Stop => Ok("stop"),
@@ -150,16 +150,16 @@ pub(super) fn reason(finish: &Finish) -> Result<&'static str, String> {
     }
 }
 
-/// What choices took, `n` of them of each prompt: a prompt counts once.
+/// Usage of all choices, `n` per prompt: a prompt counts once.
 pub(super) fn usage(choices: &[Usage], n: usize) -> Value {
     let prompts: Vec<&Usage> = choices.iter().step_by(n).collect();
     let prompt: usize = prompts.iter().map(|usage| usage.prompt).sum();
     let cached: usize = prompts.iter().map(|usage| usage.cached).sum();
-    let answer: usize = choices.iter().map(|usage| usage.answer).sum();
+    let completion: usize = choices.iter().map(|usage| usage.completion).sum();
     json!({
         "prompt_tokens": prompt,
-        "completion_tokens": answer,
-        "total_tokens": prompt + answer,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
         "prompt_tokens_details": { "cached_tokens": cached },
     })
 }
@@ -170,10 +170,10 @@ mod tests {
 
     #[test]
     fn a_prompt_counts_once_for_all_its_choices() {
-        let took = |prompt, answer| Usage {
+        let took = |prompt, completion| Usage {
             prompt,
             cached: 1,
-            answer,
+            completion,
         };
         let found = usage(&[took(5, 2), took(5, 3), took(7, 1), took(7, 1)], 2);
         assert_eq!(found["prompt_tokens"], 12);

@@ -1,12 +1,12 @@
-//! Figures of the engine as text for Prometheus: every one with what it means and its unit.
+//! Metrics of the engine for Prometheus.
 
 use std::fmt::Display;
 
 use serve::engine::{Histogram, Metrics};
 
-use base::figures;
+use base::metrics;
 
-/// The page. Without `metrics` the engine is not there, and only that is told.
+/// Renders the page. Without `metrics` the engine is down, and only that is reported.
 pub(super) fn page(up: bool, restarts: u64, metrics: Option<&Metrics>) -> String {
     let mut page = Page::default();
     page.gauge("up", "1 while the engine takes requests, else 0.", u8::from(up));
@@ -62,7 +62,7 @@ fn requests(page: &mut Page, metrics: &Metrics) {
             "Tokens of prompts that were known already.",
             metrics.cached_tokens,
         ),
-        ("answer_tokens", "Tokens of answers.", metrics.answer_tokens),
+        ("answer_tokens", "Tokens of answers.", metrics.completion_tokens),
         ("slot_loads", "Adapters put onto the device.", metrics.slot_loads),
         (
             "model_rebuilds",
@@ -72,33 +72,33 @@ fn requests(page: &mut Page, metrics: &Metrics) {
     ] {
         page.counter(name, help, value);
     }
-    let census = &metrics.census;
+    let occupancy = &metrics.occupancy;
     for (name, help, value) in [
-        ("requests_running", "Requests that run.", census.running),
-        ("requests_waiting", "Requests that wait for room.", census.ready),
+        ("requests_running", "Requests that run.", occupancy.running),
+        ("requests_waiting", "Requests that wait for room.", occupancy.ready),
         (
             "requests_cold",
             "Requests whose adapters are on their way.",
-            census.cold,
+            occupancy.cold,
         ),
-        ("slots_used", "Adapters on the device.", census.resident),
-        ("pages", "Pages of keys and values there are.", census.pages),
-        ("pages_free", "Pages without use or content.", census.pages_free),
-        ("pages_kept", "Pages kept for their content.", census.pages_kept),
+        ("slots_used", "Adapters on the device.", occupancy.resident),
+        ("pages", "Pages of keys and values there are.", occupancy.pages),
+        ("pages_free", "Pages without use or content.", occupancy.pages_free),
+        ("pages_kept", "Pages kept for their content.", occupancy.pages_kept),
     ] {
         page.gauge(name, help, value);
     }
     for (name, help, value) in [
-        ("pages_evicted", "Kept pages given up.", census.pages_evicted),
+        ("pages_evicted", "Kept pages given up.", occupancy.pages_evicted),
         (
             "slots_evicted",
             "Adapters that left the device for others.",
-            census.slots_evicted,
+            occupancy.slots_evicted,
         ),
         (
             "preempted",
             "Answers that gave their room back half-way.",
-            census.preempted,
+            occupancy.preempted,
         ),
     ] {
         page.counter(name, help, value);
@@ -138,9 +138,9 @@ fn tiers(page: &mut Page, metrics: &Metrics) {
     }
 }
 
-/// A page whose figures are all the engine's.
+/// A page whose metric names all begin with the engine's prefix.
 #[derive(Default)]
-struct Page(figures::Page);
+struct Page(metrics::Page);
 
 impl Page {
     fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_of_the_engine_carry_its_name_and_their_unit() {
+    fn metrics_of_the_engine_have_its_prefix_and_a_unit() {
         let mut metrics = Metrics::default();
         metrics.first_token.counts[19] = 1;
         let text = page(true, 3, Some(&metrics));

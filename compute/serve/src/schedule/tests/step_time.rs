@@ -8,16 +8,16 @@ fn beside_a_crowd(percent: u32) -> Vec<u64> {
     };
     let mut device = Device::new(limits, SHAPE);
     device.takes_us = |tokens| 1000 + 100 * tokens as u64;
-    device.ask(Ask {
+    device.submit(ScheduleRequest {
         tokens_max: 50,
         ..for_tenant("b", 100)
     });
     (0..5).for_each(|_| device.tick());
     (1..=11).for_each(|request| {
-        device.ask(Ask {
+        device.submit(ScheduleRequest {
             tokens_max: 1,
             prompt: vec![u32::try_from(request).expect("small"); 8],
-            ..ask(request)
+            ..plain(request)
         });
     });
     let before = device.steps;
@@ -38,16 +38,16 @@ fn a_prompt_gets_on_however_little_it_may_and_faster_when_that_takes_long() {
     let steps = |unit: fn(usize) -> u64| {
         let mut device = Device::new(limits(), SHAPE);
         device.takes_us = unit;
-        device.ask(Ask {
+        device.submit(ScheduleRequest {
             tokens_max: 55,
             ..for_tenant("b", 100)
         });
         (0..4).for_each(|_| device.tick());
         let before = device.steps;
-        device.ask(Ask {
+        device.submit(ScheduleRequest {
             prompt: (1..=50).collect(),
             tokens_max: 1,
-            ..ask(1)
+            ..plain(1)
         });
         device.until(|device| device.finished.contains_key(&RequestId(1)));
         device.steps - before

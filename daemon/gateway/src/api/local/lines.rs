@@ -1,4 +1,4 @@
-//! An answer that is told while it comes about.
+//! Responses that are streamed while the work goes on.
 
 use axum::{
     body::{Body, Bytes},
@@ -15,36 +15,36 @@ use base::{
     report::{Failure, Progress},
 };
 
-/// Lines that wait for a reader. Progress beyond that is dropped; how it ends is not.
+/// Lines that wait for a slow client. Further progress lines are dropped; parts and the last line wait.
 const LINES_MAX: usize = 64;
 
-/// Where whoever works says how far it is.
+/// Sends progress and parts of a response.
 #[derive(Clone, Debug)]
-pub struct Teller(mpsc::Sender<Line>);
+pub struct LineSender(mpsc::Sender<Line>);
 
-impl Teller {
-    /// Says how far it is. A reader that is behind hears of the next.
-    pub fn tell(&self, progress: Progress) {
+impl LineSender {
+    /// Sends progress, unless the client is too slow: then it gets a later one.
+    pub fn progress(&self, progress: Progress) {
         drop(self.0.try_send(Line::Progress(progress)));
     }
 
-    /// Hands a part of the answer on, and waits until there is room for it. Whether anybody still reads. For threads that
-    /// may block.
+    /// Sends a part of the response; blocks while the client is slow. Returns false if the client has gone. Must be called on a
+    /// thread that may block.
     pub fn part(&self, part: &impl Serialize) -> bool {
         let part = serde_json::to_value(part).expect("what is shown is plain data");
         self.0.blocking_send(Line::Part { part }).is_ok()
     }
 }
 
-/// Does the work and tells of it. If the reader goes away the work is dropped at its next wait.
-pub fn told<T, E, W>(work: impl FnOnce(Teller) -> W) -> Response
+/// Runs `work` and streams its lines as the response. If the client disconnects, the work is dropped at its next await.
+pub fn streamed<T, E, W>(work: impl FnOnce(LineSender) -> W) -> Response
 where
     T: Serialize + Send,
     E: Into<Failure> + Send,
     W: Future<Output = Result<T, E>> + Send + 'static,
 {
     let (sender, mut lines) = mpsc::channel(LINES_MAX);
-    let work = work(Teller(sender.clone()));
+    let work = work(LineSender(sender.clone()));
     let telling = async move {
         let ended = tokio::select! {
             ended = work => ended,
@@ -56,7 +56,7 @@ where
             },
             Err(why) => Line::Failed(why.into()),
         };
-        // The reader may be gone.
+        // The client may have gone.
         drop(sender.send(last).await);
     };
     tokio::spawn(telling.in_current_span());

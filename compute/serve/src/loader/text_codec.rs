@@ -1,4 +1,4 @@
-//! A model's own tokenizer and chat template as the engine's [`Words`].
+//! The tokenizer and chat template of a Hugging Face model as a [`TextCodec`].
 
 use std::{
     collections::BTreeMap,
@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use compute::model::{ChatInput, ChatValue, Text};
 
-use crate::{engine::Words, sample::text::Decode};
+use crate::{engine::TextCodec, sample::text::Detokenize};
 
-/// What of a chat request goes into its text. The rest of it is for others.
+/// The fields of a chat request that the template sees; it ignores the others.
 #[derive(Deserialize)]
 struct Conversation {
     messages: Vec<ChatValue>,
@@ -23,13 +23,13 @@ struct Conversation {
     chat_template_kwargs: Option<BTreeMap<String, ChatValue>>,
 }
 
-impl Decode for Text {
+impl Detokenize for Text {
     fn decode(&self, tokens: &[u32]) -> String {
         self.tokenizer.decode(tokens, true)
     }
 }
 
-impl Words for Text {
+impl TextCodec for Text {
     fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
         self.tokenizer.encode(text, true).map_err(|error| error.to_string())
     }
@@ -63,7 +63,7 @@ impl Words for Text {
     }
 }
 
-/// A message whose content is one text: templates know no parts.
+/// Joins the text parts of a message's content into one text: templates expect a string.
 fn plain(message: &ChatValue) -> Result<ChatValue, String> {
     let field = |value: &ChatValue, name: &str| value.get_attr(name).unwrap_or_default();
     if field(message, "role").as_str().is_none() {
@@ -144,6 +144,6 @@ mod tests {
     fn a_text_comes_back_from_its_tokens() {
         let text = text();
         let tokens = text.encode_chat("hello world").unwrap();
-        assert_eq!(Decode::decode(&text, &tokens), "hello world");
+        assert_eq!(Detokenize::decode(&text, &tokens), "hello world");
     }
 }

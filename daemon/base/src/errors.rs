@@ -1,0 +1,3 @@
+//! Errors with their causes, as one line of text.
+
+pub use protocol::error_chain as chained;

@@ -1,3 +1,0 @@
-//! Errors as a person reads them.
-
-pub use protocol::error_chain as chained;
