@@ -1,4 +1,4 @@
-//! AdmissionError by licence: of a dataset into a datanet, and of a job to the data.
+//! Admission by licence: of a dataset into a datanet, and of a job to the data.
 
 use crate::{
     BlobHash,
