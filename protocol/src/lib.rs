@@ -9,7 +9,7 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`id`], [`unit`], [`time`] | typed hashes and keys, amounts of OPEN, points in time and heights |
+//! | [`id`], [`mod@unit`], [`time`] | typed hashes and keys, amounts of OPEN, points in time and heights |
 //! | [`codec`] | the bincode layout, with size limits |
 //! | [`crypto`] | hashes and signatures with domain separation; [`crypto::Signed`] |
 //! | [`message`] | what nodes send each other: announcements, chain, votes, datanets, pins |
